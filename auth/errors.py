@@ -1,0 +1,63 @@
+"""Everything that can go wrong in the token authority, drawn.
+
+AuthError
+├── RefusedError            a proof that is not accepted; `cause` is for the audit trail, never for the caller
+├── OutsideScopeError       a good session that asks for something outside its image
+├── TokenNotFoundError      no such token (to its operator, not to a node)
+└── LedgerUnavailableError  the ledger does not answer: nothing may be granted
+"""
+
+from enum import StrEnum
+
+
+class AuthError(Exception):
+    """Root of every error that this package raises on purpose."""
+
+
+class Cause(StrEnum):
+    """Why a proof was refused. Recorded and counted; all are answered alike."""
+
+    MALFORMED = "malformed"
+    FORGED = "forged"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    UNKNOWN = "unknown"
+    REPLAYED = "replayed"
+    REVOKED = "revoked"
+    WRONG_NODE = "wrong_node"
+    WRONG_SECRET = "wrong_secret"  # noqa: S105
+    WRONG_NETWORK = "wrong_network"
+    NODE_UNKNOWN = "node_unknown"
+    NODE_REVOKED = "node_revoked"
+    SESSION_OVER = "session_over"
+    OUTSIDE_SCOPE = "outside_scope"
+    OVER_BUDGET = "over_budget"
+    LEDGER_UNAVAILABLE = "ledger_unavailable"
+
+
+class RefusedError(AuthError):
+    """A proof that is not accepted.
+
+    Attributes:
+        cause: The true reason, for the audit trail and metrics only.
+        token_id: The token's `jti` where it could be trusted enough to name, else None.
+        node_id: The node that was claimed, else None.
+    """
+
+    def __init__(self, cause: Cause, *, token_id: str | None = None, node_id: str | None = None) -> None:
+        super().__init__(cause.value)
+        self.cause = cause
+        self.token_id = token_id
+        self.node_id = node_id
+
+
+class OutsideScopeError(RefusedError):
+    """A good session that asks for something outside its image."""
+
+
+class TokenNotFoundError(AuthError):
+    """No such token."""
+
+
+class LedgerUnavailableError(AuthError):
+    """The ledger does not answer: nothing may be granted."""

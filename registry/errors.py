@@ -1,0 +1,88 @@
+"""Everything that can go wrong in the registry, drawn.
+
+RegistryError
+├── ReferenceFormatError    an image reference that cannot be read
+├── ConfigError             settings that the server refuses to start with
+├── NotFoundError           no such organization, group, node or token
+├── ConflictError           the name is taken, or the thing is in the wrong state
+├── InvalidInputError       fields that do not validate, each with its reason
+└── ImportFailedError       an import that ended; `reason` is one of four, `sentence` is for the customer
+    ├── AuthenticationFailedError
+    ├── PullFailedError
+    ├── ImageTooLargeError
+    └── StoreFailedError
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class RegistryError(Exception):
+    """Root of every error that this package raises on purpose."""
+
+
+class ReferenceFormatError(RegistryError):
+    """An image reference that cannot be read; the message says how to write it."""
+
+
+class ConfigError(RegistryError):
+    """Settings that the server refuses to start with."""
+
+
+class NotFoundError(RegistryError):
+    """No such organization, group, node or token."""
+
+
+class ConflictError(RegistryError):
+    """The name is taken, or the thing is in the wrong state for what was asked."""
+
+
+class InvalidInputError(RegistryError):
+    """Fields that do not validate.
+
+    Attributes:
+        fields: Field path to the reasons why it was refused; never the refused value.
+    """
+
+    def __init__(self, message: str, fields: Mapping[str, list[str]] | None = None) -> None:
+        super().__init__(message)
+        self.fields = dict(fields or {})
+
+
+class ImportFailedError(RegistryError):
+    """An import that ended without an image.
+
+    Attributes:
+        reason: The stable word that the public API shows.
+        sentence: What the customer can do about it; never holds a secret.
+    """
+
+    reason: ClassVar[str]
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+
+
+class AuthenticationFailedError(ImportFailedError):
+    """The registry or its realm refused the credentials."""
+
+    reason = "failed to authenticate"
+
+
+class PullFailedError(ImportFailedError):
+    """The image is not there, not for this platform, not intact, or the upstream does not answer."""
+
+    reason = "failed to pull"
+
+
+class ImageTooLargeError(ImportFailedError):
+    """The compressed image is over the limit."""
+
+    reason = "image too large"
+
+
+class StoreFailedError(ImportFailedError):
+    """Storage, keys or compression failed after retries."""
+
+    reason = "failed to store"

@@ -1,0 +1,1 @@
+"""Encrypted, content-addressed blob storage. Knows nothing of registries or tokens."""

@@ -1,0 +1,60 @@
+"""Digests of plaintext, as the OCI image specification writes them (descriptor.md, "Digests")."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from storage.errors import DigestError
+
+_HEX_LENGTH = {"sha256": 64, "sha512": 128}
+_GRAMMAR = re.compile(r"(sha256|sha512):([0-9a-f]+)", re.ASCII)
+
+
+class Hasher(Protocol):
+    """The part of a `hashlib` object that a digest needs."""
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Take in more bytes."""
+
+    def hexdigest(self) -> str:
+        """Return what has been hashed so far."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """An algorithm and the lower-case hex of a hash; only well-formed ones exist.
+
+    Raises:
+        DigestError: On construction, when the algorithm or the hex is not one we serve.
+    """
+
+    algorithm: str
+    hex: str
+
+    def __post_init__(self) -> None:
+        match = _GRAMMAR.fullmatch(f"{self.algorithm}:{self.hex}")
+        if match is None or len(self.hex) != _HEX_LENGTH[self.algorithm]:
+            raise DigestError("a digest is sha256:<64 hex> or sha512:<128 hex>, in lower case")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `algorithm:hex`."""
+        algorithm, _, hex_ = text.partition(":")
+        return cls(algorithm, hex_)
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Hash `data` with sha256, the algorithm that every client reads."""
+        return cls("sha256", hashlib.sha256(data).hexdigest())
+
+    def hasher(self) -> Hasher:
+        """Return a fresh hash of this digest's algorithm."""
+        return hashlib.new(self.algorithm)
+
+    def matches(self, data: bytes) -> bool:
+        """Tell whether `data` is what this digest names."""
+        return hashlib.new(self.algorithm, data).hexdigest() == self.hex
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"

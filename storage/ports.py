@@ -1,0 +1,117 @@
+"""What storage asks of the outside: where objects lie, who holds the keys, where key records are kept."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from storage.digest import Digest
+
+
+class ObjectWriter(Protocol):
+    """One object on its way in. Blocking: called from worker threads only."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes. Raises StorageFullError or StorageUnavailableError."""
+
+    def commit(self, name: str) -> None:
+        """Make the object durable and visible under `name`, all or nothing."""
+
+    def abort(self) -> None:
+        """Forget what was written. Safe to call after anything, `commit` included."""
+
+
+class ObjectReader(Protocol):
+    """One visible object. Blocking: called from worker threads only."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the object."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset`; return how much was there before the end."""
+
+    def close(self) -> None:
+        """Release the object."""
+
+
+class BlobBackend(Protocol):
+    """Keeps immutable objects by name. Blocking: called from worker threads only."""
+
+    def create(self) -> ObjectWriter:
+        """Start an object that nobody sees before its commit."""
+
+    def open(self, name: str) -> ObjectReader:
+        """Open a visible object. Raises BlobNotFoundError."""
+
+    def delete(self, name: str) -> bool:
+        """Remove an object; False when there was none."""
+
+    def names(self) -> Iterator[str]:
+        """List the visible objects."""
+
+    def recover(self) -> int:
+        """Remove what writers that died left behind; return how many. Only at start-up, by the owner."""
+
+    def probe(self) -> None:
+        """Prove that objects can be written and read. Raises StorageUnavailableError or StorageFullError."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """How one tenant opens one blob. Nothing here is of use without the key-encryption key.
+
+    Attributes:
+        digest: Of the plaintext.
+        file_id: 16 random bytes, from the container's header.
+        object_name: Where the backend keeps the container.
+        size_bytes: Of the plaintext.
+        stored_bytes: Of the container.
+        wrapped_dek: The data key, wrapped under `kek_id` with docs/blob-format.md's AAD.
+    """
+
+    tenant: str
+    digest: Digest
+    file_id: bytes
+    object_name: str
+    size_bytes: int
+    stored_bytes: int
+    kek_id: str
+    wrapped_dek: bytes
+
+
+class KeyRecords(Protocol):
+    """The catalog's table of key records, keyed by tenant and digest."""
+
+    async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
+        """Return this tenant's record for a digest."""
+
+    async def find(self, digest: Digest) -> KeyRecord | None:
+        """Return any tenant's record for a digest."""
+
+    async def add(self, record: KeyRecord) -> KeyRecord:
+        """Insert the record unless (tenant, digest) has one; return the one that stands."""
+
+    async def remove(self, tenant: str, digest: Digest) -> KeyRecord | None:
+        """Delete and return a record: the tenant can no longer open the blob."""
+
+    async def uses(self, object_name: str) -> int:
+        """Count the records that refer to an object."""
+
+
+class KeyProvider(Protocol):
+    """Holds key-encryption keys and never shows them.
+
+    Every method raises KeyUnavailableError when the key is unknown, destroyed or out of reach.
+    """
+
+    async def current_id(self, tenant: str) -> str:
+        """Name the key that new data of this tenant is wrapped under."""
+
+    async def wrap(self, kek_id: str, dek: bytes, aad: bytes) -> bytes:
+        """Encrypt a 32-byte data key."""
+
+    async def unwrap(self, kek_id: str, wrapped: bytes, aad: bytes) -> bytes:
+        """Decrypt a data key; anything but the exact `aad` fails."""
+
+    async def probe(self) -> None:
+        """Prove that the provider answers."""
