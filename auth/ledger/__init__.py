@@ -1,0 +1,1 @@
+"""The token ledger: every transition is one script inside Redis."""

@@ -1,0 +1,1 @@
+"""Node identity: the certificate authority for nodes."""

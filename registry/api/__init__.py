@@ -1,0 +1,1 @@
+"""HTTP surfaces: OCI distribution, the public API, the operator API."""

@@ -1,0 +1,1 @@
+"""The SQL catalog: groups, images, jobs, keys, nodes, audit events."""

@@ -1,0 +1,1 @@
+"""Container groups: the use-cases over importing and pulling."""

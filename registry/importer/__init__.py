@@ -1,0 +1,1 @@
+"""Importing: plan the image, transfer it, store it."""

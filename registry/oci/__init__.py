@@ -1,0 +1,1 @@
+"""Image references, descriptors, manifests and indexes: pure documents of the OCI image specification."""

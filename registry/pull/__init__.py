@@ -1,0 +1,1 @@
+"""The pull path: a reference to a descriptor, a descriptor to bytes."""

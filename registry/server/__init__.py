@@ -1,0 +1,1 @@
+"""Running the server: first start, the embedded ledger, processes and signals."""

@@ -1,0 +1,1 @@
+"""Customers' registries: the distribution protocol's client side, behind an egress guard."""

@@ -1,0 +1,1 @@
+"""The encrypted container OEB1: bytes in, bytes out (docs/blob-format.md)."""

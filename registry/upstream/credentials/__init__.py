@@ -1,0 +1,1 @@
+"""How each provider turns a customer's credential into HTTP Basic."""

@@ -1,0 +1,103 @@
+"""Settings, read once from the environment and the command line, then frozen."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from registry.errors import ConfigError
+
+GIB = 1 << 30
+
+
+class Role(StrEnum):
+    """What a server process does."""
+
+    PULL = "pull"
+    TOKEN = "token"  # noqa: S105
+    API = "api"
+    IMPORT = "import"
+
+
+class Settings(BaseSettings):
+    """Everything that an operator can set; each field is `CRISPER_<NAME>` in the environment.
+
+    Attributes:
+        public_url: How nodes reach the server; None derives it from each request's own Host.
+        insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
+            addresses.
+        redis_url: The ledger; None starts a child server on a private unix socket.
+        database_url: The catalog; None is SQLite in the data folder.
+        service: The registry's name in tokens (`aud`) and challenges (`service`).
+    """
+
+    model_config = SettingsConfigDict(env_prefix="CRISPER_", frozen=True, extra="ignore")
+
+    env: str = "development"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 5000
+    data_dir: Path = Path("crisper-data")
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    roles: Annotated[frozenset[Role], NoDecode] = frozenset(Role)
+    public_url: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
+    redis_url: str | None = None
+    database_url: str | None = None
+    keyring: Path | None = None
+    service: str = "crisper"
+    max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB
+    import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
+    layer_transfers: Annotated[int, Field(ge=1, le=16)] = 3
+    lease_s: Annotated[float, Field(gt=0)] = 20.0
+    completion_grace_s: Annotated[float, Field(ge=0)] = 30.0
+    drain_s: Annotated[float, Field(ge=0)] = 30.0
+    log_level: str = "info"
+
+    @field_validator("roles", "insecure_registries", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Accept `a,b` as the environment and `--roles` write it."""
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _bare_origin(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("write the public URL with its scheme: https://registry.example.com")
+        return value.rstrip("/") if value else None
+
+    @property
+    def keyring_path(self) -> Path:
+        """Where the local keyring lies."""
+        return self.keyring or self.data_dir / "keyring.json"
+
+    def refuse_unsafe(self) -> None:
+        """Refuse to start in production on defaults that are only safe on one developer's machine.
+
+        Raises:
+            ConfigError: Names every unsafe default and its setting.
+        """
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError("set both --tls-cert and --tls-key, or neither")
+        if self.env != "production":
+            return
+        unsafe = {
+            "CRISPER_REDIS_URL: the embedded ledger lives and dies with one machine": self.redis_url is None,
+            "CRISPER_DATABASE_URL: the embedded catalog serves one machine": self.database_url is None,
+            "CRISPER_KEYRING: the keyring lies beside the data that it protects": self.keyring is None,
+            "CRISPER_PUBLIC_URL: nodes must be told one https:// address": not (
+                self.public_url or ""
+            ).startswith("https://"),
+            "CRISPER_INSECURE_REGISTRIES: an upstream is spoken to in the clear": bool(
+                self.insecure_registries
+            ),
+        }
+        if any(unsafe.values()):
+            lines = "\n  ".join(line for line, bad in unsafe.items() if bad)
+            raise ConfigError(f"CRISPER_ENV=production refuses these defaults, set each:\n  {lines}")

@@ -1,0 +1,335 @@
+"""What the registry's rooms ask of each other and of the outside, and the words they share.
+
+The types are values; the protocols are kept by adapters (`registry.catalog`, `registry.transient`)
+that `registry.app` chooses.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from auth.ports import AuditEvent, Node
+from storage.digest import Digest
+
+# -- container groups ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GroupKey:
+    """A container group's name within its project and organization."""
+
+    organization: str
+    project: str
+    name: str
+
+    @property
+    def repository(self) -> str:
+        """The repository that nodes pull the group's image from."""
+        return f"{self.organization}/{self.project}/{self.name}"
+
+
+class GroupStatus(StrEnum):
+    """The states of SaladCloud's public API that Crisper brings about."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    DEPLOYING = "deploying"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A container group as the catalog knows it.
+
+    Attributes:
+        image: The reference as the customer wrote it.
+        spec: The request's other fields, stored and returned unchanged; never credentials.
+        version: Raised by each new image, from 1.
+        status_description: The sentence beside the status; names the stage or the failure.
+        image_digest: Digest of the document that `image` named at creation; None until stored.
+        image_size_bytes: Compressed size of the image's platform; None until stored.
+        job_id: The newest import.
+    """
+
+    id: str
+    key: GroupKey
+    image: str
+    spec: Mapping[str, Any]
+    version: int
+    autostart: bool
+    status: GroupStatus
+    status_description: str
+    status_since: datetime
+    created_at: datetime
+    updated_at: datetime
+    job_id: str
+    image_digest: Digest | None = None
+    image_size_bytes: int | None = None
+
+
+# -- images -------------------------------------------------------------------------------------
+
+
+class ContentKind(StrEnum):
+    """What a stored blob is within its image."""
+
+    INDEX = "index"
+    MANIFEST = "manifest"
+    CONFIG = "config"
+    LAYER = "layer"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageContent:
+    """One blob of an image: an index, a manifest, the config or a layer."""
+
+    digest: Digest
+    kind: ContentKind
+    media_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image that storage holds whole.
+
+    Attributes:
+        digest: Of the document that the reference named: an index or a manifest.
+        manifest_digest: Of the platform's manifest; equals `digest` where there was no index.
+        contents: Every stored blob, each digest once.
+        size_bytes: Config and layers of the platform, compressed, each digest once.
+    """
+
+    digest: Digest
+    manifest_digest: Digest
+    platform: str
+    contents: tuple[ImageContent, ...]
+    size_bytes: int
+
+    def content(self, digest: Digest) -> ImageContent | None:
+        """Return the image's blob of that digest, or None: it is not of this image."""
+        return next((c for c in self.contents if c.digest == digest), None)
+
+    @property
+    def platform_blobs(self) -> Mapping[str, int]:
+        """Config and layers, digest to size: what a node has to fetch."""
+        kinds = (ContentKind.CONFIG, ContentKind.LAYER)
+        return {str(c.digest): c.size_bytes for c in self.contents if c.kind in kinds}
+
+
+# -- imports ------------------------------------------------------------------------------------
+
+
+class Secret:
+    """A string that does not show itself: not in a repr, a log or a traceback's locals."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the string; call where it is sent or hashed, nowhere else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCredential:
+    """What a customer's registry asks for as HTTP Basic, at the registry or at its realm."""
+
+    username: str
+    password: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class ImportJob:
+    """One import of one image version, leased to a worker.
+
+    Attributes:
+        attempt: How many times it was claimed, this one included; above 1 after a worker died.
+        credential_key: The wrapped key that opens the sealed credential; None when there is none.
+    """
+
+    id: str
+    group_id: str
+    key: GroupKey
+    version: int
+    image: str
+    attempt: int
+    credential_key: bytes | None = field(default=None, repr=False)
+
+
+class Stage(StrEnum):
+    """Where an import is, as customers see it."""
+
+    PULLING = "pulling"
+    COMPRESSING = "compressing"
+    STORING = "storing"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an import is. Bytes are compressed bytes, as they came."""
+
+    stage: Stage
+    layers_done: int = 0
+    layers_total: int = 0
+    bytes_done: int = 0
+    bytes_total: int = 0
+
+    def __str__(self) -> str:
+        if self.stage is not Stage.PULLING or not self.layers_total:
+            return self.stage.value
+        percent = 100 * self.bytes_done // self.bytes_total if self.bytes_total else 0
+        return f"pulling: {self.layers_done} of {self.layers_total} layers, {percent} %"
+
+
+class JobQueue(Protocol):
+    """Imports waiting and running. A job is leased; a lease that lapses is taken over."""
+
+    async def claim(self, worker_id: str, lease_s: float) -> ImportJob | None:
+        """Lease the oldest job that nobody holds; None when there is none."""
+
+    async def heartbeat(self, job_id: str, worker_id: str, lease_s: float) -> bool:
+        """Extend the lease. False when it is lost or the job is gone: stop at once."""
+
+    async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
+        """Make the image visible and end the job, in one transaction. False when the lease is lost."""
+
+    async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
+        """End the job and its group as failed. False when the lease is lost."""
+
+
+class ProgressBoard(Protocol):
+    """Where running imports say how far they are; losing it loses nothing that matters."""
+
+    async def put(self, job_id: str, progress: Progress) -> None:
+        """Publish; never fails an import."""
+
+    async def get(self, job_ids: Sequence[str]) -> Mapping[str, Progress]:
+        """Return what is known of these jobs."""
+
+
+class CredentialVault(Protocol):
+    """Keeps a customer's credential sealed from the request until its import ends."""
+
+    async def seal(self, job_id: str, credential: UpstreamCredential) -> bytes:
+        """Keep a credential; return the wrapped key that the job's row holds until the job ends."""
+
+    async def open(self, job_id: str, credential_key: bytes) -> UpstreamCredential:
+        """Return the credential. Raises StoreFailedError when it lapsed or does not open."""
+
+    async def forget(self, job_id: str) -> None:
+        """Remove the credential; called however the job ended."""
+
+
+# -- catalog ------------------------------------------------------------------------------------
+
+
+class GroupCatalog(Protocol):
+    """Container groups and the images of their versions."""
+
+    async def create(self, group: Group, credential_key: bytes | None) -> None:
+        """Insert a group and its import job in one transaction. Raises ConflictError: the name is taken."""
+
+    async def get(self, key: GroupKey) -> Group | None:
+        """Return a group by name."""
+
+    async def list(self, organization: str, project: str | None = None) -> Sequence[Group]:
+        """Return an organization's groups, oldest first."""
+
+    async def delete(self, key: GroupKey) -> Group | None:
+        """Remove a group with its job and versions; return what was removed."""
+
+    async def image(self, group_id: str, version: int) -> StoredImage | None:
+        """Return the image of a version once it is stored."""
+
+    async def image_by_digest(self, repository: str, digest: str) -> StoredImage | None:
+        """Return a repository's image by the digest that its tokens name."""
+
+    async def tags(self, repository: str) -> Sequence[str]:
+        """Return `latest` and `v<version>` of every stored version, sorted as bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A customer. The API key itself is shown once and kept as a hash."""
+
+    name: str
+    api_key_hash: bytes = field(repr=False)
+    created_at: datetime
+
+
+class OrganizationDirectory(Protocol):
+    """Who the customers are."""
+
+    async def add(self, organization: Organization) -> None:
+        """Insert. Raises ConflictError: the name is taken."""
+
+    async def get(self, name: str) -> Organization | None:
+        """Return an organization."""
+
+    async def by_api_key(self, api_key_hash: bytes) -> Organization | None:
+        """Return whose key this is."""
+
+
+class NodeRegistry(Protocol):
+    """Nodes, with the means to change them (`auth.ports.NodeDirectory` only reads)."""
+
+    async def get(self, node_id: str) -> Node | None:
+        """Return a node, struck off or not."""
+
+    async def add(self, node: Node) -> None:
+        """Insert. Raises ConflictError: the id was used before."""
+
+    async def revoke(self, node_id: str) -> bool:
+        """Strike a node off; its id is never given out again. False when there is none."""
+
+    async def list(self) -> Sequence[Node]:
+        """Return all nodes by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An audit event with its place in the trail."""
+
+    cursor: int
+    at: datetime
+    event: AuditEvent
+
+
+class EventLog(Protocol):
+    """The audit trail."""
+
+    async def record(self, event: AuditEvent) -> None:
+        """Append one event durably."""
+
+    async def page(
+        self,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        type_: str | None = None,
+        organization: str | None = None,
+        token_id: str | None = None,
+    ) -> Sequence[StoredEvent]:
+        """Return events behind a cursor, oldest first."""
+
+
+class Clock(Protocol):
+    """The time, injected so that tests own it."""
+
+    def now(self) -> datetime:
+        """Return the present, aware, in UTC."""

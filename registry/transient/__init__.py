@@ -1,0 +1,1 @@
+"""What lives only while an import runs: sealed credentials and progress, in Redis."""
