@@ -29,6 +29,7 @@ class ContainerGroups:
     Args:
         parse_reference: Reads an image reference. Raises ReferenceFormatError.
         credential_from: Turns the public API's `registry_authentication` into what the upstream is sent.
+            Raises InvalidInputError, its paths starting at `registry_authentication`.
         revoke_tokens: Revokes every pull token of a group, by the group's id.
         nudge: Tells idle import workers that a job waits; they find it without, only later.
     """
@@ -116,7 +117,13 @@ class ContainerGroups:
 
     def _credential(self, request: NewGroup) -> UpstreamCredential | None:
         asked = request.registry_authentication
-        return None if asked is None else self._credential_from(asked)
+        if asked is None:
+            return None
+        try:
+            return self._credential_from(asked)
+        except InvalidInputError as error:
+            fields = {f"container.{path}": reasons for path, reasons in error.fields.items()}
+            raise InvalidInputError("The registry credentials cannot be used.", fields) from None
 
     def _new(self, key: GroupKey, request: NewGroup) -> Group:
         now = self._clock.now()
