@@ -103,15 +103,14 @@ def _key(request: web.Request) -> GroupKey:
 
 
 def _names(request: web.Request, *parameters: str) -> list[str]:
-    """Read names from the address. Raises InvalidInputError: no such name can exist."""
+    """Read names from the address. Raises NotFoundError: one that cannot be a name."""
     names = [request.match_info[parameter] for parameter in parameters]
-    fields = {
-        parameter: ["write 2 to 63 lower-case letters, digits and hyphens, a letter first"]
-        for parameter, name in zip(parameters, names, strict=True)
-        if not _NAME.fullmatch(name)
-    }
-    if fields:
-        raise InvalidInputError("The address holds a name that cannot be one.", fields)
+    for parameter, name in zip(parameters, names, strict=True):
+        if not _NAME.fullmatch(name):
+            raise NotFoundError(
+                f"The {parameter} in the address cannot be one: names are 2 to 63 lower-case letters, digits "
+                "and hyphens, a letter first and no hyphen last."
+            )
     return names
 
 

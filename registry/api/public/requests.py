@@ -12,6 +12,8 @@ from registry.api.public.shapes import CountryCode, DisplayName, Name, Omittable
 from registry.errors import InvalidInputError
 from registry.groups import NewGroup
 
+MAX_FAULTS = 50
+
 RestartPolicy = Literal["always", "on_failure", "never"]
 
 _NOT_IN_SPEC: Mapping[str, bool | set[str]] = {
@@ -66,9 +68,10 @@ class ContainerGroupPrototype(Shape):
 
 
 def invalid_input(error: ValidationError) -> InvalidInputError:
-    """Tell which fields were refused and why, without the values."""
+    """Tell which fields were refused and why, without the values; the first `MAX_FAULTS` of them."""
     fields: dict[str, list[str]] = {}
-    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    for fault in faults[:MAX_FAULTS]:
         if fault["type"] == "json_invalid":
             return InvalidInputError("The body is not JSON.")
         path = ".".join(str(part) for part in fault["loc"]) or "body"

@@ -181,6 +181,10 @@ def test_every_missing_field_is_named_at_once() -> None:
     assert faults({}).keys() == MINIMAL.keys()
 
 
+def test_a_flood_of_faults_is_cut_off() -> None:
+    assert len(faults(with_container(environment_variables={f"A{i}": "" for i in range(5000)}))) == 50
+
+
 def test_what_is_not_json_is_said_to_be_so() -> None:
     with pytest.raises(InvalidInputError, match="not JSON"):
         ContainerGroupPrototype.read(b'{"name": geheim')
