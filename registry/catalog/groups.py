@@ -84,6 +84,17 @@ class SqlGroupCatalog:
             _image_of_version().where(versions.c.repository == repository, images.c.digest == digest).limit(1)
         )
 
+    async def version_digest(self, repository: str, version: int) -> Digest | None:
+        """Return the digest of a stored version's image."""
+        query = (
+            select(images.c.digest)
+            .join(versions, versions.c.image_id == images.c.id)
+            .where(versions.c.repository == repository, versions.c.version == version)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+        return Digest.parse(row.digest) if row else None
+
     async def tags(self, repository: str) -> Sequence[str]:
         """Return `latest` and `v<version>` of every stored version, sorted as bytes."""
         query = select(versions.c.version).where(versions.c.repository == repository)
