@@ -45,7 +45,7 @@ class ContainerGroups:
         clock: Clock,
         parse_reference: Callable[[str], object],
         credential_from: Callable[[Mapping[str, Any]], UpstreamCredential | None],
-        revoke_tokens: Callable[[str], Awaitable[None]],
+        revoke_tokens: Callable[[str], Awaitable[object]],
         nudge: Callable[[], None],
     ) -> None:
         self._catalog = catalog
@@ -103,9 +103,11 @@ class ContainerGroups:
         removed = await self._catalog.delete(key)
         if removed is None:
             raise _no_such(key)
-        await self._revoke_tokens(removed.id)
-        await self._vault.forget(removed.job_id)
-        await self._record("group.deleted", removed, source)
+        try:
+            await self._revoke_tokens(removed.id)
+            await self._vault.forget(removed.job_id)
+        finally:
+            await self._record("group.deleted", removed, source)
 
     def _refuse_unreadable(self, image: str) -> None:
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from auth.errors import LedgerUnavailableError
 from registry.catalog.database import Database
 from registry.catalog.directory import SqlOrganizationDirectory
 from registry.catalog.events import SqlEventLog
@@ -100,6 +101,7 @@ class World:
         self.organizations = SqlOrganizationDirectory(database)
         self.events = SqlEventLog(database, self.clock)
         self.revoked: list[str] = []
+        self.revocations_allowed = 1000
         self.groups = self.over(self.catalog)
 
     def over(self, catalog: GroupCatalog) -> ContainerGroups:
@@ -118,10 +120,9 @@ class World:
 
     async def _revoke(self, group_id: str) -> None:
         self.journal.append("revoke")
+        if len(self.revoked) == self.revocations_allowed:
+            raise LedgerUnavailableError
         self.revoked.append(group_id)
-
-    async def event_types(self) -> list[str]:
-        return [stored.event.type for stored in await self.events.page()]
 
 
 def parse_reference(text: str) -> str:

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from auth.errors import LedgerUnavailableError
 from registry.errors import ConflictError, InvalidInputError, NotFoundError
 from registry.groups import NewGroup
 from registry.ports import Group, GroupKey, GroupStatus, Progress, Stage
@@ -112,6 +113,37 @@ async def test_a_crash_before_the_removal_leaves_no_token_and_a_group_to_delete_
     world.catalog.failure = None
     await world.groups.delete(KEY)
     assert await world.catalog.get(KEY) is None
+
+
+async def test_a_ledger_that_does_not_answer_keeps_the_group(world: World) -> None:
+    await world.groups.create(KEY, PUBLIC)
+    world.revocations_allowed = 0
+    with pytest.raises(LedgerUnavailableError):
+        await world.groups.delete(KEY)
+    assert await world.catalog.get(KEY) is not None
+
+
+async def test_a_ledger_that_is_lost_midway_is_told_and_the_trail_still_has_the_deletion(
+    world: World,
+) -> None:
+    await world.groups.create(KEY, PUBLIC)
+    world.revocations_allowed = 1
+    with pytest.raises(LedgerUnavailableError):
+        await world.groups.delete(KEY)
+    assert [stored.event.type for stored in await world.events.page()] == ["group.created", "group.deleted"]
+
+
+async def test_the_group_that_took_the_name_meanwhile_is_the_one_revoked(world: World) -> None:
+    class Overtaken(JournalledCatalog):
+        async def delete(self, key: GroupKey) -> Group | None:
+            await super().delete(key)
+            await world.groups.create(key, PUBLIC)
+            return await super().delete(key)
+
+    await world.groups.create(KEY, PUBLIC)
+    await world.over(Overtaken(world.catalog._database, world.journal)).delete(KEY)
+    first, second = world.revoked
+    assert first != second
 
 
 async def test_deleting_what_is_not_there_is_said_and_revokes_nothing(world: World) -> None:
