@@ -4,6 +4,7 @@
 <data-dir>/             0700
   lock                  held by the server and its children; a second server waits, then refuses
   operator.key          opens the operator API
+  server.json           where the running server listens, for the command line
   keyring.json          key-encryption keys (elsewhere with CRISPER_KEYRING)
   signing-keys/         the token authority's ES256 keys
   node-ca/              the certificate authority for nodes
@@ -34,6 +35,11 @@ class DataDir:
     def operator_key(self) -> Path:
         """The file that holds the operator key."""
         return self.root / "operator.key"
+
+    @property
+    def address(self) -> Path:
+        """The file that says where the running server listens."""
+        return self.root / "server.json"
 
     @property
     def signing_keys(self) -> Path:
