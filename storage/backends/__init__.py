@@ -1,0 +1,1 @@
+"""Where objects lie: adapters of `storage.ports.BlobBackend`."""

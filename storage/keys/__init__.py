@@ -1,0 +1,1 @@
+"""Who wraps data keys: adapters of `storage.ports.KeyProvider`."""
