@@ -6,6 +6,7 @@ StorageError
 ├── BlobNotFoundError       this tenant has no such blob
 ├── BlobDamagedError        ciphertext that does not authenticate, or does not match its header
 ├── BlobRangeError          a range outside the blob
+├── ObjectExistsError       an object name that is taken: nothing is ever overwritten
 ├── StorageFullError        no room, or no right to write: clear it and try again
 ├── StorageUnavailableError the backend does not answer
 └── KeyUnavailableError     the key provider does not answer, or the key is destroyed
@@ -34,6 +35,10 @@ class BlobDamagedError(StorageError):
 
 class BlobRangeError(StorageError):
     """A range outside the blob."""
+
+
+class ObjectExistsError(StorageError):
+    """An object name that is taken: nothing is ever overwritten."""
 
 
 class StorageFullError(StorageError):

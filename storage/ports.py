@@ -14,7 +14,7 @@ class ObjectWriter(Protocol):
         """Append bytes. Raises StorageFullError or StorageUnavailableError."""
 
     def commit(self, name: str) -> None:
-        """Make the object durable and visible under `name`, all or nothing."""
+        """Make the object durable and visible under `name`, all or nothing. Raises ObjectExistsError."""
 
     def abort(self) -> None:
         """Forget what was written. Safe to call after anything, `commit` included."""
@@ -80,7 +80,10 @@ class KeyRecord:
 
 
 class KeyRecords(Protocol):
-    """The catalog's table of key records, keyed by tenant and digest."""
+    """The catalog's table of key records, keyed by tenant and digest.
+
+    Reads see every write that has returned, in whatever process.
+    """
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
         """Return this tenant's record for a digest."""
@@ -111,7 +114,7 @@ class KeyProvider(Protocol):
         """Encrypt a 32-byte data key."""
 
     async def unwrap(self, kek_id: str, wrapped: bytes, aad: bytes) -> bytes:
-        """Decrypt a data key; anything but the exact `aad` fails."""
+        """Decrypt a data key. Raises BlobDamagedError with anything but the exact `aad`."""
 
     async def probe(self) -> None:
         """Prove that the provider answers."""

@@ -26,7 +26,7 @@ from registry.oci.strict_json import parse_object
 from registry.ports import Secret, UpstreamCredential
 from registry.upstream.challenge import Challenge, parse_challenges
 from registry.upstream.egress import bracketed_host
-from registry.upstream.retry import is_passing, parse_retry_after
+from registry.upstream.retry import parse_retry_after
 from registry.upstream.transport import Response, Transport
 
 MAX_TOKEN_BYTES: Final = 64 << 10

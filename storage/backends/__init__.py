@@ -1,1 +1,1 @@
-"""Where objects lie."""
+"""Where objects lie: adapters of `storage.ports.BlobBackend`."""

@@ -1,1 +1,1 @@
-"""The encrypted container OEB1: bytes in, bytes out (docs/blob-format.md)."""
+"""The encrypted container `OEB1` (docs/blob-format.md): bytes in, bytes out."""

@@ -1,1 +1,1 @@
-"""Who holds the key-encryption keys."""
+"""Who wraps data keys: adapters of `storage.ports.KeyProvider`."""

@@ -1,0 +1,218 @@
+"""Objects as files of one folder on a local disk.
+
+    <root>/
+      objects/
+        3f/3fa4...e1      a visible object: complete, durable, never changed; 0600
+      incoming/
+        9c01...7a         being written; its writer holds a lock on it, which dies with the writer
+
+A commit is: fsync the file, link it to its name (which never replaces an object), fsync the folder.
+The file system has to support hard links.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from storage.errors import (
+    BlobNotFoundError,
+    ObjectExistsError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+
+_NAME = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_PROBE_BYTES = 16
+
+
+class LocalBackend:
+    """Keeps objects under `root`, which is made when it is missing.
+
+    Raises:
+        StorageFullError: `root` cannot be written.
+        StorageUnavailableError: `root` does not answer.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._objects = root / "objects"
+        self._incoming = root / "incoming"
+        with _translated():
+            for folder in (root, self._objects, self._incoming):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _fsync_folder(root)
+
+    def create(self) -> "LocalObjectWriter":
+        """Start an object that nobody sees before its commit."""
+        with _translated():
+            return LocalObjectWriter(self._incoming / secrets.token_hex(16), self._objects)
+
+    def open(self, name: str) -> "LocalObjectReader":
+        """Open a visible object. Raises BlobNotFoundError."""
+        with _translated():
+            return LocalObjectReader(_path(self._objects, name))
+
+    def delete(self, name: str) -> bool:
+        """Remove an object; False when there was none."""
+        path = _path(self._objects, name)
+        with _translated():
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return False
+            _fsync_folder(path.parent)
+        return True
+
+    def names(self) -> Iterator[str]:
+        """List the visible objects, folder by folder."""
+        with _translated():
+            for folder in sorted(self._objects.iterdir()):
+                yield from sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name))
+
+    def recover(self) -> int:
+        """Remove what writers that died left behind; return how many.
+
+        A writer that is alive, in this process or another, still holds its lock and keeps its file.
+        """
+        with _translated():
+            removed = sum(_remove_if_dead(path) for path in list(self._incoming.iterdir()))
+            _fsync_folder(self._incoming)
+        return removed
+
+    def probe(self) -> None:
+        """Prove that objects can be written and read back."""
+        with _translated():
+            writer = LocalObjectWriter(self._incoming / f"probe-{secrets.token_hex(8)}", self._objects)
+            try:
+                writer.write(bytes(_PROBE_BYTES))
+                writer.sync()
+            finally:
+                writer.abort()
+
+
+class LocalObjectWriter:
+    """A file in `incoming`. One thread at a time."""
+
+    def __init__(self, path: Path, objects: Path) -> None:
+        self._path = path
+        self._objects = objects
+        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes."""
+        view = memoryview(data)
+        with _translated():
+            while view:
+                view = view[os.write(self._fd, view) :]
+
+    def sync(self) -> None:
+        """Make what was written durable."""
+        with _translated():
+            os.fsync(self._fd)
+
+    def commit(self, name: str) -> None:
+        """Make the object durable and visible under `name`. Raises ObjectExistsError."""
+        target = _path(self._objects, name)
+        self.sync()
+        with _translated():
+            if not target.parent.exists():
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                _fsync_folder(self._objects)
+            self._link(target)
+            _fsync_folder(target.parent)
+        self.abort()
+
+    def _link(self, target: Path) -> None:
+        try:
+            os.link(self._path, target)
+        except FileExistsError:
+            raise ObjectExistsError("an object of this name is there already") from None
+
+    def abort(self) -> None:
+        """Remove the name in `incoming`; an object that was committed keeps its own."""
+        if self._fd < 0:
+            return
+        fd, self._fd = self._fd, -1
+        with suppress(OSError):
+            self._path.unlink()
+        os.close(fd)
+
+
+class LocalObjectReader:
+    """An open file. Threads may share it until it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise BlobNotFoundError("the object is not in storage") from None
+        self._size_bytes = os.fstat(self._fd).st_size
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the object."""
+        return self._size_bytes
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset`; return how much was there before the end."""
+        filled = 0
+        with _translated():
+            while filled < len(buffer) and (count := os.preadv(self._fd, [buffer[filled:]], offset + filled)):
+                filled += count
+        return filled
+
+    def close(self) -> None:
+        """Close the file."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def _path(objects: Path, name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise BlobNotFoundError("an object name is 64 lower-case hex digits")
+    return objects / name[:2] / name
+
+
+def _fsync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _remove_if_dead(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the system's errors into this package's."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        code = errno.errorcode.get(error.errno or 0, "unknown error")
+        if error.errno in _NO_ROOM:
+            raise StorageFullError(f"storage cannot be written: {code}") from error
+        raise StorageUnavailableError(f"storage does not answer: {code}") from error

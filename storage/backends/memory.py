@@ -1,0 +1,81 @@
+"""Objects in memory, for unit tests of what lies above."""
+
+from collections.abc import Iterator
+
+from storage.errors import BlobNotFoundError, ObjectExistsError
+
+
+class MemoryBackend:
+    """Keeps objects in a dictionary; gone with the process."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def create(self) -> "MemoryObjectWriter":
+        """Start an object that nobody sees before its commit."""
+        return MemoryObjectWriter(self.objects)
+
+    def open(self, name: str) -> "MemoryObjectReader":
+        """Open a visible object. Raises BlobNotFoundError."""
+        try:
+            return MemoryObjectReader(self.objects[name])
+        except KeyError:
+            raise BlobNotFoundError("the object is not in storage") from None
+
+    def delete(self, name: str) -> bool:
+        """Remove an object; False when there was none."""
+        return self.objects.pop(name, None) is not None
+
+    def names(self) -> Iterator[str]:
+        """List the visible objects."""
+        yield from sorted(self.objects)
+
+    def recover(self) -> int:
+        """Find nothing: what a dead writer held died with it."""
+        return 0
+
+    def probe(self) -> None:
+        """Memory always answers."""
+
+
+class MemoryObjectWriter:
+    """Bytes on their way in."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        self._objects = objects
+        self._data = bytearray()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes."""
+        self._data += data
+
+    def commit(self, name: str) -> None:
+        """Make the object visible. Raises ObjectExistsError."""
+        data = bytes(self._data)
+        if self._objects.setdefault(name, data) is not data:
+            raise ObjectExistsError("an object of this name is there already")
+
+    def abort(self) -> None:
+        """Forget what was written."""
+        self._data = bytearray()
+
+
+class MemoryObjectReader:
+    """One object's bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the object."""
+        return len(self._data)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset`; return how much was there before the end."""
+        part = self._data[offset : offset + len(buffer)]
+        buffer[: len(part)] = part
+        return len(part)
+
+    def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,63 @@
+"""The data key of a container and what is derived from it (docs/blob-format.md, "keys")."""
+
+import os
+from typing import Self
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+DEK_BYTES = 32
+_COMMIT = b"oeb1-commit"
+_META = b"oeb1-meta"
+_WRAP = b"oeb1-wrap"
+
+
+class DataKey:
+    """The 32 random bytes that one container is sealed under. Never shown by repr."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != DEK_BYTES:
+            raise ValueError(f"a data key is {DEK_BYTES} bytes")
+        self._secret = secret
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Draw a fresh key: one per container, never shared, never used to go on writing an old one."""
+        return cls(os.urandom(DEK_BYTES))
+
+    def reveal(self) -> bytes:
+        """Return the secret, to be wrapped."""
+        return self._secret
+
+    def commitment(self, file_id: bytes, header_start: bytes) -> bytes:
+        """Derive the 32 bytes that tie a header to this key and no other."""
+        return self._derive(file_id, _COMMIT + header_start)
+
+    def meta_cipher(self, file_id: bytes, header_start: bytes) -> AESGCM:
+        """Derive the cipher of trailer and index."""
+        return AESGCM(self._derive(file_id, _META + header_start))
+
+    def payload_cipher(self, salt: bytes, header: bytes) -> AESGCM:
+        """Derive the cipher of the segments, as Tink's AES256-GCM-HKDF streaming AEAD does."""
+        return AESGCM(self._derive(salt, header))
+
+    def _derive(self, salt: bytes, info: bytes) -> bytes:
+        return HKDF(algorithm=SHA256(), length=DEK_BYTES, salt=salt, info=info).derive(self._secret)
+
+    def __repr__(self) -> str:
+        return "DataKey(...)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a data key is not pickled")
+
+
+def wrap_aad(file_id: bytes, digest: str, tenant: str, kek_id: str) -> bytes:
+    """Return what a wrapped data key is bound to (docs/blob-format.md, "key record").
+
+    Each text is preceded by its length, so that no two sets of fields give the same bytes.
+    """
+    texts = (text.encode() for text in (digest, tenant, kek_id))
+    return _WRAP + file_id + b"".join(len(text).to_bytes(2, "big") + text for text in texts)

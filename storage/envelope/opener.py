@@ -1,0 +1,192 @@
+"""Checks a container and reads any range of its plaintext (docs/blob-format.md, "reading")."""
+
+import hmac
+import threading
+from dataclasses import dataclass
+from typing import Self
+
+from storage.digest import Digest
+from storage.envelope.frames import Frame, FrameIndex, decompress
+from storage.envelope.header import HEADER_BYTES, Codec, Header
+from storage.envelope.key import DataKey
+from storage.envelope.payload import PAYLOAD_HEADER_BYTES, TAG_BYTES, SegmentCipher, SegmentLayout
+from storage.envelope.trailer import TRAILER_BYTES, MetaCipher, Trailer
+from storage.errors import BlobDamagedError, BlobRangeError
+from storage.ports import ObjectReader
+
+HEAD_BYTES = HEADER_BYTES + PAYLOAD_HEADER_BYTES
+_RUN_BYTES = 1 << 20
+
+
+class Scratch(threading.local):
+    """A buffer per thread for ciphertext on its way, so that a read allocates only its result."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, memoryview] = {}
+
+    def view(self, purpose: str, size: int) -> memoryview:
+        """Return `size` bytes of rubbish, this thread's until its next call with `purpose`."""
+        buffer = self._buffers.get(purpose)
+        if buffer is None or len(buffer) < size:
+            buffer = self._buffers[purpose] = memoryview(bytearray(size))
+        return buffer[:size]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Unlocked:
+    """A container's start that was checked against its data key, and the ciphers derived from both.
+
+    Safe to keep, and to share between threads; the data key itself is not kept.
+    """
+
+    head: bytes
+    header: Header
+    segments: SegmentCipher
+    meta: MetaCipher
+
+    @classmethod
+    def unlock(cls, key: DataKey, head: bytes) -> Self:
+        """Check the header's bounds, then its commitment to `key`.
+
+        Args:
+            key: Unwrapped from the blob's key record.
+            head: The container's first 104 bytes.
+
+        Raises:
+            BlobDamagedError: One of the checks fails.
+        """
+        header = Header.parse(head[:HEADER_BYTES])
+        header.check(key)
+        segments = SegmentCipher.derive(key, header, head[HEADER_BYTES:])
+        return cls(head, header, segments, MetaCipher.derive(key, header))
+
+
+def read_head(source: ObjectReader) -> bytes:
+    """Read a container's first 104 bytes. Raises BlobDamagedError when there are fewer."""
+    return _read_exactly(source, 0, HEAD_BYTES)
+
+
+class Container:
+    """A checked container, open for reading. Every method blocks; threads may share it.
+
+    Opening follows docs/blob-format.md, "reading", steps 3 to 7; steps 1 and 2 are `Unlocked.unlock`.
+
+    Args:
+        source: Where the container lies; closed by whoever opened it.
+        unlocked: Its start, checked, perhaps on an earlier occasion.
+        digest: What the plaintext has to be.
+        scratch: Buffers to work in.
+
+    Raises:
+        BlobDamagedError: One of the checks fails.
+    """
+
+    def __init__(self, source: ObjectReader, unlocked: Unlocked, digest: Digest, scratch: Scratch) -> None:
+        if not hmac.compare_digest(read_head(source), unlocked.head):
+            raise BlobDamagedError("the container's start has changed")
+        self._source = source
+        self._header = unlocked.header
+        self._cipher = unlocked.segments
+        self._scratch = scratch
+        self.trailer = self._open_trailer(unlocked.meta, digest)
+        self._layout = SegmentLayout(self._header.segment_bytes, self.trailer.payload_plaintext_bytes)
+        self._frames = self._open_index(unlocked.meta) if self._header.codec is Codec.ZSTD else None
+        if self.trailer.payload_plaintext_bytes == 0:
+            # No read would ever touch its one segment.
+            self._check_empty_payload()
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the plaintext."""
+        return self.trailer.plaintext_bytes
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` with plaintext from `offset`; return how much there was before the end.
+
+        Raises:
+            BlobRangeError: `offset` lies outside the blob.
+            BlobDamagedError: A segment or frame is damaged; nothing in `buffer` may be used.
+        """
+        if not 0 <= offset <= self.size_bytes:
+            raise BlobRangeError(f"offset {offset} lies outside a blob of {self.size_bytes} bytes")
+        buffer = buffer[: self.size_bytes - offset]
+        if self._frames is None:
+            self._read_payload(offset, buffer)
+        else:
+            self._read_frames(self._frames, offset, buffer)
+        return len(buffer)
+
+    def piece_end(self, offset: int, wanted_bytes: int) -> int:
+        """Return where a piece from `offset` should end so that no segment or frame is opened twice.
+
+        About `wanted_bytes` on, but one segment or frame at least.
+        """
+        if self._frames is not None:
+            size = self._header.frame_bytes
+            end = (offset // size + max(1, wanted_bytes // size)) * size
+            return min(end, self.size_bytes)
+        count = max(1, wanted_bytes // self._header.segment_bytes)
+        return self._layout.plaintext_end(self._layout.segment_at(offset) + count - 1)
+
+    def _open_trailer(self, meta: MetaCipher, digest: Digest) -> Trailer:
+        size = self._source.size_bytes
+        trailer = meta.open_trailer(_read_exactly(self._source, size - TRAILER_BYTES, TRAILER_BYTES))
+        trailer.check(self._header, size)
+        # The key record's AAD ties a container to digests of other algorithms ("key record").
+        if digest.algorithm == "sha256" and not hmac.compare_digest(trailer.sha256.hex(), digest.hex):
+            raise BlobDamagedError("the container holds another blob")
+        return trailer
+
+    def _open_index(self, meta: MetaCipher) -> FrameIndex:
+        start = HEADER_BYTES + self.trailer.payload_ciphertext_bytes
+        index = meta.open_index(_read_exactly(self._source, start, self.trailer.index_bytes))
+        return FrameIndex.parse(
+            index,
+            frame_bytes=self._header.frame_bytes,
+            plaintext_bytes=self.trailer.plaintext_bytes,
+            payload_bytes=self.trailer.payload_plaintext_bytes,
+        )
+
+    def _check_empty_payload(self) -> None:
+        sealed = _read_exactly(self._source, HEAD_BYTES, TAG_BYTES)
+        self._cipher.open(0, memoryview(sealed), memoryview(bytearray()), last=True)
+
+    def _read_frames(self, frames: FrameIndex, offset: int, out: memoryview) -> None:
+        written = 0
+        while written < len(out):
+            frame = frames.frame_at(offset + written)
+            skip = offset + written - frame.plaintext_start
+            size = min(len(out) - written, frame.plaintext_bytes - skip)
+            self._read_frame(frame, skip, out[written : written + size])
+            written += size
+
+    def _read_frame(self, frame: Frame, skip: int, out: memoryview) -> None:
+        if frame.raw:
+            self._read_payload(frame.payload_start + skip, out)
+            return
+        packed = self._scratch.view("frame", frame.payload_bytes)
+        self._read_payload(frame.payload_start, packed)
+        out[:] = memoryview(decompress(packed, frame.plaintext_bytes))[skip : skip + len(out)]
+
+    def _read_payload(self, offset: int, out: memoryview) -> None:
+        run = max(1, _RUN_BYTES // self._layout.segment_bytes)
+        end, written = offset + len(out), 0
+        while written < len(out):
+            first = self._layout.segment_at(offset + written)
+            last = min(first + run - 1, self._layout.segment_at(end - 1))
+            skip = offset + written - self._layout.plaintext_start(first)
+            written += self._read_segments(first, last, skip, out[written:])
+
+    def _read_segments(self, first: int, last: int, skip: int, out: memoryview) -> int:
+        start, end = self._layout.ciphertext_start(first), self._layout.ciphertext_end(last)
+        sealed = self._scratch.view("ciphertext", end - start)
+        if self._source.read_into(HEADER_BYTES + start, sealed) != len(sealed):
+            raise BlobDamagedError("the container has become shorter")
+        return self._cipher.open_run(self._layout, first, sealed, skip, out)
+
+
+def _read_exactly(source: ObjectReader, offset: int, size: int) -> bytes:
+    buffer = bytearray(size)
+    if offset < 0 or source.read_into(offset, memoryview(buffer)) != size:
+        raise BlobDamagedError("the container is shorter than its parts")
+    return bytes(buffer)

@@ -1,0 +1,188 @@
+"""One blob on its way in: hashed, compressed, sealed and stored while it arrives."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.digest import Digest, Hasher
+from storage.envelope.frames import SAMPLE_BYTES, choose_codec
+from storage.envelope.key import DataKey
+from storage.envelope.sealer import Data, Sealer
+from storage.errors import DigestMismatchError
+from storage.ports import BlobBackend, KeyRecord, ObjectWriter
+from storage.threads import Threads, settle
+
+BATCH_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBlob:
+    """A container that is complete, but that nobody sees yet."""
+
+    key: DataKey = field(repr=False)
+    file_id: bytes
+    size_bytes: int
+    stored_bytes: int
+    object: ObjectWriter
+
+
+class Sink:
+    """Seals a blob into a new object. Blocks; one thread at a time.
+
+    The object is made, and its codec chosen, when the first `SAMPLE_BYTES` are there.
+    """
+
+    def __init__(self, backend: BlobBackend, segment_log2: int) -> None:
+        self._backend = backend
+        self._segment_log2 = segment_log2
+        self._key = DataKey.generate()
+        self._sample = bytearray()
+        self._sealer: Sealer | None = None
+        self._object: ObjectWriter | None = None
+        self._size_bytes = 0
+
+    def feed(self, data: Data) -> None:
+        """Take in plaintext."""
+        self._size_bytes += len(data)
+        if self._sealer is not None and self._object is not None:
+            self._object.write(self._sealer.feed(data))
+            return
+        self._sample += data
+        if len(self._sample) >= SAMPLE_BYTES:
+            self._begin()
+
+    def finish(self, sha256: bytes) -> SealedBlob:
+        """Write the container's end."""
+        sealer, target = self._begin()
+        target.write(sealer.finish(sha256))
+        return SealedBlob(self._key, sealer.header.file_id, self._size_bytes, sealer.container_bytes, target)
+
+    def close(self) -> None:
+        """Forget the object, unless it was committed."""
+        if self._object is not None:
+            self._object.abort()
+
+    def _begin(self) -> tuple[Sealer, ObjectWriter]:
+        if self._sealer is None or self._object is None:
+            codec = choose_codec(memoryview(self._sample)[:SAMPLE_BYTES])
+            self._object = self._backend.create()
+            self._sealer = Sealer(self._key, codec=codec, segment_log2=self._segment_log2)
+            self._object.write(self._sealer.head)
+            for start in range(0, len(self._sample), BATCH_BYTES):
+                self._object.write(self._sealer.feed(self._sample[start : start + BATCH_BYTES]))
+            self._sample = bytearray()
+        return self._sealer, self._object
+
+
+class Hashes:
+    """The digest that was promised, and the sha256 that the container's trailer keeps."""
+
+    def __init__(self, digest: Digest) -> None:
+        self._digest = digest
+        self._promised: Hasher = digest.hasher()
+        self._sha256 = self._promised if digest.algorithm == "sha256" else Digest.of(b"").hasher()
+
+    def update(self, data: Data) -> None:
+        """Take in plaintext."""
+        self._promised.update(data)
+        if self._sha256 is not self._promised:
+            self._sha256.update(data)
+
+    def check(self) -> bytes:
+        """Return the sha256. Raises DigestMismatchError when the promise was not kept."""
+        if self._promised.hexdigest() != self._digest.hex:
+            raise DigestMismatchError(f"the bytes are not those of {self._digest}")
+        return bytes.fromhex(self._sha256.hexdigest())
+
+
+class BlobWriter:
+    """Takes one blob's bytes; nothing is visible before `commit`.
+
+    A batch is hashed in one thread and sealed in another while the next one fills.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        digest: Digest,
+        size_bytes: int | None,
+        threads: Threads,
+        publish: Callable[[SealedBlob], Awaitable[KeyRecord]],
+    ) -> None:
+        self._sink = sink
+        self._hashes = Hashes(digest)
+        self._expected_bytes = size_bytes
+        self._threads = threads
+        self._publish = publish
+        self._filling = memoryview(bytearray(BATCH_BYTES))
+        self._resting = memoryview(bytearray(BATCH_BYTES))
+        self._fill = 0
+        self._running: list[asyncio.Future[Any]] = []
+        self._closed = False
+        self.written_bytes = 0
+
+    async def write(self, data: Data) -> None:
+        """Append bytes of any number; they are copied before this returns.
+
+        Raises:
+            DigestMismatchError: There are more bytes than were announced.
+            StorageFullError, StorageUnavailableError: An earlier batch could not be stored.
+        """
+        self._check_open()
+        view = memoryview(data).cast("B")
+        self.written_bytes += len(view)
+        if self._expected_bytes is not None and self.written_bytes > self._expected_bytes:
+            raise DigestMismatchError(f"there are more bytes than the {self._expected_bytes} announced")
+        while view:
+            part = view[: BATCH_BYTES - self._fill]
+            self._filling[self._fill : self._fill + len(part)] = part
+            self._fill += len(part)
+            view = view[len(part) :]
+            if self._fill == BATCH_BYTES:
+                await self._flush()
+
+    async def commit(self) -> KeyRecord:
+        """Verify the bytes, make the blob durable, and return the key record that stands for it.
+
+        Raises:
+            DigestMismatchError: The bytes, or their number, are not those announced.
+            StorageFullError, StorageUnavailableError, KeyUnavailableError: Nothing became visible.
+        """
+        self._check_open()
+        await self._flush()
+        await self._drain()
+        if self._expected_bytes not in (None, self.written_bytes):
+            raise DigestMismatchError(f"{self.written_bytes} bytes of the {self._expected_bytes} announced")
+        sealed = await self._threads.run(self._sink.finish, self._hashes.check())
+        record = await self._publish(sealed)
+        await self.aclose()
+        return record
+
+    async def aclose(self) -> None:
+        """Forget whatever was not committed, after every thread that works on it has ended."""
+        self._closed = True
+        try:
+            await settle(*self._running)
+        finally:
+            self._running.clear()
+            await self._threads.run(self._sink.close)
+
+    async def _flush(self) -> None:
+        await self._drain()
+        batch = self._filling[: self._fill]
+        self._filling, self._resting, self._fill = self._resting, self._filling, 0
+        self._running = [
+            self._threads.start(self._hashes.update, batch),
+            self._threads.start(self._sink.feed, batch),
+        ]
+
+    async def _drain(self) -> None:
+        await settle(*self._running)
+        running, self._running = self._running, []
+        for future in running:
+            future.result()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the writer is closed")

@@ -1,0 +1,225 @@
+"""The keyring's file: what it says, who may read it, how it is replaced."""
+
+import base64
+import fcntl
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from storage.errors import KeyUnavailableError
+
+_FORMAT = "crisper-keyring-1"
+_KEY_BYTES = 32
+
+
+class KeyState(StrEnum):
+    """What a key may still be used for."""
+
+    CURRENT = "current"
+    DECRYPT_ONLY = "decrypt-only"
+    DESTROYED = "destroyed"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One key-encryption key; its bytes are empty once it is destroyed."""
+
+    id: str
+    state: KeyState
+    created_at: datetime
+    key: bytes = field(repr=False)
+
+    @classmethod
+    def fresh(cls) -> Self:
+        """Draw a new current key."""
+        return cls(
+            f"local-{secrets.token_hex(4)}", KeyState.CURRENT, datetime.now(UTC), os.urandom(_KEY_BYTES)
+        )
+
+    def cipher(self) -> AESGCM:
+        """Return the cipher that wraps data keys."""
+        return AESGCM(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """All keys of an installation. Immutable: a change is another keyring."""
+
+    name_key: bytes = field(repr=False)
+    versions: tuple[KeyVersion, ...]
+
+    def __post_init__(self) -> None:
+        current = [version for version in self.versions if version.state is KeyState.CURRENT]
+        ids = {version.id for version in self.versions}
+        if len(current) != 1 or len(ids) != len(self.versions) or len(self.name_key) != _KEY_BYTES:
+            raise ValueError("a keyring has a name key, distinct ids and exactly one current key")
+        for version in self.versions:
+            if len(version.key) != (0 if version.state is KeyState.DESTROYED else _KEY_BYTES):
+                raise ValueError("a key is 32 bytes, or none once it is destroyed")
+
+    @classmethod
+    def fresh(cls) -> Self:
+        """Draw a keyring with one key."""
+        return cls(os.urandom(_KEY_BYTES), (KeyVersion.fresh(),))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the file's text. Raises ValueError, KeyError or TypeError when it is malformed."""
+        document = json.loads(text)
+        if document["format"] != _FORMAT:
+            raise ValueError("not a keyring of this format")
+        versions = tuple(
+            KeyVersion(
+                id=entry["id"],
+                state=KeyState(entry["state"]),
+                created_at=datetime.fromisoformat(entry["created_at"]),
+                key=base64.b64decode(entry["key"], validate=True),
+            )
+            for entry in document["keys"]
+        )
+        return cls(base64.b64decode(document["name_key"], validate=True), versions)
+
+    def encode(self) -> str:
+        """Return the file's text."""
+        keys = [
+            {
+                "id": version.id,
+                "state": version.state.value,
+                "created_at": version.created_at.isoformat(),
+                "key": base64.b64encode(version.key).decode(),
+            }
+            for version in self.versions
+        ]
+        document = {"format": _FORMAT, "name_key": base64.b64encode(self.name_key).decode(), "keys": keys}
+        return json.dumps(document, indent=2) + "\n"
+
+    @property
+    def current(self) -> KeyVersion:
+        """The key that new data is wrapped under."""
+        return next(version for version in self.versions if version.state is KeyState.CURRENT)
+
+    def get(self, kek_id: str) -> KeyVersion | None:
+        """Return a key by its id."""
+        return next((version for version in self.versions if version.id == kek_id), None)
+
+    def rotated(self) -> Self:
+        """Return this keyring with a fresh current key."""
+        older = tuple(
+            replace(version, state=KeyState.DECRYPT_ONLY) if version.state is KeyState.CURRENT else version
+            for version in self.versions
+        )
+        return replace(self, versions=(*older, KeyVersion.fresh()))
+
+    def without(self, kek_id: str) -> Self:
+        """Return this keyring with a key's bytes erased. Raises KeyUnavailableError."""
+        version = self.get(kek_id)
+        if version is None or version.state is KeyState.CURRENT:
+            raise KeyUnavailableError(f"key {kek_id} is unknown, or current: rotate first")
+        erased = replace(version, state=KeyState.DESTROYED, key=b"")
+        return replace(self, versions=tuple(erased if it is version else it for it in self.versions))
+
+
+class KeyringFile:
+    """A keyring on disk. Every method blocks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: tuple[int, int, int] | None = None
+
+    def read(self) -> Keyring:
+        """Read the file after checking that it is this user's alone. Raises KeyUnavailableError."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise KeyUnavailableError(f"keyring {self.path} cannot be opened: {error.strerror}") from None
+        with os.fdopen(fd, encoding="ascii") as file:
+            status = os.fstat(fd)
+            self._check(status)
+            try:
+                keyring = Keyring.parse(file.read())
+            except (ValueError, KeyError, TypeError):
+                # The cause is left out: it could quote the text.
+                raise KeyUnavailableError(
+                    f"keyring {self.path} is malformed: restore it from a backup"
+                ) from None
+        self._seen = _identity(status)
+        return keyring
+
+    def has_changed(self) -> bool:
+        """Tell whether the file is another one than was read last. Raises KeyUnavailableError."""
+        try:
+            return _identity(self.path.lstat()) != self._seen
+        except OSError as error:
+            raise KeyUnavailableError(f"keyring {self.path} cannot be read: {error.strerror}") from None
+
+    def create(self, keyring: Keyring) -> None:
+        """Write a new file; never over an old one. Raises KeyUnavailableError."""
+        self._write(keyring, replacing=False)
+
+    def replace(self, keyring: Keyring) -> None:
+        """Replace the file, all or nothing. Raises KeyUnavailableError."""
+        self._write(keyring, replacing=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from changing the keyring meanwhile."""
+        fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def _check(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise KeyUnavailableError(f"keyring {self.path} is not a regular file")
+        if status.st_uid != os.geteuid():
+            raise KeyUnavailableError(f"keyring {self.path} belongs to another user: chown it to this one")
+        if status.st_mode & 0o077:
+            raise KeyUnavailableError(f"others can read keyring {self.path}: chmod 600 {self.path}")
+
+    def _write(self, keyring: Keyring, *, replacing: bool) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
+        try:
+            self._write_durably(temporary, keyring.encode().encode("ascii"))
+            if replacing:
+                temporary.rename(self.path)
+            else:
+                os.link(temporary, self.path)
+            self._fsync_folder()
+        except FileExistsError:
+            raise KeyUnavailableError(f"keyring {self.path} exists already: load it") from None
+        except OSError as error:
+            raise KeyUnavailableError(f"keyring {self.path} cannot be written: {error.strerror}") from None
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+    def _write_durably(self, path: Path, data: bytes) -> None:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            self._seen = _identity(os.fstat(file.fileno()))
+
+    def _fsync_folder(self) -> None:
+        fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_mtime_ns, status.st_size
