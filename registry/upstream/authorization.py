@@ -25,7 +25,7 @@ from registry.errors import (
 from registry.oci.strict_json import parse_object
 from registry.ports import Secret, UpstreamCredential
 from registry.upstream.challenge import Challenge, parse_challenges
-from registry.upstream.egress import bracketed_host
+from registry.upstream.egress import authority, bracketed_host
 from registry.upstream.retry import parse_retry_after
 from registry.upstream.transport import Response, Transport
 
@@ -34,7 +34,7 @@ DEFAULT_EXPIRY_S: Final = 60.0
 MAX_EXPIRY_S: Final = 24 * 3600.0
 MAX_SLACK_S: Final = 10.0
 
-#: Realms on another host that a registry's credentials may go to: registry to realm.
+#: Realms on another host that a registry's credentials may go to; each is `host[:port]`.
 PINNED_REALMS: Final[Mapping[str, frozenset[str]]] = {
     "registry-1.docker.io": frozenset({"auth.docker.io"}),
     "registry.gitlab.com": frozenset({"gitlab.com"}),
@@ -67,7 +67,7 @@ class Authorization:
         Args:
             registry: The registry's origin.
             credential: None pulls as anybody may.
-            realms: Which other hosts a registry's realm may be at, over https on its usual port.
+            realms: Which other hosts a registry's realm may be at, each `host[:port]`.
         """
         self._transport = transport
         self._registry = registry.origin()
@@ -175,7 +175,7 @@ class Authorization:
             raise PullFailedError(f"{registry} names a token realm that is no URL") from None
         same = (origin.host, origin.port) == (self._registry.host, self._registry.port)
         downgrade = origin.scheme != "https" and self._registry.scheme == "https"
-        pinned = origin.is_default_port() and bracketed_host(realm) in self._realms.get(registry, ())
+        pinned = authority(origin) in self._realms.get(authority(self._registry), ())
         if self._credential is not None and (downgrade or not (same or pinned)):
             raise AuthenticationFailedError(
                 f"{registry} wants its credentials sent to {bracketed_host(realm)}, "

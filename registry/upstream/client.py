@@ -59,7 +59,7 @@ class UpstreamClient:
 
         Args:
             ssl_context: Trusted roots, and a client certificate where the registry wants one.
-            realms: Which other hosts a registry's credentials may be sent to for a token.
+            realms: Which other hosts a registry's credentials may be sent to for a token; each `host[:port]`.
         """
         self.backoff = backoff or Backoff()
         self._transport = Transport(guard, timeouts, ssl_context)

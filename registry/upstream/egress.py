@@ -125,6 +125,12 @@ def bracketed_host(url: URL) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def authority(url: URL) -> str:
+    """Return a URL's `host[:port]`, without the port where it is the scheme's own."""
+    host = bracketed_host(url)
+    return host if url.is_default_port() else f"{host}:{url.port}"
+
+
 def _endpoints(listed: Collection[str], default_ports: Collection[int]) -> frozenset[tuple[str, int]]:
     pairs = [split_host(entry) for entry in listed]
     return frozenset((name, p) for name, port in pairs for p in ([port] if port else default_ports))
