@@ -259,6 +259,9 @@ class GroupCatalog(Protocol):
     async def image_by_digest(self, repository: str, digest: str) -> StoredImage | None:
         """Return a repository's image by the digest that its tokens name."""
 
+    async def version_digest(self, repository: str, version: int) -> Digest | None:
+        """Return the digest of a stored version's image."""
+
     async def tags(self, repository: str) -> Sequence[str]:
         """Return `latest` and `v<version>` of every stored version, sorted as bytes."""
 

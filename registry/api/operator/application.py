@@ -1,0 +1,191 @@
+"""The operator API's addresses (docs/operator-api.md)."""
+
+import secrets
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from auth.authority import Authority
+from auth.errors import Cause, RefusedError
+from auth.ports import AuditEvent, Binding, Node
+from auth.secret import hash_secret, new_node_secret
+from auth.verifier import Verifier
+from registry.api.operator import documents
+from registry.api.operator.requests import NewNode, NewOrganization, NewPullToken, Variant
+from registry.api.origin import Origin
+from registry.api.problems import errors_as, problem_response
+from registry.api.public.authentication import hash_api_key
+from registry.errors import ConflictError, InvalidInputError, NotFoundError
+from registry.ports import Clock, EventLog, GroupKey, NodeRegistry, Organization, OrganizationDirectory
+from registry.pull.tokens import PullTokens
+
+PREFIX: Final = "/api/v1"
+MAX_BODY_BYTES: Final = 64 << 10
+
+_KEY_BYTES = 32
+_PAGE = 100
+_MAX_PAGE = 1000
+
+
+class OperatorApi:
+    """Handlers of `/api/v1`.
+
+    Args:
+        is_operator_key: Compares with the operator's key in constant time.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_operator_key: Callable[[str], bool],
+        organizations: OrganizationDirectory,
+        nodes: NodeRegistry,
+        tokens: PullTokens,
+        authority: Authority,
+        verifier: Verifier,
+        events: EventLog,
+        origin: Origin,
+        clock: Clock,
+    ) -> None:
+        self._is_operator_key = is_operator_key
+        self._organizations = organizations
+        self._nodes = nodes
+        self._tokens = tokens
+        self._authority = authority
+        self._verifier = verifier
+        self._events = events
+        self._origin = origin
+        self._clock = clock
+
+    def app(self) -> web.Application:
+        """Make the application to mount at `PREFIX`."""
+        problems = errors_as(problem_response, challenge=lambda *_: 'Bearer realm="crisper-operator"')
+        app = web.Application(middlewares=[problems, self._authenticated()], client_max_size=MAX_BODY_BYTES)
+        app.add_routes(
+            [
+                web.post("/organizations", self.create_organization),
+                web.post("/nodes", self.create_node),
+                web.get("/nodes", self.list_nodes, allow_head=False),
+                web.get("/nodes/{node_id}", self.get_node, allow_head=False),
+                web.delete("/nodes/{node_id}", self.delete_node),
+                web.post("/pull-tokens", self.mint),
+                web.get("/pull-tokens/{token_id}", self.get_token, allow_head=False),
+                web.delete("/pull-tokens/{token_id}", self.revoke),
+                web.post("/pull-tokens/{token_id}/complete", self.complete, name="complete"),
+                web.get("/events", self.list_events, allow_head=False),
+            ]
+        )
+        return app
+
+    async def create_organization(self, request: web.Request) -> web.Response:
+        """Create a customer; the API key in the answer is shown this once."""
+        body = await NewOrganization.read(request)
+        api_key = f"crisper_key_{secrets.token_urlsafe(_KEY_BYTES)}"
+        await self._organizations.add(Organization(body.name, hash_api_key(api_key), self._clock.now()))
+        await self._events.record(AuditEvent("organization.created", body.name, source=request.remote))
+        return _json({"name": body.name, "api_key": api_key}, HTTPStatus.CREATED)
+
+    async def create_node(self, request: web.Request) -> web.Response:
+        """Enrol a machine; the secret in the answer is shown this once."""
+        body = await NewNode.read(request)
+        if body.binding is not Binding.SECRET:
+            reason = "this server enrols nodes by secret only; send secret"
+            raise InvalidInputError("The binding is not available.", {"binding": [reason]})
+        secret = new_node_secret()
+        await self._nodes.add(Node(body.node_id, body.binding, hash_secret(secret), body.networks))
+        await self._events.record(AuditEvent("node.created", node_id=body.node_id, source=request.remote))
+        return _json({"node_id": body.node_id, "node_secret": secret.reveal()}, HTTPStatus.CREATED)
+
+    async def list_nodes(self, _request: web.Request) -> web.Response:
+        """List all nodes by id."""
+        return _json({"items": [documents.node(node) for node in await self._nodes.list()]})
+
+    async def get_node(self, request: web.Request) -> web.Response:
+        """Show a node."""
+        found = await self._nodes.get(request.match_info["node_id"])
+        if found is None:
+            raise NotFoundError("there is no such node")
+        return _json(documents.node(found))
+
+    async def delete_node(self, request: web.Request) -> web.Response:
+        """Strike a node off and revoke its tokens. Its id is never given out again."""
+        node_id = request.match_info["node_id"]
+        # Struck off first: a token minted in between is refused at the realm all the same.
+        if not await self._nodes.revoke(node_id):
+            raise NotFoundError("there is no such node")
+        await self._authority.revoke_node(node_id)
+        await self._events.record(AuditEvent("node.revoked", node_id=node_id, source=request.remote))
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def mint(self, request: web.Request) -> web.Response:
+        """Designate a node: mint its pull token, shown this once."""
+        body = await NewPullToken.read(request)
+        if body.variant is Variant.ZSTD:
+            raise ConflictError("the image has no zstd variant; ask for auto or original")
+        key = GroupKey(body.organization_name, body.project_name, body.container_group_name)
+        made = await self._tokens.mint(key, body.node_id, body.ttl_s)
+        return _json(documents.designation(made, self._origin.authority(request)), HTTPStatus.CREATED)
+
+    async def get_token(self, request: web.Request) -> web.Response:
+        """Show a token's state and its session."""
+        view = await self._authority.show(request.match_info["token_id"])
+        return _json(documents.token(view, self._origin.authority(request)))
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        """Revoke a token and the session that it opened."""
+        await self._authority.revoke(request.match_info["token_id"])
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def complete(self, request: web.Request) -> web.Response:
+        """End a token's session: the pull is complete. The operator says so, or the session's own node."""
+        view = await self._authority.complete(request.match_info["token_id"])
+        return _json(documents.token(view, self._origin.authority(request)))
+
+    async def list_events(self, request: web.Request) -> web.Response:
+        """List the audit trail behind a cursor, oldest first."""
+        query = request.query
+        limit = min(_number(query.get("limit"), "limit", _PAGE), _MAX_PAGE)
+        found = await self._events.page(
+            after=_number(query.get("after"), "after", 0),
+            limit=limit,
+            type_=query.get("type"),
+            organization=query.get("organization_name"),
+            token_id=query.get("token_id"),
+        )
+        after = found[-1].cursor if len(found) == limit else None
+        return _json({"items": [documents.event(stored) for stored in found], "next_after": after})
+
+    def _authenticated(self) -> Middleware:
+        @web.middleware
+        async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+            scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+            if scheme.lower() != "bearer":
+                raise RefusedError(Cause.MALFORMED)
+            if not self._is_operator_key(key.strip()):
+                await self._require_own_session(request, key.strip())
+            return await handler(request)
+
+        return authenticate
+
+    async def _require_own_session(self, request: web.Request, bearer: str) -> None:
+        """Let a node report its own pull complete with its session's bearer, and nothing else."""
+        if request.match_info.route.name != "complete":
+            raise RefusedError(Cause.FORGED)
+        claims = await self._verifier.admit(bearer, source=request.remote or "unknown")
+        if claims.session_id is None or claims.token_id != request.match_info["token_id"]:
+            raise RefusedError(Cause.OUTSIDE_SCOPE)
+
+
+def _number(text: str | None, name: str, default: int) -> int:
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 18:  # noqa: PLR2004 (what 64 bits hold)
+        raise InvalidInputError("The query does not validate.", {name: ["send a whole number, 0 or more"]})
+    return int(text)
+
+
+def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    return web.json_response(document, status=status, headers={hdrs.CACHE_CONTROL: "no-store"})

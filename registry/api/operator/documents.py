@@ -1,0 +1,84 @@
+"""What the operator API answers."""
+
+from datetime import datetime
+
+from auth.ports import Node
+from auth.records import SessionView, TokenView
+from registry.ports import StoredEvent
+from registry.pull.tokens import Designation
+
+_ORIGINAL = "original"
+
+
+def instant(time: datetime) -> str:
+    """Write a time as RFC 3339 has it, in UTC."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def node(found: Node) -> dict[str, object]:
+    """Describe a node; its secret is never shown again."""
+    return {
+        "node_id": found.node_id,
+        "binding": found.binding.value,
+        "networks": [str(network) for network in found.networks],
+        "revoked_at": instant(found.revoked_at) if found.revoked_at else None,
+    }
+
+
+def designation(made: Designation, authority: str) -> dict[str, object]:
+    """Describe a minted token, the token itself included: the only time that it is shown."""
+    return {
+        "token_id": made.minted.token_id,
+        "token": made.minted.token.reveal(),
+        "username": made.node_id,
+        "expires_at": instant(made.minted.expires_at),
+        "image": {
+            "reference": f"{authority}/{made.key.repository}:v{made.version}",
+            "digest": str(made.image.digest),
+            "size": made.image.size_bytes,
+            "variant": _ORIGINAL,
+        },
+    }
+
+
+def token(view: TokenView, authority: str) -> dict[str, object]:
+    """Describe a token's state and its session."""
+    return {
+        "token_id": view.token_id,
+        "state": view.state.value,
+        "node_id": view.node_id,
+        "organization_name": view.organization,
+        "expires_at": instant(view.expires_at),
+        "image": {
+            "reference": f"{authority}/{view.repository}@{view.image_digest}",
+            "digest": view.image_digest,
+            "size": view.image_size,
+            "variant": _ORIGINAL,
+        },
+        "session": _session(view.session) if view.session else None,
+    }
+
+
+def _session(view: SessionView) -> dict[str, object]:
+    return {
+        "bytes_delivered": view.bytes_delivered,
+        "blobs": {"complete": view.blobs_complete, "total": view.blobs_total},
+        "redeemed_at": instant(view.redeemed_at),
+        "last_seen": instant(view.last_seen),
+        "deadline": instant(view.deadline),
+    }
+
+
+def event(stored: StoredEvent) -> dict[str, object]:
+    """Describe an audit event."""
+    return {
+        "cursor": stored.cursor,
+        "time": instant(stored.at),
+        "type": stored.event.type,
+        "organization_name": stored.event.organization,
+        "token_id": stored.event.token_id,
+        "node_id": stored.event.node_id,
+        "cause": stored.event.cause,
+        "source": stored.event.source,
+        "detail": dict(stored.event.detail),
+    }

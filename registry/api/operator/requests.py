@@ -1,0 +1,69 @@
+"""What the operator API is sent."""
+
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Self
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from auth.ports import Binding
+from auth.records import MAX_TTL_S
+from registry.errors import InvalidInputError
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
+NodeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    async def read(cls, request: web.Request) -> Self:
+        """Read a JSON body. Raises InvalidInputError, with a reason by field."""
+        if request.content_type != "application/json":
+            raise web.HTTPUnsupportedMediaType(text="Send application/json.")
+        try:
+            return cls.model_validate_json(await request.read())
+        except ValidationError as error:
+            fields: dict[str, list[str]] = {}
+            for found in error.errors(include_input=False, include_url=False, include_context=False):
+                fields.setdefault(".".join(map(str, found["loc"])) or "body", []).append(found["msg"])
+            raise InvalidInputError("The request does not validate; see errors.", fields) from None
+
+
+class NewOrganization(_Request):
+    """A customer to be created."""
+
+    name: Name
+
+
+class NewNode(_Request):
+    """A machine to be enrolled.
+
+    Attributes:
+        networks: Where it may come from; anywhere when empty.
+    """
+
+    node_id: NodeId
+    binding: Binding
+    networks: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=32)] = ()
+
+
+class Variant(StrEnum):
+    """Which of an image's encodings a node gets."""
+
+    AUTO = "auto"
+    ORIGINAL = "original"
+    ZSTD = "zstd"
+
+
+class NewPullToken(_Request):
+    """A designation: this node shall pull this group's image."""
+
+    organization_name: Name
+    project_name: Name
+    container_group_name: Name
+    node_id: NodeId
+    ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] | None = None
+    variant: Variant = Variant.AUTO

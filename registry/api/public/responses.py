@@ -1,0 +1,129 @@
+"""What customers are answered."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from registry.api.public.container import Priority, ServedContainer
+from registry.api.public.probes import LivenessProbe, ReadinessProbe, StartupProbe
+from registry.api.public.requests import RestartPolicy
+from registry.api.public.scheduling import QueueAutoscaler, QueueConnection, ScalingAction, ServedNetworking
+from registry.api.public.shapes import CountryCode, Omittable, Shape
+from registry.groups import GroupView
+from registry.ports import Group, GroupKey, GroupStatus
+
+MAX_DESCRIPTION_LENGTH = 1000
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class InstanceStatusCounts(Shape):
+    """How many instances are in which state ("ContainerGroupInstanceStatusCount")."""
+
+    allocating_count: Count = 0
+    creating_count: Count = 0
+    running_count: Count = 0
+    stopping_count: Count = 0
+
+
+class ContainerGroupState(Shape):
+    """Where a group is in its life ("ContainerGroupState").
+
+    Attributes:
+        start_time: When the group was created.
+        finish_time: When it came into its status; the shape has no place for "not yet".
+    """
+
+    status: Literal["pending", "running", "stopped", "succeeded", "failed", "deploying"]
+    description: str | None
+    start_time: datetime
+    finish_time: datetime
+    instance_status_counts: InstanceStatusCounts
+
+
+class ContainerGroup(Shape):
+    """A container group ("ContainerGroup")."""
+
+    id: str
+    name: str
+    display_name: str
+    organization_name: str
+    project_name: str
+    container: ServedContainer
+    autostart_policy: bool
+    restart_policy: RestartPolicy
+    replicas: int
+    current_state: ContainerGroupState
+    country_codes: list[CountryCode]
+    priority: Priority | None
+    version: int
+    pending_change: bool
+    create_time: datetime
+    update_time: datetime
+    networking: Omittable[ServedNetworking] = None
+    liveness_probe: Omittable[LivenessProbe] = None
+    readiness_probe: Omittable[ReadinessProbe] = None
+    startup_probe: Omittable[StartupProbe] = None
+    queue_connection: Omittable[QueueConnection] = None
+    queue_autoscaler: Omittable[QueueAutoscaler] = None
+    scaling_actions: list[ScalingAction] = Field(alias="scaling-actions")
+    scheduled_scaling_enabled: bool = Field(alias="scheduled-scaling-enabled")
+
+    @classmethod
+    def of(cls, view: GroupView) -> "ContainerGroup":
+        """Present a group."""
+        group = view.group
+        spec: dict[str, Any] = {"country_codes": [], "display_name": group.key.name, **group.spec}
+        if networking := spec.get("networking"):
+            spec["networking"] = {**networking, "dns": _dns(group.key)}
+        container = {
+            **spec["container"],
+            "image": group.image,
+            "hash": str(group.image_digest) if group.image_digest else None,
+            "size": group.image_size_bytes,
+        }
+        return cls.model_validate(
+            {
+                **spec,
+                "id": group.id,
+                "name": group.key.name,
+                "organization_name": group.key.organization,
+                "project_name": group.key.project,
+                "container": container,
+                "autostart_policy": group.autostart,
+                "current_state": _state(group, view.description),
+                "priority": container["priority"],
+                "version": group.version,
+                "pending_change": group.status is GroupStatus.PENDING and group.version > 1,
+                "create_time": group.created_at,
+                "update_time": group.updated_at,
+            }
+        )
+
+
+class ContainerGroupCollection(Shape):
+    """A project's container groups ("ContainerGroupCollection")."""
+
+    items: list[ContainerGroup]
+
+    @classmethod
+    def of(cls, views: Sequence[GroupView]) -> "ContainerGroupCollection":
+        """Present groups in the order given."""
+        return cls(items=[ContainerGroup.of(view) for view in views])
+
+
+def _state(group: Group, description: str) -> ContainerGroupState:
+    return ContainerGroupState(
+        status=group.status.value,
+        description=" ".join(description.split())[:MAX_DESCRIPTION_LENGTH],  # the shape takes one line
+        start_time=group.created_at,
+        finish_time=group.status_since,
+        instance_status_counts=InstanceStatusCounts(),
+    )
+
+
+def _dns(key: GroupKey) -> str:
+    """Name the group in the zone that ICANN reserves for private use; the shape requires a name."""
+    return f"{key.name}.{key.project}.{key.organization}.internal"

@@ -1,0 +1,94 @@
+"""The token endpoint as clients call it, and the public keys (docs/tokens.md)."""
+
+import binascii
+from base64 import b64decode
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from auth.errors import Cause, RefusedError
+from auth.ports import VerificationKeys
+from auth.realm import ExchangeRequest, Realm, SessionGrant
+from auth.secret import Secret
+from registry.api.problems import errors_as, oci_response
+
+MAX_FORM_BYTES: Final = 64 << 10
+_JWKS_MAX_AGE_S = 300
+
+
+class TokenApi:
+    """Handlers of `/token` and `/.well-known/jwks.json`."""
+
+    def __init__(self, realm: Realm, keys: VerificationKeys) -> None:
+        self._realm = realm
+        self._keys = keys
+
+    def app(self) -> web.Application:
+        """Make the application to mount at `/token`."""
+        challenge = errors_as(oci_response, challenge=lambda *_: 'Basic realm="crisper"')
+        app = web.Application(middlewares=[challenge], client_max_size=MAX_FORM_BYTES)
+        app.add_routes([web.get("", self.by_get, allow_head=False), web.post("", self.by_post)])
+        return app
+
+    async def by_get(self, request: web.Request) -> web.Response:
+        """Exchange with HTTP Basic (distribution's token scheme)."""
+        username, password = _basic(request.headers.get(hdrs.AUTHORIZATION))
+        query = request.query
+        return await self._exchange(
+            request, username, password, query.get("service"), tuple(query.getall("scope", ()))
+        )
+
+    async def by_post(self, request: web.Request) -> web.Response:
+        """Exchange with a form (distribution's OAuth 2 scheme); containerd falls back to GET on a 400."""
+        if request.content_type != "application/x-www-form-urlencoded":
+            raise web.HTTPBadRequest(text="Send application/x-www-form-urlencoded.")
+        form = await request.post()
+        if form.get("grant_type") != "password":
+            raise web.HTTPBadRequest(text="The only grant_type here is password.")
+        username, password = str(form.get("username", "")), Secret(str(form.get("password", "")))
+        scopes = tuple(str(scope) for scope in form.getall("scope", ()))
+        return await self._exchange(request, username, password, str(form.get("service", "")), scopes)
+
+    async def jwks(self, _request: web.Request) -> web.Response:
+        """Answer the public keys (RFC 7517, section 5)."""
+        return web.json_response(
+            self._keys.jwks(),
+            headers={hdrs.CACHE_CONTROL: f"public, max-age={_JWKS_MAX_AGE_S}"},
+            content_type="application/jwk-set+json",
+        )
+
+    async def _exchange(
+        self,
+        request: web.Request,
+        username: str,
+        password: Secret,
+        service: str | None,
+        scopes: tuple[str, ...],
+    ) -> web.Response:
+        source = request.remote or "unknown"
+        return _granted(await self._realm.exchange(ExchangeRequest(username, password, service, scopes, source)))
+
+
+def _granted(grant: SessionGrant) -> web.Response:
+    # Docker reads `token`, containerd `access_token`. No `issued_at`: clients hold it against their own clock.
+    body = {
+        "token": grant.token.reveal(),
+        "access_token": grant.token.reveal(),
+        "expires_in": grant.expires_in_s,
+        "token_type": "Bearer",
+    }
+    return web.json_response(body, headers={hdrs.CACHE_CONTROL: "no-store"})
+
+
+def _basic(header: str | None) -> tuple[str, Secret]:
+    """Read HTTP Basic (RFC 7617). Raises RefusedError: there is none, or it cannot be read."""
+    scheme, _, encoded = (header or "").partition(" ")
+    try:
+        if scheme.lower() != "basic":
+            raise RefusedError(Cause.MALFORMED)
+        username, separator, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise RefusedError(Cause.MALFORMED) from None
+    if not separator:
+        raise RefusedError(Cause.MALFORMED)
+    return username, Secret(password)

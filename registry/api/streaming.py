@@ -1,0 +1,99 @@
+"""Sending blobs: decrypted as they go, metered, and given up on when nobody reads."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from http import HTTPStatus
+
+import structlog
+from aiohttp import hdrs, web
+
+from auth.delivery import REPORT_EVERY_S, Delivery
+from auth.errors import LedgerUnavailableError, RefusedError
+from registry.observe import Metrics
+from registry.pull.ranges import ByteRange
+from storage.errors import StorageError
+from storage.reading import BlobReader
+
+_STALLED_S = 120.0  # nothing taken for so long: the client is gone
+_WATCHED_BYTES = 4 << 20  # less than this leaves before a report could be due
+_log = structlog.get_logger(__name__)
+
+
+class BlobStreamer:
+    """Writes blobs to clients."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def send(
+        self,
+        request: web.Request,
+        reader: BlobReader,
+        delivery: Delivery,
+        part: ByteRange | None,
+        headers: Mapping[str, str],
+    ) -> web.StreamResponse:
+        """Answer 200 with the blob, or 206 with a part of it, and settle the delivery.
+
+        Once the head has left, a failure cuts the connection: a body that ends early is told from a
+        whole one by its Content-Length, and an error document inside it would be taken for content.
+        """
+        response = web.StreamResponse(headers=headers)
+        start, length = (part.start, part.length) if part else (0, reader.size_bytes)
+        response.content_length = length
+        if part:
+            response.set_status(HTTPStatus.PARTIAL_CONTENT)
+            response.headers[hdrs.CONTENT_RANGE] = part.content_range(reader.size_bytes)
+        try:
+            await response.prepare(request)
+            with self._metrics.responses.track_inprogress():
+                await self._body(request, response, reader, delivery, start, length)
+            await response.write_eof()
+        except (StorageError, RefusedError, LedgerUnavailableError) as error:
+            _log.error("blob.cut", digest=str(reader.digest), error=type(error).__name__, at=delivery.bytes_sent)
+            _abort(request)
+        finally:
+            self._metrics.delivered.inc(delivery.bytes_sent)
+            await asyncio.shield(delivery.finish())
+        return response
+
+    async def _body(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        reader: BlobReader,
+        delivery: Delivery,
+        start: int,
+        length: int,
+    ) -> None:
+        watch = asyncio.create_task(_watch(request, delivery)) if length > _WATCHED_BYTES else None
+        try:
+            async for chunk in reader.stream(start, length):
+                await response.write(chunk)
+                if delivery.sent(start + delivery.bytes_sent, len(chunk)):
+                    await delivery.report()
+        finally:
+            if watch is not None:
+                watch.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watch
+
+
+async def _watch(request: web.Request, delivery: Delivery) -> None:
+    """Keep the session open while a slow client reads; cut it off when revoked or gone."""
+    seen, since = delivery.bytes_sent, 0.0
+    while since < _STALLED_S:
+        await asyncio.sleep(REPORT_EVERY_S)
+        since = 0.0 if delivery.bytes_sent != seen else since + REPORT_EVERY_S
+        seen = delivery.bytes_sent
+        try:
+            await delivery.report()
+        except (RefusedError, LedgerUnavailableError):
+            break
+    _abort(request)
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()

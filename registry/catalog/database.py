@@ -1,0 +1,103 @@
+"""The connection to the catalog: SQLite on one machine, PostgreSQL beyond it, one code for both."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+# Any constant does, as long as every version of Crisper takes the same one.
+_MIGRATION_LOCK = 7281903
+
+_SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # a committed key record must outlive a power cut
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA busy_timeout = 15000",
+    "PRAGMA secure_delete = ON",  # a forgotten credential's key leaves no bytes in free pages
+)
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the present, aware, in UTC."""
+        return datetime.now(UTC)
+
+
+class Database:
+    """A pool of connections to the catalog's database.
+
+    Args:
+        url: SQLAlchemy's asynchronous form: `sqlite+aiosqlite:///path` or `postgresql+asyncpg://...`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Open a connection on which each statement sees what is committed."""
+        async with self._engine.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction: committed when the block ends, rolled back when it raises."""
+        async with self._engine.begin() as connection:
+            yield connection
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether statements run on SQLite, where a transaction excludes all other writers."""
+        return self._engine.dialect.name == "sqlite"
+
+    async def migrate(self) -> None:
+        """Bring the schema to this version's; several servers may start at once."""
+        async with self._engine.begin() as connection:
+            if not self.is_sqlite:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            await connection.run_sync(_upgrade)
+
+    async def probe(self) -> None:
+        """Prove that the database answers."""
+        async with self.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(files("registry.catalog") / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _engine(url: str) -> AsyncEngine:
+    if not url.startswith("sqlite"):
+        return create_async_engine(url, pool_size=10, max_overflow=10, pool_timeout=10, pool_pre_ping=True)
+    engine = create_async_engine(url)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 (the driver's own type)
+        connection.isolation_level = None  # the driver's implicit BEGIN would start a reader, then deadlock
+        cursor = connection.cursor()
+        for pragma in _SQLITE_PRAGMAS:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

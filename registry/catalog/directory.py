@@ -1,0 +1,101 @@
+"""Who may speak to us: organizations and nodes."""
+
+from collections.abc import Sequence
+from ipaddress import ip_network
+
+from sqlalchemy import ColumnElement, RowMapping, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from auth.ports import Binding, Node
+from registry.catalog.database import Database
+from registry.catalog.tables import nodes, organizations
+from registry.errors import ConflictError
+from registry.ports import Clock, Organization
+
+
+class SqlOrganizationDirectory:
+    """The table `organizations`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, organization: Organization) -> None:
+        """Insert. Raises ConflictError: the name is taken."""
+        values = {
+            "name": organization.name,
+            "api_key_hash": organization.api_key_hash,
+            "created_at": organization.created_at,
+        }
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(organizations).values(values))
+        except IntegrityError as error:
+            raise ConflictError(f"an organization named {organization.name!r} exists already") from error
+
+    async def get(self, name: str) -> Organization | None:
+        """Return an organization."""
+        return await self._first(organizations.c.name == name)
+
+    async def by_api_key(self, api_key_hash: bytes) -> Organization | None:
+        """Return whose key this is."""
+        return await self._first(organizations.c.api_key_hash == api_key_hash)
+
+    async def _first(self, condition: ColumnElement[bool]) -> Organization | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(organizations).where(condition))).mappings().first()
+        return Organization(**row) if row else None
+
+
+class SqlNodeRegistry:
+    """The table `nodes`. A node is never removed, so that its id cannot come back as another machine."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def get(self, node_id: str) -> Node | None:
+        """Return a node, struck off or not."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(nodes).where(nodes.c.node_id == node_id))
+            row = rows.mappings().first()
+        return _node(row) if row else None
+
+    async def add(self, node: Node) -> None:
+        """Insert. Raises ConflictError: the id was used before."""
+        values = {
+            "node_id": node.node_id,
+            "binding": node.binding.value,
+            "secret_hash": node.secret_hash,
+            "networks": [str(network) for network in node.networks],
+            "created_at": self._clock.now(),
+            "revoked_at": node.revoked_at,
+        }
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(nodes).values(values))
+        except IntegrityError as error:
+            raise ConflictError(f"the node id {node.node_id!r} was used before; choose another") from error
+
+    async def revoke(self, node_id: str) -> bool:
+        """Strike a node off; its id is never given out again. False when there is none."""
+        change = update(nodes).where(nodes.c.node_id == node_id, nodes.c.revoked_at.is_(None))
+        async with self._database.write() as connection:
+            await connection.execute(change.values(revoked_at=self._clock.now()))
+            known = await connection.execute(select(nodes.c.node_id).where(nodes.c.node_id == node_id))
+            return known.first() is not None
+
+    async def list(self) -> Sequence[Node]:
+        """Return all nodes by id."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(nodes).order_by(nodes.c.node_id))).mappings().all()
+        return [_node(row) for row in rows]
+
+
+def _node(row: RowMapping) -> Node:
+    return Node(
+        node_id=row["node_id"],
+        binding=Binding(row["binding"]),
+        secret_hash=row["secret_hash"],
+        networks=tuple(ip_network(network) for network in row["networks"]),
+        revoked_at=row["revoked_at"],
+    )

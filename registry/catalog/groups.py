@@ -1,0 +1,166 @@
+"""Container groups and the images of their versions (keeps `registry.ports.GroupCatalog`)."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from registry.catalog.database import Database
+from registry.catalog.tables import groups, image_contents, images, jobs, versions
+from registry.errors import ConflictError
+from registry.ports import ContentKind, Group, GroupKey, GroupStatus, ImageContent, StoredImage
+from storage.digest import Digest
+
+_GROUP = (
+    select(groups, images.c.digest.label("image_digest"), images.c.size_bytes.label("image_size_bytes"))
+    .select_from(groups)
+    .outerjoin(versions, and_(versions.c.group_id == groups.c.id, versions.c.version == groups.c.version))
+    .outerjoin(images, images.c.id == versions.c.image_id)
+)
+
+
+class SqlGroupCatalog:
+    """The tables `groups`, `versions`, `images` and `image_contents`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, group: Group, credential_key: bytes | None) -> None:
+        """Insert a group and its import job in one transaction. Raises ConflictError: the name is taken."""
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(groups).values(_group_values(group)))
+                await connection.execute(
+                    insert(jobs).values(
+                        id=group.job_id,
+                        group_id=group.id,
+                        version=group.version,
+                        image=group.image,
+                        state="queued",
+                        attempt=0,
+                        credential_key=credential_key,
+                        created_at=group.created_at,
+                    )
+                )
+        except IntegrityError as error:
+            raise ConflictError(
+                f"a container group named {group.key.name!r} exists in this project; choose another name"
+            ) from error
+
+    async def get(self, key: GroupKey) -> Group | None:
+        """Return a group by name."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(_GROUP.where(_named(key)))).mappings().first()
+        return _group(row) if row else None
+
+    async def list(self, organization: str, project: str | None = None) -> Sequence[Group]:
+        """Return an organization's groups, oldest first."""
+        query = _GROUP.where(groups.c.organization == organization)
+        if project is not None:
+            query = query.where(groups.c.project == project)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(groups.c.created_at, groups.c.id))
+            return [_group(row) for row in rows.mappings()]
+
+    async def delete(self, key: GroupKey) -> Group | None:
+        """Remove a group with its job and versions; return what was removed."""
+        async with self._database.write() as connection:
+            row = (await connection.execute(_GROUP.where(_named(key)))).mappings().first()
+            if row is None:
+                return None
+            await connection.execute(delete(groups).where(groups.c.id == row["id"]))
+        return _group(row)
+
+    async def image(self, group_id: str, version: int) -> StoredImage | None:
+        """Return the image of a version once it is stored."""
+        return await self._image(
+            _image_of_version().where(versions.c.group_id == group_id, versions.c.version == version)
+        )
+
+    async def image_by_digest(self, repository: str, digest: str) -> StoredImage | None:
+        """Return a repository's image by the digest that its tokens name."""
+        return await self._image(
+            _image_of_version().where(versions.c.repository == repository, images.c.digest == digest).limit(1)
+        )
+
+    async def version_digest(self, repository: str, version: int) -> Digest | None:
+        """Return the digest of a stored version's image."""
+        query = (
+            select(images.c.digest)
+            .join(versions, versions.c.image_id == images.c.id)
+            .where(versions.c.repository == repository, versions.c.version == version)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+        return Digest.parse(row.digest) if row else None
+
+    async def tags(self, repository: str) -> Sequence[str]:
+        """Return `latest` and `v<version>` of every stored version, sorted as bytes."""
+        query = select(versions.c.version).where(versions.c.repository == repository)
+        async with self._database.read() as connection:
+            numbers = (await connection.execute(query)).scalars().all()
+        return sorted(["latest", *(f"v{number}" for number in numbers)]) if numbers else []
+
+    async def _image(self, query: Select[tuple[str]]) -> StoredImage | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+            return await _load_image(connection, row.id) if row else None
+
+
+def _image_of_version() -> Select[tuple[str]]:
+    return select(images.c.id).join(versions, versions.c.image_id == images.c.id)
+
+
+async def _load_image(connection: AsyncConnection, image_id: str) -> StoredImage:
+    image = (await connection.execute(select(images).where(images.c.id == image_id))).mappings().one()
+    of_image = select(image_contents).where(image_contents.c.image_id == image_id)
+    contents = await connection.execute(of_image.order_by(image_contents.c.position))
+    return StoredImage(
+        digest=Digest.parse(image["digest"]),
+        manifest_digest=Digest.parse(image["manifest_digest"]),
+        platform=image["platform"],
+        size_bytes=image["size_bytes"],
+        contents=tuple(
+            ImageContent(
+                digest=Digest.parse(row["digest"]),
+                kind=ContentKind(row["kind"]),
+                media_type=row["media_type"],
+                size_bytes=row["size_bytes"],
+            )
+            for row in contents.mappings()
+        ),
+    )
+
+
+def _named(key: GroupKey) -> ColumnElement[bool]:
+    return and_(
+        groups.c.organization == key.organization, groups.c.project == key.project, groups.c.name == key.name
+    )
+
+
+def _group_values(group: Group) -> dict[str, object]:
+    return {
+        "id": group.id,
+        "organization": group.key.organization,
+        "project": group.key.project,
+        "name": group.key.name,
+        "image": group.image,
+        "spec": dict(group.spec),
+        "version": group.version,
+        "autostart": group.autostart,
+        "status": group.status.value,
+        "status_description": group.status_description,
+        "status_since": group.status_since,
+        "created_at": group.created_at,
+        "updated_at": group.updated_at,
+        "job_id": group.job_id,
+    }
+
+
+def _group(row: RowMapping) -> Group:
+    facts = dict(row)
+    key = GroupKey(facts.pop("organization"), facts.pop("project"), facts.pop("name"))
+    status = GroupStatus(facts.pop("status"))
+    digest = facts.pop("image_digest")
+    return Group(key=key, status=status, image_digest=Digest.parse(digest) if digest else None, **facts)

@@ -1,0 +1,196 @@
+"""Imports waiting and running (keeps `registry.ports.JobQueue`).
+
+The jobs table is the queue: a job and its group change in one transaction, so neither can say
+what the other does not (docs/adr/0001-jobs-in-the-catalog.md).
+
+    queued ──claim──> running ──succeed──> done
+                        │  ^ └──fail────> failed
+                        └──┘ claim again, once the lease has lapsed
+"""
+
+from datetime import timedelta
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, and_, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from auth.ports import AuditEvent
+from registry.catalog.database import Database
+from registry.catalog.events import append
+from registry.catalog.tables import groups, image_contents, images, jobs, versions
+from registry.errors import StoreFailedError
+from registry.ports import Clock, GroupKey, GroupStatus, ImportJob, StoredImage
+
+# A job that outlives so many workers is what kills them.
+MAX_ATTEMPTS = 5
+
+
+class SqlJobQueue:
+    """The table `jobs`, seen as a queue."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def claim(self, worker_id: str, lease_s: float) -> ImportJob | None:
+        """Lease the oldest job that nobody holds; None when there is none."""
+        now = self._clock.now()
+        free = or_(jobs.c.state == "queued", and_(jobs.c.state == "running", jobs.c.lease_until < now))
+        query = (
+            select(jobs, groups.c.organization, groups.c.project, groups.c.name)
+            .join(groups, groups.c.id == jobs.c.group_id)
+            .where(free)
+            .order_by(jobs.c.created_at)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=jobs)
+        )
+        if not await self._has_work(free):
+            return None
+        async with self._database.write() as connection:
+            row = (await connection.execute(query)).mappings().first()
+            if row is None:
+                return None
+            job = ImportJob(
+                id=row["id"],
+                group_id=row["group_id"],
+                key=GroupKey(row["organization"], row["project"], row["name"]),
+                version=row["version"],
+                image=row["image"],
+                attempt=row["attempt"] + 1,
+                credential_key=row["credential_key"],
+            )
+            if job.attempt > MAX_ATTEMPTS:
+                sentence = (
+                    f"The import stopped {MAX_ATTEMPTS} times without an answer; create the group again."
+                )
+                await self._end_failed(connection, job, StoreFailedError.reason, sentence)
+                return None
+            await connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job.id)
+                .values(
+                    state="running",
+                    attempt=job.attempt,
+                    worker_id=worker_id,
+                    lease_until=now + timedelta(seconds=lease_s),
+                )
+            )
+        return job
+
+    async def heartbeat(self, job_id: str, worker_id: str, lease_s: float) -> bool:
+        """Extend the lease. False when it is lost or the job is gone: stop at once."""
+        until = self._clock.now() + timedelta(seconds=lease_s)
+        held = and_(jobs.c.id == job_id, jobs.c.worker_id == worker_id, jobs.c.state == "running")
+        async with self._database.write() as connection:
+            result = await connection.execute(update(jobs).where(held).values(lease_until=until))
+            return result.rowcount == 1
+
+    async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
+        """Make the image visible and end the job, in one transaction. False when the lease is lost."""
+        async with self._database.write() as connection:
+            if not await self._holds(connection, job, worker_id):
+                return False
+            now = self._clock.now()
+            image_id = await self._ensure_image(connection, job.key.organization, image)
+            await connection.execute(
+                insert(versions).values(
+                    group_id=job.group_id,
+                    version=job.version,
+                    repository=job.key.repository,
+                    image_id=image_id,
+                    created_at=now,
+                )
+            )
+            autostart = select(groups.c.autostart).where(groups.c.id == job.group_id)
+            starts = (await connection.execute(autostart)).scalar_one()
+            status = GroupStatus.DEPLOYING if starts else GroupStatus.STOPPED
+            await self._end(connection, job, state="done", status=status)
+            detail = {"group": job.key.repository, "version": job.version, "digest": str(image.digest)}
+            await append(connection, now, AuditEvent("group.imported", job.key.organization, detail=detail))
+        return True
+
+    async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
+        """End the job and its group as failed. False when the lease is lost."""
+        async with self._database.write() as connection:
+            if not await self._holds(connection, job, worker_id):
+                return False
+            await self._end_failed(connection, job, reason, sentence)
+        return True
+
+    async def _has_work(self, free: ColumnElement[bool]) -> bool:
+        # Asked outside a transaction: an idle worker must not take SQLite's write lock each second.
+        async with self._database.read() as connection:
+            return (await connection.execute(select(jobs.c.id).where(free).limit(1))).first() is not None
+
+    async def _holds(self, connection: AsyncConnection, job: ImportJob, worker_id: str) -> bool:
+        query = select(jobs.c.id).where(
+            jobs.c.id == job.id, jobs.c.worker_id == worker_id, jobs.c.state == "running"
+        )
+        return (await connection.execute(query.with_for_update())).first() is not None
+
+    async def _ensure_image(self, connection: AsyncConnection, organization: str, image: StoredImage) -> str:
+        standing = await connection.execute(
+            select(images.c.id).where(
+                images.c.organization == organization,
+                images.c.digest == str(image.digest),
+                images.c.platform == image.platform,
+            )
+        )
+        if image_id := standing.scalar():
+            return str(image_id)
+        image_id = str(uuid4())
+        await connection.execute(
+            insert(images).values(
+                id=image_id,
+                organization=organization,
+                digest=str(image.digest),
+                manifest_digest=str(image.manifest_digest),
+                platform=image.platform,
+                size_bytes=image.size_bytes,
+                created_at=self._clock.now(),
+            )
+        )
+        rows = [
+            {
+                "image_id": image_id,
+                "position": position,
+                "digest": str(content.digest),
+                "kind": content.kind.value,
+                "media_type": content.media_type,
+                "size_bytes": content.size_bytes,
+            }
+            for position, content in enumerate(image.contents)
+        ]
+        await connection.execute(insert(image_contents), rows)
+        return image_id
+
+    async def _end_failed(
+        self, connection: AsyncConnection, job: ImportJob, reason: str, sentence: str
+    ) -> None:
+        why = {"reason": reason, "sentence": sentence}
+        await self._end(connection, job, state="failed", status=GroupStatus.FAILED, **why)
+        detail = {"group": job.key.repository, "version": job.version, "sentence": sentence}
+        event = AuditEvent("group.failed", job.key.organization, cause=reason, detail=detail)
+        await append(connection, self._clock.now(), event)
+
+    async def _end(
+        self,
+        connection: AsyncConnection,
+        job: ImportJob,
+        *,
+        state: str,
+        status: GroupStatus,
+        reason: str | None = None,
+        sentence: str | None = None,
+    ) -> None:
+        now = self._clock.now()
+        ended = {"state": state, "reason": reason, "sentence": sentence, "finished_at": now}
+        released = {"lease_until": None, "credential_key": None}
+        shown = {
+            "status": status.value,
+            "status_description": f"{reason}: {sentence}" if reason else "",
+            "status_since": now,
+            "updated_at": now,
+        }
+        await connection.execute(update(jobs).where(jobs.c.id == job.id).values(**ended, **released))
+        await connection.execute(update(groups).where(groups.c.id == job.group_id).values(shown))

@@ -1,0 +1,191 @@
+"""The catalog's tables. Everything here is metadata: content lies encrypted in storage.
+
+```
+organizations      nodes       events
+groups ──< jobs
+   └─────< versions >── images ──< image_contents
+blob_keys          one row per tenant and blob: the wrapped data key
+```
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time on every database; SQLite would drop the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Refuse naive times, which would mean the machine's own zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("times in the catalog are aware")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Give the zone back."""
+        if value is None or value.tzinfo is not None:
+            return value
+        return value.replace(tzinfo=UTC)
+
+
+# SQLite counts rows up only in an INTEGER primary key.
+_Cursor = BigInteger().with_variant(Integer, "sqlite")
+_Digest = String(135)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, UtcDateTime, nullable=nullable)
+
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("api_key_hash", LargeBinary(32), nullable=False, unique=True),
+    _time("created_at"),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("node_id", String(128), primary_key=True),
+    Column("binding", String(16), nullable=False),
+    Column("secret_hash", LargeBinary(64)),
+    Column("networks", JSON, nullable=False),
+    _time("created_at"),
+    _time("revoked_at", nullable=True),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("organization", String(63), nullable=False),
+    Column("project", String(63), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("image", String(2048), nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("autostart", Boolean, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("status_description", Text, nullable=False),
+    _time("status_since"),
+    _time("created_at"),
+    _time("updated_at"),
+    Column("job_id", String(36), nullable=False),
+    UniqueConstraint("organization", "project", "name"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("image", String(2048), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("worker_id", String(64)),
+    _time("lease_until", nullable=True),
+    Column("credential_key", LargeBinary(256)),
+    Column("reason", String(32)),
+    Column("sentence", Text),
+    _time("created_at"),
+    _time("finished_at", nullable=True),
+    Index(None, "state", "lease_until"),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("organization", String(63), nullable=False),
+    Column("digest", _Digest, nullable=False),
+    Column("manifest_digest", _Digest, nullable=False),
+    Column("platform", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    _time("created_at"),
+    UniqueConstraint("organization", "digest", "platform"),
+)
+
+image_contents = Table(
+    "image_contents",
+    metadata,
+    Column("image_id", ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("digest", _Digest, nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("media_type", String(255), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("repository", String(191), nullable=False, index=True),
+    Column("image_id", ForeignKey("images.id"), nullable=False),
+    _time("created_at"),
+)
+
+blob_keys = Table(
+    "blob_keys",
+    metadata,
+    Column("tenant", String(63), primary_key=True),
+    Column("digest", _Digest, primary_key=True, index=True),
+    Column("file_id", LargeBinary(16), nullable=False),
+    Column("object_name", String(128), nullable=False, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("stored_bytes", BigInteger, nullable=False),
+    Column("kek_id", String(255), nullable=False, index=True),
+    Column("wrapped_dek", LargeBinary(1024), nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("cursor", _Cursor, primary_key=True, autoincrement=True),
+    _time("at"),
+    Column("type", String(64), nullable=False, index=True),
+    Column("organization", String(63), index=True),
+    Column("token_id", String(64), index=True),
+    Column("node_id", String(128)),
+    Column("cause", String(32)),
+    Column("source", String(64)),
+    Column("detail", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)

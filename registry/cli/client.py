@@ -1,0 +1,131 @@
+"""The command line's HTTP client of the public and the operator API."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from registry.errors import ConfigError, RegistryError
+from registry.ports import Secret
+from registry.datadir import DataDir, read_operator_key
+
+_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
+
+
+class ServerRefusedError(RegistryError):
+    """The server answered with a problem (RFC 9457).
+
+    Attributes:
+        status: HTTP status.
+        fields: Reasons by field, where the request did not validate.
+    """
+
+    def __init__(self, status: int, detail: str, fields: Mapping[str, list[str]]) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.fields = fields
+
+
+class ServerUnreachableError(RegistryError):
+    """No server answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the server is, and the key to it."""
+
+    url: str
+    key: Secret
+
+
+def find_server(data_dir: Path) -> Server:
+    """Find server and key in CRISPER_URL and CRISPER_API_KEY, else in a local server's data folder.
+
+    Raises:
+        ConfigError: Neither is there.
+    """
+    folder = DataDir(data_dir)
+    url, key = os.environ.get("CRISPER_URL"), os.environ.get("CRISPER_API_KEY")
+    if url is None:
+        try:
+            url = str(json.loads(folder.address.read_text())["url"])
+        except FileNotFoundError:
+            url = "http://127.0.0.1:5000"
+    if key is None:
+        if not folder.operator_key.exists():
+            raise ConfigError(
+                f"no key to the server: set CRISPER_API_KEY, or give --data-dir (looked in {folder.root})"
+            )
+        key = read_operator_key(folder.operator_key)
+    return Server(url.rstrip("/"), Secret(key))
+
+
+class ApiClient:
+    """One connection to the server's APIs."""
+
+    def __init__(self, server: Server, session: aiohttp.ClientSession) -> None:
+        self._server = server
+        self._session = session
+
+    async def operator(self, method: str, path: str, body: object = None, **query: object) -> Any:  # noqa: ANN401 (JSON)
+        """Call the operator API; `path` follows `/api/v1`."""
+        headers = {"Authorization": f"Bearer {self._server.key.reveal()}"}
+        return await self._call(method, f"/api/v1{path}", headers, body, query)
+
+    async def groups(
+        self, method: str, organization: str, project: str, name: str | None = None, body: object = None
+    ) -> Any:  # noqa: ANN401 (JSON)
+        """Call the public API's container groups."""
+        path = f"/api/public/organizations/{quote(organization)}/projects/{quote(project)}/containers"
+        if name is not None:
+            path += f"/{quote(name)}"
+        return await self._call(method, path, {"Salad-Api-Key": self._server.key.reveal()}, body, {})
+
+    async def _call(
+        self, method: str, path: str, headers: dict[str, str], body: object, query: Mapping[str, object]
+    ) -> Any:  # noqa: ANN401 (JSON)
+        params = {name: str(value) for name, value in query.items() if value is not None}
+        try:
+            async with self._session.request(
+                method, self._server.url + path, headers=headers, json=body, params=params
+            ) as response:
+                text = await response.text()
+                status = response.status
+        except (aiohttp.ClientConnectionError, TimeoutError):
+            raise ServerUnreachableError(
+                f"no server answers at {self._server.url}; start one with `crisper serve`, or set CRISPER_URL"
+            ) from None
+        document = _json(text)
+        if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
+            raise _refusal(status, document)
+        return document
+
+
+@asynccontextmanager
+async def connect(data_dir: Path) -> AsyncIterator[ApiClient]:
+    """Open a client of the server that `find_server` finds."""
+    server = find_server(data_dir)
+    async with aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        yield ApiClient(server, session)
+        await asyncio.sleep(0)  # let the connector close its transports
+
+
+def _json(text: str) -> Any:  # noqa: ANN401 (JSON)
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return {"detail": "the answer is not of a Crisper server; check CRISPER_URL"}
+
+
+def _refusal(status: int, document: object) -> ServerRefusedError:
+    problem = document if isinstance(document, dict) else {}
+    fields = problem.get("errors")
+    detail = problem.get("detail") or problem.get("title") or f"the server answered {status}"
+    return ServerRefusedError(status, str(detail), fields if isinstance(fields, dict) else {})

@@ -1,0 +1,196 @@
+"""`crisper group` and `crisper image`: container groups and the imports behind them."""
+
+import asyncio
+import re
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from registry.cli.client import ApiClient, connect
+from registry.cli.options import (
+    DATA_DIR,
+    DEFAULT,
+    DataDirOption,
+    JsonOption,
+    OrganizationOption,
+    ProjectOption,
+)
+from registry.cli.output import follow, run, show, table
+from registry.errors import PullFailedError, RegistryError
+
+group_app = typer.Typer(no_args_is_help=True, help="Container groups.")
+image_app = typer.Typer(no_args_is_help=True, help="Importing images.")
+
+ImageArgument = Annotated[str, typer.Argument(help="For example ghcr.io/acme/app:1.2")]
+NameArgument = Annotated[str, typer.Argument(help="The group's name.")]
+UsernameOption = Annotated[str | None, typer.Option(help="The user of a private registry.")]
+PasswordOption = Annotated[bool, typer.Option("--password-stdin", help="Read the password from input.")]
+ReplicasOption = Annotated[int, typer.Option(min=0, max=500, help="How many instances to run.")]
+
+_PERCENT = re.compile(r"(\d+) %")
+_POLL_S = 0.3
+
+
+@group_app.command("create")
+def create(
+    name: NameArgument,
+    image: ImageArgument,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    username: UsernameOption = None,
+    password_stdin: PasswordOption = False,
+    replicas: ReplicasOption = 1,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Create a container group; its image is imported at once, in the background."""
+    body = _request(name, image, username, password_stdin, replicas)
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            _show_group(await client.groups("POST", organization, project, body=body), as_json=as_json)
+
+    run(work())
+
+
+@group_app.command("list")
+def list_(
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """List a project's container groups."""
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            found = (await client.groups("GET", organization, project))["items"]
+        columns = {
+            "NAME": "name",
+            "STATUS": "current_state.status",
+            "IMAGE": "container.image",
+            "DETAIL": "current_state.description",
+        }
+        table(
+            found, columns, as_json=as_json, empty="No groups yet; create one: crisper group create NAME IMAGE"
+        )
+
+    run(work())
+
+
+@group_app.command("show")
+def show_(
+    name: NameArgument,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a container group."""
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            _show_group(await client.groups("GET", organization, project, name), as_json=as_json)
+
+    run(work())
+
+
+@group_app.command("delete")
+def delete(
+    name: NameArgument,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+) -> None:
+    """Delete a container group: its import stops, its tokens are revoked."""
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            await client.groups("DELETE", organization, project, name)
+        print(f"deleted {organization}/{project}/{name}")
+
+    run(work())
+
+
+@image_app.command("import")
+def import_(
+    image: ImageArgument,
+    name: Annotated[str | None, typer.Option(help="The group's name; made from the image's otherwise.")] = None,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    username: UsernameOption = None,
+    password_stdin: PasswordOption = False,
+    replicas: ReplicasOption = 1,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Create a group for IMAGE and follow its import to the end."""
+    body = _request(name or _name_for(image), image, username, password_stdin, replicas)
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            created = await client.groups("POST", organization, project, body=body)
+            group = await _follow(client, organization, project, created)
+        _show_group(group, as_json=as_json)
+        if group["current_state"]["status"] == "failed":
+            raise _Failed(group["current_state"]["description"])
+
+    run(work())
+
+
+class _Failed(RegistryError):
+    """The import ended without an image; the message is the server's."""
+
+
+async def _follow(client: ApiClient, organization: str, project: str, group: Any) -> Any:  # noqa: ANN401 (JSON)
+    with follow(group["container"]["image"]) as tell:
+        while (state := group["current_state"])["status"] == "pending":
+            text = state["description"] or "pending"
+            percent = _PERCENT.search(text)
+            tell(text, float(percent[1]) if percent else None)
+            await asyncio.sleep(_POLL_S)
+            group = await client.groups("GET", organization, project, group["name"])
+        ready = state["status"] != "failed"
+        tell("ready" if ready else "failed", 100 if ready else None)
+    return group
+
+
+def _request(
+    name: str, image: str, username: str | None, password_stdin: bool, replicas: int
+) -> dict[str, object]:
+    if (username is None) == password_stdin:
+        raise typer.BadParameter("give --username and --password-stdin together", param_hint="--username")
+    container: dict[str, object] = {"image": image, "resources": {"cpu": 1, "memory": 1024}}
+    if username is not None:
+        password = sys.stdin.readline().rstrip("\r\n")
+        container["registry_authentication"] = {"basic": {"username": username, "password": password}}
+    return {
+        "name": name,
+        "container": container,
+        "autostart_policy": False,
+        "restart_policy": "always",
+        "replicas": replicas,
+    }
+
+
+def _name_for(image: str) -> str:
+    last = image.partition("@")[0].rsplit("/", 1)[-1]
+    words = re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:50]
+    return f"{words if words[:1].isalpha() else f'image-{words}'}-{secrets.token_hex(3)}"
+
+
+def _show_group(group: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
+    container, state = group["container"], group["current_state"]
+    rows = [
+        ("group", f"{group['organization_name']}/{group['project_name']}/{group['name']}"),
+        ("image", container["image"]),
+        ("status", state["status"]),
+        ("detail", state["description"] or None),
+        ("digest", container.get("hash")),
+        ("size", f"{container['size']} bytes" if container.get("size") else None),
+        ("version", group["version"]),
+    ]
+    show(group, as_json=as_json, rows=rows)

@@ -1,0 +1,78 @@
+"""Logs and metrics. Neither ever holds a token, a secret or a credential."""
+
+import logging
+import os
+import sys
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+# Names under which a secret might be logged by mistake; the value is replaced whatever it is.
+_HIDDEN = frozenset({"password", "token", "secret", "authorization", "api_key", "credential", "operator_key"})
+
+
+def configure_logging(level: str) -> None:
+    """Write one JSON object a line to standard error; on a terminal, readable lines."""
+    terminal = sys.stderr.isatty()
+    render: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    )
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _hide,
+    ]
+    threshold = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, render],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler], force=True)
+
+
+def _hide(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    return {key: "(hidden)" if key in _HIDDEN else value for key, value in event.items()}
+
+
+class Metrics:
+    """The server's counters, in a registry of their own."""
+
+    def __init__(self) -> None:
+        gather = self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "crisper_http_requests", "Requests by surface and status.", ["surface", "status"], registry=gather
+        )
+        self.delivered = Counter(
+            "crisper_blob_bytes_delivered", "Blob bytes written to nodes.", registry=gather
+        )
+        self.refusals = Counter(
+            "crisper_token_refusals", "Refused proofs by true cause.", ["cause"], registry=gather
+        )
+        self.tokens = Counter("crisper_tokens", "Token transitions.", ["transition"], registry=gather)
+        self.imports = Counter(
+            "crisper_imports", "Imports that ended, by outcome.", ["outcome"], registry=gather
+        )
+        self.responses = Gauge(
+            "crisper_blob_responses", "Blob responses running.", multiprocess_mode="livesum", registry=gather
+        )
+        self.latency = Histogram(
+            "crisper_http_seconds", "Time to a response's headers.", ["surface"], registry=gather
+        )
+
+    def render(self) -> bytes:
+        """Return the metrics in Prometheus' text format; of all workers where there are several."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        gathered = CollectorRegistry()
+        multiprocess.MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]
+        return generate_latest(gathered)

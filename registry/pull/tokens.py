@@ -1,0 +1,64 @@
+"""Designating a node: a pull token for a group's image."""
+
+from dataclasses import dataclass
+
+from auth.authority import Authority
+from auth.records import ImageGrant, MintedToken
+from registry.errors import ConflictError, NotFoundError
+from registry.ports import GroupCatalog, GroupKey, GroupStatus, NodeRegistry, StoredImage
+
+
+@dataclass(frozen=True, slots=True)
+class Designation:
+    """A minted token and what it is good for."""
+
+    minted: MintedToken
+    node_id: str
+    key: GroupKey
+    version: int
+    image: StoredImage
+
+
+class PullTokens:
+    """Mints pull tokens for container groups.
+
+    Args:
+        catalog: Groups and their images.
+        nodes: Who may be designated.
+        authority: Who signs.
+    """
+
+    def __init__(self, catalog: GroupCatalog, nodes: NodeRegistry, authority: Authority) -> None:
+        self._catalog = catalog
+        self._nodes = nodes
+        self._authority = authority
+
+    async def mint(self, key: GroupKey, node_id: str, ttl_s: int | None) -> Designation:
+        """Mint a token for one node to pull a group's image once.
+
+        Raises:
+            NotFoundError: No such group, or no such node.
+            ConflictError: The group has no image yet or never will, or the node was struck off.
+        """
+        group = await self._catalog.get(key)
+        if group is None:
+            raise NotFoundError(f"there is no container group {key.repository}")
+        image = await self._catalog.image(group.id, group.version)
+        if image is None:
+            failed = group.status is GroupStatus.FAILED
+            hint = "its import failed; create it again" if failed else "its image is not ready; try again later"
+            raise ConflictError(f"the container group is {group.status.value}: {hint}")
+        node = await self._nodes.get(node_id)
+        if node is None:
+            raise NotFoundError(f"there is no node {node_id!r}; create it first")
+        if node.revoked_at is not None:
+            raise ConflictError(f"the node {node_id!r} was struck off; create another")
+        minted = await self._authority.mint(
+            organization=key.organization,
+            group_id=group.id,
+            repository=key.repository,
+            image=ImageGrant(str(image.digest), image.size_bytes, image.platform_blobs),
+            node_id=node_id,
+            ttl_s=ttl_s,
+        )
+        return Designation(minted, node_id, key, group.version, image)

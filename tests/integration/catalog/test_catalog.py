@@ -1,0 +1,298 @@
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from uuid import uuid4
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, select
+
+from auth.ports import AuditEvent, Binding, Node
+from registry.catalog.database import Database, SystemClock
+from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
+from registry.catalog.events import SqlEventLog
+from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.jobs import MAX_ATTEMPTS, SqlJobQueue
+from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.tables import jobs, metadata
+from registry.errors import ConflictError
+from registry.ports import (
+    ContentKind,
+    Group,
+    GroupKey,
+    GroupStatus,
+    ImageContent,
+    Organization,
+    StoredImage,
+)
+from storage.digest import Digest
+from storage.ports import KeyRecord
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+
+class SettableClock:
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+
+def a_group(name: str = "web", organization: str = "acme") -> Group:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return Group(
+        id=str(uuid4()),
+        key=GroupKey(organization, "shop", name),
+        image="registry.example.com/web:1",
+        spec={"replicas": 3},
+        version=1,
+        autostart=False,
+        status=GroupStatus.PENDING,
+        status_description="pulling",
+        status_since=now,
+        created_at=now,
+        updated_at=now,
+        job_id=str(uuid4()),
+    )
+
+
+def an_image(seed: bytes = b"image") -> StoredImage:
+    layer, manifest = Digest.of(b"layer" + seed), Digest.of(b"manifest" + seed)
+    return StoredImage(
+        digest=manifest,
+        manifest_digest=manifest,
+        platform="linux/amd64",
+        contents=(
+            ImageContent(manifest, ContentKind.MANIFEST, MANIFEST, 700),
+            ImageContent(
+                layer, ContentKind.LAYER, "application/vnd.oci.image.layer.v1.tar+gzip", 5_000_000_000
+            ),
+        ),
+        size_bytes=5_000_000_000,
+    )
+
+
+async def test_the_migrations_make_exactly_the_tables_that_the_code_declares(database: Database) -> None:
+    def differences(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    async with database.write() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_migrating_again_changes_nothing(database: Database) -> None:
+    group = a_group()
+    await SqlGroupCatalog(database).create(group, None)
+    await database.migrate()
+    assert await SqlGroupCatalog(database).get(group.key) == group
+
+
+async def test_a_group_comes_back_as_it_was_created(database: Database) -> None:
+    catalog, group = SqlGroupCatalog(database), a_group()
+    await catalog.create(group, None)
+    assert await catalog.get(group.key) == group
+    assert list(await catalog.list("acme", "shop")) == [group]
+    assert list(await catalog.list("acme", "other")) == []
+    assert list(await catalog.list("rival")) == []
+
+
+async def test_a_taken_name_is_a_conflict_and_leaves_the_first_group_alone(database: Database) -> None:
+    catalog, first = SqlGroupCatalog(database), a_group()
+    await catalog.create(first, None)
+    with pytest.raises(ConflictError, match="web"):
+        await catalog.create(a_group(), None)
+    assert await catalog.get(first.key) == first
+
+
+async def test_an_import_that_succeeds_makes_its_image_visible_under_the_group(database: Database) -> None:
+    catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock())
+    group, image = a_group(), an_image()
+    await catalog.create(group, b"wrapped")
+    job = await queue.claim("w1", 20)
+    assert job is not None
+    assert (job.group_id, job.attempt, job.credential_key) == (group.id, 1, b"wrapped")
+    assert await catalog.tags(group.key.repository) == []
+
+    assert await queue.succeed(job, "w1", image)
+
+    ready = await catalog.get(group.key)
+    assert ready is not None
+    assert (ready.status, ready.image_digest, ready.image_size_bytes) == (
+        GroupStatus.STOPPED,
+        image.digest,
+        image.size_bytes,
+    )
+    assert await catalog.image(group.id, 1) == image
+    assert await catalog.image_by_digest("acme/shop/web", str(image.digest)) == image
+    assert await catalog.image_by_digest("acme/shop/api", str(image.digest)) is None
+    assert await catalog.tags("acme/shop/web") == ["latest", "v1"]
+    assert await catalog.version_digest("acme/shop/web", 1) == image.digest
+    assert await catalog.version_digest("acme/shop/web", 2) is None
+    async with database.read() as connection:
+        assert (await connection.execute(select(jobs.c.credential_key))).scalar_one() is None
+
+
+async def test_autostart_goes_on_to_deploying(database: Database) -> None:
+    catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock())
+    group = replace(a_group(), autostart=True)
+    await catalog.create(group, None)
+    job = await queue.claim("w1", 20)
+    assert job is not None
+    await queue.succeed(job, "w1", an_image())
+    ready = await catalog.get(group.key)
+    assert ready is not None
+    assert ready.status is GroupStatus.DEPLOYING
+
+
+async def test_a_failed_import_tells_the_customer_why_and_the_trail_too(database: Database) -> None:
+    catalog, clock = SqlGroupCatalog(database), SystemClock()
+    queue, events = SqlJobQueue(database, clock), SqlEventLog(database, clock)
+    group = a_group()
+    await catalog.create(group, b"wrapped")
+    job = await queue.claim("w1", 20)
+    assert job is not None
+    assert await queue.fail(job, "w1", "failed to pull", "There is no tag 9.")
+    failed = await catalog.get(group.key)
+    assert failed is not None
+    assert (failed.status, failed.status_description) == (
+        GroupStatus.FAILED,
+        "failed to pull: There is no tag 9.",
+    )
+    (event,) = await events.page()
+    assert (event.event.type, event.event.cause) == ("group.failed", "failed to pull")
+
+
+async def test_a_job_is_leased_to_one_worker_and_taken_over_when_the_lease_lapses(database: Database) -> None:
+    clock = SettableClock()
+    catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, clock)
+    await catalog.create(a_group(), None)
+    first = await queue.claim("w1", 20)
+    assert first is not None
+    assert await queue.claim("w2", 20) is None
+    clock.time += timedelta(seconds=15)
+    assert await queue.heartbeat(first.id, "w1", 20)
+    clock.time += timedelta(seconds=15)
+    assert await queue.claim("w2", 20) is None
+    clock.time += timedelta(seconds=6)
+    second = await queue.claim("w2", 20)
+    assert second is not None
+    assert (second.id, second.attempt) == (first.id, 2)
+    assert not await queue.heartbeat(first.id, "w1", 20)
+    assert not await queue.succeed(first, "w1", an_image())
+    assert not await queue.fail(first, "w1", "failed to pull", "late")
+    assert await queue.succeed(second, "w2", an_image())
+
+
+async def test_a_job_that_keeps_losing_its_workers_fails(database: Database) -> None:
+    clock = SettableClock()
+    catalog, queue, group = SqlGroupCatalog(database), SqlJobQueue(database, clock), a_group()
+    await catalog.create(group, None)
+    for _ in range(MAX_ATTEMPTS):
+        assert await queue.claim("w", 20) is not None
+        clock.time += timedelta(seconds=21)
+    assert await queue.claim("w", 20) is None
+    failed = await catalog.get(group.key)
+    assert failed is not None
+    assert failed.status is GroupStatus.FAILED
+
+
+async def test_workers_that_claim_at_once_get_different_jobs(database: Database) -> None:
+    catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock())
+    for n in range(8):
+        await catalog.create(a_group(f"web-{n}"), None)
+    claimed = await asyncio.gather(*(queue.claim(f"w{n}", 20) for n in range(16)))
+    ids = [job.id for job in claimed if job]
+    assert len(ids) == len(set(ids))
+    while job := await queue.claim("late", 20):
+        ids.append(job.id)
+    assert len(set(ids)) == len(ids) == 8
+
+
+async def test_deleting_a_group_takes_its_job_and_versions_but_not_the_image_of_another(
+    database: Database,
+) -> None:
+    catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock())
+    one, two = a_group("one"), a_group("two")
+    for group in (one, two):
+        await catalog.create(group, None)
+        job = await queue.claim("w", 20)
+        assert job is not None
+        assert await queue.succeed(job, "w", an_image())
+    removed = await catalog.delete(one.key)
+    assert removed is not None
+    assert removed.id == one.id
+    assert await catalog.get(one.key) is None
+    assert await catalog.delete(one.key) is None
+    assert await catalog.tags("acme/shop/one") == []
+    assert await catalog.image(two.id, 1) == an_image()
+
+
+async def test_deleting_a_group_stops_its_running_import(database: Database) -> None:
+    catalog, queue, group = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock()), a_group()
+    await catalog.create(group, None)
+    job = await queue.claim("w", 20)
+    assert job is not None
+    await catalog.delete(group.key)
+    assert not await queue.heartbeat(job.id, "w", 20)
+    assert not await queue.succeed(job, "w", an_image())
+
+
+async def test_nodes_are_struck_off_and_never_come_back(database: Database) -> None:
+    nodes = SqlNodeRegistry(database, SystemClock())
+    node = Node("pc-1", Binding.SECRET, b"h" * 32, (ip_network("10.0.0.0/8"), ip_network("fd00::/8")))
+    await nodes.add(node)
+    assert await nodes.get("pc-1") == node
+    assert await nodes.get("pc-2") is None
+    assert await nodes.revoke("pc-1")
+    assert await nodes.revoke("pc-1")
+    assert not await nodes.revoke("pc-2")
+    struck = await nodes.get("pc-1")
+    assert struck is not None
+    assert struck.revoked_at is not None
+    with pytest.raises(ConflictError, match="pc-1"):
+        await nodes.add(node)
+    assert [n.node_id for n in await nodes.list()] == ["pc-1"]
+
+
+async def test_organizations_are_found_by_name_and_by_key(database: Database) -> None:
+    organizations = SqlOrganizationDirectory(database)
+    acme = Organization("acme", b"k" * 32, datetime(2026, 1, 1, tzinfo=UTC))
+    await organizations.add(acme)
+    assert await organizations.get("acme") == acme
+    assert await organizations.by_api_key(b"k" * 32) == acme
+    assert await organizations.by_api_key(b"x" * 32) is None
+    with pytest.raises(ConflictError, match="acme"):
+        await organizations.add(acme)
+
+
+async def test_events_page_by_cursor_and_filter(database: Database) -> None:
+    events = SqlEventLog(database, SystemClock())
+    for n in range(5):
+        await events.record(AuditEvent("token.minted", "acme", token_id=f"t{n}", detail={"n": n}))
+    await events.record(AuditEvent("token.refused", "acme", token_id="t1", cause="replayed"))
+    first = await events.page(limit=4)
+    rest = await events.page(after=first[-1].cursor)
+    assert [e.event.token_id for e in [*first, *rest]] == ["t0", "t1", "t2", "t3", "t4", "t1"]
+    assert [e.event.cause for e in await events.page(type_="token.refused")] == ["replayed"]
+    assert len(await events.page(token_id="t1")) == 2
+    assert len(await events.page(organization="rival")) == 0
+
+
+async def test_key_records_keep_the_first_and_count_their_objects(database: Database) -> None:
+    records = SqlKeyRecords(database)
+    digest = Digest.of(b"x")
+    mine = KeyRecord("acme", digest, b"f" * 16, "obj", 1, 2, "kek-1", b"w" * 60)
+    assert await records.add(mine) == mine
+    assert await records.add(replace(mine, object_name="other")) == mine
+    theirs = await records.add(replace(mine, tenant="rival"))
+    assert theirs.tenant == "rival"
+    assert await records.uses("obj") == 2
+    assert await records.find(digest) in (mine, theirs)
+    assert await records.remove("acme", digest) == mine
+    assert await records.remove("acme", digest) is None
+    assert await records.get("acme", digest) is None
+    assert await records.uses("obj") == 1

@@ -1,0 +1,57 @@
+import hmac
+import warnings
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientResponse, ClientSession, web
+from aiohttp.test_utils import TestServer
+
+from registry.api.public import PREFIX, ApiKeyAuthenticator, hash_api_key, public_app
+from registry.catalog.database import Database
+from registry.ports import Organization
+from tests.unit.registry.groups.fakes import World
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the SDK's own string escapes, seen when it is first compiled
+    import salad_cloud_sdk  # noqa: F401
+
+OPERATOR_KEY = "operator-key"
+API_KEYS = {"acme-corp": "key-of-acme", "other-corp": "key-of-other"}
+
+
+@dataclass(frozen=True)
+class Service:
+    """The public API on a free port, over a real catalog."""
+
+    world: World
+    base_url: str
+    session: ClientSession
+
+    async def call(
+        self, method: str, path: str, *, key: str | None = API_KEYS["acme-corp"], **options: object
+    ) -> ClientResponse:
+        headers: Mapping[str, str] = {} if key is None else {"Salad-Api-Key": key}
+        response = await self.session.request(method, self.base_url + path, headers=headers, **options)  # type: ignore[arg-type]
+        await response.read()
+        return response
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/catalog.db")
+    await database.migrate()
+    world = World(database)
+    for name, key in API_KEYS.items():
+        await world.organizations.add(Organization(name, hash_api_key(key), datetime.now(UTC)))
+    authenticate = ApiKeyAuthenticator(
+        organizations=world.organizations,
+        is_operator_key=lambda key: hmac.compare_digest(key.encode(), OPERATOR_KEY.encode()),
+    )
+    root = web.Application()
+    root.add_subapp(PREFIX, public_app(world.groups, authenticate))
+    async with TestServer(root) as server, ClientSession() as session:
+        yield Service(world, str(server.make_url(PREFIX)), session)
+    await database.close()

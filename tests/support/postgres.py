@@ -1,0 +1,48 @@
+"""A PostgreSQL server of the test run's own, on a unix socket in a temporary folder."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def _binaries() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        raise RuntimeError("these tests need a PostgreSQL server: apt-get install postgresql")
+    return found[-1].parent
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """Run a server; yield the SQLAlchemy URL of an empty database on it."""
+    binaries, data = _binaries(), folder / "data"
+    # PostgreSQL refuses to run as root; its package brings the user.
+    user = "postgres" if os.geteuid() == 0 else None
+    if user:
+        owner = pwd.getpwnam(user)
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+    subprocess.run([binaries / "initdb", "-D", data, "-U", "crisper", "--auth=trust", "-N"],
+                   user=user, check=True, capture_output=True, cwd=folder)  # fmt: skip
+    log = (folder / "log").open("wb")
+    server = subprocess.Popen(
+        [binaries / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"],
+        user=user, stdout=log, stderr=log, cwd=folder,
+    )  # fmt: skip
+    try:
+        createdb = [binaries / "createdb", "-h", folder, "-U", "crisper", "crisper"]
+        for _ in range(100):
+            if subprocess.run(createdb, capture_output=True, check=False).returncode == 0:
+                break
+            server.poll()
+        else:
+            raise RuntimeError((folder / "log").read_text())
+        yield f"postgresql+asyncpg://crisper@/crisper?host={folder}"
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.close()
+        shutil.rmtree(data, ignore_errors=True)
