@@ -2,6 +2,9 @@
 
 RegistryError
 ├── ReferenceFormatError    an image reference that cannot be read
+├── DocumentError           a manifest, index or config that is not what its media type promises
+├── ChallengeFormatError    a WWW-Authenticate header outside RFC 7235's grammar
+├── EgressRefusedError      an address or a URL that the egress guard does not connect to
 ├── ConfigError             settings that the server refuses to start with
 ├── NotFoundError           no such organization, group, node or token
 ├── ConflictError           the name is taken, or the thing is in the wrong state
@@ -9,6 +12,7 @@ RegistryError
 └── ImportFailedError       an import that ended; `reason` is one of four, `sentence` is for the customer
     ├── AuthenticationFailedError
     ├── PullFailedError
+    │   └── UpstreamUnavailableError    passing trouble: worth another try
     ├── ImageTooLargeError
     └── StoreFailedError
 """
@@ -23,6 +27,21 @@ class RegistryError(Exception):
 
 class ReferenceFormatError(RegistryError):
     """An image reference that cannot be read; the message says how to write it."""
+
+
+class DocumentError(RegistryError):
+    """A manifest, index or config that is not what its media type promises, or is over a limit."""
+
+
+class ChallengeFormatError(RegistryError):
+    """A WWW-Authenticate header outside RFC 7235's grammar."""
+
+
+class EgressRefusedError(RegistryError, OSError):
+    """An address or a URL that the egress guard does not connect to.
+
+    It is an OSError too, because a socket factory may raise nothing else.
+    """
 
 
 class ConfigError(RegistryError):
@@ -74,6 +93,18 @@ class PullFailedError(ImportFailedError):
     """The image is not there, not for this platform, not intact, or the upstream does not answer."""
 
     reason = "failed to pull"
+
+
+class UpstreamUnavailableError(PullFailedError):
+    """Passing trouble upstream; a failed pull once every retry is used up.
+
+    Attributes:
+        retry_after_s: How long the upstream asked to be left alone; None when it did not say.
+    """
+
+    def __init__(self, sentence: str, retry_after_s: float | None = None) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
 
 
 class ImageTooLargeError(ImportFailedError):

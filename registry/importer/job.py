@@ -1,0 +1,78 @@
+"""One import from reference to stored image."""
+
+from collections.abc import Callable
+
+from registry.errors import PullFailedError, ReferenceFormatError
+from registry.importer.plan import Plan, plan_import
+from registry.importer.transfer import Tally, Transfer
+from registry.oci.platform import LINUX_AMD64, Platform
+from registry.oci.reference import Reference
+from registry.ports import ImportJob, Progress, Stage, StoredImage, UpstreamCredential
+from registry.upstream.client import UpstreamClient
+from registry.upstream.walk import read_documents
+from storage.blobs import BlobStore
+
+
+class Importer:
+    """Brings images from upstream registries into encrypted storage. Safe to run in parallel."""
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        store: BlobStore,
+        *,
+        max_image_bytes: int,
+        layer_transfers: int = 3,
+        platform: Platform = LINUX_AMD64,
+    ) -> None:
+        """Take what imports share.
+
+        Args:
+            max_image_bytes: Limit on an image's config and layers, compressed.
+            layer_transfers: How many layers of one image are fetched at a time.
+        """
+        self._client = client
+        self._store = store
+        self._max_image_bytes = max_image_bytes
+        self._layer_transfers = layer_transfers
+        self._platform = platform
+
+    async def run(
+        self,
+        job: ImportJob,
+        credential: UpstreamCredential | None,
+        report: Callable[[Progress], None],
+    ) -> StoredImage:
+        """Import a job's image for its organization.
+
+        Blobs become the organization's as they are verified; the image itself becomes visible only when the
+        caller records what this returns. A run that starts again takes up what is there.
+
+        Args:
+            report: Called in the event loop at every step, often; it must not block.
+
+        Raises:
+            AuthenticationFailedError: The registry or its realm refused the credentials.
+            PullFailedError: Not there, not for the platform, not intact, or no answer after retries.
+            ImageTooLargeError: Over the limit; nothing was fetched.
+            StoreFailedError: Storage or keys failed after retries.
+        """
+        report(Progress(Stage.PULLING))
+        try:
+            reference = Reference.parse(job.image)
+        except ReferenceFormatError as error:
+            raise PullFailedError(f"the image's name cannot be read: {error}") from None
+        source = await self._client.open(reference, credential)
+        documents = await read_documents(source, self._platform)
+        plan = plan_import(documents, self._max_image_bytes)
+        transfer = Transfer(source, self._store, job.key.organization, self._layer_transfers)
+        tally = Tally(plan, report)
+        await transfer.fetch_layers(plan.layers, tally)
+        tally.enter(Stage.STORING)
+        await _store_documents(transfer, plan)
+        return plan.image
+
+
+async def _store_documents(transfer: Transfer, plan: Plan) -> None:
+    for content, data in plan.documents:
+        await transfer.put(content.digest, data)

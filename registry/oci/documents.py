@@ -1,0 +1,211 @@
+"""Descriptors, manifests, indexes and configs, parsed once from untrusted bytes.
+
+A document has one meaning or is refused: its media type, its Content-Type and its fields must agree,
+so that no client can read as an index what another reads as a manifest (OCI image-spec, manifest.md
+and image-index.md; GHSA-77vh-xpmg-72qh).
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from registry.errors import DocumentError
+from registry.oci import mediatypes
+from registry.oci.platform import UNKNOWN, Platform
+from registry.oci.strict_json import parse_object
+from storage.digest import Digest
+from storage.errors import DigestError
+
+MAX_DOCUMENT_BYTES: Final = 4 << 20
+MAX_LAYERS: Final = 256
+MAX_INDEX_ENTRIES: Final = 1024
+MAX_BLOB_BYTES: Final = (1 << 63) - 1
+
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-]{0,126}", re.ASCII)
+_PLATFORM_WORD = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_REFERENCE_TYPE = "vnd.docker.reference.type"
+_ATTESTATION = "attestation-manifest"
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What a document says of a blob (OCI image-spec, descriptor.md).
+
+    Attributes:
+        platform: Only in an index, and there optional.
+        attestation: A BuildKit attestation, which is no image.
+    """
+
+    media_type: str
+    digest: Digest
+    size_bytes: int
+    platform: Platform | None = None
+    attestation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One platform's image: a config and its layers, base first; layers may repeat."""
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Config and layers, each digest once."""
+        unique: dict[Digest, Descriptor] = {}
+        for blob in (self.config, *self.layers):
+            unique.setdefault(blob.digest, blob)
+        return tuple(unique.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One image for several platforms, or a list of such lists."""
+
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+
+    def candidates(self, wanted: Platform) -> Iterator[Descriptor]:
+        """Yield where the image of a platform may be, best first.
+
+        Exact platforms go before what the platform also runs, then what names no platform: nested
+        indexes, and a manifest whose config has to tell. Attestations are never candidates.
+        """
+        images = [entry for entry in self.manifests if not entry.attestation and entry.platform != UNKNOWN]
+        for platform in wanted.runnable():
+            yield from (entry for entry in images if entry.platform == platform)
+        yield from (entry for entry in images if entry.platform is None)
+
+
+def parse_document(data: bytes, content_type: str | None = None) -> Manifest | Index:
+    """Parse a manifest or an index.
+
+    Args:
+        data: Exactly as it came.
+        content_type: The response's Content-Type; None when the bytes do not come from one.
+
+    Raises:
+        DocumentError: A limit, the grammar or the agreement of its types is violated; or it is
+            a kind that no container runtime runs (schema 1, an artifact).
+    """
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise DocumentError(f"the manifest is over {MAX_DOCUMENT_BYTES >> 20} MiB")
+    fields = parse_object(data, "the manifest")
+    media_type = _agreed_media_type(fields, content_type)
+    if media_type in mediatypes.INDEXES:
+        return _index(media_type, fields)
+    return _manifest(media_type, fields)
+
+
+def parse_config_platform(data: bytes) -> Platform | None:
+    """Return the platform that an image's config names; None when it names none.
+
+    Raises:
+        DocumentError: Too large, or not a JSON object.
+    """
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise DocumentError(f"the image's config is over {MAX_DOCUMENT_BYTES >> 20} MiB")
+    fields = parse_object(data, "the image's config")
+    if not fields.get("os") or not fields.get("architecture"):
+        return None
+    return _platform(fields)
+
+
+def _agreed_media_type(fields: Mapping[str, Any], content_type: str | None) -> str:
+    """Return the one media type that header, field and structure agree on."""
+    declared = fields.get("mediaType")
+    header = mediatypes.bare(content_type) if content_type is not None else None
+    if header in mediatypes.SCHEMA_1 or fields.get("schemaVersion") == 1 or "fsLayers" in fields:
+        raise DocumentError(
+            "the manifest is Docker schema 1, which is no longer supported: push the image again"
+        )
+    if declared is not None and header is not None and declared != header:
+        raise DocumentError("the manifest's mediaType and its Content-Type do not agree")
+    media_type = declared or header or _structural_type(fields)
+    if media_type == mediatypes.OCI_ARTIFACT_MANIFEST:
+        raise DocumentError("this is an OCI artifact, not a container image")
+    if media_type not in mediatypes.INDEXES | mediatypes.MANIFESTS:
+        raise DocumentError("the manifest is of a kind that is not supported")
+    if fields.get("schemaVersion") != 2:  # noqa: PLR2004 - the only version there is
+        raise DocumentError("the manifest's schemaVersion is not 2")
+    if "manifests" in fields and ("layers" in fields or "config" in fields):
+        raise DocumentError("the manifest has both manifests and layers")
+    if ("manifests" in fields) != (media_type in mediatypes.INDEXES):
+        raise DocumentError("the manifest's fields are not those of its media type")
+    return str(media_type)
+
+
+def _structural_type(fields: Mapping[str, Any]) -> str:
+    return mediatypes.OCI_INDEX if "manifests" in fields else mediatypes.OCI_MANIFEST
+
+
+def _index(media_type: str, fields: Mapping[str, Any]) -> Index:
+    entries = _list(fields, "manifests", MAX_INDEX_ENTRIES)
+    return Index(media_type, tuple(_descriptor(entry, "manifests") for entry in entries))
+
+
+def _manifest(media_type: str, fields: Mapping[str, Any]) -> Manifest:
+    config = _descriptor(fields.get("config"), "config")
+    if config.media_type not in mediatypes.CONFIGS or fields.get("artifactType"):
+        raise DocumentError("this is an OCI artifact, not a container image")
+    if config.size_bytes > MAX_DOCUMENT_BYTES:
+        raise DocumentError(f"the image's config is over {MAX_DOCUMENT_BYTES >> 20} MiB")
+    layers = tuple(_descriptor(entry, "layers") for entry in _list(fields, "layers", MAX_LAYERS))
+    if not all(layer.media_type.startswith(mediatypes.LAYER_PREFIXES) for layer in layers):
+        raise DocumentError("this is an OCI artifact, not a container image: its layers are no file systems")
+    _refuse_conflicts((config, *layers))
+    return Manifest(media_type, config, layers)
+
+
+def _refuse_conflicts(blobs: Sequence[Descriptor]) -> None:
+    sizes: dict[Digest, int] = {}
+    for blob in blobs:
+        if sizes.setdefault(blob.digest, blob.size_bytes) != blob.size_bytes:
+            raise DocumentError("the manifest gives one digest two sizes")
+
+
+def _list(fields: Mapping[str, Any], name: str, limit: int) -> Sequence[Any]:
+    value = fields.get(name)
+    if not isinstance(value, list):
+        raise DocumentError(f"the manifest has no list of {name}")
+    if len(value) > limit:
+        raise DocumentError(f"the manifest has more than {limit} {name}")
+    return value
+
+
+def _descriptor(value: object, where: str) -> Descriptor:
+    if not isinstance(value, dict):
+        raise DocumentError(f"the manifest has no valid descriptor in {where}")
+    media_type, size, digest = (value.get(name) for name in ("mediaType", "size", "digest"))
+    if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
+        raise DocumentError(f"a descriptor in {where} has no valid mediaType")
+    if type(size) is not int or not 0 <= size <= MAX_BLOB_BYTES:
+        raise DocumentError(f"a descriptor in {where} has no valid size")
+    try:
+        parsed = Digest.parse(digest if isinstance(digest, str) else "")
+    except DigestError:
+        raise DocumentError(f"a descriptor in {where} has no valid digest") from None
+    platform = value.get("platform")
+    return Descriptor(
+        media_type,
+        parsed,
+        size,
+        None if platform is None else _platform(platform),
+        _is_attestation(value.get("annotations")),
+    )
+
+
+def _is_attestation(annotations: object) -> bool:
+    return isinstance(annotations, dict) and annotations.get(_REFERENCE_TYPE) == _ATTESTATION
+
+
+def _platform(value: object) -> Platform:
+    if not isinstance(value, Mapping):
+        raise DocumentError("a platform is not an object")
+    words = [value.get(name) or "" for name in ("os", "architecture", "variant")]
+    if not all(isinstance(word, str) and (not word or _PLATFORM_WORD.fullmatch(word)) for word in words):
+        raise DocumentError("a platform has no valid os, architecture or variant")
+    return Platform.of(*words)

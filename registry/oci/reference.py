@@ -1,0 +1,158 @@
+"""Image references, read as Docker reads them: `[registry/]repository[:tag][@digest]`.
+
+The grammar is that of github.com/distribution/reference, with its defaults (`docker.io`, `library/`,
+`latest`) and with hosts checked more strictly: a port is a port and an IPv6 literal is an address.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address
+from typing import Self
+
+from registry.errors import ReferenceFormatError
+from storage.digest import Digest
+from storage.errors import DigestError
+
+DOCKER_HUB = "docker.io"
+MAX_REFERENCE_LENGTH = 1024
+MAX_REPOSITORY_LENGTH = 255
+MAX_HOST_LENGTH = 253
+MAX_PORT = 65535
+
+_DOCKER_HUB_ENDPOINT = "registry-1.docker.io"
+_DOCKER_HUB_ALIASES = frozenset({"docker.io", "index.docker.io"})
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
+_HOST_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_NAME = rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*"
+_HOST = re.compile(rf"(?P<name>{_HOST_NAME}|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?")
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_BARE_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where an image is and which one it is; only well-formed ones come out of `parse`.
+
+    Attributes:
+        registry: Host and port as customers name them, in lower case; Docker Hub is `docker.io`.
+        repository: Path within the registry, `library/` included.
+        tag: None only when a digest is given without one.
+        digest: Pins the image; it goes before the tag.
+    """
+
+    registry: str
+    repository: str
+    tag: str | None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a reference as a customer writes it.
+
+        Raises:
+            ReferenceFormatError: Says what to change.
+        """
+        _refuse_unreadable(text)
+        rest, at, digest_text = text.partition("@")
+        digest = _parse_digest(digest_text) if at else None
+        registry, path = _split_registry(rest)
+        path, colon, tag = path.partition(":")
+        if colon and not _TAG.fullmatch(tag):
+            raise ReferenceFormatError(
+                "a tag is 1 to 128 letters, digits, dots, dashes and underscores: myimage:1.0"
+            )
+        repository = _parse_repository(registry, path)
+        if not colon and digest is None:
+            tag = "latest"
+        return cls(registry, repository, tag or None, digest)
+
+    @property
+    def host(self) -> str:
+        """Host and port to speak to."""
+        return _DOCKER_HUB_ENDPOINT if self.registry == DOCKER_HUB else self.registry
+
+    @property
+    def identifier(self) -> str:
+        """What to ask the registry for: the digest, else the tag."""
+        return str(self.digest) if self.digest else self.tag or "latest"
+
+    @property
+    def name(self) -> str:
+        """Registry and repository, without tag and digest."""
+        return f"{self.registry}/{self.repository}"
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.name}{tag}{digest}"
+
+
+def split_host(host: str) -> tuple[str, int | None]:
+    """Split `host[:port]`; an IPv6 literal keeps its brackets.
+
+    Raises:
+        ReferenceFormatError: The host or the port cannot be one.
+    """
+    match = _HOST.fullmatch(host.lower())
+    if match is None or len(match["name"]) > MAX_HOST_LENGTH:
+        raise ReferenceFormatError("a registry is a host name or an address with an optional port")
+    name, port = match["name"], match["port"]
+    if name.startswith("["):
+        name = f"[{_parse_ipv6(name[1:-1])}]"
+    if port is None:
+        return name, None
+    if not 0 < int(port) <= MAX_PORT:
+        raise ReferenceFormatError("a registry's port lies between 1 and 65535")
+    return name, int(port)
+
+
+def _refuse_unreadable(text: str) -> None:
+    if not text or len(text) > MAX_REFERENCE_LENGTH:
+        raise ReferenceFormatError(f"an image reference has 1 to {MAX_REFERENCE_LENGTH} characters")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ReferenceFormatError("an image reference has no spaces, control or non-ASCII characters")
+    if scheme := _SCHEME.match(text):
+        raise ReferenceFormatError(
+            f"drop the {scheme[0].lower()} in front: write registry.example.com/image:tag"
+        )
+
+
+def _parse_digest(text: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except DigestError as error:
+        raise ReferenceFormatError(f"what follows the @ is no digest: {error}") from None
+
+
+def _split_registry(text: str) -> tuple[str, str]:
+    """Take the first component for a registry only where Docker does: it has a dot, a colon or a capital."""
+    first, slash, rest = text.partition("/")
+    if not slash or not (first == "localhost" or re.search(r"[.:A-Z]", first)):
+        return DOCKER_HUB, text
+    name, port = split_host(first)
+    host = name if port is None else f"{name}:{port}"
+    return (DOCKER_HUB if host in _DOCKER_HUB_ALIASES else host), rest
+
+
+def _parse_repository(registry: str, path: str) -> str:
+    if registry == DOCKER_HUB and "/" not in path:
+        if _BARE_HEX.fullmatch(path):
+            raise ReferenceFormatError("64 hex characters are an image id, not a name: give name@sha256:...")
+        path = f"library/{path}"
+    if len(path) > MAX_REPOSITORY_LENGTH:
+        raise ReferenceFormatError(f"a repository has at most {MAX_REPOSITORY_LENGTH} characters")
+    if not _REPOSITORY.fullmatch(path):
+        raise ReferenceFormatError(
+            "a repository is lower-case letters and digits, separated by single dots, underscores, "
+            "dashes and slashes: team/my-image"
+        )
+    return path
+
+
+def _parse_ipv6(text: str) -> IPv6Address:
+    try:
+        return IPv6Address(text)
+    except AddressValueError:
+        raise ReferenceFormatError("what stands in [] is no IPv6 address") from None

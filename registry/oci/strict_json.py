@@ -1,0 +1,39 @@
+"""JSON from strangers: one meaning per document, or none."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from registry.errors import DocumentError
+
+
+def parse_object(data: bytes, what: str) -> Mapping[str, Any]:
+    """Parse a JSON object, refusing whatever two parsers could read differently.
+
+    Args:
+        data: UTF-8 without a byte order mark; its length was checked by the caller.
+        what: Names the document in errors: "the manifest".
+
+    Raises:
+        DocumentError: Not a JSON object, a key that occurs twice, a number that is none, or too deep.
+    """
+    try:
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError):
+        raise DocumentError(f"{what} is not readable JSON") from None
+    if not isinstance(value, dict):
+        raise DocumentError(f"{what} is not a JSON object")
+    return value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,219 @@
+"""What one import shows to its registry: Basic, or a Bearer token from the registry's realm.
+
+The flow is that of the distribution project's token specification (docs/spec/auth/token.md). One object
+serves all requests of an import and is refreshed at every entry, so that a token that lapses midway is
+replaced before or after its 401, once for all parallel transfers.
+"""
+
+import asyncio
+import base64
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from yarl import URL
+
+from registry.errors import (
+    AuthenticationFailedError,
+    ChallengeFormatError,
+    DocumentError,
+    PullFailedError,
+    UpstreamUnavailableError,
+)
+from registry.oci.strict_json import parse_object
+from registry.ports import Secret, UpstreamCredential
+from registry.upstream.challenge import Challenge, parse_challenges
+from registry.upstream.egress import authority, bracketed_host
+from registry.upstream.retry import parse_retry_after
+from registry.upstream.transport import Response, Transport
+
+MAX_TOKEN_BYTES: Final = 64 << 10
+DEFAULT_EXPIRY_S: Final = 60.0
+MAX_EXPIRY_S: Final = 24 * 3600.0
+MAX_SLACK_S: Final = 10.0
+
+#: Realms on another host that a registry's credentials may go to; each is `host[:port]`.
+PINNED_REALMS: Final[Mapping[str, frozenset[str]]] = {
+    "registry-1.docker.io": frozenset({"auth.docker.io"}),
+    "registry.gitlab.com": frozenset({"gitlab.com"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    """An Authorization header and until when it is shown, by the monotonic clock."""
+
+    header: Secret
+    until_s: float
+
+
+class Authorization:
+    """The credential of one repository at one registry."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        registry: URL,
+        repository: str,
+        credential: UpstreamCredential | None,
+        *,
+        realms: Mapping[str, Collection[str]] = PINNED_REALMS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start without anything: the registry's first 401 says what it wants.
+
+        Args:
+            registry: The registry's origin.
+            credential: None pulls as anybody may.
+            realms: Which other hosts a registry's realm may be at, each `host[:port]`.
+        """
+        self._transport = transport
+        self._registry = registry.origin()
+        self._repository = repository
+        self._credential = credential
+        self._realms = realms
+        self._monotonic = monotonic
+        self._challenge: Challenge | None = None
+        self._grant: _Grant | None = None
+        self._lock = asyncio.Lock()
+
+    async def header(self) -> Secret | None:
+        """Return what to send as Authorization now; renew it first when its time is nearly up.
+
+        Raises:
+            AuthenticationFailedError: The realm refuses.
+            PullFailedError: The realm cannot be used.
+            UpstreamUnavailableError: The realm does not answer.
+        """
+        async with self._lock:
+            if self._grant is not None and self._monotonic() >= self._grant.until_s and self._challenge:
+                self._grant = await self._answer(self._challenge)
+            return self._grant.header if self._grant else None
+
+    async def refused(self, response: Response, shown: Secret | None) -> None:
+        """Take a 401: get what its challenge asks for, unless a parallel request has done so.
+
+        Args:
+            shown: What the refused request carried.
+
+        Raises:
+            AuthenticationFailedError: There is nothing better to show than what was refused.
+            PullFailedError: The challenge or the realm cannot be used.
+            UpstreamUnavailableError: The realm does not answer.
+        """
+        async with self._lock:
+            if self._grant is not None and self._grant.header != shown:
+                return
+            challenge = self._choose(response)
+            if challenge.scheme == "basic" and shown is not None:
+                raise self.refusal()
+            self._challenge = challenge
+            self._grant = await self._answer(challenge)
+
+    def refusal(self) -> AuthenticationFailedError:
+        """Say that the registry does not let this import in."""
+        host = bracketed_host(self._registry)
+        if self._credential is None:
+            return AuthenticationFailedError(
+                f"{host} does not show {self._repository} to everybody: check its spelling, "
+                "or give credentials in registry_authentication"
+            )
+        return AuthenticationFailedError(
+            f"{host} refuses these credentials for {self._repository}: check user name and password "
+            "or token, that they have not expired, and that they may pull this repository"
+        )
+
+    def _choose(self, response: Response) -> Challenge:
+        try:
+            challenges = parse_challenges(response.headers("WWW-Authenticate"))
+        except ChallengeFormatError:
+            challenges = ()
+        by_scheme = {challenge.scheme: challenge for challenge in reversed(challenges)}
+        chosen = by_scheme.get("bearer") or by_scheme.get("basic")
+        if chosen is None:
+            raise AuthenticationFailedError(
+                f"{bracketed_host(self._registry)} asks for a kind of login that is not supported"
+            )
+        return chosen
+
+    async def _answer(self, challenge: Challenge) -> _Grant:
+        if challenge.scheme == "bearer":
+            return await self._fetch_token(challenge)
+        if self._credential is None:
+            raise self.refusal()
+        return _Grant(basic_header(self._credential), float("inf"))
+
+    async def _fetch_token(self, challenge: Challenge) -> _Grant:
+        realm = self._realm(challenge)
+        asked = {"scope": challenge.params.get("scope") or f"repository:{self._repository}:pull"}
+        if service := challenge.params.get("service"):
+            asked["service"] = service
+        basic = basic_header(self._credential) if self._credential else None
+        started_s = self._monotonic()
+        try:
+            async with (
+                asyncio.timeout(self._transport.timeouts.document_s),
+                self._transport.send(
+                    "GET", realm.update_query(asked), authorization=basic, redirects=0
+                ) as response,
+            ):
+                self._check_realm_status(response)
+                body = await response.read(MAX_TOKEN_BYTES, "a token")
+        except TimeoutError:
+            raise UpstreamUnavailableError(f"{bracketed_host(realm)} does not answer in time") from None
+        return _parse_grant(body, bracketed_host(realm), started_s)
+
+    def _realm(self, challenge: Challenge) -> URL:
+        """Return the realm's URL, if it may be asked: with credentials only where they belong."""
+        registry = bracketed_host(self._registry)
+        try:
+            realm = URL(challenge.params.get("realm", ""))
+            origin = realm.origin()
+        except ValueError:
+            raise PullFailedError(f"{registry} names a token realm that is no URL") from None
+        same = (origin.host, origin.port) == (self._registry.host, self._registry.port)
+        downgrade = origin.scheme != "https" and self._registry.scheme == "https"
+        pinned = authority(origin) in self._realms.get(authority(self._registry), ())
+        if self._credential is not None and (downgrade or not (same or pinned)):
+            raise AuthenticationFailedError(
+                f"{registry} wants its credentials sent to {bracketed_host(realm)}, "
+                "which is not known to belong to it"
+            )
+        return realm
+
+    def _check_realm_status(self, response: Response) -> None:
+        if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise self.refusal()
+        if (
+            response.status == HTTPStatus.TOO_MANY_REQUESTS
+            or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        ):
+            raise UpstreamUnavailableError(
+                f"{response.host} answers {response.status} when asked for a token",
+                parse_retry_after(response.header("Retry-After")),
+            )
+        if response.status != HTTPStatus.OK:
+            raise PullFailedError(f"{response.host} answers {response.status} when asked for a token")
+
+
+def basic_header(credential: UpstreamCredential) -> Secret:
+    """Write a credential as HTTP Basic (RFC 7617, UTF-8)."""
+    pair = f"{credential.username}:{credential.password.reveal()}"
+    return Secret("Basic " + base64.b64encode(pair.encode()).decode())
+
+
+def _parse_grant(body: bytes, host: str, started_s: float) -> _Grant:
+    try:
+        fields = parse_object(body, "the token")
+    except DocumentError:
+        fields = {}
+    token = fields.get("token") or fields.get("access_token")
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
+        raise PullFailedError(f"{host} answers without a token")
+    expiry = fields.get("expires_in", DEFAULT_EXPIRY_S)
+    if isinstance(expiry, bool) or not isinstance(expiry, (int, float)) or expiry <= 0:
+        expiry = DEFAULT_EXPIRY_S
+    expiry = min(float(expiry), MAX_EXPIRY_S)
+    return _Grant(Secret(f"Bearer {token}"), started_s + expiry - min(MAX_SLACK_S, expiry / 5))

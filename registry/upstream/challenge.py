@@ -1,0 +1,80 @@
+"""WWW-Authenticate, parsed by its grammar (RFC 7235, section 2.1 and appendix C)."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from registry.errors import ChallengeFormatError
+
+MAX_HEADER_LENGTH: Final = 16 << 10
+
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TOKEN68: Final = r"[A-Za-z0-9._~+/-]+=*"
+_QUOTED: Final = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\uffff]|\\[\t \x21-\x7e\x80-\uffff])*"'
+
+_SEPARATORS = re.compile(r"[ \t]*(?:,[ \t]*)*")
+_PARAM = re.compile(rf"(?P<name>{_WORD})[ \t]*=[ \t]*(?:(?P<quoted>{_QUOTED})|(?P<plain>{_WORD}))")
+_SCHEME = re.compile(rf"(?P<scheme>{_WORD})(?: +(?P<token68>{_TOKEN68})(?=[ \t]*(?:,|$))|(?= |\t|,|$))")
+_END_OF_ITEM = re.compile(r"[ \t]*(?:,|$)")
+_ESCAPE = re.compile(r"\\(.)")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One way to authenticate that a server offers.
+
+    Attributes:
+        scheme: In lower case.
+        params: Names in lower case, values unquoted.
+        token68: The other form that a challenge can take, in place of `params`.
+    """
+
+    scheme: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    token68: str | None = None
+
+
+def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
+    """Parse every challenge of a response's WWW-Authenticate headers, in order.
+
+    Raises:
+        ChallengeFormatError: Outside the grammar, a parameter given twice, or too long.
+    """
+    text = ", ".join(headers)
+    if len(text) > MAX_HEADER_LENGTH:
+        raise ChallengeFormatError("the WWW-Authenticate header is too long")
+    return tuple(_challenges(text))
+
+
+def _challenges(text: str) -> Iterator[Challenge]:
+    position = _skip_separators(text, 0)
+    while position < len(text):
+        match = _SCHEME.match(text, position)
+        if match is None:
+            raise ChallengeFormatError("the WWW-Authenticate header has no scheme where one belongs")
+        params, position = _params(text, match.end())
+        if params and match["token68"]:
+            raise ChallengeFormatError("a challenge has parameters and a token68")
+        yield Challenge(match["scheme"].lower(), params, match["token68"])
+
+
+def _params(text: str, position: int) -> tuple[dict[str, str], int]:
+    """Read parameters until the next scheme; a list element with an equals sign belongs to the last one."""
+    params: dict[str, str] = {}
+    position = _skip_separators(text, position)
+    while match := _PARAM.match(text, position):
+        name = match["name"].lower()
+        if name in params:
+            raise ChallengeFormatError("a challenge gives a parameter twice")
+        quoted = match["quoted"]
+        params[name] = match["plain"] if quoted is None else _ESCAPE.sub(r"\1", quoted[1:-1])
+        if not _END_OF_ITEM.match(text, match.end()):
+            raise ChallengeFormatError("the WWW-Authenticate header has no comma where one belongs")
+        position = _skip_separators(text, match.end())
+    return params, position
+
+
+def _skip_separators(text: str, position: int) -> int:
+    match = _SEPARATORS.match(text, position)
+    return match.end() if match else position

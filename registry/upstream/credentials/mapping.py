@@ -1,0 +1,103 @@
+"""The public API's `registry_authentication`, one kind per registry family, as HTTP Basic.
+
+GHCR, Quay, ACR, GitLab, Harbor and self-hosted registries come as `basic`: their robot and token names
+pass through unchanged.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from registry.errors import InvalidInputError
+from registry.ports import Secret, UpstreamCredential
+
+FIELD: Final = "registry_authentication"
+MAX_SECRET_LENGTH: Final = 16 << 10
+
+
+def from_registry_authentication(value: Mapping[str, object] | None) -> UpstreamCredential | None:
+    """Turn a container's `registry_authentication` into a credential; None when there is none.
+
+    Raises:
+        InvalidInputError: Not exactly one kind, a field missing or malformed, or a kind that is not
+            supported. Its field paths start at `registry_authentication`; no value is repeated.
+    """
+    given = {kind: fields for kind, fields in (value or {}).items() if fields is not None}
+    if not given:
+        return None
+    if len(given) > 1:
+        raise _invalid("", "give exactly one kind of credentials")
+    ((kind, fields),) = given.items()
+    if kind == "aws_ecr":
+        raise _invalid(
+            kind, "Amazon ECR credentials are not supported yet: give the password that ECR issues as basic"
+        )
+    reader = _READERS.get(kind)
+    if reader is None:
+        raise _invalid("", f"give one of {', '.join(_READERS)}")
+    if not isinstance(fields, Mapping):
+        raise _invalid(kind, "must be an object")
+    return reader(kind, fields)
+
+
+def _basic(kind: str, fields: Mapping[str, object]) -> UpstreamCredential:
+    return _pair(kind, fields, "username", "password")
+
+
+def _docker_hub(kind: str, fields: Mapping[str, object]) -> UpstreamCredential:
+    return _pair(kind, fields, "username", "personal_access_token")
+
+
+def _google(kind: str, fields: Mapping[str, object]) -> UpstreamCredential:
+    key = _text(kind, fields, "service_key").strip()
+    if _is_json_object(key):
+        return UpstreamCredential("_json_key", Secret(key))
+    try:
+        decoded = base64.b64decode(key, validate=True).decode()
+    except (binascii.Error, ValueError):
+        decoded = ""
+    if not _is_json_object(decoded):
+        raise _invalid(f"{kind}.service_key", "must be a service account's key file: JSON, or that as base64")
+    return UpstreamCredential("_json_key_base64", Secret(key))
+
+
+def _pair(kind: str, fields: Mapping[str, object], name: str, secret: str) -> UpstreamCredential:
+    username = _text(kind, fields, name)
+    if ":" in username:
+        raise _invalid(f"{kind}.{name}", "must not contain a colon")
+    return UpstreamCredential(username, Secret(_text(kind, fields, secret)))
+
+
+def _text(kind: str, fields: Mapping[str, object], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value:
+        raise _invalid(f"{kind}.{name}", "is required")
+    if len(value) > MAX_SECRET_LENGTH:
+        raise _invalid(f"{kind}.{name}", f"has more than {MAX_SECRET_LENGTH} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _invalid(f"{kind}.{name}", "is not valid Unicode") from None
+    return value
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _invalid(path: str, reason: str) -> InvalidInputError:
+    name = f"{FIELD}.{path}" if path else FIELD
+    return InvalidInputError(f"{name}: {reason}", {name: [reason]})
+
+
+_READERS: Final[Mapping[str, Callable[[str, Mapping[str, object]], UpstreamCredential]]] = {
+    "basic": _basic,
+    "docker_hub": _docker_hub,
+    "gcp_gar": _google,
+    "gcp_gcr": _google,
+}

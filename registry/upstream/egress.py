@@ -1,0 +1,136 @@
+"""The egress guard: which addresses and URLs an import may reach (docs/importer.md, "Egress guard").
+
+Tenants choose the registry, its realm and its redirects, so every connection is vetted twice: its URL
+before it is asked for, and its address when the socket is made, after the name was resolved for the
+last time. `ipaddress.is_global` is not used: it is wrong for several of these blocks.
+"""
+
+import socket
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+from aiohttp import AddrInfoType
+from yarl import URL
+
+from registry.errors import EgressRefusedError
+from registry.oci.reference import split_host
+
+HTTPS_PORT: Final = 443
+HTTP_PORT: Final = 80
+
+#: IANA's special-purpose IPv4 blocks, and a public address that is a cloud's own host (Azure's wire server).
+_REFUSED_IPV4: Final = tuple(
+    IPv4Network(block)
+    for block in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "168.63.129.16/32",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.31.196.0/24",
+        "192.52.193.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "192.175.48.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+    )
+)
+_GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+#: Within 2000::/3: protocol assignments (Teredo and ORCHID among them), documentation, AS112.
+_REFUSED_IPV6: Final = tuple(
+    IPv6Network(block) for block in ("2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3fff::/20")
+)
+_EMBEDS_IPV4_LAST: Final = tuple(IPv6Network(block) for block in ("::ffff:0:0/96", "::/96", "64:ff9b::/96"))
+_6TO4: Final = IPv6Network("2002::/16")
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Tell whether an address is of the public internet, whatever form it is wrapped in.
+
+    IPv4-mapped, IPv4-compatible, NAT64 and 6to4 addresses are judged by the IPv4 address that they lead to.
+    Teredo is refused whole, as is NAT64's local-use prefix.
+    """
+    if isinstance(address, IPv4Address):
+        return not any(address in block for block in _REFUSED_IPV4)
+    if any(address in block for block in _EMBEDS_IPV4_LAST):
+        return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
+    if address in _6TO4:
+        return is_public(IPv4Address(int(address) >> 80 & 0xFFFF_FFFF))
+    return address in _GLOBAL_UNICAST and not any(address in block for block in _REFUSED_IPV6)
+
+
+class EgressGuard:
+    """Decides what may be reached; the operator's exceptions name a host and port exactly."""
+
+    def __init__(self, insecure: Collection[str] = (), private: Collection[str] = ()) -> None:
+        """Take the operator's exceptions, each `host[:port]`.
+
+        Args:
+            insecure: May be spoken to in the clear and at private addresses; without a port, at 443 and 80.
+            private: May be at private addresses, over TLS only; without a port, at 443.
+
+        Raises:
+            ReferenceFormatError: One of them is no `host[:port]`.
+        """
+        self._insecure = _endpoints(insecure, (HTTPS_PORT, HTTP_PORT))
+        self._private = self._insecure | _endpoints(private, (HTTPS_PORT,))
+
+    def allows_plain_http(self, host: str, port: int) -> bool:
+        """Tell whether the operator listed this host and port as insecure."""
+        return (host.lower(), port) in self._insecure
+
+    def allows_private(self, url: URL) -> bool:
+        """Tell whether the operator lets this URL's host and port be at a private address."""
+        return (bracketed_host(url), url.port or 0) in self._private
+
+    def vet(self, url: URL) -> None:
+        """Refuse a URL before it is asked for.
+
+        Raises:
+            EgressRefusedError: Names the host and the rule, nothing else of the URL.
+        """
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise EgressRefusedError("a registry is reached over https only")
+        host = bracketed_host(url)
+        if url.user is not None or url.password is not None:
+            raise EgressRefusedError(f"a URL at {host} carries credentials")
+        if url.scheme == "http" and not self.allows_plain_http(host, url.port or 0):
+            raise EgressRefusedError(f"{host} would be spoken to without TLS")
+
+    def open_socket(self, addr_info: AddrInfoType) -> socket.socket:
+        """Make a socket to a public address (a `socket_factory` of aiohttp's TCPConnector).
+
+        Raises:
+            EgressRefusedError: The address is not of the public internet.
+        """
+        family, kind, proto, _, address = addr_info
+        text = str(address[0])
+        if "%" in text or not is_public(ip_address(text)):
+            raise EgressRefusedError("the address is not of the public internet")
+        return socket.socket(family, kind, proto)
+
+
+def bracketed_host(url: URL) -> str:
+    """Return a URL's host as references write it: lower case, IPv6 in brackets."""
+    host = (url.raw_host or "").lower().rstrip(".")
+    return f"[{host}]" if ":" in host else host
+
+
+def authority(url: URL) -> str:
+    """Return a URL's `host[:port]`, without the port where it is the scheme's own."""
+    host = bracketed_host(url)
+    return host if url.is_default_port() else f"{host}:{url.port}"
+
+
+def _endpoints(listed: Collection[str], default_ports: Collection[int]) -> frozenset[tuple[str, int]]:
+    pairs = [split_host(entry) for entry in listed]
+    return frozenset((name, p) for name, port in pairs for p in ([port] if port else default_ports))

@@ -1,0 +1,219 @@
+"""An image pulled into an OCI image layout on disk, as a node would (OCI image-spec, image-layout.md).
+
+```
+<directory>/oci-layout               {"imageLayoutVersion": "1.0.0"}
+<directory>/index.json               names the platform's manifest
+<directory>/blobs/<algorithm>/<hex>  written beside as .<hex>.part, renamed when verified and durable
+```
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from registry.errors import PullFailedError, UpstreamUnavailableError
+from registry.oci import mediatypes
+from registry.oci.documents import Descriptor
+from registry.oci.platform import LINUX_AMD64, Platform
+from registry.oci.reference import Reference
+from registry.ports import Progress, Stage, UpstreamCredential
+from registry.upstream.client import Source, UpstreamClient
+from registry.upstream.walk import ImageDocuments, read_documents
+from storage.digest import Digest, Hasher
+
+BATCH_BYTES: Final = 1 << 20
+REF_NAME: Final = "org.opencontainers.image.ref.name"
+
+
+@dataclass(frozen=True, slots=True)
+class PulledImage:
+    """An image that lies whole in a layout.
+
+    Attributes:
+        digest: Of the document that the reference named; verified even where it is an index.
+        manifest_digest: Of the platform's manifest, which index.json names.
+        size_bytes: Config and layers, compressed, each digest once.
+        fetched_bytes: What of the layers was not there before.
+    """
+
+    digest: Digest
+    manifest_digest: Digest
+    platform: str
+    size_bytes: int
+    fetched_bytes: int
+
+
+async def pull_to_layout(
+    client: UpstreamClient,
+    reference: Reference,
+    credential: UpstreamCredential | None,
+    directory: Path,
+    progress: Callable[[Progress], None],
+    *,
+    platform: Platform = LINUX_AMD64,
+) -> PulledImage:
+    """Pull one platform of an image into a layout; blobs that are there and intact are kept.
+
+    Every digest and size is verified before a blob gets its name; index.json is replaced last.
+
+    Args:
+        directory: Made when it is not there; a layout that it holds loses its index.json's other entries.
+        progress: Called at every step in the event loop; it must not block.
+
+    Raises:
+        AuthenticationFailedError: The credentials are refused.
+        PullFailedError: Not there, not for the platform, not intact, or no answer after retries.
+        OSError: The directory cannot be written.
+    """
+    source = await client.open(reference, credential)
+    documents = await read_documents(source, platform)
+    layout = _Layout(directory, source, documents, progress)
+    fetched_bytes = await layout.fill()
+    size_bytes = sum(blob.size_bytes for blob in documents.image.blobs)
+    return PulledImage(
+        documents.root.digest,
+        documents.manifest.digest,
+        str(documents.platform),
+        size_bytes,
+        fetched_bytes,
+    )
+
+
+class _Layout:
+    def __init__(
+        self,
+        directory: Path,
+        source: Source,
+        documents: ImageDocuments,
+        progress: Callable[[Progress], None],
+    ) -> None:
+        self._directory = directory
+        self._source = source
+        self._documents = documents
+        self._progress = progress
+        self._layers = documents.image.blobs[1:]
+        self._layers_done = self._bytes_done = 0
+
+    async def fill(self) -> int:
+        """Bring everything; return how many layer bytes were fetched."""
+        documents, fetched = self._documents, 0
+        self._report(0)
+        for layer in self._layers:
+            fetched += await self._layer(layer)
+            self._layers_done += 1
+            self._report(0)
+        config = documents.image.config
+        for digest, data in (
+            (config.digest, documents.config),
+            (documents.manifest.digest, documents.manifest.data),
+        ):
+            await asyncio.to_thread(_write_atomically, self._path(digest), data)
+        await asyncio.to_thread(self._write_index)
+        return fetched
+
+    async def _layer(self, layer: Descriptor) -> int:
+        path = self._path(layer.digest)
+        if await asyncio.to_thread(_holds, path, layer):
+            self._report(layer.size_bytes)
+            return 0
+        file = await asyncio.to_thread(_PartFile, path, layer)
+        try:
+            await self._stream(layer, file)
+            await asyncio.to_thread(file.commit)
+        finally:
+            await asyncio.to_thread(file.close)
+        return layer.size_bytes
+
+    async def _stream(self, layer: Descriptor, file: "_PartFile") -> None:
+        """Fetch a layer, going on from the last byte after every cut."""
+        failed, batch, received = 0, bytearray(), 0
+        while received < layer.size_bytes:
+            before = received
+            try:
+                async with self._source.blob(layer, received) as chunks:
+                    async for chunk in chunks:
+                        batch += chunk
+                        received += len(chunk)
+                        self._report(len(chunk))
+                        if len(batch) >= BATCH_BYTES:
+                            await asyncio.to_thread(file.write, batch)
+                            batch = bytearray()
+            except UpstreamUnavailableError as error:
+                failed = 1 if received > before else failed + 1
+                await self._source.backoff.wait(failed, error)
+        await asyncio.to_thread(file.write, batch)
+
+    def _report(self, count: int) -> None:
+        self._bytes_done += count
+        total = sum(layer.size_bytes for layer in self._layers)
+        self._progress(Progress(Stage.PULLING, self._layers_done, len(self._layers), self._bytes_done, total))
+
+    def _path(self, digest: Digest) -> Path:
+        return self._directory / "blobs" / digest.algorithm / digest.hex
+
+    def _write_index(self) -> None:
+        manifest = self._documents.manifest.descriptor
+        entry = {
+            "mediaType": manifest.media_type,
+            "digest": str(manifest.digest),
+            "size": manifest.size_bytes,
+            "annotations": {REF_NAME: self._source.reference.tag or "latest"},
+        }
+        index = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [entry]}
+        _write_atomically(self._directory / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        _write_atomically(self._directory / "index.json", json.dumps(index).encode())
+
+
+class _PartFile:
+    """A blob on its way in. Blocking: called from worker threads only."""
+
+    def __init__(self, path: Path, blob: Descriptor) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._part = path.with_name(f".{path.name}.part")
+        self._digest = blob.digest
+        self._hasher: Hasher = blob.digest.hasher()
+        self._file: BinaryIO = self._part.open("wb")
+
+    def write(self, data: bytes | bytearray) -> None:
+        self._hasher.update(data)
+        self._file.write(data)
+
+    def commit(self) -> None:
+        if self._hasher.hexdigest() != self._digest.hex:
+            raise PullFailedError(f"the layer {self._digest} is not what its digest says")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._part.replace(self._path)
+
+    def close(self) -> None:
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
+def _holds(path: Path, blob: Descriptor) -> bool:
+    """Tell whether a blob is there, whole and intact."""
+    try:
+        if path.stat().st_size != blob.size_bytes:
+            return False
+        hasher = blob.digest.hasher()
+        with path.open("rb") as file:
+            while data := file.read(BATCH_BYTES):
+                hasher.update(data)
+    except FileNotFoundError:
+        return False
+    return hasher.hexdigest() == blob.digest.hex
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

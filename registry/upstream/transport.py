@@ -1,0 +1,228 @@
+"""One HTTP request to a stranger: guarded, without cookies, proxies or decoding, redirected by hand.
+
+Nothing of aiohttp's errors leaves this module: they carry the request, and with it the Authorization header.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Self
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
+from registry.ports import Secret
+from registry.upstream.egress import EgressGuard, bracketed_host
+
+MAX_REDIRECTS: Final = 3
+READ_BUFFER_BYTES: Final = 1 << 20
+USER_AGENT: Final = "crisper"
+_PERMANENT: Final[Mapping[type[Exception], str]] = {
+    aiohttp.ClientConnectorCertificateError: "shows a TLS certificate that is not trusted",
+    aiohttp.InvalidURL: "is not a host that can be reached",
+}
+_PASSING: Final[Mapping[type[Exception], str]] = {
+    aiohttp.ClientConnectorDNSError: "has a name that cannot be resolved",
+    aiohttp.ClientConnectorError: "cannot be reached",
+    TimeoutError: "does not answer in time",
+}
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a step of a request may take, in seconds.
+
+    Attributes:
+        connect_s: Name, socket and TLS.
+        read_s: Between two reads of a response.
+        document_s: A whole small document, its redirects included.
+    """
+
+    connect_s: float = 15.0
+    read_s: float = 60.0
+    document_s: float = 60.0
+
+
+class Response:
+    """An answer whose body has not been read.
+
+    Attributes:
+        redirected: The answer is from another origin than the one that was asked.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, host: str, *, redirected: bool) -> None:
+        self._response = response
+        self.host = host
+        self.redirected = redirected
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        return self._response.status
+
+    def header(self, name: str) -> str | None:
+        """Return a header's first value."""
+        return self._response.headers.get(name)
+
+    def headers(self, name: str) -> Iterable[str]:
+        """Return every value of a header."""
+        return self._response.headers.getall(name, ())
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives, in pieces of at most about two read buffers.
+
+        Raises:
+            UpstreamUnavailableError: The connection was cut or fell silent.
+        """
+        while True:
+            try:
+                chunk = await self._response.content.readany()
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                chunk = None
+            if chunk is None:
+                raise UpstreamUnavailableError(f"{self.host} broke off in the middle of its answer")
+            if not chunk:
+                return
+            yield chunk
+
+    async def read(self, limit: int, what: str) -> bytes:
+        """Read a small body whole.
+
+        Raises:
+            PullFailedError: It is longer than `limit` bytes.
+            UpstreamUnavailableError: The connection was cut or fell silent.
+        """
+        body = bytearray()
+        async for chunk in self.chunks():
+            body += chunk
+            if len(body) > limit:
+                raise PullFailedError(f"{self.host} sent {what} of more than {limit} bytes")
+        return bytes(body)
+
+
+class Transport:
+    """Sends requests past the guard. Safe to share; close it at the end."""
+
+    def __init__(
+        self,
+        guard: EgressGuard,
+        timeouts: Timeouts | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.guard = guard
+        self.timeouts = timeouts or Timeouts()
+        tls = ssl_context or ssl.create_default_context()
+        self._public = self._session(aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=guard.open_socket))
+        self._private = self._session(aiohttp.TCPConnector(limit=0, ssl=tls))
+
+    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=self.timeouts.connect_s, sock_read=self.timeouts.read_s
+            ),
+            headers={"Accept-Encoding": "identity", "User-Agent": USER_AGENT},
+            auto_decompress=False,
+            trust_env=False,
+            read_bufsize=READ_BUFFER_BYTES,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._public.close()
+        await self._private.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str] | None = None,
+        accept: Iterable[str] = (),
+        authorization: Secret | None = None,
+        redirects: int = MAX_REDIRECTS,
+    ) -> AsyncIterator[Response]:
+        """Send a request, follow its redirects, and give the answer whatever its status is.
+
+        Authorization goes to the URL's own origin only, and no longer once a redirect has left it.
+
+        Args:
+            accept: Media types, each sent as a header line of its own.
+            redirects: How many may be followed.
+
+        Raises:
+            PullFailedError: The guard refuses the URL, its address or a redirect.
+            UpstreamUnavailableError: No connection, or no answer in time.
+        """
+        origin, followed = url.origin(), 0
+        while True:
+            lines = CIMultiDict(headers or {})
+            for media_type in accept:
+                lines.add("Accept", media_type)
+            if authorization is not None:
+                lines["Authorization"] = authorization.reveal()
+            response = await self._open(method, url, lines)
+            try:
+                location = response.headers.get("Location")
+                if response.status not in _REDIRECTS or location is None:
+                    yield Response(response, bracketed_host(url), redirected=url.origin() != origin)
+                    return
+            finally:
+                response.close() if response.status in _REDIRECTS else response.release()
+            followed += 1
+            if followed > redirects:
+                raise PullFailedError(f"{bracketed_host(origin)} redirects too often")
+            url = _join(url, location)
+            if url.origin() != origin:
+                authorization = None
+
+    async def _open(self, method: str, url: URL, headers: CIMultiDict[str]) -> aiohttp.ClientResponse:
+        try:
+            self.guard.vet(url)
+        except EgressRefusedError as error:
+            raise PullFailedError(f"the import may not go there: {error}") from None
+        session = self._private if self.guard.allows_private(url) else self._public
+        try:
+            return await session.request(method, url, headers=headers, allow_redirects=False)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            failure = _translate(error, bracketed_host(url))
+        raise failure
+
+
+def _join(url: URL, location: str) -> URL:
+    try:
+        target = url.join(URL(location, encoded=True))
+        target.origin()
+    except ValueError:
+        target = None
+    if target is None:
+        raise PullFailedError(f"{bracketed_host(url)} redirects to what is no URL")
+    return target.with_fragment(None)
+
+
+def _translate(error: Exception, host: str) -> PullFailedError:
+    """Say what went wrong without anything of the request in it."""
+    refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(
+        error.os_error, EgressRefusedError
+    )
+    if refused:
+        return PullFailedError(
+            f"{host} is at a private or reserved address: only an operator can allow a registry there"
+        )
+    for kind, what in _PERMANENT.items():
+        if isinstance(error, kind):
+            return PullFailedError(f"{host} {what}")
+    passing = next((what for kind, what in _PASSING.items() if isinstance(error, kind)), None)
+    return UpstreamUnavailableError(f"{host} {passing or 'broke off before it answered'}")

@@ -1,0 +1,91 @@
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from registry.importer.job import Importer
+from registry.ports import GroupKey, ImportJob, Progress, Secret, StoredImage, UpstreamCredential
+from registry.upstream.authorization import PINNED_REALMS
+from registry.upstream.client import UpstreamClient
+from registry.upstream.egress import EgressGuard
+from registry.upstream.retry import Backoff
+from registry.upstream.transport import Timeouts
+from storage.backends.memory import MemoryBackend
+from storage.blobs import BlobStore
+from storage.digest import Digest
+from storage.keys.local import LocalKeyring
+from tests.support.distribution import Image
+from tests.support.key_records import MemoryKeyRecords
+from tests.support.upstream_faults import FaultyUpstream, faulty_upstream
+
+FAST = Backoff(attempts=4, base_s=0.01, cap_s=0.05, patience_s=3)
+SHORT = Timeouts(connect_s=3, read_s=1, document_s=5)
+
+
+def job_for(image: str, organization: str = "acme") -> ImportJob:
+    key = GroupKey(organization, "shop", "web")
+    return ImportJob("job-1", "group-1", key, version=1, image=image, attempt=1)
+
+
+def credential(username: str = "robot$ci", password: str = "s3cret:päss") -> UpstreamCredential:
+    return UpstreamCredential(username, Secret(password))
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[BlobStore]:
+    keys = LocalKeyring.create(tmp_path / "keyring.json")
+    blobs = BlobStore(MemoryBackend(), keys, MemoryKeyRecords(), secrets.token_bytes(32))
+    yield blobs
+    await blobs.aclose()
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FaultyUpstream]:
+    async with faulty_upstream() as server:
+        yield server
+
+
+@pytest.fixture
+async def other() -> AsyncIterator[FaultyUpstream]:
+    async with faulty_upstream() as server:
+        yield server
+
+
+@dataclass
+class Bench:
+    """Imports from listed upstreams into one store, and what they reported."""
+
+    store: BlobStore
+    reports: list[Progress] = field(default_factory=list)
+    limit: int = 1 << 30
+
+    async def run(
+        self,
+        image: str,
+        given: UpstreamCredential | None = None,
+        *,
+        insecure: tuple[str, ...] | None = None,
+        realms: dict[str, set[str]] | None = None,
+    ) -> StoredImage:
+        listed = (image.partition("/")[0],) if insecure is None else insecure
+        guard, pinned = EgressGuard(listed), realms or PINNED_REALMS
+        async with UpstreamClient(guard, timeouts=SHORT, backoff=FAST, realms=pinned) as client:
+            importer = Importer(client, self.store, max_image_bytes=self.limit)
+            return await importer.run(job_for(image), given, self.reports.append)
+
+    async def holds(self, image: Image) -> None:
+        """Check that every document and blob of an image is stored, byte for byte."""
+        contents = {d: data for d, (_, data) in image.manifests.items()} | image.blobs
+        for digest, data in contents.items():
+            assert await self.read(digest) == data
+
+    async def read(self, digest: str) -> bytes:
+        async with await self.store.open("acme", Digest.parse(digest)) as reader:
+            return b"".join([bytes(part) async for part in reader.stream(0, reader.size_bytes)])
+
+
+@pytest.fixture
+def bench(store: BlobStore) -> Bench:
+    return Bench(store)
