@@ -60,7 +60,7 @@ class OutsideScopeError(RefusedError):
 
 
 class MintRefusedError(AuthError):
-    """The node, group or organization is being revoked: no token is made for it (docs/tokens.md, "Revocation").
+    """The node, group or organization is being revoked: no token is made (docs/tokens.md, "Revocation").
 
     Attributes:
         token_id: The token that was not made.

@@ -12,8 +12,8 @@ order of steps leaves no gap: docs/adr/0022-revocation-indexes.md.
 from typing import Protocol
 
 from auth.ledger.limits import LedgerLimits
-from auth.records import MAX_TTL_S, NewToken, TokenState
 from auth.ledger.scripts import Script, ScriptRunner
+from auth.records import MAX_TTL_S, NewToken, TokenState
 
 _INDEX, _SWEEP = Script("index"), Script("sweep")
 _PAGE = 200

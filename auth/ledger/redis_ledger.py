@@ -15,8 +15,8 @@ from auth.errors import (
 from auth.ledger.fields import decode_view, encode_blob, encode_new
 from auth.ledger.index import RevocationIndex
 from auth.ledger.limits import LedgerLimits
-from auth.records import NewToken, Redemption, TokenState, TokenView
 from auth.ledger.scripts import Script, ScriptRunner
+from auth.records import NewToken, Redemption, TokenState, TokenView
 
 _MINT, _REDEEM, _BEGIN, _REPORT, _END, _SHOW = (
     Script(name, prelude="session") for name in ("mint", "redeem", "begin", "report", "end", "show")

@@ -50,4 +50,6 @@ class ScriptRunner:
                 except NoScriptError:
                     return await self._redis.eval(script.text, len(keys), *keys, *args)
         except (RedisError, OSError, RuntimeError) as error:  # TimeoutError is an OSError
-            raise LedgerUnavailableError(f"the token ledger does not answer ({type(error).__name__})") from error
+            raise LedgerUnavailableError(
+                f"the token ledger does not answer ({type(error).__name__})"
+            ) from error

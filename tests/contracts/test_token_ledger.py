@@ -46,7 +46,8 @@ async def opened(ledger: TokenLedger, **changes: object) -> tuple[NewToken, str]
     return token, session.session_id
 
 
-async def deliver(ledger: TokenLedger, token: NewToken, sid: str, blob: str, start: int, length: int) -> None:
+async def deliver(ledger: TokenLedger, token: NewToken, sid: str, blob: str, span: tuple[int, int]) -> None:
+    start, length = span
     response = some_id()
     await ledger.begin(token.token_id, sid, response, blob=blob, length_bytes=length)
     await ledger.report(
@@ -70,7 +71,9 @@ async def test_a_minted_token_shows_what_it_was_minted_for(ledger: TokenLedger) 
     assert (view.expires_at - view.minted_at).total_seconds() == 60
 
 
-async def test_the_first_redemption_opens_a_session_and_the_next_answers_the_same(ledger: TokenLedger) -> None:
+async def test_the_first_redemption_opens_a_session_and_the_next_answers_the_same(
+    ledger: TokenLedger,
+) -> None:
     token = new_token()
     await ledger.mint(token)
     first = await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
@@ -81,7 +84,9 @@ async def test_the_first_redemption_opens_a_session_and_the_next_answers_the_sam
     assert 86_399 < first.hard_end_s <= 86_400
 
 
-async def test_a_redemption_repeated_after_a_lost_answer_still_counts_as_the_opening(ledger: TokenLedger) -> None:
+async def test_a_redemption_repeated_after_a_lost_answer_still_counts_as_the_opening(
+    ledger: TokenLedger,
+) -> None:
     token = new_token()
     await ledger.mint(token)
     await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
@@ -108,7 +113,7 @@ async def test_what_is_not_in_the_ledger_is_refused(ledger: TokenLedger) -> None
 async def test_a_token_that_waited_too_long_is_expired(short: TokenLedger) -> None:
     token = new_token(ttl_s=0.05)
     await short.mint(token)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.15)
     assert await cause_of(short.redeem(token.token_id, "node-1", "x", fresh=True)) is Cause.EXPIRED
     assert (await short.show(token.token_id)).state is TokenState.EXPIRED
 
@@ -159,12 +164,12 @@ async def test_a_blob_outside_the_image_is_outside_scope(ledger: TokenLedger) ->
 async def test_a_blob_is_whole_once_overlapping_ranges_in_any_order_cover_it(ledger: TokenLedger) -> None:
     token, sid = await opened(ledger)
     for start, length in ((600, 300), (0, 100), (50, 300), (340, 100)):
-        await deliver(ledger, token, sid, LAYER, start, length)
+        await deliver(ledger, token, sid, LAYER, (start, length))
     session = (await ledger.show(token.token_id)).session
     assert session is not None
     assert session.blobs[blob_key(LAYER)].delivered_bytes == 740
     assert (session.blobs_complete, session.blobs_total) == (0, 2)
-    await deliver(ledger, token, sid, LAYER, 440, 160)
+    await deliver(ledger, token, sid, LAYER, (440, 160))
     session = (await ledger.show(token.token_id)).session
     assert session is not None
     assert session.blobs[blob_key(LAYER)].whole
@@ -185,25 +190,32 @@ async def test_a_repeated_report_changes_nothing(ledger: TokenLedger) -> None:
 async def test_the_budget_is_counted_to_the_byte(make: Callable[[LedgerLimits], TokenLedger]) -> None:
     ledger = make(LedgerLimits(budget_factor=2, budget_slack_bytes=1))
     token, sid = await opened(ledger)
-    await deliver(ledger, token, sid, LAYER, 0, 900)
-    await deliver(ledger, token, sid, LAYER, 0, 900)
-    await deliver(ledger, token, sid, CONFIG, 0, 100)
-    await deliver(ledger, token, sid, LAYER, 0, 101)
+    await deliver(ledger, token, sid, LAYER, (0, 900))
+    await deliver(ledger, token, sid, LAYER, (0, 900))
+    await deliver(ledger, token, sid, CONFIG, (0, 100))
+    await deliver(ledger, token, sid, LAYER, (0, 101))
     last = ledger.begin(token.token_id, sid, "r", blob=CONFIG, length_bytes=1)
     assert await cause_of(last) is Cause.OVER_BUDGET
 
 
-async def test_what_a_cut_response_did_not_send_is_given_back(make: Callable[[LedgerLimits], TokenLedger]) -> None:
+async def test_what_a_cut_response_did_not_send_is_given_back(
+    make: Callable[[LedgerLimits], TokenLedger],
+) -> None:
     ledger = make(LedgerLimits(budget_factor=1, budget_slack_bytes=0))
     token, sid = await opened(ledger)
     await ledger.begin(token.token_id, sid, "r", blob=LAYER, length_bytes=900)
     await ledger.report(token.token_id, "r", blob=LAYER, start=0, sent=10, length=900, ended=True)
-    await deliver(ledger, token, sid, LAYER, 10, 890)
-    await deliver(ledger, token, sid, CONFIG, 0, 100)
-    assert await cause_of(ledger.begin(token.token_id, sid, "x", blob=LAYER, length_bytes=1)) is Cause.OVER_BUDGET
+    await deliver(ledger, token, sid, LAYER, (10, 890))
+    await deliver(ledger, token, sid, CONFIG, (0, 100))
+    assert (
+        await cause_of(ledger.begin(token.token_id, sid, "x", blob=LAYER, length_bytes=1))
+        is Cause.OVER_BUDGET
+    )
 
 
-async def test_responses_side_by_side_cannot_outrun_the_budget(make: Callable[[LedgerLimits], TokenLedger]) -> None:
+async def test_responses_side_by_side_cannot_outrun_the_budget(
+    make: Callable[[LedgerLimits], TokenLedger],
+) -> None:
     size = 8 * MIB
     ledger = make(LedgerLimits(budget_factor=1, budget_slack_bytes=0))
     token, sid = await opened(ledger, image=ImageGrant(IMAGE.digest, size, {LAYER: size}))
@@ -232,36 +244,40 @@ async def test_a_response_is_granted_as_much_again_as_it_delivered(ledger: Token
 
 async def test_a_whole_image_ends_the_session_after_the_grace(short: TokenLedger) -> None:
     token, sid = await opened(short)
-    await deliver(short, token, sid, CONFIG, 0, 100)
-    await deliver(short, token, sid, LAYER, 0, 900)
+    await deliver(short, token, sid, CONFIG, (0, 100))
+    await deliver(short, token, sid, LAYER, (0, 900))
     assert await short.begin(token.token_id, sid, "r", blob=None, length_bytes=0) == 0
-    await asyncio.sleep(0.15)
+    await asyncio.sleep(0.4)
     assert (await short.show(token.token_id)).state is TokenState.DONE
-    assert await cause_of(short.begin(token.token_id, sid, "x", blob=None, length_bytes=0)) is Cause.SESSION_OVER
+    assert (
+        await cause_of(short.begin(token.token_id, sid, "x", blob=None, length_bytes=0)) is Cause.SESSION_OVER
+    )
     assert await cause_of(short.redeem(token.token_id, "node-1", "x", fresh=True)) is Cause.REPLAYED
 
 
 async def test_empty_blobs_need_no_delivery(short: TokenLedger) -> None:
     image = ImageGrant(IMAGE.digest, 100, {CONFIG: 100, LAYER: 0})
     token, sid = await opened(short, image=image)
-    await deliver(short, token, sid, CONFIG, 0, 100)
-    await asyncio.sleep(0.15)
+    await deliver(short, token, sid, CONFIG, (0, 100))
+    await asyncio.sleep(0.4)
     assert (await short.show(token.token_id)).state is TokenState.DONE
 
 
 async def test_an_idle_session_ends(short: TokenLedger) -> None:
     token, sid = await opened(short)
-    await asyncio.sleep(0.35)
-    assert await cause_of(short.begin(token.token_id, sid, "r", blob=None, length_bytes=0)) is Cause.SESSION_OVER
+    await asyncio.sleep(0.7)
+    assert (
+        await cause_of(short.begin(token.token_id, sid, "r", blob=None, length_bytes=0)) is Cause.SESSION_OVER
+    )
     assert (await short.show(token.token_id)).state is TokenState.EXPIRED
     assert await cause_of(short.redeem(token.token_id, "node-1", "x", fresh=True)) is Cause.REPLAYED
 
 
 async def test_no_session_ends_while_a_response_runs(short: TokenLedger) -> None:
     token, sid = await opened(short)
-    await deliver(short, token, sid, CONFIG, 0, 100)
+    await deliver(short, token, sid, CONFIG, (0, 100))
     await short.begin(token.token_id, sid, "r", blob=LAYER, length_bytes=900)
-    end = time.monotonic() + 0.8
+    end = time.monotonic() + 1.2
     while time.monotonic() < end:
         await asyncio.sleep(0.1)
         await short.report(token.token_id, "r", blob=LAYER, start=0, sent=1, length=900, ended=False)
@@ -273,9 +289,9 @@ async def test_no_session_ends_while_a_response_runs(short: TokenLedger) -> None
 async def test_the_response_of_a_server_that_died_does_not_hold_its_session_open(short: TokenLedger) -> None:
     token, sid = await opened(short)
     await short.begin(token.token_id, sid, "r", blob=LAYER, length_bytes=900)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.3)
     assert (await short.show(token.token_id)).state is TokenState.ACTIVE
-    await asyncio.sleep(0.15)
+    await asyncio.sleep(0.4)
     assert (await short.show(token.token_id)).state is TokenState.EXPIRED
 
 
@@ -283,14 +299,14 @@ async def test_the_deadline_moves_on_while_bytes_flow_but_not_past_the_cap(short
     token, sid = await opened(short)
     began = time.monotonic()
     cause = None
-    while cause is None and time.monotonic() < began + 3:
+    while cause is None and time.monotonic() < began + 4:
         await asyncio.sleep(0.05)
         try:
-            await deliver(short, token, sid, LAYER, 0, 1)
+            await deliver(short, token, sid, LAYER, (0, 1))
         except RefusedError as refusal:
             cause = refusal.cause
     assert cause is Cause.SESSION_OVER
-    assert 1.1 < time.monotonic() - began < 1.8
+    assert 1.7 < time.monotonic() - began < 2.7
 
 
 async def test_what_runs_past_the_end_is_still_counted(short: TokenLedger) -> None:
@@ -309,7 +325,10 @@ async def test_a_completed_token_opens_nothing(ledger: TokenLedger) -> None:
     assert await ledger.end(token.token_id, TokenState.DONE) is TokenState.ACTIVE
     assert await ledger.end(token.token_id, TokenState.DONE) is TokenState.DONE
     assert await cause_of(ledger.redeem(token.token_id, "node-1", "x", fresh=True)) is Cause.REPLAYED
-    assert await cause_of(ledger.begin(token.token_id, sid, "r", blob=None, length_bytes=0)) is Cause.SESSION_OVER
+    assert (
+        await cause_of(ledger.begin(token.token_id, sid, "r", blob=None, length_bytes=0))
+        is Cause.SESSION_OVER
+    )
 
 
 async def test_a_revoked_token_is_refused_at_once_and_its_responses_stop(ledger: TokenLedger) -> None:
@@ -330,7 +349,9 @@ async def test_revoking_what_is_over_leaves_its_end_as_it_was(ledger: TokenLedge
 
 
 @pytest.mark.parametrize("scope", ["node", "group", "organization"])
-async def test_tokens_are_revoked_by_node_by_group_and_by_organization(ledger: TokenLedger, scope: str) -> None:
+async def test_tokens_are_revoked_by_node_by_group_and_by_organization(
+    ledger: TokenLedger, scope: str
+) -> None:
     mine = {"node_id": some_id(), "group_id": some_id(), "organization": some_id()}
     first, sid = await opened(ledger, **mine)
     second = new_token(**mine)
@@ -355,7 +376,7 @@ async def test_a_revoked_group_gets_no_tokens_until_its_barrier_falls(short: Tok
     await short.revoke_group(token.group_id)
     with pytest.raises(MintRefusedError):
         await short.mint(token)
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(0.5)
     await short.mint(token)
     assert (await short.show(token.token_id)).state is TokenState.MINTED
 

@@ -17,7 +17,9 @@ def digest_of(text: str) -> str:
 CONFIG, LAYER = digest_of("config"), digest_of("layer")
 IMAGE = ImageGrant(digest_of("image"), 1000, {CONFIG: 100, LAYER: 900})
 
-SHORT = LedgerLimits(leeway_s=0.02, grace_s=0.1, idle_s=0.3, base_s=0.6, lease_s=0.25, cap_s=1.2, barrier_s=0.3)
+SHORT = LedgerLimits(
+    leeway_s=0.02, grace_s=0.3, idle_s=0.6, base_s=0.9, lease_s=0.5, cap_s=1.8, barrier_s=0.4
+)
 """Limits under which a session's whole life fits in a test."""
 
 
