@@ -2,7 +2,10 @@
 
 AuthError
 ├── RefusedError            a proof that is not accepted; `cause` is for the audit trail, never for the caller
-├── OutsideScopeError       a good session that asks for something outside its image
+│   └── OutsideScopeError   a good session that asks for something outside its image
+├── MintRefusedError        the group or organization is being revoked: no token is made for it
+├── TtlOutOfRangeError      a lifetime that no token may have
+├── KeyMaterialError        signing keys or a CA on disk that are missing, exposed or not what they say
 ├── TokenNotFoundError      no such token (to its operator, not to a node)
 └── LedgerUnavailableError  the ledger does not answer: nothing may be granted
 """
@@ -26,6 +29,7 @@ class Cause(StrEnum):
     REVOKED = "revoked"
     WRONG_NODE = "wrong_node"
     WRONG_SECRET = "wrong_secret"  # noqa: S105
+    WRONG_PEER = "wrong_peer"
     WRONG_NETWORK = "wrong_network"
     NODE_UNKNOWN = "node_unknown"
     NODE_REVOKED = "node_revoked"
@@ -53,6 +57,36 @@ class RefusedError(AuthError):
 
 class OutsideScopeError(RefusedError):
     """A good session that asks for something outside its image."""
+
+
+class MintRefusedError(AuthError):
+    """The node, group or organization is being revoked: no token is made (docs/tokens.md, "Revocation").
+
+    Attributes:
+        token_id: The token that was not made.
+    """
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__("revoked while, or shortly before, the token was made")
+        self.token_id = token_id
+
+
+class TtlOutOfRangeError(AuthError):
+    """A lifetime that no token may have.
+
+    Attributes:
+        ttl_s: What was asked, in seconds.
+        max_s: The longest lifetime, in seconds; the shortest is 1.
+    """
+
+    def __init__(self, ttl_s: int, max_s: int) -> None:
+        super().__init__(f"a pull token lives from 1 to {max_s} s, not {ttl_s}")
+        self.ttl_s = ttl_s
+        self.max_s = max_s
+
+
+class KeyMaterialError(AuthError):
+    """Signing keys or a CA on disk that are missing, exposed or not what they say."""
 
 
 class TokenNotFoundError(AuthError):

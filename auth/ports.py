@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
-from typing import Protocol
+from typing import Literal, Protocol
+
+from auth.records import NewToken, Redemption, TokenState, TokenView
 
 Network = IPv4Network | IPv6Network
 
@@ -46,7 +48,8 @@ class AuditEvent:
     """One line of the audit trail; holds identifiers and causes, never a secret.
 
     Attributes:
-        type: Dotted name: `token.minted`, `token.redeemed`, `token.refused`, `token.completed`, `token.revoked` ...
+        type: Dotted name: `token.minted`, `token.redeemed`, `token.refused`, `token.completed`,
+            `token.revoked` ...
         cause: A `auth.errors.Cause` value on refusals.
         source: The caller's network address.
         detail: Further facts, JSON-serialisable.
@@ -66,6 +69,41 @@ class AuditTrail(Protocol):
 
     async def record(self, event: AuditEvent) -> None:
         """Append one event durably."""
+
+
+class TokenLedger(Protocol):
+    """Knows whether a token may still be used; `auth.ledger.RedisTokenLedger` says what each method does."""
+
+    async def mint(self, token: NewToken) -> None:
+        """Enter a token."""
+
+    async def redeem(self, token_id: str, node_id: str, session_id: str, *, fresh: bool) -> Redemption:
+        """Open a token's session for a proven node, or answer the session that this node opened."""
+
+    async def begin(
+        self, token_id: str, session_id: str, response_id: str, *, blob: str | None, length_bytes: int
+    ) -> int:
+        """Let one request of a session start; return how many bytes may be sent before a report."""
+
+    async def report(
+        self, token_id: str, response_id: str, *, blob: str, start: int, sent: int, length: int, ended: bool
+    ) -> int:
+        """Take in what a response has delivered; return how many bytes in all may be sent before the next."""
+
+    async def end(self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED]) -> TokenState:
+        """Complete or revoke a token; return the state that it had before."""
+
+    async def show(self, token_id: str) -> TokenView:
+        """Return a token as it stands now."""
+
+    async def revoke_node(self, node_id: str) -> int:
+        """Revoke every token of a node; return how many."""
+
+    async def revoke_group(self, group_id: str) -> int:
+        """Revoke every token of a group; return how many."""
+
+    async def revoke_organization(self, name: str) -> int:
+        """Revoke every token of an organization; return how many."""
 
 
 class Clock(Protocol):

@@ -1,0 +1,183 @@
+"""Makes pull tokens, and ends them: the operator's side of the token ledger."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from auth.claims import Access
+from auth.errors import TtlOutOfRangeError
+from auth.jws import SigningKeys, TokenType, sign
+from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
+from auth.records import MAX_TTL_S, ImageGrant, NewToken, TokenState, TokenView
+from auth.secret import Secret
+
+DEFAULT_TTL_S = 10 * 60
+_ID_BYTES = 16
+_PULL = ("pull",)
+
+
+@dataclass(frozen=True, slots=True)
+class MintedToken:
+    """A new pull token; `token` is shown to its operator once and kept nowhere."""
+
+    token_id: str
+    token: Secret
+    expires_at: datetime
+
+
+class Authority:
+    """Mints, shows, completes and revokes pull tokens.
+
+    Every method raises `LedgerUnavailableError` when the ledger does not answer.
+
+    Args:
+        keys: The private keys.
+        ledger: Where tokens are entered.
+        audit: Where it is recorded.
+        clock: The time.
+        issuer: `iss` of every token.
+        service: `aud` of every token: the registry's name.
+    """
+
+    def __init__(
+        self,
+        keys: SigningKeys,
+        ledger: TokenLedger,
+        audit: AuditTrail,
+        clock: Clock,
+        *,
+        issuer: str,
+        service: str,
+    ) -> None:
+        self._keys = keys
+        self._ledger = ledger
+        self._audit = audit
+        self._clock = clock
+        self._issuer = issuer
+        self._service = service
+
+    async def mint(
+        self,
+        *,
+        organization: str,
+        group_id: str,
+        repository: str,
+        image: ImageGrant,
+        node_id: str,
+        ttl_s: int | None = None,
+    ) -> MintedToken:
+        """Make a token for one pull of one image by one node.
+
+        The caller has checked that the node and the group exist; should either be revoked meanwhile, or the
+        group have been within the last minute, no token comes of it.
+
+        Args:
+            organization: The tenant.
+            group_id: The group whose image it is.
+            repository: Where the node will ask for it.
+            image: What it may fetch.
+            node_id: The only node that may.
+            ttl_s: How long the token waits for its redemption; 10 min unless given, 15 min at most.
+
+        Raises:
+            TtlOutOfRangeError: `ttl_s` is not within 1 and 900.
+            MintRefusedError: A revocation came between.
+        """
+        ttl_s = DEFAULT_TTL_S if ttl_s is None else ttl_s
+        if not 0 < ttl_s <= MAX_TTL_S:
+            raise TtlOutOfRangeError(ttl_s, MAX_TTL_S)
+        token_id = secrets.token_urlsafe(_ID_BYTES)
+        issued_at = self._clock.now().replace(microsecond=0)
+        expires_at = issued_at + timedelta(seconds=ttl_s)
+        token = sign(
+            self._keys,
+            TokenType.PULL,
+            {
+                "iss": self._issuer,
+                "sub": node_id,
+                "aud": self._service,
+                "jti": token_id,
+                "iat": int(issued_at.timestamp()),
+                "nbf": int(issued_at.timestamp()),
+                "exp": int(expires_at.timestamp()),
+                "access": [Access("repository", repository, _PULL).to_claim()],
+                "img": image.digest,
+                "org": organization,
+            },
+        )
+        await self._ledger.mint(
+            NewToken(token_id, organization, group_id, repository, node_id, image, ttl_s=ttl_s)
+        )
+        await self._record("token.minted", token_id=token_id, node_id=node_id, organization=organization)
+        return MintedToken(token_id, token, expires_at)
+
+    async def show(self, token_id: str) -> TokenView:
+        """Return a token and its session as they stand.
+
+        Raises:
+            TokenNotFoundError: No such token, or over for more than an hour.
+        """
+        return await self._ledger.show(token_id)
+
+    async def complete(self, token_id: str) -> TokenView:
+        """End a token whose pull is reported complete; responses that are running go on to their end.
+
+        Does nothing to a token that is over already.
+
+        Raises:
+            TokenNotFoundError: No such token.
+        """
+        return await self._end(token_id, TokenState.DONE, "token.completed")
+
+    async def revoke(self, token_id: str) -> TokenView:
+        """Revoke a token: nothing starts any more, and responses that are running stop at their next report.
+
+        Does nothing to a token that is over already.
+
+        Raises:
+            TokenNotFoundError: No such token.
+        """
+        return await self._end(token_id, TokenState.REVOKED, "token.revoked")
+
+    async def revoke_node(self, node_id: str) -> int:
+        """Revoke all tokens of a node that was just struck off the directory, and return how many."""
+        count = await self._ledger.revoke_node(node_id)
+        await self._record("token.revoked", node_id=node_id, detail={"tokens": count})
+        return count
+
+    async def revoke_group(self, group_id: str) -> int:
+        """Revoke all tokens of a group, and return how many; for a minute it gets no new ones."""
+        count = await self._ledger.revoke_group(group_id)
+        await self._record("token.revoked", detail={"tokens": count, "group_id": group_id})
+        return count
+
+    async def revoke_organization(self, name: str) -> int:
+        """Revoke all tokens of an organization, and return how many; for a minute it gets no new ones."""
+        count = await self._ledger.revoke_organization(name)
+        await self._record("token.revoked", organization=name, detail={"tokens": count})
+        return count
+
+    async def _end(
+        self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED], event: str
+    ) -> TokenView:
+        before = await self._ledger.end(token_id, state)
+        view = await self._ledger.show(token_id)
+        if before is not view.state:
+            await self._record(event, token_id=token_id, node_id=view.node_id, organization=view.organization)
+        return view
+
+    async def _record(
+        self,
+        event: str,
+        *,
+        token_id: str | None = None,
+        node_id: str | None = None,
+        organization: str | None = None,
+        detail: dict[str, object] | None = None,
+    ) -> None:
+        await self._audit.record(
+            AuditEvent(
+                event, organization=organization, token_id=token_id, node_id=node_id, detail=detail or {}
+            )
+        )

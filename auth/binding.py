@@ -1,0 +1,52 @@
+"""How a node proves that it is the one a token was made for (docs/tokens.md, "Binding")."""
+
+from ipaddress import IPv6Address, ip_address
+
+from auth.errors import Cause, RefusedError
+from auth.ports import Binding, Network, Node, NodeDirectory
+from auth.secret import Secret, matches
+
+
+class NodeProofs:
+    """Checks what a node shows against the directory.
+
+    Args:
+        directory: Who the nodes are.
+    """
+
+    def __init__(self, directory: NodeDirectory) -> None:
+        self._directory = directory
+
+    async def check(self, node_id: str, secret: Secret | None, source: str) -> Node:
+        """Return the node, proven.
+
+        Args:
+            node_id: Who it says it is.
+            secret: The secret that it shows, if any.
+            source: The network address that it comes from.
+
+        Raises:
+            RefusedError: It is unknown or struck off, does not prove itself, or comes from elsewhere.
+        """
+        node = await self._directory.get(node_id)
+        if node is None:
+            raise RefusedError(Cause.NODE_UNKNOWN, node_id=node_id)
+        if node.revoked_at is not None:
+            raise RefusedError(Cause.NODE_REVOKED, node_id=node_id)
+        if node.binding is not Binding.SECRET:
+            raise RefusedError(Cause.WRONG_PEER, node_id=node_id)
+        if secret is None or node.secret_hash is None or not matches(secret, node.secret_hash):
+            raise RefusedError(Cause.WRONG_SECRET, node_id=node_id)
+        if node.networks and not _within(source, node.networks):
+            raise RefusedError(Cause.WRONG_NETWORK, node_id=node_id)
+        return node
+
+
+def _within(source: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        address = ip_address(source.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)

@@ -1,0 +1,164 @@
+"""What verified tokens say (pure).
+
+`PullClaims` and `SessionClaims` are made here only, from a `VerifiedPayload`, which only `auth.jws` makes:
+holding one means that the signature and every pinned claim were checked. Times are not: a claim's holder
+asks `expired`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NewType
+
+from auth.errors import Cause, RefusedError
+
+VerifiedPayload = NewType("VerifiedPayload", Mapping[str, Any])
+
+LEEWAY = timedelta(seconds=30)
+_PULL = ("pull",)
+_ID = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.ASCII)
+_MAX_TEXT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One entry of the `access` claim."""
+
+    type: str
+    name: str
+    actions: tuple[str, ...]
+
+    def to_claim(self) -> dict[str, object]:
+        """Return the entry as JSON."""
+        return {"type": self.type, "name": self.name, "actions": list(self.actions)}
+
+
+@dataclass(frozen=True, slots=True)
+class PullClaims:
+    """A pull token: the one pull of one image by one node.
+
+    Attributes:
+        token_id: `jti`, the ledger's key.
+        node_id: `sub`.
+        organization: `org`, the tenant.
+        repository: The one repository of `access`, to pull from.
+        image_digest: `img`.
+    """
+
+    token_id: str
+    node_id: str
+    organization: str
+    repository: str
+    image_digest: str
+    issued_at: datetime
+    expires_at: datetime
+
+    def expired(self, now: datetime) -> bool:
+        """Tell whether the token is too old to open a session, leeway included."""
+        return now > self.expires_at + LEEWAY
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClaims:
+    """A bearer token: one session, or none for a bare login.
+
+    Attributes:
+        token_id: `jti` of the pull token that was redeemed.
+        node_id: `sub`.
+        organization: `org`, the tenant.
+        session_id: `sid`; None for a login, which may ask for nothing.
+        access: What it may do: pull from one repository, or nothing.
+        image_digest: `img`; None for a login.
+    """
+
+    token_id: str
+    node_id: str
+    organization: str
+    session_id: str | None
+    access: tuple[Access, ...]
+    image_digest: str | None
+    issued_at: datetime
+    expires_at: datetime
+
+    @property
+    def repository(self) -> str | None:
+        """The repository that may be pulled from; None for a login."""
+        return self.access[0].name if self.access else None
+
+    def expired(self, now: datetime) -> bool:
+        """Tell whether requests may no longer start with it, leeway included."""
+        return now > self.expires_at + LEEWAY
+
+
+def read_pull_claims(payload: VerifiedPayload) -> PullClaims:
+    """Read a verified pull token's claims.
+
+    Raises:
+        RefusedError: A claim is missing, of another type or out of bounds.
+    """
+    (access,) = _access(payload, entries=1)
+    return PullClaims(
+        token_id=_text(payload, "jti", _ID),
+        node_id=_text(payload, "sub"),
+        organization=_text(payload, "org"),
+        repository=access.name,
+        image_digest=_text(payload, "img", _DIGEST),
+        issued_at=read_time(payload, "iat"),
+        expires_at=read_time(payload, "exp"),
+    )
+
+
+def read_session_claims(payload: VerifiedPayload) -> SessionClaims:
+    """Read a verified session token's claims.
+
+    Raises:
+        RefusedError: A claim is missing, of another type or out of bounds.
+    """
+    login = "sid" not in payload
+    return SessionClaims(
+        token_id=_text(payload, "jti", _ID),
+        node_id=_text(payload, "sub"),
+        organization=_text(payload, "org"),
+        session_id=None if login else _text(payload, "sid", _ID),
+        access=_access(payload, entries=0 if login else 1),
+        image_digest=None if login else _text(payload, "img", _DIGEST),
+        issued_at=read_time(payload, "iat"),
+        expires_at=read_time(payload, "exp"),
+    )
+
+
+def read_time(payload: Mapping[str, Any], name: str) -> datetime:
+    """Read a NumericDate: whole seconds only, as we write them.
+
+    Raises:
+        RefusedError: It is missing, or not a time.
+    """
+    value = payload.get(name)
+    if type(value) is not int or not 0 < value < 1 << 35:
+        raise RefusedError(Cause.MALFORMED)
+    return datetime.fromtimestamp(value, UTC)
+
+
+def _text(payload: Mapping[str, Any], name: str, grammar: re.Pattern[str] | None = None) -> str:
+    value = payload.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_TEXT:
+        raise RefusedError(Cause.MALFORMED)
+    if grammar is not None and grammar.fullmatch(value) is None:
+        raise RefusedError(Cause.MALFORMED)
+    return value
+
+
+def _access(payload: Mapping[str, Any], *, entries: int) -> tuple[Access, ...]:
+    listed = payload.get("access")
+    if not isinstance(listed, list) or len(listed) != entries:
+        raise RefusedError(Cause.MALFORMED)
+    for entry in listed:
+        if (
+            not isinstance(entry, dict)
+            or entry.get("type") != "repository"
+            or entry.get("actions") != ["pull"]
+        ):
+            raise RefusedError(Cause.MALFORMED)
+    return tuple(Access("repository", _text(entry, "name"), _PULL) for entry in listed)

@@ -1,0 +1,124 @@
+"""ES256 tokens, signed and verified to the letter (docs/tokens.md, "Verification"; RFC 7515, RFC 8725).
+
+Nothing that a token's header says chooses how it is verified: it holds exactly `alg`, `typ` and `kid`, the
+first two are pinned, and the third names a key of our own set. That refuses `none`, HMAC, `jwk`, `jku`,
+`x5c`, `x5u` and `crit` at once.
+"""
+
+import binascii
+import json
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from jwt.api_jws import PyJWS
+from jwt.exceptions import PyJWTError
+
+from auth.claims import LEEWAY, VerifiedPayload, read_time
+from auth.errors import Cause, RefusedError
+from auth.secret import Secret
+
+MAX_TOKEN_BYTES = 8 * 1024
+_ALGORITHM = "ES256"
+_HEADER = {"alg", "typ", "kid"}
+_SEGMENTS = 3
+_jws = PyJWS(algorithms=[_ALGORITHM])
+
+
+class TokenType(StrEnum):
+    """The `typ` of each kind of token; one is never taken for the other."""
+
+    PULL = "pull+jwt"
+    SESSION = "at+jwt"
+
+
+class SigningKeys(Protocol):
+    """Private keys: those who can make tokens."""
+
+    def sign(self, header: Mapping[str, str], payload: bytes) -> str:
+        """Return the compact form of `payload`, signed by the current key, whose `kid` is added."""
+
+
+class VerificationKeys(Protocol):
+    """Public keys: those who can check tokens."""
+
+    def get(self, key_id: str) -> EllipticCurvePublicKey | None:
+        """Return one of our keys, None when it is not ours or no longer."""
+
+
+def sign(keys: SigningKeys, type_: TokenType, claims: Mapping[str, object]) -> Secret:
+    """Return a token that says `claims`."""
+    payload = json.dumps(claims, separators=(",", ":"), allow_nan=False).encode()
+    return Secret(keys.sign({"alg": _ALGORITHM, "typ": type_.value}, payload))
+
+
+def verify(
+    keys: VerificationKeys, token: str, *, type_: TokenType, issuer: str, audience: str, now: datetime
+) -> VerifiedPayload:
+    """Check everything about a token but its expiry, which its claims tell.
+
+    Steps, in order: 1. size and form; 2. header; 3. key; 4. signature; 5. issuer and audience; 6. times.
+
+    Args:
+        keys: The keys that may have signed it.
+        token: What was presented.
+        type_: The kind that is wanted.
+        issuer: The only `iss`.
+        audience: The only `aud`: a string, not one of a list.
+        now: The present.
+
+    Raises:
+        RefusedError: Malformed, forged, or from the future.
+    """
+    header, payload = _split(token)
+    if header.keys() != _HEADER or header["alg"] != _ALGORITHM or header["typ"] != type_.value:
+        raise RefusedError(Cause.FORGED)
+    key = keys.get(header["kid"]) if isinstance(header["kid"], str) else None
+    if key is None:
+        raise RefusedError(Cause.FORGED)
+    try:
+        _jws.decode(token, key, algorithms=[_ALGORITHM])
+    except PyJWTError:
+        raise RefusedError(Cause.FORGED) from None
+    if payload.get("iss") != issuer or payload.get("aud") != audience:
+        raise RefusedError(Cause.FORGED)
+    _check_times(payload, now)
+    return VerifiedPayload(payload)
+
+
+def _split(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    if len(token) > MAX_TOKEN_BYTES or not token.isascii():
+        raise RefusedError(Cause.MALFORMED)
+    segments = token.split(".")
+    if len(segments) != _SEGMENTS:
+        raise RefusedError(Cause.MALFORMED)
+    return _object(segments[0]), _object(segments[1])
+
+
+def _object(segment: str) -> dict[str, Any]:
+    try:
+        raw = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+        value = json.loads(raw, object_pairs_hook=_without_duplicates)
+    except (binascii.Error, ValueError, RecursionError):
+        raise RefusedError(Cause.MALFORMED) from None
+    if not isinstance(value, dict):
+        raise RefusedError(Cause.MALFORMED)
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) != len(pairs):
+        raise ValueError("duplicate keys")
+    return read
+
+
+def _check_times(payload: Mapping[str, Any], now: datetime) -> None:
+    issued_at, not_before, expires_at = (read_time(payload, name) for name in ("iat", "nbf", "exp"))
+    if not issued_at < expires_at <= issued_at + timedelta(days=2):
+        raise RefusedError(Cause.MALFORMED)
+    if now < max(issued_at, not_before) - LEEWAY:
+        raise RefusedError(Cause.NOT_YET_VALID)

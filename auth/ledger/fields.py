@@ -1,0 +1,96 @@
+"""The hash of a token, `pt:{jti}`, written and read (docs/tokens.md, "The ledger")."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from auth.records import BlobProgress, NewToken, SessionView, TokenState, TokenView, blob_key
+
+_WHOLE = b"w"
+
+
+def encode_new(token: NewToken) -> list[bytes | str | int]:
+    """Return the flat field and value pairs that `mint.lua` stores.
+
+    Values stay within 64 bytes where they can, so that Redis keeps the hash in its compact encoding.
+    """
+    pairs: list[bytes | str | int] = [
+        *("nd", token.node_id),
+        *("og", token.organization),
+        *("gp", token.group_id),
+        *("rp", token.repository),
+        *("im", _encode_digest(token.image.digest)),
+        *("sz", token.image.size_bytes),
+    ]
+    for digest, size in token.image.blobs.items():
+        pairs += (b"b" + encode_blob(digest), size)
+    return pairs
+
+
+def encode_blob(digest: str) -> bytes:
+    """Return `blob_key` as the ledger stores it: 12 bytes."""
+    return bytes.fromhex(blob_key(digest))
+
+
+def decode_view(token_id: str, reply: Sequence[bytes]) -> TokenView | None:
+    """Read the answer of `show.lua`; None for a token that is unknown or only a tombstone."""
+    if not reply:
+        return None
+    now_ms = int(reply[0])
+    fields = dict(zip(reply[1::2], reply[2::2], strict=True))
+    if b"nd" not in fields:
+        return None
+    return TokenView(
+        token_id=token_id,
+        state=TokenState(fields[b"st"].decode()),
+        node_id=fields[b"nd"].decode(),
+        organization=fields[b"og"].decode(),
+        group_id=fields[b"gp"].decode(),
+        repository=fields[b"rp"].decode(),
+        image_digest=_decode_digest(fields[b"im"]),
+        image_size=int(fields[b"sz"]),
+        minted_at=_time(fields[b"mi"]),
+        expires_at=_time(fields[b"ex"]),
+        session=_decode_session(fields, now_ms) if b"ra" in fields else None,
+    )
+
+
+def _decode_session(fields: Mapping[bytes, bytes], now_ms: int) -> SessionView:
+    leases = [int(value.split()[0]) for name, value in fields.items() if name.startswith(b"r:")]
+    return SessionView(
+        session_id=fields[b"sid"].decode(),
+        redeemed_at=_time(fields[b"ra"]),
+        last_seen=_time(fields[b"ls"]),
+        deadline=_time(fields[b"dl"]),
+        bytes_delivered=int(fields.get(b"dt", 0)),
+        blobs={
+            name[1:].hex(): BlobProgress(int(size), _covered(fields.get(b"c" + name[1:], b""), int(size)))
+            for name, size in fields.items()
+            if len(name) == _BLOB_FIELD and name.startswith(b"b")
+        },
+        running=sum(until > now_ms for until in leases),
+        exchanges=int(fields[b"xc"]),
+    )
+
+
+_BLOB_FIELD = 1 + 12
+
+
+def _covered(spans: bytes, size: int) -> int:
+    if spans == _WHOLE:
+        return size
+    pairs = (span.split(b"-") for span in spans.split(b",") if span)
+    return sum(int(to) - int(start) for start, to in pairs)
+
+
+def _time(milliseconds: bytes) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+def _encode_digest(digest: str) -> bytes:
+    algorithm, _, hex_ = digest.partition(":")
+    return algorithm.encode() + b":" + bytes.fromhex(hex_)
+
+
+def _decode_digest(packed: bytes) -> str:
+    algorithm, _, raw = packed.partition(b":")
+    return f"{algorithm.decode()}:{raw.hex()}"

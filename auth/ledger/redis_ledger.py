@@ -1,0 +1,190 @@
+"""The token ledger on Redis or Valkey (docs/tokens.md, "The ledger")."""
+
+from typing import Literal
+
+from redis.asyncio import Redis
+
+from auth.errors import (
+    Cause,
+    LedgerUnavailableError,
+    MintRefusedError,
+    OutsideScopeError,
+    RefusedError,
+    TokenNotFoundError,
+)
+from auth.ledger.fields import decode_view, encode_blob, encode_new
+from auth.ledger.index import RevocationIndex
+from auth.ledger.limits import LedgerLimits
+from auth.ledger.scripts import Script, ScriptRunner
+from auth.records import NewToken, Redemption, TokenState, TokenView
+
+_MINT, _REDEEM, _BEGIN, _REPORT, _END, _SHOW = (
+    Script(name, prelude="session") for name in ("mint", "redeem", "begin", "report", "end", "show")
+)
+
+
+class RedisTokenLedger:
+    """An allow-list of tokens: what is not in it is refused, so losing data refuses pulls.
+
+    Every method is one script on one key, safe to repeat, and raises `LedgerUnavailableError` when
+    there is no sound answer.
+
+    Args:
+        redis: From `auth.ledger.connect`; the caller closes it.
+        limits: The same on every server of one ledger.
+        timeout_s: The longest that one transition may take, retries included.
+    """
+
+    def __init__(self, redis: "Redis", limits: LedgerLimits | None = None, *, timeout_s: float = 4) -> None:
+        self.limits = limits or LedgerLimits()
+        self._runner = ScriptRunner(redis, timeout_s=timeout_s)
+        self._index = RevocationIndex(self._runner, self.limits, self._end)
+
+    async def mint(self, token: NewToken) -> None:
+        """Enter a token.
+
+        It is entered in the revocation indexes before it exists, so that a revocation finds either the
+        token, or nothing yet, and then leaves a tombstone that this refuses to overwrite.
+
+        Raises:
+            MintRefusedError: A revocation of its node, group or organization came between, or the group
+                or organization has just been revoked.
+        """
+        if not await self._index.enter(token):
+            raise MintRefusedError(token.token_id)
+        blobs = sum(size > 0 for size in token.image.blobs.values())
+        ttl_ms = round(token.ttl_s * 1000)
+        reply = await self._run(_MINT, token.token_id, ttl_ms, blobs, *encode_new(token))
+        if reply[0] != b"ok":
+            raise MintRefusedError(token.token_id)
+
+    async def redeem(self, token_id: str, node_id: str, session_id: str, *, fresh: bool) -> Redemption:
+        """Open a token's session for a proven node, or answer the session that this node opened.
+
+        `opened` holds whenever the session is the proposed one: also when an answer was lost and the
+        redemption repeated, since nobody else proposes the same 128 random bits.
+
+        Args:
+            token_id: The token's `jti`.
+            node_id: The node that has proven itself.
+            session_id: The id proposed for the session, drawn for this exchange.
+            fresh: Whether the token's own lifetime still allows a session to be opened.
+
+        Raises:
+            RefusedError: Unknown, expired, replayed, revoked, or another node's.
+        """
+        reply = await self._run(_REDEEM, token_id, node_id, session_id, int(fresh))
+        if len(reply) == 1:
+            raise RefusedError(Cause(reply[0].decode()), token_id=token_id, node_id=node_id)
+        _, opened_id, deadline_ms, hard_end_ms, exchanges = reply
+        return Redemption(
+            session_id=opened_id.decode(),
+            opened=opened_id == session_id.encode(),
+            announce_s=max(0.0, min(int(deadline_ms) / 1000, self.limits.idle_s)),
+            hard_end_s=int(hard_end_ms) / 1000,
+            exchanges=int(exchanges),
+        )
+
+    async def begin(
+        self, token_id: str, session_id: str, response_id: str, *, blob: str | None, length_bytes: int
+    ) -> int:
+        """Let one request of a session start.
+
+        Args:
+            token_id: The token whose session it is.
+            session_id: The session that the bearer names.
+            response_id: Drawn for this response.
+            blob: The blob's digest; None when no blob bytes will follow.
+            length_bytes: What the response will deliver.
+
+        Returns:
+            How many bytes may be sent before the next `report`.
+
+        Raises:
+            RefusedError: The session is over or revoked, or its budget is spent.
+            OutsideScopeError: The blob is not one of the image's.
+        """
+        key = encode_blob(blob) if blob is not None else b""
+        reply = await self._run(_BEGIN, token_id, session_id, response_id, key, length_bytes)
+        return _granted(reply, token_id)
+
+    async def report(
+        self, token_id: str, response_id: str, *, blob: str, start: int, sent: int, length: int, ended: bool
+    ) -> int:
+        """Take in what a response has delivered; renew its lease, or end it.
+
+        Args:
+            token_id: The token whose session it is.
+            response_id: As given to `begin`.
+            blob: The blob's digest.
+            start: The response's first byte within the blob.
+            sent: Bytes delivered since `start`.
+            length: What the response will deliver in all.
+            ended: Whether nothing more will follow.
+
+        Returns:
+            How many bytes in all may be sent before the next `report`.
+
+        Raises:
+            RefusedError: The response must stop: its token was revoked, or the budget is spent.
+        """
+        key = encode_blob(blob)
+        reply = await self._run(_REPORT, token_id, response_id, key, start, sent, length, int(ended))
+        return _granted(reply, token_id)
+
+    async def end(self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED]) -> TokenState:
+        """Complete or revoke a token, and return the state that it had before.
+
+        Raises:
+            TokenNotFoundError: No such token.
+        """
+        before = await self._end(token_id, state, plant=False)
+        if before is None:
+            raise TokenNotFoundError(token_id)
+        return before
+
+    async def show(self, token_id: str) -> TokenView:
+        """Return a token as it stands now.
+
+        Raises:
+            TokenNotFoundError: No such token, or no longer.
+        """
+        view = decode_view(token_id, await self._run(_SHOW, token_id))
+        if view is None:
+            raise TokenNotFoundError(token_id)
+        return view
+
+    async def revoke_node(self, node_id: str) -> int:
+        """Revoke every token of a node, and return how many."""
+        return await self._index.revoke_node(node_id)
+
+    async def revoke_group(self, group_id: str) -> int:
+        """Revoke every token of a group, bar new ones for a while, and return how many."""
+        return await self._index.revoke_group(group_id)
+
+    async def revoke_organization(self, name: str) -> int:
+        """Revoke every token of an organization, bar new ones for a while, and return how many."""
+        return await self._index.revoke_organization(name)
+
+    async def _end(self, token_id: str, state: TokenState, *, plant: bool) -> TokenState | None:
+        plant_ms = round(self.limits.keep_s * 1000) if plant else 0
+        reply = await self._run(_END, token_id, state.value, plant_ms)
+        if not reply or not reply[2]:
+            return None
+        before, _, node_id, group_id = (part.decode() for part in reply)
+        await self._index.forget(token_id, node_id, group_id)
+        return TokenState(before)
+
+    async def _run(self, script: Script, token_id: str, *args: bytes | str | int) -> list[bytes]:
+        reply = await self._runner.run(script, [f"pt:{{{token_id}}}"], self.limits.as_json, *args)
+        if not isinstance(reply, list):
+            raise LedgerUnavailableError("the token ledger answers nonsense")
+        return reply
+
+
+def _granted(reply: list[bytes], token_id: str) -> int:
+    if len(reply) == 1:
+        cause = Cause(reply[0].decode())
+        kind = OutsideScopeError if cause is Cause.OUTSIDE_SCOPE else RefusedError
+        raise kind(cause, token_id=token_id)
+    return int(reply[1])

@@ -1,0 +1,93 @@
+-- Take in what a running response has delivered; renew its lease and window, or end it.
+-- ARGV: limits, response id, blob key, start, bytes delivered so far, length, '1' when it has ended.
+-- Every figure counts from the response's start, so a repeated report changes nothing.
+-- Answers {'ok', bytes granted in all} or {why the response must stop}.
+
+local lease, blob, start = 'r:' .. ARGV[2], ARGV[3], tonumber(ARGV[4])
+local delivered, length, ended = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
+
+-- Join [from, to) to the disjoint, sorted spans of `text`. Beyond `limits.spans` the smallest is
+-- forgotten, which can only delay a blob's completion.
+local function merge(text, from, to)
+  local spans = {}
+  for a, b in string.gmatch(text, '(%d+)-(%d+)') do
+    a, b = tonumber(a), tonumber(b)
+    if b < from or a > to then
+      spans[#spans + 1] = {a, b}
+    else
+      from, to = math.min(from, a), math.max(to, b)
+    end
+  end
+  spans[#spans + 1] = {from, to}
+  if #spans > limits.spans then
+    table.sort(spans, function(x, y) return x[2] - x[1] > y[2] - y[1] end)
+    spans[#spans] = nil
+  end
+  table.sort(spans, function(x, y) return x[1] < y[1] end)
+  for i, span in ipairs(spans) do
+    spans[i] = int(span[1]) .. '-' .. int(span[2])
+  end
+  return table.concat(spans, ',')
+end
+
+-- Note the delivered bytes of the blob, and whether that made it whole.
+local function cover(hash, changes)
+  local size, covered = num(hash, 'b' .. blob), hash['c' .. blob] or ''
+  if delivered == 0 or covered == 'w' then
+    return
+  end
+  covered = merge(covered, start, start + delivered)
+  if covered == '0-' .. int(size) then
+    covered = 'w'
+    changes.nw = num(hash, 'nw') + 1
+    changes.fa = now
+  end
+  changes['c' .. blob] = covered
+end
+
+-- The next window: as much again as was delivered, within bounds, and within the budget.
+local function grant(hash, granted, used)
+  local window = math.max(limits.window_min, math.min(delivered, limits.window_max))
+  local wanted = math.max(granted, math.min(length, delivered + window))
+  local budget = math.floor(num(hash, 'sz') * limits.budget_factor) + limits.budget_slack
+  return math.max(granted, math.min(wanted, granted + budget - used))
+end
+
+local hash = read()
+if not hash.st then
+  return {'unknown'}
+elseif not hash[lease] then
+  return {'ok', delivered}
+end
+local _, was_granted, was_delivered = string.match(hash[lease], '(%d+) (%d+) (%d+)')
+was_granted, was_delivered = tonumber(was_granted), tonumber(was_delivered)
+
+local changes = {dt = num(hash, 'dt') + delivered - was_delivered}
+cover(hash, changes)
+if delivered > was_delivered then
+  changes.ls = now
+  changes.dl = math.max(num(hash, 'dl'), math.min(now + limits.base, num(hash, 'ra') + limits.cap))
+end
+
+local granted = math.max(was_granted, delivered)
+local used = num(hash, 'us') + granted - was_granted
+if ended then
+  changes.us = used - (granted - delivered)
+  changes.ls, changes.le = now, now
+  redis.call('HDEL', key, lease)
+  hash[lease] = nil
+else
+  local more = grant(hash, granted, used)
+  changes.us = used + more - granted
+  changes[lease] = int(now + limits.lease) .. ' ' .. int(more) .. ' ' .. int(delivered)
+  granted = more
+end
+write(hash, changes)
+prolong(hash)
+
+if hash.st == 'revoked' then
+  return {'revoked'}
+elseif not ended and granted <= delivered and delivered < length then
+  return {'over_budget'}
+end
+return {'ok', granted}

@@ -1,0 +1,13 @@
+-- Take the next members of a revocation index; the first call raises the barrier.
+-- KEYS: index, barrier. ARGV: ms that the barrier lasts, members at most, then members dealt with.
+
+if tonumber(ARGV[1]) > 0 then
+  redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
+end
+if #ARGV > 2 then
+  redis.call('ZREM', KEYS[1], unpack(ARGV, 3))
+end
+if tonumber(ARGV[2]) == 0 then
+  return {}
+end
+return redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[2]) - 1)

@@ -1,0 +1,99 @@
+"""The certificate authority that speaks for our nodes.
+
+<folder>/key.pem           0600   P-256
+<folder>/certificate.pem   0600   self-signed, 10 years, may sign node certificates only
+"""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from auth.errors import KeyMaterialError
+from auth.keyfiles import read_private, write_private
+
+_LIFETIME = timedelta(days=3653)
+_BACKDATED = timedelta(hours=1)  # node clocks may be behind
+
+
+class NodeCA:
+    """A CA certificate and its private key.
+
+    Attributes:
+        certificate: What nodes' certificates are verified against.
+    """
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        self._key = key
+        self.certificate = certificate
+
+    @classmethod
+    def create(cls, folder: Path) -> Self:
+        """Make a CA.
+
+        Raises:
+            KeyMaterialError: The folder holds one already.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _self_signed(key)
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        write_private(folder / "key.pem", pem)
+        write_private(folder / "certificate.pem", certificate.public_bytes(serialization.Encoding.PEM))
+        return cls.load(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a CA.
+
+        Raises:
+            KeyMaterialError: A file is missing, exposed or unreadable, or they do not belong together.
+        """
+        try:
+            key = serialization.load_pem_private_key(read_private(folder / "key.pem"), password=None)
+            certificate = x509.load_pem_x509_certificate(read_private(folder / "certificate.pem"))
+        except (ValueError, TypeError):
+            raise KeyMaterialError(f"{folder} does not hold a CA") from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+            raise KeyMaterialError(f"{folder} holds a key and a certificate that do not belong together")
+        return cls(key, certificate)
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """The certificate, for those who must trust it."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Crisper node CA")])
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(now + _LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(identifier, critical=False)
+        .sign(key, hashes.SHA256())
+    )

@@ -1,0 +1,148 @@
+"""What goes into the token ledger and what comes out of it (pure)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+MAX_TTL_S = 15 * 60
+"""The longest that a pull token may wait for its redemption (docs/tokens.md)."""
+
+
+class TokenState(StrEnum):
+    """Where a token is in its life (docs/tokens.md, "States")."""
+
+    MINTED = "minted"
+    ACTIVE = "active"
+    DONE = "done"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageGrant:
+    """The one image that a token is good for.
+
+    Attributes:
+        digest: The manifest or index that the tag resolves to.
+        size_bytes: What the node has to fetch; the byte budget is counted in multiples of it.
+        blobs: The distinct config and layer digests of the platform, with their sizes in bytes.
+    """
+
+    digest: str
+    size_bytes: int
+    blobs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token to be entered in the ledger."""
+
+    token_id: str
+    organization: str
+    group_id: str
+    repository: str
+    node_id: str
+    image: ImageGrant
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Redemption:
+    """A session, as told to the node that opened it.
+
+    Attributes:
+        session_id: The session, the same for every exchange of its token.
+        opened: Whether the exchange that asks is the one that opened it.
+        announce_s: For how long it surely lives, unless it is completed or revoked.
+        hard_end_s: For how long it can live at most.
+        exchanges: How many times it has been asked for.
+    """
+
+    session_id: str
+    opened: bool
+    announce_s: float
+    hard_end_s: float
+    exchanges: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobProgress:
+    """What a session has delivered of one blob.
+
+    Attributes:
+        size_bytes: The whole blob.
+        delivered_bytes: The distinct bytes of it that were delivered.
+    """
+
+    size_bytes: int
+    delivered_bytes: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether every byte has been delivered."""
+        return self.delivered_bytes == self.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A session, as told to its operator.
+
+    Attributes:
+        bytes_delivered: Everything sent, ranges sent again included.
+        blobs: Progress by `blob_key` of each digest.
+        running: Responses that are being sent now.
+    """
+
+    session_id: str
+    redeemed_at: datetime
+    last_seen: datetime
+    deadline: datetime
+    bytes_delivered: int
+    blobs: Mapping[str, BlobProgress]
+    running: int
+    exchanges: int
+
+    @property
+    def blobs_total(self) -> int:
+        """How many distinct blobs the image has."""
+        return len(self.blobs)
+
+    @property
+    def blobs_complete(self) -> int:
+        """How many of them have been wholly delivered."""
+        return sum(blob.whole for blob in self.blobs.values())
+
+    @property
+    def bytes_covered(self) -> int:
+        """How much of the image has been delivered, every byte counted once."""
+        return sum(blob.delivered_bytes for blob in self.blobs.values())
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """A token, as told to its operator; `session` is None until it is redeemed."""
+
+    token_id: str
+    state: TokenState
+    node_id: str
+    organization: str
+    group_id: str
+    repository: str
+    image_digest: str
+    image_size: int
+    minted_at: datetime
+    expires_at: datetime
+    session: SessionView | None
+
+
+_KEY_HEX = 24
+
+
+def blob_key(digest: str) -> str:
+    """Return how the ledger names a blob: the first 96 bits of its digest, in hex.
+
+    Enough to tell the blobs of one image apart; whether a digest belongs to the image is not decided by
+    it alone (docs/adr/0023-compact-token-records.md).
+    """
+    return digest.partition(":")[2][:_KEY_HEX]

@@ -1,0 +1,159 @@
+"""What stands before every request under `/v2/`: the bearer, then the ledger."""
+
+import hashlib
+import secrets
+from collections import OrderedDict
+
+from auth.claims import SessionClaims, read_session_claims
+from auth.delivery import Delivery
+from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError
+from auth.jws import TokenType, VerificationKeys, verify
+from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
+
+_CACHED = 4096
+_RESPONSE_ID_BYTES = 9
+
+
+class Verifier:
+    """Verifies bearers and lets their requests start; holds public keys only.
+
+    Args:
+        keys: The keys that may have signed a bearer.
+        ledger: What is asked once per request.
+        audit: Where refusals are recorded.
+        clock: The time.
+        issuer: The only `iss`.
+        service: The only `aud`.
+    """
+
+    def __init__(
+        self,
+        keys: VerificationKeys,
+        ledger: TokenLedger,
+        audit: AuditTrail,
+        clock: Clock,
+        *,
+        issuer: str,
+        service: str,
+    ) -> None:
+        self._keys = keys
+        self._ledger = ledger
+        self._audit = audit
+        self._clock = clock
+        self._issuer = issuer
+        self._service = service
+        self._verified: OrderedDict[bytes, SessionClaims] = OrderedDict()
+
+    def verify(self, bearer: str) -> SessionClaims:
+        """Return what a bearer says, proven; its expiry is checked every time, its signature once.
+
+        Records nothing: `admit` does.
+
+        Raises:
+            RefusedError: It is malformed, forged or expired.
+        """
+        key = hashlib.sha256(bearer.encode(errors="replace")).digest()
+        claims = self._verified.get(key)
+        if claims is None:
+            claims = self._read(bearer)
+            self._verified[key] = claims
+            if len(self._verified) > _CACHED:
+                self._verified.popitem(last=False)
+        else:
+            self._verified.move_to_end(key)
+        if claims.expired(self._clock.now()):
+            raise RefusedError(Cause.EXPIRED, token_id=claims.token_id, node_id=claims.node_id)
+        return claims
+
+    async def admit(self, bearer: str, *, source: str) -> SessionClaims:
+        """Verify a bearer, and record a refusal.
+
+        Raises:
+            RefusedError: It is malformed, forged or expired.
+        """
+        try:
+            return self.verify(bearer)
+        except RefusedError as refusal:
+            await self._record(refusal, None, source)
+            raise
+
+    async def begin(
+        self,
+        claims: SessionClaims,
+        *,
+        repository: str,
+        digest: str | None,
+        length_bytes: int,
+        blob: bool,
+        source: str,
+    ) -> Delivery:
+        """Let one request start: the one question to the ledger that every request asks.
+
+        Args:
+            claims: From `verify` or `admit`.
+            repository: What is asked for.
+            digest: The blob that is asked for. The caller has checked that it belongs to the image.
+            length_bytes: Bytes of the blob that will be delivered.
+            blob: Whether they are a blob's, and so metered; not for manifests, nor for HEAD.
+            source: The client's network address.
+
+        Returns:
+            The meter of the response; the caller finishes it, however the response ends.
+
+        Raises:
+            OutsideScopeError: Another repository, or no blob of the image.
+            RefusedError: The session is over or revoked, or its budget is spent.
+            LedgerUnavailableError: The ledger does not answer: nothing may be sent.
+        """
+        try:
+            return await self._begin(claims, repository, digest if blob else None, length_bytes)
+        except RefusedError as refusal:
+            refusal.token_id, refusal.node_id = claims.token_id, claims.node_id
+            await self._record(refusal, claims.organization, source)
+            raise
+        except LedgerUnavailableError:
+            refusal = RefusedError(Cause.LEDGER_UNAVAILABLE, token_id=claims.token_id, node_id=claims.node_id)
+            await self._record(refusal, claims.organization, source)
+            raise
+
+    async def _begin(
+        self, claims: SessionClaims, repository: str, blob: str | None, length_bytes: int
+    ) -> Delivery:
+        if claims.session_id is None or claims.repository != repository:
+            raise OutsideScopeError(Cause.OUTSIDE_SCOPE)
+        response_id = secrets.token_urlsafe(_RESPONSE_ID_BYTES)
+        try:
+            granted = await self._ledger.begin(
+                claims.token_id, claims.session_id, response_id, blob=blob, length_bytes=length_bytes
+            )
+        except RefusedError as refusal:
+            if refusal.cause is Cause.UNKNOWN:  # we signed its bearer, so there was a session
+                raise RefusedError(Cause.SESSION_OVER) from None
+            raise
+        return Delivery(
+            self._ledger, claims.token_id, response_id, blob=blob, length=length_bytes, granted=granted
+        )
+
+    def _read(self, bearer: str) -> SessionClaims:
+        payload = verify(
+            self._keys,
+            bearer,
+            type_=TokenType.SESSION,
+            issuer=self._issuer,
+            audience=self._service,
+            now=self._clock.now(),
+        )
+        return read_session_claims(payload)
+
+    async def _record(self, refusal: RefusedError, organization: str | None, source: str) -> None:
+        await self._audit.record(
+            AuditEvent(
+                "token.refused",
+                organization=organization,
+                token_id=refusal.token_id,
+                node_id=refusal.node_id,
+                cause=refusal.cause.value,
+                source=source,
+                detail={"at": "registry"},
+            )
+        )
