@@ -8,7 +8,7 @@ from registry.catalog.database import Database
 from registry.catalog.directory import SqlOrganizationDirectory
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
-from registry.errors import ReferenceFormatError
+from registry.errors import InvalidInputError, ReferenceFormatError
 from registry.groups import ContainerGroups
 from registry.ports import (
     Group,
@@ -132,5 +132,7 @@ def parse_reference(text: str) -> str:
 
 
 def credential_from(value: Mapping[str, Mapping[str, str]]) -> UpstreamCredential | None:
+    if "basic" not in value:
+        raise InvalidInputError("no", {"registry_authentication": ["give basic"]})
     basic = value["basic"]
     return UpstreamCredential(basic["username"], Secret(basic["password"]))

@@ -66,6 +66,13 @@ async def test_an_unreadable_reference_is_refused_by_field_before_anything_is_ke
     assert world.journal == []
 
 
+async def test_credentials_that_cannot_be_used_are_refused_by_field(world: World) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        await world.groups.create(KEY, replace(PRIVATE, registry_authentication={"gcp_gcr": {}}))
+    assert caught.value.fields == {"container.registry_authentication": ["give basic"]}
+    assert world.journal == []
+
+
 async def test_an_unknown_organization_has_no_groups_and_takes_none(world: World) -> None:
     with pytest.raises(NotFoundError):
         await world.groups.create(replace(KEY, organization="nobody"), PUBLIC)
