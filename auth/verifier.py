@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections import OrderedDict
+from typing import NoReturn
 
 from auth.claims import SessionClaims, read_session_claims
 from auth.delivery import Delivery
@@ -77,6 +78,16 @@ class Verifier:
             await self._record(refusal, None, source)
             raise
 
+    async def refuse(self, claims: SessionClaims, cause: Cause, *, source: str) -> NoReturn:
+        """Refuse and record what the caller found to lie outside a good session.
+
+        Raises:
+            OutsideScopeError: Always.
+        """
+        refusal = OutsideScopeError(cause, token_id=claims.token_id, node_id=claims.node_id)
+        await self._record(refusal, claims.organization, source)
+        raise refusal
+
     async def begin(
         self,
         claims: SessionClaims,
@@ -112,8 +123,10 @@ class Verifier:
             await self._record(refusal, claims.organization, source)
             raise
         except LedgerUnavailableError:
-            refusal = RefusedError(Cause.LEDGER_UNAVAILABLE, token_id=claims.token_id, node_id=claims.node_id)
-            await self._record(refusal, claims.organization, source)
+            unanswered = RefusedError(
+                Cause.LEDGER_UNAVAILABLE, token_id=claims.token_id, node_id=claims.node_id
+            )
+            await self._record(unanswered, claims.organization, source)
             raise
 
     async def _begin(

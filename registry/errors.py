@@ -7,6 +7,7 @@ RegistryError
 ├── EgressRefusedError      an address or a URL that the egress guard does not connect to
 ├── ConfigError             settings that the server refuses to start with
 ├── NotFoundError           no such organization, group, node or token
+├── CatalogUnavailableError the catalog's database does not answer
 ├── ConflictError           the name is taken, or the thing is in the wrong state
 ├── InvalidInputError       fields that do not validate, each with its reason
 └── ImportFailedError       an import that ended; `reason` is one of four, `sentence` is for the customer
@@ -50,6 +51,10 @@ class ConfigError(RegistryError):
 
 class NotFoundError(RegistryError):
     """No such organization, group, node or token."""
+
+
+class CatalogUnavailableError(RegistryError):
+    """The catalog's database does not answer."""
 
 
 class ConflictError(RegistryError):

@@ -7,6 +7,8 @@ import sys
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from auth.ports import AuditEvent, AuditTrail
+
 # Names under which a secret might be logged by mistake; the value is replaced whatever it is.
 _HIDDEN = frozenset({"password", "token", "secret", "authorization", "api_key", "credential", "operator_key"})
 
@@ -76,3 +78,19 @@ class Metrics:
         gathered = CollectorRegistry()
         multiprocess.MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]
         return generate_latest(gathered)
+
+
+class CountedAuditTrail:
+    """Counts events on their way into the audit trail."""
+
+    def __init__(self, trail: AuditTrail, metrics: Metrics) -> None:
+        self._trail = trail
+        self._metrics = metrics
+
+    async def record(self, event: AuditEvent) -> None:
+        """Append one event durably."""
+        if event.type == "token.refused":
+            self._metrics.refusals.labels(event.cause or "unknown").inc()
+        else:
+            self._metrics.tokens.labels(event.type.removeprefix("token.")).inc()
+        await self._trail.record(event)

@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from auth.errors import LedgerUnavailableError, OutsideScopeError, RefusedError, TokenNotFoundError
 from registry.errors import (
+    CatalogUnavailableError,
     ConflictError,
     InvalidInputError,
     NotFoundError,
@@ -78,6 +79,9 @@ TABLE: Mapping[type[Exception], Problem] = {
     ConflictError: Problem(409, "conflict", "Conflict", "DENIED"),
     BlobRangeError: Problem(
         416, "range", "Range not satisfiable", "RANGE_INVALID", "The range lies outside the blob."
+    ),
+    CatalogUnavailableError: Problem(
+        503, "catalog-unavailable", "Unavailable", "UNAVAILABLE", "The catalog does not answer."
     ),
     LedgerUnavailableError: Problem(
         503, "ledger-unavailable", "Unavailable", "UNAVAILABLE", "The token ledger does not answer."

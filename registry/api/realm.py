@@ -7,9 +7,9 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from auth.errors import Cause, RefusedError
-from auth.ports import VerificationKeys
 from auth.realm import ExchangeRequest, Realm, SessionGrant
 from auth.secret import Secret
+from auth.signing_keys import LocalVerificationKeys
 from registry.api.problems import errors_as, oci_response
 
 MAX_FORM_BYTES: Final = 64 << 10
@@ -19,7 +19,7 @@ _JWKS_MAX_AGE_S = 300
 class TokenApi:
     """Handlers of `/token` and `/.well-known/jwks.json`."""
 
-    def __init__(self, realm: Realm, keys: VerificationKeys) -> None:
+    def __init__(self, realm: Realm, keys: LocalVerificationKeys) -> None:
         self._realm = realm
         self._keys = keys
 
@@ -66,11 +66,13 @@ class TokenApi:
         scopes: tuple[str, ...],
     ) -> web.Response:
         source = request.remote or "unknown"
-        return _granted(await self._realm.exchange(ExchangeRequest(username, password, service, scopes, source)))
+        return _granted(
+            await self._realm.exchange(ExchangeRequest(username, password, service, scopes, source))
+        )
 
 
 def _granted(grant: SessionGrant) -> web.Response:
-    # Docker reads `token`, containerd `access_token`. No `issued_at`: clients hold it against their own clock.
+    # Docker reads `token`, containerd `access_token`. No `issued_at`: clients have clocks of their own.
     body = {
         "token": grant.token.reveal(),
         "access_token": grant.token.reveal(),

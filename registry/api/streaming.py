@@ -40,38 +40,39 @@ class BlobStreamer:
         whole one by its Content-Length, and an error document inside it would be taken for content.
         """
         response = web.StreamResponse(headers=headers)
-        start, length = (part.start, part.length) if part else (0, reader.size_bytes)
-        response.content_length = length
+        span = part or ByteRange(0, reader.size_bytes)
+        response.content_length = span.length
         if part:
             response.set_status(HTTPStatus.PARTIAL_CONTENT)
             response.headers[hdrs.CONTENT_RANGE] = part.content_range(reader.size_bytes)
         try:
             await response.prepare(request)
             with self._metrics.responses.track_inprogress():
-                await self._body(request, response, reader, delivery, start, length)
+                await self._body(request, response, reader, delivery, span)
             await response.write_eof()
         except (StorageError, RefusedError, LedgerUnavailableError) as error:
-            _log.error("blob.cut", digest=str(reader.digest), error=type(error).__name__, at=delivery.bytes_sent)
+            _log.error(
+                "blob.cut", digest=str(reader.digest), error=type(error).__name__, at=delivery.bytes_sent
+            )
             _abort(request)
         finally:
             self._metrics.delivered.inc(delivery.bytes_sent)
             await asyncio.shield(delivery.finish())
         return response
 
+    @staticmethod
     async def _body(
-        self,
         request: web.Request,
         response: web.StreamResponse,
         reader: BlobReader,
         delivery: Delivery,
-        start: int,
-        length: int,
+        span: ByteRange,
     ) -> None:
-        watch = asyncio.create_task(_watch(request, delivery)) if length > _WATCHED_BYTES else None
+        watch = asyncio.create_task(_watch(request, delivery)) if span.length > _WATCHED_BYTES else None
         try:
-            async for chunk in reader.stream(start, length):
+            async for chunk in reader.stream(span.start, span.length):
                 await response.write(chunk)
-                if delivery.sent(start + delivery.bytes_sent, len(chunk)):
+                if delivery.sent(span.start + delivery.bytes_sent, len(chunk)):
                     await delivery.report()
         finally:
             if watch is not None:

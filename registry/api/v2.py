@@ -64,7 +64,11 @@ class DistributionApi:
     def app(self) -> web.Application:
         """Make the application to mount at `PREFIX`; whatever goes wrong in it is answered as OCI has it."""
         app = web.Application(
-            middlewares=[errors_as(oci_response, challenge=self._challenge), _reads_only, self._authenticated()]
+            middlewares=[
+                errors_as(oci_response, challenge=self._challenge),
+                _reads_only,
+                self._authenticated(),
+            ]
         )
         app.add_routes(
             [

@@ -1,7 +1,7 @@
 """The connection to the catalog: SQLite on one machine, PostgreSQL beyond it, one code for both."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -9,7 +9,11 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from registry.errors import CatalogUnavailableError
 
 # Any constant does, as long as every version of Crisper takes the same one.
 _MIGRATION_LOCK = 7281903
@@ -44,14 +48,16 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Open a connection on which each statement sees what is committed."""
-        async with self._engine.connect() as connection:
-            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+        with _translated():
+            async with self._engine.connect() as connection:
+                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction: committed when the block ends, rolled back when it raises."""
-        async with self._engine.begin() as connection:
-            yield connection
+        with _translated():
+            async with self._engine.begin() as connection:
+                yield connection
 
     @property
     def is_sqlite(self) -> bool:
@@ -73,6 +79,15 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn a database that does not answer into our own error; a driver's message may hold a row's values."""
+    try:
+        yield
+    except (InterfaceError, OperationalError, PoolTimeoutError, OSError) as error:
+        raise CatalogUnavailableError(f"the catalog does not answer ({type(error).__name__})") from None
 
 
 def _upgrade(connection: Connection) -> None:

@@ -18,11 +18,7 @@ from auth.ports import AuditEvent
 from registry.catalog.database import Database
 from registry.catalog.events import append
 from registry.catalog.tables import groups, image_contents, images, jobs, versions
-from registry.errors import StoreFailedError
 from registry.ports import Clock, GroupKey, GroupStatus, ImportJob, StoredImage
-
-# A job that outlives so many workers is what kills them.
-MAX_ATTEMPTS = 5
 
 
 class SqlJobQueue:
@@ -59,12 +55,6 @@ class SqlJobQueue:
                 attempt=row["attempt"] + 1,
                 credential_key=row["credential_key"],
             )
-            if job.attempt > MAX_ATTEMPTS:
-                sentence = (
-                    f"The import stopped {MAX_ATTEMPTS} times without an answer; create the group again."
-                )
-                await self._end_failed(connection, job, StoreFailedError.reason, sentence)
-                return None
             await connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job.id)
@@ -114,7 +104,11 @@ class SqlJobQueue:
         async with self._database.write() as connection:
             if not await self._holds(connection, job, worker_id):
                 return False
-            await self._end_failed(connection, job, reason, sentence)
+            why = {"reason": reason, "sentence": sentence}
+            await self._end(connection, job, state="failed", status=GroupStatus.FAILED, **why)
+            detail = {"group": job.key.repository, "version": job.version, "sentence": sentence}
+            event = AuditEvent("group.failed", job.key.organization, cause=reason, detail=detail)
+            await append(connection, self._clock.now(), event)
         return True
 
     async def _has_work(self, free: ColumnElement[bool]) -> bool:
@@ -163,15 +157,6 @@ class SqlJobQueue:
         ]
         await connection.execute(insert(image_contents), rows)
         return image_id
-
-    async def _end_failed(
-        self, connection: AsyncConnection, job: ImportJob, reason: str, sentence: str
-    ) -> None:
-        why = {"reason": reason, "sentence": sentence}
-        await self._end(connection, job, state="failed", status=GroupStatus.FAILED, **why)
-        detail = {"group": job.key.repository, "version": job.version, "sentence": sentence}
-        event = AuditEvent("group.failed", job.key.organization, cause=reason, detail=detail)
-        await append(connection, self._clock.now(), event)
 
     async def _end(
         self,

@@ -4,7 +4,6 @@ import asyncio
 import re
 import secrets
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +18,7 @@ from registry.cli.options import (
     ProjectOption,
 )
 from registry.cli.output import follow, run, show, table
-from registry.errors import PullFailedError, RegistryError
+from registry.errors import RegistryError
 
 group_app = typer.Typer(no_args_is_help=True, help="Container groups.")
 image_app = typer.Typer(no_args_is_help=True, help="Importing images.")
@@ -75,7 +74,10 @@ def list_(
             "DETAIL": "current_state.description",
         }
         table(
-            found, columns, as_json=as_json, empty="No groups yet; create one: crisper group create NAME IMAGE"
+            found,
+            columns,
+            as_json=as_json,
+            empty="No groups yet; create one: crisper group create NAME IMAGE",
         )
 
     run(work())
@@ -118,7 +120,7 @@ def delete(
 @image_app.command("import")
 def import_(
     image: ImageArgument,
-    name: Annotated[str | None, typer.Option(help="The group's name; made from the image's otherwise.")] = None,
+    name: Annotated[str | None, typer.Option(help="The group's name.", show_default="from the image")] = None,
     organization: OrganizationOption = DEFAULT,
     project: ProjectOption = DEFAULT,
     username: UsernameOption = None,
@@ -136,12 +138,12 @@ def import_(
             group = await _follow(client, organization, project, created)
         _show_group(group, as_json=as_json)
         if group["current_state"]["status"] == "failed":
-            raise _Failed(group["current_state"]["description"])
+            raise _ImportFailedError(group["current_state"]["description"])
 
     run(work())
 
 
-class _Failed(RegistryError):
+class _ImportFailedError(RegistryError):
     """The import ended without an image; the message is the server's."""
 
 

@@ -16,6 +16,7 @@ from registry.cli.options import (
 from registry.cli.output import run, show
 
 token_app = typer.Typer(no_args_is_help=True, help="Pull tokens.")
+TtlOption = Annotated[int | None, typer.Option("--ttl", min=1, max=900, help="Seconds to redeem it in.")]
 TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN_ID")]
 
 
@@ -25,7 +26,9 @@ def mint(
     node: Annotated[str, typer.Option("--node", "-n", help="The node that will pull.")],
     organization: OrganizationOption = DEFAULT,
     project: ProjectOption = DEFAULT,
-    ttl_s: Annotated[int | None, typer.Option("--ttl", min=1, max=900, help="Seconds to redeem it in.")] = None,
+    ttl_s: Annotated[
+        int | None, typer.Option("--ttl", min=1, max=900, help="Seconds to redeem it in.")
+    ] = None,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from auth.authority import Authority
-from auth.records import ImageGrant, MintedToken
+from auth.authority import Authority, MintedToken
+from auth.records import ImageGrant
 from registry.errors import ConflictError, NotFoundError
 from registry.ports import GroupCatalog, GroupKey, GroupStatus, NodeRegistry, StoredImage
 
@@ -46,7 +46,9 @@ class PullTokens:
         image = await self._catalog.image(group.id, group.version)
         if image is None:
             failed = group.status is GroupStatus.FAILED
-            hint = "its import failed; create it again" if failed else "its image is not ready; try again later"
+            hint = (
+                "its import failed; create it again" if failed else "its image is not ready; try again later"
+            )
             raise ConflictError(f"the container group is {group.status.value}: {hint}")
         node = await self._nodes.get(node_id)
         if node is None:

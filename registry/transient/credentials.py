@@ -72,7 +72,12 @@ class RedisCredentialVault:
 
     async def forget(self, job_id: str) -> None:
         """Remove the credential; called however the job ended."""
-        await self._redis.delete(_name(job_id))
+        try:
+            await self._redis.delete(_name(job_id))
+        except (RedisError, OSError):
+            raise StoreFailedError(
+                "The credentials could not be removed yet; they lapse by themselves."
+            ) from None
 
 
 def _name(job_id: str) -> str:

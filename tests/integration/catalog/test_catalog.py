@@ -14,7 +14,7 @@ from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
-from registry.catalog.jobs import MAX_ATTEMPTS, SqlJobQueue
+from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
 from registry.catalog.tables import jobs, metadata
 from registry.errors import ConflictError
@@ -185,19 +185,6 @@ async def test_a_job_is_leased_to_one_worker_and_taken_over_when_the_lease_lapse
     assert not await queue.succeed(first, "w1", an_image())
     assert not await queue.fail(first, "w1", "failed to pull", "late")
     assert await queue.succeed(second, "w2", an_image())
-
-
-async def test_a_job_that_keeps_losing_its_workers_fails(database: Database) -> None:
-    clock = SettableClock()
-    catalog, queue, group = SqlGroupCatalog(database), SqlJobQueue(database, clock), a_group()
-    await catalog.create(group, None)
-    for _ in range(MAX_ATTEMPTS):
-        assert await queue.claim("w", 20) is not None
-        clock.time += timedelta(seconds=21)
-    assert await queue.claim("w", 20) is None
-    failed = await catalog.get(group.key)
-    assert failed is not None
-    assert failed.status is GroupStatus.FAILED
 
 
 async def test_workers_that_claim_at_once_get_different_jobs(database: Database) -> None:

@@ -1,0 +1,63 @@
+"""Whether the server lives, whether it can do its work, and its metrics."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from registry.observe import Metrics
+
+PROBE_TIMEOUT_S: Final = 3.0
+
+_EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+Probe = Callable[[], Awaitable[None]]
+
+
+class HealthApi:
+    """Handlers of `/healthz`, `/readyz` and `/metrics`.
+
+    Args:
+        probes: What the server's work depends on, by the name that operators know it by.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe], metrics: Metrics) -> None:
+        self._probes = probes
+        self._metrics = metrics
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the addresses."""
+        return [
+            web.get("/healthz", self.alive),
+            web.get("/readyz", self.ready),
+            web.get("/metrics", self.metrics),
+        ]
+
+    async def alive(self, _request: web.Request) -> web.Response:
+        """Answer 200: the event loop turns."""
+        return web.json_response({"status": "alive"})
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        """Answer 200 when everything that the work needs answers; else 503, and name what does not."""
+        answers = await asyncio.gather(*(_answers(probe) for probe in self._probes.values()))
+        failing = [name for name, well in zip(self._probes, answers, strict=True) if not well]
+        status = HTTPStatus.SERVICE_UNAVAILABLE if failing else HTTPStatus.OK
+        return web.json_response({"ready": not failing, "failing": failing}, status=status)
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Answer the metrics in Prometheus' text format."""
+        text = self._metrics.render()
+        return web.Response(
+            body=text, headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+
+async def _answers(probe: Probe) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            await probe()
+    except Exception:  # noqa: BLE001 (whatever it is, this part does not answer)
+        return False
+    return True

@@ -1,0 +1,228 @@
+"""The composition root: the only place that chooses adapters and hands them to who needs them."""
+
+import hmac
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from auth.authority import Authority
+from auth.ledger import LedgerLimits, RedisTokenLedger, connect
+from auth.realm import Realm
+from auth.signing_keys import LocalSigningKeys
+from auth.verifier import Verifier
+from registry.api import operator, public, v2
+from registry.api.health import HealthApi
+from registry.api.origin import Origin
+from registry.api.public import ApiKeyAuthenticator, public_app
+from registry.api.realm import TokenApi
+from registry.api.root import root_app
+from registry.api.streaming import BlobStreamer
+from registry.catalog.database import Database, SystemClock
+from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
+from registry.catalog.events import SqlEventLog
+from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.jobs import SqlJobQueue
+from registry.catalog.keys import SqlKeyRecords
+from registry.config import Role, Settings
+from registry.datadir import DataDir, read_operator_key
+from registry.groups import ContainerGroups
+from registry.importer.job import Importer
+from registry.importer.worker import ImportWorker
+from registry.observe import CountedAuditTrail, Metrics
+from registry.oci.reference import Reference
+from registry.pull.resolve import ImageResolver
+from registry.pull.tokens import PullTokens
+from registry.transient.credentials import RedisCredentialVault
+from registry.transient.progress import RedisProgressBoard
+from registry.upstream.client import UpstreamClient
+from registry.upstream.credentials import from_registry_authentication
+from registry.upstream.egress import EgressGuard
+from storage.backends.local import LocalBackend
+from storage.blobs import BlobStore
+from storage.keys.local import LocalKeyring
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """One server process, composed.
+
+    Attributes:
+        web: What answers HTTP.
+        worker: The import role; None where this process does not import.
+    """
+
+    web: web.Application
+    worker: ImportWorker | None
+
+
+def database_url(settings: Settings, data: DataDir) -> str:
+    """Return where the catalog is."""
+    return settings.database_url or f"sqlite+aiosqlite:///{data.catalog}"
+
+
+def open_blobs(settings: Settings, data: DataDir, database: Database) -> BlobStore:
+    """Open storage; the caller closes it."""
+    keyring = LocalKeyring.load(settings.keyring_path)
+    return BlobStore(LocalBackend(data.blobs), keyring, SqlKeyRecords(database), keyring.name_key)
+
+
+@asynccontextmanager
+async def compose(settings: Settings, data: DataDir, redis_url: str) -> AsyncIterator[Composition]:
+    """Build one server process, and close what it opened, in reverse order, at the end.
+
+    Args:
+        settings: Validated.
+        data: A data folder that has had its first start, with a catalog that is migrated.
+        redis_url: The ledger.
+    """
+    async with AsyncExitStack() as stack:
+        yield await _Composer(settings, data, redis_url, stack).build()
+
+
+class _Composer:
+    def __init__(self, settings: Settings, data: DataDir, redis_url: str, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._data = data
+        self._stack = stack
+        self._clock = SystemClock()
+        self._metrics = Metrics()
+        self._origin = Origin(settings.public_url, settings.service)
+        self._is_operator_key = _key_check(read_operator_key(data.operator_key))
+
+        self._database = Database(database_url(settings, data))
+        stack.push_async_callback(self._database.close)
+        self._redis = connect(redis_url)
+        stack.push_async_callback(self._redis.aclose)
+        self._blobs = open_blobs(settings, data, self._database)
+        stack.push_async_callback(self._blobs.aclose)
+
+        self._catalog = SqlGroupCatalog(self._database)
+        self._nodes = SqlNodeRegistry(self._database, self._clock)
+        self._organizations = SqlOrganizationDirectory(self._database)
+        self._events = SqlEventLog(self._database, self._clock)
+        keyring = LocalKeyring.load(settings.keyring_path)
+        self._vault = RedisCredentialVault(self._redis, keyring)
+        self._board = RedisProgressBoard(self._redis)
+
+        self._keys = LocalSigningKeys.load(data.signing_keys)
+        ledger = RedisTokenLedger(self._redis, LedgerLimits(grace_s=settings.completion_grace_s))
+        name = settings.service
+        trail = CountedAuditTrail(self._events, self._metrics)
+        self._authority = Authority(self._keys, ledger, trail, self._clock, issuer=name, service=name)
+        self._realm = Realm(self._keys, ledger, self._nodes, trail, self._clock, issuer=name, service=name)
+        public_keys = self._keys.verification_keys
+        self._verifier = Verifier(public_keys, ledger, trail, self._clock, issuer=name, service=name)
+
+    async def build(self) -> Composition:
+        roles = self._settings.roles
+        worker = await self._worker() if Role.IMPORT in roles else None
+        mounted: dict[str, web.Application] = {}
+        tokens = TokenApi(self._realm, self._keys.verification_keys)
+        if Role.PULL in roles:
+            mounted[v2.PREFIX] = self._distribution()
+        if Role.API in roles:
+            mounted[public.PREFIX] = self._public(worker.nudge if worker else _nobody)
+            mounted[operator.PREFIX] = self._operator()
+        routes = HealthApi(self._probes(), self._metrics).routes()
+        if Role.TOKEN in roles:
+            mounted["/token"] = tokens.app()
+            routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
+        return Composition(root_app(mounted, routes, self._metrics), worker)
+
+    async def _worker(self) -> ImportWorker:
+        client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
+        self._stack.push_async_callback(client.close)
+        importer = Importer(
+            client,
+            self._blobs,
+            max_image_bytes=self._settings.max_image_bytes,
+            layer_transfers=self._settings.layer_transfers,
+        )
+        return ImportWorker(
+            SqlJobQueue(self._database, self._clock),
+            self._vault,
+            self._board,
+            importer,
+            worker_id=f"{socket.gethostname()[:40]}-{secrets.token_hex(8)}",
+            lease_s=self._settings.lease_s,
+            jobs=self._settings.import_jobs,
+        )
+
+    def _distribution(self) -> web.Application:
+        return v2.DistributionApi(
+            verifier=self._verifier,
+            resolver=ImageResolver(self._catalog),
+            blobs=self._blobs,
+            catalog=self._catalog,
+            streamer=BlobStreamer(self._metrics),
+            origin=self._origin,
+        ).app()
+
+    def _public(self, nudge: Callable[[], None]) -> web.Application:
+        groups = ContainerGroups(
+            catalog=self._catalog,
+            vault=self._vault,
+            board=self._board,
+            organizations=self._organizations,
+            events=self._events,
+            clock=self._clock,
+            parse_reference=Reference.parse,
+            credential_from=from_registry_authentication,
+            revoke_tokens=self._authority.revoke_group,
+            nudge=nudge,
+        )
+        authenticate = ApiKeyAuthenticator(
+            organizations=self._organizations, is_operator_key=self._is_operator_key
+        )
+        return public_app(groups, authenticate)
+
+    def _operator(self) -> web.Application:
+        return operator.OperatorApi(
+            is_operator_key=self._is_operator_key,
+            organizations=self._organizations,
+            nodes=self._nodes,
+            tokens=PullTokens(self._catalog, self._nodes, self._authority),
+            authority=self._authority,
+            verifier=self._verifier,
+            events=self._events,
+            origin=self._origin,
+            clock=self._clock,
+        ).app()
+
+    def _probes(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        async def ledger() -> None:
+            await self._redis.ping()
+
+        return {
+            "storage and keys": self._blobs.probe,
+            "catalog": self._database.probe,
+            "ledger": ledger,
+        }
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return the server side of TLS; None without a certificate."""
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context
+
+
+def _key_check(key: str) -> Callable[[str], bool]:
+    kept = key.encode()
+
+    def check(shown: str) -> bool:
+        return hmac.compare_digest(shown.encode(errors="replace"), kept)
+
+    return check
+
+
+def _nobody() -> None:
+    """Nudge no worker: none runs in this process, and those elsewhere ask once a second."""

@@ -1,0 +1,78 @@
+"""The `crisper` command."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from registry.cli.groups import group_app, image_app
+from registry.cli.nodes import node_app
+from registry.cli.output import fail
+from registry.cli.tokens import token_app
+from registry.config import Settings
+from registry.errors import RegistryError
+from registry.server.serve import serve as run_server
+from storage.errors import StorageError
+
+app = typer.Typer(
+    name="crisper",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A private, encrypted registry whose pull tokens work once, for one image, on one node.",
+)
+app.add_typer(image_app, name="image")
+app.add_typer(group_app, name="group")
+app.add_typer(node_app, name="node")
+app.add_typer(token_app, name="token")
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes a free one.", show_default="5000")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Everything that the server keeps.", show_default="./crisper-data")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Server processes.", show_default="1")] = None,
+    roles: Annotated[
+        str | None, typer.Option(help="Of pull, token, api, import, by comma.", show_default="all")
+    ] = None,
+    public_url: Annotated[str | None, typer.Option(help="How nodes reach the server.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
+    insecure_registry: Annotated[
+        list[str] | None,
+        typer.Option(help="HOST[:PORT] of an upstream that may be spoken to in the clear. Repeatable."),
+    ] = None,
+) -> None:
+    """Run the server. Needs nothing else: the first start makes keys, catalog and ledger.
+
+    Every option is also CRISPER_<NAME> in the environment; options win.
+    """
+    given: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "workers": workers,
+        "roles": roles,
+        "public_url": public_url,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "insecure_registries": tuple(insecure_registry) if insecure_registry else None,
+    }
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        run_server(settings)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise typer.BadParameter("; ".join(lines)) from None
+    except (RegistryError, StorageError) as error:
+        fail(error)
+    except OSError as error:
+        fail(RegistryError(f"the server cannot start: {error.strerror or error}"))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,132 @@
+"""`crisper node`: who may pull, and pulling as a node would."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from registry.cli.client import connect
+from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
+from registry.cli.output import follow, run, show, table
+from registry.errors import RegistryError
+from registry.oci.reference import Reference
+from registry.ports import Progress, Secret, UpstreamCredential
+from registry.upstream.client import UpstreamClient
+from registry.upstream.egress import EgressGuard
+from registry.upstream.layout import pull_to_layout
+
+node_app = typer.Typer(no_args_is_help=True, help="Nodes.")
+NodeArgument = Annotated[str, typer.Argument(metavar="NODE_ID")]
+
+
+@node_app.command("create")
+def create(
+    node_id: NodeArgument,
+    network: Annotated[list[str] | None, typer.Option(help="CIDR that it may come from. Repeatable.")] = None,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Create a node bound by a secret. The secret is shown once."""
+    body = {"node_id": node_id, "binding": "secret", "networks": network or []}
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            made = await client.operator("POST", "/nodes", body)
+        rows = [("node", made["node_id"]), ("secret", made["node_secret"])]
+        show(made, as_json=as_json, rows=rows)
+
+    run(work())
+
+
+@node_app.command("list")
+def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
+    """List nodes."""
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            found = (await client.operator("GET", "/nodes"))["items"]
+        columns = {
+            "NODE": "node_id",
+            "BOUND BY": "binding",
+            "NETWORKS": "networks",
+            "STRUCK OFF": "revoked_at",
+        }
+        table(found, columns, as_json=as_json, empty="No nodes yet; create one: crisper node create NODE_ID")
+
+    run(work())
+
+
+@node_app.command("show")
+def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
+    """Show a node."""
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            node: Any = await client.operator("GET", f"/nodes/{node_id}")
+        rows = [
+            ("node", node["node_id"]),
+            ("bound by", node["binding"]),
+            ("networks", ", ".join(node["networks"]) or "any"),
+            ("struck off", node["revoked_at"]),
+        ]
+        show(node, as_json=as_json, rows=rows)
+
+    run(work())
+
+
+@node_app.command("delete")
+def delete(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR) -> None:
+    """Strike a node off: its tokens are revoked, its id is never given out again."""
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            await client.operator("DELETE", f"/nodes/{node_id}")
+        print(f"struck off {node_id}")
+
+    run(work())
+
+
+@node_app.command("pull")
+def pull(
+    reference: Annotated[str, typer.Argument(metavar="REF", help="As the minted token says.")],
+    directory: Annotated[Path, typer.Option("--output", help="OCI image layout to write to.")],
+    node_id: Annotated[str, typer.Option(envvar="CRISPER_NODE_ID", help="The node that pulls.")],
+    token: Annotated[str, typer.Option(envvar="CRISPER_PULL_TOKEN", help="Better given by environment.")],
+    secret: Annotated[str, typer.Option(envvar="CRISPER_NODE_SECRET", help="Better given by environment.")],
+    plain_http: Annotated[bool, typer.Option("--plain-http", help="Do not ask for TLS.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Pull an image as a node would, into an OCI image layout; every digest and size is verified."""
+
+    async def work() -> None:
+        image = Reference.parse(reference)
+        credential = UpstreamCredential(node_id, Secret(f"{token}~{secret}"))
+        # The operator chose this host: it may be a private one, and in the clear where that was said.
+        listed = {"insecure": [image.host]} if plain_http else {"private": [image.host]}
+        with follow(reference) as tell:
+
+            def on_progress(progress: Progress) -> None:
+                percent = 100 * progress.bytes_done / progress.bytes_total if progress.bytes_total else None
+                tell(str(progress), percent)
+
+            async with UpstreamClient(EgressGuard(**listed)) as client:
+                try:
+                    pulled = await pull_to_layout(client, image, credential, directory, on_progress)
+                except OSError as error:
+                    raise RegistryError(f"{directory} cannot be written: {error.strerror}") from None
+        document = {
+            "digest": str(pulled.digest),
+            "manifest_digest": str(pulled.manifest_digest),
+            "platform": pulled.platform,
+            "size": pulled.size_bytes,
+            "directory": str(directory),
+        }
+        rows = [
+            ("digest", document["digest"]),
+            ("platform", document["platform"]),
+            ("size", f"{pulled.size_bytes} bytes"),
+            ("layout", document["directory"]),
+        ]
+        show(document, as_json=as_json, rows=rows)
+
+    run(work())

@@ -1,0 +1,50 @@
+"""What a server's first start makes: keys of every kind, the catalog, a first organization."""
+
+import hashlib
+import secrets
+
+from auth.nodes.ca import NodeCA
+from auth.signing_keys import LocalSigningKeys
+from registry.app import database_url, open_blobs
+from registry.catalog.database import Database, SystemClock
+from registry.catalog.directory import SqlOrganizationDirectory
+from registry.config import Settings
+from registry.datadir import DataDir
+from registry.ports import Organization
+from storage.keys.local import LocalKeyring
+
+DEFAULT_ORGANIZATION = "default"
+
+
+def ensure_secrets(settings: Settings, data: DataDir) -> None:
+    """Draw every secret that is not there yet; each file is 0600 and appears whole or not at all."""
+    data.ensure_operator_key()
+    if not settings.keyring_path.exists():
+        LocalKeyring.create(settings.keyring_path)
+    if not any(data.signing_keys.glob("*.json")):
+        LocalSigningKeys.create(data.signing_keys)
+    if not data.node_ca.exists():
+        NodeCA.create(data.node_ca)
+
+
+async def prepare(settings: Settings, data: DataDir) -> None:
+    """Migrate the catalog, take away what writers that were killed left in storage."""
+    database = Database(database_url(settings, data))
+    try:
+        await database.migrate()
+        await _ensure_default_organization(database)
+        blobs = open_blobs(settings, data, database)
+        try:
+            await blobs.recover()
+        finally:
+            await blobs.aclose()
+    finally:
+        await database.close()
+
+
+async def _ensure_default_organization(database: Database) -> None:
+    """Make the organization that the command line uses; its API key is drawn and forgotten."""
+    organizations = SqlOrganizationDirectory(database)
+    if await organizations.get(DEFAULT_ORGANIZATION) is None:
+        nobody_knows = hashlib.sha256(secrets.token_bytes(32)).digest()
+        await organizations.add(Organization(DEFAULT_ORGANIZATION, nobody_knows, SystemClock().now()))

@@ -1,0 +1,101 @@
+"""`crisper serve`: one process, or a parent with a process per worker; the ledger's child beneath it."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import uvloop
+
+from registry.config import Settings
+from registry.datadir import DataDir, write_secret
+from registry.observe import configure_logging
+from registry.server.first_start import ensure_secrets, prepare
+from registry.server.ledger_child import LedgerChild
+from registry.server.process import answer, bind
+from registry.server.workers import Workers
+
+_LOCK_WAIT_S = 10.0
+
+
+def serve(settings: Settings) -> None:
+    """Run the server until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: The settings or the data folder do not allow it.
+    """
+    settings.refuse_unsafe()
+    configure_logging(settings.log_level)
+    os.umask(0o077)
+    data = DataDir(settings.data_dir)
+    data.create()
+    lock = data.lock(_LOCK_WAIT_S)
+    try:
+        ensure_secrets(settings, data)
+        uvloop.run(_serve(settings, data, lock))
+    finally:
+        os.close(lock)
+
+
+async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        redis_url = settings.redis_url or await _start_ledger(data, lock, stack)
+        await prepare(settings, data)
+        listener = bind(settings, shared=settings.workers > 1)
+        stack.callback(listener.close)
+        host, port = listener.getsockname()[:2]
+        settings = settings.model_copy(update={"port": port})
+        url = _url(settings, host, port)
+        write_secret(data.address, json.dumps({"url": url, "pid": os.getpid()}).encode())
+        stack.callback(data.address.unlink, missing_ok=True)
+
+        async def ready() -> None:
+            _announce(url, data, settings)
+
+        if settings.workers == 1:
+            await answer(settings, data, redis_url, listener, stopping=stopping, ready=ready)
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crisper-metrics-"))
+            workers = Workers(settings, redis_url, lock, Path(folder))
+            await workers.run(stopping, ready)
+
+
+async def _start_ledger(data: DataDir, lock: int, stack: AsyncExitStack) -> str:
+    """Start the ledger first, and have it stopped last: draining responses still settle with it."""
+    ledger = LedgerChild(data.ledger, lock)
+    stack.push_async_callback(ledger.stop)
+    await ledger.start()
+    watching = asyncio.create_task(ledger.watch())
+
+    async def stop_watching() -> None:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+    stack.push_async_callback(stop_watching)
+    return ledger.url
+
+
+def _url(settings: Settings, host: str, port: int) -> str:
+    scheme = "https" if settings.tls_cert else "http"
+    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"{scheme}://{local}:{port}"
+
+
+def _announce(url: str, data: DataDir, settings: Settings) -> None:
+    embedded = "a child of this process" if settings.redis_url is None else "CRISPER_REDIS_URL"
+    lines = (
+        f"Crisper listens on {url}",
+        f"  data          {data.root}",
+        f"  operator key  {data.operator_key}",
+        f"  token ledger  {embedded}",
+        "  next          crisper image import IMAGE",
+    )
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
