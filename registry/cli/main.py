@@ -12,7 +12,6 @@ from registry.cli.output import fail
 from registry.cli.tokens import token_app
 from registry.config import Settings
 from registry.errors import RegistryError
-from registry.server.serve import serve as run_server
 from storage.errors import StorageError
 
 app = typer.Typer(
@@ -50,6 +49,8 @@ def serve(
 
     Every option is also CRISPER_<NAME> in the environment; options win.
     """
+    from registry.server.serve import serve as run_server  # noqa: PLC0415 (client commands start without it)
+
     given: dict[str, Any] = {
         "host": host,
         "port": port,
