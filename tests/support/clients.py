@@ -1,6 +1,6 @@
 """The clients that nodes run, unmodified: each pulls a reference with a user name and a password.
 
-Every pull starts from nothing (`forget` removes what an earlier one left), uses credentials that no
+Every pull starts from nothing (`forget` removes whatever earlier ones left), uses credentials that no
 other pull sees, and hands back the client's own words.
 """
 
@@ -37,8 +37,8 @@ class Client(Protocol):
     def digest(self, reference: str) -> str:
         """Return the digest that the client recorded for a pulled reference."""
 
-    def forget(self, reference: str) -> None:
-        """Remove the image and its blobs; no matter if there are none."""
+    def forget(self) -> None:
+        """Remove all images and their blobs."""
 
 
 class Docker:
@@ -59,7 +59,7 @@ class Docker:
         )
 
     def pull(self, reference: str, username: str, password: str) -> Result:
-        self.forget(reference)
+        self.forget()
         config = Path(mkdtemp(dir=self._folder))
         auth = b64encode(f"{username}:{password}".encode()).decode()
         registry = reference.split("/", 1)[0]
@@ -70,6 +70,7 @@ class Docker:
             rmtree(config)
 
     def login(self, registry: str, username: str, password: str) -> Result:
+        """`docker login`, which asks the realm for a token without any scope."""
         config = Path(mkdtemp(dir=self._folder))
         try:
             return self._docker(
@@ -83,10 +84,11 @@ class Docker:
         (digest,) = set(_DIGEST.findall(shown.output))
         return str(digest)
 
-    def forget(self, reference: str) -> None:
-        self._docker("image", "rm", "--force", reference)
+    def forget(self) -> None:
+        self._docker("image", "prune", "--all", "--force").check()
 
     def run(self, reference: str, *argv: str) -> Result:
+        """Run a pulled image; without `argv`, as the image itself says."""
         return self._docker("run", "--rm", "--network=none", reference, *argv)
 
 
@@ -100,7 +102,7 @@ class Ctr:
         self._ctr = ["ctr", "--address", str(daemon.socket), "--namespace", "e2e"]
 
     def pull(self, reference: str, username: str, password: str) -> Result:
-        self.forget(reference)
+        self.forget()
         credentials = ["--user", f"{username}:{password}"]
         return run(
             [*self._ctr, "images", "pull", "--plain-http", *credentials, reference],
@@ -112,10 +114,13 @@ class Ctr:
         (digest,) = _DIGEST.findall(shown.output.replace(reference, ""))
         return str(digest)
 
-    def forget(self, reference: str) -> None:
-        run([*self._ctr, "images", "remove", "--sync", reference])
+    def forget(self) -> None:
+        images = run([*self._ctr, "images", "list", "--quiet"]).check().output.split()
+        if images:
+            run([*self._ctr, "images", "remove", "--sync", *images]).check()
 
     def run(self, reference: str, *argv: str) -> Result:
+        """Run a pulled image; without `argv`, as the image itself says."""
         container = f"run-{sha256(reference.encode()).hexdigest()[:12]}"
         return run([*self._ctr, "run", "--rm", reference, container, *argv])
 
@@ -138,7 +143,7 @@ class Podman:
         ]
 
     def pull(self, reference: str, username: str, password: str) -> Result:
-        self.forget(reference)
+        self.forget()
         credentials = ["--creds", f"{username}:{password}"]
         return run(
             [*self._podman, "pull", "--tls-verify=false", *credentials, reference],
@@ -149,8 +154,8 @@ class Podman:
         shown = run([*self._podman, "image", "inspect", "--format", "{{.Digest}}", reference]).check()
         return shown.output.strip()
 
-    def forget(self, reference: str) -> None:
-        run([*self._podman, "image", "rm", "--force", reference])
+    def forget(self) -> None:
+        run([*self._podman, "image", "rm", "--all", "--force"]).check()
 
 
 class Skopeo:
@@ -164,7 +169,7 @@ class Skopeo:
         folder.mkdir(parents=True, exist_ok=True)
 
     def pull(self, reference: str, username: str, password: str) -> Result:
-        self.forget(reference)
+        self.forget()
         credentials = ["--src-creds", f"{username}:{password}"]
         source, target = f"docker://{reference}", f"dir:{self.copied(reference)}"
         return run(
@@ -180,5 +185,6 @@ class Skopeo:
         manifest = (self.copied(reference) / "manifest.json").read_bytes()
         return "sha256:" + sha256(manifest).hexdigest()
 
-    def forget(self, reference: str) -> None:
-        rmtree(self.copied(reference), ignore_errors=True)
+    def forget(self) -> None:
+        for copied in self._folder.iterdir():
+            rmtree(copied)
