@@ -43,7 +43,7 @@ demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3
 	@$(BIN)/python deploy/demo.py $(IMAGE)
 
 bench: setup ## Memory while importing and serving a 6 GB image; writes bench/results/
-	$(BIN)/python bench/import_serve_memory.py $(ARGS)
+	$(BIN)/python -m bench.import_serve_memory $(ARGS)
 
 clean: ## Remove .venv, caches and build output
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

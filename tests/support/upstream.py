@@ -45,7 +45,7 @@ class Upstream(Process):
     def _config(self, folder: Path) -> dict[str, object]:
         config: dict[str, object] = {
             "version": 0.1,
-            "log": {"level": "info", "accesslog": {"disabled": False}},
+            "log": {"level": "warn"},
             "storage": {"filesystem": {"rootdirectory": str(folder / "blobs")}},
             "http": {"addr": self.host},
         }
