@@ -1,0 +1,50 @@
+# Everything a developer runs. `make setup` needs python3 alone; the rest runs inside .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# uv lives apart from the project's packages, so that `uv sync` may remove whatever is not in the lock.
+UV := $(VENV)/bootstrap/bin/uv
+IMAGE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check format test e2e demo bench clean
+
+help: ## Show this list
+	@if [ -t 1 ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
+	awk -F ':.*## ' -v b="$$bold" -v p="$$plain" \
+		'/^[a-z0-9-]+:.*## / { printf "  %smake %-8s%s %s\n", b, $$1, p, $$2 }' $(MAKEFILE_LIST)
+
+$(UV):
+	python3 -m venv $(VENV)
+	python3 -m venv $(VENV)/bootstrap
+	$(VENV)/bootstrap/bin/pip install --quiet 'uv>=0.9'
+
+setup: $(UV) ## Make .venv with everything that uv.lock names
+	@$(UV) sync --locked --quiet --python $(BIN)/python
+
+check: setup ## Lint, formatting, types, import contracts, lock file
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(UV) lock --check --quiet
+
+format: setup ## Rewrite the code as the formatter and the safe fixes want it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: setup ## Unit, contract and integration tests
+	$(BIN)/pytest -m "not e2e" $(ARGS)
+
+e2e: setup ## Real Docker, containerd, Podman and skopeo against a real server (root; packages of .ci/run)
+	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
+
+demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
+	@$(BIN)/python deploy/demo.py $(IMAGE)
+
+bench: setup ## Memory while importing and serving a 6 GB image; writes bench/results/
+	$(BIN)/python -m bench.import_serve_memory $(ARGS)
+
+clean: ## Remove .venv, caches and build output
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,189 @@
+"""An upstream registry with one huge image that is nowhere: its layers are made as they are read.
+
+Each layer is a tar of one file of incompressible bytes, an AES-CTR keystream, so that any range of it
+costs microseconds and no memory, and its digest is that of real content. Run as a program it serves
+`/v2/big/image` on a free port and prints one line of JSON once it is ready.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import re
+import tarfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+CHUNK_BYTES = 1 << 20
+SECTOR_BYTES = 512
+END_OF_ARCHIVE = bytes(2 * SECTOR_BYTES)
+REPOSITORY = "big/image"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+
+
+class RandomLayer:
+    """A tar stream with one file of `size_bytes` pseudo-random bytes, chosen by `seed`."""
+
+    def __init__(self, seed: int, size_bytes: int) -> None:
+        entry = tarfile.TarInfo(f"data-{seed}.bin")
+        entry.size = self._data_bytes = size_bytes - size_bytes % SECTOR_BYTES
+        self._head = entry.tobuf(tarfile.USTAR_FORMAT)
+        self._key = hashlib.sha256(f"layer {seed}".encode()).digest()
+        self.size_bytes = len(self._head) + self._data_bytes + len(END_OF_ARCHIVE)
+        self.digest = ""
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return up to `length` bytes of the layer from `start` on."""
+        stop = min(start + length, self.size_bytes)
+        data_start = len(self._head)
+        data_stop = data_start + self._data_bytes
+        parts = [
+            self._head[start:stop],
+            self._keystream(max(start, data_start) - data_start, min(stop, data_stop) - data_start),
+            END_OF_ARCHIVE[max(start - data_stop, 0) : max(stop - data_stop, 0)],
+        ]
+        return b"".join(parts)
+
+    def _keystream(self, start: int, stop: int) -> bytes:
+        if stop <= start:
+            return b""
+        block, skip = divmod(start, 16)
+        counter = modes.CTR(block.to_bytes(16, "big"))
+        stream = Cipher(algorithms.AES256(self._key), counter).encryptor()
+        return stream.update(bytes(skip + stop - start))[skip:]
+
+    def measure(self) -> None:
+        """Compute `digest` by reading the layer once."""
+        hasher = hashlib.sha256()
+        for start in range(0, self.size_bytes, CHUNK_BYTES):
+            hasher.update(self.read(start, CHUNK_BYTES))
+        self.digest = f"sha256:{hasher.hexdigest()}"
+
+
+class RandomImage:
+    """Config and manifest around random layers; documents by digest, layers by digest."""
+
+    def __init__(self, layers: Sequence[RandomLayer]) -> None:
+        self.layers = {layer.digest: layer for layer in layers}
+        config = {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": list(self.layers)},
+        }
+        self.config = json.dumps(config).encode()
+        self.config_digest = _digest(self.config)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": self.config_digest,
+                "size": len(self.config),
+            },
+            "layers": [
+                {
+                    "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                    "digest": layer.digest,
+                    "size": layer.size_bytes,
+                }
+                for layer in layers
+            ],
+        }
+        self.manifest = json.dumps(manifest).encode()
+        self.digest = _digest(self.manifest)
+        self.size_bytes = sum(layer.size_bytes for layer in layers)
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def make_image(size_bytes: int, layers: int) -> RandomImage:
+    """Build an image of about `size_bytes` in `layers` equal layers."""
+    made = [RandomLayer(seed, size_bytes // layers) for seed in range(layers)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(RandomLayer.measure, made))
+    return RandomImage(made)
+
+
+class Registry:
+    """The `/v2/` endpoints that an importer asks for."""
+
+    def __init__(self, image: RandomImage) -> None:
+        self._image = image
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/v2/", self._base)
+        app.router.add_get(f"/v2/{REPOSITORY}/manifests/{{reference}}", self._manifest)
+        app.router.add_get(f"/v2/{REPOSITORY}/blobs/{{digest}}", self._blob)
+        return app
+
+    async def _base(self, _: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async def _manifest(self, request: web.Request) -> web.Response:
+        if request.match_info["reference"] not in {"latest", self._image.digest}:
+            raise web.HTTPNotFound
+        headers = {"Docker-Content-Digest": self._image.digest}
+        return web.Response(body=self._image.manifest, content_type=MANIFEST_TYPE, headers=headers)
+
+    async def _blob(self, request: web.Request) -> web.StreamResponse:
+        digest = request.match_info["digest"]
+        headers = {"Docker-Content-Digest": digest, "Accept-Ranges": "bytes"}
+        if digest == self._image.config_digest:
+            return web.Response(body=self._image.config, headers=headers)
+        layer = self._image.layers.get(digest)
+        if layer is None:
+            raise web.HTTPNotFound
+        start, stop = _range(request, layer.size_bytes)
+        partial = "Range" in request.headers
+        response = web.StreamResponse(status=206 if partial else 200, headers=headers)
+        if partial:
+            response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{layer.size_bytes}"
+        response.content_type = "application/octet-stream"
+        response.content_length = stop - start
+        await response.prepare(request)
+        if request.method == "GET":
+            for at in range(start, stop, CHUNK_BYTES):
+                await response.write(await asyncio.to_thread(layer.read, at, min(CHUNK_BYTES, stop - at)))
+        await response.write_eof()
+        return response
+
+
+def _range(request: web.Request, size_bytes: int) -> tuple[int, int]:
+    """Return first and past-the-last position of a single range (RFC 9110, section 14)."""
+    asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+    if asked is None:
+        return 0, size_bytes
+    start, last = int(asked[1]), int(asked[2] or size_bytes - 1)
+    if start >= size_bytes or last < start:
+        raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size_bytes}"})
+    return start, min(last + 1, size_bytes)
+
+
+async def _serve(image: RandomImage) -> None:
+    runner = web.AppRunner(Registry(image).app(), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    ready = {"reference": f"127.0.0.1:{port}/{REPOSITORY}:latest", "port": port, "digest": image.digest}
+    print(json.dumps({**ready, "size_bytes": image.size_bytes}), flush=True)
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size-gb", type=float, required=True)
+    parser.add_argument("--layers", type=int, required=True)
+    options = parser.parse_args()
+    asyncio.run(_serve(make_image(int(options.size_gb * 1e9), options.layers)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Whoever else holds a token, and whoever holds it later, gets nothing, and is told so by its own client."""
+
+import time
+
+import pytest
+
+from tests.e2e.conftest import Mint
+from tests.support import images
+from tests.support.clients import Client
+from tests.support.crisper import CrisperServer, Node, Operator, Organization, PullToken
+from tests.support.http import request
+
+TTL_S = 2
+
+
+@pytest.fixture
+def token(mint: Mint) -> PullToken:
+    return mint(images.runnable())
+
+
+def assert_refused(client: Client, reference: str, username: str, password: str) -> None:
+    result = client.pull(reference, username, password)
+    assert not result.ok, f"{client.name} pulled what it must not have"
+    assert client.refusal.search(result.output), f"not a refusal in {client.name}'s words:\n{result.output}"
+
+
+def test_another_node_is_refused_and_uses_nothing_up(
+    client: Client, token: PullToken, operator: Operator, node: Node, other_node: Node
+) -> None:
+    assert_refused(client, token.reference, other_node.node_id, token.password(other_node))
+    assert_refused(client, token.reference, node.node_id, token.password(other_node))
+    assert_refused(client, token.reference, node.node_id, token.token)
+    assert operator.token_state(token) == "minted"
+    client.pull(token.reference, token.username, token.password(node)).check()
+
+
+def test_another_node_is_refused_while_the_session_is_open(
+    client: Client, token: PullToken, node: Node, other_node: Node
+) -> None:
+    client.pull(token.reference, token.username, token.password(node)).check()
+    assert_refused(client, token.reference, other_node.node_id, token.password(other_node))
+
+
+def test_a_second_use_after_completion_is_refused(
+    client: Client, token: PullToken, operator: Operator, node: Node
+) -> None:
+    client.pull(token.reference, token.username, token.password(node)).check()
+    operator.complete(token)
+    assert_refused(client, token.reference, token.username, token.password(node))
+
+
+def test_a_use_after_expiry_is_refused(client: Client, mint: Mint, node: Node) -> None:
+    token = mint(images.runnable(), ttl_s=TTL_S)
+    time.sleep(TTL_S + 1)
+    assert_refused(client, token.reference, token.username, token.password(node))
+
+
+def test_a_revoked_token_is_refused(client: Client, token: PullToken, operator: Operator, node: Node) -> None:
+    operator.revoke(token)
+    assert_refused(client, token.reference, token.username, token.password(node))
+
+
+def test_a_token_opens_no_other_image(client: Client, token: PullToken, mint: Mint, node: Node) -> None:
+    elsewhere = mint(images.docker_schema2())
+    assert_refused(client, elsewhere.reference, token.username, token.password(node))
+    client.pull(token.reference, token.username, token.password(node)).check()
+
+
+def test_nobody_lists_or_writes(crisper: CrisperServer, organization: Organization) -> None:
+    assert request("GET", f"{crisper.url}/v2/_catalog").status in {401, 404}
+    upload = f"{crisper.url}/v2/{organization.name}/default/any/blobs/uploads/"
+    refused = request("POST", upload).expect(405).json()
+    assert refused["errors"][0]["code"] == "UNSUPPORTED"

@@ -1,0 +1,190 @@
+"""The clients that nodes run, unmodified: each pulls a reference with a user name and a password.
+
+Every pull starts from nothing (`forget` removes whatever earlier ones left), uses credentials that no
+other pull sees, and hands back the client's own words.
+"""
+
+import json
+import re
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import ClassVar, Protocol
+
+from tests.support.dockerd import Containerd, Dockerd
+from tests.support.processes import Result, run
+
+PULL_TIMEOUT_S = 100
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class Client(Protocol):
+    """What tests ask of a client.
+
+    Attributes:
+        name: As people call it; names the test's parameter.
+        refusal: Pattern of the client's own words when the registry refuses it.
+    """
+
+    name: str
+    refusal: ClassVar[re.Pattern[str]]
+
+    def pull(self, reference: str, username: str, password: str) -> Result:
+        """Pull, from nothing."""
+
+    def digest(self, reference: str) -> str:
+        """Return the digest that the client recorded for a pulled reference."""
+
+    def forget(self) -> None:
+        """Remove all images and their blobs."""
+
+
+class Docker:
+    """`docker` against the tests' dockerd, credentials in a config folder made for each pull."""
+
+    refusal = re.compile(r"Error response from daemon: .*(unauthorized|denied)", re.IGNORECASE)
+
+    def __init__(self, daemon: Dockerd, folder: Path) -> None:
+        self.name = "docker"
+        self._host = f"unix://{daemon.socket}"
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _docker(self, *argv: str, config: Path | None = None, timeout_s: float = 60) -> Result:
+        return run(
+            ["docker", "--config", str(config or self._folder), "--host", self._host, *argv],
+            timeout_s=timeout_s,
+        )
+
+    def pull(self, reference: str, username: str, password: str) -> Result:
+        self.forget()
+        config = Path(mkdtemp(dir=self._folder))
+        auth = b64encode(f"{username}:{password}".encode()).decode()
+        registry = reference.split("/", 1)[0]
+        (config / "config.json").write_text(json.dumps({"auths": {registry: {"auth": auth}}}))
+        try:
+            return self._docker("pull", reference, config=config, timeout_s=PULL_TIMEOUT_S)
+        finally:
+            rmtree(config)
+
+    def login(self, registry: str, username: str, password: str) -> Result:
+        """`docker login`, which asks the realm for a token without any scope."""
+        config = Path(mkdtemp(dir=self._folder))
+        try:
+            return self._docker(
+                "login", "--username", username, "--password", password, registry, config=config
+            )
+        finally:
+            rmtree(config)
+
+    def digest(self, reference: str) -> str:
+        shown = self._docker("image", "inspect", "--format", "{{json .RepoDigests}}", reference).check()
+        (digest,) = set(_DIGEST.findall(shown.output))
+        return str(digest)
+
+    def forget(self) -> None:
+        self._docker("image", "prune", "--all", "--force").check()
+
+    def run(self, reference: str, *argv: str) -> Result:
+        """Run a pulled image; without `argv`, as the image itself says."""
+        return self._docker("run", "--rm", "--network=none", reference, *argv)
+
+
+class Ctr:
+    """`ctr images pull`, containerd's own client."""
+
+    refusal = re.compile(r"ctr: .*(401 Unauthorized|403 Forbidden|authorization failed)", re.DOTALL)
+
+    def __init__(self, daemon: Containerd) -> None:
+        self.name = "containerd"
+        self._ctr = ["ctr", "--address", str(daemon.socket), "--namespace", "e2e"]
+
+    def pull(self, reference: str, username: str, password: str) -> Result:
+        self.forget()
+        credentials = ["--user", f"{username}:{password}"]
+        return run(
+            [*self._ctr, "images", "pull", "--plain-http", *credentials, reference],
+            timeout_s=PULL_TIMEOUT_S,
+        )
+
+    def digest(self, reference: str) -> str:
+        shown = run([*self._ctr, "images", "list", f"name=={reference}"]).check()
+        (digest,) = _DIGEST.findall(shown.output.replace(reference, ""))
+        return str(digest)
+
+    def forget(self) -> None:
+        images = run([*self._ctr, "images", "list", "--quiet"]).check().output.split()
+        if images:
+            run([*self._ctr, "images", "remove", "--sync", *images]).check()
+
+    def run(self, reference: str, *argv: str) -> Result:
+        """Run a pulled image; without `argv`, as the image itself says."""
+        container = f"run-{sha256(reference.encode()).hexdigest()[:12]}"
+        return run([*self._ctr, "run", "--rm", reference, container, *argv])
+
+
+class Podman:
+    """`podman` with storage of its own; `vfs`, which needs no mounts."""
+
+    refusal = re.compile(r"Error: .*(unauthorized|denied|authentication required)", re.DOTALL)
+
+    def __init__(self, folder: Path) -> None:
+        self.name = "podman"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._podman = [
+            "podman",
+            f"--root={folder / 'root'}",
+            f"--runroot={folder / 'run'}",
+            f"--tmpdir={folder / 'tmp'}",
+            "--storage-driver=vfs",
+            "--events-backend=none",
+        ]
+
+    def pull(self, reference: str, username: str, password: str) -> Result:
+        self.forget()
+        credentials = ["--creds", f"{username}:{password}"]
+        return run(
+            [*self._podman, "pull", "--tls-verify=false", *credentials, reference],
+            timeout_s=PULL_TIMEOUT_S,
+        )
+
+    def digest(self, reference: str) -> str:
+        shown = run([*self._podman, "image", "inspect", "--format", "{{.Digest}}", reference]).check()
+        return shown.output.strip()
+
+    def forget(self) -> None:
+        run([*self._podman, "image", "rm", "--all", "--force"]).check()
+
+
+class Skopeo:
+    """`skopeo copy` into a folder, which keeps manifest and blobs byte for byte."""
+
+    refusal = re.compile(r"level=fatal .*(unauthorized|denied|authentication required)", re.DOTALL)
+
+    def __init__(self, folder: Path) -> None:
+        self.name = "skopeo"
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def pull(self, reference: str, username: str, password: str) -> Result:
+        self.forget()
+        credentials = ["--src-creds", f"{username}:{password}"]
+        source, target = f"docker://{reference}", f"dir:{self.copied(reference)}"
+        return run(
+            ["skopeo", "copy", "--src-tls-verify=false", *credentials, source, target],
+            timeout_s=PULL_TIMEOUT_S,
+        )
+
+    def copied(self, reference: str) -> Path:
+        """Return the folder that holds `manifest.json` and the blobs, each named by its sha256."""
+        return self._folder / sha256(reference.encode()).hexdigest()[:16]
+
+    def digest(self, reference: str) -> str:
+        manifest = (self.copied(reference) / "manifest.json").read_bytes()
+        return "sha256:" + sha256(manifest).hexdigest()
+
+    def forget(self) -> None:
+        for copied in self._folder.iterdir():
+            rmtree(copied)

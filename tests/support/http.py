@@ -1,0 +1,57 @@
+"""One HTTP request, without a client's opinions: no redirects, no decoding, no retries."""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPMessage
+from typing import Any
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Response:
+    """Status, headers and the whole body."""
+
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:  # noqa: ANN401 - whatever the server sent
+        return json.loads(self.body)
+
+    def expect(self, *statuses: int) -> "Response":
+        """Return itself, or raise an AssertionError that shows the server's answer."""
+        if self.status not in statuses:
+            shown = self.body[:2_000].decode(errors="replace")
+            raise AssertionError(f"expected {statuses}, the server said {self.status}: {shown}")
+        return self
+
+
+def request(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | Mapping[str, Any] | None = None,
+    timeout_s: float = 30,
+) -> Response:
+    """Send one request to an `http://` URL; a mapping as `body` goes out as JSON."""
+    parts = urlsplit(url)
+    sent = dict(headers or {})
+    if isinstance(body, Mapping):
+        sent.setdefault("Content-Type", "application/json")
+        body = json.dumps(body).encode()
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+    try:
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        connection.request(method, target, body=body, headers=sent)
+        answer = connection.getresponse()
+        return Response(answer.status, answer.headers, answer.read())
+    finally:
+        connection.close()
+
+
+def basic(username: str, password: str) -> str:
+    """Return the value of an Authorization header (RFC 7617)."""
+    return "Basic " + b64encode(f"{username}:{password}".encode()).decode()

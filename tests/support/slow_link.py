@@ -1,0 +1,80 @@
+"""A slow network between two programs: a TCP relay that lets the answers through at a fixed rate."""
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+CHUNK_BYTES = 16 << 10
+
+
+class SlowLink:
+    """Relays connections at 127.0.0.1:`port` to another port; all answers share one rate.
+
+    Args:
+        target_port: Where connections go, on 127.0.0.1.
+        bytes_per_s: Rate of the answers, over all connections; may be changed while it runs.
+    """
+
+    def __init__(self, target_port: int, bytes_per_s: int) -> None:
+        self.bytes_per_s = bytes_per_s
+        self.delivered_bytes = 0
+        self._target = ("127.0.0.1", target_port)
+        self._turn = threading.Lock()
+        self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.host = f"127.0.0.1:{self.port}"
+        self._start(self._accept)
+
+    def _start(self, work: object, *args: object) -> None:
+        thread = threading.Thread(target=work, args=args, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._target)
+                self._open += [client, server]
+                self._start(self._relay, client, server, False)
+                self._start(self._relay, server, client, True)
+
+    def _relay(self, source: socket.socket, sink: socket.socket, slow: bool) -> None:  # noqa: FBT001
+        with suppress(OSError):
+            while chunk := source.recv(CHUNK_BYTES):
+                if slow:
+                    self._wait_for_turn(len(chunk))
+                sink.sendall(chunk)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _wait_for_turn(self, size: int) -> None:
+        with self._turn:
+            time.sleep(size / self.bytes_per_s)
+            self.delivered_bytes += size
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for end in self._open:
+            end.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,91 @@
+"""The customer's registry: CNCF Distribution as Debian packages it, with or without a password."""
+
+import json
+from pathlib import Path
+from typing import Self
+from urllib.parse import urljoin
+
+from tests.support.http import basic, request
+from tests.support.images import Image
+from tests.support.processes import Process, free_port, listening, run
+
+USERNAME = "customer"
+PASSWORD = "correct-horse-battery-staple-4711"
+
+
+class Upstream(Process):
+    """A registry on a free port of 127.0.0.1, its blobs under `folder`.
+
+    Args:
+        folder: Holds the registry's files and its log; made if missing.
+        username: Who may pull and push; None lets everybody.
+        password: That user's password.
+    """
+
+    def __init__(
+        self, folder: Path, *, username: str | None = USERNAME, password: str | None = PASSWORD
+    ) -> None:
+        self.port = free_port()
+        self.host = f"127.0.0.1:{self.port}"
+        self.username, self.password = username, password
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / "config.json"
+        config.write_text(json.dumps(self._config(folder)))  # JSON is YAML
+        super().__init__(
+            ["docker-registry", "serve", str(config)],
+            folder / "upstream.log",
+            ready=lambda: listening(self.port),
+        )
+
+    @classmethod
+    def anonymous(cls, folder: Path) -> Self:
+        """Start one that asks nobody for a password."""
+        return cls(folder, username=None, password=None)
+
+    def _config(self, folder: Path) -> dict[str, object]:
+        config: dict[str, object] = {
+            "version": 0.1,
+            "log": {"level": "warn"},
+            "storage": {"filesystem": {"rootdirectory": str(folder / "blobs")}},
+            "http": {"addr": self.host},
+        }
+        if self.username is not None and self.password is not None:
+            config["auth"] = {"htpasswd": {"realm": "upstream", "path": str(self._htpasswd(folder))}}
+        return config
+
+    def _htpasswd(self, folder: Path) -> Path:
+        path = folder / "htpasswd"
+        run(["htpasswd", "-Bbc", str(path), str(self.username), str(self.password)]).check()
+        return path
+
+    def reference(self, image: Image, tag: str = "latest") -> str:
+        """Return what a customer would write to name `image` here."""
+        return f"{self.host}/{image.name}:{tag}"
+
+    def push(self, image: Image, tag: str = "latest") -> None:
+        """Upload every blob and document of `image` (OCI distribution spec, "push")."""
+        for digest, content in image.blobs.items():
+            self._push_blob(image.name, digest, content)
+        for child in image.children:
+            self._push_manifest(image.name, child.digest, child)
+        self._push_manifest(image.name, tag, image)
+
+    def _push_blob(self, name: str, digest: str, content: bytes) -> None:
+        start = f"http://{self.host}/v2/{name}/blobs/uploads/"
+        begun = request("POST", start, headers=self._headers()).expect(202)
+        location = urljoin(start, begun.headers["Location"])
+        target = f"{location}{'&' if '?' in location else '?'}digest={digest}"
+        headers = {**self._headers(), "Content-Type": "application/octet-stream"}
+        request("PUT", target, headers=headers, body=content).expect(201)
+
+    def _push_manifest(self, name: str, reference: str, image: Image) -> None:
+        url = f"http://{self.host}/v2/{name}/manifests/{reference}"
+        headers = {**self._headers(), "Content-Type": image.media_type}
+        answer = request("PUT", url, headers=headers, body=image.manifest).expect(201)
+        if answer.headers["Docker-Content-Digest"] != image.digest:
+            raise AssertionError("the upstream counts another digest than the fixture")
+
+    def _headers(self) -> dict[str, str]:
+        if self.username is None or self.password is None:
+            return {}
+        return {"Authorization": basic(self.username, self.password)}
