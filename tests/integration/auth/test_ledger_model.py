@@ -1,0 +1,273 @@
+"""The ledger against a model of it, on the real server, under any order of events.
+
+Time is moved by rewriting the times in a token's hash. Limits end in half seconds and steps do not, so no
+comparison is ever close.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from redis.asyncio import Redis
+
+from auth.errors import Cause, RefusedError
+from auth.ledger import LedgerLimits, RedisTokenLedger, connect
+from auth.records import ImageGrant, TokenState
+from tests.support.ledgers import CONFIG, IMAGE, LAYER, digest_of, new_token, some_id
+from tests.support.redis_server import running_server
+
+SIZES = {CONFIG: 4, LAYER: 12}
+LIMITS = LedgerLimits(
+    leeway_s=30.5,
+    grace_s=30.5,
+    idle_s=900.5,
+    base_s=600.5,
+    lease_s=60.5,
+    cap_s=3600.5,
+    keep_s=10**6,
+    budget_slack_bytes=5,
+)
+BUDGET = 3 * 16 + 5
+TTL_S = 600
+_TRAVEL = """
+local flat = redis.call('HGETALL', KEYS[1])
+for i = 1, #flat, 2 do
+  local field, value = flat[i], flat[i + 1]
+  if string.find(' mi ex ra ls dl fa le en ', ' ' .. field .. ' ', 1, true) then
+    redis.call('HSET', KEYS[1], field, string.format('%.0f', tonumber(value) - ARGV[1]))
+  elseif string.sub(field, 1, 2) == 'r:' then
+    local till, rest = string.match(value, '^(%d+)( .*)$')
+    redis.call('HSET', KEYS[1], field, string.format('%.0f', tonumber(till) - ARGV[1]) .. rest)
+  end
+end
+"""
+
+
+@dataclass
+class Response:
+    blob: str
+    start: int
+    length: int
+    lease_until: float
+    sent: int = 0
+
+
+@dataclass
+class Model:
+    """One token, as docs/tokens.md tells it."""
+
+    now: float = 0
+    state: TokenState = TokenState.MINTED
+    sid: str | None = None
+    redeemed_at: float = 0
+    deadline: float = 0
+    last_seen: float = 0
+    last_end: float = 0
+    whole_at: float | None = None
+    delivered: int = 0
+    covered: dict[str, set[int]] = field(default_factory=lambda: {blob: set() for blob in SIZES})
+    running: dict[str, Response] = field(default_factory=dict)
+
+    def settle(self) -> None:
+        if self.state is TokenState.MINTED and self.now > TTL_S + LIMITS.leeway_s:
+            self.state = TokenState.EXPIRED
+        if self.state is not TokenState.ACTIVE or any(
+            r.lease_until > self.now for r in self.running.values()
+        ):
+            return
+        if self.whole_at is not None and self.now > max(self.whole_at, self.last_end) + LIMITS.grace_s:
+            self.state = TokenState.DONE
+        elif self.now > self.deadline or self.now > self.last_seen + LIMITS.idle_s:
+            self.state = TokenState.EXPIRED
+
+    @property
+    def capped(self) -> bool:
+        return self.now > self.redeemed_at + LIMITS.cap_s
+
+    @property
+    def spent(self) -> int:
+        return self.delivered + sum(r.length - r.sent for r in self.running.values())
+
+    def redeem(self, node: str, sid: str, *, fresh: bool) -> Cause | None:
+        self.settle()
+        if node != "node-1":
+            return Cause.WRONG_NODE
+        if self.state is TokenState.MINTED:
+            if not fresh:
+                return Cause.EXPIRED
+            self.state, self.sid, self.redeemed_at = TokenState.ACTIVE, sid, self.now
+            self.deadline = self.now + LIMITS.base_s
+        elif self.state is TokenState.REVOKED:
+            return Cause.REVOKED
+        elif self.state is not TokenState.ACTIVE or self.capped:
+            return Cause.EXPIRED if self.sid is None else Cause.REPLAYED
+        self.last_seen = self.now
+        return None
+
+    def begin(self, sid: str | None, response_id: str, response: Response) -> Cause | None:
+        self.settle()
+        if self.state is TokenState.REVOKED:
+            return Cause.REVOKED
+        if self.state is not TokenState.ACTIVE or self.sid != sid or self.capped:
+            return Cause.SESSION_OVER
+        if response.blob not in SIZES:
+            return Cause.OUTSIDE_SCOPE
+        if self.spent + response.length > BUDGET:
+            return Cause.OVER_BUDGET
+        self.last_seen = self.now
+        self.running[response_id] = replace(response, lease_until=self.now + LIMITS.lease_s)
+        return None
+
+    def report(self, response_id: str, sent: int, *, ended: bool) -> Cause | None:
+        response = self.running[response_id]
+        if sent > response.sent:
+            self.last_seen = self.now
+            moved = min(self.now + LIMITS.base_s, self.redeemed_at + LIMITS.cap_s)
+            self.deadline = max(self.deadline, moved)
+        self.delivered += sent - response.sent
+        self.covered[response.blob] |= set(range(response.start, response.start + sent))
+        if self.whole_at is None and all(len(self.covered[blob]) == size for blob, size in SIZES.items()):
+            self.whole_at = self.now
+        response.sent, response.lease_until = sent, self.now + LIMITS.lease_s
+        if ended:
+            del self.running[response_id]
+            self.last_seen = self.last_end = self.now
+        return Cause.REVOKED if self.state is TokenState.REVOKED else None
+
+    def end(self, state: TokenState) -> None:
+        self.settle()
+        open_ = self.state in {TokenState.MINTED, TokenState.ACTIVE}
+        alive = any(r.lease_until > self.now for r in self.running.values())
+        if open_ or (state is TokenState.REVOKED and alive):
+            self.state = state
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    redis: ClassVar[Redis]
+    runner: ClassVar[asyncio.Runner]
+
+    responses = Bundle("responses")
+
+    @initialize()
+    def mint(self) -> None:
+        self.ledger = RedisTokenLedger(self.redis, LIMITS)
+        self.model = Model()
+        self.token = new_token(
+            ttl_s=TTL_S, image=ImageGrant(IMAGE.digest, 16, SIZES), node_id="node-1", group_id=some_id()
+        )
+        self.run(self.ledger.mint(self.token))
+
+    def run(self, call: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+        return self.runner.run(call)
+
+    def cause(self, call: Coroutine[Any, Any, Any]) -> Cause | None:
+        try:
+            self.run(call)
+        except RefusedError as refusal:
+            return refusal.cause
+        return None
+
+    @rule(node=st.sampled_from(["node-1", "node-1", "node-2"]), fresh=st.booleans(), lost=st.booleans())
+    def redeem(self, node: str, fresh: bool, lost: bool) -> None:  # noqa: FBT001
+        sid = some_id()
+        expected = self.model.redeem(node, sid, fresh=fresh)
+        for _ in range(2 if lost else 1):
+            assert self.cause(self.ledger.redeem(self.token.token_id, node, sid, fresh=fresh)) is expected
+        if expected is None:
+            session = self.run(self.ledger.redeem(self.token.token_id, node, sid, fresh=fresh))
+            assert session.session_id == self.model.sid
+            assert session.opened == (self.model.sid == sid)
+
+    @rule(
+        target=responses,
+        blob=st.sampled_from([*SIZES, digest_of("x")]),
+        span=st.tuples(st.integers(0, 11), st.integers(1, 12)),
+        own=st.sampled_from([True, True, True, False]),
+    )
+    def begin(self, blob: str, span: tuple[int, int], own: bool) -> str:  # noqa: FBT001
+        response_id, sid = some_id(), self.model.sid if own else "another"
+        size = SIZES.get(blob, 12)
+        start = min(span[0], size - 1)
+        response = Response(blob, start, min(span[1], size - start), 0)
+        expected = self.model.begin(sid, response_id, response)
+        call = self.ledger.begin(
+            self.token.token_id, sid or "none", response_id, blob=blob, length_bytes=response.length
+        )
+        assert self.cause(call) is expected
+        return response_id
+
+    @rule(response_id=responses, part=st.integers(0, 12), ended=st.booleans(), lost=st.booleans())
+    def report(self, response_id: str, part: int, ended: bool, lost: bool) -> None:  # noqa: FBT001
+        if (response := self.model.running.get(response_id)) is None:
+            return
+        sent = min(response.length, response.sent + part)
+        told = {
+            "blob": response.blob,
+            "start": response.start,
+            "sent": sent,
+            "length": response.length,
+            "ended": ended,
+        }
+        expected = self.model.report(response_id, sent, ended=ended)
+        assert self.cause(self.ledger.report(self.token.token_id, response_id, **told)) is expected  # type: ignore[arg-type]
+        if lost:
+            self.cause(self.ledger.report(self.token.token_id, response_id, **told))  # type: ignore[arg-type]
+
+    @rule(state=st.sampled_from([TokenState.DONE, TokenState.REVOKED]))
+    def end(self, state: Any) -> None:  # noqa: ANN401
+        self.model.end(state)
+        self.run(self.ledger.end(self.token.token_id, state))
+
+    @rule()
+    def revoke_group(self) -> None:
+        self.model.end(TokenState.REVOKED)
+        self.run(self.ledger.revoke_group(self.token.group_id))
+        self.run(self.ledger.end(self.token.token_id, TokenState.REVOKED))
+
+    @rule(seconds=st.sampled_from([5, 29, 40, 70, 300, 700, 3600]))
+    def wait(self, seconds: int) -> None:
+        self.model.now += seconds
+        key = f"pt:{{{self.token.token_id}}}"
+        self.run(self.redis.eval(_TRAVEL, 1, key, str(seconds * 1000)))
+
+    @invariant()
+    def both_agree(self) -> None:
+        self.model.settle()
+        view = self.run(self.ledger.show(self.token.token_id))
+        assert view.state is self.model.state
+        if view.session is None:
+            assert self.model.sid is None
+            return
+        assert view.session.session_id == self.model.sid
+        assert view.session.bytes_delivered == self.model.delivered <= BUDGET
+        assert view.session.bytes_covered == sum(map(len, self.model.covered.values()))
+        assert view.session.running == sum(
+            r.lease_until > self.model.now for r in self.model.running.values()
+        )
+
+
+def test_the_ledger_does_what_its_model_does_in_any_order_of_events(program: Path) -> None:
+    with running_server(program, "--appendonly", "no") as server, asyncio.Runner() as runner:
+        LedgerMachine.runner, LedgerMachine.redis = runner, connect(server.url)
+        run_state_machine_as_test(
+            LedgerMachine,
+            settings=settings(
+                max_examples=100,
+                stateful_step_count=30,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+        runner.run(LedgerMachine.redis.aclose())
