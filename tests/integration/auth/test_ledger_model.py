@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -53,6 +53,20 @@ for i = 1, #flat, 2 do
   end
 end
 """
+
+
+def _spans(blob: str) -> st.SearchStrategy[tuple[str, tuple[int, int]]]:
+    size = SIZES[blob]
+    cut = st.integers(1, size - 1)
+    return st.one_of(
+        st.just((0, size)),
+        cut.map(lambda at: (0, at)),
+        cut.map(lambda at: (at, size)),
+        st.tuples(st.integers(0, size - 1), st.integers(1, size)).filter(lambda span: span[0] < span[1]),
+    ).map(lambda span: (blob, span))
+
+
+spans = st.one_of(_spans(CONFIG), _spans(LAYER))
 
 
 @dataclass
@@ -158,16 +172,15 @@ class LedgerMachine(RuleBasedStateMachine):
     redis: ClassVar[Redis]
     runner: ClassVar[asyncio.Runner]
 
-    responses = Bundle("responses")
-
-    @initialize()
-    def mint(self) -> None:
+    @initialize(redeemed=st.sampled_from([True, True, True, False]))
+    def mint(self, redeemed: bool) -> None:  # noqa: FBT001
         self.ledger = RedisTokenLedger(self.redis, LIMITS)
         self.model = Model()
-        self.token = new_token(
-            ttl_s=TTL_S, image=ImageGrant(IMAGE.digest, 16, SIZES), node_id="node-1", group_id=some_id()
-        )
+        image = ImageGrant(IMAGE.digest, sum(SIZES.values()), SIZES)
+        self.token = new_token(ttl_s=TTL_S, image=image, group_id=some_id())
         self.run(self.ledger.mint(self.token))
+        if redeemed:
+            self.redeem(node="node-1", fresh=True, lost=False)
 
     def run(self, call: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
         return self.runner.run(call)
@@ -179,7 +192,11 @@ class LedgerMachine(RuleBasedStateMachine):
             return refusal.cause
         return None
 
-    @rule(node=st.sampled_from(["node-1", "node-1", "node-2"]), fresh=st.booleans(), lost=st.booleans())
+    @rule(
+        node=st.sampled_from(["node-1"] * 4 + ["node-2"]),
+        fresh=st.sampled_from([True, True, False]),
+        lost=st.booleans(),
+    )
     def redeem(self, node: str, fresh: bool, lost: bool) -> None:  # noqa: FBT001
         sid = some_id()
         expected = self.model.redeem(node, sid, fresh=fresh)
@@ -190,53 +207,60 @@ class LedgerMachine(RuleBasedStateMachine):
             assert session.session_id == self.model.sid
             assert session.opened == (self.model.sid == sid)
 
-    @rule(
-        target=responses,
-        blob=st.sampled_from([*SIZES, digest_of("x")]),
-        span=st.tuples(st.integers(0, 11), st.integers(1, 12)),
-        own=st.sampled_from([True, True, True, False]),
-    )
-    def begin(self, blob: str, span: tuple[int, int], own: bool) -> str:  # noqa: FBT001
+    def try_to_begin(self, blob: str, span: tuple[int, int], *, own: bool = True) -> str | None:
         response_id, sid = some_id(), self.model.sid if own else "another"
-        size = SIZES.get(blob, 12)
-        start = min(span[0], size - 1)
-        response = Response(blob, start, min(span[1], size - start), 0)
+        response = Response(blob, span[0], span[1] - span[0], 0)
         expected = self.model.begin(sid, response_id, response)
         call = self.ledger.begin(
             self.token.token_id, sid or "none", response_id, blob=blob, length_bytes=response.length
         )
         assert self.cause(call) is expected
-        return response_id
+        return response_id if expected is None else None
 
-    @rule(response_id=responses, part=st.integers(0, 12), ended=st.booleans(), lost=st.booleans())
-    def report(self, response_id: str, part: int, ended: bool, lost: bool) -> None:  # noqa: FBT001
-        if (response := self.model.running.get(response_id)) is None:
-            return
-        sent = min(response.length, response.sent + part)
-        told = {
-            "blob": response.blob,
-            "start": response.start,
-            "sent": sent,
-            "length": response.length,
-            "ended": ended,
-        }
+    def tell(self, response_id: str, sent: int, *, ended: bool, lost: bool = False) -> None:
+        response = self.model.running[response_id]
+        told = {"blob": response.blob, "start": response.start, "length": response.length}
         expected = self.model.report(response_id, sent, ended=ended)
-        assert self.cause(self.ledger.report(self.token.token_id, response_id, **told)) is expected  # type: ignore[arg-type]
-        if lost:
-            self.cause(self.ledger.report(self.token.token_id, response_id, **told))  # type: ignore[arg-type]
+        for first in (True, False) if lost else (True,):
+            call = self.ledger.report(self.token.token_id, response_id, sent=sent, ended=ended, **told)  # type: ignore[arg-type]
+            assert self.cause(call) is expected or (ended and not first)
 
-    @rule(state=st.sampled_from([TokenState.DONE, TokenState.REVOKED]))
-    def end(self, state: Any) -> None:  # noqa: ANN401
-        self.model.end(state)
-        self.run(self.ledger.end(self.token.token_id, state))
+    @rule(part=spans, own=st.sampled_from([True, True, True, False]))
+    def begin(self, part: tuple[str, tuple[int, int]], own: bool) -> None:  # noqa: FBT001
+        self.try_to_begin(*part, own=own)
 
-    @rule()
-    def revoke_group(self) -> None:
-        self.model.end(TokenState.REVOKED)
-        self.run(self.ledger.revoke_group(self.token.group_id))
-        self.run(self.ledger.end(self.token.token_id, TokenState.REVOKED))
+    @rule(blob=st.just(digest_of("x")))
+    def begin_outside(self, blob: str) -> None:
+        self.try_to_begin(blob, (0, 4))
 
-    @rule(seconds=st.sampled_from([5, 29, 40, 70, 300, 700, 3600]))
+    @rule(part=spans, cut=st.sampled_from([0, 0, 0, 1, 3]))
+    def deliver(self, part: tuple[str, tuple[int, int]], cut: int) -> None:
+        if (response_id := self.try_to_begin(*part)) is not None:
+            length = self.model.running[response_id].length
+            self.tell(response_id, max(0, length - cut), ended=True)
+
+    @precondition(lambda self: self.model.running)
+    @rule(
+        pick=st.integers(0, 99), part=st.sampled_from([0, 1, 5, 12]), ended=st.booleans(), lost=st.booleans()
+    )
+    def report(self, pick: int, part: int, ended: bool, lost: bool) -> None:  # noqa: FBT001
+        response_id = sorted(self.model.running)[pick % len(self.model.running)]
+        response = self.model.running[response_id]
+        self.tell(response_id, min(response.length, response.sent + part), ended=ended, lost=lost)
+
+    @rule(state=st.sampled_from([TokenState.DONE, TokenState.REVOKED]), rarely=st.integers(0, 7))
+    def end(self, state: Any, rarely: int) -> None:  # noqa: ANN401
+        if rarely == 0:
+            self.model.end(state)
+            self.run(self.ledger.end(self.token.token_id, state))
+
+    @rule(rarely=st.integers(0, 7))
+    def revoke_group(self, rarely: int) -> None:
+        if rarely == 0 and self.model.state in {TokenState.MINTED, TokenState.ACTIVE}:
+            self.model.end(TokenState.REVOKED)
+            assert self.run(self.ledger.revoke_group(self.token.group_id)) == 1
+
+    @rule(seconds=st.sampled_from([5, 5, 29, 35, 35, 59, 70, 300, 590, 700, 950]))
     def wait(self, seconds: int) -> None:
         self.model.now += seconds
         key = f"pt:{{{self.token.token_id}}}"
@@ -265,7 +289,7 @@ def test_the_ledger_does_what_its_model_does_in_any_order_of_events(program: Pat
             LedgerMachine,
             settings=settings(
                 max_examples=100,
-                stateful_step_count=30,
+                stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
