@@ -59,7 +59,9 @@ class House:
         self.clock, self.directory, self.audit = ManualClock(), ListedNodes(), ListedEvents()
         names = {"issuer": ISSUER, "service": SERVICE}
         self.authority = Authority(keys, ledger, self.audit, self.clock, **names)
-        self.realm = Realm(keys, ledger, self.directory, self.audit, self.clock, patience_s=patience_s, **names)
+        self.realm = Realm(
+            keys, ledger, self.directory, self.audit, self.clock, patience_s=patience_s, **names
+        )
         self.verifier = Verifier(keys.verification_keys, ledger, self.audit, self.clock, **names)
         self.secrets = {node_id: self.enrol(node_id) for node_id in ("node-1", "node-2")}
 

@@ -3,7 +3,6 @@ import hmac
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,7 +140,9 @@ def duplicate_header(keys: LocalSigningKeys, _: LocalSigningKeys) -> str:
         pytest.param(tampered_payload, Cause.FORGED, id="tampered payload"),
         pytest.param(tampered_signature, Cause.FORGED, id="tampered signature"),
         pytest.param(duplicate_header, Cause.MALFORMED, id="duplicate header key"),
-        pytest.param(raw(json.dumps(CLAIMS)[:-1] + ',"sub":"node-2"}'), Cause.MALFORMED, id="duplicate claim"),
+        pytest.param(
+            raw(json.dumps(CLAIMS)[:-1] + ',"sub":"node-2"}'), Cause.MALFORMED, id="duplicate claim"
+        ),
         pytest.param(raw("[]"), Cause.MALFORMED, id="not an object"),
         pytest.param(raw("[" * 3000), Cause.MALFORMED, id="deeply nested"),
         pytest.param(said(iss="https://other.test"), Cause.FORGED, id="wrong iss"),

@@ -25,7 +25,13 @@ def test_node_secrets_are_256_bits_and_match_their_hash_only() -> None:
 
 @pytest.mark.parametrize(
     ("password", "token", "secret"),
-    [("a.b.c", "a.b.c", None), ("a.b.c~s", "a.b.c", "s"), ("a~b~s", "a~b", "s"), ("a~", "a", ""), ("~s", "", "s")],
+    [
+        ("a.b.c", "a.b.c", None),
+        ("a.b.c~s", "a.b.c", "s"),
+        ("a~b~s", "a~b", "s"),
+        ("a~", "a", ""),
+        ("~s", "", "s"),
+    ],
 )
 def test_passwords_split_at_the_last_tilde(password: str, token: str, secret: str | None) -> None:
     first, second = split_password(Secret(password))

@@ -1,0 +1,185 @@
+"""The ledger's server dies, stalls, fills up or forgets: nothing is granted, and work goes on afterwards."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from auth.errors import LedgerUnavailableError, MintRefusedError
+from auth.ledger import RedisTokenLedger, connect
+from auth.records import TokenState
+from auth.signing_keys import LocalSigningKeys
+from tests.support.authorities import REPOSITORY, House
+from tests.support.ledgers import LAYER, new_token, some_id
+from tests.support.redis_server import RedisServer, running_server
+
+
+@pytest.fixture
+def server(program: Path) -> Iterator[RedisServer]:
+    with running_server(program) as server:
+        yield server
+
+
+@pytest.fixture
+async def redis(server: RedisServer) -> AsyncIterator[Redis]:
+    redis = connect(server.url, socket_timeout_s=0.3)
+    yield redis
+    await redis.aclose()
+
+
+@pytest.fixture
+def ledger(redis: Redis) -> RedisTokenLedger:
+    return RedisTokenLedger(redis, timeout_s=1.5)
+
+
+async def test_a_flushed_script_cache_is_filled_again(ledger: RedisTokenLedger, redis: Redis) -> None:
+    token = new_token()
+    await ledger.mint(token)
+    await redis.script_flush()
+    assert (await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)).opened
+    await redis.script_flush()
+    await ledger.begin(token.token_id, "sid-1", "r", blob=LAYER, length_bytes=900)
+    await redis.script_flush()
+    assert await ledger.end(token.token_id, TokenState.REVOKED) is TokenState.ACTIVE
+
+
+async def test_a_killed_server_comes_back_with_every_token_as_it_was(
+    server: RedisServer, ledger: RedisTokenLedger
+) -> None:
+    minted, active, revoked = new_token(), new_token(), new_token()
+    for token in (minted, active, revoked):
+        await ledger.mint(token)
+    await ledger.redeem(active.token_id, "node-1", "sid-1", fresh=True)
+    await ledger.end(revoked.token_id, TokenState.REVOKED)
+    server.kill()
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.redeem(minted.token_id, "node-1", "sid-2", fresh=True)
+    server.start()
+    states = [(await ledger.show(token.token_id)).state for token in (minted, active, revoked)]
+    assert states == [TokenState.MINTED, TokenState.ACTIVE, TokenState.REVOKED]
+    assert (await ledger.redeem(active.token_id, "node-1", "sid-3", fresh=True)).session_id == "sid-1"
+    assert (await ledger.redeem(minted.token_id, "node-1", "sid-2", fresh=True)).opened
+
+
+async def test_tokens_redeemed_while_the_server_is_killed_have_one_session_each(
+    server: RedisServer, ledger: RedisTokenLedger
+) -> None:
+    tokens = [new_token() for _ in range(30)]
+    for token in tokens:
+        await ledger.mint(token)
+
+    async def redeem(token_id: str) -> set[str]:
+        sessions = set()
+        for _ in range(40):
+            try:
+                sessions.add((await ledger.redeem(token_id, "node-1", some_id(), fresh=True)).session_id)
+            except LedgerUnavailableError:
+                await asyncio.sleep(0.05)
+        return sessions
+
+    running = [asyncio.create_task(redeem(token.token_id)) for token in tokens]
+    for _ in range(2):
+        await asyncio.sleep(0.1)
+        server.kill()
+        server.start()
+    assert [len(sessions) for sessions in await asyncio.gather(*running)] == [1] * len(tokens)
+
+
+async def test_a_stalled_server_is_refused_in_time_and_recovers(
+    server: RedisServer, ledger: RedisTokenLedger
+) -> None:
+    token = new_token()
+    await ledger.mint(token)
+    server.pause()
+    began = time.monotonic()
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+    assert time.monotonic() - began < 2
+    server.resume()
+    again = await ledger.redeem(token.token_id, "node-1", "sid-2", fresh=True)
+    assert (await ledger.redeem(token.token_id, "node-1", "sid-3", fresh=True)).session_id == again.session_id
+
+
+async def test_a_full_server_mints_nothing_and_an_emptied_one_does(
+    ledger: RedisTokenLedger, redis: Redis
+) -> None:
+    token = new_token()
+    await redis.config_set("maxmemory", "1")
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.mint(token)
+    await redis.config_set("maxmemory", "0")
+    await ledger.mint(token)
+
+
+async def test_a_replica_grants_nothing(server: RedisServer, ledger: RedisTokenLedger, redis: Redis) -> None:
+    del server
+    token = new_token()
+    await ledger.mint(token)
+    await redis.replicaof("127.0.0.1", 1)
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+    await redis.replicaof("NO", "ONE")
+    assert (await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)).opened
+
+
+async def test_a_key_of_another_kind_is_an_unavailable_ledger(ledger: RedisTokenLedger, redis: Redis) -> None:
+    await redis.set("pt:{odd}", "something else")
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.redeem("odd", "node-1", "sid-1", fresh=True)
+
+
+async def test_a_lost_ledger_refuses_every_token(ledger: RedisTokenLedger, redis: Redis) -> None:
+    token = new_token()
+    await ledger.mint(token)
+    await redis.flushall()
+    with pytest.raises(Exception, match="unknown"):
+        await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+
+
+async def test_nothing_is_kept_for_ever(ledger: RedisTokenLedger, redis: Redis) -> None:
+    token = new_token()
+    await ledger.mint(token)
+    await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+    await ledger.begin(token.token_id, "sid-1", "r", blob=LAYER, length_bytes=900)
+    await ledger.revoke_organization("acme")
+    with pytest.raises(MintRefusedError):
+        await ledger.mint(new_token())
+    lives = {key: await redis.ttl(key) async for key in redis.scan_iter("*")}
+    assert lives
+    assert all(0 < life <= 25 * 3600 for life in lives.values())
+
+
+async def test_an_exchange_waits_for_a_server_that_restarts(
+    server: RedisServer, redis: Redis, keys: LocalSigningKeys
+) -> None:
+    house = House(keys, RedisTokenLedger(redis, timeout_s=1.5))
+    minted = await house.mint()
+    server.kill()
+    exchange = asyncio.create_task(house.realm.exchange(house.request(minted.token)))
+    await asyncio.sleep(0.7)
+    assert not exchange.done()
+    server.start()
+    assert (await exchange).opened
+
+
+async def test_without_its_ledger_nothing_is_granted_and_a_response_ends_in_peace(
+    server: RedisServer, redis: Redis, keys: LocalSigningKeys
+) -> None:
+    house = House(keys, RedisTokenLedger(redis, timeout_s=1.5), patience_s=0.3)
+    minted = await house.mint()
+    grant = await house.realm.exchange(house.request(minted.token))
+    claims = house.verifier.verify(grant.token.reveal())
+    asked = {"repository": REPOSITORY, "digest": LAYER, "length_bytes": 900, "source": "192.0.2.7"}
+    delivery = await house.verifier.begin(claims, blob=True, **asked)  # type: ignore[arg-type]
+    server.kill()
+    delivery.sent(0, 400)
+    await delivery.report()
+    await delivery.finish()
+    with pytest.raises(LedgerUnavailableError):
+        await house.verifier.begin(claims, blob=True, **asked)  # type: ignore[arg-type]
+    with pytest.raises(LedgerUnavailableError):
+        await house.realm.exchange(house.request(minted.token))
+    assert house.causes() == ["ledger_unavailable", "ledger_unavailable"]

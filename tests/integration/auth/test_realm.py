@@ -1,0 +1,211 @@
+import asyncio
+import logging
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from ipaddress import ip_network
+
+import pytest
+from structlog.testing import capture_logs
+
+from auth.errors import Cause, OutsideScopeError, RefusedError, TtlOutOfRangeError
+from auth.jws import TokenType, sign
+from auth.ports import Binding
+from auth.records import TokenState
+from auth.secret import Secret
+from tests.support.authorities import PULL, REPOSITORY, House
+from tests.support.ledgers import IMAGE
+
+
+async def refused(attempt: Awaitable[object]) -> Cause:
+    with pytest.raises(RefusedError) as refusal:
+        await attempt
+    return refusal.value.cause
+
+
+async def state(house: House, token_id: str) -> TokenState:
+    return (await house.authority.show(token_id)).state
+
+
+async def test_a_token_is_redeemed_once_and_answered_again_to_its_node(house: House) -> None:
+    minted = await house.mint()
+    first = await house.realm.exchange(house.request(minted.token))
+    second = await house.realm.exchange(house.request(minted.token))
+    assert (first.opened, second.opened) == (True, False)
+    assert first.session_id == second.session_id
+    assert 599 <= first.expires_in_s <= 600
+    assert [(a.name, a.actions) for a in first.access] == [(REPOSITORY, ("pull",))]
+    assert house.types() == ["token.minted", "token.redeemed"]
+    claims = house.verifier.verify(second.token.reveal())
+    assert (claims.session_id, claims.token_id) == (first.session_id, minted.token_id)
+    assert (claims.node_id, claims.image_digest, claims.organization) == ("node-1", IMAGE.digest, "acme")
+
+
+async def test_a_login_checks_everything_and_redeems_nothing(house: House) -> None:
+    minted = await house.mint()
+    login = await house.realm.exchange(house.request(minted.token, scopes=[]))
+    assert (login.access, login.session_id, login.opened) == ((), None, False)
+    assert await state(house, minted.token_id) is TokenState.MINTED
+    claims = house.verifier.verify(login.token.reveal())
+    attempt = house.verifier.begin(
+        claims, repository=REPOSITORY, digest=None, length_bytes=0, blob=False, source="192.0.2.7"
+    )
+    assert await refused(attempt) is Cause.OUTSIDE_SCOPE
+    await house.authority.revoke(minted.token_id)
+    assert await refused(house.realm.exchange(house.request(minted.token, scopes=[""]))) is Cause.REVOKED
+
+
+@pytest.mark.parametrize(
+    "scope", ["repository:acme/factory/other:pull", f"repository:{REPOSITORY}:push", "junk"]
+)
+async def test_a_scope_without_the_image_burns_nothing(house: House, scope: str) -> None:
+    minted = await house.mint()
+    with pytest.raises(OutsideScopeError):
+        await house.realm.exchange(house.request(minted.token, scopes=[scope]))
+    assert await state(house, minted.token_id) is TokenState.MINTED
+    assert house.causes() == ["outside_scope"]
+
+
+async def test_more_than_the_image_is_asked_for_in_vain(house: House) -> None:
+    minted = await house.mint()
+    scopes = ["repository:acme/other/x:pull", f"repository:{REPOSITORY}:pull,push"]
+    grant = await house.realm.exchange(house.request(minted.token, scopes=scopes))
+    assert [(a.name, a.actions) for a in grant.access] == [(REPOSITORY, ("pull",))]
+
+
+async def test_every_wrong_proof_is_refused_for_its_true_cause_and_burns_nothing(house: House) -> None:
+    minted = await house.mint()
+    token = minted.token
+    wrong_secret = Secret(f"{token.reveal()}~{house.secrets['node-2'].reveal()}")
+    house.enrol("struck", revoked_at=datetime.now(UTC))
+    house.secrets["struck"] = house.secrets["node-1"]
+    attempts = [
+        (house.request(token, "node-2"), Cause.WRONG_NODE),
+        (house.request(token, username="node-2"), Cause.WRONG_NODE),
+        (house.request(token, password=wrong_secret), Cause.WRONG_SECRET),
+        (house.request(token, password=token), Cause.WRONG_SECRET),
+        (house.request(token, password=Secret(f"{token.reveal()}~")), Cause.WRONG_SECRET),
+        (house.request(token, password=None), Cause.MALFORMED),
+        (house.request(token, password=Secret("hunter2")), Cause.MALFORMED),
+        (house.request(token, service="other"), Cause.MALFORMED),
+    ]
+    for request, cause in attempts:
+        assert await refused(house.realm.exchange(request)) is cause
+    assert house.causes() == [cause.value for _, cause in attempts]
+    assert await state(house, minted.token_id) is TokenState.MINTED
+
+
+async def test_nodes_that_are_unknown_struck_off_or_bound_otherwise_are_refused(house: House) -> None:
+    for node_id, changes, cause in (
+        ("struck", {"revoked_at": datetime.now(UTC)}, Cause.NODE_REVOKED),
+        ("certified", {"binding": Binding.CERTIFICATE, "secret_hash": None}, Cause.WRONG_PEER),
+        ("unhashed", {"secret_hash": None}, Cause.WRONG_SECRET),
+        ("ghost", None, Cause.NODE_UNKNOWN),
+    ):
+        house.secrets[node_id] = house.enrol(node_id, **(changes or {}))
+        if changes is None:
+            del house.directory.nodes[node_id]
+        minted = await house.mint(node_id=node_id)
+        assert await refused(house.realm.exchange(house.request(minted.token, node_id))) is cause
+        assert await state(house, minted.token_id) is TokenState.MINTED
+
+
+@pytest.mark.parametrize(
+    ("source", "allowed"),
+    [
+        ("10.1.2.3", True),
+        ("::ffff:10.1.2.3", True),
+        ("fe80::1%eth0", True),
+        ("10.2.0.1", False),
+        ("junk", False),
+    ],
+)
+async def test_a_node_may_be_held_to_its_networks(house: House, source: str, allowed: bool) -> None:  # noqa: FBT001
+    networks = (ip_network("10.1.0.0/16"), ip_network("fe80::/10"))
+    house.secrets["node-3"] = house.enrol("node-3", networks=networks)
+    minted = await house.mint(node_id="node-3")
+    attempt = house.realm.exchange(house.request(minted.token, "node-3", source=source))
+    if allowed:
+        assert (await attempt).opened
+    else:
+        assert await refused(attempt) is Cause.WRONG_NETWORK
+
+
+async def test_an_expired_token_opens_no_session_but_rejoins_its_own(house: House) -> None:
+    late, used = await house.mint(ttl_s=60), await house.mint(ttl_s=60)
+    session = await house.realm.exchange(house.request(used.token))
+    house.clock.advance(91)
+    assert await refused(house.realm.exchange(house.request(late.token))) is Cause.EXPIRED
+    assert await refused(house.realm.exchange(house.request(late.token, scopes=[]))) is Cause.EXPIRED
+    assert (await house.realm.exchange(house.request(used.token))).session_id == session.session_id
+
+
+async def test_a_token_that_the_ledger_never_saw_is_refused_however_well_signed(house: House) -> None:
+    issued = int(house.clock.now().timestamp())
+    token = sign(
+        house.keys,
+        TokenType.PULL,
+        {
+            "iss": "https://registry.test",
+            "sub": "node-1",
+            "aud": "registry.test",
+            "jti": "Z" * 22,
+            "iat": issued,
+            "nbf": issued,
+            "exp": issued + 600,
+            "access": [{"type": "repository", "name": REPOSITORY, "actions": ["pull"]}],
+            "img": IMAGE.digest,
+            "org": "acme",
+        },
+    )
+    assert await refused(house.realm.exchange(house.request(token))) is Cause.UNKNOWN
+    assert await refused(house.realm.exchange(house.request(token, scopes=[]))) is Cause.UNKNOWN
+
+
+async def test_a_completed_token_is_a_replay_and_a_revoked_one_is_revoked(house: House) -> None:
+    done, revoked = await house.mint(), await house.mint()
+    await house.realm.exchange(house.request(done.token))
+    assert (await house.authority.complete(done.token_id)).state is TokenState.DONE
+    await house.authority.complete(done.token_id)
+    assert (await house.authority.revoke(revoked.token_id)).state is TokenState.REVOKED
+    assert await refused(house.realm.exchange(house.request(done.token))) is Cause.REPLAYED
+    assert await refused(house.realm.exchange(house.request(revoked.token))) is Cause.REVOKED
+    refusals = [event for event in house.audit.events if event.type == "token.refused"]
+    assert [event.token_id for event in refusals] == [done.token_id, revoked.token_id]
+    assert house.types().count("token.completed") == 1
+
+
+async def test_two_hundred_exchanges_at_once_open_one_session(house: House) -> None:
+    minted = await house.mint()
+    exchanges = (house.realm.exchange(house.request(minted.token)) for _ in range(200))
+    with capture_logs() as logs:
+        grants = await asyncio.gather(*exchanges)
+    assert len({grant.session_id for grant in grants}) == 1
+    assert sum(grant.opened for grant in grants) == 1
+    assert house.types().count("token.redeemed") == 1
+    alarms = [line for line in logs if line["event"] == "token.exchanged_often"]
+    assert len(alarms) == 200 - 32
+
+
+@pytest.mark.parametrize("ttl_s", [0, -1, 901])
+async def test_no_token_outlives_a_quarter_of_an_hour(house: House, ttl_s: int) -> None:
+    with pytest.raises(TtlOutOfRangeError):
+        await house.mint(ttl_s=ttl_s)
+    assert house.types() == []
+
+
+async def test_no_secret_appears_in_events_errors_logs_or_reprs(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    minted = await house.mint()
+    request = house.request(minted.token)
+    swapped = house.request(minted.token, username=minted.token.reveal())
+    with capture_logs() as logs:
+        with pytest.raises(RefusedError) as error:
+            await house.realm.exchange(swapped)
+        grant = await house.realm.exchange(request)
+    seen = f"{house.audit.events} {error.value!r} {logs} {caplog.text} {minted} {grant} {request}"
+    secret = house.secrets["node-1"].reveal()
+    for kept in (minted.token.reveal(), grant.token.reveal(), secret):
+        assert kept not in seen
+    assert PULL in repr(request)

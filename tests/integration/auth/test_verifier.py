@@ -1,0 +1,148 @@
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+
+from auth.claims import SessionClaims
+from auth.delivery import Delivery
+from auth.errors import Cause, OutsideScopeError, RefusedError
+from auth.records import ImageGrant, TokenState
+from tests.support.authorities import REPOSITORY, House
+from tests.support.ledgers import CONFIG, IMAGE, LAYER, MIB, digest_of
+
+
+async def session(house: House, **changes: object) -> SessionClaims:
+    minted = await house.mint(**changes)
+    grant = await house.realm.exchange(house.request(minted.token))
+    return house.verifier.verify(grant.token.reveal())
+
+
+async def begin(house: House, claims: SessionClaims, blob: str, length: int, **changes: str) -> Delivery:
+    fields = {"repository": REPOSITORY, "source": "192.0.2.7", **changes}
+    return await house.verifier.begin(claims, digest=blob, length_bytes=length, blob=True, **fields)
+
+
+async def refused(attempt: Awaitable[object]) -> Cause:
+    with pytest.raises(RefusedError) as refusal:
+        await attempt
+    return refusal.value.cause
+
+
+async def test_a_delivery_is_metered_from_start_to_end(house: House) -> None:
+    claims = await session(house)
+    delivery = await begin(house, claims, LAYER, 900)
+    assert not delivery.sent(0, 400)
+    assert not delivery.sent(400, 500)
+    await delivery.finish()
+    await delivery.finish()
+    view = (await house.authority.show(claims.token_id)).session
+    assert view is not None
+    assert (view.bytes_delivered, view.blobs_complete, view.running) == (900, 1, 0)
+
+
+async def test_a_report_is_due_whenever_the_granted_window_is_spent(house: House) -> None:
+    size = 8 * MIB
+    claims = await session(house, image=ImageGrant(IMAGE.digest, size, {LAYER: size}))
+    delivery = await begin(house, claims, LAYER, size)
+    due = []
+    for position in range(0, size, MIB // 2):
+        due.append(delivery.sent(position, MIB // 2))
+        if due[-1]:
+            await delivery.report()
+    await delivery.finish()
+    assert [i for i, is_due in enumerate(due, 1) if is_due] == [2, 4, 8]
+    view = (await house.authority.show(claims.token_id)).session
+    assert view is not None
+    assert (view.bytes_delivered, view.blobs_complete) == (size, 1)
+
+
+async def test_a_response_is_one_contiguous_range(house: House) -> None:
+    delivery = await begin(house, await session(house), LAYER, 900)
+    delivery.sent(100, 50)
+    with pytest.raises(ValueError, match="contiguous"):
+        delivery.sent(200, 50)
+    await delivery.finish()
+
+
+async def test_another_repository_and_another_blob_are_outside_scope(house: House) -> None:
+    claims = await session(house)
+    with pytest.raises(OutsideScopeError):
+        await begin(house, claims, LAYER, 900, repository="acme/factory/other")
+    with pytest.raises(OutsideScopeError):
+        await begin(house, claims, digest_of("other"), 900)
+    assert house.causes() == ["outside_scope", "outside_scope"]
+    event = house.audit.events[-1]
+    assert (event.token_id, event.node_id, event.source) == (claims.token_id, "node-1", "192.0.2.7")
+
+
+async def test_a_session_that_was_completed_or_revoked_begins_nothing(house: House) -> None:
+    done, revoked = await session(house), await session(house)
+    await house.authority.complete(done.token_id)
+    await house.authority.revoke(revoked.token_id)
+    assert await refused(begin(house, done, LAYER, 900)) is Cause.SESSION_OVER
+    assert await refused(begin(house, revoked, LAYER, 900)) is Cause.REVOKED
+
+
+async def test_a_running_response_survives_completion_but_not_revocation(house: House) -> None:
+    claims = await session(house)
+    delivery = await begin(house, claims, LAYER, 900)
+    delivery.sent(0, 10)
+    await house.authority.complete(claims.token_id)
+    await delivery.report()
+    assert (await house.authority.revoke(claims.token_id)).state is TokenState.REVOKED
+    assert await refused(delivery.report()) is Cause.REVOKED
+    await delivery.finish()
+
+
+async def test_the_fourth_copy_of_an_image_is_over_budget(house: House) -> None:
+    size = 20 * MIB
+    claims = await session(house, image=ImageGrant(IMAGE.digest, size, {LAYER: size, CONFIG: 0}))
+    for _ in range(3):
+        delivery = await begin(house, claims, LAYER, size)
+        delivery.sent(0, size)
+        await delivery.finish()
+    assert await refused(begin(house, claims, LAYER, 17 * MIB)) is Cause.OVER_BUDGET
+
+
+async def test_manifests_and_heads_are_not_metered(house: House) -> None:
+    claims = await session(house)
+    delivery = await house.verifier.begin(
+        claims, repository=REPOSITORY, digest=IMAGE.digest, length_bytes=0, blob=False, source="192.0.2.7"
+    )
+    assert not delivery.sent(0, 5000)
+    await delivery.report()
+    await delivery.finish()
+    view = (await house.authority.show(claims.token_id)).session
+    assert view is not None
+    assert view.bytes_delivered == 0
+
+
+async def test_a_verified_bearer_still_expires_and_every_junk_bearer_is_audited(house: House) -> None:
+    minted = await house.mint()
+    bearer = (await house.realm.exchange(house.request(minted.token))).token.reveal()
+    house.verifier.verify(bearer)
+    house.clock.advance(86_400 + 31)
+    assert await refused(house.verifier.admit(bearer, source="192.0.2.7")) is Cause.EXPIRED
+    assert await refused(house.verifier.admit("junk", source="192.0.2.7")) is Cause.MALFORMED
+    assert await refused(house.verifier.admit(minted.token.reveal(), source="192.0.2.7")) is Cause.FORGED
+    assert house.causes() == ["expired", "malformed", "forged"]
+
+
+async def test_containerd_s_parallel_open_ended_ranges_fit_the_budget(house: House) -> None:
+    """Eight ranges to the end of one blob at once, each closed after its eighth."""
+    size = 64 * MIB
+    claims = await session(house, image=ImageGrant(IMAGE.digest, size, {LAYER: size}))
+    eighth = size // 8
+
+    async def fetch(number: int) -> None:
+        start = number * eighth
+        delivery = await begin(house, claims, LAYER, size - start)
+        for position in range(start, start + eighth, MIB):
+            if delivery.sent(position, MIB):
+                await delivery.report()
+        await delivery.finish()
+
+    await asyncio.gather(*(fetch(number) for number in range(8)))
+    view = (await house.authority.show(claims.token_id)).session
+    assert view is not None
+    assert (view.bytes_delivered, view.blobs_complete) == (size, 1)
