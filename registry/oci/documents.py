@@ -122,6 +122,8 @@ def _agreed_media_type(fields: Mapping[str, Any], content_type: str | None) -> s
         raise DocumentError(
             "the manifest is Docker schema 1, which is no longer supported: push the image again"
         )
+    if declared is not None and not isinstance(declared, str):
+        raise DocumentError("the manifest's mediaType is not a string")
     if declared is not None and header is not None and declared != header:
         raise DocumentError("the manifest's mediaType and its Content-Type do not agree")
     media_type = declared or header or _structural_type(fields)

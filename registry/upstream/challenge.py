@@ -11,7 +11,7 @@ MAX_HEADER_LENGTH: Final = 16 << 10
 
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _TOKEN68: Final = r"[A-Za-z0-9._~+/-]+=*"
-_QUOTED: Final = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\uffff]|\\[\t \x21-\x7e\x80-\uffff])*"'
+_QUOTED: Final = r'"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*"'
 
 _SEPARATORS = re.compile(r"[ \t]*(?:,[ \t]*)*")
 _PARAM = re.compile(rf"(?P<name>{_WORD})[ \t]*=[ \t]*(?:(?P<quoted>{_QUOTED})|(?P<plain>{_WORD}))")

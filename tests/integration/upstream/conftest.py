@@ -29,14 +29,22 @@ def job_for(image: str, organization: str = "acme") -> ImportJob:
     return ImportJob("job-1", "group-1", key, version=1, image=image, attempt=1)
 
 
-def credential(username: str = "robot$ci", password: str = "s3cret:päss") -> UpstreamCredential:
+def credential(
+    username: str = "robot$ci",
+    password: str = "s3cret:päss",  # noqa: S107 - a throwaway
+) -> UpstreamCredential:
     return UpstreamCredential(username, Secret(password))
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[BlobStore]:
+def backend() -> MemoryBackend:
+    return MemoryBackend()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, backend: MemoryBackend) -> AsyncIterator[BlobStore]:
     keys = LocalKeyring.create(tmp_path / "keyring.json")
-    blobs = BlobStore(MemoryBackend(), keys, MemoryKeyRecords(), secrets.token_bytes(32))
+    blobs = BlobStore(backend, keys, MemoryKeyRecords(), secrets.token_bytes(32))
     yield blobs
     await blobs.aclose()
 
@@ -58,6 +66,7 @@ class Bench:
     """Imports from listed upstreams into one store, and what they reported."""
 
     store: BlobStore
+    backend: MemoryBackend
     reports: list[Progress] = field(default_factory=list)
     limit: int = 1 << 30
 
@@ -87,5 +96,5 @@ class Bench:
 
 
 @pytest.fixture
-def bench(store: BlobStore) -> Bench:
-    return Bench(store)
+def bench(store: BlobStore, backend: MemoryBackend) -> Bench:
+    return Bench(store, backend)
