@@ -58,33 +58,47 @@ def _seal(name: str, plaintext: bytes, codec: Codec) -> dict[str, object]:
 
 def _negatives() -> list[dict[str, object]]:
     """Describe damage as edits, so that no damaged container has to be kept."""
+    one, two = 64 + _SEGMENT, 64 + 2 * _SEGMENT
     flips = {
-        "magic": 0, "version": 8, "suite": 9, "segment size": 10, "codec": 11, "frame size": 12,
-        "reserved header byte": 15, "file id": 16, "commitment": 32, "payload header length": 64,
-        "salt": 65, "nonce prefix": 97, "first ciphertext byte": 104, "last byte of the first segment": 64 + _SEGMENT - 1,
-        "first byte of the second segment": 64 + _SEGMENT, "trailer": -96, "trailer tag": -1,
-    }  # fmt: skip
+        "magic": 0,
+        "version": 8,
+        "suite": 9,
+        "segment size": 10,
+        "codec": 11,
+        "frame size": 12,
+        "reserved header byte": 15,
+        "file id": 16,
+        "commitment": 32,
+        "payload header length": 64,
+        "salt": 65,
+        "nonce prefix": 97,
+        "first ciphertext byte": 104,
+        "last byte of the first segment": one - 1,
+        "first byte of the second segment": one,
+        "trailer": -96,
+        "trailer tag": -1,
+    }
     base = "two-segments-and-a-byte"
     edits: list[dict[str, object]] = [
         {"base": base, "damage": f"flipped: {part}", "flip": [offset]} for part, offset in flips.items()
     ]
     edits += [
-        {"base": base, "damage": "cut at the first segment's border", "keep": [[0, 64 + _SEGMENT]]},
-        {"base": base, "damage": "last segment dropped", "keep": [[0, 64 + 2 * _SEGMENT], [-96, None]]},
+        {"base": base, "damage": "cut at the first segment's border", "keep": [[0, one]]},
+        {"base": base, "damage": "last segment dropped", "keep": [[0, two], [-96, None]]},
         {
             "base": base,
             "damage": "middle segment dropped",
-            "keep": [[0, 64 + _SEGMENT], [64 + 2 * _SEGMENT, None]],
+            "keep": [[0, one], [two, None]],
         },
-        {"base": base, "damage": "segment repeated", "keep": [[0, 64 + 2 * _SEGMENT], [64 + _SEGMENT, None]]},
+        {"base": base, "damage": "segment repeated", "keep": [[0, two], [one, None]]},
         {
             "base": base,
             "damage": "segments swapped",
             "keep": [
                 [0, 64],
-                [64 + _SEGMENT, 64 + 2 * _SEGMENT],
-                [64, 64 + _SEGMENT],
-                [64 + 2 * _SEGMENT, None],
+                [one, two],
+                [64, one],
+                [two, None],
             ],
         },
         {"base": base, "damage": "trailer cut off", "keep": [[0, -96]]},
