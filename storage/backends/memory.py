@@ -1,5 +1,6 @@
 """Objects in memory, for unit tests of what lies above."""
 
+import threading
 from collections.abc import Iterator
 
 from storage.errors import BlobNotFoundError, ObjectExistsError
@@ -10,10 +11,11 @@ class MemoryBackend:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.naming = threading.Lock()
 
     def create(self) -> "MemoryObjectWriter":
         """Start an object that nobody sees before its commit."""
-        return MemoryObjectWriter(self.objects)
+        return MemoryObjectWriter(self.objects, self.naming)
 
     def open(self, name: str) -> "MemoryObjectReader":
         """Open a visible object. Raises BlobNotFoundError."""
@@ -41,8 +43,9 @@ class MemoryBackend:
 class MemoryObjectWriter:
     """Bytes on their way in."""
 
-    def __init__(self, objects: dict[str, bytes]) -> None:
+    def __init__(self, objects: dict[str, bytes], naming: threading.Lock) -> None:
         self._objects = objects
+        self._naming = naming
         self._data = bytearray()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -51,9 +54,10 @@ class MemoryObjectWriter:
 
     def commit(self, name: str) -> None:
         """Make the object visible. Raises ObjectExistsError."""
-        data = bytes(self._data)
-        if self._objects.setdefault(name, data) is not data:
-            raise ObjectExistsError("an object of this name is there already")
+        with self._naming:
+            if name in self._objects:
+                raise ObjectExistsError("an object of this name is there already")
+            self._objects[name] = bytes(self._data)
 
     def abort(self) -> None:
         """Forget what was written."""

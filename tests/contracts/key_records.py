@@ -1,0 +1,77 @@
+"""What every `storage.ports.KeyRecords` has to keep. Subclass, and give a `key_records` fixture."""
+
+import asyncio
+from dataclasses import replace
+
+from storage.digest import Digest
+from storage.ports import KeyRecord, KeyRecords
+
+DIGEST = Digest.of(b"a blob")
+RECORD = KeyRecord(
+    tenant="acme",
+    digest=DIGEST,
+    file_id=bytes(range(16)),
+    object_name="ab" * 32,
+    size_bytes=35_000_000_000,
+    stored_bytes=35_000_000_500,
+    kek_id="local-00000001",
+    wrapped_dek=bytes(range(60)),
+)
+OTHER_TENANT = replace(RECORD, tenant="umbrella", kek_id="local-00000002", wrapped_dek=bytes(60))
+
+
+class KeyRecordsContract:
+    async def test_a_record_comes_back_equal_to_what_was_added(self, key_records: KeyRecords) -> None:
+        assert await key_records.add(RECORD) == RECORD
+        assert await key_records.get("acme", DIGEST) == RECORD
+
+    async def test_one_tenant_never_sees_the_record_of_another(self, key_records: KeyRecords) -> None:
+        await key_records.add(RECORD)
+        assert await key_records.get("umbrella", DIGEST) is None
+        assert await key_records.get("acme", Digest.of(b"another blob")) is None
+
+    async def test_the_record_that_stands_is_kept_and_returned(self, key_records: KeyRecords) -> None:
+        late = replace(RECORD, object_name="cd" * 32, file_id=bytes(16), wrapped_dek=bytes(60))
+        await key_records.add(RECORD)
+        assert await key_records.add(late) == RECORD
+        assert await key_records.get("acme", DIGEST) == RECORD
+        assert await key_records.uses(late.object_name) == 0
+
+    async def test_of_many_that_add_at_once_all_are_told_the_same_record(
+        self, key_records: KeyRecords
+    ) -> None:
+        rivals = [replace(RECORD, object_name=f"{n:064x}", wrapped_dek=bytes([n]) * 60) for n in range(8)]
+        stood = await asyncio.gather(*(key_records.add(rival) for rival in rivals))
+        assert set(stood) == {await key_records.get("acme", DIGEST)}
+        assert stood[0] in rivals
+
+    async def test_find_gives_some_tenants_record_of_the_digest(self, key_records: KeyRecords) -> None:
+        assert await key_records.find(DIGEST) is None
+        await key_records.add(RECORD)
+        await key_records.add(OTHER_TENANT)
+        assert await key_records.find(DIGEST) in (RECORD, OTHER_TENANT)
+        assert await key_records.find(Digest.of(b"another blob")) is None
+
+    async def test_uses_counts_the_records_of_an_object(self, key_records: KeyRecords) -> None:
+        assert await key_records.uses(RECORD.object_name) == 0
+        await key_records.add(RECORD)
+        await key_records.add(OTHER_TENANT)
+        assert await key_records.uses(RECORD.object_name) == 2
+        await key_records.remove("acme", DIGEST)
+        assert await key_records.uses(RECORD.object_name) == 1
+
+    async def test_a_record_is_removed_once_and_only_for_its_tenant(self, key_records: KeyRecords) -> None:
+        await key_records.add(RECORD)
+        await key_records.add(OTHER_TENANT)
+        assert await key_records.remove("acme", DIGEST) == RECORD
+        assert await key_records.remove("acme", DIGEST) is None
+        assert await key_records.get("acme", DIGEST) is None
+        assert await key_records.get("umbrella", DIGEST) == OTHER_TENANT
+        assert await key_records.find(DIGEST) == OTHER_TENANT
+
+    async def test_digests_of_both_algorithms_are_kept_apart(self, key_records: KeyRecords) -> None:
+        long = replace(RECORD, digest=Digest("sha512", "0f" * 64), object_name="ef" * 32)
+        await key_records.add(RECORD)
+        await key_records.add(long)
+        assert await key_records.get("acme", long.digest) == long
+        assert await key_records.get("acme", DIGEST) == RECORD

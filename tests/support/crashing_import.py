@@ -1,0 +1,113 @@
+"""A process that imports blobs until it is killed: `python -m tests.support.crashing_import ROOT WINDOW`.
+
+WINDOW names the moment of the third blob's commit at which the process kills itself; `never` leaves that to
+whoever started it.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from storage.backends.local import LocalBackend
+from storage.blobs import BlobStore
+from storage.digest import Digest
+from storage.keys.local import LocalKeyring
+from storage.ports import KeyRecord
+from tests.support.blobs import put
+from tests.support.key_records import MemoryKeyRecords
+
+WINDOWS = ("before the object is named", "after the object is named", "before the record", "after the record")
+_TENANT = "acme"
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class FileKeyRecords(MemoryKeyRecords):
+    """Key records that survive: one JSON line each, durable before `add` returns."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = path.open("a+")
+        self._file.seek(0)
+        for line in self._file:
+            record = _decode(json.loads(line))
+            self.rows[record.tenant, record.digest] = record
+
+    async def add(self, record: KeyRecord) -> KeyRecord:
+        stood = await super().add(record)
+        if stood is record:
+            self._file.write(json.dumps(_encode(record)) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return stood
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _encode(record: KeyRecord) -> dict[str, Any]:
+    binary = {name: base64.b64encode(getattr(record, name)).decode() for name in ("file_id", "wrapped_dek")}
+    return asdict(record) | {"digest": str(record.digest)} | binary
+
+
+def _decode(row: dict[str, Any]) -> KeyRecord:
+    binary = {name: base64.b64decode(row[name]) for name in ("file_id", "wrapped_dek")}
+    return KeyRecord(**(row | {"digest": Digest.parse(row["digest"])} | binary))
+
+
+def open_store(root: Path) -> tuple[BlobStore, FileKeyRecords]:
+    path = root / "keyring.json"
+    keyring = LocalKeyring.load(path) if path.exists() else LocalKeyring.create(path)
+    records = FileKeyRecords(root / "records.jsonl")
+    return BlobStore(LocalBackend(root / "blobs"), keyring, records, keyring.name_key), records
+
+
+def _on_third_call(genuine: Callable[..., Any], *, before: bool) -> Callable[..., Any]:
+    calls = iter(range(1 << 30))
+
+    def watched(*args: object) -> object:
+        third = next(calls) == 2
+        if third and before:
+            die()
+        result = genuine(*args)
+        if third:
+            die()
+        return result
+
+    return watched
+
+
+def _arm(window: str, records: FileKeyRecords) -> None:
+    if window in WINDOWS[:2]:
+        os.link = _on_third_call(os.link, before=window == WINDOWS[0])
+    elif window == WINDOWS[2]:
+        records.add = _on_third_call(records.add, before=True)  # type: ignore[method-assign]
+    elif window == WINDOWS[3]:
+        os.fsync = _die_after_the_third_record(os.fsync, records._file.fileno())
+
+
+def _die_after_the_third_record(genuine: Callable[..., Any], fd: int) -> Callable[..., Any]:
+    watched = _on_third_call(genuine, before=False)
+    return lambda synced: (watched if synced == fd else genuine)(synced)
+
+
+async def _import(root: Path, window: str) -> None:
+    store, records = open_store(root)
+    _arm(window, records)
+    print("ready", flush=True)  # noqa: T201 - tells the parent when to start its clock
+    while True:
+        await put(store, _TENANT, random.randbytes(random.choice([10, 300_000, 3_000_000])))
+
+
+if __name__ == "__main__":
+    asyncio.run(_import(Path(sys.argv[1]), sys.argv[2]))

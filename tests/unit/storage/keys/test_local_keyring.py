@@ -1,0 +1,125 @@
+import base64
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from storage.errors import KeyUnavailableError
+from storage.keys.keyring_file import KeyState
+from storage.keys.local import LocalKeyring
+
+DEK = bytes(range(32))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "keyring.json"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def text(path: Path) -> str:
+    return path.read_text()
+
+
+def test_a_new_keyring_is_this_users_alone_and_is_never_made_twice(path: Path) -> None:
+    first = LocalKeyring.create(path)
+    assert mode(path) == 0o600
+    with pytest.raises(KeyUnavailableError, match="exists already"):
+        LocalKeyring.create(path)
+    assert LocalKeyring.load(path).name_key == first.name_key
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_keyring_that_others_can_read_is_refused_with_the_fix(path: Path) -> None:
+    LocalKeyring.create(path)
+    path.chmod(0o640)
+    with pytest.raises(KeyUnavailableError, match="chmod 600"):
+        LocalKeyring.load(path)
+
+
+def test_a_keyring_of_another_user_is_refused_with_the_fix(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LocalKeyring.create(path)
+    owner = path.stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    with pytest.raises(KeyUnavailableError, match="chown"):
+        LocalKeyring.load(path)
+
+
+def test_a_link_in_the_place_of_a_keyring_is_refused(path: Path) -> None:
+    LocalKeyring.create(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+    with pytest.raises(KeyUnavailableError, match="cannot be opened"):
+        LocalKeyring.load(path)
+
+
+def test_a_missing_keyring_is_unavailable(path: Path) -> None:
+    with pytest.raises(KeyUnavailableError, match="cannot be opened"):
+        LocalKeyring.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "another"},
+        {"keys": []},
+        {"keys": [{"id": "a"}]},
+        {"name_key": "AAAA"},
+        {"name_key": None},
+    ],
+)
+def test_a_malformed_keyring_is_refused_without_quoting_it(path: Path, change: dict[str, object]) -> None:
+    LocalKeyring.create(path)
+    document = json.loads(path.read_text()) | change
+    path.write_text(json.dumps(document))
+    with pytest.raises(KeyUnavailableError, match="malformed") as caught:
+        LocalKeyring.load(path)
+    assert caught.value.__suppress_context__
+
+
+async def test_after_a_rotation_old_keys_still_open_and_new_data_goes_under_the_new(path: Path) -> None:
+    keyring = LocalKeyring.create(path)
+    old = await keyring.current_id("acme")
+    wrapped = await keyring.wrap(old, DEK, b"aad")
+    new = keyring.rotate()
+    assert new != old
+    assert await keyring.current_id("acme") == new
+    assert await keyring.unwrap(old, wrapped, b"aad") == DEK
+    assert [version.state for version in keyring.versions()] == [KeyState.DECRYPT_ONLY, KeyState.CURRENT]
+    assert mode(path) == 0o600
+
+
+async def test_a_rotation_by_another_process_takes_effect_here(path: Path) -> None:
+    serving, operating = LocalKeyring.create(path), LocalKeyring.load(path)
+    new = operating.rotate()
+    assert await serving.current_id("acme") == new
+    wrapped = await operating.wrap(new, DEK, b"aad")
+    assert await serving.unwrap(new, wrapped, b"aad") == DEK
+
+
+async def test_a_destroyed_key_is_erased_from_the_file_and_opens_nothing(path: Path) -> None:
+    keyring = LocalKeyring.create(path)
+    old = await keyring.current_id("acme")
+    wrapped = await keyring.wrap(old, DEK, b"aad")
+    secret = base64.b64encode(keyring.versions()[0].key).decode()
+    assert secret in text(path)
+    with pytest.raises(KeyUnavailableError, match="rotate first"):
+        keyring.destroy(old)
+    keyring.rotate()
+    keyring.destroy(old)
+    assert secret not in text(path)
+    with pytest.raises(KeyUnavailableError, match="destroyed"):
+        await keyring.unwrap(old, wrapped, b"aad")
+
+
+def test_nothing_of_the_keys_is_shown_by_repr(path: Path) -> None:
+    keyring = LocalKeyring.create(path)
+    shown = repr(keyring) + repr(keyring.versions()) + repr(keyring._keyring)
+    for secret in (keyring.name_key, keyring.versions()[0].key):
+        assert repr(secret) not in shown
+        assert secret.hex() not in shown

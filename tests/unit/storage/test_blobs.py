@@ -1,0 +1,260 @@
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from storage.backends.memory import MemoryBackend
+from storage.blobs import BlobStore, Recovered
+from storage.digest import Digest
+from storage.errors import (
+    BlobDamagedError,
+    BlobNotFoundError,
+    BlobRangeError,
+    KeyUnavailableError,
+)
+from storage.keys.local import LocalKeyring
+from storage.publishing import object_name
+from tests.support.blobs import get, put, sha512
+from tests.support.containers import noise, text
+from tests.support.key_records import MemoryKeyRecords
+
+NOISE = noise(500_000)
+TEXT = text(500_000)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", NOISE, TEXT], ids=["empty", "tiny", "noise", "text"])
+async def test_a_blob_comes_back_as_it_went_in(store: BlobStore, data: bytes) -> None:
+    record = await put(store, "acme", data)
+    assert await get(store, "acme", record.digest) == data
+    assert (record.size_bytes, await store.stat("acme", record.digest)) == (len(data), record)
+    await store.verify("acme", record.digest)
+
+
+async def test_a_blob_larger_than_the_codecs_sample_comes_back_in_ranges(store: BlobStore) -> None:
+    for data in (noise(6_000_000), text(6_000_000)):
+        record = await put(store, "acme", data, piece=1_500_000)
+        assert await get(store, "acme", record.digest) == data
+        assert await get(store, "acme", record.digest, 4_194_300, 70_000) == data[4_194_300:4_264_300]
+
+
+async def test_neither_plaintext_nor_digest_is_found_in_storage(
+    store: BlobStore, backend: MemoryBackend
+) -> None:
+    record = await put(store, "acme", NOISE)
+    stored = backend.objects[record.object_name]
+    assert record.stored_bytes == len(stored)
+    assert not any(NOISE[at : at + 16] in stored for at in range(0, len(NOISE), 50_000))
+    assert record.digest.hex not in record.object_name
+    assert bytes.fromhex(record.digest.hex) not in stored
+
+
+async def test_ranges_through_stream_read_at_and_read_into_agree(store: BlobStore) -> None:
+    digest = (await put(store, "acme", NOISE)).digest
+    async with await store.open("acme", digest) as reader:
+        assert reader.size_bytes == len(NOISE)
+        assert reader.digest == digest
+        assert reader.read_at(65_000, 1_000) == NOISE[65_000:66_000]
+        buffer = bytearray(100)
+        assert reader.read_into(len(NOISE) - 40, buffer) == 40
+        assert buffer[:40] == NOISE[-40:]
+        assert [chunk async for chunk in reader.stream(len(NOISE))] == []
+        for start, length in ((-1, 1), (0, -1), (len(NOISE), 1), (0, len(NOISE) + 1)):
+            with pytest.raises(BlobRangeError):
+                reader.read_at(start, length)
+            with pytest.raises(BlobRangeError):
+                await anext(reader.stream(start, length))
+
+
+async def test_a_stream_that_is_left_early_leaves_nothing_running(store: BlobStore) -> None:
+    digest = (await put(store, "acme", NOISE)).digest
+    async with await store.open("acme", digest) as reader:
+        stream = reader.stream(chunk_bytes=1)
+        first = await anext(stream)
+        await stream.aclose()
+        assert bytes(first) == NOISE[: len(first)]
+        assert reader._running == set()
+
+
+async def test_a_tenant_opens_only_its_own_blobs(store: BlobStore) -> None:
+    digest = (await put(store, "acme", NOISE)).digest
+    assert await store.contains("acme", digest)
+    assert not await store.contains("umbrella", digest)
+    with pytest.raises(BlobNotFoundError):
+        await store.open("umbrella", digest)
+
+
+async def test_a_second_tenant_that_presents_the_blob_shares_the_object(
+    store: BlobStore, backend: MemoryBackend
+) -> None:
+    first = await put(store, "acme", NOISE)
+    second = await put(store, "umbrella", NOISE)
+    assert second.object_name == first.object_name
+    assert second.wrapped_dek != first.wrapped_dek
+    assert list(backend.objects) == [first.object_name]
+    assert await store.delete("acme", first.digest)
+    with pytest.raises(BlobNotFoundError):
+        await store.open("acme", first.digest)
+    assert await get(store, "umbrella", first.digest) == NOISE
+    assert await store.delete("umbrella", first.digest)
+    assert not await store.delete("umbrella", first.digest)
+    assert backend.objects == {}
+
+
+async def test_a_tenant_that_presents_a_blob_again_keeps_its_record(
+    store: BlobStore, backend: MemoryBackend
+) -> None:
+    first = await put(store, "acme", NOISE)
+    assert await put(store, "acme", NOISE) == first
+    assert list(backend.objects) == [first.object_name]
+
+
+async def test_racing_imports_of_one_blob_all_end_with_a_blob_that_opens(
+    store: BlobStore, backend: MemoryBackend
+) -> None:
+    tenants = [f"tenant-{n % 3}" for n in range(12)]
+    stood = await asyncio.gather(*(put(store, tenant, NOISE) for tenant in tenants))
+    assert len(set(stood)) == 3
+    assert len(backend.objects) == 1
+    for tenant in tenants:
+        assert await get(store, tenant, stood[0].digest) == NOISE
+
+
+async def test_stores_that_race_over_one_catalog_keep_every_record_readable(
+    backend: MemoryBackend, keyring: LocalKeyring, records: MemoryKeyRecords
+) -> None:
+    stores = [BlobStore(backend, keyring, records, keyring.name_key, segment_log2=16) for _ in range(4)]
+    for _ in range(10):
+        await asyncio.gather(*(put(store, f"tenant-{n % 2}", NOISE) for n, store in enumerate(stores)))
+        digest = Digest.of(NOISE)
+        assert await get(stores[0], "tenant-0", digest) == await get(stores[1], "tenant-1", digest) == NOISE
+        assert set(backend.objects) == {row.object_name for row in records.rows.values()}
+        await asyncio.gather(*(stores[n].delete(f"tenant-{n}", digest) for n in (0, 1)))
+        assert backend.objects == {}
+    for store in stores:
+        await store.aclose()
+
+
+async def test_a_link_whose_lender_goes_meanwhile_is_given_up_for_an_object_of_ones_own(
+    store: BlobStore, backend: MemoryBackend, records: MemoryKeyRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lent = await put(store, "acme", NOISE)
+    genuine = records.add
+
+    async def add_while_the_lender_deletes(record: object) -> object:
+        # Another process removes the record and the object, having counted uses before ours was there.
+        if records.rows.pop(("acme", lent.digest), None):
+            backend.objects.pop(lent.object_name)
+        return await genuine(record)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(records, "add", add_while_the_lender_deletes)
+    ours = await put(store, "umbrella", NOISE)
+    assert ours.object_name != lent.object_name
+    assert await get(store, "umbrella", ours.digest) == NOISE
+
+
+async def test_a_damaged_object_is_replaced_by_whoever_presents_the_blob_again(
+    store: BlobStore, backend: MemoryBackend
+) -> None:
+    first = await put(store, "acme", NOISE)
+    backend.objects[first.object_name] = backend.objects[first.object_name][:-1]
+    with pytest.raises(BlobDamagedError):
+        await store.open("acme", first.digest)
+    second = await put(store, "umbrella", NOISE)
+    again = await put(store, "acme", NOISE)
+    assert again.object_name == second.object_name != first.object_name
+    assert await get(store, "acme", first.digest) == NOISE
+    assert list(backend.objects) == [second.object_name]
+
+
+async def test_damage_inside_a_blob_ends_the_stream_before_a_bad_byte(
+    store: BlobStore, backend: MemoryBackend
+) -> None:
+    record = await put(store, "acme", NOISE)
+    stored = bytearray(backend.objects[record.object_name])
+    stored[300_000] ^= 1
+    backend.objects[record.object_name] = bytes(stored)
+    received = bytearray()
+
+    async def receive() -> None:
+        async with await store.open("acme", record.digest) as reader:
+            async for chunk in reader.stream(chunk_bytes=1 << 16):
+                received.extend(chunk)
+
+    with pytest.raises(BlobDamagedError, match="segment 4"):
+        await receive()
+    assert 0 < len(received) < 300_000
+    assert received == NOISE[: len(received)]
+    with pytest.raises(BlobDamagedError):
+        await store.verify("acme", record.digest)
+
+
+async def test_a_record_that_names_another_blobs_container_opens_nothing(
+    store: BlobStore, records: MemoryKeyRecords
+) -> None:
+    one, two = await put(store, "acme", NOISE), await put(store, "acme", TEXT)
+    forged = [
+        replace(one, object_name=two.object_name),
+        replace(one, digest=two.digest),
+        replace(two, digest=one.digest),
+        replace(one, tenant="umbrella"),
+        replace(one, file_id=two.file_id, object_name=two.object_name),
+    ]
+    for record in forged:
+        records.rows = {(record.tenant, record.digest): record}
+        with pytest.raises(BlobDamagedError):
+            await store.open(record.tenant, record.digest)
+
+
+async def test_sha512_blobs_are_verified_on_the_way_in_and_bound_by_their_record(
+    store: BlobStore, records: MemoryKeyRecords
+) -> None:
+    digest = sha512(NOISE)
+    async with store.ingest("acme", digest) as writer:
+        await writer.write(NOISE)
+        record = await writer.commit()
+    assert await get(store, "acme", digest) == NOISE
+    await store.verify("acme", digest)
+    records.rows = {("acme", sha512(b"other")): replace(record, digest=sha512(b"other"))}
+    with pytest.raises(BlobDamagedError):
+        await store.open("acme", sha512(b"other"))
+
+
+async def test_blobs_stay_readable_over_a_rotation_and_are_gone_with_their_key(
+    store: BlobStore, keyring: LocalKeyring, backend: MemoryBackend, records: MemoryKeyRecords
+) -> None:
+    old = await put(store, "acme", NOISE)
+    keyring.rotate()
+    new = await put(store, "acme", TEXT)
+    assert new.kek_id != old.kek_id
+    assert await get(store, "acme", old.digest) == NOISE
+    keyring.destroy(old.kek_id)
+    restarted = BlobStore(backend, keyring, records, keyring.name_key)
+    with pytest.raises(KeyUnavailableError):
+        await restarted.open("acme", old.digest)
+    assert await get(restarted, "acme", new.digest) == TEXT
+    await restarted.aclose()
+
+
+async def test_recovery_removes_objects_without_a_record_and_nothing_else(
+    store: BlobStore, backend: MemoryBackend
+) -> None:
+    kept = await put(store, "acme", NOISE)
+    backend.objects["00" * 32] = b"committed by a process that died before its record"
+    assert await store.recover() == Recovered(temporaries=0, orphans=1)
+    assert list(backend.objects) == [kept.object_name]
+    assert await store.recover() == Recovered(temporaries=0, orphans=0)
+
+
+async def test_a_store_that_works_answers_its_probe(store: BlobStore) -> None:
+    await store.probe()
+
+
+def test_object_names_differ_by_key_digest_and_file() -> None:
+    one, two = Digest.of(b"1"), Digest.of(b"2")
+    names = {
+        object_name(key, digest, file_id)
+        for key in (bytes(32), b"\1" * 32)
+        for digest in (one, two)
+        for file_id in (bytes(16), b"\1" * 16)
+    }
+    assert len(names) == 8
