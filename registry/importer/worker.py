@@ -1,6 +1,7 @@
 """The import role: takes jobs from the queue, keeps their leases, and ends each one way or another."""
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -92,7 +93,7 @@ class ImportWorker:
         try:
             return await self._queue.claim(self._worker_id, self._lease_s)
         except Exception as error:  # noqa: BLE001 - whatever ails the queue, the worker outlives it
-            _log.warning("import queue does not answer", error=type(error).__name__)
+            _log.warning("import.queue_silent", error=type(error).__name__)
             return None
 
     async def _wait(self, running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
@@ -109,7 +110,7 @@ class ImportWorker:
         try:
             ended = await self._end(job)
         except _LeaseLostError:
-            _log.info("import lost its lease", job_id=job.id)
+            _log.info("import.lease_lost", job_id=job.id)
             return
         except asyncio.CancelledError:
             await self._release(job)
@@ -123,10 +124,10 @@ class ImportWorker:
         try:
             image = await self._import(job)
         except ImportFailedError as error:
-            _log.info("import failed", job_id=job.id, reason=error.reason, sentence=error.sentence)
+            _log.info("import.failed", job_id=job.id, reason=error.reason, sentence=error.sentence)
             fail = partial(self._queue.fail, job, self._worker_id, error.reason, error.sentence)
             return await self._record(job, fail)
-        _log.info("import done", job_id=job.id, digest=str(image.digest), size_bytes=image.size_bytes)
+        _log.info("import.done", job_id=job.id, digest=str(image.digest), size_bytes=image.size_bytes)
         return await self._record(job, partial(self._queue.succeed, job, self._worker_id, image))
 
     async def _import(self, job: ImportJob) -> StoredImage:
@@ -137,7 +138,9 @@ class ImportWorker:
         except (ImportFailedError, _LeaseLostError):
             raise
         except Exception as error:
-            _log.exception("import broke", job_id=job.id)
+            # Neither the message nor the locals: they may hold what the upstream was sent.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("import.broke", job_id=job.id, error=type(error).__name__, where=where)
             raise StoreFailedError("something went wrong inside the import: try again") from error
 
     async def _import_while_leased(self, job: ImportJob) -> StoredImage:
@@ -186,7 +189,7 @@ class ImportWorker:
             try:
                 return await write()
             except Exception as error:  # noqa: BLE001 - any adapter's passing trouble
-                _log.warning("import outcome not recorded", job_id=job.id, error=type(error).__name__)
+                _log.warning("import.outcome_unrecorded", job_id=job.id, error=type(error).__name__)
                 await asyncio.sleep(min(self._lease_s / 10, 2**attempt / 10))
         return False
 
