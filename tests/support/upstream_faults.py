@@ -1,5 +1,6 @@
 """An upstream that misbehaves as it is told, request by request."""
 
+import asyncio
 import base64
 import re
 import secrets
@@ -56,6 +57,11 @@ class FaultyUpstream:
 
     def count(self, name: str) -> int:
         return sum(seen.path.endswith(name) for seen in self.seen)
+
+    def starts(self, name: str) -> list[int]:
+        """List where each request for a blob asked to start."""
+        asked = [seen.range or "bytes=0-" for seen in self.seen if seen.path.endswith(name)]
+        return [int(text.removeprefix("bytes=").removesuffix("-")) for text in asked]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         name = request.path.rsplit("/", 1)[-1]
@@ -124,6 +130,7 @@ def cut_after(count: int) -> Fault:
         response.content_length = len(body)
         await response.prepare(request)
         await response.write(body[:count])
+        await asyncio.sleep(0.05)  # a client forgets what it has not read when the connection breaks
         assert request.transport is not None
         request.transport.close()
         return response

@@ -32,6 +32,10 @@ def blob(folder: Path, digest: str) -> bytes:
     return (folder / "blobs" / digest.replace(":", "/")).read_bytes()
 
 
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 async def test_an_image_lies_whole_in_a_layout(upstream: FaultyUpstream, tmp_path: Path) -> None:
     upstream.add(INDEX)
     upstream.want("robot$ci", "s3cret:päss", realm=f"http://{upstream.host}/token")
@@ -60,11 +64,9 @@ async def test_a_cut_is_resumed_and_a_second_pull_fetches_nothing(
     await pull(upstream, tmp_path)
     again = await pull(upstream, tmp_path)
     assert again.fetched_bytes == 0
-    assert [seen.range for seen in upstream.seen if seen.path.endswith(first)] == [
-        None,
-        "bytes=2500000-",
-        "bytes=2500000-",
-    ]
+    starts = upstream.starts(first)
+    assert len(starts) == 3
+    assert 0 == starts[0] < starts[1] == starts[2] <= 2_500_000
 
 
 async def test_a_damaged_blob_is_fetched_again(upstream: FaultyUpstream, tmp_path: Path) -> None:
@@ -83,4 +85,4 @@ async def test_wrong_bytes_leave_neither_a_blob_nor_an_index(
     upstream.fail(digest_of(LAYERS[0]), body(b"x" * len(LAYERS[0])))
     with pytest.raises(PullFailedError, match="not what its digest says"):
         await pull(upstream, tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert files(tmp_path) == []
