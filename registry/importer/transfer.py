@@ -7,13 +7,14 @@ upstream says of itself is believed.
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from typing import Final
 
-from registry.errors import ImportFailedError, PullFailedError, StoreFailedError, UpstreamUnavailableError
+from registry.errors import ImportFailedError, PullFailedError, StoreFailedError
 from registry.importer.plan import Plan
 from registry.oci.documents import Descriptor
 from registry.ports import Progress, Stage
-from registry.upstream.client import Source
+from registry.upstream.source import Source
 from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.errors import (
@@ -23,7 +24,6 @@ from storage.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from storage.ingest import BlobWriter
 
 STORE_ATTEMPTS: Final = 3
 STORE_PAUSE_S: Final = 1.0
@@ -123,23 +123,14 @@ class Transfer:
         if await self._store.contains(self._tenant, layer.digest):
             counted.add(layer.size_bytes)
             return
-        async with self._store.ingest(self._tenant, layer.digest, layer.size_bytes) as writer:
-            await self._stream(layer, writer, counted)
+        async with (
+            self._store.ingest(self._tenant, layer.digest, layer.size_bytes) as writer,
+            aclosing(self._source.stream(layer)) as chunks,
+        ):
+            async for chunk in chunks:
+                await writer.write(chunk)
+                counted.add(len(chunk))
             await writer.commit()
-
-    async def _stream(self, layer: Descriptor, writer: BlobWriter, counted: "_Counted") -> None:
-        """Write a layer's bytes, going on from the last one after every cut."""
-        failed = 0
-        while counted.count < layer.size_bytes:
-            before = counted.count
-            try:
-                async with self._source.blob(layer, before) as chunks:
-                    async for chunk in chunks:
-                        await writer.write(chunk)
-                        counted.add(len(chunk))
-            except UpstreamUnavailableError as error:
-                failed = 1 if counted.count > before else failed + 1
-                await self._source.backoff.wait(failed, error)
 
 
 class _Counted:

@@ -1,46 +1,19 @@
-"""A client of upstream registries (OCI distribution-spec, "Pull"): documents whole, blobs as streams."""
+"""The way to upstream registries: one client per process, one source per import."""
 
-import asyncio
-import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Final, Self, TypeVar
+from collections.abc import Collection, Mapping
+from typing import Self
 
 from yarl import URL
 
-from registry.errors import DocumentError, PullFailedError, UpstreamUnavailableError
-from registry.oci import mediatypes
-from registry.oci.documents import MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, parse_document
+from registry.errors import UpstreamUnavailableError
 from registry.oci.reference import Reference, split_host
 from registry.ports import UpstreamCredential
 from registry.upstream.authorization import PINNED_REALMS, Authorization
 from registry.upstream.egress import HTTP_PORT, HTTPS_PORT, EgressGuard
-from registry.upstream.retry import Backoff, is_passing, parse_retry_after
-from registry.upstream.transport import Response, Timeouts, Transport
-from storage.digest import Digest
-from storage.errors import DigestError
-
-T = TypeVar("T")
-
-_OFF_LOOP_BYTES: Final = 64 << 10
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A manifest or an index: its bytes exactly as they came, verified, and what they say."""
-
-    data: bytes
-    digest: Digest
-    parsed: Manifest | Index
-
-    @property
-    def descriptor(self) -> Descriptor:
-        """Describe the document."""
-        return Descriptor(self.parsed.media_type, self.digest, len(self.data))
+from registry.upstream.retry import Backoff
+from registry.upstream.source import Source
+from registry.upstream.transport import Timeouts, Transport
 
 
 class UpstreamClient:
@@ -61,7 +34,7 @@ class UpstreamClient:
             ssl_context: Trusted roots, and a client certificate where the registry wants one.
             realms: Which other hosts a registry's credentials may be sent to for a token; each `host[:port]`.
         """
-        self.backoff = backoff or Backoff()
+        self._backoff = backoff or Backoff()
         self._transport = Transport(guard, timeouts, ssl_context)
         self._realms = realms
 
@@ -75,7 +48,7 @@ class UpstreamClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def open(self, reference: Reference, credential: UpstreamCredential | None = None) -> "Source":
+    async def open(self, reference: Reference, credential: UpstreamCredential | None = None) -> Source:
         """Find out how a reference's registry is spoken to; nothing is authenticated yet.
 
         Raises:
@@ -85,7 +58,7 @@ class UpstreamClient:
         authorization = Authorization(
             self._transport, origin, reference.repository, credential, realms=self._realms
         )
-        return Source(self._transport, origin, reference, authorization, self.backoff)
+        return Source(self._transport, origin, reference, authorization, self._backoff)
 
     async def _origin(self, reference: Reference) -> URL:
         """Choose https; plain http only where the operator listed the host and nothing speaks TLS there."""
@@ -98,210 +71,3 @@ class UpstreamClient:
                 return https
         except UpstreamUnavailableError:
             return URL(f"http://{name}:{port or HTTP_PORT}")
-
-
-class Source:
-    """One repository of an upstream registry, as one credential sees it."""
-
-    def __init__(
-        self,
-        transport: Transport,
-        origin: URL,
-        reference: Reference,
-        authorization: Authorization,
-        backoff: Backoff,
-    ) -> None:
-        self.reference = reference
-        self.backoff = backoff
-        self._transport = transport
-        self._base = origin / "v2" / reference.repository
-        self._authorization = authorization
-
-    async def document(self, identifier: str, expected: Descriptor | None = None) -> Document:
-        """Fetch a manifest or an index, verified against its digest.
-
-        Args:
-            identifier: A tag or a digest.
-            expected: What an index says of it, when it comes from one.
-
-        Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, not intact, not supported, or no answer after retries.
-        """
-        return await self._retry(lambda: self._document(identifier, expected))
-
-    async def resolve(self, identifier: str) -> Descriptor:
-        """Ask what a tag or digest is, with a HEAD that costs no body and, at Docker Hub, no quota.
-
-        Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, or the answer does not describe it.
-        """
-        return await self._retry(lambda: self._resolve(identifier))
-
-    async def small_blob(self, blob: Descriptor) -> bytes:
-        """Fetch a config whole, verified; `blob.size_bytes` was checked against the document limit.
-
-        Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, not intact, or no answer after retries.
-        """
-        return await self._retry(lambda: self._small_blob(blob))
-
-    @asynccontextmanager
-    async def blob(self, blob: Descriptor, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open a blob's bytes from `offset` to its end; the caller resumes and verifies the digest.
-
-        The stream never yields more than the descriptor says. It raises UpstreamUnavailableError when it
-        ends early, and PullFailedError when the upstream has more.
-
-        Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, or of another size.
-            UpstreamUnavailableError: Passing trouble: wait and try again.
-        """
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        url = self._base / "blobs" / str(blob.digest)
-        async with self._request("GET", url, f"the blob {blob.digest}", headers=headers) as response:
-            skip = _check_extent(response, blob, offset)
-            yield _exactly(response, blob, offset, skip)
-
-    async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        failed = 0
-        while True:
-            try:
-                return await attempt()
-            except UpstreamUnavailableError as error:
-                failed += 1
-                await self.backoff.wait(failed, error)
-
-    async def _document(self, identifier: str, expected: Descriptor | None) -> Document:
-        async with self._small("GET", identifier) as response:
-            data = await response.read(MAX_DOCUMENT_BYTES, "a manifest")
-            content_type, declared = response.header("Content-Type"), response.header("Docker-Content-Digest")
-        named = _parse_digest(identifier) or _parse_digest(declared)
-        if named is not None and not named.matches(data):
-            raise PullFailedError(f"the manifest of {self.reference} is not what its digest says")
-        if expected is not None and expected.size_bytes != len(data):
-            raise PullFailedError(f"the manifest of {self.reference} is not of the size that its index says")
-        try:
-            parsed = await _off_loop(parse_document, data, content_type)
-        except DocumentError as error:
-            raise PullFailedError(f"{self.reference} cannot be imported: {error}") from None
-        return Document(data, _parse_digest(identifier) or Digest.of(data), parsed)
-
-    async def _resolve(self, identifier: str) -> Descriptor:
-        async with self._small("HEAD", identifier) as response:
-            digest = _parse_digest(response.header("Docker-Content-Digest"))
-            size, media_type = response.header("Content-Length"), response.header("Content-Type")
-        if digest is None or size is None or not size.isdigit() or media_type is None:
-            raise PullFailedError(f"{response.host} does not say what {self.reference} is")
-        return Descriptor(mediatypes.bare(media_type), digest, int(size))
-
-    @asynccontextmanager
-    async def _small(self, method: str, identifier: str) -> AsyncIterator[Response]:
-        url = self._base / "manifests" / identifier
-        async with (
-            self._bounded(),
-            self._request(method, url, str(self.reference), accept=mediatypes.ACCEPTED) as response,
-        ):
-            if response.status != HTTPStatus.OK:
-                raise PullFailedError(f"{response.host} answers {response.status} for {self.reference}")
-            yield response
-
-    async def _small_blob(self, blob: Descriptor) -> bytes:
-        async with self._bounded(), self.blob(blob) as chunks:
-            data = b"".join([chunk async for chunk in chunks])
-        if not blob.digest.matches(data):
-            raise PullFailedError(f"the blob {blob.digest} is not what its digest says")
-        return data
-
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._transport.timeouts.document_s):
-                yield
-        except TimeoutError:
-            raise UpstreamUnavailableError(f"{self.reference.host} does not answer in time") from None
-
-    @asynccontextmanager
-    async def _request(
-        self,
-        method: str,
-        url: URL,
-        what: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        accept: Iterable[str] = (),
-    ) -> AsyncIterator[Response]:
-        """Send with what the registry wants to see; on a 401 get that once and send again."""
-        for first in (True, False):
-            shown = await self._authorization.header()
-            async with self._transport.send(
-                method, url, headers=headers, accept=accept, authorization=shown
-            ) as response:
-                if first and response.status == HTTPStatus.UNAUTHORIZED and not response.redirected:
-                    await self._authorization.refused(response, shown)
-                    continue
-                self._check_status(response, what)
-                yield response
-                return
-
-    def _check_status(self, response: Response, what: str) -> None:
-        status = response.status
-        if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-            return
-        retry_after_s = parse_retry_after(response.header("Retry-After"))
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise UpstreamUnavailableError(f"{response.host} allows no more pulls for now", retry_after_s)
-        if is_passing(status) or response.redirected:
-            raise UpstreamUnavailableError(f"{response.host} answers {status} for {what}", retry_after_s)
-        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise self._authorization.refusal()
-        if status == HTTPStatus.NOT_FOUND:
-            raise PullFailedError(f"{response.host} has no {what}: check its name and tag")
-        raise PullFailedError(f"{response.host} answers {status} for {what}")
-
-
-def _check_extent(response: Response, blob: Descriptor, offset: int) -> int:
-    """Check what the answer says of itself; return how many leading bytes to drop (Range was ignored)."""
-    length = response.header("Content-Length")
-    start = 0
-    if response.status == HTTPStatus.PARTIAL_CONTENT:
-        match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
-        sizes = {str(blob.size_bytes), "*"}
-        if match is None or int(match[1]) != offset or match[3] not in sizes:
-            raise PullFailedError(f"{response.host} answers with another range of the blob {blob.digest}")
-        start = offset
-    elif length is not None and length != str(blob.size_bytes):
-        raise PullFailedError(f"{response.host} has the blob {blob.digest} in another size than its manifest")
-    return offset - start
-
-
-async def _exactly(response: Response, blob: Descriptor, offset: int, skip: int) -> AsyncIterator[bytes]:
-    missing = blob.size_bytes - offset
-    async for chunk in response.chunks():
-        data = chunk[skip:] if skip else chunk
-        skip = max(0, skip - len(chunk))
-        if len(data) > missing:
-            raise PullFailedError(
-                f"{response.host} sends more of the blob {blob.digest} than its manifest says"
-            )
-        missing -= len(data)
-        if data:
-            yield data
-    if missing:
-        raise UpstreamUnavailableError(f"{response.host} broke off in the middle of the blob {blob.digest}")
-
-
-def _parse_digest(text: str | None) -> Digest | None:
-    try:
-        return Digest.parse(text or "")
-    except DigestError:
-        return None
-
-
-async def _off_loop(parse: Callable[[bytes, str | None], T], data: bytes, content_type: str | None) -> T:
-    if len(data) <= _OFF_LOOP_BYTES:
-        return parse(data, content_type)
-    return await asyncio.to_thread(parse, data, content_type)

@@ -11,17 +11,19 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from registry.errors import PullFailedError, UpstreamUnavailableError
+from registry.errors import PullFailedError
 from registry.oci import mediatypes
 from registry.oci.documents import Descriptor
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
 from registry.ports import Progress, Stage, UpstreamCredential
-from registry.upstream.client import Source, UpstreamClient
+from registry.upstream.client import UpstreamClient
+from registry.upstream.source import Source
 from registry.upstream.walk import ImageDocuments, read_documents
 from storage.digest import Digest, Hasher
 
@@ -129,22 +131,14 @@ class _Layout:
         return layer.size_bytes
 
     async def _stream(self, layer: Descriptor, file: "_PartFile") -> None:
-        """Fetch a layer, going on from the last byte after every cut."""
-        failed, batch, received = 0, bytearray(), 0
-        while received < layer.size_bytes:
-            before = received
-            try:
-                async with self._source.blob(layer, received) as chunks:
-                    async for chunk in chunks:
-                        batch += chunk
-                        received += len(chunk)
-                        self._report(len(chunk))
-                        if len(batch) >= BATCH_BYTES:
-                            await asyncio.to_thread(file.write, batch)
-                            batch = bytearray()
-            except UpstreamUnavailableError as error:
-                failed = 1 if received > before else failed + 1
-                await self._source.backoff.wait(failed, error)
+        batch = bytearray()
+        async with aclosing(self._source.stream(layer)) as chunks:
+            async for chunk in chunks:
+                batch += chunk
+                self._report(len(chunk))
+                if len(batch) >= BATCH_BYTES:
+                    await asyncio.to_thread(file.write, batch)
+                    batch = bytearray()
         await asyncio.to_thread(file.write, batch)
 
     def _report(self, count: int) -> None:

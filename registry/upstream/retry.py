@@ -21,12 +21,15 @@ class Backoff:
         base_s: Ceiling of the first wait; it doubles from try to try.
         cap_s: Ceiling of every wait.
         patience_s: The longest Retry-After that is waited for.
+        progress_bytes: What a try has to bring for the count to start again: else an upstream that gives a
+            byte a try would be tried for ever.
     """
 
     attempts: int = 6
     base_s: float = 0.5
     cap_s: float = 20.0
     patience_s: float = 90.0
+    progress_bytes: int = 1 << 20
 
     async def wait(self, failed: int, error: UpstreamUnavailableError) -> None:
         """Wait after the `failed`-th try in a row, from 1.

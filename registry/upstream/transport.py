@@ -4,8 +4,9 @@ Nothing of aiohttp's errors leaves this module: they carry the request, and with
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -40,11 +41,14 @@ class Timeouts:
         connect_s: Name, socket and TLS.
         read_s: Between two reads of a response.
         document_s: A whole small document, its redirects included.
+        floor_bytes_s: Slower than this, over `read_s` of waiting, counts as silent: else a registry that
+            drips holds a worker for as long as it likes.
     """
 
     connect_s: float = 15.0
     read_s: float = 60.0
     document_s: float = 60.0
+    floor_bytes_s: int = 16 << 10
 
 
 class Response:
@@ -54,8 +58,11 @@ class Response:
         redirected: The answer is from another origin than the one that was asked.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, host: str, *, redirected: bool) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, host: str, timeouts: Timeouts, *, redirected: bool
+    ) -> None:
         self._response = response
+        self._timeouts = timeouts
         self.host = host
         self.redirected = redirected
 
@@ -72,22 +79,30 @@ class Response:
         """Return every value of a header."""
         return self._response.headers.getall(name, ())
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the body as it arrives, in pieces of at most about two read buffers.
 
         Raises:
-            UpstreamUnavailableError: The connection was cut or fell silent.
+            UpstreamUnavailableError: The connection was cut, fell silent or is too slow.
         """
+        waited_s, received = 0.0, 0
         while True:
-            try:
-                chunk = await self._response.content.readany()
-            except (aiohttp.ClientError, TimeoutError, OSError):
-                chunk = None
-            if chunk is None:
-                raise UpstreamUnavailableError(f"{self.host} broke off in the middle of its answer")
+            asked_s = time.monotonic()
+            chunk = await self._next()
             if not chunk:
                 return
+            # Only waiting counts: a slow reader is not a slow upstream.
+            waited_s, received = waited_s + time.monotonic() - asked_s, received + len(chunk)
+            if waited_s > self._timeouts.read_s:
+                if received < self._timeouts.floor_bytes_s * waited_s:
+                    raise UpstreamUnavailableError(f"{self.host} sends too slowly")
+                waited_s, received = 0.0, 0
             yield chunk
+
+    async def _next(self) -> bytes:
+        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+            return await self._response.content.readany()
+        raise UpstreamUnavailableError(f"{self.host} broke off in the middle of its answer")
 
     async def read(self, limit: int, what: str) -> bytes:
         """Read a small body whole.
@@ -177,7 +192,8 @@ class Transport:
             try:
                 location = response.headers.get("Location")
                 if response.status not in _REDIRECTS or location is None:
-                    yield Response(response, bracketed_host(url), redirected=url.origin() != origin)
+                    redirected = url.origin() != origin
+                    yield Response(response, bracketed_host(url), self.timeouts, redirected=redirected)
                     return
             finally:
                 response.close() if response.status in _REDIRECTS else response.release()

@@ -8,7 +8,7 @@ from registry.errors import DocumentError, PullFailedError
 from registry.oci import mediatypes
 from registry.oci.documents import Descriptor, Index, Manifest, parse_config_platform
 from registry.oci.platform import Platform
-from registry.upstream.client import Document, Source
+from registry.upstream.source import Document, Source, off_loop
 
 MAX_INDEX_DEPTH: Final = 2
 MAX_CANDIDATES: Final = 8
@@ -59,7 +59,7 @@ async def read_documents(source: Source, wanted: Platform) -> ImageDocuments:
         if not isinstance(parsed, Manifest) or fetched > MAX_CANDIDATES:
             break
         config = await source.small_blob(parsed.config)
-        platform = _platform(source, config)
+        platform = await _platform(source, config)
         if platform is None or wanted.runs(platform):
             return ImageDocuments(indexes, manifest, config, platform or wanted)
     raise PullFailedError(f"{source.reference} has no image for {wanted}")
@@ -89,8 +89,8 @@ def _known(index: Index, wanted: Platform) -> list[Descriptor]:
     return [entry for entry in index.candidates(wanted) if entry.media_type in kinds][:MAX_CANDIDATES]
 
 
-def _platform(source: Source, config: bytes) -> Platform | None:
+async def _platform(source: Source, config: bytes) -> Platform | None:
     try:
-        return parse_config_platform(config)
+        return await off_loop(config, parse_config_platform)
     except DocumentError as error:
         raise PullFailedError(f"{source.reference} cannot be imported: {error}") from None

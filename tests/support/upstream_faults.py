@@ -6,7 +6,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -136,6 +136,18 @@ def cut_after(count: int) -> Fault:
         return response
 
     return fault
+
+
+async def drip(request: web.Request, data: bytes) -> web.StreamResponse:
+    """Send a byte now and then for as long as the client waits."""
+    answer = ranged(request, data, "application/octet-stream")
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    await response.prepare(request)
+    with suppress(ConnectionError):
+        for _ in range(100):
+            await response.write(b"x")
+            await asyncio.sleep(0.1)
+    return response
 
 
 def status(code: int, **headers: str) -> Fault:

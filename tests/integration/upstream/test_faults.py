@@ -11,9 +11,9 @@ from registry.errors import (
     PullFailedError,
     UpstreamUnavailableError,
 )
-from tests.integration.upstream.conftest import Bench, credential
+from tests.integration.upstream.conftest import FAST, Bench, credential
 from tests.support.distribution import Image, descriptor, digest_of, make_image, make_index
-from tests.support.upstream_faults import FaultyUpstream, body, cut_after, redirect, status
+from tests.support.upstream_faults import FaultyUpstream, body, cut_after, drip, redirect, status
 
 LAYER = random.Random(11).randbytes(1_000_000)
 IMAGE = make_image([LAYER])
@@ -128,6 +128,14 @@ async def test_a_silent_upstream_times_out_and_is_tried_again(bench: Bench, upst
 
     upstream.fail(DIGEST, hang)  # type: ignore[arg-type]
     await imported(bench, upstream)
+
+
+async def test_an_upstream_that_drips_is_given_up(bench: Bench, upstream: FaultyUpstream) -> None:
+    upstream.add(IMAGE)
+    upstream.fail(DIGEST, *[drip] * 10)
+    with pytest.raises(PullFailedError, match="too slowly"):
+        await bench.run(f"{upstream.host}/app:1")
+    assert upstream.count(DIGEST) == FAST.attempts
 
 
 async def test_a_tampered_manifest_is_refused(bench: Bench, upstream: FaultyUpstream) -> None:

@@ -7,7 +7,7 @@ from registry.importer.plan import plan_import
 from registry.oci.documents import parse_document
 from registry.oci.platform import LINUX_AMD64
 from registry.ports import ContentKind
-from registry.upstream.client import Document
+from registry.upstream.source import Document
 from registry.upstream.walk import ImageDocuments
 from storage.digest import Digest
 from tests.support.distribution import Image, make_image, make_index
