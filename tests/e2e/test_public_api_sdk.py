@@ -90,9 +90,8 @@ def test_the_synchronous_client_creates_gets_lists_and_deletes(
 async def test_the_asynchronous_client_creates_gets_lists_and_deletes(
     crisper: CrisperServer, organization: Organization, creation: ContainerGroupCreationRequest
 ) -> None:
-    sdk = SaladCloudSdkAsync(
-        api_key=organization.api_key, base_url=f"{crisper.url}/api/public", timeout=20_000
-    )
+    sdk = SaladCloudSdkAsync(base_url=f"{crisper.url}/api/public")
+    sdk.set_api_key(organization.api_key)  # its constructor drops the key that it is given
     groups, place = sdk.container_groups, (organization.name, PROJECT)
 
     assert_created(await groups.create_container_group(creation, *place), creation)

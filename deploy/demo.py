@@ -1,0 +1,174 @@
+"""The whole journey in a minute: import, mint, pull, and what is refused. Run by `make demo`.
+
+Every step is a real `crisper` command against a real server on its embedded defaults; the upstream is
+a throwaway registry with Basic credentials (`demo_upstream.py`), unless an image is named.
+"""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from rich.console import Console
+
+CRISPER = Path(sys.executable).with_name("crisper")
+UPSTREAM = Path(__file__).with_name("demo_upstream.py")
+NAME = "demo"
+WINDOW_BYTES = 64
+
+console = Console(highlight=False)
+
+
+class DemoError(Exception):
+    """A step that did not end as it should have."""
+
+
+def say(text: str) -> None:
+    """Announce a step."""
+    console.print(f"\n[bold]{text}[/bold]")
+
+
+def run(*arguments: str, stdin: str = "", fails: bool = False, **environment: str) -> str:
+    """Show a `crisper` command, run it, and return its output.
+
+    Args:
+        fails: Whether the command is meant to be refused; its error is then what is returned.
+    """
+    console.print(f"[dim]$ crisper {' '.join(arguments)}[/dim]")
+    done = subprocess.run(
+        [CRISPER, *arguments],
+        input=stdin,
+        text=True,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if fails else None,
+        env=os.environ | environment,
+    )
+    output = (done.stderr if fails else done.stdout).strip()
+    if (done.returncode != 0) != fails:
+        raise DemoError(f"crisper {arguments[0]} {arguments[1]} ended with {done.returncode}: {output}")
+    return output
+
+
+def free_port() -> int:
+    """Find a port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server answers anything at all."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=1)  # noqa: S310 (our own loopback address)
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise DemoError(f"nothing answers at {url}")
+
+
+def events(url: str, key: str) -> list[dict[str, str]]:
+    """Read the audit trail."""
+    request = urllib.request.Request(f"{url}/api/v1/events", headers={"Authorization": f"Bearer {key}"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 (our own loopback address)
+        return list(json.load(answer)["items"])
+
+
+def holds(folder: Path, window: bytes) -> bool:
+    """Tell whether any file below a folder holds some bytes."""
+    return any(window in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def journey(image: str, login: tuple[str, str] | None, url: str, home: Path) -> None:
+    """Do the main job once."""
+    data = home / "data"
+    say("1. A customer's image comes in: authenticated, verified, encrypted; the credential is forgotten")
+    credential = ("--username", login[0], "--password-stdin") if login else ()
+    console.print(run("image", "import", image, "--name", NAME, *credential, stdin=login[1] if login else ""))
+
+    say("2. Two machines of strangers are enrolled, and a token is minted for the first")
+    nodes = {name: json.loads(run("node", "create", name, "--json")) for name in ("pc-1", "pc-2")}
+    minted = json.loads(run("token", "mint", NAME, "--node", "pc-1", "--json"))
+    reference, token = minted["image"]["reference"], minted["token"]
+    console.print(f"{reference}  for {minted['username']}, until {minted['expires_at']}")
+
+    def pull(node: str, folder: str, *, fails: bool) -> str:
+        return run(
+            *("node", "pull", reference, "--output", str(home / folder), "--plain-http"),
+            fails=fails,
+            CRISPER_NODE_ID=node,
+            CRISPER_PULL_TOKEN=token,
+            CRISPER_NODE_SECRET=nodes[node]["node_secret"],
+        )
+
+    say("3. The second machine stole the token, and tries")
+    console.print(f"[red]{pull('pc-2', 'stolen', fails=True)}[/red]")
+
+    say("4. The first machine pulls; every digest is verified")
+    console.print(pull("pc-1", "layout", fails=False))
+    run("token", "complete", minted["token_id"])
+
+    say("5. The first machine tries the same token again")
+    console.print(f"[red]{pull('pc-1', 'again', fails=True)}[/red]")
+
+    say("6. What the audit trail knows of the refusals, and what the disk holds of the image")
+    key = (data / "operator.key").read_text().strip()
+    for event in events(url, key):
+        if event["type"] == "token.refused":
+            console.print(f"{event['time']}  {event['node_id']}  {event['cause']}")
+    layer = max((home / "layout" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    window = layer.read_bytes()[:WINDOW_BYTES]
+    if holds(data, window):
+        raise DemoError("a layer's bytes lie in the data folder in the clear")
+    console.print(f"no file below the data folder holds the first {WINDOW_BYTES} bytes of {layer.name[:12]}")
+
+
+def main() -> int:
+    """Start everything, do the main job, stop everything."""
+    started, processes = time.monotonic(), []
+    with tempfile.TemporaryDirectory(prefix="crisper-demo-") as folder:
+        home, port = Path(folder), free_port()
+        url = f"http://127.0.0.1:{port}"
+        os.environ |= {"CRISPER_DATA_DIR": str(home / "data")}
+        serve = [CRISPER, "serve", "--port", str(port)]
+        image, login = (sys.argv[1], None) if len(sys.argv) > 1 else ("", None)
+        log = (home / "server.log").open("wb")
+        try:
+            if not image:
+                upstream, login = f"127.0.0.1:{free_port()}", ("customer", secrets.token_urlsafe(12))
+                image = f"{upstream}/shop/hello:1"
+                command = [sys.executable, UPSTREAM, upstream.rpartition(":")[2], *login]
+                processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+                wait_for(f"http://{upstream}/v2/", processes[-1])
+                serve += ["--insecure-registry", upstream]
+            processes.append(subprocess.Popen(serve, stdout=log, stderr=log))
+            wait_for(f"{url}/readyz", processes[-1])
+            journey(image, login, url, home)
+        except DemoError as error:
+            console.print(f"\n[bold red]{error}[/bold red]\n{(home / 'server.log').read_text()[-4000:]}")
+            return 1
+        finally:
+            for process in reversed(processes):
+                process.send_signal(signal.SIGTERM)
+                process.wait(30)
+            log.close()
+    console.print(
+        f"\n[bold green]Done in {time.monotonic() - started:.0f} s.[/bold green] Everything is stopped."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
