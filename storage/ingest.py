@@ -1,9 +1,10 @@
 """One blob on its way in: hashed, compressed, sealed and stored while it arrives."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from storage.digest import Digest, Hasher
 from storage.envelope.frames import SAMPLE_BYTES, choose_codec
@@ -14,6 +15,7 @@ from storage.ports import BlobBackend, KeyRecord, ObjectWriter
 from storage.threads import Threads, settle
 
 BATCH_BYTES = 1 << 20
+_BATCHES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,20 @@ class Hashes:
         return bytes.fromhex(self._sha256.hexdigest())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """A buffer that two threads work on."""
+
+    buffer: memoryview
+    hashed: asyncio.Future[None]
+    sealed: asyncio.Future[None]
+
+
 class BlobWriter:
     """Takes one blob's bytes; nothing is visible before `commit`.
 
-    A batch is hashed in one thread and sealed in another while the next one fills.
+    Batches are hashed in one thread and sealed in another while the next one fills; `_BATCHES` of them
+    are in memory at most.
     """
 
     def __init__(
@@ -115,10 +127,12 @@ class BlobWriter:
         self._expected_bytes = size_bytes
         self._threads = threads
         self._publish = publish
+        self._hashing = threads.lane()
+        self._sealing = threads.lane()
         self._filling = memoryview(bytearray(BATCH_BYTES))
-        self._resting = memoryview(bytearray(BATCH_BYTES))
         self._fill = 0
-        self._running: list[asyncio.Future[Any]] = []
+        self._spare: list[memoryview] = []
+        self._running: deque[_Batch] = deque()
         self._closed = False
         self.written_bytes = 0
 
@@ -151,7 +165,8 @@ class BlobWriter:
         """
         self._check_open()
         await self._flush()
-        await self._drain()
+        while self._running:
+            await self._reclaim()
         if self._expected_bytes not in (None, self.written_bytes):
             raise DigestMismatchError(f"{self.written_bytes} bytes of the {self._expected_bytes} announced")
         sealed = await self._threads.run(self._sink.finish, self._hashes.check())
@@ -163,24 +178,31 @@ class BlobWriter:
         """Forget whatever was not committed, after every thread that works on it has ended."""
         self._closed = True
         try:
-            await settle(*self._running)
+            await settle(*(future for batch in self._running for future in (batch.hashed, batch.sealed)))
         finally:
             self._running.clear()
             await self._threads.run(self._sink.close)
 
     async def _flush(self) -> None:
-        await self._drain()
+        if len(self._running) + 1 == _BATCHES:
+            await self._reclaim()
         batch = self._filling[: self._fill]
-        self._filling, self._resting, self._fill = self._resting, self._filling, 0
-        self._running = [
-            self._threads.start(self._hashes.update, batch),
-            self._threads.start(self._sink.feed, batch),
-        ]
+        self._running.append(
+            _Batch(
+                self._filling,
+                self._hashing.start(partial(self._hashes.update, batch)),
+                self._sealing.start(partial(self._sink.feed, batch)),
+            )
+        )
+        self._filling = self._spare.pop() if self._spare else memoryview(bytearray(BATCH_BYTES))
+        self._fill = 0
 
-    async def _drain(self) -> None:
-        await settle(*self._running)
-        running, self._running = self._running, []
-        for future in running:
+    async def _reclaim(self) -> None:
+        oldest = self._running[0]
+        await settle(oldest.hashed, oldest.sealed)
+        self._running.popleft()
+        self._spare.append(oldest.buffer)
+        for future in (oldest.hashed, oldest.sealed):
             future.result()
 
     def _check_open(self) -> None:

@@ -1,8 +1,10 @@
 """One hop to a worker thread that cancellation never leaves running behind."""
 
 import asyncio
+import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -30,6 +32,44 @@ async def settle(*futures: asyncio.Future[Any]) -> None:
         raise cancelled
 
 
+class Lane:
+    """Runs one owner's work piece by piece in the order in which it came.
+
+    The next piece follows without a turn of the event loop, but behind whatever else the executor has to
+    do meanwhile, so that a busy owner does not keep a thread to itself.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._waiting: deque[tuple[Future[None], Callable[[], None]]] = deque()
+        self._lock = threading.Lock()
+        self._busy = False
+
+    def start(self, work: Callable[[], None]) -> asyncio.Future[None]:
+        """Queue `work`; the caller owns the future, has to `settle` it, and bounds how many there are."""
+        done: Future[None] = Future()
+        with self._lock:
+            self._waiting.append((done, work))
+            idle, self._busy = not self._busy, True
+        if idle:
+            self._executor.submit(self._step)
+        return asyncio.wrap_future(done)
+
+    def _step(self) -> None:
+        done, work = self._waiting.popleft()
+        done.set_running_or_notify_cancel()
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - it is the owner's, who gets it from the future
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+        with self._lock:
+            more = self._busy = bool(self._waiting)
+        if more:
+            self._executor.submit(self._step)
+
+
 class Threads:
     """Runs blocking work on an executor that its owner shuts down."""
 
@@ -40,6 +80,10 @@ class Threads:
         """Start `work`; the caller owns the future and has to `settle` it."""
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._executor, lambda: work(*args, **kwargs))
+
+    def lane(self) -> Lane:
+        """Return a lane of its own for one owner."""
+        return Lane(self._executor)
 
     async def run(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` and return its result; when cancelled, only after `work` has ended."""

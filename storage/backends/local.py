@@ -55,7 +55,7 @@ class LocalBackend:
 
     def open(self, name: str) -> "LocalObjectReader":
         """Open a visible object. Raises BlobNotFoundError."""
-        with _translated():
+        with _translated(reading=True):
             return LocalObjectReader(_path(self._objects, name))
 
     def delete(self, name: str) -> bool:
@@ -163,7 +163,7 @@ class LocalObjectReader:
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset`; return how much was there before the end."""
         filled = 0
-        with _translated():
+        with _translated(reading=True):
             while filled < len(buffer) and (count := os.preadv(self._fd, [buffer[filled:]], offset + filled)):
                 filled += count
         return filled
@@ -205,7 +205,7 @@ def _remove_if_dead(path: Path) -> bool:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(*, reading: bool = False) -> Iterator[None]:
     """Turn the system's errors into this package's."""
     try:
         yield
@@ -213,6 +213,6 @@ def _translated() -> Iterator[None]:
         raise
     except OSError as error:
         code = errno.errorcode.get(error.errno or 0, "unknown error")
-        if error.errno in _NO_ROOM:
+        if error.errno in _NO_ROOM and not reading:
             raise StorageFullError(f"storage cannot be written: {code}") from error
         raise StorageUnavailableError(f"storage does not answer: {code}") from error

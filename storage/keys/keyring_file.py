@@ -173,7 +173,10 @@ class KeyringFile:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from changing the keyring meanwhile."""
-        fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KeyUnavailableError(f"keyring {self.path} cannot be locked: {error.strerror}") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield

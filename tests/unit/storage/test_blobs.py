@@ -12,6 +12,7 @@ from storage.errors import (
     BlobRangeError,
     KeyUnavailableError,
 )
+from storage.ingest import Hashes
 from storage.keys.local import LocalKeyring
 from storage.publishing import object_name
 from tests.support.blobs import get, put, sha512
@@ -150,6 +151,34 @@ async def test_a_link_whose_lender_goes_meanwhile_is_given_up_for_an_object_of_o
     ours = await put(store, "umbrella", NOISE)
     assert ours.object_name != lent.object_name
     assert await get(store, "umbrella", ours.digest) == NOISE
+
+
+async def test_a_blob_whose_only_lender_lost_its_key_is_stored_anew(
+    backend: MemoryBackend, keyring: LocalKeyring, records: MemoryKeyRecords, store: BlobStore
+) -> None:
+    lost = await put(store, "acme", NOISE)
+    keyring.rotate()
+    keyring.destroy(lost.kek_id)
+    restarted = BlobStore(backend, keyring, records, keyring.name_key, segment_log2=16)
+    ours = await put(restarted, "umbrella", NOISE)
+    assert ours.object_name != lost.object_name
+    assert await get(restarted, "umbrella", ours.digest) == NOISE
+    await restarted.aclose()
+
+
+async def test_a_container_whose_content_is_not_what_its_record_says_fails_verification(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only a writer that holds the keys can make one: here, one that does not check what it ingests.
+    digest = sha512(b"promised")
+    with monkeypatch.context() as careless:
+        careless.setattr(Hashes, "check", lambda _self: bytes(32))
+        async with store.ingest("acme", digest) as writer:
+            await writer.write(b"delivered")
+            await writer.commit()
+    assert await get(store, "acme", digest) == b"delivered"
+    with pytest.raises(BlobDamagedError, match="another blob"):
+        await store.verify("acme", digest)
 
 
 async def test_a_damaged_object_is_replaced_by_whoever_presents_the_blob_again(

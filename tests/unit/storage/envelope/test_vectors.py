@@ -71,3 +71,15 @@ def test_a_golden_container_with_this_damage_is_refused(edit: dict[str, Any]) ->
 
 def test_there_are_more_negative_vectors_than_positive_ones() -> None:
     assert len(NEGATIVES) > len(POSITIVES)
+
+
+def test_the_worked_example_of_the_specification_is_the_golden_container() -> None:
+    specification = (FOLDER.parents[2] / "docs" / "blob-format.md").read_text()
+    example = specification.split("## Worked example")[1].split("```")[1]
+    shown = "".join(example.split())
+    container = container_of("hello")
+    for start, end in ((0, 16), (16, 32), (32, 64), (65, 97), (97, 104)):
+        assert container[start:end].hex() in shown
+    assert container[104:132].hex() in shown
+    assert container[132:].hex() in shown
+    assert POSITIVES["hello"]["dek"] in shown

@@ -1,0 +1,73 @@
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from storage.threads import Lane, Threads, settle
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+async def test_a_lane_keeps_the_order_whatever_the_executor_does(executor: ThreadPoolExecutor) -> None:
+    lanes, done = [Lane(executor) for _ in range(3)], [list[int]() for _ in range(3)]
+    futures = []
+    for number in range(2000):
+        futures += [lane.start(partial(log.append, number)) for lane, log in zip(lanes, done, strict=True)]
+        if number % 100 == 0:
+            await asyncio.sleep(0)
+    await settle(*futures)
+    assert done == [list(range(2000))] * 3
+
+
+async def test_a_piece_that_fails_tells_its_owner_and_the_next_one_follows(
+    executor: ThreadPoolExecutor,
+) -> None:
+    lane, done = Lane(executor), list[str]()
+
+    def fail() -> None:
+        raise OSError("no room")
+
+    first, second = lane.start(fail), lane.start(partial(done.append, "second"))
+    await settle(first, second)
+    with pytest.raises(OSError, match="no room"):
+        first.result()
+    assert done == ["second"]
+
+
+async def test_a_cancelled_caller_returns_only_after_its_thread(executor: ThreadPoolExecutor) -> None:
+    ended: list[bool] = []
+
+    def work() -> None:
+        time.sleep(0.1)
+        ended.append(True)
+
+    task = asyncio.create_task(Threads(executor).run(work))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == [True]
+
+
+async def test_what_was_opened_for_a_cancelled_caller_is_released(executor: ThreadPoolExecutor) -> None:
+    released: list[str] = []
+
+    def work() -> str:
+        time.sleep(0.1)
+        return "open file"
+
+    task = asyncio.create_task(Threads(executor).acquire(work, released.append))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert released == ["open file"]
+    assert await Threads(executor).acquire(work, released.append) == "open file"
+    assert released == ["open file"]
