@@ -245,7 +245,8 @@ async def test_a_response_is_granted_as_much_again_as_it_delivered(ledger: Token
 async def test_a_whole_image_ends_the_session_after_the_grace(short: TokenLedger) -> None:
     token, sid = await opened(short)
     await deliver(short, token, sid, CONFIG, (0, 100))
-    await deliver(short, token, sid, LAYER, (0, 900))
+    for span in ((300, 300), (0, 300), (600, 300)):
+        await deliver(short, token, sid, LAYER, span)
     assert await short.begin(token.token_id, sid, "r", blob=None, length_bytes=0) == 0
     await asyncio.sleep(0.4)
     assert (await short.show(token.token_id)).state is TokenState.DONE
