@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Protocol
 
 import pytest
@@ -54,11 +55,9 @@ def workdir(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
 
 
 @pytest.fixture
-def own_folder(workdir: Path, request: pytest.FixtureRequest) -> Path:
+def own_folder(workdir: Path) -> Path:
     """A folder of the test's own, whose logs are shown when it fails."""
-    folder = workdir / str(abs(hash(request.node.nodeid)))
-    folder.mkdir()
-    return folder
+    return Path(mkdtemp(dir=workdir))
 
 
 @pytest.fixture(scope="session")

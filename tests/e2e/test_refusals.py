@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.conftest import Mint
 from tests.support import images
-from tests.support.clients import Client
+from tests.support.clients import Client, Skopeo
 from tests.support.crisper import CrisperServer, Node, Operator, Organization, PullToken
 from tests.support.http import request
 
@@ -64,6 +64,21 @@ def test_a_token_opens_no_other_image(client: Client, token: PullToken, mint: Mi
     elsewhere = mint(images.docker_schema2())
     assert_refused(client, elsewhere.reference, token.username, token.password(node))
     client.pull(token.reference, token.username, token.password(node)).check()
+
+
+def test_every_refusal_is_recorded_with_its_true_cause(
+    skopeo: Skopeo, token: PullToken, operator: Operator, node: Node, other_node: Node
+) -> None:
+    assert_refused(skopeo, token.reference, other_node.node_id, token.password(other_node))
+    assert_refused(skopeo, token.reference, node.node_id, token.password(other_node))
+    skopeo.pull(token.reference, token.username, token.password(node)).check()
+    operator.complete(token)
+    assert_refused(skopeo, token.reference, token.username, token.password(node))
+
+    events = operator.events(token_id=token.token_id)
+    refused = {event["cause"] for event in events if event["type"] == "token.refused"}
+    assert refused == {"wrong_node", "wrong_secret", "replayed"}
+    assert {"token.minted", "token.redeemed", "token.completed"} <= {event["type"] for event in events}
 
 
 def test_nobody_lists_or_writes(crisper: CrisperServer, organization: Organization) -> None:

@@ -18,6 +18,12 @@ from tests.support.processes import Result, run
 
 PULL_TIMEOUT_S = 100
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_REFUSED = r".*(unauthorized|denied|authorization failed|401 \(?Unauthorized|403 \(?Forbidden)"
+
+
+def _refusal(prefix: str) -> re.Pattern[str]:
+    """Match an error of the client's that says 401 or 403 in any of the words that clients have for it."""
+    return re.compile(prefix + _REFUSED, re.DOTALL | re.IGNORECASE)
 
 
 class Client(Protocol):
@@ -44,7 +50,7 @@ class Client(Protocol):
 class Docker:
     """`docker` against the tests' dockerd, credentials in a config folder made for each pull."""
 
-    refusal = re.compile(r"Error response from daemon: .*(unauthorized|denied)", re.IGNORECASE)
+    refusal = _refusal("Error response from daemon: ")
 
     def __init__(self, daemon: Dockerd, folder: Path) -> None:
         self.name = "docker"
@@ -95,7 +101,7 @@ class Docker:
 class Ctr:
     """`ctr images pull`, containerd's own client."""
 
-    refusal = re.compile(r"ctr: .*(401 Unauthorized|403 Forbidden|authorization failed)", re.DOTALL)
+    refusal = _refusal("ctr: ")
 
     def __init__(self, daemon: Containerd) -> None:
         self.name = "containerd"
@@ -128,7 +134,7 @@ class Ctr:
 class Podman:
     """`podman` with storage of its own; `vfs`, which needs no mounts."""
 
-    refusal = re.compile(r"Error: .*(unauthorized|denied|authentication required)", re.DOTALL)
+    refusal = _refusal("Error: ")
 
     def __init__(self, folder: Path) -> None:
         self.name = "podman"
@@ -161,7 +167,7 @@ class Podman:
 class Skopeo:
     """`skopeo copy` into a folder, which keeps manifest and blobs byte for byte."""
 
-    refusal = re.compile(r"level=fatal .*(unauthorized|denied|authentication required)", re.DOTALL)
+    refusal = _refusal("level=fatal ")
 
     def __init__(self, folder: Path) -> None:
         self.name = "skopeo"

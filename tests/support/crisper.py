@@ -188,9 +188,10 @@ class Operator:
     def revoke(self, token: PullToken) -> None:
         self.call("DELETE", f"/pull-tokens/{token.token_id}").expect(200, 202, 204)
 
-    def events(self, **filters: str) -> Any:  # noqa: ANN401 - as the server lists them
-        """Return the first page of the audit trail, as the server wrote it."""
-        return self.call("GET", f"/events?{urlencode(filters)}").expect(200).json()
+    def events(self, **filters: str) -> list[dict[str, Any]]:
+        """Return the first page of the audit trail that `type`, `token_id` ... leave."""
+        page = self.call("GET", f"/events?{urlencode(filters)}").expect(200).json()
+        return list(page["items"])
 
 
 class Customer:
