@@ -22,6 +22,7 @@ from registry.ports import GroupCatalog, ImageContent, StoredImage
 from registry.pull.ranges import parse_range
 from registry.pull.resolve import ImageResolver
 from storage.blobs import BlobStore
+from storage.errors import BlobRangeError
 
 PREFIX: Final = "/v2"
 CLAIMS = web.RequestKey("claims", SessionClaims)
@@ -108,7 +109,10 @@ class DistributionApi:
             if _has_it(request, content):
                 return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
             return _head(headers, content.size_bytes)
-        part = parse_range(_range_header(request, content), content.size_bytes)
+        try:
+            part = parse_range(_range_header(request, content), content.size_bytes)
+        except BlobRangeError as error:
+            return oci_response(error, {hdrs.CONTENT_RANGE: f"bytes */{content.size_bytes}"})
         length = part.length if part else content.size_bytes
         async with await self._blobs.open(claims.organization, content.digest) as reader:
             delivery = await self._begin(request, claims, content, length)

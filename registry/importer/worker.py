@@ -221,6 +221,9 @@ class _Latest:
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
+    """Cancel until all are gone: a client library may take one cancellation for a time-out of its own."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=POLL_S)
     await asyncio.gather(*tasks, return_exceptions=True)

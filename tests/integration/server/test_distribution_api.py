@@ -1,0 +1,223 @@
+"""`/v2/` and `/token` of a real server, byte by byte."""
+
+import hashlib
+import json
+
+import pytest
+
+from tests.integration.server.conftest import Shop
+from tests.support.http import basic, request
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+def layer_of(shop: Shop, bearer: str) -> tuple[str, int]:
+    index = shop.get("manifests/latest", bearer).expect(200).json()
+    amd64 = next(m for m in index["manifests"] if m["platform"]["architecture"] == "amd64")
+    manifest = shop.get(f"manifests/{amd64['digest']}", bearer).expect(200).json()
+    largest = max(manifest["layers"], key=lambda layer: layer["size"])
+    return largest["digest"], largest["size"]
+
+
+def test_without_a_bearer_every_address_answers_a_challenge(shop: Shop) -> None:
+    for path in ("manifests/latest", "blobs/sha256:" + "0" * 64, "tags/list", "nothing/here"):
+        refused = shop.get(path, None).expect(401)
+        assert refused.json()["errors"][0]["code"] == "UNAUTHORIZED"
+    challenge = shop.get("manifests/latest", None).headers["WWW-Authenticate"]
+    assert challenge == (
+        f'Bearer realm="{shop.server.url}/token",service="crisper",scope="repository:{shop.repository}:pull"'
+    )
+
+
+def test_a_bearer_that_is_nobodys_is_told_that_it_is_invalid(shop: Shop) -> None:
+    refused = shop.get("manifests/latest", "nonsense").expect(401)
+    assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
+
+
+def test_tag_and_digest_name_the_same_document_and_head_is_get_without_a_body(shop: Shop) -> None:
+    bearer = shop.bearer()
+    by_tag = shop.get("manifests/v1", bearer).expect(200)
+    by_digest = shop.get(f"manifests/{shop.image.digest}", bearer).expect(200)
+    assert by_tag.body == by_digest.body
+    assert f"sha256:{hashlib.sha256(by_tag.body).hexdigest()}" == shop.image.digest
+    assert by_tag.headers["Content-Type"] == INDEX
+    assert by_tag.headers["Docker-Content-Digest"] == shop.image.digest
+    head = shop.get("manifests/v1", bearer, method="HEAD").expect(200)
+    assert head.body == b""
+    for name in ("Content-Type", "Content-Length", "Docker-Content-Digest", "ETag"):
+        assert head.headers[name] == by_tag.headers[name]
+
+
+def test_blobs_come_whole_and_in_every_kind_of_range(shop: Shop) -> None:
+    bearer = shop.bearer()
+    digest, size = layer_of(shop, bearer)
+    whole = shop.get(f"blobs/{digest}", bearer).expect(200)
+    assert f"sha256:{hashlib.sha256(whole.body).hexdigest()}" == digest
+    assert (whole.headers["Content-Length"], whole.headers["Accept-Ranges"]) == (str(size), "bytes")
+    for asked, expected in (
+        ("bytes=0-0", slice(0, 1)),
+        ("bytes=5-", slice(5, None)),
+        ("bytes=100-299", slice(100, 300)),
+        ("bytes=-7", slice(size - 7, None)),
+        (f"bytes=10-{size + 99}", slice(10, None)),
+    ):
+        part = shop.get(f"blobs/{digest}", bearer, Range=asked).expect(206)
+        start, end, _ = expected.indices(size)
+        assert part.body == whole.body[expected]
+        assert part.headers["Content-Range"] == f"bytes {start}-{end - 1}/{size}"
+    for ignored in ("bytes=0-1,4-5", "lines=1-2", "bytes=", "bytes=9-3"):
+        assert shop.get(f"blobs/{digest}", bearer, Range=ignored).expect(200).body == whole.body
+    for beyond in (f"bytes={size}-", "bytes=-0"):
+        refused = shop.get(f"blobs/{digest}", bearer, Range=beyond).expect(416)
+        assert refused.headers["Content-Range"] == f"bytes */{size}"
+    head = shop.get(f"blobs/{digest}", bearer, method="HEAD").expect(200)
+    assert (head.body, head.headers["Content-Length"]) == (b"", str(size))
+
+
+def test_a_client_that_holds_the_content_is_told_so(shop: Shop) -> None:
+    bearer = shop.bearer()
+    digest, size = layer_of(shop, bearer)
+    for path, etag in ((f"blobs/{digest}", digest), ("manifests/latest", shop.image.digest)):
+        assert shop.get(path, bearer, If_None_Match=f'"{etag}"').expect(304).body == b""
+        shop.get(path, bearer, If_None_Match='"other"').expect(200)
+    stale = shop.get(f"blobs/{digest}", bearer, Range="bytes=0-3", If_Range='"other"').expect(200)
+    assert len(stale.body) == size
+    shop.get(f"blobs/{digest}", bearer, Range="bytes=0-3", If_Range=f'"{digest}"').expect(206)
+
+
+def test_tags_are_listed_in_pages(shop: Shop) -> None:
+    bearer = shop.bearer()
+    assert shop.get("tags/list", bearer).expect(200).json() == {
+        "name": shop.repository,
+        "tags": ["latest", "v1"],
+    }
+    first = shop.get("tags/list?n=1", bearer).expect(200)
+    assert first.json()["tags"] == ["latest"]
+    assert first.headers["Link"] == f'</v2/{shop.repository}/tags/list?n=1&last=latest>; rel="next"'
+    rest = shop.get("tags/list?n=1&last=latest", bearer).expect(200)
+    assert (rest.json()["tags"], rest.headers["Link"]) == (["v1"], None)
+
+
+NOWHERE = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    "path", ["manifests/v2", "manifests/other", f"manifests/{NOWHERE}", f"blobs/{NOWHERE}", "blobs/x"]
+)
+def test_what_is_not_of_the_image_is_denied_and_recorded(shop: Shop, path: str) -> None:
+    token = shop.mint()
+    bearer = shop.bearer(token)
+    assert shop.get(path, bearer).expect(403).json()["errors"][0]["code"] == "DENIED"
+    assert shop.causes(token) == ["outside_scope"]
+
+
+def test_another_repository_is_denied_whether_it_exists_or_not(shop: Shop) -> None:
+    token = shop.mint()
+    bearer = shop.bearer(token)
+    for repository in ("rival/default/web", "default/default/nothing"):
+        shop.get("manifests/latest", bearer, repository=repository).expect(403)
+    assert shop.causes(token) == ["outside_scope"] * 2
+
+
+def test_the_other_platform_of_an_index_was_not_imported(shop: Shop) -> None:
+    bearer = shop.bearer()
+    index = shop.get("manifests/latest", bearer).json()
+    other = next(m for m in index["manifests"] if m["platform"]["architecture"] == "arm64")
+    shop.get(f"manifests/{other['digest']}", bearer).expect(403)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_nothing_can_be_written(shop: Shop, method: str) -> None:
+    refused = shop.get("blobs/uploads/", shop.bearer(), method=method).expect(405)
+    assert refused.json()["errors"][0]["code"] == "UNSUPPORTED"
+    assert refused.headers["Allow"] == "GET,HEAD"
+
+
+def test_there_is_no_catalog(shop: Shop) -> None:
+    url = f"{shop.server.url}/v2/_catalog"
+    request("GET", url, headers={"Authorization": f"Bearer {shop.bearer()}"}).expect(404)
+
+
+def test_a_login_burns_nothing_and_opens_only_the_version_check(shop: Shop) -> None:
+    token = shop.mint()
+    login = shop.exchange(token, scope="").expect(200).json()["token"]
+    version = {"Authorization": f"Bearer {login}"}
+    assert request("GET", f"{shop.server.url}/v2/", headers=version).expect(200).json() == {}
+    shop.get("manifests/latest", login).expect(403)
+    assert shop.server.operator.token_state(token) == "minted"
+
+
+def test_a_scope_for_another_repository_burns_nothing(shop: Shop) -> None:
+    token = shop.mint()
+    shop.exchange(token, scope="repository:rival/default/web:pull").expect(403)
+    assert shop.server.operator.token_state(token) == "minted"
+    shop.exchange(token).expect(200)
+
+
+def test_both_forms_of_exchange_open_one_session(shop: Shop) -> None:
+    token = shop.mint()
+    form = (
+        f"grant_type=password&service=crisper&username={shop.node.node_id}&client_id=test"
+        f"&password={token.password(shop.node)}&scope=repository:{shop.repository}:pull"
+    )
+    url, kind = f"{shop.server.url}/token", "application/x-www-form-urlencoded"
+    posted = request("POST", url, headers={"Content-Type": kind}, body=form.encode()).expect(200).json()
+    got = shop.exchange(token).expect(200).json()
+    assert posted["access_token"] == posted["token"]
+    assert got["expires_in"] > 60
+    shop.get("manifests/latest", posted["token"]).expect(200)
+    shop.get("manifests/latest", got["token"]).expect(200)
+    redeemed = shop.server.operator.events(type="token.redeemed", token_id=token.token_id)["items"]
+    assert len(redeemed) == 1
+
+
+def test_a_form_of_another_grant_sends_clients_on_to_get(shop: Shop) -> None:
+    url, kind = f"{shop.server.url}/token", "application/x-www-form-urlencoded"
+    body = b"grant_type=refresh_token&service=crisper&refresh_token=x"
+    assert request("POST", url, headers={"Content-Type": kind}, body=body).expect(400).json()["errors"]
+
+
+def test_the_realm_refuses_alike_and_records_apart(shop: Shop) -> None:
+    stranger = shop.server.operator.create_node()
+    token = shop.mint()
+    wrong_secret = basic(shop.node.node_id, f"{token.token}~{'x' * 43}")
+    url = f"{shop.server.url}/token?service=crisper&scope=repository:{shop.repository}:pull"
+    answers = [
+        shop.exchange(token, stranger).expect(401),
+        request("GET", url, headers={"Authorization": wrong_secret}).expect(401),
+        request("GET", url, headers={"Authorization": "Basic %%%"}).expect(401),
+        request("GET", url).expect(401),
+    ]
+    texts = {json.dumps(a.json()["errors"][0] | {"detail": None}) for a in answers}
+    assert len(texts) == 1
+    assert all(a.headers["WWW-Authenticate"] == 'Basic realm="crisper"' for a in answers)
+    assert shop.causes(token) == ["wrong_node", "wrong_secret"]
+    shop.exchange(token).expect(200)
+
+
+def test_a_revoked_token_ends_its_session_at_the_next_request(shop: Shop) -> None:
+    token = shop.mint()
+    bearer = shop.bearer(token)
+    shop.get("manifests/latest", bearer).expect(200)
+    shop.server.operator.revoke(token)
+    refused = shop.get("manifests/latest", bearer).expect(401)
+    assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
+    shop.exchange(token).expect(401)
+    assert shop.causes(token) == ["revoked", "revoked"]
+
+
+def test_a_session_counts_what_it_delivers_and_refuses_beyond_its_budget(shop: Shop) -> None:
+    token = shop.mint()
+    bearer = shop.bearer(token)
+    digest, size = layer_of(shop, bearer)
+    for _ in range(2):
+        shop.get(f"blobs/{digest}", bearer).expect(200)
+    shown = shop.server.operator.call("GET", f"/pull-tokens/{token.token_id}").expect(200).json()
+    assert shown["state"] == "active"
+    assert shown["session"]["bytes_delivered"] == 2 * size
+
+
+def test_the_public_keys_are_published(shop: Shop) -> None:
+    answer = request("GET", f"{shop.server.url}/.well-known/jwks.json").expect(200)
+    (key,) = answer.json()["keys"]
+    assert (key["kty"], key["crv"], "d" in key) == ("EC", "P-256", False)

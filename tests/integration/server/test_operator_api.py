@@ -1,0 +1,156 @@
+"""`/api/v1` of a real server."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.integration.server.conftest import Shop
+from tests.support.crisper import unique
+from tests.support.http import request
+from tests.support.upstream import Upstream
+
+
+def test_only_the_operator_key_opens_it(shop: Shop) -> None:
+    url = f"{shop.server.url}/api/v1/events"
+    for shown in (
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Bearer {shop.organization.api_key}"},
+    ):
+        refused = request("GET", url, headers=shown).expect(401)
+        assert refused.headers["Content-Type"].startswith("application/problem+json")
+        assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_an_organization_is_made_once_and_its_key_opens_its_own_groups_only(shop: Shop) -> None:
+    operator = shop.server.operator
+    made = operator.create_organization()
+    operator.call("POST", "/organizations", {"name": made.name}).expect(409)
+    own = f"{shop.server.url}/api/public/organizations/{made.name}/projects/default/containers"
+    other = f"{shop.server.url}/api/public/organizations/{shop.organization.name}/projects/default/containers"
+    assert request("GET", own, headers={"Salad-Api-Key": made.api_key}).expect(200).json() == {"items": []}
+    request("GET", other, headers={"Salad-Api-Key": made.api_key}).expect(404)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/organizations", {"name": "No Capitals"}, "name"),
+        ("/organizations", {}, "name"),
+        ("/nodes", {"node_id": "../etc", "binding": "secret"}, "node_id"),
+        ("/nodes", {"node_id": "pc", "binding": "trust"}, "binding"),
+        ("/nodes", {"node_id": "pc", "binding": "certificate"}, "binding"),
+        ("/nodes", {"node_id": "pc", "binding": "secret", "networks": ["10.0.0.1/8"]}, "networks.0"),
+        ("/pull-tokens", {"ttl_s": 100_000}, "ttl_s"),
+    ],
+)
+def test_bad_input_is_told_by_field_and_changes_nothing(
+    shop: Shop, path: str, body: dict[str, object], field: str
+) -> None:
+    problem = shop.server.operator.call("POST", path, body).expect(400).json()
+    assert any(name.startswith(field) for name in problem["errors"])
+
+
+def test_a_body_that_is_no_json_is_a_clear_400(shop: Shop) -> None:
+    headers = {"Authorization": f"Bearer {shop.server.operator_key}", "Content-Type": "application/json"}
+    url = f"{shop.server.url}/api/v1/organizations"
+    assert request("POST", url, headers=headers, body=b"{").expect(400).json()["errors"]
+    headers["Content-Type"] = "text/plain"
+    request("POST", url, headers=headers, body=b"{}").expect(415)
+
+
+def test_a_node_struck_off_loses_its_tokens_and_its_id_for_ever(shop: Shop) -> None:
+    operator = shop.server.operator
+    node = operator.create_node()
+    token = shop.mint(node)
+    bearer = shop.exchange(token, node).expect(200).json()["token"]
+    shop.get("manifests/latest", bearer).expect(200)
+    operator.call("DELETE", f"/nodes/{node.node_id}").expect(204)
+    shop.get("manifests/latest", bearer).expect(401)
+    assert operator.call("GET", f"/nodes/{node.node_id}").expect(200).json()["revoked_at"]
+    operator.call("POST", "/nodes", {"node_id": node.node_id, "binding": "secret"}).expect(409)
+    body = {
+        "organization_name": shop.organization.name,
+        "project_name": "default",
+        "container_group_name": shop.group,
+        "node_id": node.node_id,
+    }
+    operator.call("POST", "/pull-tokens", body).expect(409)
+    operator.call("DELETE", "/nodes/never-was").expect(404)
+
+
+def test_a_node_is_held_to_its_networks(shop: Shop) -> None:
+    operator = shop.server.operator
+    body = {"node_id": unique("node"), "binding": "secret", "networks": ["192.0.2.0/24"]}
+    operator.call("POST", "/nodes", body).expect(201)
+    assert operator.call("GET", f"/nodes/{body['node_id']}").json()["networks"] == ["192.0.2.0/24"]
+
+
+def test_minting_for_what_is_not_there_says_what(shop: Shop) -> None:
+    operator = shop.server.operator
+    body = {
+        "organization_name": shop.organization.name,
+        "project_name": "default",
+        "container_group_name": "nothing",
+        "node_id": shop.node.node_id,
+    }
+    assert "nothing" in operator.call("POST", "/pull-tokens", body).expect(404).json()["detail"]
+    body |= {"container_group_name": shop.group, "node_id": "nobody"}
+    assert "nobody" in operator.call("POST", "/pull-tokens", body).expect(404).json()["detail"]
+    body |= {"node_id": shop.node.node_id, "variant": "zstd"}
+    operator.call("POST", "/pull-tokens", body).expect(409)
+
+
+def test_minting_for_a_group_that_failed_is_a_conflict(shop: Shop) -> None:
+    customer = shop.server.customer(shop.organization)
+    group = customer.create_group("127.0.0.1:9/never/there:1")
+    state = customer.wait_settled(group)["current_state"]
+    assert state["status"] == "failed"
+    body = {
+        "organization_name": shop.organization.name,
+        "project_name": "default",
+        "container_group_name": group,
+        "node_id": shop.node.node_id,
+    }
+    assert "failed" in shop.server.operator.call("POST", "/pull-tokens", body).expect(409).json()["detail"]
+
+
+def test_a_node_reports_its_own_pull_complete_with_its_bearer_and_nothing_else(shop: Shop) -> None:
+    mine, other = shop.mint(), shop.mint()
+    headers = {"Authorization": f"Bearer {shop.bearer(mine)}"}
+    tokens = f"{shop.server.url}/api/v1/pull-tokens"
+    request("POST", f"{tokens}/{other.token_id}/complete", headers=headers).expect(401)
+    request("GET", f"{tokens}/{mine.token_id}", headers=headers).expect(401)
+    done = request("POST", f"{tokens}/{mine.token_id}/complete", headers=headers).expect(200).json()
+    assert done["state"] == "done"
+    shop.exchange(mine).expect(401)
+    assert shop.causes(mine) == ["replayed"]
+
+
+def test_the_trail_pages_by_cursor(shop: Shop) -> None:
+    token = shop.mint()
+    shop.exchange(token).expect(200)
+    shop.server.operator.complete(token)
+    shop.exchange(token).expect(401)
+    seen, after = [], "0"
+    while after is not None:
+        page = shop.server.operator.events(token_id=token.token_id, limit="2", after=after)
+        seen += [event["type"] for event in page["items"]]
+        after = page["next_after"]
+    assert seen == ["token.minted", "token.redeemed", "token.completed", "token.refused"]
+    shop.server.operator.call("GET", "/events?after=-1").expect(400)
+
+
+def test_deleting_a_group_ends_its_sessions_at_once(shop: Shop, upstream: Upstream) -> None:
+    customer = shop.server.customer(shop.organization)
+    group = customer.import_image(
+        upstream.reference(shop.image), username=upstream.username, password=upstream.password
+    )
+    doomed = replace(shop, group=group)
+    token, waiting = doomed.mint(), doomed.mint()
+    bearer = doomed.bearer(token)
+    doomed.get("manifests/latest", bearer).expect(200)
+    customer.delete(group)
+    doomed.get("manifests/latest", bearer).expect(401)
+    doomed.exchange(waiting).expect(401)
+    shop.get("manifests/latest", shop.bearer()).expect(200)
