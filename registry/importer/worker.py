@@ -23,6 +23,7 @@ from registry.ports import (
 
 POLL_S: Final = 1.0
 REPORT_S: Final = 0.5
+VAULT_S: Final = 10.0
 MAX_ATTEMPTS: Final = 50
 ENDING_TRIES: Final = 5
 
@@ -117,7 +118,8 @@ class ImportWorker:
             raise
         if ended:
             with suppress(Exception):  # the seal lapses by itself
-                await self._vault.forget(job.id)
+                async with asyncio.timeout(VAULT_S):
+                    await self._vault.forget(job.id)
 
     async def _end(self, job: ImportJob) -> bool:
         """Import, and record the outcome; False when it could not be recorded."""
@@ -159,7 +161,8 @@ class ImportWorker:
     async def _open_and_import(self, job: ImportJob, latest: "_Latest") -> StoredImage:
         credential: UpstreamCredential | None = None
         if job.credential_key is not None:
-            credential = await self._vault.open(job.id, job.credential_key)
+            async with asyncio.timeout(VAULT_S):
+                credential = await self._vault.open(job.id, job.credential_key)
         return await self._importer.run(job, credential, latest.set)
 
     async def _beat(self, job: ImportJob) -> None:

@@ -19,13 +19,14 @@ from registry.errors import (
     AuthenticationFailedError,
     ChallengeFormatError,
     DocumentError,
+    EgressRefusedError,
     PullFailedError,
     UpstreamUnavailableError,
 )
 from registry.oci.strict_json import parse_object
 from registry.ports import Secret, UpstreamCredential
 from registry.upstream.challenge import Challenge, parse_challenges
-from registry.upstream.egress import authority, bracketed_host
+from registry.upstream.egress import authority, bracketed_host, parse_url
 from registry.upstream.retry import parse_retry_after
 from registry.upstream.transport import Response, Transport
 
@@ -169,11 +170,11 @@ class Authorization:
         """Return the realm's URL, if it may be asked: with credentials only where they belong."""
         registry = bracketed_host(self._registry)
         try:
-            realm = URL(challenge.params.get("realm", ""))
-            origin = realm.origin()
-        except ValueError:
-            raise PullFailedError(f"{registry} names a token realm that is no URL") from None
-        same = (origin.host, origin.port) == (self._registry.host, self._registry.port)
+            realm = parse_url(challenge.params.get("realm", ""))
+        except EgressRefusedError as error:
+            raise PullFailedError(f"{registry} names a token realm astray: {error}") from None
+        origin = realm.origin()
+        same = (bracketed_host(origin), origin.port) == (registry, self._registry.port)
         downgrade = origin.scheme != "https" and self._registry.scheme == "https"
         pinned = authority(origin) in self._realms.get(authority(self._registry), ())
         if self._credential is not None and (downgrade or not (same or pinned)):

@@ -5,6 +5,7 @@ before it is asked for, and its address when the socket is made, after the name 
 last time. `ipaddress.is_global` is not used: it is wrong for several of these blocks.
 """
 
+import re
 import socket
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -50,6 +51,7 @@ _REFUSED_IPV6: Final = tuple(
     IPv6Network(block) for block in ("2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3fff::/20")
 )
 _EMBEDS_IPV4_LAST: Final = tuple(IPv6Network(block) for block in ("::ffff:0:0/96", "::/96", "64:ff9b::/96"))
+_HOST: Final = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}")
 _6TO4: Final = IPv6Network("2002::/16")
 
 
@@ -98,7 +100,7 @@ class EgressGuard:
         Raises:
             EgressRefusedError: Names the host and the rule, nothing else of the URL.
         """
-        if url.scheme not in {"http", "https"} or not url.host:
+        if url.scheme not in {"http", "https"} or not url.raw_host:
             raise EgressRefusedError("a registry is reached over https only")
         host = bracketed_host(url)
         if url.user is not None or url.password is not None:
@@ -117,6 +119,23 @@ class EgressGuard:
         if "%" in text or not is_public(ip_address(text)):
             raise EgressRefusedError("the address is not of the public internet")
         return socket.socket(family, kind, proto)
+
+
+def parse_url(text: str, base: URL | None = None) -> URL:
+    """Read a URL that a stranger wrote: a realm, or a redirect relative to `base`.
+
+    Raises:
+        EgressRefusedError: It is no absolute URL of a host, or has characters that none has.
+    """
+    try:
+        url = URL(text, encoded=True)
+        url = url if base is None else base.join(url)
+        host, port = (url.raw_host or "").lower(), url.port
+    except ValueError:
+        host, port = "", None
+    if not text.isascii() or not text.isprintable() or port is None or not _HOST.fullmatch(host):
+        raise EgressRefusedError("what should be a URL is none")
+    return url.with_fragment(None)
 
 
 def bracketed_host(url: URL) -> str:

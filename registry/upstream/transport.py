@@ -16,7 +16,7 @@ from yarl import URL
 
 from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
 from registry.ports import Secret
-from registry.upstream.egress import EgressGuard, bracketed_host
+from registry.upstream.egress import EgressGuard, bracketed_host, parse_url
 
 MAX_REDIRECTS: Final = 3
 READ_BUFFER_BYTES: Final = 1 << 20
@@ -219,13 +219,9 @@ class Transport:
 
 def _join(url: URL, location: str) -> URL:
     try:
-        target = url.join(URL(location, encoded=True))
-        target.origin()
-    except ValueError:
-        target = None
-    if target is None:
-        raise PullFailedError(f"{bracketed_host(url)} redirects to what is no URL")
-    return target.with_fragment(None)
+        return parse_url(location, url)
+    except EgressRefusedError as error:
+        raise PullFailedError(f"{bracketed_host(url)} redirects astray: {error}") from None
 
 
 def _translate(error: Exception, host: str) -> PullFailedError:

@@ -79,8 +79,8 @@ def make_image(
     return Image(digest_of(manifest), {digest_of(manifest): (manifest_type, manifest)}, blobs)
 
 
-def make_index(images: dict[str, Image], *, attested: bool = False) -> Image:
-    """Write an index over images by platform, `linux/arm64/v8`, behind a BuildKit attestation if wanted."""
+def make_index(images: dict[str, Image], *, attested: bool = False, unnamed: bool = False) -> Image:
+    """Write an index over images by platform, `linux/arm64/v8`, attested or unnamed if wanted."""
     entries, manifests, blobs = [], {}, {}
     if attested:
         statement = make_image([], salt="attestation")
@@ -93,7 +93,7 @@ def make_index(images: dict[str, Image], *, attested: bool = False) -> Image:
     for name, image in images.items():
         media_type, data = image.manifests[image.root]
         platform = dict(zip(("os", "architecture", "variant"), name.split("/"), strict=False))
-        entries.append(descriptor(media_type, data, platform=platform))
+        entries.append(descriptor(media_type, data, **({} if unnamed else {"platform": platform})))
         manifests |= image.manifests
         blobs |= image.blobs
     index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()

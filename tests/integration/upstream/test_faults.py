@@ -163,6 +163,16 @@ async def test_an_image_for_another_platform_is_a_failure_to_pull(
             await bench.run(f"{upstream.host}/app:{tag}")
 
 
+async def test_where_an_index_names_no_platforms_the_configs_tell(
+    bench: Bench, upstream: FaultyUpstream
+) -> None:
+    images = {"": make_image([b"x"], architecture="arm64"), " ": make_image([b"x"], architecture="s390x")}
+    upstream.add(make_index({**images, "  ": IMAGE}, unnamed=True))
+    stored = await bench.run(f"{upstream.host}/app:1")
+    assert str(stored.manifest_digest) == IMAGE.root
+    assert stored.platform == "linux/amd64"
+
+
 async def test_indexes_nested_too_deep_are_refused(bench: Bench, upstream: FaultyUpstream) -> None:
     nested = IMAGE
     for tag in ("one", "two", "three"):

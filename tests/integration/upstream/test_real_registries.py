@@ -8,9 +8,13 @@ import pytest
 from aiohttp import web
 
 from registry.errors import AuthenticationFailedError, ImageTooLargeError, PullFailedError
+from registry.oci.reference import Reference
 from registry.ports import ContentKind, Progress, Stage
+from registry.upstream.client import UpstreamClient
+from registry.upstream.egress import EgressGuard
 from tests.integration.upstream.conftest import Bench, credential
 from tests.support.distribution import (
+    OCI_MANIFEST,
     Image,
     TokenServer,
     docker_registry,
@@ -101,6 +105,18 @@ async def test_an_image_over_the_limit_is_refused_before_a_layer_is_fetched(
         with pytest.raises(ImageTooLargeError, match=r"5,5.*bytes.*1,000,000 bytes"):
             await bench.run(f"{host}/app")
     assert bench.reports == [Progress(Stage.PULLING)]
+
+
+async def test_a_head_says_what_a_tag_is(tmp_path: Path) -> None:
+    image = make_image(LAYERS)
+    async with docker_registry(tmp_path) as host, UpstreamClient(EgressGuard([host])) as client:
+        await push(host, "app", "1", image, {})
+        source = await client.open(Reference.parse(f"{host}/app:1"))
+        found = await source.resolve("1")
+        assert (str(found.digest), found.size_bytes) == (image.root, len(image.root_bytes))
+        assert found.media_type == OCI_MANIFEST
+        with pytest.raises(PullFailedError, match="has no image"):
+            await source.resolve("2")
 
 
 async def test_a_registry_with_token_auth_is_asked_through_its_realm(bench: Bench, tmp_path: Path) -> None:

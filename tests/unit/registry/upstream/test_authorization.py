@@ -57,7 +57,9 @@ async def test_without_credentials_any_realm_may_give_a_token() -> None:
     assert await realm_for("https://registry.example.com", realm, None) == URL(realm)
 
 
-@pytest.mark.parametrize("realm", ["", "/token", "token", "http://[x"])
+@pytest.mark.parametrize(
+    "realm", ["", "/token", "token", "http://[x", "https://xn--/ü", "https://a b/", "https://x:99999/"]
+)
 async def test_a_realm_that_is_no_url_is_refused(realm: str) -> None:
-    with pytest.raises(PullFailedError, match="no URL"):
+    with pytest.raises(PullFailedError, match="should be a URL"):
         await realm_for("https://ghcr.io", realm, ROBOT)

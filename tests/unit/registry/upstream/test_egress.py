@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from registry.errors import EgressRefusedError, ReferenceFormatError
-from registry.upstream.egress import EgressGuard, is_public
+from registry.upstream.egress import EgressGuard, authority, bracketed_host, is_public, parse_url
 
 PRIVATE_V4 = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.254",
@@ -129,3 +129,22 @@ def test_what_is_no_host_cannot_be_listed() -> None:
 
 def test_the_table_reads_addresses_as_text_gives_them() -> None:
     assert not is_public(ip_address("::ffff:7f00:1"))
+
+
+PIECES = (
+    "http:// https:// // / a.lan xn-- :5000 :99999 :-1 : @ [ ] ::1 127.0.0.1 % %zz \udc80 é 。 ? # x .. \\"
+)
+PIECE = st.sampled_from([*PIECES.split(), " ", "\t"])
+
+
+@given(st.lists(PIECE, max_size=8).map("".join) | st.text(max_size=30), st.booleans())
+def test_any_realm_or_redirect_is_read_and_vetted_or_refused(text: str, relative: bool) -> None:  # noqa: FBT001
+    guard = EgressGuard(["a.lan:5000"])
+    try:
+        url = parse_url(text, URL("https://registry.example.com/v2/") if relative else None)
+        guard.vet(url)
+    except EgressRefusedError:
+        return
+    assert url.scheme == "https" or authority(url) == "a.lan:5000"
+    assert bracketed_host(url) in text.lower() or relative
+    assert str(url).isascii()
