@@ -1,0 +1,96 @@
+"""The command line, from import to pull, as an operator, a customer and a node type it."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import images
+from tests.support.crisper import CRISPER, CrisperServer, Organization, unique
+from tests.support.images import digest_of
+from tests.support.upstream import Upstream
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+
+class CommandLine:
+    """Runs `crisper` with the server's data folder, as on the server's own machine."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._env = {**os.environ, "CRISPER_DATA_DIR": str(data_dir)}
+
+    def __call__(self, *argv: str, typed: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(CRISPER), *argv],
+            input=typed,
+            capture_output=True,
+            text=True,
+            env={**self._env, **env},
+            timeout=60,
+            check=False,
+        )
+
+    def json(self, *argv: str, typed: str = "", **env: str) -> Any:  # noqa: ANN401 - as printed
+        done = self(*argv, "--json", typed=typed, **env)
+        assert done.returncode == DONE, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def cli(crisper: CrisperServer) -> CommandLine:
+    return CommandLine(crisper.data_dir)
+
+
+def test_the_whole_journey_by_command(
+    cli: CommandLine, upstream: Upstream, organization: Organization, tmp_path: Path
+) -> None:
+    image, mine = images.runnable(), ("--organization", organization.name)
+    access = ("--username", str(upstream.username), "--password-stdin")
+    group = cli.json(
+        "image", "import", upstream.reference(image), *mine, *access, typed=f"{upstream.password}\n"
+    )
+    assert group["current_state"]["status"] == "stopped"
+    assert group["container"]["hash"] == image.digest
+
+    node = cli.json("node", "create", unique("node"))
+    minted = cli.json("token", "mint", group["name"], "--node", node["node_id"], *mine)
+    proof = {
+        "CRISPER_NODE_ID": node["node_id"],
+        "CRISPER_NODE_SECRET": node["node_secret"],
+        "CRISPER_PULL_TOKEN": minted["token"],
+    }
+    pull = ("node", "pull", minted["image"]["reference"], "--plain-http", "--output")
+    cli.json(*pull, str(tmp_path / "layout"), **proof)
+    index = json.loads((tmp_path / "layout" / "index.json").read_text())
+    assert [manifest["digest"] for manifest in index["manifests"]] == [image.digest]
+    for digest in (image.digest, *image.blobs):
+        blob = tmp_path / "layout" / "blobs" / "sha256" / digest.removeprefix("sha256:")
+        assert digest_of(blob.read_bytes()) == digest
+
+    assert cli.json("token", "show", minted["token_id"])["state"] == "active"
+    assert cli("token", "complete", minted["token_id"]).returncode == DONE
+    again = cli(*pull, str(tmp_path / "again"), **proof)
+    assert again.returncode == FAILED
+    assert again.stderr.startswith("crisper: ")
+    assert minted["token"] not in again.stdout + again.stderr
+
+
+def test_a_failed_import_says_why_and_exits_with_1(
+    cli: CommandLine, upstream: Upstream, organization: Organization
+) -> None:
+    image = upstream.reference(images.runnable())
+    access = ("--username", str(upstream.username), "--password-stdin")
+    done = cli(
+        "image", "import", image, "--organization", organization.name, *access, typed="not-the-password\n"
+    )
+    assert done.returncode == FAILED
+    assert "failed to authenticate" in done.stderr.lower()
+    assert "not-the-password" not in done.stdout + done.stderr
+
+
+def test_wrong_usage_exits_with_2(cli: CommandLine) -> None:
+    assert cli("token", "mint").returncode == WRONG_USAGE
+    assert cli("nonsense").returncode == WRONG_USAGE
