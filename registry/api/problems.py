@@ -16,7 +16,14 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from auth.errors import LedgerUnavailableError, OutsideScopeError, RefusedError, TokenNotFoundError
+from auth.errors import (
+    LedgerUnavailableError,
+    MintRefusedError,
+    OutsideScopeError,
+    RefusedError,
+    TokenNotFoundError,
+    TtlOutOfRangeError,
+)
 from registry.errors import (
     CatalogUnavailableError,
     ConflictError,
@@ -76,6 +83,10 @@ TABLE: Mapping[type[Exception], Problem] = {
     NotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN"),
     TokenNotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN", "There is no such token."),
     BlobNotFoundError: Problem(404, "not-found", "Not found", "BLOB_UNKNOWN", "There is no such blob."),
+    MintRefusedError: Problem(
+        409, "conflict", "Conflict", "DENIED", "The group or node was revoked a moment ago; try again later."
+    ),
+    TtlOutOfRangeError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
     ConflictError: Problem(409, "conflict", "Conflict", "DENIED"),
     BlobRangeError: Problem(
         416, "range", "Range not satisfiable", "RANGE_INVALID", "The range lies outside the blob."

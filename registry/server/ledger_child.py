@@ -107,8 +107,11 @@ class LedgerChild:
         path = self._folder / "redis.sock"
         if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
             return path
-        self._private = Path(tempfile.mkdtemp(prefix="crisper-"))
-        return self._private / "redis.sock"
+        for folder in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 (a private folder within it)
+            if len(os.fsencode(folder)) <= _LONGEST_SOCKET_PATH - len("/crisper-xxxxxxxx/redis.sock"):
+                self._private = Path(tempfile.mkdtemp(prefix="crisper-", dir=folder))
+                return self._private / "redis.sock"
+        raise ConfigError(f"the path of {self._folder} is too long for a socket; set TMPDIR to a short one")
 
 
 def _server_binary() -> str:

@@ -13,11 +13,13 @@ import uvloop
 
 from registry.config import Settings
 from registry.datadir import DataDir, write_secret
+from registry.errors import ConfigError, ReferenceFormatError
 from registry.observe import configure_logging
 from registry.server.first_start import ensure_secrets, prepare
 from registry.server.ledger_child import LedgerChild
 from registry.server.process import answer, bind
 from registry.server.workers import Workers
+from registry.upstream.egress import EgressGuard
 
 _LOCK_WAIT_S = 10.0
 
@@ -29,6 +31,7 @@ def serve(settings: Settings) -> None:
         ConfigError: The settings or the data folder do not allow it.
     """
     settings.refuse_unsafe()
+    _refuse_unreadable(settings)
     configure_logging(settings.log_level)
     os.umask(0o077)
     data = DataDir(settings.data_dir)
@@ -39,6 +42,13 @@ def serve(settings: Settings) -> None:
         uvloop.run(_serve(settings, data, lock))
     finally:
         os.close(lock)
+
+
+def _refuse_unreadable(settings: Settings) -> None:
+    try:
+        EgressGuard(insecure=settings.insecure_registries)
+    except ReferenceFormatError as error:
+        raise ConfigError(f"--insecure-registry takes HOST[:PORT]: {error}") from None
 
 
 async def _serve(settings: Settings, data: DataDir, lock: int) -> None:

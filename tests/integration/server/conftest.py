@@ -58,7 +58,7 @@ class Shop:
         )
 
     def causes(self, token: PullToken) -> list[str]:
-        found = self.server.operator.events(type="token.refused", token_id=token.token_id)["items"]
+        found = self.server.operator.events(type="token.refused", token_id=token.token_id)
         return [event["cause"] for event in found]
 
 

@@ -134,7 +134,8 @@ def test_the_trail_pages_by_cursor(shop: Shop) -> None:
     shop.exchange(token).expect(401)
     seen, after = [], "0"
     while after is not None:
-        page = shop.server.operator.events(token_id=token.token_id, limit="2", after=after)
+        query = f"token_id={token.token_id}&limit=2&after={after}"
+        page = shop.server.operator.call("GET", f"/events?{query}").expect(200).json()
         seen += [event["type"] for event in page["items"]]
         after = page["next_after"]
     assert seen == ["token.minted", "token.redeemed", "token.completed", "token.refused"]
