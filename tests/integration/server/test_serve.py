@@ -137,7 +137,7 @@ def test_a_stopping_server_finishes_what_it_is_sending(folder: Path, upstream: U
         manifest = shop.get("manifests/latest", bearer).json()
         layer = max(manifest["layers"], key=lambda entry: entry["size"])
         with socket.create_connection(("127.0.0.1", shop.server.port)) as slow:
-            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
             slow.sendall(
                 f"GET /v2/{shop.repository}/blobs/{layer['digest']} HTTP/1.1\r\nHost: x\r\n"
                 f"Authorization: Bearer {bearer}\r\nConnection: close\r\n\r\n".encode()
@@ -148,6 +148,7 @@ def test_a_stopping_server_finishes_what_it_is_sending(folder: Path, upstream: U
             time.sleep(0.5)
             with pytest.raises(OSError, match="refused"):
                 socket.create_connection(("127.0.0.1", shop.server.port))
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             received = len(first)
             while chunk := slow.recv(1 << 20):
                 received += len(chunk)
