@@ -14,11 +14,11 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, and_, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from auth.ports import AuditEvent
+from auth.ports import AuditEvent, Clock
 from registry.catalog.database import Database
 from registry.catalog.events import append
 from registry.catalog.tables import groups, image_contents, images, jobs, versions
-from registry.ports import Clock, GroupKey, GroupStatus, ImportJob, StoredImage
+from registry.ports import GroupKey, GroupStatus, ImportJob, StoredImage
 
 
 class SqlJobQueue:
