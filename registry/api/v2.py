@@ -22,11 +22,14 @@ from registry.api.problems import errors_as, oci_response
 from registry.api.representations import OCTETS, has_it, head, headers_of, range_header
 from registry.api.streaming import BlobStreamer
 from registry.errors import InvalidInputError, ManifestNotFoundError, NotFoundError, ReferenceFormatError
+from registry.oci.mediatypes import OCI_INDEX
 from registry.oci.reference import is_repository, is_tag
 from registry.ports import ContentKind, GroupCatalog, ImageContent, StoredImage
+from registry.pull.attached import AttachmentReader
 from registry.pull.ranges import parse_range
 from registry.pull.resolve import ImageResolver, acceptable
 from storage.blobs import BlobStore
+from storage.digest import Digest
 from storage.errors import BlobNotFoundError, BlobRangeError
 
 PREFIX: Final = "/v2"
@@ -66,6 +69,7 @@ class DistributionApi:
         self._verifier = verifier
         self._resolver = resolver
         self._blobs = blobs
+        self._attached = AttachmentReader(blobs)
         self._catalog = catalog
         self._streamer = streamer
         self._origin = origin
@@ -85,6 +89,7 @@ class DistributionApi:
                 web.get("/{name:.+}/manifests/{reference}", self.manifest),
                 web.get("/{name:.+}/blobs/{reference}", self.blob),
                 web.get("/{name:.+}/tags/list", self.tags),
+                web.get("/{name:.+}/referrers/{reference}", self.referrers),
             ]
         )
         return app
@@ -95,6 +100,9 @@ class DistributionApi:
         reference = request.match_info["reference"]
         await self._begin(request, claims)
         named = await self._resolver.document(request.match_info["name"], image, reference)
+        if named is None and _SUBJECT_TAG.match(reference):
+            attached = (await self._attached.of(claims.organization, image)).tagged(reference)
+            named = image.content(attached) if attached else None
         if named is None:
             await self._absent(request, claims, reference)
             raise ManifestNotFoundError("The repository has no such manifest for this session.")
@@ -148,6 +156,16 @@ class DistributionApi:
         if page and len(tags) > len(page):
             headers["Link"] = f'</v2/{name}/tags/list?n={limit}&last={page[-1]}>; rel="next"'
         return web.json_response({"name": name, "tags": page}, headers=headers)
+
+    async def referrers(self, request: web.Request) -> web.StreamResponse:
+        """List what was attached to a digest (distribution-spec, "Listing Referrers"); often nothing."""
+        claims, image = await self._session(request)
+        subject = Digest.parse(request.match_info["reference"])
+        await self._begin(request, claims)
+        wanted = request.query.get("artifactType") or None
+        body = (await self._attached.of(claims.organization, image)).index(subject, wanted)
+        filtered = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
+        return web.Response(body=body, content_type=OCI_INDEX, headers=filtered)
 
     async def _session(self, request: web.Request) -> tuple[SessionClaims, StoredImage]:
         claims = request[CLAIMS]

@@ -16,7 +16,7 @@ from registry.pull.negotiation import accepts
 from storage.digest import Digest
 
 _VERSION_TAG = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
-_DOCUMENTS: Final = (ContentKind.INDEX, ContentKind.MANIFEST)
+_DOCUMENTS: Final = (ContentKind.INDEX, ContentKind.MANIFEST, ContentKind.ATTACHMENT)
 
 
 class ImageResolver:
@@ -69,7 +69,8 @@ class ImageResolver:
         Raises:
             DigestError: It cannot be a digest.
         """
-        return image.content(Digest.parse(reference))
+        content = image.content(Digest.parse(reference))
+        return None if content is None or content.kind is ContentKind.ATTACHMENTS else content
 
 
 def acceptable(
