@@ -49,19 +49,22 @@ class Attacher:
         Returns:
             The contents to add to the image; empty when there is nothing.
         """
-        known = {content.digest for content in image.contents}
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 for subject in dict.fromkeys((image.digest, image.manifest_digest)):
                     await self._all_of(subject)
-            if not self._artifacts:
-                return ()
-            data = self._record.dump()
-            record = ImageContent(Digest.of(data), ContentKind.ATTACHMENTS, RECORD_TYPE, len(data))
+        except TimeoutError:
+            _log.warning("attachments.cut_short", image=str(image.digest), found=len(self._artifacts))
+        if not self._artifacts:
+            return ()
+        data = self._record.dump()
+        record = ImageContent(Digest.of(data), ContentKind.ATTACHMENTS, RECORD_TYPE, len(data))
+        try:
             await self._put(record, data)
-        except (ImportFailedError, TimeoutError) as error:
+        except ImportFailedError as error:
             _log.warning("attachments.left", image=str(image.digest), error=type(error).__name__)
             return ()
+        known = {content.digest for content in image.contents}
         return (*(each for each in self._contents.values() if each.digest not in known), record)
 
     async def _all_of(self, subject: Digest) -> None:
