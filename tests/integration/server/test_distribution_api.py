@@ -227,6 +227,19 @@ def test_nothing_can_be_written(shop: Shop, method: str) -> None:
     assert refused.headers["Allow"] == "GET,HEAD"
 
 
+@pytest.mark.parametrize(
+    ("path", "header"), [("tags/list?last=" + "x" * 9000, ""), ("tags/list", "hush" * 2500)]
+)
+def test_what_is_too_long_is_a_bad_request_that_leaves_nothing_in_the_log(
+    shop: Shop, path: str, header: str
+) -> None:
+    shop.get(path, header or shop.bearer()).expect(400)
+    log = shop.server.log.read_text()
+    assert "LineTooLong" in log
+    assert "xxxx" not in log
+    assert "hush" not in log
+
+
 def test_there_is_no_catalog(shop: Shop) -> None:
     url = f"{shop.server.url}/v2/_catalog"
     request("GET", url, headers={"Authorization": f"Bearer {shop.bearer()}"}).expect(404)
