@@ -45,8 +45,8 @@ class Settings(BaseSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
-    redis_url: str | None = None
-    database_url: str | None = None
+    redis_url: Annotated[str | None, Field(repr=False)] = None  # may hold a password
+    database_url: Annotated[str | None, Field(repr=False)] = None
     keyring: Path | None = None
     service: str = "crisper"
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB
