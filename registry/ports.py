@@ -81,11 +81,14 @@ class ContentKind(StrEnum):
     MANIFEST = "manifest"
     CONFIG = "config"
     LAYER = "layer"
+    ATTACHMENT = "attachment"  # the manifest of a signature, an SBOM ...
+    ATTACHMENT_BLOB = "attachment_blob"
+    ATTACHMENTS = "attachments"  # our own record of them (registry/oci/attachments.py)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageContent:
-    """One blob of an image: an index, a manifest, the config or a layer."""
+    """One blob of an image: a document of it, the config, a layer, or of what is attached to it."""
 
     digest: Digest
     kind: ContentKind
