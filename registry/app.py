@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from auth.authority import Authority
-from auth.ledger import LedgerLimits, RedisTokenLedger, connect
+from auth.ledger import LedgerAddress, LedgerLimits, RedisTokenLedger, Topology, connect
 from auth.realm import Realm
 from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
@@ -110,7 +110,12 @@ class _Composer:
         self._board = RedisProgressBoard(self._redis)
 
         self._keys = LocalSigningKeys.load(data.signing_keys)
-        ledger = RedisTokenLedger(self._redis, LedgerLimits(grace_s=settings.completion_grace_s))
+        ledger = RedisTokenLedger(
+            self._redis,
+            LedgerLimits(grace_s=settings.completion_grace_s),
+            replicated=LedgerAddress.parse(redis_url).topology is not Topology.SINGLE,
+            min_replicas=settings.redis_min_replicas,
+        )
         name = settings.service
         trail = CountedAuditTrail(self._events, self._metrics)
         self._authority = Authority(self._keys, ledger, trail, self._clock, issuer=name, service=name)

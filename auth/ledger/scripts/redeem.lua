@@ -23,7 +23,7 @@ elseif state == 'active' and now <= num(hash, 'ra') + limits.cap then
 elseif state == 'revoked' then
   return {'revoked'}
 else
-  return {hash.ra and 'replayed' or 'expired'}
+  return {hash.ra and 'replayed' or hash.fe and 'fenced' or 'expired'}
 end
 prolong(hash)
 return {'ok', hash.sid, num(hash, 'dl') - now, num(hash, 'ra') + limits.cap - now, num(hash, 'xc')}
