@@ -5,6 +5,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -52,10 +53,22 @@ def connect(
             username=address.username,
             password=address.password,
             max_connections=max_connections * _SPARE,
-            cluster_error_retry_attempts=_RETRIES,
+            retry=_retrying()["retry"],
             **common,
         )
     return _behind_sentinels(address, max_connections, common)
+
+
+class _Primary(Redis):
+    """The server that the sentinels name; closing it closes the connections to them as well."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 (as the base)
+        """Close all connections."""
+        await super().aclose(close_connection_pool)
+        pool = self.connection_pool
+        if isinstance(pool, SentinelConnectionPool):
+            for sentinel in pool.sentinel_manager.sentinels:
+                await sentinel.aclose()
 
 
 def _behind_sentinels(address: LedgerAddress, max_connections: int, common: dict[str, Any]) -> Redis:
@@ -69,6 +82,7 @@ def _behind_sentinels(address: LedgerAddress, max_connections: int, common: dict
     )
     primary: Redis = sentinels.master_for(
         address.service,
+        _Primary,
         username=address.username,
         password=address.password,
         max_connections=max_connections * _SPARE,

@@ -149,7 +149,7 @@ class Sentinels:
     def _know_each_other(self) -> bool:
         for port, _ in self.sentinels:
             with Redis(port=port, socket_timeout=2) as client:
-                state = client.sentinel_master(SERVICE)
+                state: Any = client.sentinel_master(SERVICE)
                 if state["num-other-sentinels"] != 2 or state["num-slaves"] != 1:
                     return False
         return True
@@ -160,18 +160,19 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.nodes: list[Server] = []
+        buses: list[int] = []
         for number in range(3):
             own = folder / f"n{number}"
             own.mkdir()
-            options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+            buses.append(free_port())
+            options = ("--cluster-enabled", "yes", "--cluster-port", str(buses[-1]))
             self.nodes.append(Server(own, *options, "--cluster-node-timeout", "1500"))
         for number, node in enumerate(self.nodes):
             first, last = (_SLOTS * number // 3, _SLOTS * (number + 1) // 3 - 1)
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
             node.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
-        for node in self.nodes[1:]:
-            bus = node.ask("CONFIG", "GET", "cluster-port")["cluster-port"]
-            self.nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", str(node.port), bus)
+        for node, bus in zip(self.nodes[1:], buses[1:], strict=True):
+            self.nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", str(node.port), str(bus))
         wait_until(self.well, timeout_s=20, what="the cluster is well")
 
     @property
@@ -180,8 +181,8 @@ class Cluster:
 
     def well(self) -> bool:
         for node in self.nodes:
-            info = node.ask("CLUSTER", "INFO") or {}
-            if info.get("cluster_state") != "ok" or info.get("cluster_known_nodes") != "3":
+            info = node.ask("CLUSTER", "INFO") or b""
+            if b"cluster_state:ok" not in info or b"cluster_known_nodes:3" not in info:
                 return False
         return True
 
