@@ -25,6 +25,7 @@ from registry.api.streaming import BlobStreamer
 from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
 from registry.catalog.events import SqlEventLog
+from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
@@ -104,7 +105,9 @@ class _Composer:
         self._catalog = SqlGroupCatalog(self._database)
         self._nodes = SqlNodeRegistry(self._database, self._clock)
         self._organizations = SqlOrganizationDirectory(self._database)
+        stack.push_async_callback(self._nodes.aclose)
         self._events = SqlEventLog(self._database, self._clock)
+        stack.push_async_callback(self._events.aclose)
         keyring = LocalKeyring.load(settings.keyring_path)
         self._vault = RedisCredentialVault(self._redis, keyring)
         self._board = RedisProgressBoard(self._redis)
@@ -117,7 +120,9 @@ class _Composer:
             min_replicas=settings.redis_min_replicas,
         )
         name = settings.service
-        trail = CountedAuditTrail(self._events, self._metrics)
+        bounded = BoundedAuditTrail(self._events)
+        stack.push_async_callback(bounded.aclose)
+        trail = CountedAuditTrail(bounded, self._metrics)
         self._authority = Authority(self._keys, ledger, trail, self._clock, issuer=name, service=name)
         self._realm = Realm(self._keys, ledger, self._nodes, trail, self._clock, issuer=name, service=name)
         public_keys = self._keys.verification_keys
