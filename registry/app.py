@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from auth.authority import Authority
+from auth.key_watch import watched
 from auth.ledger import LedgerAddress, LedgerLimits, RedisTokenLedger, Topology, connect
 from auth.realm import Realm
 from auth.signing_keys import LocalSigningKeys
@@ -129,6 +130,7 @@ class _Composer:
         self._verifier = Verifier(public_keys, ledger, trail, self._clock, issuer=name, service=name)
 
     async def build(self) -> Composition:
+        await self._stack.enter_async_context(watched(self._keys))
         roles = self._settings.roles
         worker = await self._worker() if Role.IMPORT in roles else None
         mounted: dict[str, web.Application] = {}

@@ -74,7 +74,7 @@ class RedisTokenLedger:
         if reply[0] != b"ok":
             raise MintRefusedError(token.token_id)
 
-    async def redeem(self, token_id: str, node_id: str, session_id: str, *, fresh: bool) -> Redemption:
+    async def redeem(self, token_id: str, node_id: str, session_id: str) -> Redemption:
         """Open a token's session for a proven node, or answer the session that this node opened.
 
         `opened` holds whenever the session is the proposed one: also when an answer was lost and the
@@ -84,12 +84,11 @@ class RedisTokenLedger:
             token_id: The token's `jti`.
             node_id: The node that has proven itself.
             session_id: The id proposed for the session, drawn for this exchange.
-            fresh: Whether the token's own lifetime still allows a session to be opened.
 
         Raises:
             RefusedError: Unknown, expired, replayed, revoked, fenced, or another node's.
         """
-        reply = await self._run_durably(_REDEEM, token_id, node_id, session_id, int(fresh))
+        reply = await self._run_durably(_REDEEM, token_id, node_id, session_id)
         if len(reply) == 1:
             raise RefusedError(Cause(reply[0].decode()), token_id=token_id, node_id=node_id)
         _, opened_id, deadline_ms, hard_end_ms, exchanges = reply

@@ -55,7 +55,7 @@ def _durable(client: LedgerClient) -> RedisTokenLedger:
 
 
 async def redeem(ledger: RedisTokenLedger, token: NewToken) -> Redemption:
-    return await ledger.redeem(token.token_id, token.node_id, some_id(), fresh=True)
+    return await ledger.redeem(token.token_id, token.node_id, some_id())
 
 
 async def patiently(ledger: RedisTokenLedger, token: NewToken, timeout_s: float = 15) -> Redemption:
@@ -113,7 +113,7 @@ async def test_a_redemption_without_its_replica_is_unavailable_and_its_retry_is_
     sentinels.replica.process.kill9()
     proposed = some_id()
     with pytest.raises(LedgerUnavailableError, match="replicas"):
-        await wrong_side.redeem(token.token_id, "node-1", proposed, fresh=True)
+        await wrong_side.redeem(token.token_id, "node-1", proposed)
     with pytest.raises(LedgerUnavailableError, match="replicas"):
         await wrong_side.end(doomed.token_id, TokenState.REVOKED)
     sentinels.replica.start()
