@@ -48,8 +48,9 @@ conformance: setup packages ## The OCI's own suite, read-only; writes docs/confo
 demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
 	@$(BIN)/python deploy/demo.py $(IMAGE)
 
-bench: setup ## Memory while importing and serving a 6 GB image; writes bench/results/
-	$(BIN)/python -m bench.import_serve_memory $(ARGS)
+bench: setup packages ## Throughput beside peers, memory with a 6 GB image; writes bench/results/ and README's tables
+	$(BIN)/python -m bench.pull
+	$(BIN)/python -m bench.import_serve_memory
 	$(BIN)/python -m bench.readme
 
 clean: ## Remove .venv, caches and build output
