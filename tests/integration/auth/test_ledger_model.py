@@ -32,7 +32,7 @@ SIZES = {CONFIG: 4, LAYER: 12}
 LIMITS = LedgerLimits(
     leeway_s=30.5,
     grace_s=30.5,
-    idle_s=900.5,
+    idle_s=400.5,
     base_s=600.5,
     lease_s=60.5,
     cap_s=3600.5,
@@ -286,7 +286,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for blob in order:
             self.deliver(part=(blob, (0, SIZES[blob])), cut=cut)
 
-    @rule(seconds=st.sampled_from([5, 29, 35, 45, 59, 65, 70, 300, 590]))
+    @rule(seconds=st.sampled_from([5, 29, 35, 45, 59, 65, 70, 300, 380, 590, 640]))
     def wait(self, seconds: int) -> None:
         self.model.now += seconds
         key = f"pt:{{{self.token.token_id}}}"
