@@ -46,9 +46,9 @@ class Settings(BaseSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
-    redis_url: str | None = None
+    redis_url: Annotated[str | None, Field(repr=False)] = None  # may hold a password
     redis_min_replicas: Annotated[int, Field(ge=0, le=16)] = 0
-    database_url: str | None = None
+    database_url: Annotated[str | None, Field(repr=False)] = None
     keyring: Path | None = None
     service: str = "crisper"
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import RowMapping, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from auth.ports import AuditEvent
+from auth.ports import AuditEvent, Clock
 from registry.catalog.batches import Batches
 from registry.catalog.database import Database
 from registry.catalog.tables import events
-from registry.ports import Clock, StoredEvent
+from registry.ports import StoredEvent
 
 # Any constant does, as long as every version of Crisper takes the same one.
 _APPEND_LOCK = 7281904

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from auth.authority import Authority
 from auth.errors import Cause, RefusedError
-from auth.ports import AuditEvent, Binding, Node
+from auth.ports import AuditEvent, Binding, Clock, Node
 from auth.secret import hash_secret, new_node_secret
 from auth.verifier import Verifier
 from registry.api.operator import documents
@@ -27,7 +27,7 @@ from registry.api.origin import Origin
 from registry.api.problems import errors_as, problem_response
 from registry.api.public.authentication import hash_api_key
 from registry.errors import ConflictError, InvalidInputError, NotFoundError
-from registry.ports import Clock, EventLog, GroupKey, NodeRegistry, Organization, OrganizationDirectory
+from registry.ports import EventLog, GroupKey, NodeRegistry, Organization, OrganizationDirectory
 from registry.pull.tokens import PullTokens
 
 PREFIX: Final = "/api/v1"
