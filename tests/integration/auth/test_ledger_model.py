@@ -292,6 +292,13 @@ class LedgerMachine(RuleBasedStateMachine):
         key = f"pt:{{{self.token.token_id}}}"
         self.redis.eval(_TRAVEL, 1, key, str(seconds * 1000))
 
+    @rule(seconds=st.sampled_from([300, 380]), times=st.integers(2, 4))
+    def trickle(self, seconds: int, times: int) -> None:
+        """Deliver a little now and then, for longer than the first deadline."""
+        for _ in range(times):
+            self.deliver(part=(CONFIG, (0, 2)), cut=1)
+            self.wait(seconds=seconds)
+
     @rule(rarely=st.sampled_from(range(6)))
     def fail_over(self, rarely: int) -> None:
         if rarely == 3:
