@@ -1,8 +1,8 @@
 """What verified tokens say (pure).
 
 `PullClaims` and `SessionClaims` are made here only, from a `VerifiedPayload`, which only `auth.jws` makes:
-holding one means that the signature and every pinned claim were checked. Times are not: a claim's holder
-asks `expired`.
+holding one means that the signature and every pinned claim were checked. Times are not: a
+bearer's holder asks `expired`, and whether a pull token may still be redeemed is the ledger's to say.
 """
 
 import re
@@ -54,10 +54,6 @@ class PullClaims:
     image_digest: str
     issued_at: datetime
     expires_at: datetime
-
-    def expired(self, now: datetime) -> bool:
-        """Tell whether the token is too old to open a session, leeway included."""
-        return now > self.expires_at + LEEWAY
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
     python -m bench.redemptions
     python -m bench.redemptions --outstanding 1000000
 
-Measures the most redemptions a second (32 connections, each token redeemed once), latencies at half of
+Measures the most redemptions a second (`--connections`, each token redeemed once), latencies at half of
 that rate (open loop: counted from when a request was due), and what outstanding tokens weigh in Redis and
 do to a redemption. Writes `bench/results/<date>-<commit>-redemptions.json`.
 """
@@ -32,6 +32,7 @@ from auth.ledger import RedisTokenLedger, connect
 from auth.ports import AuditEvent
 from auth.records import ImageGrant
 from auth.signing_keys import LocalSigningKeys
+from bench.fill_ledger import fill
 from registry.catalog.database import SystemClock
 from tests.support.crisper import CrisperServer, Node
 from tests.support.http import basic
@@ -41,7 +42,6 @@ from tests.support.redis_server import running_server, server_programs
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 REPOSITORY = "acme/factory/camera"
-CONNECTIONS = 32
 MINTING = 64
 BLOBS = {digest_of(f"layer-{n}"): 30_000_000 + n for n in range(8)}
 IMAGE = ImageGrant(digest_of("image"), sum(BLOBS.values()), BLOBS)
@@ -57,7 +57,8 @@ class NoTrail:
 class Bench:
     """One server, one node, and tokens for it."""
 
-    def __init__(self, server: CrisperServer, redis: Redis, node: Node) -> None:
+    def __init__(self, server: CrisperServer, redis: Redis, node: Node, connections: int) -> None:
+        self.connections = connections
         self.server = server
         self.node = node
         self.redis = redis
@@ -122,7 +123,7 @@ class Bench:
                 latencies.append(time.perf_counter() - due)
             writer.close()
 
-        await asyncio.gather(*(sender() for _ in range(CONNECTIONS)))
+        await asyncio.gather(*(sender() for _ in range(self.connections)))
         return latencies
 
 
@@ -142,13 +143,14 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=6000, help="in each round")
+    parser.add_argument("--connections", type=int, default=128)
     parser.add_argument("--outstanding", type=int, default=0, help="tokens minted beside those measured")
     parser.add_argument("--no-write", action="store_true")
     return parser.parse_args()
 
 
 async def measure(server: CrisperServer, url: str, options: argparse.Namespace) -> dict[str, object]:
-    async with _bench(server, url) as bench:
+    async with _bench(server, url, options.connections) as bench:
         rates, costs = [], []
         for _ in range(options.rounds):
             rate, cost = await bench.flat_out(await bench.mint(options.tokens))
@@ -165,26 +167,24 @@ async def measure(server: CrisperServer, url: str, options: argparse.Namespace) 
             "half_load_rate": round(half),
         }
         if options.outstanding:
-            found |= await _weigh(bench, options.outstanding, half, options.tokens)
+            found |= await _weigh(bench, url, options, half)
     for name, value in found.items():
         print(f"{name:<32}{value}")
     return found
 
 
-async def _weigh(bench: Bench, outstanding: int, rate: float, tokens: int) -> dict[str, object]:
-    before = await bench.redis.info("memory")
-    keys = await bench.redis.dbsize()
+async def _weigh(bench: Bench, url: str, options: argparse.Namespace, rate: float) -> dict[str, object]:
+    before, keys = await bench.redis.info("memory"), await bench.redis.dbsize()
     began = time.perf_counter()
-    for _ in range(0, outstanding, 50_000):
-        await bench.mint(min(50_000, outstanding))
-    minting_s = time.perf_counter() - began
-    after = await bench.redis.info("memory")
-    made = await bench.redis.dbsize() - keys
-    latencies = await bench.paced(await bench.mint(tokens), rate)
+    await asyncio.to_thread(fill, url, IMAGE, options.outstanding)
+    seconds = time.perf_counter() - began
+    after, made = await bench.redis.info("memory"), await bench.redis.dbsize() - keys
+    latencies = await bench.paced(await bench.mint(options.tokens), rate)
     return {
-        "outstanding": made,
-        "bytes_each": round((after["used_memory"] - before["used_memory"]) / made),
-        "minted_per_s": round(outstanding / minting_s),
+        "outstanding": options.outstanding,
+        "keys": made,
+        "bytes_each": round((after["used_memory"] - before["used_memory"]) / options.outstanding),
+        "filled_per_s": round(options.outstanding / seconds),
         **_quantiles("outstanding", latencies),
     }
 
@@ -195,11 +195,11 @@ def _quantiles(name: str, latencies: Sequence[float]) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def _bench(server: CrisperServer, url: str) -> AsyncIterator[Bench]:
+async def _bench(server: CrisperServer, url: str, connections: int) -> AsyncIterator[Bench]:
     redis = connect(url)
     assert isinstance(redis, Redis)
     try:
-        yield Bench(server, redis, server.operator.create_node())
+        yield Bench(server, redis, server.operator.create_node(), connections)
     finally:
         await redis.aclose()
 

@@ -20,7 +20,7 @@ _SPARE = 4  # more connections than callers, where the pool does not let callers
 
 
 def connect(
-    url: str, *, max_connections: int = 32, socket_timeout_s: float = _SOCKET_TIMEOUT_S
+    url: str, *, max_connections: int = 48, socket_timeout_s: float = _SOCKET_TIMEOUT_S
 ) -> LedgerClient:
     """Return a client of the ledger at `url`; nothing is sent yet.
 

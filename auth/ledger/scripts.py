@@ -18,6 +18,7 @@ from auth.ledger.connect import LedgerClient
 
 _FOLDER = files("auth.ledger") / "scripts"
 _CALLS = 32
+_WAITING = 16  # so that calls which wait for replicas leave connections to those that do not
 _ATTEMPTS = 3
 _PASSING = (RedisConnectionError, RedisTimeoutError, MovedError, AskError)
 
@@ -51,6 +52,7 @@ class ScriptRunner:
         self._replicas = replicas
         self._replicas_timeout_s = replicas_timeout_s
         self._calls = asyncio.Semaphore(_CALLS)
+        self._waiting = asyncio.Semaphore(_WAITING)
 
     async def run(self, script: Script, keys: list[str], *args: Argument) -> Any:  # noqa: ANN401
         """Run a script and return its reply.
@@ -121,7 +123,7 @@ class ScriptRunner:
     @asynccontextmanager
     async def _connection(self, key: str) -> AsyncIterator[AbstractConnection]:
         """Borrow a connection to the primary that holds a key; one with an answer outstanding is closed."""
-        async with self._calls:
+        async with self._waiting:
             if isinstance(self._redis, RedisCluster):
                 await self._redis.initialize()
                 node = self._redis.get_node_from_key(key)

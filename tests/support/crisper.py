@@ -87,7 +87,7 @@ class CrisperServer:
         argv = [str(CRISPER), "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         for registry in self._insecure:
             argv += ["--insecure-registry", registry]
-        self._process = Process(argv, self.log, env=self._env, ready=self.ready)
+        self._process = Process(argv, self.log, env=self._env, ready=self.ready, timeout_s=90)
 
     def ready(self) -> bool:
         try:

@@ -1,6 +1,7 @@
 """The ledger's server dies, stalls, fills up or forgets: nothing is granted, and work goes on afterwards."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from auth.signing_keys import LocalSigningKeys
 from tests.support.authorities import REPOSITORY, House
 from tests.support.ledgers import LAYER, new_token, some_id
 from tests.support.redis_server import RedisServer, running_server
+
+PAUSE_S = float(os.environ.get("CRISPER_TEST_PAUSE_S", "2"))
 
 
 @pytest.fixture
@@ -112,6 +115,43 @@ async def test_a_full_server_mints_nothing_and_an_emptied_one_does(
         await ledger.mint(token)
     await redis.config_set("maxmemory", "0")
     await ledger.mint(token)
+
+
+async def test_a_full_server_opens_nothing_and_the_token_is_good_once_there_is_room(
+    ledger: RedisTokenLedger, redis: Redis
+) -> None:
+    token = new_token()
+    await ledger.mint(token)
+    await redis.config_set("maxmemory", "1")
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailableError):
+            await ledger.redeem(token.token_id, "node-1", some_id())
+    await redis.config_set("maxmemory", "0")
+    first = await ledger.redeem(token.token_id, "node-1", some_id())
+    assert (first.opened, first.exchanges) == (True, 1)
+    assert not (await ledger.redeem(token.token_id, "node-1", some_id())).opened
+
+
+async def test_a_server_paused_in_the_middle_of_a_crowd_opens_one_session_each(
+    server: RedisServer, ledger: RedisTokenLedger
+) -> None:
+    tokens = [new_token() for _ in range(20)]
+    for token in tokens:
+        await ledger.mint(token)
+    waiting = [asyncio.create_task(_persist(ledger, token.token_id)) for token in tokens for _ in range(3)]
+    server.pause()
+    await asyncio.sleep(PAUSE_S)
+    server.resume()
+    sessions = await asyncio.gather(*waiting)
+    assert len(set(sessions)) == len(tokens)
+
+
+async def _persist(ledger: RedisTokenLedger, token_id: str) -> str:
+    while True:
+        try:
+            return (await ledger.redeem(token_id, "node-1", some_id())).session_id
+        except LedgerUnavailableError:
+            await asyncio.sleep(0.1)
 
 
 async def test_a_replica_grants_nothing(server: RedisServer, ledger: RedisTokenLedger, redis: Redis) -> None:
