@@ -13,8 +13,8 @@ class ObjectWriter(Protocol):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes. Raises StorageFullError or StorageUnavailableError."""
 
-    def commit(self, name: str) -> None:
-        """Make the object durable and visible under `name`, all or nothing. Raises ObjectExistsError."""
+    def commit(self) -> None:
+        """Make the object durable and visible under its name, all or nothing. Raises ObjectExistsError."""
 
     def abort(self) -> None:
         """Forget what was written. Safe to call after anything, `commit` included."""
@@ -37,8 +37,13 @@ class ObjectReader(Protocol):
 class BlobBackend(Protocol):
     """Keeps immutable objects by name. Blocking: called from worker threads only."""
 
-    def create(self) -> ObjectWriter:
-        """Start an object that nobody sees before its commit."""
+    def create(self, name: str, expected_bytes: int | None = None) -> ObjectWriter:
+        """Start an object that nobody sees before its commit.
+
+        Args:
+            name: 64 lower-case hex digits, never used before.
+            expected_bytes: About how long it will be, where that is known.
+        """
 
     def open(self, name: str) -> ObjectReader:
         """Open a visible object. Raises BlobNotFoundError."""
@@ -50,7 +55,7 @@ class BlobBackend(Protocol):
         """List the visible objects."""
 
     def recover(self) -> int:
-        """Remove what writers that died left behind; return how many. Only at start-up, by the owner."""
+        """Remove what writers that died left behind, and spare the living; return how many."""
 
     def probe(self) -> None:
         """Prove that objects can be written and read. Raises StorageUnavailableError or StorageFullError."""
