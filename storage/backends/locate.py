@@ -122,7 +122,7 @@ def _gs(location: StorageLocation) -> ObjectStoreBackend:
         GCSStore(
             location.place,
             prefix=location.prefix or None,
-            config={"base_url": endpoint, "skip_signature": True} if endpoint else {},
+            config={"base_url": endpoint} if endpoint else {},
             client_options=_client(location),
             retry_config=_retry(location),
         )

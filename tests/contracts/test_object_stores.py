@@ -7,7 +7,16 @@ import pytest
 from storage.backends.locate import StorageLocation
 from storage.ports import BlobBackend
 from tests.contracts.blob_backend import BlobBackendContract
-from tests.support.object_stores import BUCKET, S3_ENVIRONMENT, S3Server, google_emulator, s3_server
+from tests.support.object_stores import (
+    AZURE_ENVIRONMENT,
+    BUCKET,
+    S3_ENVIRONMENT,
+    S3Server,
+    azure_emulator,
+    google_emulator,
+    google_environment,
+    s3_server,
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +31,12 @@ def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with azure_emulator(tmp_path_factory.mktemp("azure")) as url:
+        yield url
+
+
 class TestS3(BlobBackendContract):
     @pytest.fixture
     def backend(self, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> BlobBackend:
@@ -32,8 +47,18 @@ class TestS3(BlobBackendContract):
 
 class TestGoogle(BlobBackendContract):
     @pytest.fixture
-    def backend(self, google: str) -> BlobBackend:
-        return StorageLocation.parse(f"gs://{BUCKET}/{secrets.token_hex(4)}?endpoint={google}").open()
+    def backend(self, google: str, monkeypatch: pytest.MonkeyPatch) -> BlobBackend:
+        for name, value in google_environment(google).items():
+            monkeypatch.setenv(name, value)
+        return StorageLocation.parse(f"gs://{BUCKET}/{secrets.token_hex(4)}").open()
+
+
+class TestAzure(BlobBackendContract):
+    @pytest.fixture
+    def backend(self, azure: str, monkeypatch: pytest.MonkeyPatch) -> BlobBackend:
+        for name, value in AZURE_ENVIRONMENT.items():
+            monkeypatch.setenv(name, value)
+        return StorageLocation.parse(f"az://{BUCKET}/{secrets.token_hex(4)}?endpoint={azure}").open()
 
 
 class TestFileUrl(BlobBackendContract):

@@ -1,16 +1,17 @@
 """Real object stores on loopback: an S3 server, and the emulators of Google's and Azure's."""
 
+import base64
+import hmac
 import json
-import os
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import formatdate
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
-from tests.support.go_programs import go_program
+from tests.support.built_programs import azurite, go_program
 from tests.support.processes import Process, free_port, listening
 
 BUCKET = "crisper-blobs"
@@ -100,6 +101,41 @@ def google_emulator(folder: Path) -> Iterator[str]:
         yield url
 
 
-def aws_environment() -> dict[str, str]:
-    """Return this process' environment with the S3 server's credentials."""
-    return {**os.environ, **S3_ENVIRONMENT}
+def google_environment(url: str) -> dict[str, str]:
+    """Return the credentials of the emulator, which asks for none."""
+    key = {"gcs_base_url": url, "disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+    return {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(key)}
+
+
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = base64.b64encode(b"a key of this test run only, 64 bytes long, as the service's are.").decode()
+AZURE_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {"AZURE_STORAGE_ACCOUNT_NAME": AZURE_ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": AZURE_KEY}
+)
+
+
+@contextmanager
+def azure_emulator(folder: Path) -> Iterator[str]:
+    """Run Azurite with one container; yield its address."""
+    port = free_port()
+    argv = [
+        str(azurite()),
+        *("--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)),
+        *("--silent", "--skipApiVersionCheck", "--disableTelemetry"),
+    ]
+    env = {"AZURITE_ACCOUNTS": f"{AZURE_ACCOUNT}:{AZURE_KEY}"}
+    with Process(argv, folder / "azurite.log", env=env, ready=lambda: listening(port)):
+        url = f"http://127.0.0.1:{port}/{AZURE_ACCOUNT}"
+        urllib.request.urlopen(_make_container(url), timeout=10).close()
+        yield url
+
+
+def _make_container(url: str) -> urllib.request.Request:
+    """Sign "Create Container" with the account's key (Azure Storage, "Authorize with Shared Key")."""
+    headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-12-02"}
+    named = "\n".join(f"{name}:{value}" for name, value in headers.items())
+    resource = f"/{AZURE_ACCOUNT}/{AZURE_ACCOUNT}/{BUCKET}\nrestype:container"
+    signed = "PUT" + "\n" * 12 + f"{named}\n{resource}"
+    mac = base64.b64encode(hmac.digest(base64.b64decode(AZURE_KEY), signed.encode(), "sha256")).decode()
+    headers["Authorization"] = f"SharedKey {AZURE_ACCOUNT}:{mac}"
+    return urllib.request.Request(f"{url}/{BUCKET}?restype=container", headers=headers, method="PUT")
