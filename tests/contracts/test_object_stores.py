@@ -13,8 +13,6 @@ from tests.support.object_stores import (
     S3_ENVIRONMENT,
     S3Server,
     azure_emulator,
-    google_emulator,
-    google_environment,
     s3_server,
 )
 
@@ -23,12 +21,6 @@ from tests.support.object_stores import (
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with google_emulator(tmp_path_factory.mktemp("gcs")) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +35,6 @@ class TestS3(BlobBackendContract):
         for name, value in S3_ENVIRONMENT.items():
             monkeypatch.setenv(name, value)
         return StorageLocation.parse(s3.url(secrets.token_hex(4))).open()
-
-
-class TestGoogle(BlobBackendContract):
-    @pytest.fixture
-    def backend(self, google: str, monkeypatch: pytest.MonkeyPatch) -> BlobBackend:
-        for name, value in google_environment(google).items():
-            monkeypatch.setenv(name, value)
-        return StorageLocation.parse(f"gs://{BUCKET}/{secrets.token_hex(4)}").open()
 
 
 class TestAzure(BlobBackendContract):

@@ -18,7 +18,6 @@ _BUILD_TIMEOUT_S = 900
 _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "versitygw": ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0"),
-        "fake-gcs-server": ("github.com/fsouza/fake-gcs-server", "v1.56.1"),
     }
 )
 _AZURITE = "3.37.0"

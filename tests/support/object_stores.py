@@ -1,8 +1,7 @@
-"""Real object stores on loopback: an S3 server, and the emulators of Google's and Azure's."""
+"""Object stores on loopback: a real S3 server, and the vendor's emulator of Azure's."""
 
 import base64
 import hmac
-import json
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -81,30 +80,6 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         yield server
     finally:
         server.stop()
-
-
-@contextmanager
-def google_emulator(folder: Path) -> Iterator[str]:
-    """Run fake-gcs-server with one bucket; yield its address."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    argv = [
-        str(go_program("fake-gcs-server")),
-        *("-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"),
-        *("-public-host", f"127.0.0.1:{port}", "-external-url", url),
-    ]
-    with Process(argv, folder / "gcs.log", ready=lambda: listening(port)):
-        body = json.dumps({"name": BUCKET}).encode()
-        headers = {"Content-Type": "application/json"}
-        made = urllib.request.Request(f"{url}/storage/v1/b?project=test", body, headers, method="POST")
-        urllib.request.urlopen(made, timeout=10).close()
-        yield url
-
-
-def google_environment(url: str) -> dict[str, str]:
-    """Return the credentials of the emulator, which asks for none."""
-    key = {"gcs_base_url": url, "disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
-    return {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(key)}
 
 
 AZURE_ACCOUNT = "devstoreaccount1"
