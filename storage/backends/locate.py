@@ -3,6 +3,7 @@
 Credentials come from the environment, as the services' own SDKs find them; a URL that holds some is refused.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -86,7 +87,9 @@ def _s3(location: StorageLocation) -> ObjectStoreBackend:
     import botocore.session  # noqa: PLC0415 (half a second of imports that other backends do not need)
 
     session = botocore.session.get_session()
-    region = location.options.get("region") or session.get_config_variable("region") or "us-east-1"
+    # AWS_REGION is what AWS' SDKs read, except for botocore.
+    region = location.options.get("region") or os.environ.get("AWS_REGION")
+    region = region or session.get_config_variable("region") or "us-east-1"
     endpoint = location.options.get("endpoint")
 
     def credential() -> "S3Credential":

@@ -7,6 +7,7 @@ opens it for nothing else, and its audit log says for what.
 
 import asyncio
 import base64
+import os
 import re
 import time
 from collections.abc import Callable
@@ -43,7 +44,13 @@ class AwsKmsKeys:
         import botocore.session  # noqa: PLC0415 (half a second of imports)
 
         session = botocore.session.get_session()
-        self._kms = session.create_client("kms", region_name=region, endpoint_url=endpoint, config=_CONFIG)
+        region = region or os.environ.get("AWS_REGION")  # which botocore, alone of AWS' SDKs, does not read
+        try:
+            self._kms = session.create_client(
+                "kms", region_name=region, endpoint_url=endpoint, config=_CONFIG
+            )
+        except BotoCoreError as error:
+            raise KeyUnavailableError(f"KMS cannot be used: {error}") from None
         self._alias = alias
         self._current: dict[str, tuple[float, str]] = {}
 

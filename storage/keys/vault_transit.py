@@ -7,6 +7,7 @@ ever leaving Vault. The version is in the wrapped key (`vault:v3:...`), not in t
 
 import asyncio
 import base64
+import json
 import os
 import re
 import ssl
@@ -23,7 +24,7 @@ from storage.ports import KeyBinding
 
 _PREFIX = "vault:"
 _TENANT = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
-_VERSION = re.compile(rb"vault:v([0-9]{1,9}):", re.ASCII)
+_VERSION = re.compile(rb"vault:v([1-9][0-9]{0,8}):", re.ASCII)
 _REMEMBERED_S = 30.0
 _TIMEOUT = aiohttp.ClientTimeout(total=8, connect=3)
 _ANSWER_BYTES = 64 << 10
@@ -57,13 +58,13 @@ class VaultTransitKeys:
     async def wrap(self, kek_id: str, dek: bytes, aad: bytes) -> bytes:
         """Encrypt a data key."""
         name = self._name(kek_id)
-        answer = await self._post(f"encrypt/{name}", {"plaintext": _b64(dek), "context": _b64(aad)})
+        answer = await self._post(f"encrypt/{name}", {"plaintext": _b64(dek), "context": _context(aad)})
         return answer["ciphertext"].encode()
 
     async def unwrap(self, kek_id: str, wrapped: bytes, aad: bytes) -> bytes:
         """Decrypt a data key. Raises BlobDamagedError with anything but the exact `aad`."""
         name = self._name(kek_id)
-        sent = {"ciphertext": _text(wrapped), "context": _b64(aad)}
+        sent = {"ciphertext": _text(wrapped), "context": _context(aad)}
         return base64.b64decode((await self._post(f"decrypt/{name}", sent))["plaintext"])
 
     async def is_current(self, tenant: str, kek_id: str, wrapped: bytes) -> bool:
@@ -77,7 +78,7 @@ class VaultTransitKeys:
         if source != target:
             dek = await self.unwrap(source.kek_id, wrapped, source.aad)
             return await self.wrap(target.kek_id, dek, target.aad)
-        sent = {"ciphertext": _text(wrapped), "context": _b64(source.aad)}
+        sent = {"ciphertext": _text(wrapped), "context": _context(source.aad)}
         return (await self._post(f"rewrap/{self._name(source.kek_id)}", sent))["ciphertext"].encode()
 
     async def rotate(self, tenant: str) -> str:
@@ -144,13 +145,12 @@ class VaultTransitKeys:
             ) as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     return None
-                said = await response.content.read(_ANSWER_BYTES)
+                said = await _read(response)
                 if response.status >= HTTPStatus.BAD_REQUEST:
                     raise _refusal(response.status, said.decode(errors="replace"))
-                document = await response.json() if said and response.status == HTTPStatus.OK else {}
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KeyUnavailableError(f"Vault does not answer ({type(error).__name__})") from None
-        return dict(document.get("data") or {})
+        return _data(said)
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -160,6 +160,22 @@ class VaultTransitKeys:
 
     def __repr__(self) -> str:
         return f"VaultTransitKeys({self._id!r})"
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    said = bytearray()
+    async for chunk in response.content.iter_any():
+        said += chunk
+        if len(said) > _ANSWER_BYTES:
+            raise KeyUnavailableError("Vault's answer is too long")
+    return bytes(said)
+
+
+def _data(said: bytes) -> dict[str, object]:
+    try:
+        return dict(json.loads(said or b"{}").get("data") or {})
+    except (ValueError, AttributeError, TypeError):
+        raise KeyUnavailableError("Vault gave an answer that is not JSON") from None
 
 
 def _refusal(status: int, said: str) -> KeyUnavailableError | BlobDamagedError:
@@ -189,10 +205,17 @@ def _checked(tenant: str) -> str:
 
 
 def _text(wrapped: bytes) -> str:
-    with suppress(UnicodeDecodeError):
-        if _VERSION.match(wrapped):
+    """Return a ciphertext as Transit writes it; Transit itself takes base64 with stray bits."""
+    version = _VERSION.match(wrapped)
+    with suppress(ValueError):
+        sealed = wrapped[version.end() :] if version else b""
+        if sealed and base64.b64encode(base64.b64decode(sealed, validate=True)) == sealed:
             return wrapped.decode("ascii")
     raise BlobDamagedError("a wrapped key is not of Transit")
+
+
+def _context(aad: bytes) -> str:
+    return _b64(b"oeb1" + aad)  # never empty, which Transit would refuse
 
 
 def _b64(data: bytes) -> str:

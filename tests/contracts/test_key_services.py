@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import KeyUnavailableError
+from storage.errors import BlobDamagedError, KeyUnavailableError
+from storage.keys.aws_kms import AwsKmsKeys
 from storage.keys.locate import KeyLocation
 from storage.ports import KeyProvider
 from tests.contracts.key_provider import AAD, DEK, KeyProviderContract
@@ -47,6 +48,15 @@ class TestVaultTransit(KeyProviderContract):
 
 
 class TestAwsKms(KeyProviderContract):
+    """Over moto, which differs from KMS in two ways.
+
+    It puts the key's id in front of a ciphertext, and looks for the key that a damaged one names; and it goes on
+    opening under a key that is to be deleted, where KMS answers KMSInvalidStateException at once ("Key states of
+    AWS KMS keys"): here the states are asserted instead.
+    """
+
+    refusals_of_damage = (BlobDamagedError, KeyUnavailableError)
+
     @pytest.fixture
     async def provider(self, kms: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KeyProvider]:
         for name, value in KMS_ENVIRONMENT.items():
@@ -55,6 +65,27 @@ class TestAwsKms(KeyProviderContract):
         provider = KeyLocation.parse(f"awskms://{alias}?region=us-east-1&endpoint={kms}").open()
         yield provider
         await provider.aclose()
+
+    async def test_after_destroy_nothing_of_that_tenant_opens_and_others_go_on(
+        self, provider: KeyProvider
+    ) -> None:
+        assert isinstance(provider, AwsKmsKeys)
+        old, other = await provider.current_id("acme"), await provider.current_id("umbrella")
+        new = await provider.rotate("acme")
+        assert await provider.destroy("acme") == 2
+        states = {
+            kek_id: provider._kms.describe_key(KeyId=kek_id.removeprefix("awskms:"))["KeyMetadata"]["KeyState"]
+            for kek_id in (old, new, other)
+        }
+        assert states == {old: "PendingDeletion", new: "PendingDeletion", other: "Enabled"}
+        assert await provider.destroy("acme") == 0
+
+    async def test_a_tenant_whose_keys_were_destroyed_starts_anew(self, provider: KeyProvider) -> None:
+        old = await provider.current_id("acme")
+        await provider.destroy("acme")
+        new = await provider.current_id("acme")
+        assert new != old
+        assert await provider.unwrap(new, await provider.wrap(new, DEK, AAD), AAD) == DEK
 
 
 @pytest.mark.parametrize(
