@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from obstore.store import AzureStore, GCSStore, S3Store
 
@@ -59,7 +59,7 @@ class StorageLocation:
         if parts.scheme == "file":
             if parts.netloc or not parts.path.startswith("/"):
                 raise ValueError("write file:///absolute/path")
-            return cls("file", parts.path, "", options)
+            return cls("file", unquote(parts.path), "", options)
         if not parts.netloc:
             raise ValueError(f"name the bucket: {parts.scheme}://BUCKET/PREFIX")
         prefix = parts.path.strip("/")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from storage.keys.local import LocalKeyring
 from storage.keys.vault_transit import VaultTransitKeys
@@ -51,7 +51,7 @@ class KeyLocation:
         if parts.scheme == "local":
             if parts.netloc or not path:
                 raise ValueError("write local:///absolute/path")
-            return cls("local", parts.path, "", options)
+            return cls("local", unquote(parts.path), "", options)
         if parts.scheme == "awskms":
             if parts.netloc != "alias" or not path or path.startswith("aws/"):
                 raise ValueError("write awskms://alias/NAME")
