@@ -87,9 +87,7 @@ class BlobStore:
             size_bytes: How many there have to be, where that is known.
         """
         writer = BlobWriter(
-            Sink(
-                self._backend, self._segment_log2, partial(object_name, self._name_key, digest), size_bytes
-            ),
+            Sink(self._backend, self._segment_log2, partial(object_name, self._name_key, digest), size_bytes),
             digest,
             size_bytes,
             self._threads,

@@ -78,9 +78,7 @@ class SqlKeyRecords:
         """Return a tenant's records under one key, ordered by digest, from the first one beyond `after`."""
         query = (
             select(blob_keys)
-            .where(
-                blob_keys.c.tenant == tenant, blob_keys.c.kek_id == kek_id, blob_keys.c.digest > after
-            )
+            .where(blob_keys.c.tenant == tenant, blob_keys.c.kek_id == kek_id, blob_keys.c.digest > after)
             .order_by(blob_keys.c.digest)
             .limit(limit)
         )

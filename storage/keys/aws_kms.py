@@ -28,7 +28,10 @@ _REMEMBERED_S = 60.0
 _DELETION_DAYS = 7  # the least that KMS takes; the key is out of use at once
 _DAMAGED = {"InvalidCiphertextException", "IncorrectKeyException"}
 _CONFIG = Config(
-    connect_timeout=3, read_timeout=5, retries={"max_attempts": 3, "mode": "standard"}, max_pool_connections=32
+    connect_timeout=3,
+    read_timeout=5,
+    retries={"max_attempts": 3, "mode": "standard"},
+    max_pool_connections=32,
 )
 
 

@@ -77,7 +77,9 @@ class Keyring:
             or len(ids) != len(self.versions)
             or len(self.name_key) != _KEY_BYTES
         ):
-            raise ValueError("a keyring has a name key, distinct ids and one current key for each tenant at most")
+            raise ValueError(
+                "a keyring has a name key, distinct ids and one current key for each tenant at most"
+            )
         for version in self.versions:
             if len(version.key) != (0 if version.state is KeyState.DESTROYED else _KEY_BYTES):
                 raise ValueError("a key is 32 bytes, or none once it is destroyed")

@@ -96,7 +96,9 @@ class KeyRecordsContract:
         assert await key_records.page("acme", RECORD.kek_id, str(first[-1].digest), 3) == rows[3:]
         assert await key_records.page("acme", "local-00000002", "", 3) == []
 
-    async def test_a_wrapped_key_is_replaced_only_while_it_is_what_it_was(self, key_records: KeyRecords) -> None:
+    async def test_a_wrapped_key_is_replaced_only_while_it_is_what_it_was(
+        self, key_records: KeyRecords
+    ) -> None:
         await key_records.add(RECORD)
         await key_records.add(OTHER_TENANT)
         new = replace(RECORD, kek_id="local-00000003", wrapped_dek=bytes(59))

@@ -74,7 +74,9 @@ class TestAwsKms(KeyProviderContract):
         new = await provider.rotate("acme")
         assert await provider.destroy("acme") == 2
         states = {
-            kek_id: provider._kms.describe_key(KeyId=kek_id.removeprefix("awskms:"))["KeyMetadata"]["KeyState"]
+            kek_id: provider._kms.describe_key(KeyId=kek_id.removeprefix("awskms:"))["KeyMetadata"][
+                "KeyState"
+            ]
             for kek_id in (old, new, other)
         }
         assert states == {old: "PendingDeletion", new: "PendingDeletion", other: "Enabled"}
@@ -89,9 +91,15 @@ class TestAwsKms(KeyProviderContract):
 
 
 @pytest.mark.parametrize(
-    "url", ["awskms://alias/crisper?endpoint=http://127.0.0.1:{port}", "vault://127.0.0.1:{port}/transit?scheme=http"]
+    "url",
+    [
+        "awskms://alias/crisper?endpoint=http://127.0.0.1:{port}",
+        "vault://127.0.0.1:{port}/transit?scheme=http",
+    ],
 )
-async def test_a_service_that_does_not_listen_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_that_does_not_listen_is_unavailable(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in {**KMS_ENVIRONMENT, "VAULT_TOKEN": "t", "AWS_MAX_ATTEMPTS": "1"}.items():
         monkeypatch.setenv(name, value)
     provider = KeyLocation.parse(url.format(port=free_port())).open()

@@ -34,7 +34,9 @@ class MemoryKeyRecords:
 
     async def page(self, tenant: str, kek_id: str, after: str, limit: int) -> list[KeyRecord]:
         mine = (row for row in self.rows.values() if (row.tenant, row.kek_id) == (tenant, kek_id))
-        return sorted((row for row in mine if str(row.digest) > after), key=lambda row: str(row.digest))[:limit]
+        return sorted((row for row in mine if str(row.digest) > after), key=lambda row: str(row.digest))[
+            :limit
+        ]
 
     async def replace(self, changes: Sequence[tuple[KeyRecord, KeyRecord]]) -> int:
         changed = 0
