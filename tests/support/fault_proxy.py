@@ -1,6 +1,7 @@
 """An HTTP proxy in front of a server that fails as it is told, as networks and services do."""
 
 import asyncio
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ class FaultProxy:
         data = await request.read()
         url = self._target + request.raw_path
         async with self._session.request(
-            request.method, url, headers=headers, data=data or None, allow_redirects=False
+            request.method, url, headers=headers, data=io.BytesIO(data) if data else None, allow_redirects=False
         ) as answer:
             kept = [
                 (name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP
