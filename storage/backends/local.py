@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from storage.backends.write_back import start_write_back
 from storage.errors import (
     BlobNotFoundError,
     ObjectExistsError,
@@ -30,6 +31,7 @@ from storage.errors import (
 _NAME = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _PROBE_BYTES = 16
+_WRITE_BACK_BYTES = 8 << 20
 
 
 class LocalBackend:
@@ -106,13 +108,20 @@ class LocalObjectWriter:
         self._target = target
         self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._written = 0
+        self._sent = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes."""
         view = memoryview(data)
         with _translated():
             while view:
-                view = view[os.write(self._fd, view) :]
+                count = os.write(self._fd, view)
+                view = view[count:]
+                self._written += count
+        if self._written - self._sent >= _WRITE_BACK_BYTES:
+            start_write_back(self._fd, self._sent, self._written - self._sent)
+            self._sent = self._written
 
     def sync(self) -> None:
         """Make what was written durable."""
