@@ -33,8 +33,8 @@ class Settings(BaseSettings):
             addresses.
         redis_url: The ledger; None starts a child server on a private unix socket.
         database_url: The catalog; None is SQLite in the data folder.
-        storage_url: Where blobs lie: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://` (docs/storage.md);
-            None is the data folder.
+        storage_url: Where blobs lie: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://`
+            (docs/storage.md); None is the data folder.
         keys_url: Who holds the key-encryption keys: `local:///path`, `awskms://alias/...`, `vault://host/...`
             (docs/keys.md); None is `keyring`.
         keyring: The keyring file, where `keys_url` names no other; None is in the data folder.

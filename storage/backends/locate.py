@@ -1,4 +1,4 @@
-"""From a URL to a backend: `file:///path`, `s3://bucket/prefix?...`, `gs://...`, `az://...` (docs/storage.md).
+"""From a URL to a backend: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://` (docs/storage.md).
 
 Credentials come from the environment, as the services' own SDKs find them; a URL that holds some is refused.
 """
@@ -67,7 +67,7 @@ class StorageLocation:
 
         try:
             return {"s3": buckets.s3, "gs": buckets.google, "az": buckets.azure}[self.scheme](self)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of whatever kind, the clients share no root
             # A client's message may quote what it found in the environment.
             raise StorageUnavailableError(
                 f"the object store cannot be used: check its URL and credentials ({type(error).__name__})"

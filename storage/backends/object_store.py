@@ -220,5 +220,5 @@ def _translated(*, reading: bool = False) -> Iterator[None]:
         if reading:
             raise StorageUnavailableError("the object store does not let us read") from None
         raise StorageFullError("the object store does not let us write") from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the client has errors of many roots
         raise StorageUnavailableError(f"the object store does not answer ({type(error).__name__})") from None

@@ -1,8 +1,8 @@
 """Key-encryption keys in AWS Key Management Service.
 
-Each tenant has keys of its own, found by aliases: `<alias>/<tenant>` is the current one, and every one it ever had
-is `<alias>/<tenant>/<key id>`. A data key's associated data go along as the encryption context, so KMS
-opens it for nothing else, and its audit log says for what.
+Each tenant has keys of its own, found by aliases: `<alias>/<tenant>` is the current one, and every one it
+ever had is `<alias>/<tenant>/<key id>`. A data key's associated data go along as the encryption context, so
+KMS opens it for nothing else, and its audit log says for what.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError

@@ -1,4 +1,4 @@
-"""From a URL to a key provider: `local:///path`, `awskms://alias/crisper`, `vault://host/transit` (docs/keys.md).
+"""From a URL to a key provider: `local:///path`, `awskms://alias/name`, `vault://host/mount` (docs/keys.md).
 
 Credentials come from the environment; a URL that holds some is refused.
 """

@@ -1,8 +1,8 @@
 """Key-encryption keys in the Transit engine of HashiCorp Vault or OpenBao.
 
 Each tenant has one derived key, `<prefix>-<tenant>`, with versions. A data key's associated data are its
-derivation context: unlike `associated_data`, Transit's rewrap honours it, so a data key is wrapped anew without
-ever leaving Vault. The version is in the wrapped key (`vault:v3:...`), not in the key's id.
+derivation context: unlike `associated_data`, Transit's rewrap honours it, so a data key is wrapped anew
+without ever leaving Vault. The version is in the wrapped key (`vault:v3:...`), not in the key's id.
 """
 
 import asyncio

@@ -50,9 +50,9 @@ class TestVaultTransit(KeyProviderContract):
 class TestAwsKms(KeyProviderContract):
     """Over moto, which differs from KMS in two ways.
 
-    It puts the key's id in front of a ciphertext, and looks for the key that a damaged one names; and it goes on
-    opening under a key that is to be deleted, where KMS answers KMSInvalidStateException at once ("Key states of
-    AWS KMS keys"): here the states are asserted instead.
+    It puts the key's id in front of a ciphertext, and looks for the key that a damaged one names; and it goes
+    on opening under a key that is to be deleted, where KMS answers KMSInvalidStateException at once ("Key
+    states of AWS KMS keys"): here the states are asserted instead.
     """
 
     refusals_of_damage = (BlobDamagedError, KeyUnavailableError)

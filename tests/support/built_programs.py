@@ -65,5 +65,5 @@ def _go_install(package: str, into: Path) -> None:
 
 if __name__ == "__main__":
     for each in _GO_PACKAGES:
-        print(go_program(each))
-    print(azurite())
+        print(go_program(each))  # noqa: T201
+    print(azurite())  # noqa: T201

@@ -68,7 +68,11 @@ class FaultProxy:
         data = await request.read()
         url = self._target + request.raw_path
         async with self._session.request(
-            request.method, url, headers=headers, data=io.BytesIO(data) if data else None, allow_redirects=False
+            request.method,
+            url,
+            headers=headers,
+            data=io.BytesIO(data) if data else None,
+            allow_redirects=False,
         ) as answer:
             kept = [
                 (name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP

@@ -50,8 +50,8 @@ def pulls(shop: Shop) -> list[int]:
             answer = shop.get(f"manifests/{chosen['digest']}", bearer)
             statuses.append(answer.status)
             document = json.loads(answer.body)
-        for blob in [document["config"], *document["layers"]]:
-            statuses.append(shop.get(f"blobs/{blob['digest']}", bearer).status)
+        blobs = [document["config"], *document["layers"]]
+        statuses += [shop.get(f"blobs/{blob['digest']}", bearer).status for blob in blobs]
     return statuses
 
 
@@ -86,14 +86,18 @@ def test_keys_are_rotated_rewrapped_and_shredded_beside_a_running_server(bucket_
         argv = [str(CRISPER), "keys", *words, "--data-dir", str(shop.server.data_dir)]
         return run(argv, env=S3_ENVIRONMENT).check().output
 
-    old = [row for row in json.loads(keys("status", "--json")) if row["organization"] == shop.organization.name]
+    old = [
+        row for row in json.loads(keys("status", "--json")) if row["organization"] == shop.organization.name
+    ]
     assert [row["state"] for row in old] == ["current"]
     keys("rotate", shop.organization.name)
     assert set(pulls(shop)) == {200}
     done = json.loads(keys("rewrap", "--json"))
     assert (done["rewrapped"], done["damaged"]) == (old[0]["blobs"], 0)
     assert set(pulls(shop)) == {200}
-    new = [row for row in json.loads(keys("status", "--json")) if row["organization"] == shop.organization.name]
+    new = [
+        row for row in json.loads(keys("status", "--json")) if row["organization"] == shop.organization.name
+    ]
     assert [row["state"] for row in new] == ["current"]
     assert new[0]["key"] != old[0]["key"]
 

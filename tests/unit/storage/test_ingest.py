@@ -119,7 +119,7 @@ async def test_a_cancelled_ingest_waits_for_its_thread_before_it_forgets_the_obj
 
 
 class FullBackend(MemoryBackend):
-    def create(self, name: str, expected_bytes: int | None = None) -> MemoryObjectWriter:
+    def create(self, name: str, expected_bytes: int | None = None) -> MemoryObjectWriter:  # noqa: ARG002
         raise StorageFullError("storage cannot be written: ENOSPC")
 
 

@@ -25,6 +25,11 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def write(path: Path, document: object) -> None:
+    path.write_text(json.dumps(document))
+    path.chmod(0o600)
+
+
 def text(path: Path) -> str:
     return path.read_text()
 
@@ -150,8 +155,7 @@ async def test_a_file_of_the_first_format_still_opens_and_new_data_goes_under_ea
             }
         ],
     }
-    path.write_text(json.dumps(document))
-    path.chmod(0o600)
+    write(path, document)
     nonce = os.urandom(12)
     wrapped = nonce + AESGCM(shared).encrypt(nonce, DEK, b"aad")
     keyring = LocalKeyring.load(path)
