@@ -7,7 +7,8 @@ The file is JSON, 0600, owned by the user that runs the server, and lies outside
                "key": "<base64>"}, ...]}
 
 A tenant has one `current` key, made at its first use; its others are `decrypt-only`, or `destroyed`, with
-their bytes gone. A file of format 1, whose keys served every tenant, is read, and rewritten at its first change.
+their bytes gone. A file of format 1, whose keys served every tenant, is read, and rewritten at its first
+change.
 Losing this file loses every blob: back it up apart from the blobs.
 """
 

@@ -36,8 +36,8 @@ class Bao:
     def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
         data = json.dumps(body).encode() if body is not None else None
         headers = {"X-Vault-Token": self.root_token}
-        asked = urllib.request.Request(f"http://{self.host}/v1/{path}", data, headers, method=method)  # noqa: S310
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        asked = urllib.request.Request(f"http://{self.host}/v1/{path}", data, headers, method=method)
+        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310
             return dict(json.loads(answer.read() or b"{}"))
 
     def prepare(self) -> None:
