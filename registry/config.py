@@ -32,6 +32,7 @@ class Settings(BaseSettings):
         insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
             addresses.
         redis_url: The ledger; None starts a child server on a private unix socket.
+        redis_min_replicas: How many replicas of the ledger must hold a redemption before it is answered.
         database_url: The catalog; None is SQLite in the data folder.
         storage_url: Where blobs lie: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://`
             (docs/storage.md); None is the data folder.
@@ -53,8 +54,9 @@ class Settings(BaseSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
-    redis_url: str | None = None
-    database_url: str | None = None
+    redis_url: Annotated[str | None, Field(repr=False)] = None  # may hold a password
+    redis_min_replicas: Annotated[int, Field(ge=0, le=16)] = 0
+    database_url: Annotated[str | None, Field(repr=False)] = None
     storage_url: str | None = None
     keys_url: str | None = None
     keyring: Path | None = None

@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import ValidationError
 
-from registry.cli.options import JsonOption
+from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
 from registry.cli.output import fail, show, table
 from registry.config import Settings
 from registry.errors import ConfigError, RegistryError
@@ -22,13 +22,8 @@ from storage.rewrapping import KeyManager, Rewrapped
 
 R = TypeVar("R")
 
-ServerDataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="The server's data folder.", show_default="CRISPER_DATA_DIR"),
-]
 
-
-def status(data_dir: ServerDataDir = None, as_json: JsonOption = False) -> None:
+def status(data_dir: Path, *, as_json: bool) -> None:
     """Show which key-encryption keys are in use, and how many blobs each one opens."""
     uses = _run(data_dir, lambda manager: manager.status())
     rows = [
@@ -44,17 +39,14 @@ def status(data_dir: ServerDataDir = None, as_json: JsonOption = False) -> None:
     table(rows, columns, as_json=as_json, empty="No key is in use: there are no blobs.")
 
 
-def rotate(
-    organization: Annotated[str | None, typer.Argument(help="All that have blobs, when left out.")] = None,
-    data_dir: ServerDataDir = None,
-) -> None:
-    """Give organizations a fresh key-encryption key; then run `crisper keys rewrap`."""
+def rotate(organization: str | None, data_dir: Path, *, as_json: bool) -> None:
+    """Give organizations a fresh key-encryption key."""
     tenants = [organization] if organization else None
-    for tenant, kek_id in _run(data_dir, lambda manager: manager.rotate(tenants)).items():
-        print(f"{tenant:<24} {kek_id}")
+    made = _run(data_dir, lambda manager: manager.rotate(tenants))
+    show(made, as_json=as_json, rows=list(made.items()))
 
 
-def rewrap(data_dir: ServerDataDir = None, as_json: JsonOption = False) -> None:
+def rewrap(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """Wrap all data keys under their organization's current key. May be stopped and started again."""
     done = _run(data_dir, lambda manager: manager.rewrap(_quiet if as_json else _show))
     counts = {"seen": done.seen, "rewrapped": done.changed, "damaged": done.damaged}
@@ -65,7 +57,7 @@ def rewrap(data_dir: ServerDataDir = None, as_json: JsonOption = False) -> None:
 
 def shred(
     organization: Annotated[str, typer.Argument(help="Whose blobs nobody shall ever read again.")],
-    data_dir: ServerDataDir = None,
+    data_dir: DataDirOption = DATA_DIR,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Destroy an organization's keys for good: its blobs, backups included, can never be opened again."""
@@ -75,7 +67,7 @@ def shred(
     print(f"{gone.keys} keys were destroyed, {gone.records} key records forgotten")
 
 
-def _run(data_dir: Path | None, work: Callable[[KeyManager], Awaitable[R]]) -> R:
+def _run(data_dir: Path, work: Callable[[KeyManager], Awaitable[R]]) -> R:
     async def run() -> R:
         async with _manager(data_dir) as manager:
             return await work(manager)
@@ -90,14 +82,13 @@ def _run(data_dir: Path | None, work: Callable[[KeyManager], Awaitable[R]]) -> R
 
 
 @asynccontextmanager
-async def _manager(data_dir: Path | None) -> AsyncIterator[KeyManager]:
+async def _manager(data_dir: Path) -> AsyncIterator[KeyManager]:
     from registry.app import database_url  # noqa: PLC0415 (other commands start without the server)
     from registry.catalog.database import Database  # noqa: PLC0415
     from registry.catalog.keys import SqlKeyRecords  # noqa: PLC0415
     from registry.datadir import DataDir  # noqa: PLC0415
 
-    given: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
-    settings = Settings(**given)
+    settings = Settings(data_dir=data_dir)
     data = DataDir(settings.data_dir)
     if settings.database_url is None and not data.catalog.exists():
         raise ConfigError(f"there is no catalog in {data.root}: give --data-dir the server's data folder")
