@@ -45,9 +45,9 @@ from registry.transient.progress import RedisProgressBoard
 from registry.upstream.client import UpstreamClient
 from registry.upstream.credentials import from_registry_authentication
 from registry.upstream.egress import EgressGuard
-from storage.backends.local import LocalBackend
 from storage.blobs import BlobStore
-from storage.keys.local import LocalKeyring
+from storage.keys.locate import name_key
+from storage.ports import KeyProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,9 @@ def database_url(settings: Settings, data: DataDir) -> str:
     return settings.database_url or f"sqlite+aiosqlite:///{data.catalog}"
 
 
-def open_blobs(settings: Settings, data: DataDir, database: Database) -> BlobStore:
+def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> BlobStore:
     """Open storage; the caller closes it."""
-    keyring = LocalKeyring.load(settings.keyring_path)
-    return BlobStore(LocalBackend(data.blobs), keyring, SqlKeyRecords(database), keyring.name_key)
+    return BlobStore(settings.storage_location.open(), keys, SqlKeyRecords(database), name_key(keys))
 
 
 @asynccontextmanager
@@ -101,7 +100,9 @@ class _Composer:
         stack.push_async_callback(self._database.close)
         self._redis = connect(redis_url)
         stack.push_async_callback(self._redis.aclose)
-        self._blobs = open_blobs(settings, data, self._database)
+        keys = settings.key_location.open()
+        stack.push_async_callback(keys.aclose)
+        self._blobs = open_blobs(settings, keys, self._database)
         stack.push_async_callback(self._blobs.aclose)
 
         self._catalog = SqlGroupCatalog(self._database)
@@ -110,8 +111,7 @@ class _Composer:
         stack.push_async_callback(self._nodes.aclose)
         self._events = SqlEventLog(self._database, self._clock)
         stack.push_async_callback(self._events.aclose)
-        keyring = LocalKeyring.load(settings.keyring_path)
-        self._vault = RedisCredentialVault(self._redis, keyring)
+        self._vault = RedisCredentialVault(self._redis, keys)
         self._board = RedisProgressBoard(self._redis)
 
         self._keys = LocalSigningKeys.load(data.signing_keys)

@@ -3,11 +3,14 @@
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.errors import ConfigError
+from storage.backends.locate import StorageLocation
+from storage.keys.locate import KeyLocation
 
 GIB = 1 << 30
 
@@ -31,6 +34,11 @@ class Settings(BaseSettings):
         redis_url: The ledger; None starts a child server on a private unix socket.
         redis_min_replicas: How many replicas of the ledger must hold a redemption before it is answered.
         database_url: The catalog; None is SQLite in the data folder.
+        storage_url: Where blobs lie: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://`
+            (docs/storage.md); None is the data folder.
+        keys_url: Who holds the key-encryption keys: `local:///path`, `awskms://alias/...`, `vault://host/...`
+            (docs/keys.md); None is `keyring`.
+        keyring: The keyring file, where `keys_url` names no other; None is in the data folder.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -49,6 +57,8 @@ class Settings(BaseSettings):
     redis_url: Annotated[str | None, Field(repr=False)] = None  # may hold a password
     redis_min_replicas: Annotated[int, Field(ge=0, le=16)] = 0
     database_url: Annotated[str | None, Field(repr=False)] = None
+    storage_url: str | None = None
+    keys_url: str | None = None
     keyring: Path | None = None
     service: str = "crisper"
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB
@@ -74,10 +84,31 @@ class Settings(BaseSettings):
             raise ValueError("write the public URL with its scheme: https://registry.example.com")
         return value.rstrip("/") if value else None
 
+    @field_validator("storage_url")
+    @classmethod
+    def _readable_storage_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            StorageLocation.parse(value)
+        return value
+
+    @field_validator("keys_url")
+    @classmethod
+    def _readable_keys_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            KeyLocation.parse(value)
+        return value
+
     @property
-    def keyring_path(self) -> Path:
-        """Where the local keyring lies."""
-        return self.keyring or self.data_dir / "keyring.json"
+    def storage_location(self) -> StorageLocation:
+        """Where blobs lie."""
+        folder = self.data_dir.absolute() / "blobs"
+        return StorageLocation.parse(self.storage_url or f"file://{quote(str(folder))}")
+
+    @property
+    def key_location(self) -> KeyLocation:
+        """Who holds the key-encryption keys."""
+        file = (self.keyring or self.data_dir / "keyring.json").absolute()
+        return KeyLocation.parse(self.keys_url or f"local://{quote(str(file))}")
 
     def refuse_unsafe(self) -> None:
         """Refuse to start in production on defaults that are only safe on one developer's machine.
@@ -92,7 +123,9 @@ class Settings(BaseSettings):
         unsafe = {
             "CRISPER_REDIS_URL: the embedded ledger lives and dies with one machine": self.redis_url is None,
             "CRISPER_DATABASE_URL: the embedded catalog serves one machine": self.database_url is None,
-            "CRISPER_KEYRING: the keyring lies beside the data that it protects": self.keyring is None,
+            "CRISPER_KEYS_URL or CRISPER_KEYRING: the keyring lies beside the data that it protects": (
+                self.keyring is None and self.keys_url is None
+            ),
             "CRISPER_PUBLIC_URL: nodes must be told one https:// address": not (
                 self.public_url or ""
             ).startswith("https://"),

@@ -24,8 +24,8 @@ app = typer.Typer(
 app.add_typer(image_app, name="image")
 app.add_typer(group_app, name="group")
 app.add_typer(node_app, name="node")
-app.add_typer(keys_app, name="keys")
 app.add_typer(token_app, name="token")
+app.add_typer(keys_app, name="keys")
 
 
 @app.command()
