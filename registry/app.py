@@ -3,7 +3,6 @@
 import hmac
 import secrets
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,18 +11,24 @@ from aiohttp import web
 
 from auth.authority import Authority
 from auth.ledger import LedgerLimits, RedisTokenLedger, connect
+from auth.nodes.ca import NodeCA
+from auth.nodes.enrolment import NodeEnrolment
+from auth.nodes.trust import ClientTrust, Issuers
 from auth.realm import Realm
 from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
 from registry.api import operator, public, v2
 from registry.api.health import HealthApi
+from registry.api.operator.nodes import NodesApi
 from registry.api.origin import Origin
+from registry.api.peers import Peers
 from registry.api.public import ApiKeyAuthenticator, public_app
 from registry.api.realm import TokenApi
 from registry.api.root import root_app
 from registry.api.streaming import BlobStreamer
 from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
+from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
@@ -109,6 +114,7 @@ class _Composer:
         self._vault = RedisCredentialVault(self._redis, keyring)
         self._board = RedisProgressBoard(self._redis)
 
+        self._node_ca = NodeCA.load(data.node_ca)
         self._keys = LocalSigningKeys.load(data.signing_keys)
         ledger = RedisTokenLedger(self._redis, LedgerLimits(grace_s=settings.completion_grace_s))
         name = settings.service
@@ -132,7 +138,7 @@ class _Composer:
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
-        return Composition(root_app(mounted, routes, self._metrics), worker)
+        return Composition(root_app(mounted, routes, self._metrics, self._peers()), worker)
 
     async def _worker(self) -> ImportWorker:
         client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
@@ -182,10 +188,18 @@ class _Composer:
         return public_app(groups, authenticate)
 
     def _operator(self) -> web.Application:
+        enrolment = NodeEnrolment(
+            self._node_ca,
+            self._nodes,
+            SqlEnrolmentRecords(self._database),
+            self._events,
+            self._clock,
+            offer_s=self._settings.enrolment_s,
+        )
         return operator.OperatorApi(
             is_operator_key=self._is_operator_key,
             organizations=self._organizations,
-            nodes=self._nodes,
+            nodes=NodesApi(self._nodes, enrolment, self._authority, self._events),
             tokens=PullTokens(self._catalog, self._nodes, self._authority),
             authority=self._authority,
             verifier=self._verifier,
@@ -193,6 +207,14 @@ class _Composer:
             origin=self._origin,
             clock=self._clock,
         ).app()
+
+    def _peers(self) -> Peers:
+        node_ca, proxy_ca = self._settings.node_ca, self._settings.proxy_ca
+        issuers = Issuers([self._node_ca.certificate])
+        if node_ca is not None:
+            issuers += Issuers.load(node_ca)
+        proxies = ClientTrust(Issuers.load(proxy_ca)) if proxy_ca is not None else None
+        return Peers(ClientTrust(issuers), proxies, self._clock.now)
 
     def _probes(self) -> dict[str, Callable[[], Awaitable[None]]]:
         async def ledger() -> None:
@@ -203,16 +225,6 @@ class _Composer:
             "catalog": self._database.probe,
             "ledger": ledger,
         }
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return the server side of TLS; None without a certificate."""
-    if settings.tls_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    return context
 
 
 def _key_check(key: str) -> Callable[[str], bool]:

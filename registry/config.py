@@ -30,6 +30,11 @@ class Settings(BaseSettings):
             addresses.
         redis_url: The ledger; None starts a child server on a private unix socket.
         database_url: The catalog; None is SQLite in the data folder.
+        unix_socket: Where a proxy on this machine connects; who may open the socket is the proxy.
+        unix_socket_group: Group that may open it; without one only the server's own user may.
+        node_ca: PEM of CAs whose certificates speak for nodes too, by their `urn:crisper:node:<id>`.
+        proxy_ca: PEM of CAs whose client certificates are those of proxies, and of nothing else.
+        enrolment_s: For how long an enrolment secret waits for its node.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -44,6 +49,11 @@ class Settings(BaseSettings):
     public_url: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    unix_socket: Path | None = None
+    unix_socket_group: str | None = None
+    node_ca: Path | None = None
+    proxy_ca: Path | None = None
+    enrolment_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
     redis_url: str | None = None
     database_url: str | None = None
@@ -85,6 +95,8 @@ class Settings(BaseSettings):
         """
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("set both --tls-cert and --tls-key, or neither")
+        if self.proxy_ca is not None and self.tls_cert is None:
+            raise ConfigError("proxies show their certificates over TLS: set --tls-cert and --tls-key")
         if self.env != "production":
             return
         unsafe = {

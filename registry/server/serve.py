@@ -17,7 +17,7 @@ from registry.errors import ConfigError, ReferenceFormatError
 from registry.observe import configure_logging
 from registry.server.first_start import ensure_secrets, prepare
 from registry.server.ledger_child import LedgerChild
-from registry.server.process import answer, bind
+from registry.server.process import answer, bind, bind_for_proxy
 from registry.server.workers import Workers
 from registry.upstream.egress import EgressGuard
 
@@ -60,6 +60,9 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
         await prepare(settings, data)
         listener = bind(settings, shared=settings.workers > 1)
         stack.callback(listener.close)
+        for_proxy = bind_for_proxy(settings)
+        if for_proxy is not None:
+            stack.callback(for_proxy.close)
         host, port = listener.getsockname()[:2]
         settings = settings.model_copy(update={"port": port})
         url = _url(settings, host, port)
@@ -70,10 +73,12 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
             _announce(url, data, settings)
 
         if settings.workers == 1:
-            await answer(settings, data, redis_url, listener, stopping=stopping, ready=ready)
+            await answer(
+                settings, data, redis_url, listener, for_proxy=for_proxy, stopping=stopping, ready=ready
+            )
         else:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crisper-metrics-"))
-            workers = Workers(settings, redis_url, lock, Path(folder))
+            workers = Workers(settings, redis_url, lock, Path(folder), for_proxy)
             await workers.run(stopping, ready)
 
 
