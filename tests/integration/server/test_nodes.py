@@ -19,72 +19,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from auth.nodes.ca import NodeCA
 from tests.support import images
 from tests.support.certificates import HOUR, CertificateFiles, TestCa, key_pem, new_key, signing_request
-from tests.support.crisper import CrisperServer, Node, Organization, PullToken, unique
-from tests.support.http import Response, basic, request
+from tests.support.certified import Certified
+from tests.support.crisper import CrisperServer, Node, unique
+from tests.support.http import basic, request
 from tests.support.processes import wait_until
 from tests.support.upstream import Upstream
-
-
-class Certified:
-    """A TLS server with one imported image, and nodes that come and go."""
-
-    def __init__(self, server: CrisperServer, folder: Path, operators_ca: TestCa, upstream: Upstream) -> None:
-        self.server = server
-        self.folder = folder
-        self.operators_ca = operators_ca
-        self.organization: Organization = server.operator.create_organization()
-        image = images.multi_platform()
-        self.group = server.customer(self.organization).import_image(
-            upstream.reference(image), username=upstream.username, password=upstream.password
-        )
-        self.repository = f"{self.organization.name}/default/{self.group}"
-
-    def send(
-        self, method: str, path: str, shown: CertificateFiles | None = None, **changes: object
-    ) -> Response:
-        assert self.server.tls is not None
-        context = self.server.tls.trusting(shown)
-        return request(method, f"{self.server.url}{path}", tls=context, **changes)  # type: ignore[arg-type]
-
-    def ask(
-        self, node_id: str, *, secret: str = "", shown: CertificateFiles | None = None, csr: str = ""
-    ) -> Response:
-        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-        body = {"csr": csr or signing_request(new_key())}
-        return self.send("POST", f"/api/v1/nodes/{node_id}/certificate", shown, headers=headers, body=body)
-
-    def files(self, name: str, certificate: str, key: object) -> CertificateFiles:
-        assert self.server.tls is not None
-        made = CertificateFiles(self.folder / f"{name}.crt", self.folder / f"{name}.key", self.server.tls.ca)
-        made.certificate.write_text(certificate)
-        made.key.write_bytes(key_pem(key))  # type: ignore[arg-type]
-        return made
-
-    def enrolled(self, **changes: object) -> tuple[Node, CertificateFiles]:
-        node_id, secret = self.server.operator.create_certified_node(**changes)  # type: ignore[arg-type]
-        key = new_key()
-        answer = self.ask(node_id, secret=secret, csr=signing_request(key)).expect(200).json()
-        return Node(node_id, ""), self.files(node_id, answer["certificate"], key)
-
-    def mint(self, node: Node) -> PullToken:
-        return self.server.operator.mint(self.organization, self.group, node)
-
-    def exchange(
-        self, token: PullToken, shown: CertificateFiles | None, *, username: str = "", **headers: str
-    ) -> Response:
-        scope = f"repository:{self.repository}:pull"
-        headers["Authorization"] = basic(username or token.username, token.token)
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.send("GET", f"/token?service=crisper&scope={scope}", shown, headers=sent)
-
-    def manifest(self, bearer: str, shown: CertificateFiles | None, **headers: str) -> Response:
-        headers["Authorization"] = f"Bearer {bearer}"
-        path = f"/v2/{self.repository}/manifests/latest"
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.send("GET", path, shown, headers=sent)
-
-    def causes(self, **filters: str) -> list[str]:
-        return [event["cause"] for event in self.server.operator.events(**filters) if event["cause"]]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterat
     tls = servers_ca.issue("server", hosts=["127.0.0.1"], purposes=(ExtendedKeyUsageOID.SERVER_AUTH,))
     env = {"CRISPER_NODE_CA": str(operators_ca.path)}
     with CrisperServer(folder / "server", insecure_registries=[upstream.host], env=env, tls=tls) as server:
-        yield Certified(server, folder, operators_ca, upstream)
+        yield Certified(server, folder, operators_ca, upstream, images.multi_platform())
 
 
 def refused_by_handshake(site: Certified, shown: CertificateFiles) -> bool:
