@@ -7,6 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from auth.errors import AuthError
+from registry.cli.enrol import enroll, renew
 from registry.cli.groups import group_app, image_app
 from registry.cli.nodes import node_app
 from registry.cli.output import fail
@@ -24,6 +25,8 @@ app = typer.Typer(
 app.add_typer(image_app, name="image")
 app.add_typer(group_app, name="group")
 app.add_typer(node_app, name="node")
+node_app.command("enroll")(enroll)
+node_app.command("renew")(renew)
 app.add_typer(token_app, name="token")
 
 
