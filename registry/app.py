@@ -116,7 +116,7 @@ class _Composer:
 
         self._node_ca = NodeCA.load(data.node_ca)
         self._keys = LocalSigningKeys.load(data.signing_keys)
-        ledger = RedisTokenLedger(self._redis, LedgerLimits(grace_s=settings.completion_grace_s))
+        ledger = RedisTokenLedger(self._redis, _limits(settings))
         name = settings.service
         trail = CountedAuditTrail(self._events, self._metrics)
         self._authority = Authority(self._keys, ledger, trail, self._clock, issuer=name, service=name)
@@ -225,6 +225,12 @@ class _Composer:
             "catalog": self._database.probe,
             "ledger": ledger,
         }
+
+
+def _limits(settings: Settings) -> LedgerLimits:
+    return LedgerLimits(
+        grace_s=settings.completion_grace_s, base_s=settings.session_base_s, idle_s=settings.session_idle_s
+    )
 
 
 def _key_check(key: str) -> Callable[[str], bool]:

@@ -35,6 +35,8 @@ class Settings(BaseSettings):
         node_ca: PEM of CAs whose certificates speak for nodes too, by their `urn:crisper:node:<id>`.
         proxy_ca: PEM of CAs whose client certificates are those of proxies, and of nothing else.
         enrolment_s: For how long an enrolment secret waits for its node.
+        session_base_s: What a session's deadline allows beyond the time to deliver the image.
+        session_idle_s: From a session's last sign of life to its end.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -63,6 +65,8 @@ class Settings(BaseSettings):
     import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
     layer_transfers: Annotated[int, Field(ge=1, le=16)] = 3
     lease_s: Annotated[float, Field(gt=0)] = 20.0
+    session_base_s: Annotated[float, Field(gt=0)] = 600.0
+    session_idle_s: Annotated[float, Field(gt=0)] = 900.0
     completion_grace_s: Annotated[float, Field(ge=0)] = 30.0
     drain_s: Annotated[float, Field(ge=0)] = 30.0
     log_level: str = "info"

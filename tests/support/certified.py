@@ -1,6 +1,7 @@
 """A server that speaks TLS, with one imported image, and nodes that are bound by certificate."""
 
 from pathlib import Path
+from shutil import copy
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -61,6 +62,19 @@ class Certified:
         key = new_key()
         answer = self.ask(node_id, secret=secret, csr=signing_request(key)).expect(200).json()
         return Node(node_id, ""), self.files(node_id, answer["certificate"], key)
+
+    def prepare(self, root: Path, host: str, shown: CertificateFiles | None) -> None:
+        """Set up a machine's clients by hand, as `crisper node enroll` does, with any certificate or none."""
+        docker, containerd = root / "etc/docker/certs.d" / host, root / "etc/containerd/certs.d" / host
+        docker.mkdir(parents=True)
+        containerd.mkdir(parents=True)
+        copy(self.tls.ca, docker / "ca.crt")
+        hosts = f'server = "https://{host}"\n[host."https://{host}"]\n  ca = "{docker / "ca.crt"}"\n'
+        if shown is not None:
+            copy(shown.certificate, docker / "client.cert")
+            copy(shown.key, docker / "client.key")
+            hosts += f'  client = [["{docker / "client.cert"}", "{docker / "client.key"}"]]\n'
+        (containerd / "hosts.toml").write_text(hosts)
 
     def mint(self, node: Node) -> PullToken:
         return self.server.operator.mint(self.organization, self.group, node)
