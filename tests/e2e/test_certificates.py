@@ -37,7 +37,8 @@ RATE = 200_000
 CUTS = 5
 EXPIRES_S = 10
 
-HANDSHAKE = re.compile(r"remote error: tls: .*certificate|connection reset|broken pipe")
+# The connection ends within the handshake; whether an alert still gets through is a race.
+HANDSHAKE = re.compile(r"remote error: tls: .*certificate|: EOF|connection reset|broken pipe")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def site(workdir: Path, network: Network) -> Iterator[Certified]:
 
 @pytest.fixture(scope="module")
 def everybody(workdir: Path, network: Network) -> Iterator[dict[str, Client]]:
-    folder = workdir / "certified-clients"
+    folder = workdir / "tls"
     with (
         Containerd(folder / "containerd") as containerd,
         Dockerd(folder / "dockerd", containerd, network=network.name) as dockerd,
@@ -78,7 +79,7 @@ def everybody(workdir: Path, network: Network) -> Iterator[dict[str, Client]]:
         every: tuple[Client, ...] = (
             Docker(dockerd, folder / "docker"),
             Ctr(containerd),
-            Podman(folder / "podman"),
+            Podman(workdir / "tlspod"),  # podman takes 50 characters at most
             Skopeo(folder / "skopeo"),
         )
         yield {client.name: client for client in every}
@@ -147,9 +148,8 @@ def test_a_client_pulls_with_the_certificate_that_its_machine_enrolled_for(
     token = site.mint(node)
     client.pull(token.reference, token.username, token.token).check()
     assert client.digest(token.reference) in IMAGE.digests
-    run([str(CRISPER), "node", "renew", "--force", "--root", str(root)]).check()
-    again = site.mint(node)
-    client.pull(again.reference, again.username, again.token).check()
+    (redeemed,) = site.server.operator.events(type="token.redeemed", token_id=token.token_id)
+    assert redeemed["detail"]["x5t#S256"]
 
 
 @pytest.mark.parametrize("kind", ["none", "another", "revoked", "expired", "foreign"])
