@@ -18,6 +18,7 @@ from auth.realm import Realm
 from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
 from registry.api import operator, public, v2
+from registry.api.direct import DirectSender
 from registry.api.health import HealthApi
 from registry.api.operator.nodes import NodesApi
 from registry.api.origin import Origin
@@ -160,12 +161,14 @@ class _Composer:
         )
 
     def _distribution(self) -> web.Application:
+        sender = DirectSender()
+        self._stack.callback(sender.close)
         return v2.DistributionApi(
             verifier=self._verifier,
             resolver=ImageResolver(self._catalog),
             blobs=self._blobs,
             catalog=self._catalog,
-            streamer=BlobStreamer(self._metrics),
+            streamer=BlobStreamer(sender, self._metrics),
             origin=self._origin,
         ).app()
 

@@ -57,8 +57,8 @@ class Settings(BaseSettings):
     proxy_ca: Path | None = None
     enrolment_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
-    redis_url: str | None = None
-    database_url: str | None = None
+    redis_url: Annotated[str | None, Field(repr=False)] = None  # may hold a password
+    database_url: Annotated[str | None, Field(repr=False)] = None
     keyring: Path | None = None
     service: str = "crisper"
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB

@@ -41,7 +41,7 @@ class LedgerLimits:
     budget_factor: float = 3
     budget_slack_bytes: int = 16 * _MIB
     window_min_bytes: int = _MIB
-    window_max_bytes: int = 32 * _MIB
+    window_max_bytes: int = 128 * _MIB
     spans: int = 64
     barrier_s: float = 60
 

@@ -6,11 +6,11 @@ from ipaddress import ip_network
 from sqlalchemy import ColumnElement, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from auth.ports import Binding, Node
+from auth.ports import Binding, Clock, Node
 from registry.catalog.database import Database
 from registry.catalog.tables import nodes, organizations
 from registry.errors import ConflictError
-from registry.ports import Clock, Organization
+from registry.ports import Organization
 
 
 class SqlOrganizationDirectory:

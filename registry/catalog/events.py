@@ -6,10 +6,10 @@ from datetime import datetime
 from sqlalchemy import RowMapping, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from auth.ports import AuditEvent
+from auth.ports import AuditEvent, Clock
 from registry.catalog.database import Database
 from registry.catalog.tables import events
-from registry.ports import Clock, StoredEvent
+from registry.ports import StoredEvent
 
 
 async def append(connection: AsyncConnection, at: datetime, event: AuditEvent) -> None:

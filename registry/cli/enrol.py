@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
+from auth.secret import Secret
 from registry.cli.identity import NodeIdentity
 from registry.cli.options import JsonOption
 from registry.cli.output import fail, run, show
 from registry.errors import ConfigError, RegistryError
-from registry.ports import Secret
 
 RootOption = Annotated[
     Path, typer.Option("--root", help="Root of the file system to write to, as of an image being prepared.")

@@ -28,9 +28,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from auth.secret import Secret
 from registry.datadir import write_secret
 from registry.errors import ConfigError, RegistryError
-from registry.ports import Secret
 
 _HOST = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?", re.ASCII)
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from auth.secret import Secret
 from registry.errors import StoreFailedError
-from registry.ports import Secret, UpstreamCredential
+from registry.ports import UpstreamCredential
 from storage.errors import KeyUnavailableError
 from storage.ports import KeyProvider
 

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from auth.authority import Authority
 from auth.errors import Cause, RefusedError
-from auth.ports import AuditEvent
+from auth.ports import AuditEvent, Clock
 from auth.verifier import Verifier
 from registry.api.operator import documents
 from registry.api.operator.nodes import CERTIFICATE, NodesApi
@@ -20,7 +20,7 @@ from registry.api.peers import peer_of
 from registry.api.problems import errors_as, problem_response
 from registry.api.public.authentication import hash_api_key
 from registry.errors import ConflictError, InvalidInputError
-from registry.ports import Clock, EventLog, GroupKey, Organization, OrganizationDirectory
+from registry.ports import EventLog, GroupKey, Organization, OrganizationDirectory
 from registry.pull.tokens import PullTokens
 
 PREFIX: Final = "/api/v1"
