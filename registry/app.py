@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from auth.authority import Authority
-from auth.ledger import LedgerLimits, RedisTokenLedger, connect
+from auth.key_watch import watched
+from auth.ledger import LedgerAddress, LedgerLimits, RedisTokenLedger, Topology, connect
 from auth.nodes.ca import NodeCA
 from auth.nodes.enrolment import NodeEnrolment
 from auth.nodes.trust import ClientTrust, Issuers
@@ -31,6 +32,7 @@ from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
 from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.events import SqlEventLog
+from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
@@ -110,22 +112,33 @@ class _Composer:
         self._catalog = SqlGroupCatalog(self._database)
         self._nodes = SqlNodeRegistry(self._database, self._clock)
         self._organizations = SqlOrganizationDirectory(self._database)
+        stack.push_async_callback(self._nodes.aclose)
         self._events = SqlEventLog(self._database, self._clock)
+        stack.push_async_callback(self._events.aclose)
         keyring = LocalKeyring.load(settings.keyring_path)
         self._vault = RedisCredentialVault(self._redis, keyring)
         self._board = RedisProgressBoard(self._redis)
 
         self._node_ca = NodeCA.load(data.node_ca)
         self._keys = LocalSigningKeys.load(data.signing_keys)
-        ledger = RedisTokenLedger(self._redis, _limits(settings))
+        ledger = RedisTokenLedger(
+            self._redis,
+            _limits(settings),
+            replicated=LedgerAddress.parse(redis_url).topology is not Topology.SINGLE,
+            min_replicas=settings.redis_min_replicas,
+        )
         name = settings.service
-        trail = CountedAuditTrail(self._events, self._metrics)
+        bounded = BoundedAuditTrail(self._events)
+        stack.push_async_callback(bounded.aclose)
+        trail = CountedAuditTrail(bounded, self._metrics)
+        self._trail = trail
         self._authority = Authority(self._keys, ledger, trail, self._clock, issuer=name, service=name)
         self._realm = Realm(self._keys, ledger, self._nodes, trail, self._clock, issuer=name, service=name)
         public_keys = self._keys.verification_keys
         self._verifier = Verifier(public_keys, ledger, trail, self._clock, issuer=name, service=name)
 
     async def build(self) -> Composition:
+        await self._stack.enter_async_context(watched(self._keys))
         roles = self._settings.roles
         worker = await self._worker() if Role.IMPORT in roles else None
         mounted: dict[str, web.Application] = {}
@@ -195,7 +208,7 @@ class _Composer:
             self._node_ca,
             self._nodes,
             SqlEnrolmentRecords(self._database),
-            self._events,
+            self._trail,
             self._clock,
             offer_s=self._settings.enrolment_s,
         )

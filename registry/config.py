@@ -29,6 +29,7 @@ class Settings(BaseSettings):
         insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
             addresses.
         redis_url: The ledger; None starts a child server on a private unix socket.
+        redis_min_replicas: How many replicas of the ledger must hold a redemption before it is answered.
         database_url: The catalog; None is SQLite in the data folder.
         unix_socket: Where a proxy on this machine connects; who may open the socket is the proxy.
         unix_socket_group: Group that may open it; without one only the server's own user may.
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     enrolment_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
     redis_url: Annotated[str | None, Field(repr=False)] = None  # may hold a password
+    redis_min_replicas: Annotated[int, Field(ge=0, le=16)] = 0
     database_url: Annotated[str | None, Field(repr=False)] = None
     keyring: Path | None = None
     service: str = "crisper"

@@ -310,4 +310,7 @@ class EventLog(Protocol):
         organization: str | None = None,
         token_id: str | None = None,
     ) -> Sequence[StoredEvent]:
-        """Return events behind a cursor, oldest first."""
+        """Return events behind a cursor, oldest first; none can appear later between those returned."""
+
+    async def latest(self) -> int:
+        """Return the newest event's cursor; 0 when there is none."""

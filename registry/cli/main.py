@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from auth.errors import AuthError
 from registry.cli.enrol import enroll, renew
 from registry.cli.groups import group_app, image_app
+from registry.cli.keys import keys_app
 from registry.cli.nodes import node_app
 from registry.cli.output import fail
 from registry.cli.tokens import token_app
@@ -27,6 +28,7 @@ app.add_typer(group_app, name="group")
 app.add_typer(node_app, name="node")
 node_app.command("enroll")(enroll)
 node_app.command("renew")(renew)
+app.add_typer(keys_app, name="keys")
 app.add_typer(token_app, name="token")
 
 
