@@ -3,10 +3,12 @@
 from datetime import datetime
 
 from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from auth.nodes.enrolment import Claim
 from registry.catalog.database import Database
 from registry.catalog.tables import enrolments
+from registry.errors import ConflictError
 
 
 class SqlEnrolmentRecords:
@@ -16,11 +18,18 @@ class SqlEnrolmentRecords:
         self._database = database
 
     async def offer(self, node_id: str, secret_hash: bytes, expires_at: datetime) -> None:
-        """Keep a new secret's hash in place of the one before."""
+        """Keep a new secret's hash in place of the one before.
+
+        Raises:
+            ConflictError: Another was offered at the same moment.
+        """
         values = {"node_id": node_id, "secret_hash": secret_hash, "expires_at": expires_at}
-        async with self._database.write() as connection:
-            await connection.execute(delete(enrolments).where(enrolments.c.node_id == node_id))
-            await connection.execute(insert(enrolments).values(values))
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(delete(enrolments).where(enrolments.c.node_id == node_id))
+                await connection.execute(insert(enrolments).values(values))
+        except IntegrityError:
+            raise ConflictError(f"an enrolment of {node_id!r} was offered a moment ago") from None
 
     async def claim(self, node_id: str, secret_hash: bytes, key_hash: bytes, now: datetime) -> Claim:
         """Spend a secret for one key, atomically; granted again to the same key until it expires.
