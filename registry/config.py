@@ -39,6 +39,13 @@ class Settings(BaseSettings):
         keys_url: Who holds the key-encryption keys: `local:///path`, `awskms://alias/...`, `vault://host/...`
             (docs/keys.md); None is `keyring`.
         keyring: The keyring file, where `keys_url` names no other; None is in the data folder.
+        unix_socket: Where a proxy on this machine connects; who may open the socket is the proxy.
+        unix_socket_group: Group that may open it; without one only the server's own user may.
+        node_ca: PEM of CAs whose certificates speak for nodes too, by their `urn:crisper:node:<id>`.
+        proxy_ca: PEM of CAs whose client certificates are those of proxies, and of nothing else.
+        enrolment_s: For how long an enrolment secret waits for its node.
+        session_base_s: What a session's deadline allows beyond the time to deliver the image.
+        session_idle_s: From a session's last sign of life to its end.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -53,6 +60,11 @@ class Settings(BaseSettings):
     public_url: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    unix_socket: Path | None = None
+    unix_socket_group: str | None = None
+    node_ca: Path | None = None
+    proxy_ca: Path | None = None
+    enrolment_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
     redis_url: Annotated[str | None, Field(repr=False)] = None  # may hold a password
     redis_min_replicas: Annotated[int, Field(ge=0, le=16)] = 0
@@ -65,6 +77,8 @@ class Settings(BaseSettings):
     import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
     layer_transfers: Annotated[int, Field(ge=1, le=16)] = 3
     lease_s: Annotated[float, Field(gt=0)] = 20.0
+    session_base_s: Annotated[float, Field(gt=0)] = 600.0
+    session_idle_s: Annotated[float, Field(gt=0)] = 900.0
     completion_grace_s: Annotated[float, Field(ge=0)] = 30.0
     drain_s: Annotated[float, Field(ge=0)] = 30.0
     log_level: str = "info"
@@ -118,6 +132,8 @@ class Settings(BaseSettings):
         """
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("set both --tls-cert and --tls-key, or neither")
+        if self.proxy_ca is not None and self.tls_cert is None:
+            raise ConfigError("proxies show their certificates over TLS: set --tls-cert and --tls-key")
         if self.env != "production":
             return
         unsafe = {

@@ -101,6 +101,6 @@ class CountedAuditTrail:
         """Append one event durably."""
         if event.type == "token.refused":
             self._metrics.refusals.labels(event.cause or "unknown").inc()
-        else:
+        elif event.type.startswith("token."):
             self._metrics.tokens.labels(event.type.removeprefix("token.")).inc()
         await self._trail.record(event)

@@ -13,6 +13,7 @@ from auth.errors import Cause, RefusedError
 from auth.realm import ExchangeRequest, Realm, SessionGrant
 from auth.secret import Secret
 from auth.signing_keys import LocalVerificationKeys
+from registry.api.peers import peer_of
 from registry.api.problems import errors_as, oci_response
 
 MAX_FORM_BYTES: Final = 64 << 10
@@ -69,10 +70,9 @@ class TokenApi:
         service: str | None,
         scopes: tuple[str, ...],
     ) -> web.Response:
-        source = request.remote or "unknown"
-        return _granted(
-            await self._realm.exchange(ExchangeRequest(username, password, service, scopes, source))
-        )
+        peer = peer_of(request)
+        asked = ExchangeRequest(username, password, service, scopes, peer.source, peer.certificate)
+        return _granted(await self._realm.exchange(asked))
 
 
 def _granted(grant: SessionGrant) -> web.Response:

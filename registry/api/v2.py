@@ -18,6 +18,7 @@ from auth.delivery import Delivery
 from auth.errors import Cause, OutsideScopeError, RefusedError
 from auth.verifier import Verifier
 from registry.api.origin import Origin
+from registry.api.peers import peer_of
 from registry.api.problems import errors_as, oci_response
 from registry.api.representations import OCTETS, has_it, head, headers_of, range_header
 from registry.api.streaming import BlobStreamer
@@ -181,7 +182,7 @@ class DistributionApi:
         return claims, image
 
     async def _refuse(self, request: web.Request, claims: SessionClaims) -> NoReturn:
-        await self._verifier.refuse(claims, Cause.OUTSIDE_SCOPE, source=_source(request))
+        await self._verifier.refuse(claims, Cause.OUTSIDE_SCOPE, source=peer_of(request).source)
 
     async def _absent(self, request: web.Request, claims: SessionClaims, reference: str) -> None:
         """Record that a session asked for what is not of its image, whether it exists elsewhere or not.
@@ -200,6 +201,7 @@ class DistributionApi:
         content: ImageContent | None = None,
         length_bytes: int = 0,
     ) -> Delivery:
+        peer = peer_of(request)
         try:
             return await self._verifier.begin(
                 claims,
@@ -207,7 +209,8 @@ class DistributionApi:
                 digest=str(content.digest) if content else None,
                 length_bytes=length_bytes,
                 blob=content is not None,
-                source=_source(request),
+                source=peer.source,
+                peer=peer.certificate,
             )
         except RefusedError as refusal:
             if refusal.cause is Cause.OVER_BUDGET:  # a 401 would make clients exchange again and again
@@ -220,7 +223,10 @@ class DistributionApi:
             scheme, _, bearer = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
             if scheme.lower() != "bearer":
                 raise RefusedError(Cause.MALFORMED)  # the first request of every pull: not worth an event
-            request[CLAIMS] = await self._verifier.admit(bearer.strip(), source=_source(request))
+            peer = peer_of(request)
+            request[CLAIMS] = await self._verifier.admit(
+                bearer.strip(), source=peer.source, peer=peer.certificate
+            )
             return await handler(request)
 
         return authenticate
@@ -252,7 +258,3 @@ def _tag_limit(text: str | None) -> int:
     if not text.isascii() or not text.isdigit():
         raise InvalidInputError("n is the number of tags to list: 0 or more")
     return min(int(text[:9]), _MAX_TAGS)
-
-
-def _source(request: web.Request) -> str:
-    return request.remote or "unknown"

@@ -1,17 +1,21 @@
 """One server process: binds, answers, imports, and drains before it goes."""
 
 import asyncio
+import grp
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import structlog
 from aiohttp import web
 
-from registry.app import compose, tls_context
+from registry.app import compose
 from registry.config import Settings
 from registry.datadir import DataDir
+from registry.errors import ConfigError
+from registry.server.tls import ServerTls, server_tls
 
 _BACKLOG = 1024
 _log = structlog.get_logger(__name__)
@@ -36,29 +40,67 @@ def bind(settings: Settings, *, shared: bool) -> socket.socket:
     return listener
 
 
+def bind_for_proxy(settings: Settings) -> socket.socket | None:
+    """Bind the unix socket for a proxy, listening; None where none is wanted.
+
+    Whoever can open it is taken for the proxy, so it is for the server's user, and one group at most.
+
+    Raises:
+        ConfigError: There is no such group, or another file is in the way.
+    """
+    path = settings.unix_socket
+    if path is None:
+        return None
+    if path.is_socket():
+        path.unlink()
+    elif path.exists():
+        raise ConfigError(f"{path} is in the way of the unix socket")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))  # 0600: the process masks everybody else
+        if settings.unix_socket_group is not None:
+            os.chown(path, -1, grp.getgrnam(settings.unix_socket_group).gr_gid)
+            path.chmod(0o660)
+        listener.listen(_BACKLOG)
+    except KeyError:
+        listener.close()
+        raise ConfigError(f"there is no group {settings.unix_socket_group} for the unix socket") from None
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 async def answer(
     settings: Settings,
     data: DataDir,
     redis_url: str,
     listener: socket.socket,
     *,
+    for_proxy: socket.socket | None = None,
     stopping: asyncio.Event,
     ready: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Serve until `stopping`, then drain: no new requests, running ones to their end or `drain_s`.
 
     Args:
+        for_proxy: From `bind_for_proxy`; several processes may share it.
         ready: Called once the port answers.
     """
-    async with compose(settings, data, redis_url) as composition:
+    tls = server_tls(settings, data)
+    async with AsyncExitStack() as stack, compose(settings, data, redis_url) as composition:
         runner = web.AppRunner(
             composition.web, access_log=None, handle_signals=False, shutdown_timeout=settings.drain_s
         )
         await runner.setup()
         importing: asyncio.Task[None] | None = None
         try:
-            site = web.SockSite(runner, listener, ssl_context=tls_context(settings), backlog=_BACKLOG)
-            await site.start()
+            if tls:
+                _keep_fresh(tls, stack)
+            context = tls.context if tls else None
+            await web.SockSite(runner, listener, ssl_context=context, backlog=_BACKLOG).start()
+            if for_proxy:
+                await web.SockSite(runner, for_proxy, backlog=_BACKLOG).start()
             if composition.worker:
                 importing = asyncio.create_task(composition.worker.run())
             _log.info("server.ready", pid=os.getpid())
@@ -72,6 +114,18 @@ async def answer(
             await runner.cleanup()
             if importing:
                 await importing
+
+
+def _keep_fresh(tls: ServerTls, stack: AsyncExitStack) -> None:
+    """Reload the certificate on SIGHUP and when its files change."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, tls.reload)
+    watching = asyncio.create_task(tls.watch())
+
+    async def stop() -> None:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+    stack.push_async_callback(stop)
 
 
 async def _until(stopping: asyncio.Event, importing: asyncio.Task[None] | None) -> None:

@@ -50,6 +50,12 @@ class NewNode(_Request):
     networks: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=32)] = ()
 
 
+class NewCertificate(_Request):
+    """A node's signing request, PEM (RFC 2986)."""
+
+    csr: Annotated[str, Field(min_length=1, max_length=16 << 10)]
+
+
 class Variant(StrEnum):
     """Which of an image's encodings a node gets."""
 
