@@ -30,6 +30,9 @@ class Settings(BaseSettings):
             addresses.
         redis_url: The ledger; None starts a child server on a private unix socket.
         database_url: The catalog; None is SQLite in the data folder.
+        idle_s: A connection that has not finished asking by then is closed, new or kept; above a proxy's own.
+        stall_s: A client that takes nothing for so long is gone.
+        node_responses: Blob responses that one node has running in one process; further ones wait.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -55,6 +58,9 @@ class Settings(BaseSettings):
     lease_s: Annotated[float, Field(gt=0)] = 20.0
     completion_grace_s: Annotated[float, Field(ge=0)] = 30.0
     drain_s: Annotated[float, Field(ge=0)] = 30.0
+    idle_s: Annotated[float, Field(gt=0)] = 75.0
+    stall_s: Annotated[float, Field(ge=1)] = 120.0
+    node_responses: Annotated[int, Field(ge=1)] = 16
     log_level: str = "info"
 
     @field_validator("roles", "insecure_registries", mode="before")

@@ -18,6 +18,7 @@ from auth.verifier import Verifier
 from registry.api.origin import Origin
 from registry.api.problems import errors_as, oci_response
 from registry.api.streaming import BlobStreamer
+from registry.api.turns import Turns
 from registry.ports import GroupCatalog, ImageContent, StoredImage
 from registry.pull.ranges import parse_range
 from registry.pull.resolve import ImageResolver
@@ -42,6 +43,7 @@ class DistributionApi:
         blobs: Where the bytes are.
         catalog: For tag lists.
         streamer: Sends blobs and meters them.
+        turns: How many of them a node may have at a time.
         origin: Where the realm is, for challenges.
     """
 
@@ -53,6 +55,7 @@ class DistributionApi:
         blobs: BlobStore,
         catalog: GroupCatalog,
         streamer: BlobStreamer,
+        turns: Turns,
         origin: Origin,
     ) -> None:
         self._verifier = verifier
@@ -60,6 +63,7 @@ class DistributionApi:
         self._blobs = blobs
         self._catalog = catalog
         self._streamer = streamer
+        self._turns = turns
         self._origin = origin
 
     def app(self) -> web.Application:
@@ -114,7 +118,10 @@ class DistributionApi:
         except BlobRangeError as error:
             return oci_response(error, {hdrs.CONTENT_RANGE: f"bytes */{content.size_bytes}"})
         length = part.length if part else content.size_bytes
-        async with await self._blobs.open(claims.organization, content.digest) as reader:
+        async with (
+            self._turns.turn(request, claims.node_id),
+            await self._blobs.open(claims.organization, content.digest) as reader,
+        ):
             delivery = await self._begin(request, claims, content, length)
             return await self._streamer.send(request, reader, delivery, part, headers)
 

@@ -41,6 +41,8 @@ def serve(settings: Settings) -> None:
         ensure_secrets(settings, data)
         uvloop.run(_serve(settings, data, lock))
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # ending already: asking again changes nothing
+            signal.signal(number, signal.SIG_IGN)
         os.close(lock)
 
 
@@ -73,7 +75,7 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
             await answer(settings, data, redis_url, listener, stopping=stopping, ready=ready)
         else:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crisper-metrics-"))
-            workers = Workers(settings, redis_url, lock, Path(folder))
+            workers = Workers(settings, redis_url, lock, Path(folder), listener)
             await workers.run(stopping, ready)
 
 
