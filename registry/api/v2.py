@@ -20,6 +20,7 @@ from registry.api.problems import errors_as, oci_response
 from registry.api.streaming import BlobStreamer
 from registry.api.turns import Turns
 from registry.ports import GroupCatalog, ImageContent, StoredImage
+from registry.pull.documents import Documents
 from registry.pull.ranges import parse_range
 from registry.pull.resolve import ImageResolver
 from storage.blobs import BlobStore
@@ -61,6 +62,7 @@ class DistributionApi:
         self._verifier = verifier
         self._resolver = resolver
         self._blobs = blobs
+        self._documents = Documents(blobs)
         self._catalog = catalog
         self._streamer = streamer
         self._turns = turns
@@ -97,9 +99,9 @@ class DistributionApi:
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         if request.method == hdrs.METH_HEAD:
             return _head(headers, content.size_bytes)
-        async with await self._blobs.open(claims.organization, content.digest) as reader:
-            body = b"".join([bytes(part) async for part in reader.stream()])
-        return web.Response(body=body, headers=headers)
+        return web.Response(
+            body=await self._documents.read(claims.organization, content.digest), headers=headers
+        )
 
     async def blob(self, request: web.Request) -> web.StreamResponse:
         """Answer a blob or a range of it (distribution-spec, "Pulling blobs"; RFC 9110, section 14)."""

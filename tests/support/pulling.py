@@ -1,4 +1,4 @@
-"""A plain HTTP client that pulls whole images and verifies them, for tests and benchmarks with many of them."""
+"""A plain HTTP client that pulls whole images and verifies them, for tests and benchmarks of many."""
 
 import hashlib
 import json
@@ -68,6 +68,6 @@ class Puller:
         self._connection.request("GET", path, headers=headers)
         answer = self._connection.getresponse()
         body = answer.read()
-        if answer.status != 200:  # noqa: PLR2004
+        if answer.status != 200:
             raise PullFailedError(f"GET {path[:60]}: {answer.status} {body[:200]!r}")
         return f"sha256:{hashlib.sha256(body).hexdigest()}", body
