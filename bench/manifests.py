@@ -46,11 +46,13 @@ def main() -> None:
 async def measure(folder: Path, options: argparse.Namespace, workers: int) -> Rates:
     """Ask both servers in turns; return their rates."""
     image = single_layer(1 << 20)
-    folder.mkdir()
+    folder.mkdir()  # noqa: ASYNC240
     realm = TokenServer(folder, "user", "password")
     realm.realm = "http://127.0.0.1:1/token"  # never asked: tokens are made here
     plain = Image(
-        image.digest, {image.digest: (image.media_type, image.manifest)}, {d: b for d, b in image.blobs.items()}
+        image.digest,
+        {image.digest: (image.media_type, image.manifest)},
+        dict(image.blobs),
     )
     rates: Rates = {"crisper": [], "distribution": []}
     async with docker_registry(folder, realm.auth) as peer:
