@@ -48,8 +48,15 @@ conformance: setup packages ## The OCI's own suite, read-only; writes docs/confo
 demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
 	@$(BIN)/python deploy/demo.py $(IMAGE)
 
-bench: setup packages ## Throughput beside peers, memory with a 6 GB image; writes bench/results/ and README's tables
-	$(BIN)/python -m bench.pull
+bench: setup packages ## All of docs/performance.md, beside peers, half an hour; writes bench/results/ and README's tables
+	@.ci/packages nginx wrk
+	$(BIN)/python -m bench.pull --tls
+	$(BIN)/python -m bench.manifests
+	$(BIN)/python -m bench.whole_pull
+	$(BIN)/python -m bench.import_vs_skopeo
+	$(BIN)/python -m bench.slow_clients
+	$(BIN)/python -m bench.rolling_restart
+	$(BIN)/python -m bench.soak
 	$(BIN)/python -m bench.import_serve_memory
 	$(BIN)/python -m bench.readme
 

@@ -28,6 +28,7 @@ from registry.api.public import ApiKeyAuthenticator, public_app
 from registry.api.realm import TokenApi
 from registry.api.root import root_app
 from registry.api.streaming import BlobStreamer
+from registry.api.turns import Turns
 from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
 from registry.catalog.enrolments import SqlEnrolmentRecords
@@ -181,7 +182,8 @@ class _Composer:
             resolver=ImageResolver(self._catalog),
             blobs=self._blobs,
             catalog=self._catalog,
-            streamer=BlobStreamer(sender, self._metrics),
+            streamer=BlobStreamer(sender, self._metrics, stall_s=self._settings.stall_s),
+            turns=Turns(self._settings.node_responses),
             origin=self._origin,
         ).app()
 

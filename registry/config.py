@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         enrolment_s: For how long an enrolment secret waits for its node.
         session_base_s: What a session's deadline allows beyond the time to deliver the image.
         session_idle_s: From a session's last sign of life to its end.
+        idle_s: A connection that has not finished asking by then is closed, new or kept; above a proxy's own.
+        stall_s: A client that takes nothing for so long is gone.
+        node_responses: Blob responses that one node has running in one process; further ones wait.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -81,6 +84,9 @@ class Settings(BaseSettings):
     session_idle_s: Annotated[float, Field(gt=0)] = 900.0
     completion_grace_s: Annotated[float, Field(ge=0)] = 30.0
     drain_s: Annotated[float, Field(ge=0)] = 30.0
+    idle_s: Annotated[float, Field(gt=0)] = 75.0
+    stall_s: Annotated[float, Field(ge=1)] = 120.0
+    node_responses: Annotated[int, Field(ge=1)] = 16
     log_level: str = "info"
 
     @field_validator("roles", "insecure_registries", mode="before")

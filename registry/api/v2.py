@@ -22,11 +22,13 @@ from registry.api.peers import peer_of
 from registry.api.problems import errors_as, oci_response
 from registry.api.representations import OCTETS, has_it, head, headers_of, range_header
 from registry.api.streaming import BlobStreamer
+from registry.api.turns import Turns
 from registry.errors import InvalidInputError, ManifestNotFoundError, NotFoundError, ReferenceFormatError
 from registry.oci.mediatypes import OCI_INDEX
 from registry.oci.reference import is_repository, is_tag
 from registry.ports import ContentKind, GroupCatalog, ImageContent, StoredImage
 from registry.pull.attached import AttachmentReader
+from registry.pull.documents import Documents
 from registry.pull.ranges import parse_range
 from registry.pull.resolve import ImageResolver, acceptable
 from storage.blobs import BlobStore
@@ -54,6 +56,7 @@ class DistributionApi:
         blobs: Where the bytes are.
         catalog: For tag lists.
         streamer: Sends blobs and meters them.
+        turns: How many of them a node may have at a time.
         origin: Where the realm is, for challenges.
     """
 
@@ -65,14 +68,17 @@ class DistributionApi:
         blobs: BlobStore,
         catalog: GroupCatalog,
         streamer: BlobStreamer,
+        turns: Turns,
         origin: Origin,
     ) -> None:
         self._verifier = verifier
         self._resolver = resolver
         self._blobs = blobs
         self._attached = AttachmentReader(blobs)
+        self._documents = Documents(blobs)
         self._catalog = catalog
         self._streamer = streamer
+        self._turns = turns
         self._origin = origin
 
     def app(self) -> web.Application:
@@ -115,8 +121,7 @@ class DistributionApi:
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         if request.method == hdrs.METH_HEAD:
             return head(headers, content.size_bytes)
-        async with await self._blobs.open(claims.organization, content.digest) as reader:
-            body = b"".join([bytes(part) async for part in reader.stream()])
+        body = await self._documents.read(claims.organization, content.digest)
         return web.Response(body=body, headers=headers)
 
     async def blob(self, request: web.Request) -> web.StreamResponse:
@@ -140,7 +145,10 @@ class DistributionApi:
             await self._begin(request, claims)
             return oci_response(error, {hdrs.CONTENT_RANGE: f"bytes */{content.size_bytes}"})
         length = part.length if part else content.size_bytes
-        async with await self._blobs.open(claims.organization, content.digest) as reader:
+        async with (
+            self._turns.turn(request, claims.node_id),
+            await self._blobs.open(claims.organization, content.digest) as reader,
+        ):
             metered = content if content.kind in _METERED else None
             delivery = await self._begin(request, claims, metered, length)
             return await self._streamer.send(request, reader, delivery, part, headers)

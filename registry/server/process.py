@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
 import structlog
 from aiohttp import web
@@ -15,8 +15,10 @@ from registry.app import compose
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError
+from registry.server.drain import Drain
 from registry.server.tls import ServerTls, server_tls
 
+_LINGER_S = 2.0  # how long what is left of a request is read after its answer
 _BACKLOG = 1024
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +34,7 @@ def bind(settings: Settings, *, shared: bool) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    _give_up_on_the_dead(listener, settings.stall_s)
     try:
         listener.bind((settings.host, settings.port))
     except OSError:
@@ -71,6 +74,18 @@ def bind_for_proxy(settings: Settings) -> socket.socket | None:
     return listener
 
 
+def _give_up_on_the_dead(listener: socket.socket, stall_s: float) -> None:
+    """Have the kernel end connections whose client is gone or takes nothing; they inherit this (Linux)."""
+    for name, value in (
+        ("TCP_USER_TIMEOUT", round(stall_s * 1000)),
+        ("TCP_KEEPIDLE", 60),
+        ("TCP_KEEPINTVL", 15),
+        ("TCP_KEEPCNT", 4),
+    ):
+        if (option := getattr(socket, name, None)) is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 async def answer(
     settings: Settings,
     data: DataDir,
@@ -79,18 +94,26 @@ async def answer(
     *,
     for_proxy: socket.socket | None = None,
     stopping: asyncio.Event,
+    retiring: asyncio.Event | None = None,
     ready: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve until `stopping`, then drain: no new requests, running ones to their end or `drain_s`.
+    """Serve until `stopping`, then drain: no new connections, running requests to their end or `drain_s`.
 
     Args:
         for_proxy: From `bind_for_proxy`; several processes may share it.
+        retiring: Ends it too, once another process answers in its place: running requests get an hour.
         ready: Called once the port answers.
     """
     tls = server_tls(settings, data)
     async with AsyncExitStack() as stack, compose(settings, data, redis_url) as composition:
+        drain = Drain(composition.web)
         runner = web.AppRunner(
-            composition.web, access_log=None, handle_signals=False, shutdown_timeout=settings.drain_s
+            composition.web,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=settings.drain_s,
+            keepalive_timeout=settings.idle_s,
+            lingering_time=_LINGER_S,
         )
         await runner.setup()
         importing: asyncio.Task[None] | None = None
@@ -98,16 +121,25 @@ async def answer(
             if tls:
                 _keep_fresh(tls, stack)
             context = tls.context if tls else None
-            await web.SockSite(runner, listener, ssl_context=context, backlog=_BACKLOG).start()
+            sites = [web.SockSite(runner, listener, ssl_context=context, backlog=_BACKLOG)]
             if for_proxy:
-                await web.SockSite(runner, for_proxy, backlog=_BACKLOG).start()
+                sites.append(web.SockSite(runner, for_proxy, backlog=_BACKLOG))
+            for site in sites:
+                await site.start()
             if composition.worker:
                 importing = asyncio.create_task(composition.worker.run())
             _log.info("server.ready", pid=os.getpid())
             if ready:
                 await ready()
-            await _until(stopping, importing)
+            await _until(stopping, retiring, importing)
             _log.info("server.draining")
+            if composition.worker:
+                composition.worker.stop()
+            for site in sites:
+                await site.stop()
+            if runner.server:
+                patient = retiring is not None and retiring.is_set()
+                await drain.run(runner.server, patient=patient, hurry=stopping)
         finally:
             if composition.worker and importing:
                 composition.worker.stop()
@@ -128,15 +160,16 @@ def _keep_fresh(tls: ServerTls, stack: AsyncExitStack) -> None:
     stack.push_async_callback(stop)
 
 
-async def _until(stopping: asyncio.Event, importing: asyncio.Task[None] | None) -> None:
-    """Wait for the signal to stop; an import worker that breaks takes the process down, not half of it."""
-    waiting = asyncio.create_task(stopping.wait())
-    tasks: set[asyncio.Task[object]] = {waiting}
-    if importing:
-        tasks.add(importing)
+async def _until(
+    stopping: asyncio.Event, retiring: asyncio.Event | None, importing: asyncio.Task[None] | None
+) -> None:
+    """Wait for a signal to end; an import worker that breaks takes the process down, not half of it."""
+    events = [event for event in (stopping, retiring) if event]
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    tasks: set[asyncio.Task[object]] = {*waiting, *([importing] if importing else [])}
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        waiting.cancel()
-        with suppress(asyncio.CancelledError):
-            await waiting
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

@@ -44,6 +44,8 @@ def serve(settings: Settings) -> None:
         ensure_secrets(settings, data)
         uvloop.run(_serve(settings, data, lock))
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # ending already: asking again changes nothing
+            signal.signal(number, signal.SIG_IGN)
         os.close(lock)
 
 
@@ -85,7 +87,7 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
             )
         else:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crisper-metrics-"))
-            workers = Workers(settings, redis_url, lock, Path(folder), for_proxy)
+            workers = Workers(settings, redis_url, lock, Path(folder), listener, for_proxy=for_proxy)
             await workers.run(stopping, ready)
 
 

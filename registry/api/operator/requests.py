@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from auth.ports import Binding
 from auth.records import MAX_TTL_S
+from registry.api.bodies import in_time
 from registry.errors import InvalidInputError
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
@@ -24,7 +25,7 @@ class _Request(BaseModel):
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="Send application/json.")
         try:
-            return cls.model_validate_json(await request.read())
+            return cls.model_validate_json(await in_time(request.read()))
         except ValidationError as error:
             fields: dict[str, list[str]] = {}
             for found in error.errors(include_input=False, include_url=False, include_context=False):

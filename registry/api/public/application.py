@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from auth.errors import OutsideScopeError
+from registry.api.bodies import in_time
 from registry.api.peers import peer_of
 from registry.api.problems import NO_HEADERS, errors_as, problem_response
 from registry.api.public.authentication import HEADER, Authenticate
@@ -81,7 +82,7 @@ class _Api:
 
     async def create(self, request: web.Request) -> web.Response:
         organization, project = _names(request, "organization_name", "project_name")
-        prototype = ContainerGroupPrototype.read(await _json_body(request))
+        prototype = ContainerGroupPrototype.read(await in_time(_json_body(request)))
         key = GroupKey(organization, project, prototype.name)
         try:
             view = await self._groups.create(key, prototype.as_new_group(), source=peer_of(request).source)
