@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
@@ -22,12 +23,15 @@ from registry.api.public import ApiKeyAuthenticator, public_app
 from registry.api.realm import TokenApi
 from registry.api.root import root_app
 from registry.api.streaming import BlobStreamer
+from registry.catalog.collection import SqlBlobPins, SqlCollection
+from registry.catalog.damage import SqlQuarantine
 from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.groups import ContainerGroups
@@ -39,6 +43,7 @@ from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
 from registry.transient.progress import RedisProgressBoard
+from registry.upkeep import Collection, DamageDesk, repeat
 from registry.upstream.client import UpstreamClient
 from registry.upstream.credentials import from_registry_authentication
 from registry.upstream.egress import EgressGuard
@@ -54,10 +59,12 @@ class Composition:
     Attributes:
         web: What answers HTTP.
         worker: The import role; None where this process does not import.
+        upkeep: Runs for as long as the process; None where it does not collect.
     """
 
     web: web.Application
     worker: ImportWorker | None
+    upkeep: Callable[[], Awaitable[None]] | None = None
 
 
 def database_url(settings: Settings, data: DataDir) -> str:
@@ -132,7 +139,15 @@ class _Composer:
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
-        return Composition(root_app(mounted, routes, self._metrics), worker)
+        return Composition(root_app(mounted, routes, self._metrics), worker, self._upkeep())
+
+    def _upkeep(self) -> Callable[[], Awaitable[None]] | None:
+        interval_s, grace_s = self._settings.gc_interval_s, self._settings.gc_grace_s
+        if Role.IMPORT not in self._settings.roles or interval_s == 0:
+            return None
+        dead, upkeep = SqlCollection(self._database, self._clock), SqlUpkeep(self._database, self._clock)
+        collection = Collection(self._blobs, dead, upkeep, self._events, self._clock)
+        return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
 
     async def _worker(self) -> ImportWorker:
         client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
@@ -140,6 +155,7 @@ class _Composer:
         importer = Importer(
             client,
             self._blobs,
+            SqlBlobPins(self._database),
             max_image_bytes=self._settings.max_image_bytes,
             layer_transfers=self._settings.layer_transfers,
         )
@@ -160,6 +176,9 @@ class _Composer:
             blobs=self._blobs,
             catalog=self._catalog,
             streamer=BlobStreamer(self._metrics),
+            damage=DamageDesk(
+                SqlKeyRecords(self._database), SqlQuarantine(self._database, self._clock), self._events
+            ),
             origin=self._origin,
         ).app()
 

@@ -30,6 +30,8 @@ class Settings(BaseSettings):
             addresses.
         redis_url: The ledger; None starts a child server on a private unix socket.
         database_url: The catalog; None is SQLite in the data folder.
+        gc_interval_s: How often some server of the import role collects; 0 leaves it to `crisper gc`.
+        gc_grace_s: How long something has to be dead before it is removed.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -55,6 +57,8 @@ class Settings(BaseSettings):
     lease_s: Annotated[float, Field(gt=0)] = 20.0
     completion_grace_s: Annotated[float, Field(ge=0)] = 30.0
     drain_s: Annotated[float, Field(ge=0)] = 30.0
+    gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
+    gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
     log_level: str = "info"
 
     @field_validator("roles", "insecure_registries", mode="before")

@@ -4,7 +4,10 @@ Every request shows a session's bearer, asks the ledger once, and sees its sessi
 nothing else. What is not of that image is refused alike, whether it exists or not.
 """
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final, NoReturn
 
@@ -21,8 +24,10 @@ from registry.api.streaming import BlobStreamer
 from registry.ports import GroupCatalog, ImageContent, StoredImage
 from registry.pull.ranges import parse_range
 from registry.pull.resolve import ImageResolver
+from registry.upkeep import DamageDesk
 from storage.blobs import BlobStore
-from storage.errors import BlobRangeError
+from storage.errors import BlobDamagedError, BlobRangeError
+from storage.reading import BlobReader
 
 PREFIX: Final = "/v2"
 CLAIMS = web.RequestKey("claims", SessionClaims)
@@ -42,6 +47,7 @@ class DistributionApi:
         blobs: Where the bytes are.
         catalog: For tag lists.
         streamer: Sends blobs and meters them.
+        damage: Is told of blobs that do not verify.
         origin: Where the realm is, for challenges.
     """
 
@@ -53,6 +59,7 @@ class DistributionApi:
         blobs: BlobStore,
         catalog: GroupCatalog,
         streamer: BlobStreamer,
+        damage: DamageDesk,
         origin: Origin,
     ) -> None:
         self._verifier = verifier
@@ -60,6 +67,7 @@ class DistributionApi:
         self._blobs = blobs
         self._catalog = catalog
         self._streamer = streamer
+        self._damage = damage
         self._origin = origin
 
     def app(self) -> web.Application:
@@ -93,7 +101,7 @@ class DistributionApi:
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         if request.method == hdrs.METH_HEAD:
             return _head(headers, content.size_bytes)
-        async with await self._blobs.open(claims.organization, content.digest) as reader:
+        async with self._reporting(claims, content), await self._open(claims, content) as reader:
             body = b"".join([bytes(part) async for part in reader.stream()])
         return web.Response(body=body, headers=headers)
 
@@ -114,7 +122,7 @@ class DistributionApi:
         except BlobRangeError as error:
             return oci_response(error, {hdrs.CONTENT_RANGE: f"bytes */{content.size_bytes}"})
         length = part.length if part else content.size_bytes
-        async with await self._blobs.open(claims.organization, content.digest) as reader:
+        async with self._reporting(claims, content), await self._open(claims, content) as reader:
             delivery = await self._begin(request, claims, content, length)
             return await self._streamer.send(request, reader, delivery, part, headers)
 
@@ -140,6 +148,18 @@ class DistributionApi:
         if image is None:
             await self._refuse(request, claims)
         return claims, image
+
+    async def _open(self, claims: SessionClaims, content: ImageContent) -> BlobReader:
+        return await self._blobs.open(claims.organization, content.digest)
+
+    @asynccontextmanager
+    async def _reporting(self, claims: SessionClaims, content: ImageContent) -> AsyncIterator[None]:
+        """Tell of a blob that does not verify, whether or not bytes of it have left."""
+        try:
+            yield
+        except BlobDamagedError as error:
+            await asyncio.shield(self._damage.report(claims.organization, content.digest, error))
+            raise
 
     async def _within(
         self, request: web.Request, claims: SessionClaims, content: ImageContent | None

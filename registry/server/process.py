@@ -56,6 +56,7 @@ async def answer(
         )
         await runner.setup()
         importing: asyncio.Task[None] | None = None
+        upkeep = asyncio.ensure_future(composition.upkeep()) if composition.upkeep else None
         try:
             site = web.SockSite(runner, listener, ssl_context=tls_context(settings), backlog=_BACKLOG)
             await site.start()
@@ -67,6 +68,9 @@ async def answer(
             await _until(stopping, importing)
             _log.info("server.draining")
         finally:
+            if upkeep:
+                upkeep.cancel()
+                await asyncio.gather(upkeep, return_exceptions=True)
             if composition.worker and importing:
                 composition.worker.stop()
             await runner.cleanup()

@@ -9,14 +9,23 @@ class MemoryKeyRecords:
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, Digest], KeyRecord] = {}
+        self.quarantined: set[str] = set()
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        return self.rows.get((tenant, digest))
+        row = self.rows.get((tenant, digest))
+        return row if row is not None and row.object_name not in self.quarantined else None
 
     async def find(self, digest: Digest) -> KeyRecord | None:
-        return next((row for row in self.rows.values() if row.digest == digest), None)
+        found = (row for row in self.rows.values() if row.digest == digest)
+        return next((row for row in found if row.object_name not in self.quarantined), None)
+
+    async def damaged(self, tenant: str, digest: Digest) -> bool:
+        row = self.rows.get((tenant, digest))
+        return row is not None and row.object_name in self.quarantined
 
     async def add(self, record: KeyRecord) -> KeyRecord:
+        if await self.damaged(record.tenant, record.digest):
+            del self.rows[record.tenant, record.digest]
         return self.rows.setdefault((record.tenant, record.digest), record)
 
     async def remove(self, tenant: str, digest: Digest) -> KeyRecord | None:
