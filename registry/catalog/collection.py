@@ -18,6 +18,7 @@ from sqlalchemy import (
     insert,
     literal,
     not_,
+    or_,
     select,
     update,
 )
@@ -177,9 +178,8 @@ class SqlCollection:
         self, connection: AsyncConnection, grace_s: float, limit: int
     ) -> Sequence[DeadRecord]:
         before = self._clock.now() - timedelta(seconds=grace_s)
-        due = and_(
-            record_marks.c.since <= before, not_(_is_live()), not_(_is_pinned()), not_(_older_import())
-        )
+        alive = or_(_is_live(), _is_pinned(), _older_import())
+        due = and_(record_marks.c.since <= before, not_(alive))
         columns = (blob_keys.c.tenant, blob_keys.c.digest, blob_keys.c.object_name, blob_keys.c.stored_bytes)
         query = select(*columns).join(record_marks, _of_record()).where(due).limit(limit)
         rows = (await connection.execute(query)).all()

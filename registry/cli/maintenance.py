@@ -48,7 +48,8 @@ def gc(
         verb = "would remove" if done.dry_run else "removed"
         print(
             f"{verb} {done.objects} objects ({done.bytes:,} bytes), {done.records} keys, "
-            f"{done.images} images, {done.temporaries} leftovers; {done.marked_records} keys and {done.marked_objects} objects wait"
+            f"{done.images} images, {done.temporaries} leftovers; "
+            f"{done.marked_records} keys and {done.marked_objects} objects wait"
         )
 
     _run(settings, collect)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 from redis.exceptions import RedisError
+
 from auth.ledger import connect
 from registry.app import database_url, open_blobs
 from registry.catalog.collection import SqlBlobPins, SqlCollection
@@ -99,12 +100,13 @@ async def _ledger(settings: Settings, data: DataDir) -> str:
     if not data.address.exists():
         return "no server runs here, and the ledger is its child"
     url = json.loads(data.address.read_text())["url"]
-    try:        async with (
+    try:
+        async with (
             aiohttp.ClientSession(timeout=_HTTP) as session,
             session.get(f"{url}/readyz", ssl=False) as answer,  # on this machine, and nothing secret is said
         ):
             failing = (await answer.json())["failing"]
-except aiohttp.ClientError as error:
+    except aiohttp.ClientError as error:
         raise RegistryError(f"the server at {url} does not answer ({type(error).__name__})") from None
     if failing:
         raise RegistryError(f"the server at {url} is not ready: {', '.join(failing)}")

@@ -2,20 +2,9 @@
 
 from registry.upkeep.collect import Collection
 from registry.upkeep.damage import DamageDesk
-from registry.upkeep.doctor import Doctor, Finding
-from registry.upkeep.lease import Lease
+from registry.upkeep.doctor import Doctor
 from registry.upkeep.periodic import repeat
-from registry.upkeep.repair import Repair, Repaired
+from registry.upkeep.repair import Repair
 from registry.upkeep.scrubbing import Scrubbing
 
-__all__ = [
-    "Collection",
-    "DamageDesk",
-    "Doctor",
-    "Finding",
-    "Lease",
-    "Repair",
-    "Repaired",
-    "Scrubbing",
-    "repeat",
-]
+__all__ = ["Collection", "DamageDesk", "Doctor", "Repair", "Scrubbing", "repeat"]

@@ -18,7 +18,8 @@ _REMEMBERED = 1024
 class DamageDesk:
     """Takes reports of damage from whoever reads.
 
-    A damaged object is taken out of service at once: it cannot be served anyway, and so the next import of    the blob brings it anew. A missing one is only told about, because a folder that is not mounted misses
+    A damaged object is taken out of service at once: it cannot be served anyway, and so the next import of
+    the blob brings it anew. A missing one is only told about, because a folder that is not mounted misses
     them all; scrubbing decides.
     """
 
