@@ -27,14 +27,12 @@ from storage.digest import Digest
 from storage.errors import StorageUnavailableError
 from storage.gc import Collector
 from storage.keys.local import LocalKeyring
+from storage.ports import KeyRecord
 from tests.support.blobs import get, put
+from tests.support.key_records import still_ours
 
 _LEASE_S = 60.0
 _ORGANIZATIONS = ("acme", "umbrella", "initech")
-
-
-async def _nobody_minds() -> None:
-    """Keep the lease that nobody contends for."""
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Server:
 
     @property
     def collector(self) -> Collector:
-        return Collector(self.store.objects, self.dead, _nobody_minds)
+        return Collector(self.store.objects, self.dead, still_ours)
 
 
 @dataclass
@@ -104,7 +102,7 @@ class Soak:
         assert {(row.tenant, row.digest) for row in pages} == owned
         assert set(self.backend.names()) == {row.object_name for row in pages}
 
-    async def _records(self) -> list:  # type: ignore[type-arg]
+    async def _records(self) -> list[KeyRecord]:
         records = SqlKeyRecords(self.servers[0].database)
         found = [await records.get(tenant, digest) for tenant in _ORGANIZATIONS for digest in self.blobs]
         return [row for row in found if row is not None]

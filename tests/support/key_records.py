@@ -1,7 +1,9 @@
-"""Key records in a dictionary, for tests of what lies above them."""
+"""Key records in a dictionary, and their collection, for tests of what lies above them."""
+
+from collections.abc import Sequence
 
 from storage.digest import Digest
-from storage.ports import KeyRecord
+from storage.ports import DeadRecord, KeyRecord
 
 
 class MemoryKeyRecords:
@@ -33,3 +35,48 @@ class MemoryKeyRecords:
 
     async def uses(self, object_name: str) -> int:
         return sum(row.object_name == object_name for row in self.rows.values())
+
+
+class NothingDies:
+    """The collection's catalog over records that are all alive: only objects without a record go, at once."""
+
+    def __init__(self, records: MemoryKeyRecords) -> None:
+        self._records = records
+        self._orphans: list[str] = []
+        self._condemned: list[str] = []
+
+    async def unknown(self, names: Sequence[str]) -> Sequence[str]:
+        return [name for name in names if await self._records.uses(name) == 0]
+
+    async def mark(self, orphans: Sequence[str]) -> None:
+        self._orphans = list(orphans)
+
+    async def marked(self) -> tuple[int, int]:
+        return 0, len(self._orphans)
+
+    async def due_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:  # noqa: ARG002
+        return []
+
+    async def due_orphans(self, grace_s: float, limit: int) -> Sequence[str]:  # noqa: ARG002
+        return self._orphans[:limit]
+
+    async def condemn_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:  # noqa: ARG002
+        return []
+
+    async def condemn_orphans(self, grace_s: float, limit: int) -> int:  # noqa: ARG002
+        due, self._orphans = self._orphans[:limit], self._orphans[limit:]
+        self._condemned += due
+        return len(due)
+
+    async def condemned(self, limit: int) -> Sequence[str]:
+        return self._condemned[:limit]
+
+    async def bury(self, names: Sequence[str]) -> None:
+        self._condemned = [name for name in self._condemned if name not in names]
+
+    async def remove_images(self) -> int:
+        return 0
+
+
+async def still_ours() -> None:
+    """Keep a lease that nobody contends for."""
