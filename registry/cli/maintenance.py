@@ -4,16 +4,18 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
 from registry.cli.output import fail, run
 from registry.config import Settings
-from registry.server.upkeep import Upkeep, open_upkeep
-from registry.upkeep.doctor import Level
+from registry.errors import RegistryError
 from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from registry.server.upkeep import Upkeep
 
 InsecureOption = Annotated[
     list[str] | None,
@@ -39,7 +41,7 @@ def gc(
     """Remove blobs, keys and images that nothing refers to any more. The server may run meanwhile."""
     settings = _settings(data_dir)
 
-    async def collect(upkeep: Upkeep) -> None:
+    async def collect(upkeep: "Upkeep") -> None:
         grace_s = settings.gc_grace_s if grace is None else grace
         done = await upkeep.collection.run(grace_s, dry_run=dry_run, force=force)
         if as_json:
@@ -68,7 +70,7 @@ def scrub(
     """Read every stored blob to its end and take the damaged ones out of service. Exits with 1 on damage."""
     settings = _settings(data_dir, insecure_registry)
 
-    async def read_all(upkeep: Upkeep) -> None:
+    async def read_all(upkeep: "Upkeep") -> None:
         done = await upkeep.scrubbing.run(rate * 1_000_000, restart=restart)
         repaired = await upkeep.repair.run() if repair else []
         if as_json:
@@ -89,9 +91,10 @@ def scrub(
 
 def doctor(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """Check catalog, storage, keys, ledger and files against each other. Exits with 1 on a problem."""
+    from registry.server.upkeep import examine  # noqa: PLC0415 (client commands start without it)
 
-    async def examine(upkeep: Upkeep) -> None:
-        findings = [finding async for finding in upkeep.doctor.examine()]
+    async def show() -> None:
+        findings = await examine(_settings(data_dir))
         if as_json:
             print(json.dumps([asdict(finding) for finding in findings], indent=2))
         else:
@@ -99,15 +102,38 @@ def doctor(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> N
                 print(f"{finding.level:<8} {finding.subject:<8} {finding.text}")
                 if finding.advice:
                     print(f"{'':<17} -> {finding.advice}")
-        if any(finding.level is Level.PROBLEM for finding in findings):
+        if any(finding.level == "problem" for finding in findings):
             raise typer.Exit(1)
 
-    _run(_settings(data_dir), examine)
+    run(show())
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="A folder; one that holds an older backup is brought up.")],
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy keys, catalog and blobs to a folder that a server can start on. It may run meanwhile."""
+    from registry.server.backup import back_up  # noqa: PLC0415 (client commands start without it)
+
+    settings = _settings(data_dir)
+
+    async def copy() -> None:
+        done = await back_up(settings, target)
+        if as_json:
+            print(json.dumps(asdict(done), indent=2))
+        else:
+            print(f"{target} holds {done.objects} objects ({done.bytes:,} bytes), {done.copied} of them new")
+
+    try:
+        run(copy())
+    except OSError as error:
+        fail(RegistryError(f"the backup cannot be written: {error.strerror or error}"))
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (gc, scrub, doctor):
+    for command in (gc, scrub, doctor, backup):
         app.command()(command)
 
 
@@ -118,7 +144,9 @@ def _settings(data_dir: Path, insecure: list[str] | None = None) -> Settings:
     return Settings(**given)
 
 
-def _run(settings: Settings, work: Callable[[Upkeep], Awaitable[None]]) -> None:
+def _run(settings: Settings, work: Callable[["Upkeep"], Awaitable[None]]) -> None:
+    from registry.server.upkeep import open_upkeep  # noqa: PLC0415 (client commands start without it)
+
     async def with_upkeep() -> None:
         async with open_upkeep(settings) as upkeep:
             await work(upkeep)

@@ -1,7 +1,7 @@
 """Upkeep from the command line: on the server's own catalog, storage and keys, while it runs or not."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +24,10 @@ from registry.datadir import DataDir
 from registry.errors import ConfigError, RegistryError
 from registry.importer.job import Importer
 from registry.upkeep import Collection, DamageDesk, Doctor, Repair, Scrubbing
+from registry.upkeep.doctor import Finding, Level
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
+from storage.errors import StorageError
 
 _HTTP = aiohttp.ClientTimeout(total=10)
 
@@ -77,6 +79,15 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
                 ledger=partial(_ledger, settings, data),
             ),
         )
+
+
+async def examine(settings: Settings) -> Sequence[Finding]:
+    """Run the doctor; what keeps catalog, storage or keys from being opened at all is a finding too."""
+    try:
+        async with open_upkeep(settings) as upkeep:
+            return [finding async for finding in upkeep.doctor.examine()]
+    except (RegistryError, StorageError) as error:
+        return [Finding(Level.PROBLEM, "start", str(error), "then run `crisper doctor` again")]
 
 
 def _private(settings: Settings, data: DataDir) -> list[Path]:

@@ -30,6 +30,7 @@ from storage.keys.local import LocalKeyring
 from storage.ports import KeyRecord
 from tests.support.blobs import get, put
 from tests.support.key_records import still_ours
+from tests.support.postgres import postgres
 
 _LEASE_S = 60.0
 _ORGANIZATIONS = ("acme", "umbrella", "initech")
@@ -214,8 +215,17 @@ async def soak(
     return world.counts
 
 
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
+def main(rounds: int) -> None:
+    """Run on PostgreSQL: fifty writers at once are more than SQLite promises to serve in time."""
+    with tempfile.TemporaryDirectory(prefix="crisper-pg-", dir="/tmp") as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        (root / "pg").mkdir(mode=0o755)
         began = time.monotonic()
-        counted = asyncio.run(soak(Path(folder), rounds=int(sys.argv[1]), imports=50))
-        print(f"{sys.argv[1]} rounds in {time.monotonic() - began:.0f} s: {dict(counted)}")  # noqa: T201
+        with postgres(root / "pg") as url:
+            counted = asyncio.run(soak(root, rounds=rounds, imports=50, url=url))
+        print(f"{rounds} rounds in {time.monotonic() - began:.0f} s: {dict(counted)}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
