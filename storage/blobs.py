@@ -119,6 +119,10 @@ class BlobStore:
             raise BlobNotFoundError(f"this tenant has no blob {digest}")
         return await self._open(record)
 
+    def forget(self, tenant: str, digest: Digest) -> None:
+        """Ask the catalog again the next time that this blob is opened."""
+        self._recent.forget(tenant, digest)
+
     async def contains(self, tenant: str, digest: Digest) -> bool:
         """Tell whether a tenant has a blob; without touching the backend."""
         return await self._records.get(tenant, digest) is not None

@@ -158,6 +158,7 @@ class DistributionApi:
         try:
             yield
         except BlobDamagedError as error:
+            self._blobs.forget(claims.organization, content.digest)
             await asyncio.shield(self._damage.report(claims.organization, content.digest, error))
             raise
 
