@@ -7,7 +7,7 @@ UV := $(VENV)/bootstrap/bin/uv
 IMAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test e2e fuzz soak demo bench clean
+.PHONY: help setup packages check format test e2e fuzz soak demo bench clean
 
 help: ## Show this list
 	@if [ -t 1 ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
@@ -33,10 +33,13 @@ format: setup ## Rewrite the code as the formatter and the safe fixes want it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: setup ## Unit, contract and integration tests
+packages:
+	@.ci/packages
+
+test: setup packages ## Unit, contract and integration tests
 	$(BIN)/pytest -m "not e2e" $(ARGS)
 
-e2e: setup ## Real Docker, containerd, Podman and skopeo against a real server (root; packages of .ci/run)
+e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real server (root)
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
 
 fuzz: setup ## Twenty seconds of made-up containers; SECONDS=600 for longer
@@ -49,8 +52,10 @@ soak: setup ## Long suites: 100 rounds of collection among imports and pulls, 20
 demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
 	@$(BIN)/python deploy/demo.py $(IMAGE)
 
-bench: setup ## Memory while importing and serving a 6 GB image; writes bench/results/
-	$(BIN)/python -m bench.import_serve_memory $(ARGS)
+bench: setup packages ## Throughput beside peers, memory with a 6 GB image; writes bench/results/ and README's tables
+	$(BIN)/python -m bench.pull
+	$(BIN)/python -m bench.import_serve_memory
+	$(BIN)/python -m bench.readme
 
 clean: ## Remove .venv, caches and build output
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

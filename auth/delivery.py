@@ -62,6 +62,12 @@ class Delivery:
         """Bytes sent so far."""
         return self._sent
 
+    @property
+    def allowance(self) -> int:
+        """Bytes that may be sent before a report is due."""
+        left = self._length - self._sent
+        return left if self._blob is None else min(left, max(0, self._granted - self._sent))
+
     def sent(self, start: int, nbytes: int) -> bool:
         """Count bytes that were sent; cheap, and sends nothing.
 

@@ -33,6 +33,7 @@ class Cause(StrEnum):
     WRONG_NETWORK = "wrong_network"
     NODE_UNKNOWN = "node_unknown"
     NODE_REVOKED = "node_revoked"
+    FENCED = "fenced"
     SESSION_OVER = "session_over"
     OUTSIDE_SCOPE = "outside_scope"
     OVER_BUDGET = "over_budget"

@@ -129,15 +129,17 @@ class Realm:
             OutsideScopeError: The token is not for what is asked; it stays as it was.
             LedgerUnavailableError: The ledger did not answer for 8 s; the client may repeat the exchange.
         """
+        token_id = None
         try:
             claims = self._read(request)
+            token_id = claims.token_id
             with _naming(claims):
                 return await self._answer(claims, request)
         except RefusedError as refusal:
             await self._record_refusal(request, refusal.cause, refusal.token_id)
             raise
         except LedgerUnavailableError:
-            await self._record_refusal(request, Cause.LEDGER_UNAVAILABLE, None)
+            await self._record_refusal(request, Cause.LEDGER_UNAVAILABLE, token_id)
             raise
 
     def _read(self, request: ExchangeRequest) -> PullClaims:
@@ -171,8 +173,6 @@ class Realm:
             view = await self._ledger.show(claims.token_id)
         except TokenNotFoundError:
             raise RefusedError(Cause.UNKNOWN) from None
-        if view.state is TokenState.MINTED and claims.expired(self._clock.now()):
-            raise RefusedError(Cause.EXPIRED)
         if view.state not in {TokenState.MINTED, TokenState.ACTIVE}:
             raise RefusedError(_OVER[view.state])
         token = self._bearer(claims, lifetime_s=_LOGIN_S)
@@ -215,9 +215,8 @@ class Realm:
         proposed = secrets.token_urlsafe(_ID_BYTES)
         give_up = time.monotonic() + self._patience_s
         while True:
-            fresh = not claims.expired(self._clock.now())
             try:
-                return await self._ledger.redeem(claims.token_id, claims.node_id, proposed, fresh=fresh)
+                return await self._ledger.redeem(claims.token_id, claims.node_id, proposed)
             except LedgerUnavailableError:
                 if time.monotonic() + _PAUSE_S > give_up:
                     raise

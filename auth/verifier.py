@@ -43,7 +43,7 @@ class Verifier:
         self._clock = clock
         self._issuer = issuer
         self._service = service
-        self._verified: OrderedDict[bytes, SessionClaims] = OrderedDict()
+        self._verified: OrderedDict[tuple[int, bytes], SessionClaims] = OrderedDict()
 
     def verify(self, bearer: str) -> SessionClaims:
         """Return what a bearer says, proven; its expiry is checked every time, its signature once.
@@ -53,7 +53,7 @@ class Verifier:
         Raises:
             RefusedError: It is malformed, forged or expired.
         """
-        key = hashlib.sha256(bearer.encode(errors="replace")).digest()
+        key = (self._keys.version, hashlib.sha256(bearer.encode(errors="replace")).digest())
         claims = self._verified.get(key)
         if claims is None:
             claims = self._read(bearer)

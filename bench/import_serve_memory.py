@@ -11,26 +11,20 @@ import argparse
 import asyncio
 import hashlib
 import json
-import os
-import platform
 import re
-import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
 import aiohttp
-import psutil
 
+from bench import results
 from bench.rss import MIB, Phase, TreeSampler
 from tests.support.crisper import CrisperServer, Node, PullToken
 from tests.support.processes import Process
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "bench" / "results"
 CONCURRENT_BLOBS = 3
 CHUNK_BYTES = 1 << 20
 IDLE_S = 2.0
@@ -43,7 +37,7 @@ def main() -> None:
         phases, image = measure(Path(folder), options.size_gb, options.layers)
     path = write(phases, image, options)
     show(phases, image, options.limit_mib)
-    print(f"written to {path.relative_to(ROOT)}")
+    print(f"written to {path.relative_to(results.ROOT)}")
     over = [phase.name for phase in phases if _server_peak(phase) > options.limit_mib * MIB]
     if over:
         sys.exit(f"over {options.limit_mib} MiB while: {', '.join(over)}")
@@ -150,39 +144,12 @@ def show(phases: list[Phase], image: dict[str, object], limit_mib: int) -> None:
 
 
 def write(phases: list[Phase], image: dict[str, object], options: argparse.Namespace) -> Path:
-    commit = _git("rev-parse", "--short", "HEAD") + ("-dirty" if _git("status", "--porcelain") else "")
-    now = datetime.now(UTC)
-    command = ["python", "-m", "bench.import_serve_memory", *sys.argv[1:]]
-    result = {
-        "what": "resident memory while importing and serving one image",
-        "date": now.isoformat(timespec="seconds"),
-        "commit": commit,
-        "command": " ".join(command),
-        "machine": _machine(),
+    figures = {
         "image": {"size_bytes": image["size_bytes"], "layers": options.layers},
         "limit_mib": options.limit_mib,
         "phases": {phase.name: phase.as_json() for phase in phases},
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{now:%Y-%m-%d}-{commit}-memory.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    return path
-
-
-def _git(*argv: str) -> str:
-    done = subprocess.run(["git", *argv], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def _machine() -> dict[str, object]:
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {
-        "cpu": cpu[1] if cpu else platform.machine(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / (1 << 30), 1),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
+    return results.write("memory", "resident memory while importing and serving one image", figures)
 
 
 if __name__ == "__main__":

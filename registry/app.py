@@ -12,11 +12,13 @@ from functools import partial
 from aiohttp import web
 
 from auth.authority import Authority
-from auth.ledger import LedgerLimits, RedisTokenLedger, connect
+from auth.key_watch import watched
+from auth.ledger import LedgerAddress, LedgerLimits, RedisTokenLedger, Topology, connect
 from auth.realm import Realm
 from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
 from registry.api import operator, public, v2
+from registry.api.direct import DirectSender
 from registry.api.health import HealthApi
 from registry.api.origin import Origin
 from registry.api.public import ApiKeyAuthenticator, public_app
@@ -28,6 +30,7 @@ from registry.catalog.damage import SqlQuarantine
 from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
 from registry.catalog.events import SqlEventLog
+from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
@@ -111,21 +114,31 @@ class _Composer:
         self._catalog = SqlGroupCatalog(self._database)
         self._nodes = SqlNodeRegistry(self._database, self._clock)
         self._organizations = SqlOrganizationDirectory(self._database)
+        stack.push_async_callback(self._nodes.aclose)
         self._events = SqlEventLog(self._database, self._clock)
+        stack.push_async_callback(self._events.aclose)
         keyring = LocalKeyring.load(settings.keyring_path)
         self._vault = RedisCredentialVault(self._redis, keyring)
         self._board = RedisProgressBoard(self._redis)
 
         self._keys = LocalSigningKeys.load(data.signing_keys)
-        ledger = RedisTokenLedger(self._redis, LedgerLimits(grace_s=settings.completion_grace_s))
+        ledger = RedisTokenLedger(
+            self._redis,
+            LedgerLimits(grace_s=settings.completion_grace_s),
+            replicated=LedgerAddress.parse(redis_url).topology is not Topology.SINGLE,
+            min_replicas=settings.redis_min_replicas,
+        )
         name = settings.service
-        trail = CountedAuditTrail(self._events, self._metrics)
+        bounded = BoundedAuditTrail(self._events)
+        stack.push_async_callback(bounded.aclose)
+        trail = CountedAuditTrail(bounded, self._metrics)
         self._authority = Authority(self._keys, ledger, trail, self._clock, issuer=name, service=name)
         self._realm = Realm(self._keys, ledger, self._nodes, trail, self._clock, issuer=name, service=name)
         public_keys = self._keys.verification_keys
         self._verifier = Verifier(public_keys, ledger, trail, self._clock, issuer=name, service=name)
 
     async def build(self) -> Composition:
+        await self._stack.enter_async_context(watched(self._keys))
         roles = self._settings.roles
         worker = await self._worker() if Role.IMPORT in roles else None
         mounted: dict[str, web.Application] = {}
@@ -170,12 +183,14 @@ class _Composer:
         )
 
     def _distribution(self) -> web.Application:
+        sender = DirectSender()
+        self._stack.callback(sender.close)
         return v2.DistributionApi(
             verifier=self._verifier,
             resolver=ImageResolver(self._catalog),
             blobs=self._blobs,
             catalog=self._catalog,
-            streamer=BlobStreamer(self._metrics),
+            streamer=BlobStreamer(sender, self._metrics),
             damage=DamageDesk(
                 SqlKeyRecords(self._database), SqlQuarantine(self._database, self._clock), self._events
             ),

@@ -29,6 +29,7 @@ class Settings(BaseSettings):
         insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
             addresses.
         redis_url: The ledger; None starts a child server on a private unix socket.
+        redis_min_replicas: How many replicas of the ledger must hold a redemption before it is answered.
         database_url: The catalog; None is SQLite in the data folder.
         gc_interval_s: How often some server of the import role collects; 0 leaves it to `crisper gc`.
         gc_grace_s: How long something has to be dead before it is removed.
@@ -47,8 +48,9 @@ class Settings(BaseSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
-    redis_url: str | None = None
-    database_url: str | None = None
+    redis_url: Annotated[str | None, Field(repr=False)] = None  # may hold a password
+    redis_min_replicas: Annotated[int, Field(ge=0, le=16)] = 0
+    database_url: Annotated[str | None, Field(repr=False)] = None
     keyring: Path | None = None
     service: str = "crisper"
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB

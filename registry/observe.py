@@ -35,7 +35,7 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _name_errors],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )
@@ -44,6 +44,16 @@ def configure_logging(level: str) -> None:
 
 def _hide(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     return {key: "(hidden)" if key in _HIDDEN else value for key, value in event.items()}
+
+
+def _name_errors(
+    _logger: object, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Keep a library's exception to its class: its message may quote a request's headers."""
+    raised = event.pop("exc_info", None)
+    if isinstance(raised, tuple) and raised[0] is not None:
+        event["error"] = raised[0].__qualname__
+    return event
 
 
 class Metrics:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from auth.ports import AuditEvent, Node
+from auth.secret import Secret
 from storage.digest import Digest
 
 # -- container groups ---------------------------------------------------------------------------
@@ -80,11 +81,14 @@ class ContentKind(StrEnum):
     MANIFEST = "manifest"
     CONFIG = "config"
     LAYER = "layer"
+    ATTACHMENT = "attachment"  # the manifest of a signature, an SBOM ...
+    ATTACHMENT_BLOB = "attachment_blob"
+    ATTACHMENTS = "attachments"  # our own record of them (registry/oci/attachments.py)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageContent:
-    """One blob of an image: an index, a manifest, the config or a layer."""
+    """One blob of an image: a document of it, the config, a layer, or of what is attached to it."""
 
     digest: Digest
     kind: ContentKind
@@ -121,28 +125,6 @@ class StoredImage:
 
 
 # -- imports ------------------------------------------------------------------------------------
-
-
-class Secret:
-    """A string that does not show itself: not in a repr, a log or a traceback's locals."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """Return the string; call where it is sent or hashed, nowhere else."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(...)"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,11 +320,7 @@ class EventLog(Protocol):
         organization: str | None = None,
         token_id: str | None = None,
     ) -> Sequence[StoredEvent]:
-        """Return events behind a cursor, oldest first."""
+        """Return events behind a cursor, oldest first; none can appear later between those returned."""
 
-
-class Clock(Protocol):
-    """The time, injected so that tests own it."""
-
-    def now(self) -> datetime:
-        """Return the present, aware, in UTC."""
+    async def latest(self) -> int:
+        """Return the newest event's cursor; 0 when there is none."""

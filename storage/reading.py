@@ -1,7 +1,7 @@
 """One blob open for reading."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -71,7 +71,7 @@ class BlobReader:
 
     async def stream(
         self, start: int = 0, length: int | None = None, chunk_bytes: int = CHUNK_BYTES
-    ) -> AsyncIterator[bytes | memoryview]:
+    ) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield a range, reading one chunk ahead of its consumer.
 
         Args:

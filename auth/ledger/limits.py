@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 
 _MIB = 1024 * 1024
 
@@ -41,13 +40,16 @@ class LedgerLimits:
     budget_factor: float = 3
     budget_slack_bytes: int = 16 * _MIB
     window_min_bytes: int = _MIB
-    window_max_bytes: int = 32 * _MIB
+    window_max_bytes: int = 128 * _MIB
     spans: int = 64
     barrier_s: float = 60
 
-    @cached_property
-    def as_json(self) -> str:
-        """The limits as the scripts read them: milliseconds and bytes."""
+    def as_json(self, *, fence: bool) -> str:
+        """Return the limits as the scripts read them: milliseconds and bytes.
+
+        Args:
+            fence: Whether a waiting token is good only under the primary that it was minted under.
+        """
         return json.dumps(
             {
                 "leeway": round(self.leeway_s * 1000),
@@ -63,5 +65,6 @@ class LedgerLimits:
                 "window_min": self.window_min_bytes,
                 "window_max": self.window_max_bytes,
                 "spans": self.spans,
+                "fence": fence,
             }
         )

@@ -28,6 +28,7 @@ from registry.errors import (
     CatalogUnavailableError,
     ConflictError,
     InvalidInputError,
+    ManifestNotFoundError,
     NotFoundError,
     ReferenceFormatError,
     StoreFailedError,
@@ -82,6 +83,7 @@ TABLE: Mapping[type[Exception], Problem] = {
     RefusedError: Problem(401, "unauthorized", "Unauthorized", "UNAUTHORIZED", _REFUSED),
     OutsideScopeError: Problem(403, "forbidden", "Forbidden", "DENIED", _DENIED),
     NotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN"),
+    ManifestNotFoundError: Problem(404, "not-found", "Not found", "MANIFEST_UNKNOWN"),
     TokenNotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN", "There is no such token."),
     BlobNotFoundError: Problem(404, "not-found", "Not found", "BLOB_UNKNOWN", "There is no such blob."),
     MintRefusedError: Problem(

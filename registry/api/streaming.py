@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from auth.delivery import REPORT_EVERY_S, Delivery
 from auth.errors import LedgerUnavailableError, RefusedError
+from registry.api.direct import DirectSender
 from registry.observe import Metrics
 from registry.pull.ranges import ByteRange
 from storage.errors import BlobDamagedError, StorageError
@@ -21,9 +22,14 @@ _log = structlog.get_logger(__name__)
 
 
 class BlobStreamer:
-    """Writes blobs to clients."""
+    """Writes blobs to clients.
 
-    def __init__(self, metrics: Metrics) -> None:
+    Args:
+        sender: Sends large bodies on plain connections.
+    """
+
+    def __init__(self, sender: DirectSender, metrics: Metrics) -> None:
+        self._sender = sender
         self._metrics = metrics
 
     async def send(
@@ -65,25 +71,61 @@ class BlobStreamer:
             await asyncio.shield(delivery.finish())
         return response
 
-    @staticmethod
     async def _body(
+        self,
         request: web.Request,
         response: web.StreamResponse,
         reader: BlobReader,
         delivery: Delivery,
         span: ByteRange,
     ) -> None:
-        watch = asyncio.create_task(_watch(request, delivery)) if span.length > _WATCHED_BYTES else None
+        if span.length <= _WATCHED_BYTES:
+            await self._by_transport(response, reader, delivery, span)
+            return
+        watch = asyncio.create_task(_watch(request, delivery))
         try:
-            async for chunk in reader.stream(span.start, span.length):
+            if request.secure or request.version < HttpVersion11:
+                await self._by_transport(response, reader, delivery, span)
+            else:
+                await self._by_thread(request, response, reader, delivery, span)
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+
+    @staticmethod
+    async def _by_transport(
+        response: web.StreamResponse, reader: BlobReader, delivery: Delivery, span: ByteRange
+    ) -> None:
+        """Send through the transport: small bodies, and TLS."""
+        async with aclosing(
+            reader.stream(span.start + delivery.bytes_sent, span.length - delivery.bytes_sent)
+        ) as chunks:
+            async for chunk in chunks:
                 await response.write(chunk)
                 if delivery.sent(span.start + delivery.bytes_sent, len(chunk)):
                     await delivery.report()
-        finally:
-            if watch is not None:
-                watch.cancel()
-                with suppress(asyncio.CancelledError):
-                    await watch
+
+    async def _by_thread(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        reader: BlobReader,
+        delivery: Delivery,
+        span: ByteRange,
+    ) -> None:
+        """Send the first piece with the head, the rest from the thread that decrypts it."""
+        if request.transport is not None:
+            request.transport.set_write_buffer_limits(high=0)  # draining now means empty
+        first = ByteRange(span.start, reader.piece_end(span.start, 1) - span.start)
+        await self._by_transport(response, reader, delivery, first)
+        rest = ByteRange(span.start + first.length, span.length - first.length)
+        async with self._sender.stream(request, reader, rest) as push:
+            while delivery.bytes_sent < span.length:
+                if not delivery.allowance:
+                    await delivery.report()
+                taken = await push.send(delivery.allowance)
+                delivery.sent(span.start + delivery.bytes_sent, taken)
 
 
 async def _watch(request: web.Request, delivery: Delivery) -> None:

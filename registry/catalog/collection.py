@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from auth.ports import Clock
 from registry.catalog.database import Database
 from registry.catalog.tables import (
     UtcDateTime,
@@ -38,7 +39,6 @@ from registry.catalog.tables import (
     record_marks,
     versions,
 )
-from registry.ports import Clock
 from storage.digest import Digest
 from storage.ports import DeadRecord
 

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import RowMapping, and_, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from auth.ports import Clock
 from registry.catalog.database import Database
 from registry.catalog.keys import record_of
 from registry.catalog.tables import blob_keys, groups, image_contents, images, quarantine, versions
-from registry.ports import Clock
 from storage.digest import Digest
 from storage.ports import KeyRecord
 

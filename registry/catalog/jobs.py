@@ -14,11 +14,11 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from auth.ports import AuditEvent
+from auth.ports import AuditEvent, Clock
 from registry.catalog.database import Database
 from registry.catalog.events import append
 from registry.catalog.tables import blob_pins, groups, image_contents, images, jobs, versions
-from registry.ports import Clock, GroupKey, GroupStatus, ImportJob, StoredImage
+from registry.ports import GroupKey, GroupStatus, ImportJob, StoredImage
 
 
 class SqlJobQueue:
@@ -132,6 +132,7 @@ class SqlJobQueue:
             )
         )
         if image_id := standing.scalar():
+            await self._add_contents(connection, image_id, image)
             return str(image_id)
         image_id = str(uuid4())
         await connection.execute(
@@ -145,6 +146,15 @@ class SqlJobQueue:
                 created_at=self._clock.now(),
             )
         )
+        await self._add_contents(connection, image_id, image)
+        return image_id
+
+    @staticmethod
+    async def _add_contents(connection: AsyncConnection, image_id: str, image: StoredImage) -> None:
+        """Enter contents that the image did not have: all, or what was attached to it since."""
+        listed = select(image_contents.c.digest).where(image_contents.c.image_id == image_id)
+        known = set((await connection.execute(listed)).scalars())
+        added = [content for content in image.contents if str(content.digest) not in known]
         rows = [
             {
                 "image_id": image_id,
@@ -154,10 +164,10 @@ class SqlJobQueue:
                 "media_type": content.media_type,
                 "size_bytes": content.size_bytes,
             }
-            for position, content in enumerate(image.contents)
+            for position, content in enumerate(added, len(known))
         ]
-        await connection.execute(insert(image_contents), rows)
-        return image_id
+        if rows:
+            await connection.execute(insert(image_contents), rows)
 
     async def _end(
         self,

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import and_, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from auth.ports import Clock
 from registry.catalog.database import Database
 from registry.catalog.tables import upkeep
-from registry.ports import Clock
 
 
 @dataclass(frozen=True, slots=True)

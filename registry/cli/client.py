@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import aiohttp
 
+from auth.secret import Secret
 from registry.datadir import DataDir, read_operator_key
 from registry.errors import ConfigError, RegistryError
-from registry.ports import Secret
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 

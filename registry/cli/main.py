@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from registry.cli import maintenance
 from registry.cli.groups import group_app, image_app
+from registry.cli.keys import keys_app
 from registry.cli.nodes import node_app
 from registry.cli.output import fail
 from registry.cli.tokens import token_app
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.add_typer(image_app, name="image")
 app.add_typer(group_app, name="group")
 app.add_typer(node_app, name="node")
+app.add_typer(keys_app, name="keys")
 app.add_typer(token_app, name="token")
 maintenance.register(app)
 

@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
+from auth.secret import Secret
 from registry.cli.client import connect
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
 from registry.cli.output import follow, run, show, table
 from registry.errors import RegistryError
 from registry.oci.reference import Reference
-from registry.ports import Progress, Secret, UpstreamCredential
+from registry.ports import Progress, UpstreamCredential
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
 from registry.upstream.layout import pull_to_layout

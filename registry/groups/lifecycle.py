@@ -4,11 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
-from auth.ports import AuditEvent
+from auth.ports import AuditEvent, Clock
 from registry.errors import InvalidInputError, NotFoundError, ReferenceFormatError
 from registry.groups.values import GroupView, NewGroup
 from registry.ports import (
-    Clock,
     CredentialVault,
     EventLog,
     Group,

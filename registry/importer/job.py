@@ -1,13 +1,16 @@
 """One import from reference to stored image."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from registry.errors import PullFailedError, ReferenceFormatError
+from registry.importer.attachments import Attacher
 from registry.importer.plan import Plan, plan_import
 from registry.importer.transfer import Tally, Transfer
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
-from registry.ports import BlobPins, ImportJob, Progress, Stage, StoredImage, UpstreamCredential
+from registry.ports import BlobPins, ImageContent, ImportJob, Progress, Stage, StoredImage, UpstreamCredential
 from registry.upstream.client import UpstreamClient
 from registry.upstream.walk import read_documents
 from storage.blobs import BlobStore
@@ -75,7 +78,12 @@ class Importer:
         await transfer.fetch_layers(plan.layers, tally)
         tally.enter(Stage.STORING)
         await _store_documents(transfer, plan)
-        return plan.image
+        attached = await Attacher(source, partial(self._put, job, transfer)).attach(plan.image)
+        return replace(plan.image, contents=(*plan.image.contents, *attached))
+
+    async def _put(self, job: ImportJob, transfer: Transfer, content: ImageContent, data: bytes) -> None:
+        await self._pins.pin(job.id, job.key.organization, [content.digest])
+        await transfer.put(content.digest, data)
 
 
 async def _store_documents(transfer: Transfer, plan: Plan) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvloop
 
+from auth.ledger import LedgerAddress, LedgerAddressError
 from registry.config import Settings
 from registry.datadir import DataDir, write_secret
 from registry.errors import ConfigError, ReferenceFormatError
@@ -49,6 +50,10 @@ def _refuse_unreadable(settings: Settings) -> None:
         EgressGuard(insecure=settings.insecure_registries)
     except ReferenceFormatError as error:
         raise ConfigError(f"--insecure-registry takes HOST[:PORT]: {error}") from None
+    try:
+        LedgerAddress.parse(settings.redis_url or "unix:///embedded")
+    except LedgerAddressError as error:
+        raise ConfigError(f"CRISPER_REDIS_URL cannot be read: {error}") from None
 
 
 async def _serve(settings: Settings, data: DataDir, lock: int) -> None:

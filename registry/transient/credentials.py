@@ -9,11 +9,12 @@ import os
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from auth.ledger import LedgerClient
+from auth.secret import Secret
 from registry.errors import StoreFailedError
-from registry.ports import Secret, UpstreamCredential
+from registry.ports import UpstreamCredential
 from storage.errors import KeyUnavailableError
 from storage.ports import KeyProvider
 
@@ -27,7 +28,7 @@ _NONCE_BYTES = 12
 class RedisCredentialVault:
     """Credentials as `credential:{<job id>}`, each under a key of its own."""
 
-    def __init__(self, redis: Redis, keys: KeyProvider) -> None:
+    def __init__(self, redis: LedgerClient, keys: KeyProvider) -> None:
         self._redis = redis
         self._keys = keys
 

@@ -6,10 +6,10 @@ from typing import Final
 
 import structlog
 
-from auth.ports import AuditEvent
+from auth.ports import AuditEvent, Clock
 from registry.catalog.collection import SqlCollection
 from registry.catalog.upkeep import SqlUpkeep
-from registry.ports import Clock, EventLog
+from registry.ports import EventLog
 from registry.upkeep.lease import Lease
 from storage.blobs import BlobStore
 from storage.gc import Collected, Collector

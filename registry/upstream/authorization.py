@@ -15,6 +15,7 @@ from typing import Final
 
 from yarl import URL
 
+from auth.secret import Secret
 from registry.errors import (
     AuthenticationFailedError,
     ChallengeFormatError,
@@ -24,7 +25,7 @@ from registry.errors import (
     UpstreamUnavailableError,
 )
 from registry.oci.strict_json import parse_object
-from registry.ports import Secret, UpstreamCredential
+from registry.ports import UpstreamCredential
 from registry.upstream.challenge import Challenge, parse_challenges
 from registry.upstream.egress import authority, bracketed_host, parse_url
 from registry.upstream.retry import parse_retry_after

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import aiofiles
+from aiofiles.os import makedirs, replace
+
 from registry.errors import PullFailedError
 from registry.oci import mediatypes
 from registry.oci.documents import Descriptor
@@ -113,8 +116,8 @@ class _Layout:
             (config.digest, documents.config),
             (documents.manifest.digest, documents.manifest.data),
         ):
-            await asyncio.to_thread(_write_atomically, self._path(digest), data)
-        await asyncio.to_thread(self._write_index)
+            await _write_atomically(self._path(digest), data)
+        await self._write_index()
         return fetched
 
     async def _layer(self, layer: Descriptor) -> int:
@@ -149,7 +152,7 @@ class _Layout:
     def _path(self, digest: Digest) -> Path:
         return self._directory / "blobs" / digest.algorithm / digest.hex
 
-    def _write_index(self) -> None:
+    async def _write_index(self) -> None:
         manifest = self._documents.manifest.descriptor
         entry = {
             "mediaType": manifest.media_type,
@@ -158,8 +161,8 @@ class _Layout:
             "annotations": {REF_NAME: self._source.reference.tag or "latest"},
         }
         index = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [entry]}
-        _write_atomically(self._directory / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-        _write_atomically(self._directory / "index.json", json.dumps(index).encode())
+        await _write_atomically(self._directory / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        await _write_atomically(self._directory / "index.json", json.dumps(index).encode())
 
 
 class _PartFile:
@@ -203,11 +206,11 @@ def _holds(path: Path, blob: Descriptor) -> bool:
     return hasher.hexdigest() == blob.digest.hex
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+async def _write_atomically(path: Path, data: bytes) -> None:
+    await makedirs(path.parent, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    async with aiofiles.open(part, "wb") as file:
+        await file.write(data)
+        await file.flush()
+        await asyncio.to_thread(os.fsync, file.fileno())
+    await replace(part, path)

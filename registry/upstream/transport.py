@@ -14,8 +14,8 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from auth.secret import Secret
 from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
-from registry.ports import Secret
 from registry.upstream.egress import EgressGuard, bracketed_host, parse_url
 
 MAX_REDIRECTS: Final = 3

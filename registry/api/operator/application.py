@@ -10,16 +10,24 @@ from aiohttp.typedefs import Handler, Middleware
 
 from auth.authority import Authority
 from auth.errors import Cause, RefusedError
-from auth.ports import AuditEvent, Binding, Node
+from auth.ports import AuditEvent, Binding, Clock, Node
 from auth.secret import hash_secret, new_node_secret
 from auth.verifier import Verifier
 from registry.api.operator import documents
-from registry.api.operator.requests import NewNode, NewOrganization, NewPullToken, Variant
+from registry.api.operator.requests import (
+    NewNode,
+    NewOrganization,
+    NewPullToken,
+    Variant,
+    event_filters,
+    whole_number,
+)
+from registry.api.operator.stream import EventStream
 from registry.api.origin import Origin
 from registry.api.problems import errors_as, problem_response
 from registry.api.public.authentication import hash_api_key
 from registry.errors import ConflictError, InvalidInputError, NotFoundError
-from registry.ports import Clock, EventLog, GroupKey, NodeRegistry, Organization, OrganizationDirectory
+from registry.ports import EventLog, GroupKey, NodeRegistry, Organization, OrganizationDirectory
 from registry.pull.tokens import PullTokens
 
 PREFIX: Final = "/api/v1"
@@ -64,6 +72,7 @@ class OperatorApi:
         """Make the application to mount at `PREFIX`."""
         problems = errors_as(problem_response, challenge=lambda *_: 'Bearer realm="crisper-operator"')
         app = web.Application(middlewares=[problems, self._authenticated()], client_max_size=MAX_BODY_BYTES)
+        stream = EventStream(self._events)
         app.add_routes(
             [
                 web.post("/organizations", self.create_organization),
@@ -76,8 +85,10 @@ class OperatorApi:
                 web.delete("/pull-tokens/{token_id}", self.revoke),
                 web.post("/pull-tokens/{token_id}/complete", self.complete, name="complete"),
                 web.get("/events", self.list_events, allow_head=False),
+                web.get("/events/stream", stream.handle, allow_head=False),
             ]
         )
+        app.on_shutdown.append(stream.stop)
         return app
 
     async def create_organization(self, request: web.Request) -> web.Response:
@@ -147,16 +158,11 @@ class OperatorApi:
     async def list_events(self, request: web.Request) -> web.Response:
         """List the audit trail behind a cursor, oldest first."""
         query = request.query
-        limit = min(_number(query.get("limit"), "limit", _PAGE), _MAX_PAGE)
-        found = await self._events.page(
-            after=_number(query.get("after"), "after", 0),
-            limit=limit,
-            type_=query.get("type"),
-            organization=query.get("organization_name"),
-            token_id=query.get("token_id"),
-        )
-        after = found[-1].cursor if len(found) == limit else None
-        return _json({"items": [documents.event(stored) for stored in found], "next_after": after})
+        limit = min(whole_number(query.get("limit"), "limit", _PAGE), _MAX_PAGE)
+        after = whole_number(query.get("after"), "after", 0)
+        found = await self._events.page(after=after, limit=limit, **event_filters(request))
+        next_after = found[-1].cursor if found and len(found) == limit else None
+        return _json({"items": [documents.event(stored) for stored in found], "next_after": next_after})
 
     def _authenticated(self) -> Middleware:
         @web.middleware
@@ -177,14 +183,6 @@ class OperatorApi:
         claims = await self._verifier.admit(bearer, source=request.remote or "unknown")
         if claims.session_id is None or claims.token_id != request.match_info["token_id"]:
             raise RefusedError(Cause.OUTSIDE_SCOPE)
-
-
-def _number(text: str | None, name: str, default: int) -> int:
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 18:  # noqa: PLR2004 (what 64 bits hold)
-        raise InvalidInputError("The query does not validate.", {name: ["send a whole number, 0 or more"]})
-    return int(text)
 
 
 def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:

@@ -10,8 +10,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from auth.secret import Secret
 from registry.errors import InvalidInputError
-from registry.ports import Secret, UpstreamCredential
+from registry.ports import UpstreamCredential
 
 FIELD: Final = "registry_authentication"
 MAX_SECRET_LENGTH: Final = 16 << 10

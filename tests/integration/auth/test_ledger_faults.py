@@ -39,7 +39,7 @@ async def test_a_flushed_script_cache_is_filled_again(ledger: RedisTokenLedger, 
     token = new_token()
     await ledger.mint(token)
     await redis.script_flush()
-    assert (await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)).opened
+    assert (await ledger.redeem(token.token_id, "node-1", "sid-1")).opened
     await redis.script_flush()
     await ledger.begin(token.token_id, "sid-1", "r", blob=LAYER, length_bytes=900)
     await redis.script_flush()
@@ -52,16 +52,16 @@ async def test_a_killed_server_comes_back_with_every_token_as_it_was(
     minted, active, revoked = new_token(), new_token(), new_token()
     for token in (minted, active, revoked):
         await ledger.mint(token)
-    await ledger.redeem(active.token_id, "node-1", "sid-1", fresh=True)
+    await ledger.redeem(active.token_id, "node-1", "sid-1")
     await ledger.end(revoked.token_id, TokenState.REVOKED)
     server.kill()
     with pytest.raises(LedgerUnavailableError):
-        await ledger.redeem(minted.token_id, "node-1", "sid-2", fresh=True)
+        await ledger.redeem(minted.token_id, "node-1", "sid-2")
     server.start()
     states = [(await ledger.show(token.token_id)).state for token in (minted, active, revoked)]
     assert states == [TokenState.MINTED, TokenState.ACTIVE, TokenState.REVOKED]
-    assert (await ledger.redeem(active.token_id, "node-1", "sid-3", fresh=True)).session_id == "sid-1"
-    assert (await ledger.redeem(minted.token_id, "node-1", "sid-2", fresh=True)).opened
+    assert (await ledger.redeem(active.token_id, "node-1", "sid-3")).session_id == "sid-1"
+    assert (await ledger.redeem(minted.token_id, "node-1", "sid-2")).opened
 
 
 async def test_tokens_redeemed_while_the_server_is_killed_have_one_session_each(
@@ -75,7 +75,7 @@ async def test_tokens_redeemed_while_the_server_is_killed_have_one_session_each(
         sessions = set()
         for _ in range(40):
             try:
-                sessions.add((await ledger.redeem(token_id, "node-1", some_id(), fresh=True)).session_id)
+                sessions.add((await ledger.redeem(token_id, "node-1", some_id())).session_id)
             except LedgerUnavailableError:
                 await asyncio.sleep(0.05)
         return sessions
@@ -96,11 +96,11 @@ async def test_a_stalled_server_is_refused_in_time_and_recovers(
     server.pause()
     began = time.monotonic()
     with pytest.raises(LedgerUnavailableError):
-        await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+        await ledger.redeem(token.token_id, "node-1", "sid-1")
     assert time.monotonic() - began < 2
     server.resume()
-    again = await ledger.redeem(token.token_id, "node-1", "sid-2", fresh=True)
-    assert (await ledger.redeem(token.token_id, "node-1", "sid-3", fresh=True)).session_id == again.session_id
+    again = await ledger.redeem(token.token_id, "node-1", "sid-2")
+    assert (await ledger.redeem(token.token_id, "node-1", "sid-3")).session_id == again.session_id
 
 
 async def test_a_full_server_mints_nothing_and_an_emptied_one_does(
@@ -120,15 +120,15 @@ async def test_a_replica_grants_nothing(server: RedisServer, ledger: RedisTokenL
     await ledger.mint(token)
     await redis.replicaof("127.0.0.1", 1)
     with pytest.raises(LedgerUnavailableError):
-        await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+        await ledger.redeem(token.token_id, "node-1", "sid-1")
     await redis.replicaof("NO", "ONE")
-    assert (await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)).opened
+    assert (await ledger.redeem(token.token_id, "node-1", "sid-1")).opened
 
 
 async def test_a_key_of_another_kind_is_an_unavailable_ledger(ledger: RedisTokenLedger, redis: Redis) -> None:
     await redis.set("pt:{odd}", "something else")
     with pytest.raises(LedgerUnavailableError):
-        await ledger.redeem("odd", "node-1", "sid-1", fresh=True)
+        await ledger.redeem("odd", "node-1", "sid-1")
 
 
 async def test_a_lost_ledger_refuses_every_token(ledger: RedisTokenLedger, redis: Redis) -> None:
@@ -136,13 +136,13 @@ async def test_a_lost_ledger_refuses_every_token(ledger: RedisTokenLedger, redis
     await ledger.mint(token)
     await redis.flushall()
     with pytest.raises(Exception, match="unknown"):
-        await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+        await ledger.redeem(token.token_id, "node-1", "sid-1")
 
 
 async def test_nothing_is_kept_for_ever(ledger: RedisTokenLedger, redis: Redis) -> None:
     token = new_token()
     await ledger.mint(token)
-    await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+    await ledger.redeem(token.token_id, "node-1", "sid-1")
     await ledger.begin(token.token_id, "sid-1", "r", blob=LAYER, length_bytes=900)
     await ledger.revoke_organization("acme")
     with pytest.raises(MintRefusedError):

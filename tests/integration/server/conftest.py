@@ -1,7 +1,8 @@
 """One upstream with one image, one server that has imported it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,20 @@ class Shop:
         return request(
             method, url, headers={name.replace("_", "-"): value for name, value in headers.items()}
         )
+
+    def accepting(self, path: str, bearer: str, accepted: Sequence[str]) -> Response:
+        """GET with one `Accept` line for each of `accepted`, as Docker sends them."""
+        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+        try:
+            connection.putrequest("GET", f"/v2/{self.repository}/{path}", skip_accept_encoding=True)
+            connection.putheader("Authorization", f"Bearer {bearer}")
+            for each in accepted:
+                connection.putheader("Accept", each)
+            connection.endheaders()
+            answer = connection.getresponse()
+            return Response(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
 
     def causes(self, token: PullToken) -> list[str]:
         found = self.server.operator.events(type="token.refused", token_id=token.token_id)

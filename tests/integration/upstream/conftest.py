@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from auth.secret import Secret
 from registry.importer.job import Importer
-from registry.ports import GroupKey, ImportJob, Progress, Secret, StoredImage, UpstreamCredential
+from registry.ports import GroupKey, ImportJob, Progress, StoredImage, UpstreamCredential
 from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard

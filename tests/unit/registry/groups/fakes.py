@@ -4,20 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from auth.errors import LedgerUnavailableError
+from auth.secret import Secret
 from registry.catalog.database import Database
 from registry.catalog.directory import SqlOrganizationDirectory
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.errors import InvalidInputError, ReferenceFormatError
 from registry.groups import ContainerGroups
-from registry.ports import (
-    Group,
-    GroupCatalog,
-    GroupKey,
-    Progress,
-    Secret,
-    UpstreamCredential,
-)
+from registry.ports import Group, GroupCatalog, GroupKey, Progress, UpstreamCredential
 
 
 class Clock:

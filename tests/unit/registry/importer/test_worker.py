@@ -8,18 +8,11 @@ from itertools import pairwise
 
 import pytest
 
+from auth.secret import Secret
 from registry.errors import PullFailedError, StoreFailedError
 from registry.importer import worker as worker_module
 from registry.importer.worker import MAX_ATTEMPTS, ImportWorker
-from registry.ports import (
-    GroupKey,
-    ImportJob,
-    Progress,
-    Secret,
-    Stage,
-    StoredImage,
-    UpstreamCredential,
-)
+from registry.ports import GroupKey, ImportJob, Progress, Stage, StoredImage, UpstreamCredential
 from storage.digest import Digest
 
 IMAGE = StoredImage(Digest.of(b"i"), Digest.of(b"i"), "linux/amd64", (), 0)

@@ -1,8 +1,9 @@
 import pytest
 from yarl import URL
 
+from auth.secret import Secret
 from registry.errors import AuthenticationFailedError, PullFailedError
-from registry.ports import Secret, UpstreamCredential
+from registry.ports import UpstreamCredential
 from registry.upstream.authorization import Authorization
 from registry.upstream.challenge import Challenge
 from registry.upstream.egress import EgressGuard

@@ -2,8 +2,9 @@ import base64
 
 import pytest
 
+from auth.secret import Secret
 from registry.errors import InvalidInputError
-from registry.ports import Secret, UpstreamCredential
+from registry.ports import UpstreamCredential
 from registry.upstream.authorization import basic_header
 from registry.upstream.credentials import from_registry_authentication
 

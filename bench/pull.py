@@ -1,0 +1,180 @@
+"""Blob throughput: Crisper, which decrypts, beside servers of plaintext, in one run and in turns.
+
+    python -m bench.pull --size-mib 1024 --rounds 5
+
+Peers: CNCF Distribution as Debian packages it, and nginx with sendfile, the practical limit. Each server
+has the blob in the page cache; curl reads it over loopback and throws it away. Prints medians and ratios
+of medians, and writes `bench/results/<date>-<commit>-pull.json`. Where nginx is not installed the row
+says so.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from bench import results
+from tests.support import images
+from tests.support.crisper import CrisperServer
+from tests.support.http import basic, request
+from tests.support.images import MIB
+from tests.support.processes import Process, free_port, listening
+from tests.support.upstream import Upstream
+
+GIB = 1 << 30
+READERS_PER_BEARER = 32
+
+
+@dataclass
+class Contender:
+    """A server that can be asked for the blob.
+
+    Attributes:
+        aim: Returns curl's arguments for one more read of the blob; called outside of the timing.
+    """
+
+    name: str
+    pid: int
+    aim: Callable[[], list[str]]
+    seconds: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    fairness: list[float] = field(default_factory=list)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size-mib", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    size, rows = options.size_mib * MIB, []
+    with TemporaryDirectory(prefix="crisper-bench-") as folder:
+        image = images.build("bench/blob", [images.Layer(b"", os.urandom(size))])
+        for clients in (1, options.clients):
+            with contenders(Path(folder) / str(clients), image, options.workers) as all_of_them:
+                rows.append(row(all_of_them, options.rounds, size, clients))
+    what = "blob throughput beside servers of plaintext, one machine, loopback"
+    print(f"written to {results.write('pull', what, {'blob_bytes': size, 'rows': rows})}")
+
+
+@contextmanager
+def contenders(folder: Path, image: images.Image, workers: int) -> Iterator[list[Contender]]:
+    """Start every server with the blob."""
+    digest = max(image.blobs, key=lambda name: len(image.blobs[name]))
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream.anonymous(folder / "upstream"))
+        upstream.push(image)
+        env = {"CRISPER_WORKERS": str(workers)}
+        crisper = CrisperServer(folder / "crisper", insecure_registries=[upstream.host], env=env)
+        stack.enter_context(crisper)
+        plain = f"http://{upstream.host}/v2/{image.name}/blobs/{digest}"
+        everyone = [
+            Contender("crisper", crisper.process.pid, _ours(crisper, upstream, image, digest)),
+            Contender("distribution", upstream.pid, lambda: [plain]),
+        ]
+        if shutil.which("nginx"):
+            (blob,) = (folder / "upstream").rglob(f"{digest.partition(':')[2]}/data")
+            port, nginx = _nginx(folder, blob.parent)
+            stack.enter_context(nginx)
+            everyone.append(Contender("nginx", nginx.pid, lambda: [f"http://127.0.0.1:{port}/data"]))
+        yield everyone
+
+
+def _ours(
+    server: CrisperServer, upstream: Upstream, image: images.Image, digest: str
+) -> Callable[[], list[str]]:
+    operator = server.operator
+    organization, node = operator.create_organization(), operator.create_node()
+    group = server.customer(organization).import_image(upstream.reference(image))
+    repository = f"{organization.name}/default/{group}"
+
+    def aim() -> list[str]:
+        token = operator.mint(organization, group, node)
+        url = f"{server.url}/token?service=crisper&scope=repository:{repository}:pull"
+        login = {"Authorization": basic(node.node_id, token.password(node))}
+        bearer = request("GET", url, headers=login).expect(200).json()["token"]
+        target = f"{server.url}/v2/{repository}/blobs/{digest}"
+        return ["--header", f"Authorization: Bearer {bearer}", target]
+
+    return aim
+
+
+def _nginx(folder: Path, root: Path) -> tuple[int, Process]:
+    port, config = free_port(), folder / "nginx.conf"
+    for place in (folder, *folder.parents):
+        place.chmod(place.stat().st_mode | 0o711) if place != Path("/") else None
+    config.write_text(
+        f"daemon off; pid {folder}/nginx.pid; error_log stderr; worker_processes 2; user root;"
+        "events {}"
+        f"http {{ access_log off; sendfile on; server {{ listen 127.0.0.1:{port}; root {root}; }} }}"
+    )
+    argv = ["nginx", "-c", str(config), "-p", str(folder)]
+    return port, Process(argv, folder / "nginx.log", ready=lambda: listening(port))
+
+
+def row(everyone: list[Contender], rounds: int, size: int, clients: int) -> dict[str, object]:
+    """Measure all contenders in turns; print and return their medians and our ratios to them."""
+    for contender in everyone:  # once uncounted, for caches
+        read(contender, clients, size, count=False)
+    for _ in range(rounds):
+        for contender in everyone:
+            read(contender, clients, size, count=True)
+    medians = {
+        one.name: {
+            "gb_per_s": round(size / statistics.median(one.seconds) / 1e9, 3),
+            "server_cpu_s_per_gib": round(statistics.median(one.cpu_s) * GIB / size, 3),
+            "mean_to_slowest_client": round(statistics.median(one.fairness), 2),
+        }
+        for one in everyone
+    }
+    ours = medians["crisper"]
+    print(f"\n{clients} client(s), plain\n")
+    print("| server | GB/s | server CPU s/GiB | ours / this: speed | CPU |\n|---|---|---|---|---|")
+    ratios = {}
+    for peer, figures in medians.items():
+        speed = round(ours["gb_per_s"] / figures["gb_per_s"], 2)
+        cpu = round(ours["server_cpu_s_per_gib"] / max(figures["server_cpu_s_per_gib"], 0.001), 2)
+        ratios[peer] = {"speed": speed, "cpu": cpu}
+        print(f"| {peer} | {figures['gb_per_s']} | {figures['server_cpu_s_per_gib']} | {speed} | {cpu} |")
+    if "nginx" not in medians:
+        print("| nginx | not installed | | | |")
+    return {"clients": clients, "transport": "plain", "medians": medians, "ours_to": ratios}
+
+
+def read(contender: Contender, clients: int, size: int, *, count: bool) -> None:
+    """Let `clients` read the blob at once, each its own part, together all of it."""
+    part, commands, aimed = size // clients, [], list[str]()
+    for n in range(clients):
+        span = [] if clients == 1 else ["--range", f"{n * part}-{(n + 1) * part - 1}"]
+        if n % READERS_PER_BEARER == 0:
+            aimed = contender.aim()
+        quiet = ["--silent", "--fail", "--output", "/dev/null", "--write-out", "%{time_total}"]
+        commands.append(["curl", *quiet, *span, *aimed])
+    before = cpu_s(contender.pid)
+    readers = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands]
+    took = [float(reader.communicate()[0]) for reader in readers]
+    if any(reader.returncode for reader in readers):
+        raise SystemExit(f"{contender.name}: a reader failed")
+    if count:
+        contender.seconds.append(max(took))
+        contender.cpu_s.append(cpu_s(contender.pid) - before)
+        contender.fairness.append(statistics.mean(took) / max(took))
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time that a process and its children have used."""
+    process = psutil.Process(pid)
+    return sum(sum(member.cpu_times()[:2]) for member in (process, *process.children(recursive=True)))
+
+
+if __name__ == "__main__":
+    main()
