@@ -7,7 +7,7 @@ UV := $(VENV)/bootstrap/bin/uv
 IMAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages check format test e2e conformance demo bench clean
+.PHONY: help setup packages check format test e2e conformance fuzz soak demo bench clean
 
 help: ## Show this list
 	@if [ -t 1 ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
@@ -44,6 +44,13 @@ e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real
 
 conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt (needs Go)
 	$(BIN)/python -m tests.conformance
+
+fuzz: setup ## Twenty seconds of made-up containers; SECONDS=600 for longer
+	$(BIN)/python -m tests.fuzz.container -max_total_time=$(or $(SECONDS),20) -verbosity=0 -print_final_stats=1
+
+soak: setup ## Long suites: 100 rounds of collection among imports and pulls, 200 kills during writes
+	$(BIN)/python -m tests.support.collection_soak $(or $(ROUNDS),100)
+	CRISPER_TEST_KILLS=$(or $(KILLS),200) $(BIN)/pytest -q --timeout=1800 tests/unit/storage/test_crashes.py
 
 demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
 	@$(BIN)/python deploy/demo.py $(IMAGE)

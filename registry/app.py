@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
@@ -29,6 +30,8 @@ from registry.api.realm import TokenApi
 from registry.api.root import root_app
 from registry.api.streaming import BlobStreamer
 from registry.api.turns import Turns
+from registry.catalog.collection import SqlBlobPins, SqlCollection
+from registry.catalog.damage import SqlQuarantine
 from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
 from registry.catalog.enrolments import SqlEnrolmentRecords
@@ -37,6 +40,7 @@ from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.groups import ContainerGroups
@@ -48,6 +52,7 @@ from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
 from registry.transient.progress import RedisProgressBoard
+from registry.upkeep import Collection, DamageDesk, repeat
 from registry.upstream.client import UpstreamClient
 from registry.upstream.credentials import from_registry_authentication
 from registry.upstream.egress import EgressGuard
@@ -63,10 +68,12 @@ class Composition:
     Attributes:
         web: What answers HTTP.
         worker: The import role; None where this process does not import.
+        upkeep: Runs for as long as the process; None where it does not collect.
     """
 
     web: web.Application
     worker: ImportWorker | None
+    upkeep: Callable[[], Awaitable[None]] | None = None
 
 
 def database_url(settings: Settings, data: DataDir) -> str:
@@ -153,7 +160,15 @@ class _Composer:
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
-        return Composition(root_app(mounted, routes, self._metrics, self._peers()), worker)
+        return Composition(root_app(mounted, routes, self._metrics, self._peers()), worker, self._upkeep())
+
+    def _upkeep(self) -> Callable[[], Awaitable[None]] | None:
+        interval_s, grace_s = self._settings.gc_interval_s, self._settings.gc_grace_s
+        if Role.IMPORT not in self._settings.roles or interval_s == 0:
+            return None
+        dead, upkeep = SqlCollection(self._database, self._clock), SqlUpkeep(self._database, self._clock)
+        collection = Collection(self._blobs, dead, upkeep, self._events, self._clock)
+        return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
 
     async def _worker(self) -> ImportWorker:
         client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
@@ -161,6 +176,7 @@ class _Composer:
         importer = Importer(
             client,
             self._blobs,
+            SqlBlobPins(self._database),
             max_image_bytes=self._settings.max_image_bytes,
             layer_transfers=self._settings.layer_transfers,
         )
@@ -184,6 +200,9 @@ class _Composer:
             catalog=self._catalog,
             streamer=BlobStreamer(sender, self._metrics, stall_s=self._settings.stall_s),
             turns=Turns(self._settings.node_responses),
+            damage=DamageDesk(
+                SqlKeyRecords(self._database), SqlQuarantine(self._database, self._clock), self._events
+            ),
             origin=self._origin,
         ).app()
 

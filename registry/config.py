@@ -49,6 +49,8 @@ class Settings(BaseSettings):
         idle_s: A connection that has not finished asking by then is closed, new or kept; above a proxy's own.
         stall_s: A client that takes nothing for so long is gone.
         node_responses: Blob responses that one node has running in one process; further ones wait.
+        gc_interval_s: How often some server of the import role collects; 0 leaves it to `crisper gc`.
+        gc_grace_s: How long something has to be dead before it is removed.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -87,6 +89,8 @@ class Settings(BaseSettings):
     idle_s: Annotated[float, Field(gt=0)] = 75.0
     stall_s: Annotated[float, Field(ge=1)] = 120.0
     node_responses: Annotated[int, Field(ge=1)] = 16
+    gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
+    gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
     log_level: str = "info"
 
     @field_validator("roles", "insecure_registries", mode="before")

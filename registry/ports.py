@@ -194,6 +194,16 @@ class JobQueue(Protocol):
         """End the job and its group as failed. False when the lease is lost."""
 
 
+class BlobPins(Protocol):
+    """What collection must spare until an import ends."""
+
+    async def pin(self, job_id: str, organization: str, digests: Sequence[Digest]) -> None:
+        """Keep these blobs of the organization until the job ends, those included that are not there yet.
+
+        Pin a blob before asking storage whether it is there: what is found from then on, stays.
+        """
+
+
 class ProgressBoard(Protocol):
     """Where running imports say how far they are; losing it loses nothing that matters."""
 

@@ -55,7 +55,10 @@ class BlobBackend(Protocol):
         """List the visible objects."""
 
     def recover(self) -> int:
-        """Remove what writers that died left behind, and spare the living; return how many."""
+        """Remove what writers that died left behind; return how many.
+
+        Called at any time, while writers of this process, others and other machines are at work.
+        """
 
     def probe(self) -> None:
         """Prove that objects can be written and read. Raises StorageUnavailableError or StorageFullError."""
@@ -100,16 +103,23 @@ class KeyRecords(Protocol):
     """
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        """Return this tenant's record for a digest."""
+        """Return this tenant's record for a digest, unless its object is known to be damaged."""
 
     async def find(self, digest: Digest) -> KeyRecord | None:
-        """Return any tenant's record for a digest."""
+        """Return any tenant's record for a digest whose object is not known to be damaged."""
 
     async def add(self, record: KeyRecord) -> KeyRecord:
-        """Insert the record unless (tenant, digest) has one; return the one that stands."""
+        """Insert the record unless (tenant, digest) has one; return the one that stands.
+
+        A record whose object is known to be damaged gives way. Raises StorageUnavailableError when the
+        object was collected before its record was there: the blob has to be presented again.
+        """
 
     async def remove(self, tenant: str, digest: Digest) -> KeyRecord | None:
         """Delete and return a record: the tenant can no longer open the blob."""
+
+    async def damaged(self, tenant: str, digest: Digest) -> bool:
+        """Tell whether this tenant has a record whose object is known to be damaged."""
 
     async def uses(self, object_name: str) -> int:
         """Count the records that refer to an object."""
@@ -167,3 +177,74 @@ class KeyProvider(Protocol):
 
     async def aclose(self) -> None:
         """Release connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadRecord:
+    """A key record that nothing refers to. `stored_bytes` are its object's, which others may still use."""
+
+    tenant: str
+    digest: Digest
+    object_name: str
+    stored_bytes: int
+
+
+class CollectionCatalog(Protocol):
+    """What the catalog knows of the dead (docs/adr/0090-collection-by-marks-and-pins.md).
+
+    Every method that condemns decides and acts in one transaction that excludes those which pin a blob,
+    add a key record or make an image visible. What was condemned never comes back.
+    """
+
+    async def unknown(self, names: Sequence[str]) -> Sequence[str]:
+        """Return those objects that no key record refers to."""
+
+    async def mark(self, orphans: Sequence[str]) -> None:
+        """Mark what is dead now and was not before; unmark what came back to life.
+
+        Args:
+            orphans: Every object in storage that `unknown` returned.
+        """
+
+    async def due_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
+        """Return records that are dead, and have been marked for `grace_s`."""
+
+    async def due_orphans(self, grace_s: float, limit: int) -> Sequence[str]:
+        """Return objects that no record refers to, and that have been marked for `grace_s`."""
+
+    async def marked(self) -> tuple[int, int]:
+        """Count the records and the objects that are marked."""
+
+    async def condemn_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
+        """Remove due records, and condemn the objects that were only theirs; return what was removed."""
+
+    async def condemn_orphans(self, grace_s: float, limit: int) -> int:
+        """Condemn due orphans; return how many."""
+
+    async def condemned(self, limit: int) -> Sequence[str]:
+        """Return condemned objects that are not known to be removed."""
+
+    async def bury(self, names: Sequence[str]) -> None:
+        """Note that condemned objects are removed; their names stay refused for a week."""
+
+    async def remove_images(self) -> int:
+        """Remove images that no version of a group has; return how many."""
+
+
+class ScrubCatalog(Protocol):
+    """What scrubbing asks of the catalog, and tells it."""
+
+    async def objects_after(self, object_name: str, limit: int) -> Sequence[Sequence[KeyRecord]]:
+        """Return the records of the next objects by name, those of one object together."""
+
+    async def is_quarantined(self, object_name: str) -> bool:
+        """Tell whether an object is known to be damaged."""
+
+    async def quarantine(self, records: Sequence[KeyRecord], reason: str) -> None:
+        """Take a damaged object out of service for everyone, and tell about it."""
+
+    async def lift(self, object_name: str) -> None:
+        """Put an object back into service: it verifies after all."""
+
+    async def advance(self, object_name: str) -> None:
+        """Note that everything up to this object is done."""

@@ -35,6 +35,7 @@ from registry.errors import (
     StoreFailedError,
 )
 from storage.errors import (
+    BlobDamagedError,
     BlobNotFoundError,
     BlobRangeError,
     DigestError,
@@ -94,6 +95,13 @@ TABLE: Mapping[type[Exception], Problem] = {
     ConflictError: Problem(409, "conflict", "Conflict", "DENIED"),
     BlobRangeError: Problem(
         416, "range", "Range not satisfiable", "RANGE_INVALID", "The range lies outside the blob."
+    ),
+    BlobDamagedError: Problem(
+        500,
+        "blob-damaged",
+        "Damaged blob",
+        "UNKNOWN",
+        "The stored blob is damaged and is not served; its image has to be imported anew.",
     ),
     CatalogUnavailableError: Problem(
         503, "catalog-unavailable", "Unavailable", "UNAVAILABLE", "The catalog does not answer."

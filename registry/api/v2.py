@@ -5,8 +5,10 @@ nothing else. In the session's own repository what is not of that image does not
 repository is refused, whether it exists or not (docs/adr/0100-unknown-within-denied-without.md).
 """
 
+import asyncio
 import re
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Final, NoReturn
 
@@ -31,9 +33,11 @@ from registry.pull.attached import AttachmentReader
 from registry.pull.documents import Documents
 from registry.pull.ranges import parse_range
 from registry.pull.resolve import ImageResolver, acceptable
+from registry.upkeep import DamageDesk
 from storage.blobs import BlobStore
 from storage.digest import Digest
-from storage.errors import BlobNotFoundError, BlobRangeError
+from storage.errors import BlobDamagedError, BlobNotFoundError, BlobRangeError
+from storage.reading import BlobReader
 
 PREFIX: Final = "/v2"
 CLAIMS = web.RequestKey("claims", SessionClaims)
@@ -57,6 +61,7 @@ class DistributionApi:
         catalog: For tag lists.
         streamer: Sends blobs and meters them.
         turns: How many of them a node may have at a time.
+        damage: Is told of blobs that do not verify.
         origin: Where the realm is, for challenges.
     """
 
@@ -69,6 +74,7 @@ class DistributionApi:
         catalog: GroupCatalog,
         streamer: BlobStreamer,
         turns: Turns,
+        damage: DamageDesk,
         origin: Origin,
     ) -> None:
         self._verifier = verifier
@@ -79,6 +85,7 @@ class DistributionApi:
         self._catalog = catalog
         self._streamer = streamer
         self._turns = turns
+        self._damage = damage
         self._origin = origin
 
     def app(self) -> web.Application:
@@ -121,7 +128,8 @@ class DistributionApi:
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         if request.method == hdrs.METH_HEAD:
             return head(headers, content.size_bytes)
-        body = await self._documents.read(claims.organization, content.digest)
+        async with self._reporting(claims, content):
+            body = await self._documents.read(claims.organization, content.digest)
         return web.Response(body=body, headers=headers)
 
     async def blob(self, request: web.Request) -> web.StreamResponse:
@@ -147,7 +155,8 @@ class DistributionApi:
         length = part.length if part else content.size_bytes
         async with (
             self._turns.turn(request, claims.node_id),
-            await self._blobs.open(claims.organization, content.digest) as reader,
+            self._reporting(claims, content),
+            await self._open(claims, content) as reader,
         ):
             metered = content if content.kind in _METERED else None
             delivery = await self._begin(request, claims, metered, length)
@@ -188,6 +197,19 @@ class DistributionApi:
             await self._begin(request, claims)
             raise NotFoundError("The repository is gone.")
         return claims, image
+
+    async def _open(self, claims: SessionClaims, content: ImageContent) -> BlobReader:
+        return await self._blobs.open(claims.organization, content.digest)
+
+    @asynccontextmanager
+    async def _reporting(self, claims: SessionClaims, content: ImageContent) -> AsyncIterator[None]:
+        """Tell of a blob that does not verify, whether or not bytes of it have left."""
+        try:
+            yield
+        except BlobDamagedError as error:
+            self._blobs.forget(claims.organization, content.digest)
+            await asyncio.shield(self._damage.report(claims.organization, content.digest, error))
+            raise
 
     async def _refuse(self, request: web.Request, claims: SessionClaims) -> NoReturn:
         await self._verifier.refuse(claims, Cause.OUTSIDE_SCOPE, source=peer_of(request).source)

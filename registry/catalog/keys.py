@@ -2,12 +2,25 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import RowMapping, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from registry.catalog.database import Database
-from registry.catalog.tables import blob_keys
+from registry.catalog.tables import blob_keys, object_marks, quarantine
 from storage.digest import Digest
+from storage.errors import StorageUnavailableError
 from storage.ports import KeyRecord, KeyUse
 
 
@@ -18,21 +31,29 @@ class SqlKeyRecords:
         self._database = database
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        """Return this tenant's record for a digest."""
-        query = select(blob_keys).where(blob_keys.c.tenant == tenant, blob_keys.c.digest == str(digest))
+        """Return this tenant's record for a digest, unless its object is known to be damaged."""
+        query = select(blob_keys).where(
+            blob_keys.c.tenant == tenant, blob_keys.c.digest == str(digest), not_(_is_quarantined())
+        )
         async with self._database.read() as connection:
             row = (await connection.execute(query)).mappings().first()
-        return _record(row) if row else None
+        return record_of(row) if row else None
 
     async def find(self, digest: Digest) -> KeyRecord | None:
-        """Return any tenant's record for a digest."""
-        query = select(blob_keys).where(blob_keys.c.digest == str(digest)).limit(1)
+        """Return any tenant's record for a digest whose object is not known to be damaged."""
+        query = select(blob_keys).where(blob_keys.c.digest == str(digest), not_(_is_quarantined())).limit(1)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).mappings().first()
-        return _record(row) if row else None
+        return record_of(row) if row else None
 
     async def add(self, record: KeyRecord) -> KeyRecord:
-        """Insert the record unless (tenant, digest) has one; return the one that stands."""
+        """Insert the record unless (tenant, digest) has one; return the one that stands.
+
+        A record whose object is known to be damaged gives way.
+
+        Raises:
+            StorageUnavailableError: The object was collected meanwhile; present the blob again.
+        """
         values = {
             "tenant": record.tenant,
             "digest": str(record.digest),
@@ -45,6 +66,16 @@ class SqlKeyRecords:
         }
         try:
             async with self._database.write() as connection:
+                await self._database.exclude_collection(connection)
+                if await self._is_condemned(connection, record.object_name):
+                    raise StorageUnavailableError("the object was collected before its key record was there")
+                await connection.execute(
+                    delete(blob_keys).where(
+                        blob_keys.c.tenant == record.tenant,
+                        blob_keys.c.digest == str(record.digest),
+                        _is_quarantined(),
+                    )
+                )
                 await connection.execute(insert(blob_keys).values(values))
         except IntegrityError:
             standing = await self.get(record.tenant, record.digest)
@@ -59,7 +90,15 @@ class SqlKeyRecords:
         async with self._database.write() as connection:
             row = (await connection.execute(select(blob_keys).where(*where))).mappings().first()
             await connection.execute(delete(blob_keys).where(*where))
-        return _record(row) if row else None
+        return record_of(row) if row else None
+
+    async def damaged(self, tenant: str, digest: Digest) -> bool:
+        """Tell whether this tenant has a record whose object is known to be damaged."""
+        query = select(blob_keys.c.tenant).where(
+            blob_keys.c.tenant == tenant, blob_keys.c.digest == str(digest), _is_quarantined()
+        )
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).first() is not None
 
     async def uses(self, object_name: str) -> int:
         """Count the records that refer to an object."""
@@ -83,7 +122,7 @@ class SqlKeyRecords:
             .limit(limit)
         )
         async with self._database.read() as connection:
-            return [_record(row) for row in (await connection.execute(query)).mappings()]
+            return [record_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def replace(self, changes: Sequence[tuple[KeyRecord, KeyRecord]]) -> int:
         """Give records another wrapped key, each only while it is still what it was; return how many.
@@ -116,6 +155,17 @@ class SqlKeyRecords:
                 changed += (await connection.execute(statement, values)).rowcount
         return changed
 
+    async def _is_condemned(self, connection: AsyncConnection, object_name: str) -> bool:
+        query = select(object_marks.c.object_name).where(
+            object_marks.c.object_name == object_name, object_marks.c.condemned_at.is_not(None)
+        )
+        return (await connection.execute(query)).first() is not None
 
-def _record(row: RowMapping) -> KeyRecord:
+
+def _is_quarantined() -> ColumnElement[bool]:
+    return exists().where(quarantine.c.object_name == blob_keys.c.object_name)
+
+
+def record_of(row: RowMapping) -> KeyRecord:
+    """Return a row of `blob_keys` as a value."""
     return KeyRecord(**{**row, "digest": Digest.parse(row["digest"])})

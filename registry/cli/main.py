@@ -7,6 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from auth.errors import AuthError
+from registry.cli import maintenance
 from registry.cli.enrol import enroll, renew
 from registry.cli.groups import group_app, image_app
 from registry.cli.keys import keys_app
@@ -30,6 +31,7 @@ node_app.command("enroll")(enroll)
 node_app.command("renew")(renew)
 app.add_typer(token_app, name="token")
 app.add_typer(keys_app, name="keys")
+maintenance.register(app)
 
 
 @app.command()

@@ -37,7 +37,7 @@ async def prepare(settings: Settings, data: DataDir) -> None:
         keys = settings.key_location.open()
         blobs = open_blobs(settings, keys, database)
         try:
-            await blobs.recover(alone=not settings.storage_location.shared)
+            await blobs.recover()
         finally:
             await blobs.aclose()
             await keys.aclose()

@@ -15,6 +15,7 @@ from registry.app import compose
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError
+from registry.importer.worker import ImportWorker
 from registry.server.drain import Drain
 from registry.server.tls import ServerTls, server_tls
 
@@ -105,7 +106,12 @@ async def answer(
         ready: Called once the port answers.
     """
     tls = server_tls(settings, data)
-    async with AsyncExitStack() as stack, compose(settings, data, redis_url) as composition:
+    async with compose(settings, data, redis_url) as composition, AsyncExitStack() as stack:
+        if tls:
+            _keep_fresh(tls, stack)
+        if composition.upkeep:
+            _until_the_end(composition.upkeep(), stack)
+        importing = _start_importing(composition.worker, stack)
         drain = Drain(composition.web)
         runner = web.AppRunner(
             composition.web,
@@ -116,48 +122,55 @@ async def answer(
             lingering_time=_LINGER_S,
         )
         await runner.setup()
-        importing: asyncio.Task[None] | None = None
-        try:
-            if tls:
-                _keep_fresh(tls, stack)
-            context = tls.context if tls else None
-            sites = [web.SockSite(runner, listener, ssl_context=context, backlog=_BACKLOG)]
-            if for_proxy:
-                sites.append(web.SockSite(runner, for_proxy, backlog=_BACKLOG))
-            for site in sites:
-                await site.start()
-            if composition.worker:
-                importing = asyncio.create_task(composition.worker.run())
-            _log.info("server.ready", pid=os.getpid())
-            if ready:
-                await ready()
-            await _until(stopping, retiring, importing)
-            _log.info("server.draining")
-            if composition.worker:
-                composition.worker.stop()
-            for site in sites:
-                await site.stop()
-            if runner.server:
-                patient = retiring is not None and retiring.is_set()
-                await drain.run(runner.server, patient=patient, hurry=stopping)
-        finally:
-            if composition.worker and importing:
-                composition.worker.stop()
-            await runner.cleanup()
-            if importing:
-                await importing
+        stack.push_async_callback(runner.cleanup)
+        sites = [web.SockSite(runner, listener, ssl_context=tls.context if tls else None, backlog=_BACKLOG)]
+        if for_proxy:
+            sites.append(web.SockSite(runner, for_proxy, backlog=_BACKLOG))
+        for site in sites:
+            await site.start()
+        _log.info("server.ready", pid=os.getpid())
+        if ready:
+            await ready()
+        await _until(stopping, retiring, importing)
+        _log.info("server.draining")
+        if composition.worker:
+            composition.worker.stop()
+        for site in sites:
+            await site.stop()
+        if runner.server:
+            patient = retiring is not None and retiring.is_set()
+            await drain.run(runner.server, patient=patient, hurry=stopping)
+
+
+def _start_importing(worker: ImportWorker | None, stack: AsyncExitStack) -> asyncio.Task[None] | None:
+    """Start the import role, if this process has it; it is stopped and awaited at the end."""
+    if worker is None:
+        return None
+    task = asyncio.create_task(worker.run())
+
+    async def finish() -> None:
+        worker.stop()
+        await task
+
+    stack.push_async_callback(finish)
+    return task
+
+
+def _until_the_end(work: Awaitable[None], stack: AsyncExitStack) -> None:
+    """Run what never ends by itself until everything does."""
+    task = asyncio.ensure_future(work)
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(stop)
 
 
 def _keep_fresh(tls: ServerTls, stack: AsyncExitStack) -> None:
     """Reload the certificate on SIGHUP and when its files change."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, tls.reload)
-    watching = asyncio.create_task(tls.watch())
-
-    async def stop() -> None:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-
-    stack.push_async_callback(stop)
+    _until_the_end(tls.watch(), stack)
 
 
 async def _until(

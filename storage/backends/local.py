@@ -106,8 +106,7 @@ class LocalObjectWriter:
     def __init__(self, path: Path, target: Path) -> None:
         self._path = path
         self._target = target
-        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._fd = _create_locked(path)
         self._written = 0
         self._sent = 0
 
@@ -184,6 +183,20 @@ class LocalObjectReader:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _create_locked(path: Path) -> int:
+    """Create a file and lock it; again, when a recovery took it for a dead writer's before the lock."""
+    while True:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink > 0:
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
 
 
 def _path(objects: Path, name: str) -> Path:
