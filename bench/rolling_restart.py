@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +23,7 @@ from tests.support.crisper import CrisperServer, Node, Organization
 from tests.support.processes import wait_until
 from tests.support.pulling import Puller, PullFailedError
 from tests.support.upstream import Upstream
+from tests.support.workers import workers_of
 
 
 class Clients:
@@ -97,24 +99,22 @@ def restart(server: CrisperServer, reference: str, options: argparse.Namespace) 
     }
 
 
-def workers_of(server: CrisperServer) -> set[psutil.Process]:
-    children = psutil.Process(server.process.pid).children()
-    return {child for child in children if "registry.server.workers" in child.cmdline()}
-
-
 def replace(server: CrisperServer) -> None:
-    before = workers_of(server)
+    before = workers_of(server.process.pid)
     os.kill(server.process.pid, signal.SIGHUP)
-    wait_until(lambda: not workers_of(server) & before, timeout_s=120, what="both workers are others")
+    wait_until(
+        lambda: not workers_of(server.process.pid) & before, timeout_s=120, what="both workers are others"
+    )
 
 
 def share(server: CrisperServer) -> list[float]:
     """Return each worker's share of the connections, over a second."""
     counts: Counter[int] = Counter()
     for _ in range(20):
-        for worker in workers_of(server):
-            open_now = [c for c in worker.net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED]
-            counts[worker.pid] += len(open_now)
+        for worker in workers_of(server.process.pid):
+            with suppress(psutil.NoSuchProcess):
+                found = worker.net_connections("tcp")
+                counts[worker.pid] += sum(c.status == psutil.CONN_ESTABLISHED for c in found)
         time.sleep(0.05)
     total = max(1, sum(counts.values()))
     return [round(count / total, 2) for count in counts.values()]

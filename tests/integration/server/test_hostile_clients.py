@@ -220,6 +220,13 @@ def test_what_is_too_long_or_no_request_is_a_4xx_and_not_logged(patient: Shop, s
     assert request("GET", f"{patient.server.url}/healthz").status == 200
 
 
+def test_a_long_name_is_judged_in_no_time(patient: Shop) -> None:
+    began = time.monotonic()
+    for path in ("a" * 7900 + "/x", "a/" * 20 + "a" * 7800, "a-" * 3900 + "/manifests"):
+        assert request("GET", f"{patient.server.url}/v2/{path}").status in {401, 404}
+    assert time.monotonic() - began < 3
+
+
 def test_a_form_that_is_too_large_is_refused(patient: Shop) -> None:
     connection = HTTPConnection("127.0.0.1", patient.server.port, timeout=20)
     kind = {"Content-Type": "application/x-www-form-urlencoded"}

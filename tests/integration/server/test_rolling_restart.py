@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.integration.server.conftest import Shop, open_shop
@@ -16,6 +15,7 @@ from tests.support.crisper import CRISPER, CrisperServer
 from tests.support.processes import free_port, run, wait_until
 from tests.support.pulling import Puller
 from tests.support.upstream import Upstream
+from tests.support.workers import workers_of
 
 CLIENTS = 8
 
@@ -28,17 +28,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterat
         yield open_shop(server, upstream, images.random_layers())
 
 
-def workers_of(shop: Shop) -> set[int]:
-    children = psutil.Process(shop.server.process.pid).children()
-    return {
-        child.pid
-        for child in children
-        if child.status() != psutil.STATUS_ZOMBIE and "registry.server.workers" in child.cmdline()
-    }
-
-
 def test_workers_are_replaced_under_pulling_clients_and_no_pull_fails(pair: Shop) -> None:
-    before, done, pulls = workers_of(pair), threading.Event(), []
+    before, done, pulls = workers_of(pair.server.process.pid), threading.Event(), []
 
     def pull_again_and_again() -> None:
         puller = Puller(pair.server.url)
@@ -52,7 +43,10 @@ def test_workers_are_replaced_under_pulling_clients_and_no_pull_fails(pair: Shop
             wait_until(lambda: len(pulls) >= CLIENTS, timeout_s=60, what="everybody pulls")
             os.kill(pair.server.process.pid, signal.SIGHUP)
             wait_until(
-                lambda: len(workers_of(pair)) == 2 and not workers_of(pair) & before,
+                lambda: (
+                    len(workers_of(pair.server.process.pid)) == 2
+                    and not workers_of(pair.server.process.pid) & before
+                ),
                 timeout_s=60,
                 what="both workers are others",
             )
