@@ -7,12 +7,12 @@ UV := $(VENV)/bootstrap/bin/uv
 IMAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages check format test e2e demo bench clean
+.PHONY: help setup packages check format test e2e conformance demo bench clean
 
 help: ## Show this list
 	@if [ -t 1 ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
 	awk -F ':.*## ' -v b="$$bold" -v p="$$plain" \
-		'/^[a-z0-9-]+:.*## / { printf "  %smake %-8s%s %s\n", b, $$1, p, $$2 }' $(MAKEFILE_LIST)
+		'/^[a-z0-9-]+:.*## / { printf "  %smake %-11s%s %s\n", b, $$1, p, $$2 }' $(MAKEFILE_LIST)
 
 $(UV):
 	python3 -m venv $(VENV)
@@ -42,11 +42,21 @@ test: setup packages ## Unit, contract and integration tests
 e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real server (root)
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
 
+conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt (needs Go)
+	$(BIN)/python -m tests.conformance
+
 demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
 	@$(BIN)/python deploy/demo.py $(IMAGE)
 
-bench: setup packages ## Throughput beside peers, memory with a 6 GB image; writes bench/results/ and README's tables
-	$(BIN)/python -m bench.pull
+bench: setup packages ## All of docs/performance.md, beside peers, half an hour; writes bench/results/ and README's tables
+	@.ci/packages nginx wrk
+	$(BIN)/python -m bench.pull --tls
+	$(BIN)/python -m bench.manifests
+	$(BIN)/python -m bench.whole_pull
+	$(BIN)/python -m bench.import_vs_skopeo
+	$(BIN)/python -m bench.slow_clients
+	$(BIN)/python -m bench.rolling_restart
+	$(BIN)/python -m bench.soak
 	$(BIN)/python -m bench.import_serve_memory
 	$(BIN)/python -m bench.readme
 

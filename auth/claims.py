@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NewType
 
 from auth.errors import Cause, RefusedError
+from auth.peer import NODE_URN
 
 VerifiedPayload = NewType("VerifiedPayload", Mapping[str, Any])
 
@@ -67,6 +68,7 @@ class SessionClaims:
         session_id: `sid`; None for a login, which may ask for nothing.
         access: What it may do: pull from one repository, or nothing.
         image_digest: `img`; None for a login.
+        by_certificate: `cnf` names the node: it must show its certificate wherever it shows this bearer.
     """
 
     token_id: str
@@ -77,6 +79,7 @@ class SessionClaims:
     image_digest: str | None
     issued_at: datetime
     expires_at: datetime
+    by_certificate: bool = False
 
     @property
     def repository(self) -> str | None:
@@ -122,7 +125,16 @@ def read_session_claims(payload: VerifiedPayload) -> SessionClaims:
         image_digest=None if login else _text(payload, "img", _DIGEST),
         issued_at=read_time(payload, "iat"),
         expires_at=read_time(payload, "exp"),
+        by_certificate=_confirmed(payload),
     )
+
+
+def confirmation(node_id: str) -> dict[str, object]:
+    """Return the `cnf` claim (RFC 7800, section 3.1) of a session that is bound to a node's certificate.
+
+    It names the node, not the certificate's thumbprint: certificates are renewed within a pull.
+    """
+    return {"san": f"{NODE_URN}{node_id}"}
 
 
 def read_time(payload: Mapping[str, Any], name: str) -> datetime:
@@ -144,6 +156,14 @@ def _text(payload: Mapping[str, Any], name: str, grammar: re.Pattern[str] | None
     if grammar is not None and grammar.fullmatch(value) is None:
         raise RefusedError(Cause.MALFORMED)
     return value
+
+
+def _confirmed(payload: Mapping[str, Any]) -> bool:
+    if "cnf" not in payload:
+        return False
+    if payload["cnf"] != confirmation(_text(payload, "sub")):
+        raise RefusedError(Cause.MALFORMED)
+    return True
 
 
 def _access(payload: Mapping[str, Any], *, entries: int) -> tuple[Access, ...]:

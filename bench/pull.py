@@ -1,15 +1,15 @@
 """Blob throughput: Crisper, which decrypts, beside servers of plaintext, in one run and in turns.
 
-    python -m bench.pull --size-mib 1024 --rounds 5
+    python -m bench.pull --size-mib 1024 --rounds 5 [--tls]
 
-Peers: CNCF Distribution as Debian packages it, and nginx with sendfile, the practical limit. Each server
+Peers: CNCF Distribution as Debian packages it, and nginx with sendfile, the practical limit. `--tls` has
+each of them end TLS itself, with the same certificate, and measures both ways. Each server
 has the blob in the page cache; curl reads it over loopback and throws it away. Prints medians and ratios
 of medians, and writes `bench/results/<date>-<commit>-pull.json`. Where nginx is not installed the row
 says so.
 """
 
 import argparse
-import os
 import shutil
 import statistics
 import subprocess
@@ -22,7 +22,9 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from bench import results
+from bench.servers import single_layer
 from tests.support import images
+from tests.support.certificates import SERVER, CertificateFiles, TestCa
 from tests.support.crisper import CrisperServer
 from tests.support.http import basic, request
 from tests.support.images import MIB
@@ -30,7 +32,7 @@ from tests.support.processes import Process, free_port, listening
 from tests.support.upstream import Upstream
 
 GIB = 1 << 30
-READERS_PER_BEARER = 32
+READERS_PER_BEARER = 8  # every bearer is of another node
 
 
 @dataclass
@@ -55,37 +57,49 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--tls", action="store_true", help="measure over TLS too")
     options = parser.parse_args()
     size, rows = options.size_mib * MIB, []
-    with TemporaryDirectory(prefix="crisper-bench-") as folder:
-        image = images.build("bench/blob", [images.Layer(b"", os.urandom(size))])
-        for clients in (1, options.clients):
-            with contenders(Path(folder) / str(clients), image, options.workers) as all_of_them:
-                rows.append(row(all_of_them, options.rounds, size, clients))
+    with TemporaryDirectory(prefix="crisper-bench-") as name:
+        folder = Path(name)
+        image = single_layer(size)
+        authority = TestCa.create(folder / "ca")
+        certificate = authority.issue("server", hosts=["127.0.0.1"], purposes=SERVER)
+        for tls in (None, certificate) if options.tls else (None,):
+            for clients in (1, options.clients):
+                place = folder / f"{clients}-{'tls' if tls else 'plain'}"
+                with contenders(place, image, options.workers, tls) as all_of_them:
+                    rows.append(row(all_of_them, options.rounds, size, clients, tls=tls is not None))
     what = "blob throughput beside servers of plaintext, one machine, loopback"
     print(f"written to {results.write('pull', what, {'blob_bytes': size, 'rows': rows})}")
 
 
 @contextmanager
-def contenders(folder: Path, image: images.Image, workers: int) -> Iterator[list[Contender]]:
+def contenders(
+    folder: Path, image: images.Image, workers: int, tls: CertificateFiles | None
+) -> Iterator[list[Contender]]:
     """Start every server with the blob."""
     digest = max(image.blobs, key=lambda name: len(image.blobs[name]))
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream.anonymous(folder / "upstream"))
         upstream.push(image)
         env = {"CRISPER_WORKERS": str(workers)}
-        crisper = CrisperServer(folder / "crisper", insecure_registries=[upstream.host], env=env)
+        crisper = CrisperServer(folder / "crisper", insecure_registries=[upstream.host], env=env, tls=tls)
         stack.enter_context(crisper)
-        plain = f"http://{upstream.host}/v2/{image.name}/blobs/{digest}"
+        aim = _ours(crisper, upstream, image, digest)
+        scheme, peer = ("https" if tls else "http"), upstream
+        if tls:
+            peer = stack.enter_context(Upstream.over_tls(folder / "upstream", tls))
+        theirs = f"{scheme}://{peer.host}/v2/{image.name}/blobs/{digest}"
         everyone = [
-            Contender("crisper", crisper.process.pid, _ours(crisper, upstream, image, digest)),
-            Contender("distribution", upstream.pid, lambda: [plain]),
+            Contender("crisper", crisper.process.pid, aim),
+            Contender("distribution", peer.pid, lambda: [theirs]),
         ]
         if shutil.which("nginx"):
             (blob,) = (folder / "upstream").rglob(f"{digest.partition(':')[2]}/data")
-            port, nginx = _nginx(folder, blob.parent)
+            port, nginx = _nginx(folder, blob.parent, tls)
             stack.enter_context(nginx)
-            everyone.append(Contender("nginx", nginx.pid, lambda: [f"http://127.0.0.1:{port}/data"]))
+            everyone.append(Contender("nginx", nginx.pid, lambda: [f"{scheme}://127.0.0.1:{port}/data"]))
         yield everyone
 
 
@@ -93,35 +107,38 @@ def _ours(
     server: CrisperServer, upstream: Upstream, image: images.Image, digest: str
 ) -> Callable[[], list[str]]:
     operator = server.operator
-    organization, node = operator.create_organization(), operator.create_node()
+    organization = operator.create_organization()
     group = server.customer(organization).import_image(upstream.reference(image))
     repository = f"{organization.name}/default/{group}"
 
     def aim() -> list[str]:
+        node = operator.create_node()
         token = operator.mint(organization, group, node)
         url = f"{server.url}/token?service=crisper&scope=repository:{repository}:pull"
         login = {"Authorization": basic(node.node_id, token.password(node))}
-        bearer = request("GET", url, headers=login).expect(200).json()["token"]
+        bearer = request("GET", url, headers=login, tls=server.trust).expect(200).json()["token"]
         target = f"{server.url}/v2/{repository}/blobs/{digest}"
         return ["--header", f"Authorization: Bearer {bearer}", target]
 
     return aim
 
 
-def _nginx(folder: Path, root: Path) -> tuple[int, Process]:
+def _nginx(folder: Path, root: Path, tls: CertificateFiles | None) -> tuple[int, Process]:
     port, config = free_port(), folder / "nginx.conf"
     for place in (folder, *folder.parents):
         place.chmod(place.stat().st_mode | 0o711) if place != Path("/") else None
+    ssl = f"ssl_certificate {tls.certificate}; ssl_certificate_key {tls.key};" if tls else ""
     config.write_text(
         f"daemon off; pid {folder}/nginx.pid; error_log stderr; worker_processes 2; user root;"
         "events {}"
-        f"http {{ access_log off; sendfile on; server {{ listen 127.0.0.1:{port}; root {root}; }} }}"
+        f"http {{ access_log off; sendfile on; server {{ listen 127.0.0.1:{port}{' ssl' if tls else ''};"
+        f" {ssl} root {root}; }} }}"
     )
     argv = ["nginx", "-c", str(config), "-p", str(folder)]
     return port, Process(argv, folder / "nginx.log", ready=lambda: listening(port))
 
 
-def row(everyone: list[Contender], rounds: int, size: int, clients: int) -> dict[str, object]:
+def row(everyone: list[Contender], rounds: int, size: int, clients: int, *, tls: bool) -> dict[str, object]:
     """Measure all contenders in turns; print and return their medians and our ratios to them."""
     for contender in everyone:  # once uncounted, for caches
         read(contender, clients, size, count=False)
@@ -137,7 +154,8 @@ def row(everyone: list[Contender], rounds: int, size: int, clients: int) -> dict
         for one in everyone
     }
     ours = medians["crisper"]
-    print(f"\n{clients} client(s), plain\n")
+    transport = "tls" if tls else "plain"
+    print(f"\n{clients} client(s), {transport}\n")
     print("| server | GB/s | server CPU s/GiB | ours / this: speed | CPU |\n|---|---|---|---|---|")
     ratios = {}
     for peer, figures in medians.items():
@@ -147,7 +165,7 @@ def row(everyone: list[Contender], rounds: int, size: int, clients: int) -> dict
         print(f"| {peer} | {figures['gb_per_s']} | {figures['server_cpu_s_per_gib']} | {speed} | {cpu} |")
     if "nginx" not in medians:
         print("| nginx | not installed | | | |")
-    return {"clients": clients, "transport": "plain", "medians": medians, "ours_to": ratios}
+    return {"clients": clients, "transport": transport, "medians": medians, "ours_to": ratios}
 
 
 def read(contender: Contender, clients: int, size: int, *, count: bool) -> None:
@@ -157,7 +175,7 @@ def read(contender: Contender, clients: int, size: int, *, count: bool) -> None:
         span = [] if clients == 1 else ["--range", f"{n * part}-{(n + 1) * part - 1}"]
         if n % READERS_PER_BEARER == 0:
             aimed = contender.aim()
-        quiet = ["--silent", "--fail", "--output", "/dev/null", "--write-out", "%{time_total}"]
+        quiet = ["--silent", "--insecure", "--fail", "--output", "/dev/null", "--write-out", "%{time_total}"]
         commands.append(["curl", *quiet, *span, *aimed])
     before = cpu_s(contender.pid)
     readers = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands]

@@ -2,35 +2,143 @@
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+Result = dict[str, Any]
+PEERS = {"distribution": "Distribution, plaintext", "nginx": "nginx sendfile, plaintext"}
 
 
-def newest(kind: str) -> dict[str, Any]:
-    found = sorted((ROOT / "bench" / "results").glob(f"*-{kind}.json"), key=lambda path: path.stat().st_mtime)
-    return dict(json.loads(found[-1].read_text()))
+def newest(kind: str) -> Result | None:
+    """Return the newest result of a benchmark; None when it was never run."""
+    found = [json.loads(path.read_text()) for path in (ROOT / "bench" / "results").glob(f"*-{kind}.json")]
+    return max(found, key=lambda result: result["date"], default=None)
+
+
+def where(result: Result) -> str:
+    machine = result["machine"]
+    return f"{machine['cores']} cores, {machine['cpu']}; {result['date'][:10]}, commit {result['commit']}"
 
 
 def memory_table() -> str:
     result = newest("memory")
+    if result is None:
+        return "Not measured yet: `make bench`."
     lines = ["| phase | took | server's peak resident memory |", "|---|---|---|"]
     for name, phase in result["phases"].items():
         lines.append(f"| {name} | {phase['duration_s']:.0f} s | {phase['peak_rss_mib']['server']:.0f} MiB |")
     size_gb = result["image"]["size_bytes"] / 1e9
-    machine = result["machine"]
-    where = f"{machine['cores']} cores, {machine['cpu']}; {result['date'][:10]}, commit {result['commit']}"
-    lines += ["", f"{size_gb:.0f} GB in {result['image']['layers']} layers; {where}."]
+    lines += ["", f"{size_gb:.0f} GB in {result['image']['layers']} layers; {where(result)}."]
     return "\n".join(lines)
 
 
-def main() -> None:
-    text = README.read_text()
-    marker = "<!-- bench:memory -->"
+def performance_table() -> str:
+    """One row a figure: measured, or why not."""
+    lines = ["| figure | measured | goal |", "|---|---|---|"]
+    notes = []
+    for kind, rows in ROWS.items():
+        result = newest(kind)
+        if result is None:
+            lines.append(f"| `bench.{MODULES[kind]}` | not run on this machine yet | |")
+            continue
+        lines += rows(result)
+        notes.append(f"{kind}: {where(result)}")
+    lines += [f"| {figure} | {why} | {goal} |" for figure, why, goal in MISSING]
+    return "\n".join([*lines, "", "; ".join(dict.fromkeys(notes)) + "."])
+
+
+def _pull(result: Result) -> list[str]:
+    goals = {("distribution", "plain"): "1.0", ("distribution", "tls"): "1.25", ("nginx", "plain"): "0.85"}
+    lines = []
+    for row in result["rows"]:
+        for peer, name in PEERS.items():
+            if peer not in row["ours_to"]:
+                continue
+            ratio = row["ours_to"][peer]
+            what = f"blob, {row['clients']} client(s), {row['transport']}: ours / {name}"
+            goal = (
+                "0.8"
+                if peer == "nginx" and row["transport"] == "tls"
+                else goals.get((peer, row["transport"]))
+            )
+            speed = row["medians"]["crisper"]["gb_per_s"]
+            lines.append(f"| {what} | {ratio['speed']} ({speed} GB/s), CPU {ratio['cpu']} | >= {goal} |")
+        fair = row["medians"]["crisper"]["mean_to_slowest_client"]
+        if row["clients"] > 1:
+            what = f"{row['clients']} clients, {row['transport']}: mean time / slowest client's"
+            lines.append(f"| {what} | {fair} | >= 0.5 |")
+    return lines
+
+
+def _manifests(result: Result) -> list[str]:
+    return [
+        f"| manifests/s, {row['workers']} worker(s): ours / Distribution with token auth "
+        f"| {row['ours_to_distribution']} ({row['requests_per_s']['crisper']}/s) | >= 1.5 |"
+        for row in result["rows"]
+    ]
+
+
+def _whole(result: Result) -> list[str]:
+    return [
+        f"| whole pull by {row['client']}, {result['image_bytes'] / 1e6:.0f} MB, {result['layers']} layers: "
+        f"ours / Distribution | {row['ours_to_distribution']} ({row['crisper_s']} s) | <= 1.0 |"
+        for row in result["rows"]
+    ]
+
+
+def _import(result: Result) -> list[str]:
+    shown = f"{result['ours_to_skopeo']} ({result['import_s']} s)"
+    return [f"| import: ours / `skopeo copy` to a registry | {shown} | <= 0.8 |"]
+
+
+def _slow(result: Result) -> list[str]:
+    return [f"| memory with {result['clients']} slow clients | {result['peak_rss_mib']} MiB | <= 400 MiB |"]
+
+
+def _restart(result: Result) -> list[str]:
+    what = f"rolling restarts under {result['clients']} clients: failed of {result['pulls']} pulls"
+    return [f"| {what} | {result['failed_pulls']} | 0 |"]
+
+
+def _soak(result: Result) -> list[str]:
+    said = "; ".join(result["verdict"])
+    return [f"| soak, {result['minutes']:.0f} min, {result['pulls']} pulls | {said} | no growth |"]
+
+
+MODULES: Mapping[str, str] = {
+    "pull": "pull",
+    "manifests": "manifests",
+    "whole-pull": "whole_pull",
+    "import": "import_vs_skopeo",
+    "slow": "slow_clients",
+    "restart": "rolling_restart",
+    "soak": "soak",
+}
+ROWS: Mapping[str, Callable[[Result], list[str]]] = {
+    "pull": _pull,
+    "manifests": _manifests,
+    "whole-pull": _whole,
+    "import": _import,
+    "slow": _slow,
+    "restart": _restart,
+    "soak": _soak,
+}
+MISSING = (("whole pull of zstd layers", "imports do not recompress yet", "<= 0.7"),)
+
+
+def fill(text: str, name: str, table: str) -> str:
+    """Replace what follows a marker, up to the next heading."""
+    marker = f"<!-- bench:{name} -->"
     pattern = re.compile(f"{re.escape(marker)}\n.*?(?=\n## )", re.DOTALL)
-    README.write_text(pattern.sub(f"{marker}\n\n{memory_table()}\n", text))
+    return pattern.sub(lambda _: f"{marker}\n\n{table}\n", text)
+
+
+def main() -> None:
+    text = fill(README.read_text(), "memory", memory_table())
+    README.write_text(fill(text, "performance", performance_table()))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ RESULTS = ROOT / "bench" / "results"
 
 def write(kind: str, what: str, figures: Mapping[str, object]) -> Path:
     """Write `bench/results/<date>-<commit>-<kind>.json` and return its path."""
-    commit = _git("rev-parse", "--short", "HEAD") + ("-dirty" if _git("status", "--porcelain") else "")
+    commit = _git("rev-parse", "--short", "HEAD") + (
+        "-dirty" if _git("status", "--porcelain", "--", ".", ":!bench/results") else ""
+    )
     now = datetime.now(UTC)
     result = {
         "what": what,

@@ -3,7 +3,6 @@
 import hmac
 import secrets
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,19 +12,26 @@ from aiohttp import web
 from auth.authority import Authority
 from auth.key_watch import watched
 from auth.ledger import LedgerAddress, LedgerLimits, RedisTokenLedger, Topology, connect
+from auth.nodes.ca import NodeCA
+from auth.nodes.enrolment import NodeEnrolment
+from auth.nodes.trust import ClientTrust, Issuers
 from auth.realm import Realm
 from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
 from registry.api import operator, public, v2
 from registry.api.direct import DirectSender
 from registry.api.health import HealthApi
+from registry.api.operator.nodes import NodesApi
 from registry.api.origin import Origin
+from registry.api.peers import Peers
 from registry.api.public import ApiKeyAuthenticator, public_app
 from registry.api.realm import TokenApi
 from registry.api.root import root_app
 from registry.api.streaming import BlobStreamer
+from registry.api.turns import Turns
 from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
+from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.events import SqlEventLog
 from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
@@ -45,9 +51,9 @@ from registry.transient.progress import RedisProgressBoard
 from registry.upstream.client import UpstreamClient
 from registry.upstream.credentials import from_registry_authentication
 from registry.upstream.egress import EgressGuard
-from storage.backends.local import LocalBackend
 from storage.blobs import BlobStore
-from storage.keys.local import LocalKeyring
+from storage.keys.locate import name_key
+from storage.ports import KeyProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,9 @@ def database_url(settings: Settings, data: DataDir) -> str:
     return settings.database_url or f"sqlite+aiosqlite:///{data.catalog}"
 
 
-def open_blobs(settings: Settings, data: DataDir, database: Database) -> BlobStore:
+def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> BlobStore:
     """Open storage; the caller closes it."""
-    keyring = LocalKeyring.load(settings.keyring_path)
-    return BlobStore(LocalBackend(data.blobs), keyring, SqlKeyRecords(database), keyring.name_key)
+    return BlobStore(settings.storage_location.open(), keys, SqlKeyRecords(database), name_key(keys))
 
 
 @asynccontextmanager
@@ -101,7 +106,9 @@ class _Composer:
         stack.push_async_callback(self._database.close)
         self._redis = connect(redis_url)
         stack.push_async_callback(self._redis.aclose)
-        self._blobs = open_blobs(settings, data, self._database)
+        keys = settings.key_location.open()
+        stack.push_async_callback(keys.aclose)
+        self._blobs = open_blobs(settings, keys, self._database)
         stack.push_async_callback(self._blobs.aclose)
 
         self._catalog = SqlGroupCatalog(self._database)
@@ -110,14 +117,14 @@ class _Composer:
         stack.push_async_callback(self._nodes.aclose)
         self._events = SqlEventLog(self._database, self._clock)
         stack.push_async_callback(self._events.aclose)
-        keyring = LocalKeyring.load(settings.keyring_path)
-        self._vault = RedisCredentialVault(self._redis, keyring)
+        self._vault = RedisCredentialVault(self._redis, keys)
         self._board = RedisProgressBoard(self._redis)
 
+        self._node_ca = NodeCA.load(data.node_ca)
         self._keys = LocalSigningKeys.load(data.signing_keys)
         ledger = RedisTokenLedger(
             self._redis,
-            LedgerLimits(grace_s=settings.completion_grace_s),
+            _limits(settings),
             replicated=LedgerAddress.parse(redis_url).topology is not Topology.SINGLE,
             min_replicas=settings.redis_min_replicas,
         )
@@ -125,6 +132,7 @@ class _Composer:
         bounded = BoundedAuditTrail(self._events)
         stack.push_async_callback(bounded.aclose)
         trail = CountedAuditTrail(bounded, self._metrics)
+        self._trail = trail
         self._authority = Authority(self._keys, ledger, trail, self._clock, issuer=name, service=name)
         self._realm = Realm(self._keys, ledger, self._nodes, trail, self._clock, issuer=name, service=name)
         public_keys = self._keys.verification_keys
@@ -145,7 +153,7 @@ class _Composer:
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
-        return Composition(root_app(mounted, routes, self._metrics), worker)
+        return Composition(root_app(mounted, routes, self._metrics, self._peers()), worker)
 
     async def _worker(self) -> ImportWorker:
         client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
@@ -174,7 +182,8 @@ class _Composer:
             resolver=ImageResolver(self._catalog),
             blobs=self._blobs,
             catalog=self._catalog,
-            streamer=BlobStreamer(sender, self._metrics),
+            streamer=BlobStreamer(sender, self._metrics, stall_s=self._settings.stall_s),
+            turns=Turns(self._settings.node_responses),
             origin=self._origin,
         ).app()
 
@@ -197,10 +206,18 @@ class _Composer:
         return public_app(groups, authenticate)
 
     def _operator(self) -> web.Application:
+        enrolment = NodeEnrolment(
+            self._node_ca,
+            self._nodes,
+            SqlEnrolmentRecords(self._database),
+            self._trail,
+            self._clock,
+            offer_s=self._settings.enrolment_s,
+        )
         return operator.OperatorApi(
             is_operator_key=self._is_operator_key,
             organizations=self._organizations,
-            nodes=self._nodes,
+            nodes=NodesApi(self._nodes, enrolment, self._authority, self._events),
             tokens=PullTokens(self._catalog, self._nodes, self._authority),
             authority=self._authority,
             verifier=self._verifier,
@@ -208,6 +225,14 @@ class _Composer:
             origin=self._origin,
             clock=self._clock,
         ).app()
+
+    def _peers(self) -> Peers:
+        node_ca, proxy_ca = self._settings.node_ca, self._settings.proxy_ca
+        issuers = Issuers([self._node_ca.certificate])
+        if node_ca is not None:
+            issuers += Issuers.load(node_ca)
+        proxies = ClientTrust(Issuers.load(proxy_ca)) if proxy_ca is not None else None
+        return Peers(ClientTrust(issuers), proxies, self._clock.now)
 
     def _probes(self) -> dict[str, Callable[[], Awaitable[None]]]:
         async def ledger() -> None:
@@ -220,14 +245,10 @@ class _Composer:
         }
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return the server side of TLS; None without a certificate."""
-    if settings.tls_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    return context
+def _limits(settings: Settings) -> LedgerLimits:
+    return LedgerLimits(
+        grace_s=settings.completion_grace_s, base_s=settings.session_base_s, idle_s=settings.session_idle_s
+    )
 
 
 def _key_check(key: str) -> Callable[[str], bool]:

@@ -13,7 +13,7 @@ from storage.envelope.header import DEFAULT_SEGMENT_LOG2
 from storage.errors import BlobDamagedError, BlobNotFoundError, DigestMismatchError
 from storage.ingest import BlobWriter, Hashes, Sink
 from storage.ports import BlobBackend, KeyProvider, KeyRecord, KeyRecords
-from storage.publishing import Publisher
+from storage.publishing import Publisher, object_name
 from storage.reading import CHUNK_BYTES, BlobReader
 from storage.threads import Threads
 from storage.unlocking import DataKeys, Unlocker
@@ -60,6 +60,7 @@ class BlobStore:
         self._key_provider = keys
         self._records = records
         self._segment_log2 = segment_log2
+        self._name_key = name_key
         self._executor = ThreadPoolExecutor(
             threads or min(32, 4 + 2 * (os.cpu_count() or 1)), thread_name_prefix="storage"
         )
@@ -72,7 +73,6 @@ class BlobStore:
             keys=data_keys,
             unlocker=self._unlocker,
             threads=self._threads,
-            name_key=name_key,
         )
 
     @asynccontextmanager
@@ -87,7 +87,7 @@ class BlobStore:
             size_bytes: How many there have to be, where that is known.
         """
         writer = BlobWriter(
-            Sink(self._backend, self._segment_log2),
+            Sink(self._backend, self._segment_log2, partial(object_name, self._name_key, digest), size_bytes),
             digest,
             size_bytes,
             self._threads,
@@ -144,9 +144,16 @@ class BlobStore:
         except DigestMismatchError as error:
             raise BlobDamagedError(f"the container of {digest} holds another blob") from error
 
-    async def recover(self) -> Recovered:
-        """Remove what a crash left behind. Only at start-up, while nobody else writes to the backend."""
+    async def recover(self, *, alone: bool = True) -> Recovered:
+        """Remove what a crash left behind, at start-up.
+
+        Args:
+            alone: Whether nobody else writes to the backend meanwhile. Where others may, an object without
+                a record may be about to get one, and is left to the garbage collection.
+        """
         temporaries = await self._threads.run(self._backend.recover)
+        if not alone:
+            return Recovered(temporaries, 0)
         names, orphans = self._backend.names(), 0
         while piece := await self._threads.run(_take, names):
             for name in piece:

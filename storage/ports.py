@@ -1,6 +1,6 @@
 """What storage asks of the outside: where objects lie, who holds the keys, where key records are kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,8 +13,8 @@ class ObjectWriter(Protocol):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes. Raises StorageFullError or StorageUnavailableError."""
 
-    def commit(self, name: str) -> None:
-        """Make the object durable and visible under `name`, all or nothing. Raises ObjectExistsError."""
+    def commit(self) -> None:
+        """Make the object durable and visible under its name, all or nothing. Raises ObjectExistsError."""
 
     def abort(self) -> None:
         """Forget what was written. Safe to call after anything, `commit` included."""
@@ -37,8 +37,13 @@ class ObjectReader(Protocol):
 class BlobBackend(Protocol):
     """Keeps immutable objects by name. Blocking: called from worker threads only."""
 
-    def create(self) -> ObjectWriter:
-        """Start an object that nobody sees before its commit."""
+    def create(self, name: str, expected_bytes: int | None = None) -> ObjectWriter:
+        """Start an object that nobody sees before its commit.
+
+        Args:
+            name: 64 lower-case hex digits, never used before.
+            expected_bytes: About how long it will be, where that is known.
+        """
 
     def open(self, name: str) -> ObjectReader:
         """Open a visible object. Raises BlobNotFoundError."""
@@ -50,10 +55,19 @@ class BlobBackend(Protocol):
         """List the visible objects."""
 
     def recover(self) -> int:
-        """Remove what writers that died left behind; return how many. Only at start-up, by the owner."""
+        """Remove what writers that died left behind, and spare the living; return how many."""
 
     def probe(self) -> None:
         """Prove that objects can be written and read. Raises StorageUnavailableError or StorageFullError."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class KeyUse:
+    """How many of a tenant's data keys one key-encryption key wraps."""
+
+    tenant: str
+    kek_id: str
+    records: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +114,32 @@ class KeyRecords(Protocol):
     async def uses(self, object_name: str) -> int:
         """Count the records that refer to an object."""
 
+    async def census(self) -> list[KeyUse]:
+        """Count the records of each tenant and key-encryption key, ordered by both."""
+
+    async def page(self, tenant: str, kek_id: str, after: str, limit: int) -> list[KeyRecord]:
+        """Return a tenant's records under one key, ordered by digest, from the first one beyond `after`."""
+
+    async def replace(self, changes: Sequence[tuple[KeyRecord, KeyRecord]]) -> int:
+        """Give records another wrapped key, each only while it is still what it was; return how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBinding:
+    """The key that a data key is wrapped under, and what it is bound to."""
+
+    kek_id: str
+    aad: bytes
+
 
 class KeyProvider(Protocol):
-    """Holds key-encryption keys and never shows them.
+    """Holds key-encryption keys, one set for each tenant, and never shows them.
 
     Every method raises KeyUnavailableError when the key is unknown, destroyed or out of reach.
     """
 
     async def current_id(self, tenant: str) -> str:
-        """Name the key that new data of this tenant is wrapped under."""
+        """Name the key that new data of this tenant is wrapped under; a tenant's first use makes one."""
 
     async def wrap(self, kek_id: str, dek: bytes, aad: bytes) -> bytes:
         """Encrypt a 32-byte data key."""
@@ -116,5 +147,23 @@ class KeyProvider(Protocol):
     async def unwrap(self, kek_id: str, wrapped: bytes, aad: bytes) -> bytes:
         """Decrypt a data key. Raises BlobDamagedError with anything but the exact `aad`."""
 
+    async def is_current(self, tenant: str, kek_id: str, wrapped: bytes) -> bool:
+        """Tell whether a data key is wrapped as it would be now."""
+
+    async def rewrap(self, wrapped: bytes, source: KeyBinding, target: KeyBinding) -> bytes:
+        """Wrap a data key anew. Raises BlobDamagedError with anything but the exact source."""
+
+    async def rotate(self, tenant: str) -> str:
+        """Make a fresh key the tenant's current one, keep older ones for reading; return its id."""
+
+    async def destroy(self, tenant: str) -> int:
+        """Destroy every key of a tenant, for good; return how many there were.
+
+        What they wrap can never be opened again. The tenant's next use makes a new key.
+        """
+
     async def probe(self) -> None:
         """Prove that the provider answers."""
+
+    async def aclose(self) -> None:
+        """Release connections."""

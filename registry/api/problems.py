@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from auth.errors import (
+    CertificateRequestError,
     LedgerUnavailableError,
     MintRefusedError,
     OutsideScopeError,
@@ -88,6 +89,7 @@ TABLE: Mapping[type[Exception], Problem] = {
     MintRefusedError: Problem(
         409, "conflict", "Conflict", "DENIED", "The group or node was revoked a moment ago; try again later."
     ),
+    CertificateRequestError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
     TtlOutOfRangeError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
     ConflictError: Problem(409, "conflict", "Conflict", "DENIED"),
     BlobRangeError: Problem(

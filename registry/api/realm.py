@@ -13,6 +13,8 @@ from auth.errors import Cause, RefusedError
 from auth.realm import ExchangeRequest, Realm, SessionGrant
 from auth.secret import Secret
 from auth.signing_keys import LocalVerificationKeys
+from registry.api.bodies import in_time
+from registry.api.peers import peer_of
 from registry.api.problems import errors_as, oci_response
 
 MAX_FORM_BYTES: Final = 64 << 10
@@ -29,7 +31,7 @@ class TokenApi:
     def app(self) -> web.Application:
         """Make the application to mount at `/token`."""
         challenge = errors_as(oci_response, challenge=lambda *_: 'Basic realm="crisper"')
-        app = web.Application(middlewares=[challenge], client_max_size=MAX_FORM_BYTES)
+        app = web.Application(middlewares=[challenge])
         app.add_routes([web.get("", self.by_get, allow_head=False), web.post("", self.by_post)])
         return app
 
@@ -45,7 +47,7 @@ class TokenApi:
         """Exchange with a form (distribution's OAuth 2 scheme); containerd falls back to GET on a 400."""
         if request.content_type != "application/x-www-form-urlencoded":
             raise web.HTTPBadRequest(text="Send application/x-www-form-urlencoded.")
-        form = await request.post()
+        form = await in_time(request.clone(client_max_size=MAX_FORM_BYTES).post())
         if form.get("grant_type") != "password":
             raise web.HTTPBadRequest(text="The only grant_type here is password.")
         username, password = str(form.get("username", "")), Secret(str(form.get("password", "")))
@@ -69,10 +71,9 @@ class TokenApi:
         service: str | None,
         scopes: tuple[str, ...],
     ) -> web.Response:
-        source = request.remote or "unknown"
-        return _granted(
-            await self._realm.exchange(ExchangeRequest(username, password, service, scopes, source))
-        )
+        peer = peer_of(request)
+        asked = ExchangeRequest(username, password, service, scopes, peer.source, peer.certificate)
+        return _granted(await self._realm.exchange(asked))
 
 
 def _granted(grant: SessionGrant) -> web.Response:

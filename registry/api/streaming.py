@@ -16,8 +16,8 @@ from registry.pull.ranges import ByteRange
 from storage.errors import StorageError
 from storage.reading import BlobReader
 
-_STALLED_S = 120.0  # nothing taken for so long: the client is gone
-_WATCHED_BYTES = 4 << 20  # less than this leaves before a report could be due
+_WATCHED_BYTES = 64 << 10  # less than this fits into the transport's buffer: nothing waits for the client
+_THREAD_BYTES = 4 << 20  # from here on the thread pays
 _log = structlog.get_logger(__name__)
 
 
@@ -26,11 +26,13 @@ class BlobStreamer:
 
     Args:
         sender: Sends large bodies on plain connections.
+        stall_s: A client that takes nothing for so long is gone.
     """
 
-    def __init__(self, sender: DirectSender, metrics: Metrics) -> None:
+    def __init__(self, sender: DirectSender, metrics: Metrics, *, stall_s: float) -> None:
         self._sender = sender
         self._metrics = metrics
+        self._stall_s = stall_s
 
     async def send(
         self,
@@ -77,9 +79,9 @@ class BlobStreamer:
         if span.length <= _WATCHED_BYTES:
             await self._by_transport(response, reader, delivery, span)
             return
-        watch = asyncio.create_task(_watch(request, delivery))
+        watch = asyncio.create_task(_watch(request, delivery, self._stall_s))
         try:
-            if request.secure or request.version < HttpVersion11:
+            if span.length <= _THREAD_BYTES or request.secure or request.version < HttpVersion11:
                 await self._by_transport(response, reader, delivery, span)
             else:
                 await self._by_thread(request, response, reader, delivery, span)
@@ -123,18 +125,26 @@ class BlobStreamer:
                 delivery.sent(span.start + delivery.bytes_sent, taken)
 
 
-async def _watch(request: web.Request, delivery: Delivery) -> None:
+async def _watch(request: web.Request, delivery: Delivery, stall_s: float) -> None:
     """Keep the session open while a slow client reads; cut it off when revoked or gone."""
-    seen, since = delivery.bytes_sent, 0.0
-    while since < _STALLED_S:
-        await asyncio.sleep(REPORT_EVERY_S)
-        since = 0.0 if delivery.bytes_sent != seen else since + REPORT_EVERY_S
-        seen = delivery.bytes_sent
+    seen, since = _taken(request, delivery), 0.0
+    every_s = min(REPORT_EVERY_S, stall_s)
+    while since < stall_s:
+        await asyncio.sleep(every_s)
+        taken = _taken(request, delivery)
+        since = 0.0 if taken != seen else since + every_s
+        seen = taken
         try:
             await delivery.report()
         except (RefusedError, LedgerUnavailableError):
             break
     _abort(request)
+
+
+def _taken(request: web.Request, delivery: Delivery) -> int:
+    """Return how much the kernel has taken, which moves while a chunk is on its way to a slow client."""
+    transport = request.transport
+    return delivery.bytes_sent - (transport.get_write_buffer_size() if transport else 0)
 
 
 def _abort(request: web.Request) -> None:

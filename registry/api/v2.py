@@ -18,14 +18,17 @@ from auth.delivery import Delivery
 from auth.errors import Cause, OutsideScopeError, RefusedError
 from auth.verifier import Verifier
 from registry.api.origin import Origin
+from registry.api.peers import peer_of
 from registry.api.problems import errors_as, oci_response
 from registry.api.representations import OCTETS, has_it, head, headers_of, range_header
 from registry.api.streaming import BlobStreamer
+from registry.api.turns import Turns
 from registry.errors import InvalidInputError, ManifestNotFoundError, NotFoundError, ReferenceFormatError
 from registry.oci.mediatypes import OCI_INDEX
 from registry.oci.reference import is_repository, is_tag
 from registry.ports import ContentKind, GroupCatalog, ImageContent, StoredImage
 from registry.pull.attached import AttachmentReader
+from registry.pull.documents import Documents
 from registry.pull.ranges import parse_range
 from registry.pull.resolve import ImageResolver, acceptable
 from storage.blobs import BlobStore
@@ -53,6 +56,7 @@ class DistributionApi:
         blobs: Where the bytes are.
         catalog: For tag lists.
         streamer: Sends blobs and meters them.
+        turns: How many of them a node may have at a time.
         origin: Where the realm is, for challenges.
     """
 
@@ -64,14 +68,17 @@ class DistributionApi:
         blobs: BlobStore,
         catalog: GroupCatalog,
         streamer: BlobStreamer,
+        turns: Turns,
         origin: Origin,
     ) -> None:
         self._verifier = verifier
         self._resolver = resolver
         self._blobs = blobs
         self._attached = AttachmentReader(blobs)
+        self._documents = Documents(blobs)
         self._catalog = catalog
         self._streamer = streamer
+        self._turns = turns
         self._origin = origin
 
     def app(self) -> web.Application:
@@ -114,8 +121,7 @@ class DistributionApi:
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         if request.method == hdrs.METH_HEAD:
             return head(headers, content.size_bytes)
-        async with await self._blobs.open(claims.organization, content.digest) as reader:
-            body = b"".join([bytes(part) async for part in reader.stream()])
+        body = await self._documents.read(claims.organization, content.digest)
         return web.Response(body=body, headers=headers)
 
     async def blob(self, request: web.Request) -> web.StreamResponse:
@@ -139,7 +145,10 @@ class DistributionApi:
             await self._begin(request, claims)
             return oci_response(error, {hdrs.CONTENT_RANGE: f"bytes */{content.size_bytes}"})
         length = part.length if part else content.size_bytes
-        async with await self._blobs.open(claims.organization, content.digest) as reader:
+        async with (
+            self._turns.turn(request, claims.node_id),
+            await self._blobs.open(claims.organization, content.digest) as reader,
+        ):
             metered = content if content.kind in _METERED else None
             delivery = await self._begin(request, claims, metered, length)
             return await self._streamer.send(request, reader, delivery, part, headers)
@@ -181,7 +190,7 @@ class DistributionApi:
         return claims, image
 
     async def _refuse(self, request: web.Request, claims: SessionClaims) -> NoReturn:
-        await self._verifier.refuse(claims, Cause.OUTSIDE_SCOPE, source=_source(request))
+        await self._verifier.refuse(claims, Cause.OUTSIDE_SCOPE, source=peer_of(request).source)
 
     async def _absent(self, request: web.Request, claims: SessionClaims, reference: str) -> None:
         """Record that a session asked for what is not of its image, whether it exists elsewhere or not.
@@ -200,6 +209,7 @@ class DistributionApi:
         content: ImageContent | None = None,
         length_bytes: int = 0,
     ) -> Delivery:
+        peer = peer_of(request)
         try:
             return await self._verifier.begin(
                 claims,
@@ -207,7 +217,8 @@ class DistributionApi:
                 digest=str(content.digest) if content else None,
                 length_bytes=length_bytes,
                 blob=content is not None,
-                source=_source(request),
+                source=peer.source,
+                peer=peer.certificate,
             )
         except RefusedError as refusal:
             if refusal.cause is Cause.OVER_BUDGET:  # a 401 would make clients exchange again and again
@@ -220,7 +231,10 @@ class DistributionApi:
             scheme, _, bearer = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
             if scheme.lower() != "bearer":
                 raise RefusedError(Cause.MALFORMED)  # the first request of every pull: not worth an event
-            request[CLAIMS] = await self._verifier.admit(bearer.strip(), source=_source(request))
+            peer = peer_of(request)
+            request[CLAIMS] = await self._verifier.admit(
+                bearer.strip(), source=peer.source, peer=peer.certificate
+            )
             return await handler(request)
 
         return authenticate
@@ -252,7 +266,3 @@ def _tag_limit(text: str | None) -> int:
     if not text.isascii() or not text.isdigit():
         raise InvalidInputError("n is the number of tags to list: 0 or more")
     return min(int(text[:9]), _MAX_TAGS)
-
-
-def _source(request: web.Request) -> str:
-    return request.remote or "unknown"

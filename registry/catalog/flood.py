@@ -15,6 +15,7 @@ WINDOW_S = 60.0
 
 # Anybody can bring these about; every other refusal takes a token that we have signed.
 _ANYBODY = frozenset({Cause.MALFORMED, Cause.FORGED, Cause.NOT_YET_VALID})
+_BOUNDED = frozenset({"token.refused", "node.refused"})
 _IPV6_SITE = 64
 _MANY = "many"
 
@@ -56,7 +57,7 @@ class BoundedAuditTrail:
 
     async def record(self, event: AuditEvent) -> None:
         """Append one event durably; or, beyond the limits, count it into the next sum."""
-        if event.type == "token.refused" and not self._admits(event):
+        if event.type in _BOUNDED and not self._admits(event):
             return
         await self._trail.record(event)
 
@@ -73,7 +74,7 @@ class BoundedAuditTrail:
             self._written.clear()
             self._by_anybody = 0
             self._window_ends = time.monotonic() + self._window_s
-        by_anybody = event.cause in _ANYBODY
+        by_anybody = event.cause in _ANYBODY or event.type == "node.refused"
         cause = event.cause or "unknown"
         kind = (cause, _site(event.source) if by_anybody else event.token_id or event.node_id or "")
         full = by_anybody and self._by_anybody >= self._limits.anybody

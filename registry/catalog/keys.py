@@ -1,12 +1,14 @@
 """Key records: how each tenant opens each of its blobs (keeps `storage.ports.KeyRecords`)."""
 
-from sqlalchemy import RowMapping, delete, func, insert, select
+from collections.abc import Sequence
+
+from sqlalchemy import RowMapping, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from registry.catalog.database import Database
 from registry.catalog.tables import blob_keys
 from storage.digest import Digest
-from storage.ports import KeyRecord
+from storage.ports import KeyRecord, KeyUse
 
 
 class SqlKeyRecords:
@@ -64,6 +66,55 @@ class SqlKeyRecords:
         query = select(func.count()).select_from(blob_keys).where(blob_keys.c.object_name == object_name)
         async with self._database.read() as connection:
             return int((await connection.execute(query)).scalar_one())
+
+    async def census(self) -> list[KeyUse]:
+        """Count the records of each tenant and key-encryption key, ordered by both."""
+        by = (blob_keys.c.tenant, blob_keys.c.kek_id)
+        query = select(*by, func.count()).group_by(*by).order_by(*by)
+        async with self._database.read() as connection:
+            return [KeyUse(*row) for row in await connection.execute(query)]
+
+    async def page(self, tenant: str, kek_id: str, after: str, limit: int) -> list[KeyRecord]:
+        """Return a tenant's records under one key, ordered by digest, from the first one beyond `after`."""
+        query = (
+            select(blob_keys)
+            .where(blob_keys.c.tenant == tenant, blob_keys.c.kek_id == kek_id, blob_keys.c.digest > after)
+            .order_by(blob_keys.c.digest)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            return [_record(row) for row in (await connection.execute(query)).mappings()]
+
+    async def replace(self, changes: Sequence[tuple[KeyRecord, KeyRecord]]) -> int:
+        """Give records another wrapped key, each only while it is still what it was; return how many.
+
+        All in one transaction, which holds no lock but on these rows.
+        """
+        statement = (
+            update(blob_keys)
+            .where(
+                blob_keys.c.tenant == bindparam("of_tenant"),
+                blob_keys.c.digest == bindparam("of_digest"),
+                blob_keys.c.file_id == bindparam("of_file_id"),
+                blob_keys.c.kek_id == bindparam("old_kek_id"),
+                blob_keys.c.wrapped_dek == bindparam("old_wrapped_dek"),
+            )
+            .values(kek_id=bindparam("new_kek_id"), wrapped_dek=bindparam("new_wrapped_dek"))
+        )
+        changed = 0
+        async with self._database.write() as connection:
+            for old, new in changes:
+                values = {
+                    "of_tenant": old.tenant,
+                    "of_digest": str(old.digest),
+                    "of_file_id": old.file_id,
+                    "old_kek_id": old.kek_id,
+                    "old_wrapped_dek": old.wrapped_dek,
+                    "new_kek_id": new.kek_id,
+                    "new_wrapped_dek": new.wrapped_dek,
+                }
+                changed += (await connection.execute(statement, values)).rowcount
+        return changed
 
 
 def _record(row: RowMapping) -> KeyRecord:

@@ -1,7 +1,7 @@
 """The catalog's tables. Everything here is metadata: content lies encrypted in storage.
 
 ```
-organizations      nodes       events
+organizations      nodes ── enrolments       events
 groups ──< jobs
    └─────< versions >── images ──< image_contents
 blob_keys          one row per tenant and blob: the wrapped data key
@@ -87,6 +87,15 @@ nodes = Table(
     Column("networks", JSON, nullable=False),
     _time("created_at"),
     _time("revoked_at", nullable=True),
+)
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("node_id", ForeignKey("nodes.node_id"), primary_key=True),
+    Column("secret_hash", LargeBinary(32), nullable=False),
+    Column("key_hash", LargeBinary(32)),
+    _time("expires_at"),
 )
 
 groups = Table(

@@ -1,4 +1,4 @@
-"""`crisper keys`: the keys that a server signs tokens with."""
+"""`crisper keys`: the keys that a server signs tokens with, and those that blobs are encrypted under."""
 
 import time
 from datetime import UTC, datetime
@@ -9,6 +9,7 @@ import typer
 
 from auth.errors import KeyMaterialError
 from auth.signing_keys import KeyState, SigningKey, publish_key, read_keys
+from registry.cli import key_encryption
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
 from registry.cli.output import fail, show, table
 from registry.datadir import DataDir
@@ -19,10 +20,21 @@ OVERLAP_S = 360
 """Longer than the JWK set may be cached (300 s), so that whoever caches it knows a key before it signs."""
 _AT_ONCE_S = 5  # servers look once a second
 
+keys_app.command("rewrap")(key_encryption.rewrap)
+keys_app.command("shred")(key_encryption.shred)
+EncryptionOption = Annotated[
+    bool, typer.Option("--encryption", help="The keys that organizations' blobs are encrypted under.")
+]
+
 
 @keys_app.command("status")
-def status(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
+def status(
+    encryption: EncryptionOption = False, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False
+) -> None:
     """Show the keys and what each is used for."""
+    if encryption:
+        key_encryption.status(data_dir, as_json=as_json)
+        return
     rows = [_row(key, time.time()) for key in _read(data_dir)]
     columns = {
         "KEY": "key_id",
@@ -36,6 +48,10 @@ def status(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> N
 
 @keys_app.command("rotate")
 def rotate(
+    organization: Annotated[
+        str | None, typer.Argument(help="With --encryption: whose; all that have blobs when left out.")
+    ] = None,
+    encryption: EncryptionOption = False,
     signing: Annotated[bool, typer.Option("--signing", help="The keys that sign tokens.")] = False,
     overlap_s: Annotated[
         int,
@@ -52,10 +68,15 @@ def rotate(
 ) -> None:
     """Publish a new key, which signs after the overlap. Running servers take it up by themselves.
 
+    A new key for encryption is used at once; `crisper keys rewrap` then moves what is under older ones.
+
     The key before it goes on verifying until its last token and session are over, and is then removed.
     """
-    if not signing:
-        raise typer.BadParameter("say which keys: --signing")
+    if encryption is signing:
+        raise typer.BadParameter("say which keys: --signing or --encryption")
+    if encryption:
+        key_encryption.rotate(organization, data_dir, as_json=as_json)
+        return
     older = _read(data_dir)
     now = time.time()
     if any(key.state(now) is KeyState.PUBLISHED for key in older) and not compromised:

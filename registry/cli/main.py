@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from auth.errors import AuthError
+from registry.cli.enrol import enroll, renew
 from registry.cli.groups import group_app, image_app
 from registry.cli.keys import keys_app
 from registry.cli.nodes import node_app
@@ -24,8 +26,10 @@ app = typer.Typer(
 app.add_typer(image_app, name="image")
 app.add_typer(group_app, name="group")
 app.add_typer(node_app, name="node")
-app.add_typer(keys_app, name="keys")
+node_app.command("enroll")(enroll)
+node_app.command("renew")(renew)
 app.add_typer(token_app, name="token")
+app.add_typer(keys_app, name="keys")
 
 
 @app.command()
@@ -42,6 +46,7 @@ def serve(
     public_url: Annotated[str | None, typer.Option(help="How nodes reach the server.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
+    unix_socket: Annotated[Path | None, typer.Option(help="Where a proxy on this machine connects.")] = None,
     insecure_registry: Annotated[
         list[str] | None,
         typer.Option(help="HOST[:PORT] of an upstream that may be spoken to in the clear. Repeatable."),
@@ -62,6 +67,7 @@ def serve(
         "public_url": public_url,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
+        "unix_socket": unix_socket,
         "insecure_registries": tuple(insecure_registry) if insecure_registry else None,
     }
     try:
@@ -70,7 +76,7 @@ def serve(
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
         raise typer.BadParameter("; ".join(lines)) from None
-    except (RegistryError, StorageError) as error:
+    except (AuthError, RegistryError, StorageError) as error:
         fail(error)
     except OSError as error:
         fail(RegistryError(f"the server cannot start: {error.strerror or error}"))

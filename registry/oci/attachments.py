@@ -22,7 +22,7 @@ TAG_SUFFIXES: Final = (".sig", ".att", ".sbom")
 
 def subject_tag(subject: Digest, suffix: str = "") -> str:
     """Return the tag under which something about a digest is found; without suffix, its referrers."""
-    return f"{subject.algorithm}-{subject.hex}"[:128] + suffix
+    return f"{subject.algorithm}-{subject.hex[:64]}{suffix}"
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from registry.errors import ConfigError, ReferenceFormatError
 from registry.observe import configure_logging
 from registry.server.first_start import ensure_secrets, prepare
 from registry.server.ledger_child import LedgerChild
-from registry.server.process import answer, bind
+from registry.server.process import answer, bind, bind_for_proxy
 from registry.server.workers import Workers
 from registry.upstream.egress import EgressGuard
 
@@ -35,6 +35,8 @@ def serve(settings: Settings) -> None:
     _refuse_unreadable(settings)
     configure_logging(settings.log_level)
     os.umask(0o077)
+    if not os.isatty(sys.stdin.fileno() if sys.stdin else -1):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a service's reload; TLS has something to do then
     data = DataDir(settings.data_dir)
     data.create()
     lock = data.lock(_LOCK_WAIT_S)
@@ -42,6 +44,8 @@ def serve(settings: Settings) -> None:
         ensure_secrets(settings, data)
         uvloop.run(_serve(settings, data, lock))
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # ending already: asking again changes nothing
+            signal.signal(number, signal.SIG_IGN)
         os.close(lock)
 
 
@@ -65,6 +69,9 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
         await prepare(settings, data)
         listener = bind(settings, shared=settings.workers > 1)
         stack.callback(listener.close)
+        for_proxy = bind_for_proxy(settings)
+        if for_proxy is not None:
+            stack.callback(for_proxy.close)
         host, port = listener.getsockname()[:2]
         settings = settings.model_copy(update={"port": port})
         url = _url(settings, host, port)
@@ -75,10 +82,12 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
             _announce(url, data, settings)
 
         if settings.workers == 1:
-            await answer(settings, data, redis_url, listener, stopping=stopping, ready=ready)
+            await answer(
+                settings, data, redis_url, listener, for_proxy=for_proxy, stopping=stopping, ready=ready
+            )
         else:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crisper-metrics-"))
-            workers = Workers(settings, redis_url, lock, Path(folder))
+            workers = Workers(settings, redis_url, lock, Path(folder), listener, for_proxy=for_proxy)
             await workers.run(stopping, ready)
 
 

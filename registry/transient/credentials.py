@@ -21,7 +21,7 @@ from storage.ports import KeyProvider
 # Longer than any import; the bound is for jobs whose end nobody lived to see.
 TTL_S = 24 * 3600
 
-_TENANT = "credentials"
+_TENANT = "_credentials"  # no organization has such a name
 _NONCE_BYTES = 12
 
 

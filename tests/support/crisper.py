@@ -1,5 +1,6 @@
 """`crisper serve` as a process of its own, and what customers and operators say to it over HTTP."""
 
+import ssl
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 
 import psutil
 
+from tests.support.certificates import CertificateFiles
 from tests.support.http import Response, request
 from tests.support.processes import Process, free_port, wait_until
 
@@ -60,18 +62,29 @@ class CrisperServer:
         folder: Holds `data/`, `tmp/` and `crisper.log`.
         insecure_registries: Upstreams, as `host:port`, that may be spoken to over plain HTTP.
         env: Added to the server's environment.
+        tls: The server's certificate; it answers over TLS then.
+        address: Where it listens.
     """
 
     def __init__(
-        self, folder: Path, *, insecure_registries: Sequence[str] = (), env: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        insecure_registries: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        tls: CertificateFiles | None = None,
+        address: str = "127.0.0.1",
     ) -> None:
         self.data_dir = folder / "data"
         self.tmp_dir = folder / "tmp"
         self.log = folder / "crisper.log"
         self.tmp_dir.mkdir(parents=True)
         self.port = free_port()
-        self.host = f"127.0.0.1:{self.port}"
-        self.url = f"http://{self.host}"
+        self.address = address
+        self.host = f"{address}:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://{self.host}"
+        self.tls = tls
+        self.trust = tls.trusting() if tls else None
         self._insecure = tuple(insecure_registries)
         self._env = {"TMPDIR": str(self.tmp_dir), **(env or {})}
         self._process: Process | None = None
@@ -85,13 +98,16 @@ class CrisperServer:
     def start(self) -> None:
         """Start it and wait until `/readyz` answers 200."""
         argv = [str(CRISPER), "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)]
+        argv += ["--host", self.address]
+        if self.tls:
+            argv += ["--tls-cert", str(self.tls.certificate), "--tls-key", str(self.tls.key)]
         for registry in self._insecure:
             argv += ["--insecure-registry", registry]
         self._process = Process(argv, self.log, env=self._env, ready=self.ready, timeout_s=90)
 
     def ready(self) -> bool:
         try:
-            return request("GET", f"{self.url}/readyz", timeout_s=5).status == 200
+            return request("GET", f"{self.url}/readyz", timeout_s=5, tls=self.trust).status == 200
         except OSError:
             return False
 
@@ -114,10 +130,10 @@ class CrisperServer:
 
     @property
     def operator(self) -> "Operator":
-        return Operator(self.url, self.operator_key)
+        return Operator(self.url, self.operator_key, self.trust)
 
     def customer(self, organization: Organization) -> "Customer":
-        return Customer(self.url, organization)
+        return Customer(self.url, organization, self.trust)
 
     def __enter__(self) -> Self:
         self.start()
@@ -135,13 +151,14 @@ class CrisperServer:
 class Operator:
     """The operator API (`/api/v1`)."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, tls: ssl.SSLContext | None = None) -> None:
         self._url = f"{url}/api/v1"
+        self._tls = tls
         self._headers = {"Authorization": f"Bearer {key}"}
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Response:
         """Send one request and return the answer, whatever its status."""
-        return request(method, f"{self._url}{path}", headers=self._headers, body=body)
+        return request(method, f"{self._url}{path}", headers=self._headers, body=body, tls=self._tls)
 
     def create_organization(self, name: str | None = None) -> Organization:
         chosen = name or unique("org")
@@ -152,6 +169,14 @@ class Operator:
         body = {"node_id": node_id or unique("node"), "binding": "secret"}
         made = self.call("POST", "/nodes", body).expect(201).json()
         return Node(made["node_id"], made["node_secret"])
+
+    def create_certified_node(
+        self, node_id: str | None = None, *, networks: Sequence[str] = ()
+    ) -> tuple[str, str]:
+        """Create a node bound by certificate; return its id and enrolment secret."""
+        body = {"node_id": node_id or unique("node"), "binding": "certificate", "networks": list(networks)}
+        made = self.call("POST", "/nodes", body).expect(201).json()
+        return made["node_id"], made["enrolment_secret"]
 
     def mint(
         self,
@@ -197,7 +222,8 @@ class Operator:
 class Customer:
     """The public API, as one organization's customer."""
 
-    def __init__(self, url: str, organization: Organization) -> None:
+    def __init__(self, url: str, organization: Organization, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._url = f"{url}/api/public/organizations/{organization.name}/projects/{PROJECT}/containers"
         self._headers = {"Salad-Api-Key": organization.api_key}
 
@@ -214,12 +240,12 @@ class Customer:
             "replicas": 1,
             "restart_policy": "never",
         }
-        request("POST", self._url, headers=self._headers, body=body).expect(201)
+        request("POST", self._url, headers=self._headers, body=body, tls=self._tls).expect(201)
         return name
 
     def group(self, name: str) -> dict[str, Any]:
-        shown = request("GET", f"{self._url}/{name}", headers=self._headers).expect(200).json()
-        return dict(shown)
+        shown = request("GET", f"{self._url}/{name}", headers=self._headers, tls=self._tls)
+        return dict(shown.expect(200).json())
 
     def status(self, name: str) -> str:
         return str(self.group(name)["current_state"]["status"])
@@ -242,7 +268,7 @@ class Customer:
         return name
 
     def delete(self, name: str) -> None:
-        request("DELETE", f"{self._url}/{name}", headers=self._headers).expect(200, 202, 204)
+        request("DELETE", f"{self._url}/{name}", headers=self._headers, tls=self._tls).expect(200, 202, 204)
 
 
 def unique(prefix: str) -> str:

@@ -59,6 +59,21 @@ class GoClient:
         said = self._run(argv, reference, username, password).check().output
         return next(line for line in said.splitlines() if line.startswith("sha256:"))
 
+    def attach(self, file: Path, artifact_type: str, reference: str, username: str, password: str) -> None:
+        """Push a file as an artifact that refers to an image (oras)."""
+        argv = ["attach", "--plain-http", "-u", username, "-p", password, "--artifact-type", artifact_type]
+        self._run([*argv, "--disable-path-validation", reference, str(file)], reference, "", "").check()
+
+    def referrers(self, reference: str, username: str, password: str) -> set[str]:
+        """Return the digests of what refers to an image (oras, regctl)."""
+        argv, entries = ["artifact", "list", "--format", "body", reference], "manifests"
+        if self.name == "oras":
+            account = ["-u", username, "-p", password]
+            argv, entries = ["discover", "--plain-http", *account, "--format", "json", reference], "referrers"
+        said = self._run(argv, reference, username, password).check().output
+        found = json.loads(said[said.index("{") :])  # oras warns of the password first
+        return {entry["digest"] for entry in found[entries]}
+
     def digest(self, reference: str) -> str:
         """Return the digest that the layout records."""
         index = json.loads((self.layout(reference) / "index.json").read_bytes())

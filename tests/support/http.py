@@ -1,10 +1,11 @@
 """One HTTP request, without a client's opinions: no redirects, no decoding, no retries."""
 
 import json
+import ssl
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPMessage
+from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,14 +36,20 @@ def request(
     headers: Mapping[str, str] | None = None,
     body: bytes | Mapping[str, Any] | None = None,
     timeout_s: float = 30,
+    tls: ssl.SSLContext | None = None,
 ) -> Response:
-    """Send one request to an `http://` URL; a mapping as `body` goes out as JSON."""
+    """Send one request; a mapping as `body` goes out as JSON. `tls` is for `https://`."""
     parts = urlsplit(url)
     sent = dict(headers or {})
     if isinstance(body, Mapping):
         sent.setdefault("Content-Type", "application/json")
         body = json.dumps(body).encode()
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+    host, port = parts.hostname or "", parts.port
+    connection = (
+        HTTPSConnection(host, port, timeout=timeout_s, context=tls)
+        if parts.scheme == "https"
+        else HTTPConnection(host, port, timeout=timeout_s)
+    )
     try:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         connection.request(method, target, body=body, headers=sent)

@@ -1,7 +1,10 @@
 """Key records in a dictionary, for tests of what lies above them."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from storage.digest import Digest
-from storage.ports import KeyRecord
+from storage.ports import KeyRecord, KeyUse
 
 
 class MemoryKeyRecords:
@@ -24,3 +27,21 @@ class MemoryKeyRecords:
 
     async def uses(self, object_name: str) -> int:
         return sum(row.object_name == object_name for row in self.rows.values())
+
+    async def census(self) -> list[KeyUse]:
+        counted = Counter((row.tenant, row.kek_id) for row in self.rows.values())
+        return sorted(KeyUse(*key, records) for key, records in counted.items())
+
+    async def page(self, tenant: str, kek_id: str, after: str, limit: int) -> list[KeyRecord]:
+        mine = (row for row in self.rows.values() if (row.tenant, row.kek_id) == (tenant, kek_id))
+        return sorted((row for row in mine if str(row.digest) > after), key=lambda row: str(row.digest))[
+            :limit
+        ]
+
+    async def replace(self, changes: Sequence[tuple[KeyRecord, KeyRecord]]) -> int:
+        changed = 0
+        for old, new in changes:
+            if self.rows.get((old.tenant, old.digest)) == old:
+                self.rows[old.tenant, old.digest] = new
+                changed += 1
+        return changed

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urljoin
 
+from tests.support.certificates import CertificateFiles
 from tests.support.http import basic, request
 from tests.support.images import Image
 from tests.support.processes import Process, free_port, listening, run
@@ -20,14 +21,21 @@ class Upstream(Process):
         folder: Holds the registry's files and its log; made if missing.
         username: Who may pull and push; None lets everybody.
         password: That user's password.
+        tls: Its certificate; it answers over TLS then.
     """
 
     def __init__(
-        self, folder: Path, *, username: str | None = USERNAME, password: str | None = PASSWORD
+        self,
+        folder: Path,
+        *,
+        username: str | None = USERNAME,
+        password: str | None = PASSWORD,
+        tls: CertificateFiles | None = None,
     ) -> None:
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         self.username, self.password = username, password
+        self.tls = tls
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "config.json"
         config.write_text(json.dumps(self._config(folder)))  # JSON is YAML
@@ -42,6 +50,11 @@ class Upstream(Process):
         """Start one that asks nobody for a password."""
         return cls(folder, username=None, password=None)
 
+    @classmethod
+    def over_tls(cls, folder: Path, tls: CertificateFiles) -> Self:
+        """Start one on a folder that another filled, over TLS; it asks nobody for a password."""
+        return cls(folder, username=None, password=None, tls=tls)
+
     def _config(self, folder: Path) -> dict[str, object]:
         config: dict[str, object] = {
             "version": 0.1,
@@ -49,6 +62,9 @@ class Upstream(Process):
             "storage": {"filesystem": {"rootdirectory": str(folder / "blobs")}},
             "http": {"addr": self.host},
         }
+        if self.tls is not None:
+            files = {"certificate": str(self.tls.certificate), "key": str(self.tls.key)}
+            config["http"] = {"addr": self.host, "tls": files}
         if self.username is not None and self.password is not None:
             config["auth"] = {"htpasswd": {"realm": "upstream", "path": str(self._htpasswd(folder))}}
         return config

@@ -14,7 +14,10 @@ elseif state ~= 'active' or hash.sid ~= sid or now > num(hash, 'ra') + limits.ca
   return {'session_over'}
 end
 if blob == '' then
-  write(hash, {ls = now})
+  -- A write is a wait for the disk: a request for no bytes may count as made 5 s (of 15 min) earlier.
+  if now > num(hash, 'ls') + limits.idle / 180 then
+    write(hash, {ls = now})
+  end
   return {'ok', 0}
 elseif not hash['b' .. blob] then
   return {'outside_scope'}

@@ -10,12 +10,11 @@ from aiohttp.typedefs import Handler, Middleware
 
 from auth.authority import Authority
 from auth.errors import Cause, RefusedError
-from auth.ports import AuditEvent, Binding, Clock, Node
-from auth.secret import hash_secret, new_node_secret
+from auth.ports import AuditEvent, Clock
 from auth.verifier import Verifier
 from registry.api.operator import documents
+from registry.api.operator.nodes import CERTIFICATE, NodesApi
 from registry.api.operator.requests import (
-    NewNode,
     NewOrganization,
     NewPullToken,
     Variant,
@@ -24,10 +23,11 @@ from registry.api.operator.requests import (
 )
 from registry.api.operator.stream import EventStream
 from registry.api.origin import Origin
+from registry.api.peers import peer_of
 from registry.api.problems import errors_as, problem_response
 from registry.api.public.authentication import hash_api_key
-from registry.errors import ConflictError, InvalidInputError, NotFoundError
-from registry.ports import EventLog, GroupKey, NodeRegistry, Organization, OrganizationDirectory
+from registry.errors import ConflictError
+from registry.ports import EventLog, GroupKey, Organization, OrganizationDirectory
 from registry.pull.tokens import PullTokens
 
 PREFIX: Final = "/api/v1"
@@ -50,7 +50,7 @@ class OperatorApi:
         *,
         is_operator_key: Callable[[str], bool],
         organizations: OrganizationDirectory,
-        nodes: NodeRegistry,
+        nodes: NodesApi,
         tokens: PullTokens,
         authority: Authority,
         verifier: Verifier,
@@ -76,10 +76,7 @@ class OperatorApi:
         app.add_routes(
             [
                 web.post("/organizations", self.create_organization),
-                web.post("/nodes", self.create_node),
-                web.get("/nodes", self.list_nodes, allow_head=False),
-                web.get("/nodes/{node_id}", self.get_node, allow_head=False),
-                web.delete("/nodes/{node_id}", self.delete_node),
+                *self._nodes.routes(),
                 web.post("/pull-tokens", self.mint),
                 web.get("/pull-tokens/{token_id}", self.get_token, allow_head=False),
                 web.delete("/pull-tokens/{token_id}", self.revoke),
@@ -96,40 +93,10 @@ class OperatorApi:
         body = await NewOrganization.read(request)
         api_key = f"crisper_key_{secrets.token_urlsafe(_KEY_BYTES)}"
         await self._organizations.add(Organization(body.name, hash_api_key(api_key), self._clock.now()))
-        await self._events.record(AuditEvent("organization.created", body.name, source=request.remote))
+        await self._events.record(
+            AuditEvent("organization.created", body.name, source=peer_of(request).source)
+        )
         return _json({"name": body.name, "api_key": api_key}, HTTPStatus.CREATED)
-
-    async def create_node(self, request: web.Request) -> web.Response:
-        """Enrol a machine; the secret in the answer is shown this once."""
-        body = await NewNode.read(request)
-        if body.binding is not Binding.SECRET:
-            reason = "this server enrols nodes by secret only; send secret"
-            raise InvalidInputError("The binding is not available.", {"binding": [reason]})
-        secret = new_node_secret()
-        await self._nodes.add(Node(body.node_id, body.binding, hash_secret(secret), body.networks))
-        await self._events.record(AuditEvent("node.created", node_id=body.node_id, source=request.remote))
-        return _json({"node_id": body.node_id, "node_secret": secret.reveal()}, HTTPStatus.CREATED)
-
-    async def list_nodes(self, _request: web.Request) -> web.Response:
-        """List all nodes by id."""
-        return _json({"items": [documents.node(node) for node in await self._nodes.list()]})
-
-    async def get_node(self, request: web.Request) -> web.Response:
-        """Show a node."""
-        found = await self._nodes.get(request.match_info["node_id"])
-        if found is None:
-            raise NotFoundError("there is no such node")
-        return _json(documents.node(found))
-
-    async def delete_node(self, request: web.Request) -> web.Response:
-        """Strike a node off and revoke its tokens. Its id is never given out again."""
-        node_id = request.match_info["node_id"]
-        # Struck off first: a token minted in between is refused at the realm all the same.
-        if not await self._nodes.revoke(node_id):
-            raise NotFoundError("there is no such node")
-        await self._authority.revoke_node(node_id)
-        await self._events.record(AuditEvent("node.revoked", node_id=node_id, source=request.remote))
-        return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def mint(self, request: web.Request) -> web.Response:
         """Designate a node: mint its pull token, shown this once."""
@@ -167,6 +134,8 @@ class OperatorApi:
     def _authenticated(self) -> Middleware:
         @web.middleware
         async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.match_info.route.name == CERTIFICATE:
+                return await handler(request)
             scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
             if scheme.lower() != "bearer":
                 raise RefusedError(Cause.MALFORMED)
@@ -180,7 +149,8 @@ class OperatorApi:
         """Let a node report its own pull complete with its session's bearer, and nothing else."""
         if request.match_info.route.name != "complete":
             raise RefusedError(Cause.FORGED)
-        claims = await self._verifier.admit(bearer, source=request.remote or "unknown")
+        peer = peer_of(request)
+        claims = await self._verifier.admit(bearer, source=peer.source, peer=peer.certificate)
         if claims.session_id is None or claims.token_id != request.match_info["token_id"]:
             raise RefusedError(Cause.OUTSIDE_SCOPE)
 

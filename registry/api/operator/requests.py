@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from auth.ports import Binding
 from auth.records import MAX_TTL_S
+from registry.api.bodies import in_time
 from registry.errors import InvalidInputError
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
@@ -24,7 +25,7 @@ class _Request(BaseModel):
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="Send application/json.")
         try:
-            return cls.model_validate_json(await request.read())
+            return cls.model_validate_json(await in_time(request.read()))
         except ValidationError as error:
             fields: dict[str, list[str]] = {}
             for found in error.errors(include_input=False, include_url=False, include_context=False):
@@ -48,6 +49,12 @@ class NewNode(_Request):
     node_id: NodeId
     binding: Binding
     networks: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=32)] = ()
+
+
+class NewCertificate(_Request):
+    """A node's signing request, PEM (RFC 2986)."""
+
+    csr: Annotated[str, Field(min_length=1, max_length=16 << 10)]
 
 
 class Variant(StrEnum):

@@ -6,8 +6,11 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.support import images
+from tests.support.certificates import TestCa
+from tests.support.certified import Certified
 from tests.support.crisper import CrisperServer, Node, Organization, PullToken
 from tests.support.http import Response, basic, request
 from tests.support.upstream import Upstream
@@ -97,3 +100,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterat
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "crisper"
+
+
+@pytest.fixture(scope="session")
+def certified(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Certified]:
+    folder = tmp_path_factory.mktemp("certified")
+    servers_ca = TestCa.create(folder / "servers", "Servers")
+    operators_ca = TestCa.create(folder / "operators", "Operator's nodes")
+    tls = servers_ca.issue("server", hosts=["127.0.0.1"], purposes=(ExtendedKeyUsageOID.SERVER_AUTH,))
+    env = {"CRISPER_NODE_CA": str(operators_ca.path)}
+    with CrisperServer(folder / "server", insecure_registries=[upstream.host], env=env, tls=tls) as server:
+        yield Certified(server, folder, operators_ca, upstream, images.multi_platform())

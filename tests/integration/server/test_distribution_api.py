@@ -169,6 +169,15 @@ def test_what_another_image_holds_is_unknown_in_the_same_words(shop: Shop, upstr
     assert shop.causes(token) == ["outside_scope"] * 4
 
 
+def test_a_revoked_session_is_not_even_told_what_is_unknown(shop: Shop) -> None:
+    token = shop.mint()
+    bearer = shop.bearer(token)
+    shop.server.operator.revoke(token)
+    for path in (f"manifests/{NOWHERE}", f"blobs/{NOWHERE}", f"referrers/{NOWHERE}", "tags/list"):
+        shop.get(path, bearer).expect(401)
+    assert shop.causes(token) == ["revoked"] * 4
+
+
 def test_a_client_that_looks_for_signatures_raises_no_alarm(shop: Shop) -> None:
     token = shop.mint()
     tag = shop.image.digest.replace(":", "-") + ".sig"

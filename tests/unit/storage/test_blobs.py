@@ -157,8 +157,7 @@ async def test_a_blob_whose_only_lender_lost_its_key_is_stored_anew(
     backend: MemoryBackend, keyring: LocalKeyring, records: MemoryKeyRecords, store: BlobStore
 ) -> None:
     lost = await put(store, "acme", NOISE)
-    keyring.rotate()
-    keyring.destroy(lost.kek_id)
+    assert await keyring.destroy("acme") == 1
     restarted = BlobStore(backend, keyring, records, keyring.name_key, segment_log2=16)
     ours = await put(restarted, "umbrella", NOISE)
     assert ours.object_name != lost.object_name
@@ -252,15 +251,17 @@ async def test_blobs_stay_readable_over_a_rotation_and_are_gone_with_their_key(
     store: BlobStore, keyring: LocalKeyring, backend: MemoryBackend, records: MemoryKeyRecords
 ) -> None:
     old = await put(store, "acme", NOISE)
-    keyring.rotate()
+    await keyring.rotate("acme")
     new = await put(store, "acme", TEXT)
+    others = await put(store, "umbrella", TEXT)
     assert new.kek_id != old.kek_id
     assert await get(store, "acme", old.digest) == NOISE
-    keyring.destroy(old.kek_id)
+    await keyring.destroy("acme")
     restarted = BlobStore(backend, keyring, records, keyring.name_key)
-    with pytest.raises(KeyUnavailableError):
-        await restarted.open("acme", old.digest)
-    assert await get(restarted, "acme", new.digest) == TEXT
+    for digest in (old.digest, new.digest):
+        with pytest.raises(KeyUnavailableError):
+            await restarted.open("acme", digest)
+    assert await get(restarted, "umbrella", others.digest) == TEXT
     await restarted.aclose()
 
 

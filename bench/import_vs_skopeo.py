@@ -1,0 +1,76 @@
+"""Importing an image beside `skopeo copy` of it to another Distribution, from one upstream, in turns.
+
+    python -m bench.import_vs_skopeo --rounds 5
+
+Both verify every digest; Crisper encrypts, the other keeps plaintext. Every round starts from nothing: a new
+organization here, an emptied registry there. An import's time is from the request to the group's readiness.
+"""
+
+import argparse
+import shutil
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench import results
+from bench.whole_pull import realistic
+from tests.support.crisper import CrisperServer
+from tests.support.processes import run, wait_until
+from tests.support.upstream import Upstream
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    image = realistic()
+    with TemporaryDirectory(prefix="crisper-bench-") as name:
+        folder = Path(name)
+        with Upstream.anonymous(folder / "upstream") as upstream:
+            upstream.push(image)
+            with CrisperServer(folder / "crisper", insecure_registries=[upstream.host]) as server:
+                reference = upstream.reference(image)
+                imports, copies = [], []
+                for turn in range(options.rounds + 1):
+                    taken = imported(server, reference), copied(folder / f"copy-{turn}", reference)
+                    if turn:  # the first is for caches
+                        imports.append(taken[0])
+                        copies.append(taken[1])
+    ours, theirs = round(statistics.median(imports), 3), round(statistics.median(copies), 3)
+    ratio = round(ours / theirs, 2)
+    print(f"import {ours} s, skopeo copy {theirs} s, ours / skopeo {ratio}")
+    size = sum(map(len, image.blobs.values()))
+    figures = {"image_bytes": size, "import_s": ours, "skopeo_copy_s": theirs, "ours_to_skopeo": ratio}
+    print(f"written to {results.write('import', 'an import beside skopeo copy to a registry', figures)}")
+
+
+def imported(server: CrisperServer, reference: str) -> float:
+    customer = server.customer(server.operator.create_organization())
+    began = time.monotonic()
+    group = customer.create_group(reference)
+    wait_until(lambda: customer.status(group) != "pending", timeout_s=120, what="import", interval_s=0.01)
+    took = time.monotonic() - began
+    if customer.status(group) != "stopped":
+        raise SystemExit("the import failed")
+    return took
+
+
+def copied(folder: Path, reference: str) -> float:
+    with Upstream.anonymous(folder) as target:
+        argv = [
+            "skopeo",
+            "copy",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+            f"docker://{reference}",
+        ]
+        began = time.monotonic()
+        run([*argv, f"docker://{target.host}/bench/copy:latest"], timeout_s=120).check()
+        took = time.monotonic() - began
+    shutil.rmtree(folder)
+    return took
+
+
+if __name__ == "__main__":
+    main()

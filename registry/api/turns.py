@@ -1,0 +1,59 @@
+"""Taking turns: how many blob responses one node has running in one process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+_LOOK_S = 1.0
+
+
+@dataclass(slots=True)
+class _Node:
+    turns: asyncio.Semaphore
+    holders: int = field(default=0)
+
+
+class Turns:
+    """Lets a node's further responses wait rather than fail: clients take a 429 for final.
+
+    Args:
+        limit: How many of a node's responses run at a time.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._nodes: dict[str, _Node] = {}
+
+    @asynccontextmanager
+    async def turn(self, request: web.Request, node_id: str) -> AsyncIterator[None]:
+        """Wait for one of the node's turns, for as long as its client does.
+
+        Raises:
+            ConnectionResetError: The client went away meanwhile.
+        """
+        node = self._nodes.setdefault(node_id, _Node(asyncio.Semaphore(self._limit)))
+        node.holders += 1
+        try:
+            await _acquire(node.turns, request)
+            try:
+                yield
+            finally:
+                node.turns.release()
+        finally:
+            node.holders -= 1
+            if not node.holders:
+                del self._nodes[node_id]
+
+
+async def _acquire(turns: asyncio.Semaphore, request: web.Request) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                await turns.acquire()
+                return
+        except TimeoutError:
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("the client went away while it waited") from None
