@@ -118,12 +118,14 @@ async def test_a_token_that_waited_too_long_is_expired(short: TokenLedger) -> No
     assert (await short.show(token.token_id)).state is TokenState.EXPIRED
 
 
-async def test_a_lapsed_token_opens_nothing_but_its_own_session(ledger: TokenLedger) -> None:
-    token = new_token()
-    await ledger.mint(token)
-    assert await cause_of(ledger.redeem(token.token_id, "node-1", "x")) is Cause.EXPIRED
-    await ledger.redeem(token.token_id, "node-1", "sid-1")
-    assert (await ledger.redeem(token.token_id, "node-1", "x")).session_id == "sid-1"
+async def test_a_lapsed_token_opens_nothing_but_its_own_session(short: TokenLedger) -> None:
+    lapsed, opened_in_time = new_token(ttl_s=0.2), new_token(ttl_s=0.2)
+    for token in (lapsed, opened_in_time):
+        await short.mint(token)
+    await short.redeem(opened_in_time.token_id, "node-1", "sid-1")
+    await asyncio.sleep(0.3)
+    assert await cause_of(short.redeem(lapsed.token_id, "node-1", "x")) is Cause.EXPIRED
+    assert (await short.redeem(opened_in_time.token_id, "node-1", "x")).session_id == "sid-1"
 
 
 async def test_a_thousand_nodes_at_once_open_one_session(ledger: TokenLedger) -> None:
