@@ -33,8 +33,9 @@ format: setup ## Rewrite the code as the formatter and the safe fixes want it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-packages:
+packages: setup
 	@.ci/packages
+	@$(BIN)/python -m tests.support.built_programs >/dev/null
 
 test: setup packages ## Unit, contract and integration tests
 	$(BIN)/pytest -m "not e2e" $(ARGS)
@@ -56,7 +57,7 @@ demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3
 	@$(BIN)/python deploy/demo.py $(IMAGE)
 
 bench: setup packages ## All of docs/performance.md, beside peers, half an hour; writes bench/results/ and README's tables
-	@.ci/packages nginx wrk
+	@.ci/packages wrk
 	$(BIN)/python -m bench.pull --tls
 	$(BIN)/python -m bench.manifests
 	$(BIN)/python -m bench.whole_pull

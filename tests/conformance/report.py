@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conformance.suite import Check
-from tests.support.go_programs import version_of
+from tests.support.built_programs import version_of
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "docs" / "conformance.txt"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from tests.support.go_programs import go_program
+from tests.support.built_programs import go_program
 from tests.support.processes import run
 
 REPOSITORY = "conformance/repo1"

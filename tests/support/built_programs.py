@@ -1,4 +1,4 @@
-"""Servers for tests that come from the Go module proxy and from npm: built once, each at one version.
+"""Programs that tests drive, from Go's modules and from npm: built once, each at one version.
 
 `python -m tests.support.built_programs` builds all of them; tests build what they miss.
 """
@@ -17,6 +17,13 @@ _BUILD_TIMEOUT_S = 900
 
 _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
+        "conformance": (
+            "github.com/opencontainers/distribution-spec/conformance",
+            "v0.0.0-20260831232431-97274622c111",
+        ),
+        "crane": ("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
+        "oras": ("oras.land/oras/cmd/oras", "v1.3.4"),
+        "regctl": ("github.com/regclient/regclient/cmd/regctl", "v0.11.5"),
         "versitygw": ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0"),
     }
 )
@@ -24,10 +31,15 @@ _AZURITE = "3.37.0"
 
 
 def go_program(name: str) -> Path:
-    """Return a server's program; the first call on a machine builds it, which takes minutes."""
+    """Return a program; the first call on a machine builds it, which takes minutes."""
     package, version = _GO_PACKAGES[name]
     folder = _CACHE / f"{name}-{version}"
     return _once(folder / name, lambda: _go_install(f"{package}@{version}", folder))
+
+
+def version_of(name: str) -> str:
+    """Return the version at which a program is built."""
+    return _GO_PACKAGES[name][1]
 
 
 def azurite() -> Path:
@@ -54,7 +66,7 @@ def _once(program: Path, build: Callable[[], object]) -> Path:
 def _go_install(package: str, into: Path) -> None:
     go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:{_GO_FOLDER}")
     if go is None:
-        raise RuntimeError("building the test servers needs Go 1.24 or newer on PATH")
+        raise RuntimeError("building the test programs needs Go 1.25 or newer on PATH")
     subprocess.run(
         [go, "install", package],
         env={**os.environ, "GOBIN": str(into), "GOFLAGS": "-buildvcs=false"},

@@ -7,7 +7,7 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 
-from tests.support.go_programs import go_program
+from tests.support.built_programs import go_program
 from tests.support.processes import Result, run
 
 PLATFORM = "linux/amd64"
