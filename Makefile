@@ -7,12 +7,12 @@ UV := $(VENV)/bootstrap/bin/uv
 IMAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages check format test e2e demo bench clean
+.PHONY: help setup packages check format test e2e conformance fuzz soak demo bench clean
 
 help: ## Show this list
 	@if [ -t 1 ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
 	awk -F ':.*## ' -v b="$$bold" -v p="$$plain" \
-		'/^[a-z0-9-]+:.*## / { printf "  %smake %-8s%s %s\n", b, $$1, p, $$2 }' $(MAKEFILE_LIST)
+		'/^[a-z0-9-]+:.*## / { printf "  %smake %-11s%s %s\n", b, $$1, p, $$2 }' $(MAKEFILE_LIST)
 
 $(UV):
 	python3 -m venv $(VENV)
@@ -41,6 +41,16 @@ test: setup packages ## Unit, contract and integration tests
 
 e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real server (root)
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
+
+conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt (needs Go)
+	$(BIN)/python -m tests.conformance
+
+fuzz: setup ## Twenty seconds of made-up containers; SECONDS=600 for longer
+	$(BIN)/python -m tests.fuzz.container -max_total_time=$(or $(SECONDS),20) -verbosity=0 -print_final_stats=1
+
+soak: setup ## Long suites: 100 rounds of collection among imports and pulls, 200 kills during writes
+	$(BIN)/python -m tests.support.collection_soak $(or $(ROUNDS),100)
+	CRISPER_TEST_KILLS=$(or $(KILLS),200) $(BIN)/pytest -q --timeout=1800 tests/unit/storage/test_crashes.py
 
 demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
 	@$(BIN)/python deploy/demo.py $(IMAGE)

@@ -1,8 +1,8 @@
 """What verified tokens say (pure).
 
 `PullClaims` and `SessionClaims` are made here only, from a `VerifiedPayload`, which only `auth.jws` makes:
-holding one means that the signature and every pinned claim were checked. Times are not: a claim's holder
-asks `expired`.
+holding one means that the signature and every pinned claim were checked. Times are not: a
+bearer's holder asks `expired`, and whether a pull token may still be redeemed is the ledger's to say.
 """
 
 import re
@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NewType
 
 from auth.errors import Cause, RefusedError
+from auth.peer import NODE_URN
 
 VerifiedPayload = NewType("VerifiedPayload", Mapping[str, Any])
 
@@ -55,10 +56,6 @@ class PullClaims:
     issued_at: datetime
     expires_at: datetime
 
-    def expired(self, now: datetime) -> bool:
-        """Tell whether the token is too old to open a session, leeway included."""
-        return now > self.expires_at + LEEWAY
-
 
 @dataclass(frozen=True, slots=True)
 class SessionClaims:
@@ -71,6 +68,7 @@ class SessionClaims:
         session_id: `sid`; None for a login, which may ask for nothing.
         access: What it may do: pull from one repository, or nothing.
         image_digest: `img`; None for a login.
+        by_certificate: `cnf` names the node: it must show its certificate wherever it shows this bearer.
     """
 
     token_id: str
@@ -81,6 +79,7 @@ class SessionClaims:
     image_digest: str | None
     issued_at: datetime
     expires_at: datetime
+    by_certificate: bool = False
 
     @property
     def repository(self) -> str | None:
@@ -126,7 +125,16 @@ def read_session_claims(payload: VerifiedPayload) -> SessionClaims:
         image_digest=None if login else _text(payload, "img", _DIGEST),
         issued_at=read_time(payload, "iat"),
         expires_at=read_time(payload, "exp"),
+        by_certificate=_confirmed(payload),
     )
+
+
+def confirmation(node_id: str) -> dict[str, object]:
+    """Return the `cnf` claim (RFC 7800, section 3.1) of a session that is bound to a node's certificate.
+
+    It names the node, not the certificate's thumbprint: certificates are renewed within a pull.
+    """
+    return {"san": f"{NODE_URN}{node_id}"}
 
 
 def read_time(payload: Mapping[str, Any], name: str) -> datetime:
@@ -148,6 +156,14 @@ def _text(payload: Mapping[str, Any], name: str, grammar: re.Pattern[str] | None
     if grammar is not None and grammar.fullmatch(value) is None:
         raise RefusedError(Cause.MALFORMED)
     return value
+
+
+def _confirmed(payload: Mapping[str, Any]) -> bool:
+    if "cnf" not in payload:
+        return False
+    if payload["cnf"] != confirmation(_text(payload, "sub")):
+        raise RefusedError(Cause.MALFORMED)
+    return True
 
 
 def _access(payload: Mapping[str, Any], *, entries: int) -> tuple[Access, ...]:

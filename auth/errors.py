@@ -5,6 +5,7 @@ AuthError
 │   └── OutsideScopeError   a good session that asks for something outside its image
 ├── MintRefusedError        the group or organization is being revoked: no token is made for it
 ├── TtlOutOfRangeError      a lifetime that no token may have
+├── CertificateRequestError a signing request that no node certificate is made for
 ├── KeyMaterialError        signing keys or a CA on disk that are missing, exposed or not what they say
 ├── TokenNotFoundError      no such token (to its operator, not to a node)
 └── LedgerUnavailableError  the ledger does not answer: nothing may be granted
@@ -33,6 +34,7 @@ class Cause(StrEnum):
     WRONG_NETWORK = "wrong_network"
     NODE_UNKNOWN = "node_unknown"
     NODE_REVOKED = "node_revoked"
+    FENCED = "fenced"
     SESSION_OVER = "session_over"
     OUTSIDE_SCOPE = "outside_scope"
     OVER_BUDGET = "over_budget"
@@ -83,6 +85,10 @@ class TtlOutOfRangeError(AuthError):
         super().__init__(f"a pull token lives from 1 to {max_s} s, not {ttl_s}")
         self.ttl_s = ttl_s
         self.max_s = max_s
+
+
+class CertificateRequestError(AuthError):
+    """A signing request that no node certificate is made for; the message says what to send."""
 
 
 class KeyMaterialError(AuthError):

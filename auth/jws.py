@@ -45,6 +45,10 @@ class SigningKeys(Protocol):
 class VerificationKeys(Protocol):
     """Public keys: those who can check tokens."""
 
+    @property
+    def version(self) -> int:
+        """Changes whenever the set does; what was verified under another may no longer be good."""
+
     def get(self, key_id: str) -> EllipticCurvePublicKey | None:
         """Return one of our keys, None when it is not ours or no longer."""
 

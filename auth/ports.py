@@ -77,7 +77,7 @@ class TokenLedger(Protocol):
     async def mint(self, token: NewToken) -> None:
         """Enter a token."""
 
-    async def redeem(self, token_id: str, node_id: str, session_id: str, *, fresh: bool) -> Redemption:
+    async def redeem(self, token_id: str, node_id: str, session_id: str) -> Redemption:
         """Open a token's session for a proven node, or answer the session that this node opened."""
 
     async def begin(

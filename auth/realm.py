@@ -11,10 +11,11 @@ from typing import Protocol
 import structlog
 
 from auth.binding import NodeProofs
-from auth.claims import Access, PullClaims, read_pull_claims
+from auth.claims import Access, PullClaims, confirmation, read_pull_claims
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError, TokenNotFoundError
 from auth.jws import SigningKeys, TokenType, VerificationKeys, sign, verify
-from auth.ports import AuditEvent, AuditTrail, Clock, NodeDirectory, TokenLedger
+from auth.peer import ShownCertificate, described
+from auth.ports import AuditEvent, AuditTrail, Binding, Clock, Node, NodeDirectory, TokenLedger
 from auth.records import Redemption, TokenState
 from auth.scope import parse_scopes
 from auth.secret import Secret, split_password
@@ -53,6 +54,7 @@ class ExchangeRequest:
         service: The registry's name, from the challenge; clients may leave it out.
         scopes: The `scope` parameters as sent; empty for a login.
         source: The client's network address.
+        peer: The certificate that the client shows, if any.
     """
 
     username: str
@@ -60,6 +62,7 @@ class ExchangeRequest:
     service: str | None
     scopes: Sequence[str]
     source: str
+    peer: ShownCertificate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +132,17 @@ class Realm:
             OutsideScopeError: The token is not for what is asked; it stays as it was.
             LedgerUnavailableError: The ledger did not answer for 8 s; the client may repeat the exchange.
         """
+        token_id = None
         try:
             claims = self._read(request)
+            token_id = claims.token_id
             with _naming(claims):
                 return await self._answer(claims, request)
         except RefusedError as refusal:
             await self._record_refusal(request, refusal.cause, refusal.token_id)
             raise
         except LedgerUnavailableError:
-            await self._record_refusal(request, Cause.LEDGER_UNAVAILABLE, None)
+            await self._record_refusal(request, Cause.LEDGER_UNAVAILABLE, token_id)
             raise
 
     def _read(self, request: ExchangeRequest) -> PullClaims:
@@ -158,27 +163,25 @@ class Realm:
         if request.username != claims.node_id:
             raise RefusedError(Cause.WRONG_NODE)
         _, secret = split_password(request.password or Secret(""))
-        await self._proofs.check(claims.node_id, secret, request.source)
+        node = await self._proofs.check(claims.node_id, secret, request.source, request.peer)
         if not any(request.scopes):
-            return await self._log_in(claims)
+            return await self._log_in(claims, node)
         if not any(scope.asks_to_pull(claims.repository) for scope in parse_scopes(request.scopes)):
             raise OutsideScopeError(Cause.OUTSIDE_SCOPE)
-        return await self._redeem(claims, request.source)
+        return await self._redeem(claims, node, request)
 
-    async def _log_in(self, claims: PullClaims) -> SessionGrant:
+    async def _log_in(self, claims: PullClaims, node: Node) -> SessionGrant:
         """Answer an exchange without scope: everything is checked, and nothing redeemed."""
         try:
             view = await self._ledger.show(claims.token_id)
         except TokenNotFoundError:
             raise RefusedError(Cause.UNKNOWN) from None
-        if view.state is TokenState.MINTED and claims.expired(self._clock.now()):
-            raise RefusedError(Cause.EXPIRED)
         if view.state not in {TokenState.MINTED, TokenState.ACTIVE}:
             raise RefusedError(_OVER[view.state])
-        token = self._bearer(claims, lifetime_s=_LOGIN_S)
+        token = self._bearer(claims, node, lifetime_s=_LOGIN_S)
         return SessionGrant(token, _LOGIN_S, (), claims.token_id, session_id=None, opened=False)
 
-    async def _redeem(self, claims: PullClaims, source: str) -> SessionGrant:
+    async def _redeem(self, claims: PullClaims, node: Node, request: ExchangeRequest) -> SessionGrant:
         session = await self._session(claims)
         access = (Access("repository", claims.repository, _PULL),)
         if session.opened:
@@ -188,7 +191,8 @@ class Realm:
                     organization=claims.organization,
                     token_id=claims.token_id,
                     node_id=claims.node_id,
-                    source=source,
+                    source=request.source,
+                    detail=described(request.peer),
                 )
             )
         if session.exchanges > _ALARM_EXCHANGES:
@@ -199,7 +203,7 @@ class Realm:
                 exchanges=session.exchanges,
             )
         return SessionGrant(
-            token=self._bearer(claims, lifetime_s=session.hard_end_s, session_id=session.session_id),
+            token=self._bearer(claims, node, lifetime_s=session.hard_end_s, session_id=session.session_id),
             expires_in_s=max(1, int(session.announce_s)),
             access=access,
             token_id=claims.token_id,
@@ -215,9 +219,8 @@ class Realm:
         proposed = secrets.token_urlsafe(_ID_BYTES)
         give_up = time.monotonic() + self._patience_s
         while True:
-            fresh = not claims.expired(self._clock.now())
             try:
-                return await self._ledger.redeem(claims.token_id, claims.node_id, proposed, fresh=fresh)
+                return await self._ledger.redeem(claims.token_id, claims.node_id, proposed)
             except LedgerUnavailableError:
                 if time.monotonic() + _PAUSE_S > give_up:
                     raise
@@ -232,11 +235,13 @@ class Realm:
                 node_id=request.username if named else None,
                 cause=cause.value,
                 source=request.source,
-                detail={"at": "realm"},
+                detail={"at": "realm", **described(request.peer)},
             )
         )
 
-    def _bearer(self, claims: PullClaims, *, lifetime_s: float, session_id: str | None = None) -> Secret:
+    def _bearer(
+        self, claims: PullClaims, node: Node, *, lifetime_s: float, session_id: str | None = None
+    ) -> Secret:
         issued_at = int(self._clock.now().timestamp())
         said: dict[str, object] = {
             "iss": self._issuer,
@@ -250,6 +255,8 @@ class Realm:
             "org": claims.organization,
             "access": [],
         }
+        if node.binding is Binding.CERTIFICATE:
+            said["cnf"] = confirmation(node.node_id)
         if session_id is not None:
             access = Access("repository", claims.repository, _PULL)
             said |= {"sid": session_id, "img": claims.image_digest, "access": [access.to_claim()]}

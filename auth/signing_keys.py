@@ -1,15 +1,17 @@
 """Our P-256 keys: private ones in a folder, public ones as a JWK set.
 
-    <folder>/<kid>.json   0600   {"state": "published" | "signing" | "verifying", "private_key": PEM}
+    <folder>/<kid>.json   0600   {"signs_from": seconds since 1970, "private_key": PEM}
 
-The `kid` is the key's RFC 7638 thumbprint. Exactly one key signs; `published` keys are in the JWK set before
-they sign, `verifying` ones stay in it until their last token and session are over.
+The `kid` is the key's RFC 7638 thumbprint. What a key is used for follows from the times alone, so that all
+processes go from one key to the next at the same moment (docs/adr/0062-keys-rotate-by-the-clock.md).
 """
 
 import hashlib
 import json
+import time
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -21,34 +23,80 @@ from jwt.api_jws import PyJWS
 from auth.errors import KeyMaterialError
 from auth.keyfiles import read_private, write_private
 
+RETENTION_S = 25 * 3600
+"""How long a key verifies after its successor began to sign: the longest session (24 h), the longest wait
+for its redemption (15 min), leeway, and time to spare."""
+
 _COORDINATE_BYTES = 32
 _jws = PyJWS(algorithms=["ES256"])
 
 
 class KeyState(StrEnum):
-    """What a key is used for; every key verifies."""
+    """What a key is used for; every key but a removed one verifies."""
 
     PUBLISHED = "published"
     SIGNING = "signing"
-    VERIFYING = "verifying"
+    VERIFYING = "verify-only"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """One key and its times, in seconds since 1970.
+
+    Attributes:
+        signs_from: When it begins to sign.
+        signs_until: When its successor begins to; None while it has none.
+    """
+
+    key_id: str
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    signs_from: float
+    signs_until: float | None = None
+
+    @property
+    def verifies_until(self) -> float | None:
+        """When its last token and session are over; None while it signs or will sign."""
+        return None if self.signs_until is None else self.signs_until + RETENTION_S
+
+    def state(self, now: float) -> KeyState:
+        """Return what it is used for at a time."""
+        if now < self.signs_from:
+            return KeyState.PUBLISHED
+        if self.signs_until is None or now < self.signs_until:
+            return KeyState.SIGNING
+        return KeyState.VERIFYING if now < self.signs_until + RETENTION_S else KeyState.REMOVED
 
 
 class LocalVerificationKeys:
-    """The public half of a key set; what a server without the authority's role holds."""
+    """The public half of a key set; what a server without the authority's role holds.
 
-    def __init__(self, keys: Mapping[str, ec.EllipticCurvePublicKey]) -> None:
-        self._keys = dict(keys)
+    Attributes:
+        version: Changes whenever the set does; what was verified under another may no longer be good.
+    """
+
+    def __init__(self, keys: Sequence[SigningKey], now: Callable[[], float]) -> None:
+        self._now = now
+        self.version = 0
+        self.replace(keys)
+
+    def replace(self, keys: Sequence[SigningKey]) -> None:
+        """Take another set."""
+        self._keys = {key.key_id: (key, key.key.public_key()) for key in keys}
+        self.version += 1
 
     def get(self, key_id: str) -> ec.EllipticCurvePublicKey | None:
-        """Return one of our keys, None when it is not ours."""
-        return self._keys.get(key_id)
+        """Return one of our keys, None when it is not ours or no longer."""
+        key, public = self._keys.get(key_id, (None, None))
+        return None if key is None or key.state(self._now()) is KeyState.REMOVED else public
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """Return the document for `/.well-known/jwks.json` (RFC 7517, section 5)."""
         return {
             "keys": [
-                {**_jwk(key), "kid": key_id, "use": "sig", "alg": "ES256"}
-                for key_id, key in self._keys.items()
+                {**_jwk(public), "kid": key_id, "use": "sig", "alg": "ES256"}
+                for key_id, (_, public) in self._keys.items()
+                if self.get(key_id) is not None
             ]
         }
 
@@ -57,16 +105,19 @@ class LocalSigningKeys:
     """A key set in a folder of this machine.
 
     Args:
-        signing_key: The one that signs.
-        verification_keys: Every public key, the signing one's included.
+        folder: Where it lies.
+        keys: What was read from it.
+        now: The time, in seconds since 1970.
     """
 
     def __init__(
-        self, signing_key: ec.EllipticCurvePrivateKey, verification_keys: LocalVerificationKeys
+        self, folder: Path, keys: Sequence[SigningKey], now: Callable[[], float] = time.time
     ) -> None:
-        self._key = signing_key
-        self._key_id = thumbprint(signing_key.public_key())
-        self.verification_keys = verification_keys
+        self._folder = folder
+        self._now = now
+        self._keys = keys
+        self._seen = _files(folder)
+        self.verification_keys = LocalVerificationKeys(keys, now)
 
     @classmethod
     def create(cls, folder: Path) -> Self:
@@ -77,35 +128,73 @@ class LocalSigningKeys:
         """
         if any(folder.glob("*.json")):
             raise KeyMaterialError(f"{folder} holds signing keys already")
-        key = ec.generate_private_key(ec.SECP256R1())
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        record = {"state": KeyState.SIGNING.value, "private_key": pem.decode()}
-        write_private(folder / f"{thumbprint(key.public_key())}.json", json.dumps(record).encode())
+        publish_key(folder, signs_from=0)
         return cls.load(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, now: Callable[[], float] = time.time) -> Self:
         """Read a set.
 
         Raises:
-            KeyMaterialError: A file is exposed or not what its name says, or not exactly one key signs.
+            KeyMaterialError: A file is exposed or not what its name says, or no key signs.
         """
-        signing: list[ec.EllipticCurvePrivateKey] = []
-        public: dict[str, ec.EllipticCurvePublicKey] = {}
-        for path in sorted(folder.glob("*.json")):
-            state, key = _read(path)
-            public[path.stem] = key.public_key()
-            if state is KeyState.SIGNING:
-                signing.append(key)
-        if len(signing) != 1:
-            raise KeyMaterialError(f"{folder} has {len(signing)} signing keys, not one")
-        return cls(signing[0], LocalVerificationKeys(public))
+        return cls(folder, read_keys(folder, now()), now)
+
+    def refresh(self) -> bool:
+        """Remove the keys whose time is over, and read the folder again where it has changed.
+
+        Returns:
+            Whether the set is another now.
+
+        Raises:
+            KeyMaterialError: The folder is not sound; the set stays as it was.
+        """
+        for key in self._keys:
+            if key.state(self._now()) is KeyState.REMOVED:
+                (self._folder / f"{key.key_id}.json").unlink(missing_ok=True)
+        seen = _files(self._folder)
+        if seen == self._seen:
+            return False
+        self._keys = read_keys(self._folder, self._now())
+        self._seen = seen
+        self.verification_keys.replace(self._keys)
+        return True
 
     def sign(self, header: Mapping[str, str], payload: bytes) -> str:
         """Return the compact form of `payload`, signed by the current key, whose `kid` is added."""
-        return _jws.encode(payload, self._key, "ES256", headers={**header, "kid": self._key_id})
+        now = self._now()
+        key = next(key for key in reversed(self._keys) if key.signs_from <= now)
+        return _jws.encode(payload, key.key, "ES256", headers={**header, "kid": key.key_id})
+
+
+def read_keys(folder: Path, now: float) -> list[SigningKey]:
+    """Return a folder's keys in the order in which they sign.
+
+    Raises:
+        KeyMaterialError: A file is exposed or not what its name says, or no key signs at `now`.
+    """
+    found = sorted(
+        ((*_read(path), path.stem) for path in folder.glob("*.json")), key=lambda read: (read[0], read[2])
+    )
+    if not found or found[0][0] > now:
+        raise KeyMaterialError(f"{folder} has no signing key")
+    ends = [signs_from for signs_from, _, _ in found[1:]]
+    return [
+        SigningKey(key_id, key, signs_from, until)
+        for (signs_from, key, key_id), until in zip(found, [*ends, None], strict=True)
+    ]
+
+
+def publish_key(folder: Path, *, signs_from: float) -> str:
+    """Draw a key that is in the JWK set at once and signs from a time on; return its id."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    key_id = thumbprint(key.public_key())
+    record = {"signs_from": signs_from, "private_key": pem.decode()}
+    write_private(folder / f"{key_id}.json", json.dumps(record).encode())
+    return key_id
 
 
 def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
@@ -114,10 +203,19 @@ def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
     return _b64(hashlib.sha256(canonical.encode()).digest())
 
 
-def _read(path: Path) -> tuple[KeyState, ec.EllipticCurvePrivateKey]:
+def _files(folder: Path) -> frozenset[tuple[str, int, int]]:
+    """Return what tells one content of a folder from another; keys are files that are written once."""
+    found = set()
+    for path in folder.glob("*.json"):
+        status = path.stat()
+        found.add((path.name, status.st_ino, status.st_mtime_ns))
+    return frozenset(found)
+
+
+def _read(path: Path) -> tuple[float, ec.EllipticCurvePrivateKey]:
     try:
         record = json.loads(read_private(path))
-        state = KeyState(record["state"])
+        signs_from = float(record.get("signs_from", 0))
         key = serialization.load_pem_private_key(record["private_key"].encode(), password=None)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KeyMaterialError(f"{path} is not a signing key") from None
@@ -125,7 +223,7 @@ def _read(path: Path) -> tuple[KeyState, ec.EllipticCurvePrivateKey]:
         raise KeyMaterialError(f"{path} is not a P-256 key")
     if thumbprint(key.public_key()) != path.stem:
         raise KeyMaterialError(f"{path} does not hold the key that its name says")
-    return state, key
+    return signs_from, key
 
 
 def _jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:

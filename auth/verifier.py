@@ -9,6 +9,7 @@ from auth.claims import SessionClaims, read_session_claims
 from auth.delivery import Delivery
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError
 from auth.jws import TokenType, VerificationKeys, verify
+from auth.peer import ShownCertificate, described, proves
 from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
 
 _CACHED = 4096
@@ -43,7 +44,7 @@ class Verifier:
         self._clock = clock
         self._issuer = issuer
         self._service = service
-        self._verified: OrderedDict[bytes, SessionClaims] = OrderedDict()
+        self._verified: OrderedDict[tuple[int, bytes], SessionClaims] = OrderedDict()
 
     def verify(self, bearer: str) -> SessionClaims:
         """Return what a bearer says, proven; its expiry is checked every time, its signature once.
@@ -53,7 +54,7 @@ class Verifier:
         Raises:
             RefusedError: It is malformed, forged or expired.
         """
-        key = hashlib.sha256(bearer.encode(errors="replace")).digest()
+        key = (self._keys.version, hashlib.sha256(bearer.encode(errors="replace")).digest())
         claims = self._verified.get(key)
         if claims is None:
             claims = self._read(bearer)
@@ -66,17 +67,24 @@ class Verifier:
             raise RefusedError(Cause.EXPIRED, token_id=claims.token_id, node_id=claims.node_id)
         return claims
 
-    async def admit(self, bearer: str, *, source: str) -> SessionClaims:
-        """Verify a bearer, and record a refusal.
+    async def admit(self, bearer: str, *, source: str, peer: ShownCertificate | None = None) -> SessionClaims:
+        """Verify a bearer and who holds it, and record a refusal.
+
+        Args:
+            bearer: As presented.
+            source: The client's network address.
+            peer: The certificate that the client shows, if any.
 
         Raises:
-            RefusedError: It is malformed, forged or expired.
+            RefusedError: It is malformed, forged or expired, or bound to a certificate that is not shown.
         """
         try:
-            return self.verify(bearer)
+            claims = self.verify(bearer)
+            _prove(claims, peer)
         except RefusedError as refusal:
-            await self._record(refusal, None, source)
+            await self._record(refusal, None, source, peer)
             raise
+        return claims
 
     async def refuse(self, claims: SessionClaims, cause: Cause, *, source: str) -> NoReturn:
         """Refuse and record what the caller found to lie outside a good session.
@@ -97,6 +105,7 @@ class Verifier:
         length_bytes: int,
         blob: bool,
         source: str,
+        peer: ShownCertificate | None = None,
     ) -> Delivery:
         """Let one request start: the one question to the ledger that every request asks.
 
@@ -107,20 +116,23 @@ class Verifier:
             length_bytes: Bytes of the blob that will be delivered.
             blob: Whether they are a blob's, and so metered; not for manifests, nor for HEAD.
             source: The client's network address.
+            peer: The certificate that the client shows, if any.
 
         Returns:
             The meter of the response; the caller finishes it, however the response ends.
 
         Raises:
             OutsideScopeError: Another repository, or no blob of the image.
-            RefusedError: The session is over or revoked, or its budget is spent.
+            RefusedError: The session is over or revoked, its budget is spent, or it is bound to a
+                certificate that is not shown.
             LedgerUnavailableError: The ledger does not answer: nothing may be sent.
         """
         try:
+            _prove(claims, peer)
             return await self._begin(claims, repository, digest if blob else None, length_bytes)
         except RefusedError as refusal:
             refusal.token_id, refusal.node_id = claims.token_id, claims.node_id
-            await self._record(refusal, claims.organization, source)
+            await self._record(refusal, claims.organization, source, peer)
             raise
         except LedgerUnavailableError:
             unanswered = RefusedError(
@@ -158,7 +170,13 @@ class Verifier:
         )
         return read_session_claims(payload)
 
-    async def _record(self, refusal: RefusedError, organization: str | None, source: str) -> None:
+    async def _record(
+        self,
+        refusal: RefusedError,
+        organization: str | None,
+        source: str,
+        peer: ShownCertificate | None = None,
+    ) -> None:
         await self._audit.record(
             AuditEvent(
                 "token.refused",
@@ -167,6 +185,11 @@ class Verifier:
                 node_id=refusal.node_id,
                 cause=refusal.cause.value,
                 source=source,
-                detail={"at": "registry"},
+                detail={"at": "registry", **described(peer)},
             )
         )
+
+
+def _prove(claims: SessionClaims, peer: ShownCertificate | None) -> None:
+    if claims.by_certificate and not proves(peer, claims.node_id):
+        raise RefusedError(Cause.WRONG_PEER, token_id=claims.token_id, node_id=claims.node_id)

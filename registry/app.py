@@ -3,33 +3,44 @@
 import hmac
 import secrets
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
 from auth.authority import Authority
-from auth.ledger import LedgerLimits, RedisTokenLedger, connect
+from auth.key_watch import watched
+from auth.ledger import LedgerAddress, LedgerLimits, RedisTokenLedger, Topology, connect
+from auth.nodes.ca import NodeCA
+from auth.nodes.enrolment import NodeEnrolment
+from auth.nodes.trust import ClientTrust, Issuers
 from auth.realm import Realm
 from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
 from registry.api import operator, public, v2
 from registry.api.direct import DirectSender
 from registry.api.health import HealthApi
+from registry.api.operator.nodes import NodesApi
 from registry.api.origin import Origin
+from registry.api.peers import Peers
 from registry.api.public import ApiKeyAuthenticator, public_app
 from registry.api.realm import TokenApi
 from registry.api.root import root_app
 from registry.api.streaming import BlobStreamer
 from registry.api.turns import Turns
+from registry.catalog.collection import SqlBlobPins, SqlCollection
+from registry.catalog.damage import SqlQuarantine
 from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
+from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.events import SqlEventLog
+from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.groups import ContainerGroups
@@ -41,12 +52,13 @@ from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
 from registry.transient.progress import RedisProgressBoard
+from registry.upkeep import Collection, DamageDesk, repeat
 from registry.upstream.client import UpstreamClient
 from registry.upstream.credentials import from_registry_authentication
 from registry.upstream.egress import EgressGuard
-from storage.backends.local import LocalBackend
 from storage.blobs import BlobStore
-from storage.keys.local import LocalKeyring
+from storage.keys.locate import name_key
+from storage.ports import KeyProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +68,12 @@ class Composition:
     Attributes:
         web: What answers HTTP.
         worker: The import role; None where this process does not import.
+        upkeep: Runs for as long as the process; None where it does not collect.
     """
 
     web: web.Application
     worker: ImportWorker | None
+    upkeep: Callable[[], Awaitable[None]] | None = None
 
 
 def database_url(settings: Settings, data: DataDir) -> str:
@@ -67,10 +81,9 @@ def database_url(settings: Settings, data: DataDir) -> str:
     return settings.database_url or f"sqlite+aiosqlite:///{data.catalog}"
 
 
-def open_blobs(settings: Settings, data: DataDir, database: Database) -> BlobStore:
+def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> BlobStore:
     """Open storage; the caller closes it."""
-    keyring = LocalKeyring.load(settings.keyring_path)
-    return BlobStore(LocalBackend(data.blobs), keyring, SqlKeyRecords(database), keyring.name_key)
+    return BlobStore(settings.storage_location.open(), keys, SqlKeyRecords(database), name_key(keys))
 
 
 @asynccontextmanager
@@ -100,27 +113,40 @@ class _Composer:
         stack.push_async_callback(self._database.close)
         self._redis = connect(redis_url)
         stack.push_async_callback(self._redis.aclose)
-        self._blobs = open_blobs(settings, data, self._database)
+        keys = settings.key_location.open()
+        stack.push_async_callback(keys.aclose)
+        self._blobs = open_blobs(settings, keys, self._database)
         stack.push_async_callback(self._blobs.aclose)
 
         self._catalog = SqlGroupCatalog(self._database)
         self._nodes = SqlNodeRegistry(self._database, self._clock)
         self._organizations = SqlOrganizationDirectory(self._database)
+        stack.push_async_callback(self._nodes.aclose)
         self._events = SqlEventLog(self._database, self._clock)
-        keyring = LocalKeyring.load(settings.keyring_path)
-        self._vault = RedisCredentialVault(self._redis, keyring)
+        stack.push_async_callback(self._events.aclose)
+        self._vault = RedisCredentialVault(self._redis, keys)
         self._board = RedisProgressBoard(self._redis)
 
+        self._node_ca = NodeCA.load(data.node_ca)
         self._keys = LocalSigningKeys.load(data.signing_keys)
-        ledger = RedisTokenLedger(self._redis, LedgerLimits(grace_s=settings.completion_grace_s))
+        ledger = RedisTokenLedger(
+            self._redis,
+            _limits(settings),
+            replicated=LedgerAddress.parse(redis_url).topology is not Topology.SINGLE,
+            min_replicas=settings.redis_min_replicas,
+        )
         name = settings.service
-        trail = CountedAuditTrail(self._events, self._metrics)
+        bounded = BoundedAuditTrail(self._events)
+        stack.push_async_callback(bounded.aclose)
+        trail = CountedAuditTrail(bounded, self._metrics)
+        self._trail = trail
         self._authority = Authority(self._keys, ledger, trail, self._clock, issuer=name, service=name)
         self._realm = Realm(self._keys, ledger, self._nodes, trail, self._clock, issuer=name, service=name)
         public_keys = self._keys.verification_keys
         self._verifier = Verifier(public_keys, ledger, trail, self._clock, issuer=name, service=name)
 
     async def build(self) -> Composition:
+        await self._stack.enter_async_context(watched(self._keys))
         roles = self._settings.roles
         worker = await self._worker() if Role.IMPORT in roles else None
         mounted: dict[str, web.Application] = {}
@@ -134,7 +160,15 @@ class _Composer:
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
-        return Composition(root_app(mounted, routes, self._metrics), worker)
+        return Composition(root_app(mounted, routes, self._metrics, self._peers()), worker, self._upkeep())
+
+    def _upkeep(self) -> Callable[[], Awaitable[None]] | None:
+        interval_s, grace_s = self._settings.gc_interval_s, self._settings.gc_grace_s
+        if Role.IMPORT not in self._settings.roles or interval_s == 0:
+            return None
+        dead, upkeep = SqlCollection(self._database, self._clock), SqlUpkeep(self._database, self._clock)
+        collection = Collection(self._blobs, dead, upkeep, self._events, self._clock)
+        return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
 
     async def _worker(self) -> ImportWorker:
         client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
@@ -142,6 +176,7 @@ class _Composer:
         importer = Importer(
             client,
             self._blobs,
+            SqlBlobPins(self._database),
             max_image_bytes=self._settings.max_image_bytes,
             layer_transfers=self._settings.layer_transfers,
         )
@@ -165,6 +200,9 @@ class _Composer:
             catalog=self._catalog,
             streamer=BlobStreamer(sender, self._metrics, stall_s=self._settings.stall_s),
             turns=Turns(self._settings.node_responses),
+            damage=DamageDesk(
+                SqlKeyRecords(self._database), SqlQuarantine(self._database, self._clock), self._events
+            ),
             origin=self._origin,
         ).app()
 
@@ -187,10 +225,18 @@ class _Composer:
         return public_app(groups, authenticate)
 
     def _operator(self) -> web.Application:
+        enrolment = NodeEnrolment(
+            self._node_ca,
+            self._nodes,
+            SqlEnrolmentRecords(self._database),
+            self._trail,
+            self._clock,
+            offer_s=self._settings.enrolment_s,
+        )
         return operator.OperatorApi(
             is_operator_key=self._is_operator_key,
             organizations=self._organizations,
-            nodes=self._nodes,
+            nodes=NodesApi(self._nodes, enrolment, self._authority, self._events),
             tokens=PullTokens(self._catalog, self._nodes, self._authority),
             authority=self._authority,
             verifier=self._verifier,
@@ -198,6 +244,14 @@ class _Composer:
             origin=self._origin,
             clock=self._clock,
         ).app()
+
+    def _peers(self) -> Peers:
+        node_ca, proxy_ca = self._settings.node_ca, self._settings.proxy_ca
+        issuers = Issuers([self._node_ca.certificate])
+        if node_ca is not None:
+            issuers += Issuers.load(node_ca)
+        proxies = ClientTrust(Issuers.load(proxy_ca)) if proxy_ca is not None else None
+        return Peers(ClientTrust(issuers), proxies, self._clock.now)
 
     def _probes(self) -> dict[str, Callable[[], Awaitable[None]]]:
         async def ledger() -> None:
@@ -210,14 +264,10 @@ class _Composer:
         }
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return the server side of TLS; None without a certificate."""
-    if settings.tls_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    return context
+def _limits(settings: Settings) -> LedgerLimits:
+    return LedgerLimits(
+        grace_s=settings.completion_grace_s, base_s=settings.session_base_s, idle_s=settings.session_idle_s
+    )
 
 
 def _key_check(key: str) -> Callable[[str], bool]:

@@ -3,11 +3,14 @@
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.errors import ConfigError
+from storage.backends.locate import StorageLocation
+from storage.keys.locate import KeyLocation
 
 GIB = 1 << 30
 
@@ -29,10 +32,25 @@ class Settings(BaseSettings):
         insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
             addresses.
         redis_url: The ledger; None starts a child server on a private unix socket.
+        redis_min_replicas: How many replicas of the ledger must hold a redemption before it is answered.
         database_url: The catalog; None is SQLite in the data folder.
+        storage_url: Where blobs lie: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://`
+            (docs/storage.md); None is the data folder.
+        keys_url: Who holds the key-encryption keys: `local:///path`, `awskms://alias/...`, `vault://host/...`
+            (docs/keys.md); None is `keyring`.
+        keyring: The keyring file, where `keys_url` names no other; None is in the data folder.
+        unix_socket: Where a proxy on this machine connects; who may open the socket is the proxy.
+        unix_socket_group: Group that may open it; without one only the server's own user may.
+        node_ca: PEM of CAs whose certificates speak for nodes too, by their `urn:crisper:node:<id>`.
+        proxy_ca: PEM of CAs whose client certificates are those of proxies, and of nothing else.
+        enrolment_s: For how long an enrolment secret waits for its node.
+        session_base_s: What a session's deadline allows beyond the time to deliver the image.
+        session_idle_s: From a session's last sign of life to its end.
         idle_s: A connection that has not finished asking by then is closed, new or kept; above a proxy's own.
         stall_s: A client that takes nothing for so long is gone.
         node_responses: Blob responses that one node has running in one process; further ones wait.
+        gc_interval_s: How often some server of the import role collects; 0 leaves it to `crisper gc`.
+        gc_grace_s: How long something has to be dead before it is removed.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -47,20 +65,32 @@ class Settings(BaseSettings):
     public_url: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    unix_socket: Path | None = None
+    unix_socket_group: str | None = None
+    node_ca: Path | None = None
+    proxy_ca: Path | None = None
+    enrolment_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
-    redis_url: str | None = None
-    database_url: str | None = None
+    redis_url: Annotated[str | None, Field(repr=False)] = None  # may hold a password
+    redis_min_replicas: Annotated[int, Field(ge=0, le=16)] = 0
+    database_url: Annotated[str | None, Field(repr=False)] = None
+    storage_url: str | None = None
+    keys_url: str | None = None
     keyring: Path | None = None
     service: str = "crisper"
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB
     import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
     layer_transfers: Annotated[int, Field(ge=1, le=16)] = 3
     lease_s: Annotated[float, Field(gt=0)] = 20.0
+    session_base_s: Annotated[float, Field(gt=0)] = 600.0
+    session_idle_s: Annotated[float, Field(gt=0)] = 900.0
     completion_grace_s: Annotated[float, Field(ge=0)] = 30.0
     drain_s: Annotated[float, Field(ge=0)] = 30.0
     idle_s: Annotated[float, Field(gt=0)] = 75.0
     stall_s: Annotated[float, Field(ge=1)] = 120.0
     node_responses: Annotated[int, Field(ge=1)] = 16
+    gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
+    gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
     log_level: str = "info"
 
     @field_validator("roles", "insecure_registries", mode="before")
@@ -78,10 +108,31 @@ class Settings(BaseSettings):
             raise ValueError("write the public URL with its scheme: https://registry.example.com")
         return value.rstrip("/") if value else None
 
+    @field_validator("storage_url")
+    @classmethod
+    def _readable_storage_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            StorageLocation.parse(value)
+        return value
+
+    @field_validator("keys_url")
+    @classmethod
+    def _readable_keys_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            KeyLocation.parse(value)
+        return value
+
     @property
-    def keyring_path(self) -> Path:
-        """Where the local keyring lies."""
-        return self.keyring or self.data_dir / "keyring.json"
+    def storage_location(self) -> StorageLocation:
+        """Where blobs lie."""
+        folder = self.data_dir.absolute() / "blobs"
+        return StorageLocation.parse(self.storage_url or f"file://{quote(str(folder))}")
+
+    @property
+    def key_location(self) -> KeyLocation:
+        """Who holds the key-encryption keys."""
+        file = (self.keyring or self.data_dir / "keyring.json").absolute()
+        return KeyLocation.parse(self.keys_url or f"local://{quote(str(file))}")
 
     def refuse_unsafe(self) -> None:
         """Refuse to start in production on defaults that are only safe on one developer's machine.
@@ -91,12 +142,16 @@ class Settings(BaseSettings):
         """
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("set both --tls-cert and --tls-key, or neither")
+        if self.proxy_ca is not None and self.tls_cert is None:
+            raise ConfigError("proxies show their certificates over TLS: set --tls-cert and --tls-key")
         if self.env != "production":
             return
         unsafe = {
             "CRISPER_REDIS_URL: the embedded ledger lives and dies with one machine": self.redis_url is None,
             "CRISPER_DATABASE_URL: the embedded catalog serves one machine": self.database_url is None,
-            "CRISPER_KEYRING: the keyring lies beside the data that it protects": self.keyring is None,
+            "CRISPER_KEYS_URL or CRISPER_KEYRING: the keyring lies beside the data that it protects": (
+                self.keyring is None and self.keys_url is None
+            ),
             "CRISPER_PUBLIC_URL: nodes must be told one https:// address": not (
                 self.public_url or ""
             ).startswith("https://"),

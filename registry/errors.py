@@ -7,6 +7,7 @@ RegistryError
 ├── EgressRefusedError      an address or a URL that the egress guard does not connect to
 ├── ConfigError             settings that the server refuses to start with
 ├── NotFoundError           no such organization, group, node or token
+│   └── ManifestNotFoundError   no such manifest in a repository
 ├── CatalogUnavailableError the catalog's database does not answer
 ├── ConflictError           the name is taken, or the thing is in the wrong state
 ├── InvalidInputError       fields that do not validate, each with its reason
@@ -51,6 +52,10 @@ class ConfigError(RegistryError):
 
 class NotFoundError(RegistryError):
     """No such organization, group, node or token."""
+
+
+class ManifestNotFoundError(NotFoundError):
+    """The repository has no such manifest, or none of a kind that the client takes."""
 
 
 class CatalogUnavailableError(RegistryError):

@@ -36,7 +36,7 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _name_errors],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )
@@ -60,6 +60,16 @@ def _say_no_more(record: logging.LogRecord) -> bool:
 
 def _hide(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     return {key: "(hidden)" if key in _HIDDEN else value for key, value in event.items()}
+
+
+def _name_errors(
+    _logger: object, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """Keep a library's exception to its class: its message may quote a request's headers."""
+    raised = event.pop("exc_info", None)
+    if isinstance(raised, tuple) and raised[0] is not None:
+        event["error"] = raised[0].__qualname__
+    return event
 
 
 class Metrics:
@@ -107,6 +117,6 @@ class CountedAuditTrail:
         """Append one event durably."""
         if event.type == "token.refused":
             self._metrics.refusals.labels(event.cause or "unknown").inc()
-        else:
+        elif event.type.startswith("token."):
             self._metrics.tokens.labels(event.type.removeprefix("token.")).inc()
         await self._trail.record(event)

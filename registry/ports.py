@@ -81,11 +81,14 @@ class ContentKind(StrEnum):
     MANIFEST = "manifest"
     CONFIG = "config"
     LAYER = "layer"
+    ATTACHMENT = "attachment"  # the manifest of a signature, an SBOM ...
+    ATTACHMENT_BLOB = "attachment_blob"
+    ATTACHMENTS = "attachments"  # our own record of them (registry/oci/attachments.py)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageContent:
-    """One blob of an image: an index, a manifest, the config or a layer."""
+    """One blob of an image: a document of it, the config, a layer, or of what is attached to it."""
 
     digest: Digest
     kind: ContentKind
@@ -189,6 +192,16 @@ class JobQueue(Protocol):
 
     async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
         """End the job and its group as failed. False when the lease is lost."""
+
+
+class BlobPins(Protocol):
+    """What collection must spare until an import ends."""
+
+    async def pin(self, job_id: str, organization: str, digests: Sequence[Digest]) -> None:
+        """Keep these blobs of the organization until the job ends, those included that are not there yet.
+
+        Pin a blob before asking storage whether it is there: what is found from then on, stays.
+        """
 
 
 class ProgressBoard(Protocol):
@@ -307,4 +320,7 @@ class EventLog(Protocol):
         organization: str | None = None,
         token_id: str | None = None,
     ) -> Sequence[StoredEvent]:
-        """Return events behind a cursor, oldest first."""
+        """Return events behind a cursor, oldest first; none can appear later between those returned."""
+
+    async def latest(self) -> int:
+        """Return the newest event's cursor; 0 when there is none."""

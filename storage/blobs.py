@@ -1,37 +1,28 @@
 """The blobs of all tenants: encrypted, content-addressed, deduplicated."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 
 from storage.digest import Digest
 from storage.envelope.header import DEFAULT_SEGMENT_LOG2
-from storage.errors import BlobDamagedError, BlobNotFoundError, DigestMismatchError
+from storage.errors import (
+    BlobDamagedError,
+    BlobMissingError,
+    BlobNotFoundError,
+    DigestMismatchError,
+    KeyUnavailableError,
+)
 from storage.ingest import BlobWriter, Hashes, Sink
+from storage.objects import Objects
 from storage.ports import BlobBackend, KeyProvider, KeyRecord, KeyRecords
-from storage.publishing import Publisher
+from storage.publishing import Publisher, object_name
 from storage.reading import CHUNK_BYTES, BlobReader
+from storage.recent import RecentRecords
 from storage.threads import Threads
 from storage.unlocking import DataKeys, Unlocker
-
-_LISTING_PIECE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What start-up removed.
-
-    Attributes:
-        temporaries: Objects that were being written when their writer died.
-        orphans: Objects whose key record was never committed, or is gone.
-    """
-
-    temporaries: int
-    orphans: int
 
 
 class BlobStore:
@@ -60,10 +51,12 @@ class BlobStore:
         self._key_provider = keys
         self._records = records
         self._segment_log2 = segment_log2
+        self._name_key = name_key
         self._executor = ThreadPoolExecutor(
             threads or min(32, 4 + 2 * (os.cpu_count() or 1)), thread_name_prefix="storage"
         )
         self._threads = Threads(self._executor)
+        self._recent = RecentRecords()
         data_keys = DataKeys(keys)
         self._unlocker = Unlocker(backend, data_keys, self._threads)
         self._publisher = Publisher(
@@ -72,8 +65,12 @@ class BlobStore:
             keys=data_keys,
             unlocker=self._unlocker,
             threads=self._threads,
-            name_key=name_key,
         )
+
+    @property
+    def objects(self) -> Objects:
+        """The backend's objects, for collection and inspection."""
+        return Objects(self._backend, self._threads)
 
     @asynccontextmanager
     async def ingest(
@@ -87,7 +84,7 @@ class BlobStore:
             size_bytes: How many there have to be, where that is known.
         """
         writer = BlobWriter(
-            Sink(self._backend, self._segment_log2),
+            Sink(self._backend, self._segment_log2, partial(object_name, self._name_key, digest), size_bytes),
             digest,
             size_bytes,
             self._threads,
@@ -101,16 +98,30 @@ class BlobStore:
     async def open(self, tenant: str, digest: Digest) -> BlobReader:
         """Open a blob for reading; the caller closes it.
 
+        A deletion by another process is seen within `storage.recent.LIFETIME_S`.
+
         Raises:
             BlobNotFoundError: This tenant has no such blob.
-            BlobDamagedError: Its record or container is damaged.
+            BlobDamagedError: Its record or container is damaged, missing, or known to be damaged.
             KeyUnavailableError: Its key cannot be unwrapped.
             StorageUnavailableError: The backend does not answer.
         """
+        recent = self._recent.get(tenant, digest)
+        if recent is not None:
+            try:
+                return await self._unlocker.open(recent)
+            except (BlobNotFoundError, BlobDamagedError, KeyUnavailableError):
+                self._recent.forget(tenant, digest)  # it may have been replaced, rewrapped or removed
         record = await self._records.get(tenant, digest)
         if record is None:
+            if await self._records.damaged(tenant, digest):
+                raise BlobDamagedError(f"the blob {digest} is known to be damaged")
             raise BlobNotFoundError(f"this tenant has no blob {digest}")
-        return await self._unlocker.open(record)
+        return await self._open(record)
+
+    def forget(self, tenant: str, digest: Digest) -> None:
+        """Ask the catalog again the next time that this blob is opened."""
+        self._recent.forget(tenant, digest)
 
     async def contains(self, tenant: str, digest: Digest) -> bool:
         """Tell whether a tenant has a blob; without touching the backend."""
@@ -125,34 +136,48 @@ class BlobStore:
 
         The object goes with its last record.
         """
+        self._recent.forget(tenant, digest)
         return await self._publisher.delete(tenant, digest)
 
     async def verify(self, tenant: str, digest: Digest) -> None:
-        """Read a whole blob and check every segment and its digest.
+        """Read a whole blob and check every segment and its digest. Raises as `verify_record`."""
+        record = await self._records.get(tenant, digest)
+        if record is None:
+            raise BlobNotFoundError(f"this tenant has no blob {digest}")
+        await self.verify_record(record)
+
+    async def verify_record(
+        self, record: KeyRecord, pace: Callable[[int], Awaitable[None]] | None = None
+    ) -> None:
+        """Read a record's whole blob and check every segment and its digest.
+
+        Args:
+            record: Of any tenant; its object may be known to be damaged.
+            pace: Awaited with the number of bytes that were just read; for reading slowly.
 
         Raises:
             BlobDamagedError: The blob is not what it should be.
             BlobNotFoundError, KeyUnavailableError, StorageUnavailableError: As for `open`.
         """
-        hashes = Hashes(digest)
-        async with await self.open(tenant, digest) as reader:
+        hashes = Hashes(record.digest)
+        async with await self._unlocker.open(record) as reader:
             offset = 0
             while offset < reader.size_bytes:
-                offset = await self._threads.run(_hash_piece, reader, offset, hashes)
+                start, offset = offset, await self._threads.run(_hash_piece, reader, offset, hashes)
+                if pace is not None:
+                    await pace(offset - start)
         try:
             hashes.check()
         except DigestMismatchError as error:
-            raise BlobDamagedError(f"the container of {digest} holds another blob") from error
+            raise BlobDamagedError(f"the container of {record.digest} holds another blob") from error
 
-    async def recover(self) -> Recovered:
-        """Remove what a crash left behind. Only at start-up, while nobody else writes to the backend."""
-        temporaries = await self._threads.run(self._backend.recover)
-        names, orphans = self._backend.names(), 0
-        while piece := await self._threads.run(_take, names):
-            for name in piece:
-                if await self._records.uses(name) == 0:
-                    orphans += await self._threads.run(self._backend.delete, name)
-        return Recovered(temporaries, orphans)
+    async def recover(self) -> int:
+        """Remove what writers that died were writing, and return how many there were; the living are spared.
+
+        Objects whose writer died before their key record was there are left to collection (`storage.gc`),
+        because another server may be about to write that record.
+        """
+        return await self.objects.remove_leftovers()
 
     async def probe(self) -> None:
         """Prove that backend and key provider answer. Raises what they raise."""
@@ -164,9 +189,22 @@ class BlobStore:
         await self._unlocker.aclose()
         self._executor.shutdown(wait=False)
 
+    async def open_record(self, record: KeyRecord) -> BlobReader:
+        """Open a record's container, though it be known to be damaged; the caller closes it."""
+        return await self._unlocker.open(record)
 
-def _take(names: Iterator[str]) -> list[str]:
-    return list(islice(names, _LISTING_PIECE))
+    async def _open(self, record: KeyRecord) -> BlobReader:
+        try:
+            reader = await self._unlocker.open(record)
+        except (BlobNotFoundError, KeyUnavailableError) as error:
+            now = await self._records.get(record.tenant, record.digest)
+            if now is not None and now != record:
+                return await self._unlocker.open(now)
+            if now is not None and isinstance(error, BlobNotFoundError):
+                raise BlobMissingError(f"the object of blob {record.digest} is not in storage") from error
+            raise
+        self._recent.put(record)
+        return reader
 
 
 def _hash_piece(reader: BlobReader, offset: int, hashes: Hashes) -> int:

@@ -5,10 +5,12 @@ StorageError
 ├── DigestMismatchError     the bytes are not those that the digest names
 ├── BlobNotFoundError       this tenant has no such blob
 ├── BlobDamagedError        ciphertext that does not authenticate, or does not match its header
+│   └── BlobMissingError    a key record without its object
 ├── BlobRangeError          a range outside the blob
 ├── ObjectExistsError       an object name that is taken: nothing is ever overwritten
 ├── StorageFullError        no room, or no right to write: clear it and try again
 ├── StorageUnavailableError the backend does not answer
+├── CollectionRefusedError  the catalog knows too little of what storage holds to judge it
 └── KeyUnavailableError     the key provider does not answer, or the key is destroyed
 """
 
@@ -33,6 +35,10 @@ class BlobDamagedError(StorageError):
     """Ciphertext that does not authenticate, or does not match its header."""
 
 
+class BlobMissingError(BlobDamagedError):
+    """A key record without its object."""
+
+
 class BlobRangeError(StorageError):
     """A range outside the blob."""
 
@@ -51,3 +57,7 @@ class StorageUnavailableError(StorageError):
 
 class KeyUnavailableError(StorageError):
     """The key provider does not answer, or the key is destroyed."""
+
+
+class CollectionRefusedError(StorageError):
+    """The catalog knows too little of what storage holds to judge it."""

@@ -26,6 +26,7 @@ class SealedBlob:
     file_id: bytes
     size_bytes: int
     stored_bytes: int
+    object_name: str
     object: ObjectWriter
 
 
@@ -33,10 +34,22 @@ class Sink:
     """Seals a blob into a new object. Blocks; one thread at a time.
 
     The object is made, and its codec chosen, when the first `SAMPLE_BYTES` are there.
+
+    Args:
+        name_of: Names the object by its container's file id.
+        expected_bytes: Of plaintext, where that is known.
     """
 
-    def __init__(self, backend: BlobBackend, segment_log2: int) -> None:
+    def __init__(
+        self,
+        backend: BlobBackend,
+        segment_log2: int,
+        name_of: Callable[[bytes], str],
+        expected_bytes: int | None = None,
+    ) -> None:
         self._backend = backend
+        self._name_of = name_of
+        self._expected_bytes = expected_bytes
         self._segment_log2 = segment_log2
         self._key = DataKey.generate()
         self._sample = bytearray()
@@ -58,7 +71,9 @@ class Sink:
         """Write the container's end."""
         sealer, target = self._begin()
         target.write(sealer.finish(sha256))
-        return SealedBlob(self._key, sealer.header.file_id, self._size_bytes, sealer.container_bytes, target)
+        file_id = sealer.header.file_id
+        name = self._name_of(file_id)
+        return SealedBlob(self._key, file_id, self._size_bytes, sealer.container_bytes, name, target)
 
     def close(self) -> None:
         """Forget the object, unless it was committed."""
@@ -68,8 +83,9 @@ class Sink:
     def _begin(self) -> tuple[Sealer, ObjectWriter]:
         if self._sealer is None or self._object is None:
             codec = choose_codec(memoryview(self._sample)[:SAMPLE_BYTES])
-            self._object = self._backend.create()
             self._sealer = Sealer(self._key, codec=codec, segment_log2=self._segment_log2)
+            name = self._name_of(self._sealer.header.file_id)
+            self._object = self._backend.create(name, self._expected_bytes)
             self._object.write(self._sealer.head)
             for start in range(0, len(self._sample), BATCH_BYTES):
                 self._object.write(self._sealer.feed(self._sample[start : start + BATCH_BYTES]))

@@ -45,14 +45,12 @@ class Publisher:
         keys: DataKeys,
         unlocker: Unlocker,
         threads: Threads,
-        name_key: bytes,
     ) -> None:
         self._backend = backend
         self._records = records
         self._keys = keys
         self._unlocker = unlocker
         self._threads = threads
-        self._name_key = name_key
         self._locks = DigestLocks()
 
     async def publish(self, tenant: str, digest: Digest, sealed: SealedBlob) -> KeyRecord:
@@ -124,13 +122,13 @@ class Publisher:
             tenant=tenant,
             digest=digest,
             file_id=sealed.file_id,
-            object_name=object_name(self._name_key, digest, sealed.file_id),
+            object_name=sealed.object_name,
             size_bytes=sealed.size_bytes,
             stored_bytes=sealed.stored_bytes,
             kek_id=kek_id,
             wrapped_dek=wrapped,
         )
-        await self._threads.run(sealed.object.commit, ours.object_name)
+        await self._threads.run(sealed.object.commit)
         stood = await self._records.add(ours)
         if stood != ours:
             await self._threads.run(self._backend.delete, ours.object_name)

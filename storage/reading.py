@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from storage.buffers import BufferPool
 from storage.digest import Digest
 from storage.envelope.opener import Container
 from storage.errors import BlobRangeError
@@ -21,12 +23,20 @@ class BlobReader:
     the event loop.
     """
 
-    def __init__(self, digest: Digest, container: Container, source: ObjectReader, threads: Threads) -> None:
+    def __init__(
+        self,
+        digest: Digest,
+        container: Container,
+        source: ObjectReader,
+        threads: Threads,
+        buffers: BufferPool,
+    ) -> None:
         self.digest = digest
         self._container = container
         self._source = source
         self._threads = threads
-        self._running: set[asyncio.Future[memoryview]] = set()
+        self._buffers = buffers
+        self._running: set[asyncio.Future[int]] = set()
 
     @property
     def size_bytes(self) -> int:
@@ -70,7 +80,8 @@ class BlobReader:
             chunk_bytes: About how much to yield at a time; at least one segment or frame.
 
         Yields:
-            Buffers that nothing writes to again: two are in memory at a time.
+            Views that nothing writes to for as long as anybody holds them; two chunks are in memory at a
+            time, and what their consumer keeps.
 
         Raises:
             BlobRangeError: The range does not lie inside the blob.
@@ -80,16 +91,17 @@ class BlobReader:
         ahead = self._start(start, end, chunk_bytes)
         try:
             while ahead is not None:
-                await settle(ahead)
-                chunk = ahead.result()
-                start += len(chunk)
-                self._running.discard(ahead)
+                await settle(ahead.done)
+                ahead.done.result()
+                now, start = ahead, start + ahead.length
+                self._running.discard(now.done)
                 ahead = self._start(start, end, chunk_bytes)
-                yield chunk
+                yield memoryview(now.buffer)[: now.length]
+                self._buffers.give_back(now.buffer)
         finally:
             if ahead is not None:
-                await settle(ahead)
-                self._running.discard(ahead)
+                await settle(ahead.done)
+                self._running.discard(ahead.done)
 
     async def aclose(self) -> None:
         """Wait for reads under way and release the object."""
@@ -115,15 +127,25 @@ class BlobReader:
             raise BlobRangeError(f"{length} bytes from {start} lie outside a blob of {self.size_bytes} bytes")
         return start + length
 
-    def _start(self, start: int, end: int, chunk_bytes: int) -> asyncio.Future[memoryview] | None:
+    def _start(self, start: int, end: int, chunk_bytes: int) -> "_Ahead | None":
         if start == end:
             return None
-        piece_end = min(end, self._container.piece_end(start, chunk_bytes))
-        future = self._threads.start(self._read, start, piece_end - start)
-        self._running.add(future)
-        return future
+        length = min(end, self._container.piece_end(start, chunk_bytes)) - start
+        buffer = self._buffers.take(length)
+        done = self._threads.start(self._container.read_into, start, memoryview(buffer)[:length])
+        self._running.add(done)
+        return _Ahead(buffer, length, done)
 
     def _read(self, offset: int, length: int) -> memoryview:
         buffer = memoryview(bytearray(length))
         self._container.read_into(offset, buffer)
         return buffer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ahead:
+    """A chunk that is being read; `done` gives its length."""
+
+    buffer: bytearray
+    length: int
+    done: asyncio.Future[int]

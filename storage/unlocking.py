@@ -5,11 +5,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from storage.buffers import BufferPool
 from storage.envelope.key import DataKey, wrap_aad
 from storage.envelope.opener import Container, Scratch, Unlocked, read_head
 from storage.errors import BlobDamagedError, KeyUnavailableError
 from storage.ports import BlobBackend, KeyProvider, KeyRecord
-from storage.reading import BlobReader
+from storage.reading import CHUNK_BYTES, BlobReader
 from storage.threads import Threads
 
 _KEY_TIMEOUT_S = 10.0
@@ -70,6 +71,7 @@ class Unlocker:
         self._keys = keys
         self._threads = threads
         self._scratch = Scratch()
+        self._buffers = BufferPool(CHUNK_BYTES)
         self._capacity = capacity
         self._lifetime_s = lifetime_s
         self._now = now
@@ -123,7 +125,7 @@ class Unlocker:
         except BaseException:
             source.close()
             raise
-        return BlobReader(record.digest, container, source, self._threads)
+        return BlobReader(record.digest, container, source, self._threads, self._buffers)
 
     def _read_head(self, object_name: str) -> bytes:
         source = self._backend.open(object_name)

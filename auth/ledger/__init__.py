@@ -1,7 +1,16 @@
 """The token ledger: every transition is one script inside Redis (docs/tokens.md, "The ledger")."""
 
-from auth.ledger.connect import connect
+from auth.ledger.address import LedgerAddress, LedgerAddressError, Topology
+from auth.ledger.connect import LedgerClient, connect
 from auth.ledger.limits import LedgerLimits
 from auth.ledger.redis_ledger import RedisTokenLedger
 
-__all__ = ["LedgerLimits", "RedisTokenLedger", "connect"]
+__all__ = [
+    "LedgerAddress",
+    "LedgerAddressError",
+    "LedgerClient",
+    "LedgerLimits",
+    "RedisTokenLedger",
+    "Topology",
+    "connect",
+]

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 
 _MIB = 1024 * 1024
 
@@ -45,9 +44,12 @@ class LedgerLimits:
     spans: int = 64
     barrier_s: float = 60
 
-    @cached_property
-    def as_json(self) -> str:
-        """The limits as the scripts read them: milliseconds and bytes."""
+    def as_json(self, *, fence: bool) -> str:
+        """Return the limits as the scripts read them: milliseconds and bytes.
+
+        Args:
+            fence: Whether a waiting token is good only under the primary that it was minted under.
+        """
         return json.dumps(
             {
                 "leeway": round(self.leeway_s * 1000),
@@ -63,5 +65,6 @@ class LedgerLimits:
                 "window_min": self.window_min_bytes,
                 "window_max": self.window_max_bytes,
                 "spans": self.spans,
+                "fence": fence,
             }
         )

@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-from redis.asyncio import Redis
-
 from auth.errors import (
     Cause,
     LedgerUnavailableError,
@@ -12,6 +10,7 @@ from auth.errors import (
     RefusedError,
     TokenNotFoundError,
 )
+from auth.ledger.connect import LedgerClient
 from auth.ledger.fields import decode_view, encode_blob, encode_new
 from auth.ledger.index import RevocationIndex
 from auth.ledger.limits import LedgerLimits
@@ -33,11 +32,28 @@ class RedisTokenLedger:
         redis: From `auth.ledger.connect`; the caller closes it.
         limits: The same on every server of one ledger.
         timeout_s: The longest that one transition may take, retries included.
+        replicated: Whether another server may become the primary: tokens that wait for their redemption
+            are then good only under the primary that they were minted under.
+        min_replicas: How many replicas must hold a redemption, completion or revocation before it is
+            answered; implies `replicated`.
+        replicas_timeout_s: How long to wait for them.
     """
 
-    def __init__(self, redis: "Redis", limits: LedgerLimits | None = None, *, timeout_s: float = 4) -> None:
+    def __init__(
+        self,
+        redis: LedgerClient,
+        limits: LedgerLimits | None = None,
+        *,
+        timeout_s: float = 4,
+        replicated: bool = False,
+        min_replicas: int = 0,
+        replicas_timeout_s: float = 10,
+    ) -> None:
         self.limits = limits or LedgerLimits()
-        self._runner = ScriptRunner(redis, timeout_s=timeout_s)
+        self._limits_json = self.limits.as_json(fence=replicated or min_replicas > 0)
+        self._runner = ScriptRunner(
+            redis, timeout_s=timeout_s, replicas=min_replicas, replicas_timeout_s=replicas_timeout_s
+        )
         self._index = RevocationIndex(self._runner, self.limits, self._end)
 
     async def mint(self, token: NewToken) -> None:
@@ -58,7 +74,7 @@ class RedisTokenLedger:
         if reply[0] != b"ok":
             raise MintRefusedError(token.token_id)
 
-    async def redeem(self, token_id: str, node_id: str, session_id: str, *, fresh: bool) -> Redemption:
+    async def redeem(self, token_id: str, node_id: str, session_id: str) -> Redemption:
         """Open a token's session for a proven node, or answer the session that this node opened.
 
         `opened` holds whenever the session is the proposed one: also when an answer was lost and the
@@ -68,12 +84,11 @@ class RedisTokenLedger:
             token_id: The token's `jti`.
             node_id: The node that has proven itself.
             session_id: The id proposed for the session, drawn for this exchange.
-            fresh: Whether the token's own lifetime still allows a session to be opened.
 
         Raises:
-            RefusedError: Unknown, expired, replayed, revoked, or another node's.
+            RefusedError: Unknown, expired, replayed, revoked, fenced, or another node's.
         """
-        reply = await self._run(_REDEEM, token_id, node_id, session_id, int(fresh))
+        reply = await self._run_durably(_REDEEM, token_id, node_id, session_id)
         if len(reply) == 1:
             raise RefusedError(Cause(reply[0].decode()), token_id=token_id, node_id=node_id)
         _, opened_id, deadline_ms, hard_end_ms, exchanges = reply
@@ -168,7 +183,7 @@ class RedisTokenLedger:
 
     async def _end(self, token_id: str, state: TokenState, *, plant: bool) -> TokenState | None:
         plant_ms = round(self.limits.keep_s * 1000) if plant else 0
-        reply = await self._run(_END, token_id, state.value, plant_ms)
+        reply = await self._run_durably(_END, token_id, state.value, plant_ms)
         if not reply or not reply[2]:
             return None
         before, _, node_id, group_id = (part.decode() for part in reply)
@@ -176,10 +191,20 @@ class RedisTokenLedger:
         return TokenState(before)
 
     async def _run(self, script: Script, token_id: str, *args: bytes | str | int) -> list[bytes]:
-        reply = await self._runner.run(script, [f"pt:{{{token_id}}}"], self.limits.as_json, *args)
-        if not isinstance(reply, list):
-            raise LedgerUnavailableError("the token ledger answers nonsense")
-        return reply
+        return _listed(await self._runner.run(script, [_key(token_id)], self._limits_json, *args))
+
+    async def _run_durably(self, script: Script, token_id: str, *args: bytes | str | int) -> list[bytes]:
+        return _listed(await self._runner.run_durably(script, [_key(token_id)], self._limits_json, *args))
+
+
+def _key(token_id: str) -> str:
+    return f"pt:{{{token_id}}}"
+
+
+def _listed(reply: object) -> list[bytes]:
+    if not isinstance(reply, list):
+        raise LedgerUnavailableError("the token ledger answers nonsense")
+    return reply
 
 
 def _granted(reply: list[bytes], token_id: str) -> int:

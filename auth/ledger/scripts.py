@@ -2,15 +2,27 @@
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.asyncio import RedisCluster
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from auth.errors import LedgerUnavailableError
+from auth.ledger.connect import LedgerClient
 
 _FOLDER = files("auth.ledger") / "scripts"
+_CALLS = 32
+_WAITING = 16  # so that calls which wait for replicas leave connections to those that do not
+_ATTEMPTS = 3
+_PASSING = (RedisConnectionError, RedisTimeoutError, MovedError, AskError)
+
+Argument = bytes | str | float
 
 
 class Script:
@@ -23,18 +35,26 @@ class Script:
 
 
 class ScriptRunner:
-    """Runs scripts on one Redis; whatever goes wrong is `LedgerUnavailableError`.
+    """Runs scripts on one ledger; whatever goes wrong is `LedgerUnavailableError`.
 
     Args:
         redis: A client that answers bytes, with bounded connections and time-outs (`ledger.connect`).
         timeout_s: The longest that one call may take, retries included.
+        replicas: How many replicas must hold what `run_durably` has written.
+        replicas_timeout_s: How long it waits for them.
     """
 
-    def __init__(self, redis: "Redis", *, timeout_s: float) -> None:
+    def __init__(
+        self, redis: LedgerClient, *, timeout_s: float, replicas: int = 0, replicas_timeout_s: float = 10
+    ) -> None:
         self._redis = redis
         self._timeout_s = timeout_s
+        self._replicas = replicas
+        self._replicas_timeout_s = replicas_timeout_s
+        self._calls = asyncio.Semaphore(_CALLS)
+        self._waiting = asyncio.Semaphore(_WAITING)
 
-    async def run(self, script: Script, keys: list[str], *args: bytes | str | float) -> Any:  # noqa: ANN401
+    async def run(self, script: Script, keys: list[str], *args: Argument) -> Any:  # noqa: ANN401
         """Run a script and return its reply.
 
         A server that has lost its scripts (restart, SCRIPT FLUSH, failover) is given the text, which it
@@ -44,12 +64,95 @@ class ScriptRunner:
             LedgerUnavailableError: No answer, or not one of a working ledger; nothing may be granted.
         """
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s), self._calls:
                 try:
                     return await self._redis.evalsha(script.sha, len(keys), *keys, *args)
                 except NoScriptError:
                     return await self._redis.eval(script.text, len(keys), *keys, *args)
         except (RedisError, OSError, RuntimeError) as error:  # TimeoutError is an OSError
+            raise _unavailable(error) from error
+
+    async def run_durably(self, script: Script, keys: list[str], *args: Argument) -> Any:  # noqa: ANN401
+        """Run a script, and answer only once the replicas that are asked for hold all that it saw.
+
+        Raises:
+            LedgerUnavailableError: As `run`; or the replicas did not follow in time. What was written
+                stands, and the call may be repeated.
+        """
+        if self._replicas == 0:
+            return await self.run(script, keys, *args)
+        try:
+            async with asyncio.timeout(self._timeout_s + self._replicas_timeout_s):
+                return await self._persist(script, keys, args)
+        except (RedisError, OSError, RuntimeError) as error:
+            raise _unavailable(error) from error
+
+    async def _persist(self, script: Script, keys: list[str], args: tuple[Argument, ...]) -> Any:  # noqa: ANN401
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                async with self._connection(keys[0]) as connection:
+                    reply = await self._evaluate(connection, script, keys, args)
+                    await self._await_replicas(connection)
+                    return reply
+            except _PASSING:
+                if attempt == _ATTEMPTS:
+                    raise
+                if isinstance(self._redis, RedisCluster):
+                    await self._redis.exists(keys[0])  # follows the slot to where it has gone
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    async def _evaluate(
+        self, connection: AbstractConnection, script: Script, keys: list[str], args: tuple[Argument, ...]
+    ) -> Any:  # noqa: ANN401
+        await connection.send_command("EVALSHA", script.sha, len(keys), *keys, *args)
+        try:
+            return await connection.read_response()
+        except NoScriptError:
+            await connection.send_command("EVAL", script.text, len(keys), *keys, *args)
+            return await connection.read_response()
+
+    async def _await_replicas(self, connection: AbstractConnection) -> None:
+        """WAIT, on the connection that wrote: it waits for what this connection has written."""
+        await connection.send_command("WAIT", self._replicas, round(self._replicas_timeout_s * 1000))
+        followed = await connection.read_response(timeout=self._replicas_timeout_s + 1)
+        if followed < self._replicas:
             raise LedgerUnavailableError(
-                f"the token ledger does not answer ({type(error).__name__})"
-            ) from error
+                f"the token ledger has {followed} of {self._replicas} replicas that follow"
+            )
+
+    @asynccontextmanager
+    async def _connection(self, key: str) -> AsyncIterator[AbstractConnection]:
+        """Borrow a connection to the primary that holds a key; one with an answer outstanding is closed."""
+        async with self._waiting:
+            if isinstance(self._redis, RedisCluster):
+                await self._redis.initialize()
+                node = self._redis.get_node_from_key(key)
+                if node is None:
+                    raise RedisConnectionError("no node holds this slot")
+                connection: AbstractConnection = node.acquire_connection()
+                try:
+                    async with _closed_on_error(connection):
+                        yield connection
+                finally:
+                    node.release(connection)  # type: ignore[arg-type]
+                return
+            pool = self._redis.connection_pool
+            connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+            try:
+                async with _closed_on_error(connection):
+                    yield connection
+            finally:
+                await pool.release(connection)
+
+
+@asynccontextmanager
+async def _closed_on_error(connection: AbstractConnection) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+
+
+def _unavailable(error: Exception) -> LedgerUnavailableError:
+    return LedgerUnavailableError(f"the token ledger does not answer ({type(error).__name__})")

@@ -11,10 +11,14 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from auth.errors import KeyMaterialError
 from auth.keyfiles import read_private, write_private
+from auth.nodes.requests import NodePublicKey
+from auth.peer import NODE_URN
+
+NODE_LIFETIME = timedelta(hours=24)
 
 _LIFETIME = timedelta(days=3653)
 _BACKDATED = timedelta(hours=1)  # node clocks may be behind
@@ -68,20 +72,47 @@ class NodeCA:
         """The certificate, for those who must trust it."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
+    def issue(
+        self,
+        key: NodePublicKey,
+        node_id: str,
+        now: datetime,
+        *,
+        lifetime: timedelta = NODE_LIFETIME,
+    ) -> x509.Certificate:
+        """Make a node's client certificate (docs/tokens.md, "Binding").
+
+        The node's id stands in one place only, the URI: a common name would be shorter than ids may be.
+
+        Args:
+            key: From a request whose signature was checked.
+            node_id: Whom it will speak for.
+            now: The present; valid from an hour before.
+            lifetime: For how long from now.
+        """
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Crisper node")])
+        uri = x509.UniformResourceIdentifier(f"{NODE_URN}{node_id}")
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.certificate.subject)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _BACKDATED)
+            .not_valid_after(now + lifetime)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(authority, critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+
 
 def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Crisper node CA")])
-    usage = x509.KeyUsage(
-        digital_signature=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     now = datetime.now(UTC)
     return (
@@ -93,7 +124,21 @@ def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + _LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(identifier, critical=False)
         .sign(key, hashes.SHA256())
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
     )

@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from auth.errors import (
+    CertificateRequestError,
     LedgerUnavailableError,
     MintRefusedError,
     OutsideScopeError,
@@ -28,11 +29,13 @@ from registry.errors import (
     CatalogUnavailableError,
     ConflictError,
     InvalidInputError,
+    ManifestNotFoundError,
     NotFoundError,
     ReferenceFormatError,
     StoreFailedError,
 )
 from storage.errors import (
+    BlobDamagedError,
     BlobNotFoundError,
     BlobRangeError,
     DigestError,
@@ -81,15 +84,24 @@ TABLE: Mapping[type[Exception], Problem] = {
     RefusedError: Problem(401, "unauthorized", "Unauthorized", "UNAUTHORIZED", _REFUSED),
     OutsideScopeError: Problem(403, "forbidden", "Forbidden", "DENIED", _DENIED),
     NotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN"),
+    ManifestNotFoundError: Problem(404, "not-found", "Not found", "MANIFEST_UNKNOWN"),
     TokenNotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN", "There is no such token."),
     BlobNotFoundError: Problem(404, "not-found", "Not found", "BLOB_UNKNOWN", "There is no such blob."),
     MintRefusedError: Problem(
         409, "conflict", "Conflict", "DENIED", "The group or node was revoked a moment ago; try again later."
     ),
+    CertificateRequestError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
     TtlOutOfRangeError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
     ConflictError: Problem(409, "conflict", "Conflict", "DENIED"),
     BlobRangeError: Problem(
         416, "range", "Range not satisfiable", "RANGE_INVALID", "The range lies outside the blob."
+    ),
+    BlobDamagedError: Problem(
+        500,
+        "blob-damaged",
+        "Damaged blob",
+        "UNKNOWN",
+        "The stored blob is damaged and is not served; its image has to be imported anew.",
     ),
     CatalogUnavailableError: Problem(
         503, "catalog-unavailable", "Unavailable", "UNAVAILABLE", "The catalog does not answer."

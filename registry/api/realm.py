@@ -1,7 +1,10 @@
 """The token endpoint as clients call it, and the public keys (docs/tokens.md)."""
 
 import binascii
+import hashlib
+import json
 from base64 import b64decode
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -11,10 +14,11 @@ from auth.realm import ExchangeRequest, Realm, SessionGrant
 from auth.secret import Secret
 from auth.signing_keys import LocalVerificationKeys
 from registry.api.bodies import in_time
+from registry.api.peers import peer_of
 from registry.api.problems import errors_as, oci_response
 
 MAX_FORM_BYTES: Final = 64 << 10
-_JWKS_MAX_AGE_S = 300
+JWKS_MAX_AGE_S: Final = 300
 
 
 class TokenApi:
@@ -50,13 +54,14 @@ class TokenApi:
         scopes = tuple(str(scope) for scope in form.getall("scope", ()))
         return await self._exchange(request, username, password, str(form.get("service", "")), scopes)
 
-    async def jwks(self, _request: web.Request) -> web.Response:
-        """Answer the public keys (RFC 7517, section 5)."""
-        return web.json_response(
-            self._keys.jwks(),
-            headers={hdrs.CACHE_CONTROL: f"public, max-age={_JWKS_MAX_AGE_S}"},
-            content_type="application/jwk-set+json",
-        )
+    async def jwks(self, request: web.Request) -> web.Response:
+        """Answer the public keys (RFC 7517, section 5), to be cached until they change."""
+        body = json.dumps(self._keys.jwks(), separators=(",", ":"), sort_keys=True).encode()
+        etag = hashlib.sha256(body).hexdigest()[:32]
+        headers = {hdrs.CACHE_CONTROL: f"public, max-age={JWKS_MAX_AGE_S}", hdrs.ETAG: f'"{etag}"'}
+        if any(known.value in {etag, "*"} for known in request.if_none_match or ()):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return web.Response(body=body, headers=headers, content_type="application/jwk-set+json")
 
     async def _exchange(
         self,
@@ -66,10 +71,9 @@ class TokenApi:
         service: str | None,
         scopes: tuple[str, ...],
     ) -> web.Response:
-        source = request.remote or "unknown"
-        return _granted(
-            await self._realm.exchange(ExchangeRequest(username, password, service, scopes, source))
-        )
+        peer = peer_of(request)
+        asked = ExchangeRequest(username, password, service, scopes, peer.source, peer.certificate)
+        return _granted(await self._realm.exchange(asked))
 
 
 def _granted(grant: SessionGrant) -> web.Response:

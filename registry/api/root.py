@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from registry.api.peers import Peers, identified
 from registry.api.problems import errors_as, problem_response
 from registry.observe import Metrics
 
@@ -13,11 +14,15 @@ _SURFACES = ("/v2", "/token", "/api/public", "/api/v1")
 
 
 def root_app(
-    mounted: Mapping[str, web.Application], routes: Iterable[web.RouteDef], metrics: Metrics
+    mounted: Mapping[str, web.Application], routes: Iterable[web.RouteDef], metrics: Metrics, peers: Peers
 ) -> web.Application:
     """Mount the applications by prefix; addresses that nobody serves are answered as a problem."""
     app = web.Application(
-        middlewares=[_measured(metrics), errors_as(problem_response, challenge=lambda *_: "Bearer")]
+        middlewares=[
+            _measured(metrics),
+            errors_as(problem_response, challenge=lambda *_: "Bearer"),
+            identified(peers),
+        ]
     )
     app.add_routes(routes)
     for prefix, part in mounted.items():

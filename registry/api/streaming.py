@@ -15,7 +15,7 @@ from auth.errors import LedgerUnavailableError, RefusedError
 from registry.api.direct import DirectSender
 from registry.observe import Metrics
 from registry.pull.ranges import ByteRange
-from storage.errors import StorageError
+from storage.errors import BlobDamagedError, StorageError
 from storage.reading import BlobReader
 
 _WATCHED_BYTES = 64 << 10  # less than this fits into the transport's buffer: nothing waits for the client
@@ -46,6 +46,9 @@ class BlobStreamer:
     ) -> web.StreamResponse:
         """Answer 200 with the blob, or 206 with a part of it, and settle the delivery.
 
+        Raises:
+            BlobDamagedError: The connection is cut already; the caller has to tell about the blob.
+
         Once the head has left, a failure cuts the connection: a body that ends early is told from a
         whole one by its Content-Length, and an error document inside it would be taken for content.
         """
@@ -65,6 +68,8 @@ class BlobStreamer:
                 "blob.cut", digest=str(reader.digest), error=type(error).__name__, at=delivery.bytes_sent
             )
             _abort(request)
+            if isinstance(error, BlobDamagedError):
+                raise
         finally:
             self._metrics.delivered.inc(delivery.bytes_sent)
             await asyncio.shield(delivery.finish())

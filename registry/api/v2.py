@@ -1,10 +1,14 @@
-"""The OCI distribution API, pull only (distribution-spec 1.1, "Pull").
+"""The OCI distribution API, pull only (distribution-spec 1.1, "Pull" and "Content Discovery").
 
 Every request shows a session's bearer, asks the ledger once, and sees its session's image and
-nothing else. What is not of that image is refused alike, whether it exists or not.
+nothing else. In the session's own repository what is not of that image does not exist; every other
+repository is refused, whether it exists or not (docs/adr/0100-unknown-within-denied-without.md).
 """
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Final, NoReturn
 
@@ -16,24 +20,34 @@ from auth.delivery import Delivery
 from auth.errors import Cause, OutsideScopeError, RefusedError
 from auth.verifier import Verifier
 from registry.api.origin import Origin
+from registry.api.peers import peer_of
 from registry.api.problems import errors_as, oci_response
+from registry.api.representations import OCTETS, has_it, head, headers_of, range_header
 from registry.api.streaming import BlobStreamer
 from registry.api.turns import Turns
-from registry.ports import GroupCatalog, ImageContent, StoredImage
+from registry.errors import InvalidInputError, ManifestNotFoundError, NotFoundError, ReferenceFormatError
+from registry.oci.mediatypes import OCI_INDEX
+from registry.oci.reference import is_repository, is_tag
+from registry.ports import ContentKind, GroupCatalog, ImageContent, StoredImage
+from registry.pull.attached import AttachmentReader
 from registry.pull.documents import Documents
 from registry.pull.ranges import parse_range
-from registry.pull.resolve import ImageResolver
+from registry.pull.resolve import ImageResolver, acceptable
+from registry.upkeep import DamageDesk
 from storage.blobs import BlobStore
-from storage.errors import BlobRangeError
+from storage.digest import Digest
+from storage.errors import BlobDamagedError, BlobNotFoundError, BlobRangeError
+from storage.reading import BlobReader
 
 PREFIX: Final = "/v2"
 CLAIMS = web.RequestKey("claims", SessionClaims)
 
-# Unambiguous, so that it is matched in one pass: of 8 KiB, an ambiguous one takes seconds.
-_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-_NAME = rf"{{name:{_PART}(?:/{_PART})*}}"
-_REPOSITORY = re.compile(r"/v2/((?:[a-z0-9][a-z0-9._-]*/)+[a-z0-9][a-z0-9._-]*)/(?:manifests|blobs|tags)/")
+_REPOSITORY = re.compile(
+    r"/v2/((?:[a-z0-9][a-z0-9._-]*/)+[a-z0-9][a-z0-9._-]*)/(?:manifests|blobs|tags|referrers)/"
+)
 _READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+_SUBJECT_TAG = re.compile(r"sha(?:256|512)-[0-9a-f]{64}")
+_METERED = frozenset({ContentKind.CONFIG, ContentKind.LAYER})
 _MAX_TAGS = 1000
 
 
@@ -47,6 +61,7 @@ class DistributionApi:
         catalog: For tag lists.
         streamer: Sends blobs and meters them.
         turns: How many of them a node may have at a time.
+        damage: Is told of blobs that do not verify.
         origin: Where the realm is, for challenges.
     """
 
@@ -59,15 +74,18 @@ class DistributionApi:
         catalog: GroupCatalog,
         streamer: BlobStreamer,
         turns: Turns,
+        damage: DamageDesk,
         origin: Origin,
     ) -> None:
         self._verifier = verifier
         self._resolver = resolver
         self._blobs = blobs
+        self._attached = AttachmentReader(blobs)
         self._documents = Documents(blobs)
         self._catalog = catalog
         self._streamer = streamer
         self._turns = turns
+        self._damage = damage
         self._origin = origin
 
     def app(self) -> web.Application:
@@ -82,9 +100,10 @@ class DistributionApi:
         app.add_routes(
             [
                 web.get("/", _version),
-                web.get(f"/{_NAME}/manifests/{{reference}}", self.manifest),
-                web.get(f"/{_NAME}/blobs/{{reference}}", self.blob),
-                web.get(f"/{_NAME}/tags/list", self.tags),
+                web.get("/{name:.+}/manifests/{reference}", self.manifest),
+                web.get("/{name:.+}/blobs/{reference}", self.blob),
+                web.get("/{name:.+}/tags/list", self.tags),
+                web.get("/{name:.+}/referrers/{reference}", self.referrers),
             ]
         )
         return app
@@ -93,40 +112,54 @@ class DistributionApi:
         """Answer a manifest or index, by tag or digest (distribution-spec, "Pulling manifests")."""
         claims, image = await self._session(request)
         reference = request.match_info["reference"]
-        document = await self._resolver.document(request.match_info["name"], image, reference)
-        content = await self._within(request, claims, document)
         await self._begin(request, claims)
-        headers = _headers(content, content.media_type)
-        if _has_it(request, content):
+        named = await self._resolver.document(request.match_info["name"], image, reference)
+        if named is None and _SUBJECT_TAG.match(reference):
+            attached = (await self._attached.of(claims.organization, image)).tagged(reference)
+            named = image.content(attached) if attached else None
+        if named is None:
+            await self._absent(request, claims, reference)
+            raise ManifestNotFoundError("The repository has no such manifest for this session.")
+        content = acceptable(image, named, reference, request.headers.getall(hdrs.ACCEPT, ()))
+        if content is None:
+            raise ManifestNotFoundError(f"There is a {named.media_type}, which Accept does not name.")
+        headers = headers_of(content, content.media_type) | {hdrs.VARY: hdrs.ACCEPT}
+        if has_it(request, content):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         if request.method == hdrs.METH_HEAD:
-            return _head(headers, content.size_bytes)
-        return web.Response(
-            body=await self._documents.read(claims.organization, content.digest), headers=headers
-        )
+            return head(headers, content.size_bytes)
+        async with self._reporting(claims, content):
+            body = await self._documents.read(claims.organization, content.digest)
+        return web.Response(body=body, headers=headers)
 
     async def blob(self, request: web.Request) -> web.StreamResponse:
         """Answer a blob or a range of it (distribution-spec, "Pulling blobs"; RFC 9110, section 14)."""
         claims, image = await self._session(request)
-        content = await self._within(
-            request, claims, self._resolver.blob(image, request.match_info["reference"])
-        )
-        headers = _headers(content, "application/octet-stream") | {hdrs.ACCEPT_RANGES: "bytes"}
-        if _has_it(request, content) or request.method == hdrs.METH_HEAD:
+        reference = request.match_info["reference"]
+        content = self._resolver.blob(image, reference)
+        if content is None:
             await self._begin(request, claims)
-            if _has_it(request, content):
+            await self._absent(request, claims, reference)
+            raise BlobNotFoundError
+        headers = headers_of(content, OCTETS) | {hdrs.ACCEPT_RANGES: "bytes"}
+        if has_it(request, content) or request.method == hdrs.METH_HEAD:
+            await self._begin(request, claims)
+            if has_it(request, content):
                 return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-            return _head(headers, content.size_bytes)
+            return head(headers, content.size_bytes)
         try:
-            part = parse_range(_range_header(request, content), content.size_bytes)
+            part = parse_range(range_header(request, content), content.size_bytes)
         except BlobRangeError as error:
+            await self._begin(request, claims)
             return oci_response(error, {hdrs.CONTENT_RANGE: f"bytes */{content.size_bytes}"})
         length = part.length if part else content.size_bytes
         async with (
             self._turns.turn(request, claims.node_id),
-            await self._blobs.open(claims.organization, content.digest) as reader,
+            self._reporting(claims, content),
+            await self._open(claims, content) as reader,
         ):
-            delivery = await self._begin(request, claims, content, length)
+            metered = content if content.kind in _METERED else None
+            delivery = await self._begin(request, claims, metered, length)
             return await self._streamer.send(request, reader, delivery, part, headers)
 
     async def tags(self, request: web.Request) -> web.StreamResponse:
@@ -142,25 +175,54 @@ class DistributionApi:
             headers["Link"] = f'</v2/{name}/tags/list?n={limit}&last={page[-1]}>; rel="next"'
         return web.json_response({"name": name, "tags": page}, headers=headers)
 
+    async def referrers(self, request: web.Request) -> web.StreamResponse:
+        """List what was attached to a digest (distribution-spec, "Listing Referrers"); often nothing."""
+        claims, image = await self._session(request)
+        subject = Digest.parse(request.match_info["reference"])
+        await self._begin(request, claims)
+        wanted = request.query.get("artifactType") or None
+        body = (await self._attached.of(claims.organization, image)).index(subject, wanted)
+        filtered = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
+        return web.Response(body=body, content_type=OCI_INDEX, headers=filtered)
+
     async def _session(self, request: web.Request) -> tuple[SessionClaims, StoredImage]:
         claims = request[CLAIMS]
         name = request.match_info["name"]
-        image = None
-        if claims.repository == name and claims.image_digest is not None:
-            image = await self._resolver.image(name, claims.image_digest)
-        if image is None:
+        if not is_repository(name):
+            raise ReferenceFormatError("This cannot be the name of a repository.")
+        if claims.repository != name or claims.image_digest is None:
             await self._refuse(request, claims)
+        image = await self._resolver.image(name, claims.image_digest)
+        if image is None:
+            await self._begin(request, claims)
+            raise NotFoundError("The repository is gone.")
         return claims, image
 
-    async def _within(
-        self, request: web.Request, claims: SessionClaims, content: ImageContent | None
-    ) -> ImageContent:
-        if content is None:
-            await self._refuse(request, claims)
-        return content
+    async def _open(self, claims: SessionClaims, content: ImageContent) -> BlobReader:
+        return await self._blobs.open(claims.organization, content.digest)
+
+    @asynccontextmanager
+    async def _reporting(self, claims: SessionClaims, content: ImageContent) -> AsyncIterator[None]:
+        """Tell of a blob that does not verify, whether or not bytes of it have left."""
+        try:
+            yield
+        except BlobDamagedError as error:
+            self._blobs.forget(claims.organization, content.digest)
+            await asyncio.shield(self._damage.report(claims.organization, content.digest, error))
+            raise
 
     async def _refuse(self, request: web.Request, claims: SessionClaims) -> NoReturn:
-        await self._verifier.refuse(claims, Cause.OUTSIDE_SCOPE, source=_source(request))
+        await self._verifier.refuse(claims, Cause.OUTSIDE_SCOPE, source=peer_of(request).source)
+
+    async def _absent(self, request: web.Request, claims: SessionClaims, reference: str) -> None:
+        """Record that a session asked for what is not of its image, whether it exists elsewhere or not.
+
+        Tags that this registry never gives are passed over: clients look for signatures unasked.
+        """
+        if is_tag(reference) and _SUBJECT_TAG.match(reference):
+            return
+        with suppress(OutsideScopeError):
+            await self._refuse(request, claims)
 
     async def _begin(
         self,
@@ -169,6 +231,7 @@ class DistributionApi:
         content: ImageContent | None = None,
         length_bytes: int = 0,
     ) -> Delivery:
+        peer = peer_of(request)
         try:
             return await self._verifier.begin(
                 claims,
@@ -176,7 +239,8 @@ class DistributionApi:
                 digest=str(content.digest) if content else None,
                 length_bytes=length_bytes,
                 blob=content is not None,
-                source=_source(request),
+                source=peer.source,
+                peer=peer.certificate,
             )
         except RefusedError as refusal:
             if refusal.cause is Cause.OVER_BUDGET:  # a 401 would make clients exchange again and again
@@ -189,7 +253,10 @@ class DistributionApi:
             scheme, _, bearer = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
             if scheme.lower() != "bearer":
                 raise RefusedError(Cause.MALFORMED)  # the first request of every pull: not worth an event
-            request[CLAIMS] = await self._verifier.admit(bearer.strip(), source=_source(request))
+            peer = peer_of(request)
+            request[CLAIMS] = await self._verifier.admit(
+                bearer.strip(), source=peer.source, peer=peer.certificate
+            )
             return await handler(request)
 
         return authenticate
@@ -215,38 +282,9 @@ async def _version(_request: web.Request) -> web.Response:
     return web.json_response({}, headers={"Docker-Distribution-API-Version": "registry/2.0"})
 
 
-def _headers(content: ImageContent, media_type: str) -> dict[str, str]:
-    return {
-        hdrs.CONTENT_TYPE: media_type,
-        hdrs.ETAG: f'"{content.digest}"',
-        hdrs.CACHE_CONTROL: "private, max-age=0",
-        "Docker-Content-Digest": str(content.digest),
-    }
-
-
-def _head(headers: dict[str, str], size_bytes: int) -> web.StreamResponse:
-    return web.Response(headers=headers | {hdrs.CONTENT_LENGTH: str(size_bytes)})
-
-
-def _has_it(request: web.Request, content: ImageContent) -> bool:
-    """Tell whether the client holds this very content (RFC 9110, section 13.1.2)."""
-    known = request.if_none_match or ()
-    return any(tag.value in {"*", str(content.digest)} for tag in known)
-
-
-def _range_header(request: web.Request, content: ImageContent) -> str | None:
-    """Return the range asked for, unless it was asked of other content (RFC 9110, section 13.1.5)."""
-    condition = request.headers.get(hdrs.IF_RANGE)
-    if condition is not None and condition != f'"{content.digest}"':
-        return None
-    return request.headers.get(hdrs.RANGE)
-
-
 def _tag_limit(text: str | None) -> int:
-    if text is None or not text.isascii() or not text.isdigit():
+    if text is None:
         return _MAX_TAGS
+    if not text.isascii() or not text.isdigit():
+        raise InvalidInputError("n is the number of tags to list: 0 or more")
     return min(int(text[:9]), _MAX_TAGS)
-
-
-def _source(request: web.Request) -> str:
-    return request.remote or "unknown"

@@ -15,6 +15,7 @@ from registry.errors import CatalogUnavailableError
 
 # Any constant does, as long as every version of Crisper takes the same one.
 _MIGRATION_LOCK = 7281903
+_COLLECTION_LOCK = 7281904
 
 _SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -61,6 +62,21 @@ class Database:
     def is_sqlite(self) -> bool:
         """Whether statements run on SQLite, where a transaction excludes all other writers."""
         return self._engine.dialect.name == "sqlite"
+
+    async def exclude_collection(self, connection: AsyncConnection) -> None:
+        """Keep collection from deciding until this transaction ends; call it first in the transaction.
+
+        On SQLite a writing transaction excludes all others as it is.
+        """
+        if not self.is_sqlite:
+            await connection.execute(
+                text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": _COLLECTION_LOCK}
+            )
+
+    async def collect_alone(self, connection: AsyncConnection) -> None:
+        """Exclude every transaction that calls `exclude_collection` until this one ends."""
+        if not self.is_sqlite:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _COLLECTION_LOCK})
 
     async def migrate(self) -> None:
         """Bring the schema to this version's; several servers may start at once."""

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth.ports import Binding, Clock, Node
+from registry.catalog.batches import Batches
 from registry.catalog.database import Database
 from registry.catalog.tables import nodes, organizations
 from registry.errors import ConflictError
@@ -52,13 +53,11 @@ class SqlNodeRegistry:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._lookups: Batches[str, Node | None] = Batches(self._look_up)
 
     async def get(self, node_id: str) -> Node | None:
-        """Return a node, struck off or not."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(select(nodes).where(nodes.c.node_id == node_id))
-            row = rows.mappings().first()
-        return _node(row) if row else None
+        """Return a node, struck off or not; lookups of one moment share a query."""
+        return await self._lookups.do(node_id)
 
     async def add(self, node: Node) -> None:
         """Insert. Raises ConflictError: the id was used before."""
@@ -89,6 +88,17 @@ class SqlNodeRegistry:
         async with self._database.read() as connection:
             rows = (await connection.execute(select(nodes).order_by(nodes.c.node_id))).mappings().all()
         return [_node(row) for row in rows]
+
+    async def aclose(self) -> None:
+        """Wait until every lookup is answered."""
+        await self._lookups.aclose()
+
+    async def _look_up(self, node_ids: Sequence[str]) -> Sequence[Node | None]:
+        query = select(nodes).where(nodes.c.node_id.in_(set(node_ids)))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        found = {row["node_id"]: _node(row) for row in rows}
+        return [found.get(node_id) for node_id in node_ids]
 
 
 def _node(row: RowMapping) -> Node:

@@ -2,43 +2,48 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import RowMapping, insert, select
+from sqlalchemy import RowMapping, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.ports import AuditEvent, Clock
+from registry.catalog.batches import Batches
 from registry.catalog.database import Database
 from registry.catalog.tables import events
 from registry.ports import StoredEvent
 
+# Any constant does, as long as every version of Crisper takes the same one.
+_APPEND_LOCK = 7281904
+_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+
 
 async def append(connection: AsyncConnection, at: datetime, event: AuditEvent) -> None:
-    """Insert an event within a transaction, so that it stands exactly when the change stands."""
-    await connection.execute(
-        insert(events).values(
-            at=at,
-            type=event.type,
-            organization=event.organization,
-            token_id=event.token_id,
-            node_id=event.node_id,
-            cause=event.cause,
-            source=event.source,
-            detail=dict(event.detail),
-        )
-    )
+    """Insert an event within a transaction, so that it stands exactly when the change stands.
+
+    The last statement of its transaction: on PostgreSQL it waits for others that append
+    (docs/adr/0061-audit-trail-order.md), and must not make them wait for rows that they need.
+    """
+    await _append_all(connection, [(at, event)])
+
+
+async def _append_all(connection: AsyncConnection, batch: Sequence[tuple[datetime, AuditEvent]]) -> None:
+    if connection.dialect.name != "sqlite":  # where a transaction excludes all other writers anyway
+        await connection.execute(_LOCK, {"key": _APPEND_LOCK})
+    await connection.execute(insert(events), [_values(at, event) for at, event in batch])
 
 
 class SqlEventLog:
-    """The table `events`."""
+    """The table `events`. Cursors rise in the order in which events become visible."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._appends: Batches[tuple[datetime, AuditEvent], None] = Batches(self._append)
 
     async def record(self, event: AuditEvent) -> None:
-        """Append one event durably."""
-        async with self._database.write() as connection:
-            await append(connection, self._clock.now(), event)
+        """Append one event durably; events of one moment share a transaction."""
+        await self._appends.do((self._clock.now(), event))
 
     async def page(
         self,
@@ -49,7 +54,7 @@ class SqlEventLog:
         organization: str | None = None,
         token_id: str | None = None,
     ) -> Sequence[StoredEvent]:
-        """Return events behind a cursor, oldest first."""
+        """Return events behind a cursor, oldest first; none can appear later between those returned."""
         query = select(events).where(events.c.cursor > after).order_by(events.c.cursor).limit(limit)
         for column, value in (
             (events.c.type, type_),
@@ -61,6 +66,33 @@ class SqlEventLog:
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [_stored(row) for row in rows]
+
+    async def latest(self) -> int:
+        """Return the newest event's cursor; 0 when there is none."""
+        async with self._database.read() as connection:
+            return (await connection.execute(select(func.max(events.c.cursor)))).scalar() or 0
+
+    async def aclose(self) -> None:
+        """Wait until everything is appended."""
+        await self._appends.aclose()
+
+    async def _append(self, batch: Sequence[tuple[datetime, AuditEvent]]) -> Sequence[None]:
+        async with self._database.write() as connection:
+            await _append_all(connection, batch)
+        return [None] * len(batch)
+
+
+def _values(at: datetime, event: AuditEvent) -> dict[str, Any]:
+    return {
+        "at": at,
+        "type": event.type,
+        "organization": event.organization,
+        "token_id": event.token_id,
+        "node_id": event.node_id,
+        "cause": event.cause,
+        "source": event.source,
+        "detail": dict(event.detail),
+    }
 
 
 def _stored(row: RowMapping) -> StoredEvent:

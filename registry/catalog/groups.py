@@ -2,18 +2,40 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, insert, select
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, exists, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from registry.catalog.database import Database
-from registry.catalog.tables import groups, image_contents, images, jobs, versions
+from registry.catalog.tables import (
+    blob_keys,
+    groups,
+    image_contents,
+    images,
+    jobs,
+    quarantine,
+    versions,
+)
 from registry.errors import ConflictError
 from registry.ports import ContentKind, Group, GroupKey, GroupStatus, ImageContent, StoredImage
 from storage.digest import Digest
 
+_HAS_DAMAGE = exists(
+    select(1)
+    .select_from(image_contents)
+    .join(blob_keys, blob_keys.c.digest == image_contents.c.digest)
+    .join(quarantine, quarantine.c.object_name == blob_keys.c.object_name)
+    .where(image_contents.c.image_id == images.c.id, blob_keys.c.tenant == groups.c.organization)
+    .correlate(images, groups)
+)
+_DAMAGED = "damaged: a stored blob does not verify; create the group again to import its image anew"
 _GROUP = (
-    select(groups, images.c.digest.label("image_digest"), images.c.size_bytes.label("image_size_bytes"))
+    select(
+        groups,
+        images.c.digest.label("image_digest"),
+        images.c.size_bytes.label("image_size_bytes"),
+        _HAS_DAMAGE.label("is_damaged"),
+    )
     .select_from(groups)
     .outerjoin(versions, and_(versions.c.group_id == groups.c.id, versions.c.version == groups.c.version))
     .outerjoin(images, images.c.id == versions.c.image_id)
@@ -163,4 +185,6 @@ def _group(row: RowMapping) -> Group:
     key = GroupKey(facts.pop("organization"), facts.pop("project"), facts.pop("name"))
     status = GroupStatus(facts.pop("status"))
     digest = facts.pop("image_digest")
+    if facts.pop("is_damaged"):
+        facts["status_description"] = _DAMAGED
     return Group(key=key, status=status, image_digest=Digest.parse(digest) if digest else None, **facts)

@@ -11,13 +11,13 @@ what the other does not (docs/adr/0001-jobs-in-the-catalog.md).
 from datetime import timedelta
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.ports import AuditEvent, Clock
 from registry.catalog.database import Database
 from registry.catalog.events import append
-from registry.catalog.tables import groups, image_contents, images, jobs, versions
+from registry.catalog.tables import blob_pins, groups, image_contents, images, jobs, versions
 from registry.ports import GroupKey, GroupStatus, ImportJob, StoredImage
 
 
@@ -78,6 +78,7 @@ class SqlJobQueue:
     async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
         """Make the image visible and end the job, in one transaction. False when the lease is lost."""
         async with self._database.write() as connection:
+            await self._database.exclude_collection(connection)  # from pinned to visible, never unreferenced
             if not await self._holds(connection, job, worker_id):
                 return False
             now = self._clock.now()
@@ -131,6 +132,7 @@ class SqlJobQueue:
             )
         )
         if image_id := standing.scalar():
+            await self._add_contents(connection, image_id, image)
             return str(image_id)
         image_id = str(uuid4())
         await connection.execute(
@@ -144,6 +146,15 @@ class SqlJobQueue:
                 created_at=self._clock.now(),
             )
         )
+        await self._add_contents(connection, image_id, image)
+        return image_id
+
+    @staticmethod
+    async def _add_contents(connection: AsyncConnection, image_id: str, image: StoredImage) -> None:
+        """Enter contents that the image did not have: all, or what was attached to it since."""
+        listed = select(image_contents.c.digest).where(image_contents.c.image_id == image_id)
+        known = set((await connection.execute(listed)).scalars())
+        added = [content for content in image.contents if str(content.digest) not in known]
         rows = [
             {
                 "image_id": image_id,
@@ -153,10 +164,10 @@ class SqlJobQueue:
                 "media_type": content.media_type,
                 "size_bytes": content.size_bytes,
             }
-            for position, content in enumerate(image.contents)
+            for position, content in enumerate(added, len(known))
         ]
-        await connection.execute(insert(image_contents), rows)
-        return image_id
+        if rows:
+            await connection.execute(insert(image_contents), rows)
 
     async def _end(
         self,
@@ -178,4 +189,5 @@ class SqlJobQueue:
             "updated_at": now,
         }
         await connection.execute(update(jobs).where(jobs.c.id == job.id).values(**ended, **released))
+        await connection.execute(delete(blob_pins).where(blob_pins.c.job_id == job.id))
         await connection.execute(update(groups).where(groups.c.id == job.group_id).values(shown))

@@ -1,10 +1,12 @@
 """The catalog's tables. Everything here is metadata: content lies encrypted in storage.
 
 ```
-organizations      nodes       events
+organizations      nodes ── enrolments       events
 groups ──< jobs
    └─────< versions >── images ──< image_contents
 blob_keys          one row per tenant and blob: the wrapped data key
+blob_pins          what a running import needs kept (jobs ──< blob_pins)
+record_marks, object_marks, quarantine, upkeep    collection and scrubbing (docs/operations.md)
 ```
 """
 
@@ -89,6 +91,15 @@ nodes = Table(
     _time("revoked_at", nullable=True),
 )
 
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("node_id", ForeignKey("nodes.node_id"), primary_key=True),
+    Column("secret_hash", LargeBinary(32), nullable=False),
+    Column("key_hash", LargeBinary(32)),
+    _time("expires_at"),
+)
+
 groups = Table(
     "groups",
     metadata,
@@ -158,7 +169,7 @@ versions = Table(
     Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("repository", String(191), nullable=False, index=True),
-    Column("image_id", ForeignKey("images.id"), nullable=False),
+    Column("image_id", ForeignKey("images.id"), nullable=False, index=True),
     _time("created_at"),
 )
 
@@ -173,6 +184,52 @@ blob_keys = Table(
     Column("stored_bytes", BigInteger, nullable=False),
     Column("kek_id", String(255), nullable=False, index=True),
     Column("wrapped_dek", LargeBinary(1024), nullable=False),
+)
+
+blob_pins = Table(
+    "blob_pins",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", _Digest, primary_key=True),
+    Column("organization", String(63), nullable=False),
+    Index(None, "organization", "digest"),
+)
+
+record_marks = Table(
+    "record_marks",
+    metadata,
+    Column("tenant", String(63), primary_key=True),
+    Column("digest", _Digest, primary_key=True),
+    _time("since"),
+)
+
+# A condemned name is never used again; a week after removal nobody can still be about to use it.
+object_marks = Table(
+    "object_marks",
+    metadata,
+    Column("object_name", String(128), primary_key=True),
+    _time("since"),
+    _time("condemned_at", nullable=True),
+    _time("removed_at", nullable=True),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("object_name", String(128), primary_key=True),
+    Column("reason", Text, nullable=False),
+    _time("found_at"),
+)
+
+upkeep = Table(
+    "upkeep",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(64)),
+    _time("lease_until", nullable=True),
+    Column("cursor", String(128), nullable=False),
+    _time("finished_at", nullable=True),
+    Column("report", JSON, nullable=False),
 )
 
 events = Table(

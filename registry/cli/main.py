@@ -6,7 +6,11 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from auth.errors import AuthError
+from registry.cli import maintenance
+from registry.cli.enrol import enroll, renew
 from registry.cli.groups import group_app, image_app
+from registry.cli.keys import keys_app
 from registry.cli.nodes import node_app
 from registry.cli.output import fail
 from registry.cli.tokens import token_app
@@ -23,7 +27,11 @@ app = typer.Typer(
 app.add_typer(image_app, name="image")
 app.add_typer(group_app, name="group")
 app.add_typer(node_app, name="node")
+node_app.command("enroll")(enroll)
+node_app.command("renew")(renew)
 app.add_typer(token_app, name="token")
+app.add_typer(keys_app, name="keys")
+maintenance.register(app)
 
 
 @app.command()
@@ -40,6 +48,7 @@ def serve(
     public_url: Annotated[str | None, typer.Option(help="How nodes reach the server.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
+    unix_socket: Annotated[Path | None, typer.Option(help="Where a proxy on this machine connects.")] = None,
     insecure_registry: Annotated[
         list[str] | None,
         typer.Option(help="HOST[:PORT] of an upstream that may be spoken to in the clear. Repeatable."),
@@ -60,6 +69,7 @@ def serve(
         "public_url": public_url,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
+        "unix_socket": unix_socket,
         "insecure_registries": tuple(insecure_registry) if insecure_registry else None,
     }
     try:
@@ -68,7 +78,7 @@ def serve(
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
         raise typer.BadParameter("; ".join(lines)) from None
-    except (RegistryError, StorageError) as error:
+    except (AuthError, RegistryError, StorageError) as error:
         fail(error)
     except OSError as error:
         fail(RegistryError(f"the server cannot start: {error.strerror or error}"))

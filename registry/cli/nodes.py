@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from auth.ports import Binding
 from auth.secret import Secret
 from registry.cli.client import connect
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
@@ -23,18 +24,30 @@ NodeArgument = Annotated[str, typer.Argument(metavar="NODE_ID")]
 @node_app.command("create")
 def create(
     node_id: NodeArgument,
+    binding: Annotated[Binding, typer.Option(help="How it proves itself.")] = Binding.SECRET,
     network: Annotated[list[str] | None, typer.Option(help="CIDR that it may come from. Repeatable.")] = None,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Create a node bound by a secret. The secret is shown once."""
-    body = {"node_id": node_id, "binding": "secret", "networks": network or []}
+    """Create a node. Its secret, or the secret to enrol it with, is shown once."""
+    body = {"node_id": node_id, "binding": binding.value, "networks": network or []}
 
     async def work() -> None:
         async with connect(data_dir) as client:
             made = await client.operator("POST", "/nodes", body)
-        rows = [("node", made["node_id"]), ("secret", made["node_secret"])]
-        show(made, as_json=as_json, rows=rows)
+        show(made, as_json=as_json, rows=_shown_once(made))
+
+    run(work())
+
+
+@node_app.command("offer")
+def offer(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
+    """Offer a node bound by certificate another enrolment: its secret or its certificate lapsed."""
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            made = await client.operator("POST", f"/nodes/{node_id}/enrolment")
+        show(made, as_json=as_json, rows=_shown_once(made))
 
     run(work())
 
@@ -131,3 +144,13 @@ def pull(
         show(document, as_json=as_json, rows=rows)
 
     run(work())
+
+
+def _shown_once(made: Any) -> list[tuple[str, object]]:  # noqa: ANN401 (JSON)
+    if "node_secret" in made:
+        return [("node", made["node_id"]), ("secret", made["node_secret"])]
+    return [
+        ("node", made["node_id"]),
+        ("enrolment secret", made["enrolment_secret"]),
+        ("expires", made["expires_at"]),
+    ]

@@ -1,13 +1,16 @@
 """One import from reference to stored image."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from registry.errors import PullFailedError, ReferenceFormatError
+from registry.importer.attachments import Attacher
 from registry.importer.plan import Plan, plan_import
 from registry.importer.transfer import Tally, Transfer
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
-from registry.ports import ImportJob, Progress, Stage, StoredImage, UpstreamCredential
+from registry.ports import BlobPins, ImageContent, ImportJob, Progress, Stage, StoredImage, UpstreamCredential
 from registry.upstream.client import UpstreamClient
 from registry.upstream.walk import read_documents
 from storage.blobs import BlobStore
@@ -20,6 +23,7 @@ class Importer:
         self,
         client: UpstreamClient,
         store: BlobStore,
+        pins: BlobPins,
         *,
         max_image_bytes: int,
         layer_transfers: int = 3,
@@ -33,6 +37,7 @@ class Importer:
         """
         self._client = client
         self._store = store
+        self._pins = pins
         self._max_image_bytes = max_image_bytes
         self._layer_transfers = layer_transfers
         self._platform = platform
@@ -65,12 +70,20 @@ class Importer:
         source = await self._client.open(reference, credential)
         documents = await read_documents(source, self._platform)
         plan = plan_import(documents, self._max_image_bytes)
+        await self._pins.pin(
+            job.id, job.key.organization, [content.digest for content in plan.image.contents]
+        )
         transfer = Transfer(source, self._store, job.key.organization, self._layer_transfers)
         tally = Tally(plan, report)
         await transfer.fetch_layers(plan.layers, tally)
         tally.enter(Stage.STORING)
         await _store_documents(transfer, plan)
-        return plan.image
+        attached = await Attacher(source, partial(self._put, job, transfer)).attach(plan.image)
+        return replace(plan.image, contents=(*plan.image.contents, *attached))
+
+    async def _put(self, job: ImportJob, transfer: Transfer, content: ImageContent, data: bytes) -> None:
+        await self._pins.pin(job.id, job.key.organization, [content.digest])
+        await transfer.put(content.digest, data)
 
 
 async def _store_documents(transfer: Transfer, plan: Plan) -> None:

@@ -20,6 +20,8 @@ from storage.errors import DigestError
 MAX_DOCUMENT_BYTES: Final = 4 << 20
 MAX_LAYERS: Final = 256
 MAX_INDEX_ENTRIES: Final = 1024
+MAX_ARTIFACT_BLOBS: Final = 32
+MAX_ANNOTATIONS_CHARS: Final = 32 << 10
 MAX_BLOB_BYTES: Final = (1 << 63) - 1
 
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-]{0,126}", re.ASCII)
@@ -80,6 +82,24 @@ class Index:
         yield from (entry for entry in images if entry.platform is None)
 
 
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A manifest that is no image: a signature, an SBOM, an attestation.
+
+    Attributes:
+        artifact_type: As a list of referrers has it: the manifest's, else that of its config.
+        subject: What it refers to.
+        annotations: Its own; none when they are over the limit.
+        blobs: Config and layers, each digest once.
+    """
+
+    media_type: str
+    artifact_type: str
+    subject: Digest | None
+    annotations: Mapping[str, str]
+    blobs: tuple[Descriptor, ...]
+
+
 def parse_document(data: bytes, content_type: str | None = None) -> Manifest | Index:
     """Parse a manifest or an index.
 
@@ -98,6 +118,33 @@ def parse_document(data: bytes, content_type: str | None = None) -> Manifest | I
     if media_type in mediatypes.INDEXES:
         return _index(media_type, fields)
     return _manifest(media_type, fields)
+
+
+def parse_artifact(data: bytes, content_type: str | None = None) -> Artifact:
+    """Parse the manifest of an artifact (OCI image-spec, manifest.md, "Guidelines for Artifact Usage").
+
+    Raises:
+        DocumentError: A limit, the grammar or the agreement of its types is violated; or it is an index.
+    """
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise DocumentError(f"the artifact is over {MAX_DOCUMENT_BYTES >> 20} MiB")
+    fields = parse_object(data, "the artifact")
+    media_type = _agreed_media_type(fields, content_type)
+    if media_type not in mediatypes.MANIFESTS:
+        raise DocumentError("the artifact is an index")
+    config = _descriptor(fields.get("config"), "config")
+    layers = [_descriptor(entry, "layers") for entry in _list(fields, "layers", MAX_ARTIFACT_BLOBS)]
+    _refuse_conflicts((config, *layers))
+    artifact_type, subject = fields.get("artifactType"), fields.get("subject")
+    if artifact_type and not (isinstance(artifact_type, str) and _MEDIA_TYPE.fullmatch(artifact_type)):
+        raise DocumentError("the artifact has no valid artifactType")
+    return Artifact(
+        media_type,
+        artifact_type or config.media_type,
+        None if subject is None else _descriptor(subject, "subject").digest,
+        _annotations(fields.get("annotations")),
+        tuple({blob.digest: blob for blob in (config, *layers)}.values()),
+    )
 
 
 def parse_config_platform(data: bytes) -> Platform | None:
@@ -198,6 +245,14 @@ def _descriptor(value: object, where: str) -> Descriptor:
         None if platform is None else _platform(platform),
         _is_attestation(value.get("annotations")),
     )
+
+
+def _annotations(value: object) -> Mapping[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise DocumentError("annotations are not texts by name")
+    return value if sum(map(len, (*value, *value.values()))) <= MAX_ANNOTATIONS_CHARS else {}
 
 
 def _is_attestation(annotations: object) -> bool:

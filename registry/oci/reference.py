@@ -89,6 +89,16 @@ class Reference:
         return f"{self.name}{tag}{digest}"
 
 
+def is_repository(text: str) -> bool:
+    """Tell whether a repository may have this name (distribution-spec, "Pulling manifests")."""
+    return len(text) <= MAX_REPOSITORY_LENGTH and _REPOSITORY.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    """Tell whether a tag may have this name (distribution-spec, "Pulling manifests")."""
+    return _TAG.fullmatch(text) is not None
+
+
 def split_host(host: str) -> tuple[str, int | None]:
     """Split `host[:port]`; an IPv6 literal keeps its brackets.
 

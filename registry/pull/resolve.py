@@ -6,13 +6,17 @@ documents or blobs or something else; whatever is not of the session's image doe
 
 import re
 from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
 
+from registry.oci.mediatypes import INDEXES
+from registry.oci.reference import is_tag
 from registry.ports import ContentKind, GroupCatalog, ImageContent, StoredImage
+from registry.pull.negotiation import accepts
 from storage.digest import Digest
-from storage.errors import DigestError
 
 _VERSION_TAG = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
-_DOCUMENTS = (ContentKind.INDEX, ContentKind.MANIFEST)
+_DOCUMENTS: Final = (ContentKind.INDEX, ContentKind.MANIFEST, ContentKind.ATTACHMENT)
 
 
 class ImageResolver:
@@ -45,22 +49,52 @@ class ImageResolver:
 
         `latest` is the session's own image: a version that became ready since the token was minted
         must not break the pull that is under way.
+
+        Raises:
+            DigestError: It is meant for a digest and cannot be one.
         """
+        if ":" in reference:
+            content = image.content(Digest.parse(reference))
+            return content if content is not None and content.kind in _DOCUMENTS else None
         if reference == "latest":
             return image.content(image.digest)
         if match := _VERSION_TAG.fullmatch(reference):
             named = await self._catalog.version_digest(repository, int(match[1]))
             return image.content(image.digest) if named == image.digest else None
-        content = _content(image, reference)
-        return content if content is not None and content.kind in _DOCUMENTS else None
+        return None
 
     def blob(self, image: StoredImage, reference: str) -> ImageContent | None:
-        """Return the image's blob that a digest names, or None. Documents are blobs too."""
-        return _content(image, reference)
+        """Return the image's blob that a digest names, or None. Documents are blobs too.
+
+        Raises:
+            DigestError: It cannot be a digest.
+        """
+        content = image.content(Digest.parse(reference))
+        return None if content is None or content.kind is ContentKind.ATTACHMENTS else content
 
 
-def _content(image: StoredImage, reference: str) -> ImageContent | None:
-    try:
-        return image.content(Digest.parse(reference))
-    except DigestError:
-        return None
+def acceptable(
+    image: StoredImage, named: ImageContent, reference: str, lines: Iterable[str]
+) -> ImageContent | None:
+    """Choose what a client takes of a document that it named (distribution-spec, "Pulling manifests").
+
+    A digest names one document. A tag of an index names, for a client that takes no indexes, the
+    manifest in it that was imported.
+
+    Args:
+        image: The session's.
+        named: What the reference names.
+        reference: A tag or a digest.
+        lines: The values of the client's `Accept` headers.
+
+    Returns:
+        The document to send, or None: the client takes nothing that the reference names.
+    """
+    lines = tuple(lines)
+    if accepts(lines, named.media_type):
+        return named
+    if named.media_type in INDEXES and is_tag(reference):
+        manifest = image.content(image.manifest_digest)
+        if manifest is not None and accepts(lines, manifest.media_type):
+            return manifest
+    return None

@@ -19,8 +19,9 @@ DEFAULT_ORGANIZATION = "default"
 def ensure_secrets(settings: Settings, data: DataDir) -> None:
     """Draw every secret that is not there yet; each file is 0600 and appears whole or not at all."""
     data.ensure_operator_key()
-    if not settings.keyring_path.exists():
-        LocalKeyring.create(settings.keyring_path)
+    keyring = settings.key_location.file
+    if keyring is not None and not keyring.exists():
+        LocalKeyring.create(keyring)
     if not any(data.signing_keys.glob("*.json")):
         LocalSigningKeys.create(data.signing_keys)
     if not data.node_ca.exists():
@@ -33,11 +34,13 @@ async def prepare(settings: Settings, data: DataDir) -> None:
     try:
         await database.migrate()
         await _ensure_default_organization(database)
-        blobs = open_blobs(settings, data, database)
+        keys = settings.key_location.open()
+        blobs = open_blobs(settings, keys, database)
         try:
             await blobs.recover()
         finally:
             await blobs.aclose()
+            await keys.aclose()
     finally:
         await database.close()
 

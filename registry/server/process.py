@@ -1,17 +1,23 @@
 """One server process: binds, answers, imports, and drains before it goes."""
 
 import asyncio
+import grp
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import structlog
 from aiohttp import web
 
-from registry.app import compose, tls_context
+from registry.app import compose
 from registry.config import Settings
 from registry.datadir import DataDir
+from registry.errors import ConfigError
+from registry.importer.worker import ImportWorker
 from registry.server.drain import Drain
+from registry.server.tls import ServerTls, server_tls
 
 _LINGER_S = 2.0  # how long what is left of a request is read after its answer
 _BACKLOG = 1024
@@ -38,6 +44,37 @@ def bind(settings: Settings, *, shared: bool) -> socket.socket:
     return listener
 
 
+def bind_for_proxy(settings: Settings) -> socket.socket | None:
+    """Bind the unix socket for a proxy, listening; None where none is wanted.
+
+    Whoever can open it is taken for the proxy, so it is for the server's user, and one group at most.
+
+    Raises:
+        ConfigError: There is no such group, or another file is in the way.
+    """
+    path = settings.unix_socket
+    if path is None:
+        return None
+    if path.is_socket():
+        path.unlink()
+    elif path.exists():
+        raise ConfigError(f"{path} is in the way of the unix socket")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))  # 0600: the process masks everybody else
+        if settings.unix_socket_group is not None:
+            os.chown(path, -1, grp.getgrnam(settings.unix_socket_group).gr_gid)
+            path.chmod(0o660)
+        listener.listen(_BACKLOG)
+    except KeyError:
+        listener.close()
+        raise ConfigError(f"there is no group {settings.unix_socket_group} for the unix socket") from None
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 def _give_up_on_the_dead(listener: socket.socket, stall_s: float) -> None:
     """Have the kernel end connections whose client is gone or takes nothing; they inherit this (Linux)."""
     for name, value in (
@@ -56,6 +93,7 @@ async def answer(
     redis_url: str,
     listener: socket.socket,
     *,
+    for_proxy: socket.socket | None = None,
     stopping: asyncio.Event,
     retiring: asyncio.Event | None = None,
     ready: Callable[[], Awaitable[None]] | None = None,
@@ -63,10 +101,17 @@ async def answer(
     """Serve until `stopping`, then drain: no new connections, running requests to their end or `drain_s`.
 
     Args:
+        for_proxy: From `bind_for_proxy`; several processes may share it.
         retiring: Ends it too, once another process answers in its place: running requests get an hour.
         ready: Called once the port answers.
     """
-    async with compose(settings, data, redis_url) as composition:
+    tls = server_tls(settings, data)
+    async with compose(settings, data, redis_url) as composition, AsyncExitStack() as stack:
+        if tls:
+            _keep_fresh(tls, stack)
+        if composition.upkeep:
+            _until_the_end(composition.upkeep(), stack)
+        importing = _start_importing(composition.worker, stack)
         drain = Drain(composition.web)
         runner = web.AppRunner(
             composition.web,
@@ -77,29 +122,55 @@ async def answer(
             lingering_time=_LINGER_S,
         )
         await runner.setup()
-        importing: asyncio.Task[None] | None = None
-        try:
-            site = web.SockSite(runner, listener, ssl_context=tls_context(settings), backlog=_BACKLOG)
+        stack.push_async_callback(runner.cleanup)
+        sites = [web.SockSite(runner, listener, ssl_context=tls.context if tls else None, backlog=_BACKLOG)]
+        if for_proxy:
+            sites.append(web.SockSite(runner, for_proxy, backlog=_BACKLOG))
+        for site in sites:
             await site.start()
-            if composition.worker:
-                importing = asyncio.create_task(composition.worker.run())
-            _log.info("server.ready", pid=os.getpid())
-            if ready:
-                await ready()
-            await _until(stopping, retiring, importing)
-            _log.info("server.draining")
-            if composition.worker:
-                composition.worker.stop()
+        _log.info("server.ready", pid=os.getpid())
+        if ready:
+            await ready()
+        await _until(stopping, retiring, importing)
+        _log.info("server.draining")
+        if composition.worker:
+            composition.worker.stop()
+        for site in sites:
             await site.stop()
-            if runner.server:
-                patient = retiring is not None and retiring.is_set()
-                await drain.run(runner.server, patient=patient, hurry=stopping)
-        finally:
-            if composition.worker and importing:
-                composition.worker.stop()
-            await runner.cleanup()
-            if importing:
-                await importing
+        if runner.server:
+            patient = retiring is not None and retiring.is_set()
+            await drain.run(runner.server, patient=patient, hurry=stopping)
+
+
+def _start_importing(worker: ImportWorker | None, stack: AsyncExitStack) -> asyncio.Task[None] | None:
+    """Start the import role, if this process has it; it is stopped and awaited at the end."""
+    if worker is None:
+        return None
+    task = asyncio.create_task(worker.run())
+
+    async def finish() -> None:
+        worker.stop()
+        await task
+
+    stack.push_async_callback(finish)
+    return task
+
+
+def _until_the_end(work: Awaitable[None], stack: AsyncExitStack) -> None:
+    """Run what never ends by itself until everything does."""
+    task = asyncio.ensure_future(work)
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(stop)
+
+
+def _keep_fresh(tls: ServerTls, stack: AsyncExitStack) -> None:
+    """Reload the certificate on SIGHUP and when its files change."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, tls.reload)
+    _until_the_end(tls.watch(), stack)
 
 
 async def _until(

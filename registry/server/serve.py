@@ -11,13 +11,14 @@ from pathlib import Path
 
 import uvloop
 
+from auth.ledger import LedgerAddress, LedgerAddressError
 from registry.config import Settings
 from registry.datadir import DataDir, write_secret
 from registry.errors import ConfigError, ReferenceFormatError
 from registry.observe import configure_logging
 from registry.server.first_start import ensure_secrets, prepare
 from registry.server.ledger_child import LedgerChild
-from registry.server.process import answer, bind
+from registry.server.process import answer, bind, bind_for_proxy
 from registry.server.workers import Workers
 from registry.upstream.egress import EgressGuard
 
@@ -34,6 +35,8 @@ def serve(settings: Settings) -> None:
     _refuse_unreadable(settings)
     configure_logging(settings.log_level)
     os.umask(0o077)
+    if not os.isatty(sys.stdin.fileno() if sys.stdin else -1):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a service's reload; TLS has something to do then
     data = DataDir(settings.data_dir)
     data.create()
     lock = data.lock(_LOCK_WAIT_S)
@@ -51,6 +54,10 @@ def _refuse_unreadable(settings: Settings) -> None:
         EgressGuard(insecure=settings.insecure_registries)
     except ReferenceFormatError as error:
         raise ConfigError(f"--insecure-registry takes HOST[:PORT]: {error}") from None
+    try:
+        LedgerAddress.parse(settings.redis_url or "unix:///embedded")
+    except LedgerAddressError as error:
+        raise ConfigError(f"CRISPER_REDIS_URL cannot be read: {error}") from None
 
 
 async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
@@ -62,6 +69,9 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
         await prepare(settings, data)
         listener = bind(settings, shared=settings.workers > 1)
         stack.callback(listener.close)
+        for_proxy = bind_for_proxy(settings)
+        if for_proxy is not None:
+            stack.callback(for_proxy.close)
         host, port = listener.getsockname()[:2]
         settings = settings.model_copy(update={"port": port})
         url = _url(settings, host, port)
@@ -72,10 +82,12 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
             _announce(url, data, settings)
 
         if settings.workers == 1:
-            await answer(settings, data, redis_url, listener, stopping=stopping, ready=ready)
+            await answer(
+                settings, data, redis_url, listener, for_proxy=for_proxy, stopping=stopping, ready=ready
+            )
         else:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crisper-metrics-"))
-            workers = Workers(settings, redis_url, lock, Path(folder), listener)
+            workers = Workers(settings, redis_url, lock, Path(folder), listener, for_proxy=for_proxy)
             await workers.run(stopping, ready)
 
 

@@ -31,6 +31,7 @@ from registry.server.children import spawn
 from registry.server.process import answer, bind
 
 SETTINGS: Final = "CRISPER_WORKER_SETTINGS"
+_FOR_PROXY = "CRISPER_WORKER_UNIX_SOCKET"
 DESCRIPTORS: Final = "CRISPER_WORKER_DESCRIPTORS"
 _READY = b"ready"
 _START_S = 60.0
@@ -67,19 +68,30 @@ class Workers:
         lock: The data folder's lock, which every worker inherits.
         metrics: Where workers leave their counters for whichever of them is asked.
         listener: The first place's socket, bound to `settings.port`, not listening.
+        for_proxy: The unix socket that all of them answer at, if any.
     """
 
     def __init__(
-        self, settings: Settings, redis_url: str, lock: int, metrics: Path, listener: socket.socket
+        self,
+        settings: Settings,
+        redis_url: str,
+        lock: int,
+        metrics: Path,
+        listener: socket.socket,
+        *,
+        for_proxy: socket.socket | None = None,
     ) -> None:
         self._settings = settings
-        self._lock = lock
+        self._keep = [lock]
         self._metrics = metrics
         given = settings.model_copy(update={"redis_url": redis_url})
         self._environment = os.environ | {
             SETTINGS: given.model_dump_json(),
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         }
+        if for_proxy is not None:
+            self._keep.append(for_proxy.fileno())
+            self._environment[_FOR_PROXY] = str(for_proxy.fileno())
         others = (bind(settings, shared=True) for _ in range(settings.workers - 1))
         self._places = [listener, *others]
         self._running: list[_Worker] = []
@@ -137,7 +149,7 @@ class Workers:
         try:
             process = spawn(
                 [sys.executable, "-m", "registry.server.workers"],
-                keep=(self._lock, place.fileno(), say),
+                keep=(*self._keep, place.fileno(), say),
                 environment=self._environment | {DESCRIPTORS: f"{place.fileno()},{say}"},
                 death_signal=signal.SIGTERM,
             )
@@ -182,7 +194,13 @@ class Workers:
             self._end(worker)
 
 
-async def _work(settings: Settings, redis_url: str, listener: socket.socket, say: int) -> None:
+async def _work(
+    settings: Settings,
+    redis_url: str,
+    listener: socket.socket,
+    for_proxy: socket.socket | None,
+    say: int,
+) -> None:
     stopping, retiring = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -195,7 +213,16 @@ async def _work(settings: Settings, redis_url: str, listener: socket.socket, say
 
     data = DataDir(settings.data_dir)
     with listener:
-        await answer(settings, data, redis_url, listener, stopping=stopping, retiring=retiring, ready=ready)
+        await answer(
+            settings,
+            data,
+            redis_url,
+            listener,
+            for_proxy=for_proxy,
+            stopping=stopping,
+            retiring=retiring,
+            ready=ready,
+        )
 
 
 def main() -> None:
@@ -207,7 +234,10 @@ def main() -> None:
     os.umask(0o077)
     if settings.redis_url is None:
         raise SystemExit("a worker is told where the ledger is")
-    uvloop.run(_work(settings, settings.redis_url, socket.socket(fileno=place), say))
+    descriptor = os.environ.pop(_FOR_PROXY, None)
+    for_proxy = socket.socket(fileno=int(descriptor)) if descriptor else None
+    listener = socket.socket(fileno=place)
+    uvloop.run(_work(settings, settings.redis_url, listener, for_proxy, say))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import os
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from auth.ledger import LedgerClient
 from auth.secret import Secret
 from registry.errors import StoreFailedError
 from registry.ports import UpstreamCredential
@@ -21,14 +21,14 @@ from storage.ports import KeyProvider
 # Longer than any import; the bound is for jobs whose end nobody lived to see.
 TTL_S = 24 * 3600
 
-_TENANT = "credentials"
+_TENANT = "_credentials"  # no organization has such a name
 _NONCE_BYTES = 12
 
 
 class RedisCredentialVault:
     """Credentials as `credential:{<job id>}`, each under a key of its own."""
 
-    def __init__(self, redis: Redis, keys: KeyProvider) -> None:
+    def __init__(self, redis: LedgerClient, keys: KeyProvider) -> None:
         self._redis = redis
         self._keys = keys
 

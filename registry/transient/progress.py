@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from auth.ledger import LedgerClient
 from registry.ports import Progress, Stage
 
 _TTL_S = 3600
@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 class RedisProgressBoard:
     """Progress as `progress:{<job id>}`, gone an hour after the last word."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: LedgerClient) -> None:
         self._redis = redis
 
     async def put(self, job_id: str, progress: Progress) -> None:

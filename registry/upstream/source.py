@@ -79,6 +79,25 @@ class Source:
         """
         return await self._retry(lambda: self._resolve(identifier))
 
+    async def attempt(self, identifier: str, kind: str = "manifests") -> tuple[bytes, str | None]:
+        """Fetch a document that may well not be there, once; return its bytes and its Content-Type.
+
+        Args:
+            identifier: A digest, against which a manifest is verified, or a tag.
+            kind: `manifests` or `referrers`.
+
+        Raises:
+            AuthenticationFailedError: The credentials are refused.
+            PullFailedError: Not there, not intact, or no answer.
+        """
+        async with self._small("GET", identifier, kind) as response:
+            data = await response.read(MAX_DOCUMENT_BYTES, "a manifest")
+            content_type = response.header("Content-Type")
+        named = _parse_digest(identifier) if kind == "manifests" else None
+        if named is not None and not await off_loop(data, named.matches):
+            raise PullFailedError(f"the manifest {named} is not what its digest says")
+        return data, content_type
+
     async def small_blob(self, blob: Descriptor) -> bytes:
         """Fetch a config whole, verified; `blob.size_bytes` was checked against the document limit.
 
@@ -162,8 +181,8 @@ class Source:
         return Descriptor(mediatypes.bare(media_type), digest, int(size))
 
     @asynccontextmanager
-    async def _small(self, method: str, identifier: str) -> AsyncIterator[Response]:
-        url = self._base / "manifests" / identifier
+    async def _small(self, method: str, identifier: str, kind: str = "manifests") -> AsyncIterator[Response]:
+        url = self._base / kind / identifier
         async with (
             self._bounded(),
             self._request(method, url, f"image {self.reference}", accept=mediatypes.ACCEPTED) as response,

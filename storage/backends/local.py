@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from storage.backends.write_back import start_write_back
 from storage.errors import (
     BlobNotFoundError,
     ObjectExistsError,
@@ -30,6 +31,7 @@ from storage.errors import (
 _NAME = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _PROBE_BYTES = 16
+_WRITE_BACK_BYTES = 8 << 20
 
 
 class LocalBackend:
@@ -48,10 +50,11 @@ class LocalBackend:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _fsync_folder(root)
 
-    def create(self) -> "LocalObjectWriter":
+    def create(self, name: str, expected_bytes: int | None = None) -> "LocalObjectWriter":  # noqa: ARG002
         """Start an object that nobody sees before its commit."""
+        target = _path(self._objects, name)
         with _translated():
-            return LocalObjectWriter(self._incoming / secrets.token_hex(16), self._objects)
+            return LocalObjectWriter(self._incoming / secrets.token_hex(16), target)
 
     def open(self, name: str) -> "LocalObjectReader":
         """Open a visible object. Raises BlobNotFoundError."""
@@ -88,7 +91,8 @@ class LocalBackend:
     def probe(self) -> None:
         """Prove that objects can be written and read back."""
         with _translated():
-            writer = LocalObjectWriter(self._incoming / f"probe-{secrets.token_hex(8)}", self._objects)
+            probe = self._incoming / f"probe-{secrets.token_hex(8)}"
+            writer = LocalObjectWriter(probe, self._objects / "probe")
             try:
                 writer.write(bytes(_PROBE_BYTES))
                 writer.sync()
@@ -99,39 +103,45 @@ class LocalBackend:
 class LocalObjectWriter:
     """A file in `incoming`. One thread at a time."""
 
-    def __init__(self, path: Path, objects: Path) -> None:
+    def __init__(self, path: Path, target: Path) -> None:
         self._path = path
-        self._objects = objects
-        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._target = target
+        self._fd = _create_locked(path)
+        self._written = 0
+        self._sent = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes."""
         view = memoryview(data)
         with _translated():
             while view:
-                view = view[os.write(self._fd, view) :]
+                count = os.write(self._fd, view)
+                view = view[count:]
+                self._written += count
+        if self._written - self._sent >= _WRITE_BACK_BYTES:
+            start_write_back(self._fd, self._sent, self._written - self._sent)
+            self._sent = self._written
 
     def sync(self) -> None:
         """Make what was written durable."""
         with _translated():
             os.fsync(self._fd)
 
-    def commit(self, name: str) -> None:
-        """Make the object durable and visible under `name`. Raises ObjectExistsError."""
-        target = _path(self._objects, name)
+    def commit(self) -> None:
+        """Make the object durable and visible under its name. Raises ObjectExistsError."""
+        folder = self._target.parent
         self.sync()
         with _translated():
-            if not target.parent.exists():
-                target.parent.mkdir(mode=0o700, exist_ok=True)
-                _fsync_folder(self._objects)
-            self._link(target)
-            _fsync_folder(target.parent)
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+                _fsync_folder(folder.parent)
+            self._link()
+            _fsync_folder(folder)
         self.abort()
 
-    def _link(self, target: Path) -> None:
+    def _link(self) -> None:
         try:
-            os.link(self._path, target)
+            os.link(self._path, self._target)
         except FileExistsError:
             raise ObjectExistsError("an object of this name is there already") from None
 
@@ -173,6 +183,20 @@ class LocalObjectReader:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _create_locked(path: Path) -> int:
+    """Create a file and lock it; again, when a recovery took it for a dead writer's before the lock."""
+    while True:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink > 0:
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
 
 
 def _path(objects: Path, name: str) -> Path:

@@ -13,9 +13,9 @@ class MemoryBackend:
         self.objects: dict[str, bytes] = {}
         self.naming = threading.Lock()
 
-    def create(self) -> "MemoryObjectWriter":
+    def create(self, name: str, expected_bytes: int | None = None) -> "MemoryObjectWriter":  # noqa: ARG002
         """Start an object that nobody sees before its commit."""
-        return MemoryObjectWriter(self.objects, self.naming)
+        return MemoryObjectWriter(self.objects, self.naming, name)
 
     def open(self, name: str) -> "MemoryObjectReader":
         """Open a visible object. Raises BlobNotFoundError."""
@@ -43,21 +43,22 @@ class MemoryBackend:
 class MemoryObjectWriter:
     """Bytes on their way in."""
 
-    def __init__(self, objects: dict[str, bytes], naming: threading.Lock) -> None:
+    def __init__(self, objects: dict[str, bytes], naming: threading.Lock, name: str) -> None:
         self._objects = objects
         self._naming = naming
+        self._name = name
         self._data = bytearray()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes."""
         self._data += data
 
-    def commit(self, name: str) -> None:
+    def commit(self) -> None:
         """Make the object visible. Raises ObjectExistsError."""
         with self._naming:
-            if name in self._objects:
+            if self._name in self._objects:
                 raise ObjectExistsError("an object of this name is there already")
-            self._objects[name] = bytes(self._data)
+            self._objects[self._name] = bytes(self._data)
 
     def abort(self) -> None:
         """Forget what was written."""

@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from storage.errors import KeyUnavailableError
 
-_FORMAT = "crisper-keyring-1"
+_FORMAT = "crisper-keyring-2"
+_FORMAT_1 = "crisper-keyring-1"  # one set of keys for all tenants
+EVERYBODY = ""
 _KEY_BYTES = 32
 
 
@@ -32,18 +34,27 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyVersion:
-    """One key-encryption key; its bytes are empty once it is destroyed."""
+    """One key-encryption key; its bytes are empty once it is destroyed.
+
+    Attributes:
+        tenant: Whose data keys it wraps; `EVERYBODY` for a key of the older format.
+    """
 
     id: str
+    tenant: str
     state: KeyState
     created_at: datetime
     key: bytes = field(repr=False)
 
     @classmethod
-    def fresh(cls) -> Self:
+    def fresh(cls, tenant: str) -> Self:
         """Draw a new current key."""
         return cls(
-            f"local-{secrets.token_hex(4)}", KeyState.CURRENT, datetime.now(UTC), os.urandom(_KEY_BYTES)
+            f"local-{secrets.token_hex(8)}",
+            tenant,
+            KeyState.CURRENT,
+            datetime.now(UTC),
+            os.urandom(_KEY_BYTES),
         )
 
     def cipher(self) -> AESGCM:
@@ -59,29 +70,40 @@ class Keyring:
     versions: tuple[KeyVersion, ...]
 
     def __post_init__(self) -> None:
-        current = [version for version in self.versions if version.state is KeyState.CURRENT]
+        current = [version.tenant for version in self.versions if version.state is KeyState.CURRENT]
         ids = {version.id for version in self.versions}
-        if len(current) != 1 or len(ids) != len(self.versions) or len(self.name_key) != _KEY_BYTES:
-            raise ValueError("a keyring has a name key, distinct ids and exactly one current key")
+        if (
+            len(set(current)) != len(current)
+            or len(ids) != len(self.versions)
+            or len(self.name_key) != _KEY_BYTES
+        ):
+            raise ValueError(
+                "a keyring has a name key, distinct ids and one current key for each tenant at most"
+            )
         for version in self.versions:
             if len(version.key) != (0 if version.state is KeyState.DESTROYED else _KEY_BYTES):
                 raise ValueError("a key is 32 bytes, or none once it is destroyed")
 
     @classmethod
     def fresh(cls) -> Self:
-        """Draw a keyring with one key."""
-        return cls(os.urandom(_KEY_BYTES), (KeyVersion.fresh(),))
+        """Draw a keyring without keys: each tenant's is made at its first use."""
+        return cls(os.urandom(_KEY_BYTES), ())
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the file's text. Raises ValueError, KeyError or TypeError when it is malformed."""
+        """Read the file's text. Raises ValueError, KeyError or TypeError when it is malformed.
+
+        Of the older format, whose keys served every tenant, all keys are kept for reading.
+        """
         document = json.loads(text)
-        if document["format"] != _FORMAT:
+        older = document["format"] == _FORMAT_1
+        if not older and document["format"] != _FORMAT:
             raise ValueError("not a keyring of this format")
         versions = tuple(
             KeyVersion(
                 id=entry["id"],
-                state=KeyState(entry["state"]),
+                tenant=EVERYBODY if older else str(entry["tenant"]),
+                state=_state_for_reading(entry["state"]) if older else KeyState(entry["state"]),
                 created_at=datetime.fromisoformat(entry["created_at"]),
                 key=base64.b64decode(entry["key"], validate=True),
             )
@@ -94,6 +116,7 @@ class Keyring:
         keys = [
             {
                 "id": version.id,
+                "tenant": version.tenant,
                 "state": version.state.value,
                 "created_at": version.created_at.isoformat(),
                 "key": base64.b64encode(version.key).decode(),
@@ -103,30 +126,33 @@ class Keyring:
         document = {"format": _FORMAT, "name_key": base64.b64encode(self.name_key).decode(), "keys": keys}
         return json.dumps(document, indent=2) + "\n"
 
-    @property
-    def current(self) -> KeyVersion:
-        """The key that new data is wrapped under."""
-        return next(version for version in self.versions if version.state is KeyState.CURRENT)
+    def current(self, tenant: str) -> KeyVersion | None:
+        """Return the key that a tenant's new data is wrapped under."""
+        mine = (version for version in self.versions if version.tenant == tenant)
+        return next((version for version in mine if version.state is KeyState.CURRENT), None)
 
     def get(self, kek_id: str) -> KeyVersion | None:
         """Return a key by its id."""
         return next((version for version in self.versions if version.id == kek_id), None)
 
-    def rotated(self) -> Self:
-        """Return this keyring with a fresh current key."""
+    def rotated(self, tenant: str) -> Self:
+        """Return this keyring with a fresh current key for a tenant."""
+        current = self.current(tenant)
         older = tuple(
-            replace(version, state=KeyState.DECRYPT_ONLY) if version.state is KeyState.CURRENT else version
+            replace(version, state=KeyState.DECRYPT_ONLY) if version is current else version
             for version in self.versions
         )
-        return replace(self, versions=(*older, KeyVersion.fresh()))
+        return replace(self, versions=(*older, KeyVersion.fresh(tenant)))
 
-    def without(self, kek_id: str) -> Self:
-        """Return this keyring with a key's bytes erased. Raises KeyUnavailableError."""
-        version = self.get(kek_id)
-        if version is None or version.state is KeyState.CURRENT:
-            raise KeyUnavailableError(f"key {kek_id} is unknown, or current: rotate first")
-        erased = replace(version, state=KeyState.DESTROYED, key=b"")
-        return replace(self, versions=tuple(erased if it is version else it for it in self.versions))
+    def without(self, tenant: str) -> Self:
+        """Return this keyring with the bytes of all keys of a tenant erased."""
+        return replace(
+            self,
+            versions=tuple(
+                replace(version, state=KeyState.DESTROYED, key=b"") if version.tenant == tenant else version
+                for version in self.versions
+            ),
+        )
 
 
 class KeyringFile:
@@ -226,3 +252,8 @@ class KeyringFile:
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _state_for_reading(state: str) -> KeyState:
+    found = KeyState(state)
+    return KeyState.DECRYPT_ONLY if found is KeyState.CURRENT else found

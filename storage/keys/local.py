@@ -2,11 +2,14 @@
 
 The file is JSON, 0600, owned by the user that runs the server, and lies outside the blob folder:
 
-    {"format": "crisper-keyring-1", "name_key": "<base64>",
-     "keys": [{"id": "local-3f09c2d1", "state": "current", "created_at": "...", "key": "<base64>"}, ...]}
+    {"format": "crisper-keyring-2", "name_key": "<base64>",
+     "keys": [{"id": "local-3f09c2d1...", "tenant": "acme", "state": "current", "created_at": "...",
+               "key": "<base64>"}, ...]}
 
-Exactly one key is `current`; others are `decrypt-only`, or `destroyed`, with their bytes gone. One set of
-keys serves every tenant. Losing this file loses every blob: back it up apart from the blobs.
+A tenant has one `current` key, made at its first use; its others are `decrypt-only`, or `destroyed`, with
+their bytes gone. A file of format 1, whose keys served every tenant, is read, and rewritten at its first
+change.
+Losing this file loses every blob: back it up apart from the blobs.
 """
 
 import asyncio
@@ -18,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 
 from storage.errors import BlobDamagedError, KeyUnavailableError
 from storage.keys.keyring_file import Keyring, KeyringFile, KeyState, KeyVersion
+from storage.ports import KeyBinding
 
 _NONCE_BYTES = 12
 
@@ -34,7 +38,7 @@ class LocalKeyring:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """Make a keyring with one fresh key. Raises KeyUnavailableError when `path` exists."""
+        """Make a keyring. Raises KeyUnavailableError when `path` exists."""
         file = KeyringFile(path)
         file.create(Keyring.fresh())
         return cls(file)
@@ -55,25 +59,12 @@ class LocalKeyring:
         return self._keyring.name_key
 
     def versions(self) -> list[KeyVersion]:
-        """List the keys, oldest first."""
+        """List the keys, oldest first. Blocks."""
         return list(self._fresh().versions)
 
-    def rotate(self) -> str:
-        """Make a fresh key the current one, keep the old one for reading; return the new id. Blocks."""
-        with self._file.locked():
-            self._keyring = self._file.read().rotated()
-            self._file.replace(self._keyring)
-        return self._keyring.current.id
-
-    def destroy(self, kek_id: str) -> None:
-        """Erase a key that is not current: what it wraps can never be opened again. Blocks."""
-        with self._file.locked():
-            self._keyring = self._file.read().without(kek_id)
-            self._file.replace(self._keyring)
-
-    async def current_id(self, tenant: str) -> str:  # noqa: ARG002 - one key set serves every tenant
-        """Name the key that new data is wrapped under."""
-        return (await asyncio.to_thread(self._fresh)).current.id
+    async def current_id(self, tenant: str) -> str:
+        """Name the key that a tenant's new data is wrapped under; make its first one."""
+        return await asyncio.to_thread(self._current_id, tenant)
 
     async def wrap(self, kek_id: str, dek: bytes, aad: bytes) -> bytes:
         """Encrypt a data key: 12 random bytes of nonce, ciphertext, tag."""
@@ -89,9 +80,58 @@ class LocalKeyring:
         except (InvalidTag, ValueError):
             raise BlobDamagedError("a wrapped key does not authenticate") from None
 
+    async def is_current(self, tenant: str, kek_id: str, wrapped: bytes) -> bool:  # noqa: ARG002
+        """Tell whether a data key is wrapped under the tenant's current key."""
+        return kek_id == await self.current_id(tenant)
+
+    async def rewrap(self, wrapped: bytes, source: KeyBinding, target: KeyBinding) -> bytes:
+        """Wrap a data key anew."""
+        return await self.wrap(
+            target.kek_id, await self.unwrap(source.kek_id, wrapped, source.aad), target.aad
+        )
+
+    async def rotate(self, tenant: str) -> str:
+        """Make a fresh key the tenant's current one, keep the old one for reading; return the new id."""
+        return await asyncio.to_thread(self._rotate, tenant)
+
+    async def destroy(self, tenant: str) -> int:
+        """Erase all keys of a tenant: what they wrap can never be opened again."""
+        return await asyncio.to_thread(self._destroy, tenant)
+
     async def probe(self) -> None:
         """Prove that the file can be read."""
         await asyncio.to_thread(self._fresh)
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
+
+    def _current_id(self, tenant: str) -> str:
+        current = self._fresh().current(tenant)
+        if current is not None:
+            return current.id
+        with self._file.locked():
+            keyring = self._file.read()
+            if keyring.current(tenant) is None:
+                keyring = keyring.rotated(tenant)
+                self._file.replace(keyring)
+            self._keyring = keyring
+        return self._current_id(tenant)
+
+    def _rotate(self, tenant: str) -> str:
+        with self._file.locked():
+            keyring = self._file.read().rotated(tenant)
+            self._file.replace(keyring)
+            self._keyring = keyring
+        return keyring.versions[-1].id
+
+    def _destroy(self, tenant: str) -> int:
+        with self._file.locked():
+            before = self._file.read()
+            keyring = before.without(tenant)
+            self._file.replace(keyring)
+            self._keyring = keyring
+        living = (version for version in before.versions if version.state is not KeyState.DESTROYED)
+        return sum(version.tenant == tenant for version in living)
 
     def _fresh(self) -> Keyring:
         if self._file.has_changed():

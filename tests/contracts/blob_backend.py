@@ -1,5 +1,7 @@
 """What every `storage.ports.BlobBackend` has to keep. Subclass, and give a `backend` fixture."""
 
+import random
+
 import pytest
 
 from storage.errors import BlobNotFoundError, ObjectExistsError
@@ -10,9 +12,9 @@ OTHER = "cd" * 32
 
 
 def put(backend: BlobBackend, name: str, data: bytes) -> None:
-    writer = backend.create()
+    writer = backend.create(name)
     writer.write(data)
-    writer.commit(name)
+    writer.commit()
     writer.abort()
 
 
@@ -28,10 +30,10 @@ def get(backend: BlobBackend, name: str) -> bytes:
 
 class BlobBackendContract:
     def test_what_was_written_in_pieces_is_read_back_whole(self, backend: BlobBackend) -> None:
-        writer = backend.create()
+        writer = backend.create(NAME)
         for piece in (b"one ", bytearray(b"two "), memoryview(b"three"), b""):
             writer.write(piece)
-        writer.commit(NAME)
+        writer.commit()
         writer.abort()
         assert get(backend, NAME) == b"one two three"
 
@@ -48,7 +50,7 @@ class BlobBackendContract:
         reader.close()
 
     def test_an_object_is_invisible_before_its_commit_and_after_an_abort(self, backend: BlobBackend) -> None:
-        writer = backend.create()
+        writer = backend.create(NAME)
         writer.write(b"never seen")
         assert list(backend.names()) == []
         writer.abort()
@@ -59,10 +61,10 @@ class BlobBackendContract:
 
     def test_an_object_is_never_overwritten(self, backend: BlobBackend) -> None:
         put(backend, NAME, b"first")
-        writer = backend.create()
+        writer = backend.create(NAME)
         writer.write(b"second")
         with pytest.raises(ObjectExistsError):
-            writer.commit(NAME)
+            writer.commit()
         writer.abort()
         assert get(backend, NAME) == b"first"
 
@@ -71,19 +73,56 @@ class BlobBackendContract:
         with pytest.raises(ObjectExistsError):
             put(backend, NAME, b"")
 
+    def test_a_large_object_comes_back_whole_and_by_ranges(self, backend: BlobBackend) -> None:
+        data = random.Random(7).randbytes((20 << 20) + 12345)
+        writer = backend.create(NAME, len(data))
+        for start in range(0, len(data), 1 << 20):
+            writer.write(data[start : start + (1 << 20)])
+        assert list(backend.names()) == []
+        writer.commit()
+        assert get(backend, NAME) == data
+        reader = backend.open(NAME)
+        for start, size in [(0, 1), (65_535, 2), (65_536, 1), ((8 << 20) - 1, 3 << 20), (len(data) - 1, 1)]:
+            buffer = memoryview(bytearray(size))
+            assert reader.read_into(start, buffer) == size
+            assert bytes(buffer) == data[start : start + size]
+        reader.close()
+        rival = backend.create(NAME, len(data))
+        rival.write(data[: 18 << 20])
+        with pytest.raises(ObjectExistsError):
+            rival.commit()
+        rival.abort()
+        assert get(backend, NAME) == data
+
+    def test_a_large_object_that_is_aborted_leaves_nothing(self, backend: BlobBackend) -> None:
+        writer = backend.create(NAME)
+        for _ in range(18):
+            writer.write(bytes(1 << 20))
+        writer.abort()
+        writer.abort()
+        assert list(backend.names()) == []
+        assert backend.recover() == 0
+
     def test_names_lists_what_is_visible(self, backend: BlobBackend) -> None:
         put(backend, NAME, b"1")
         put(backend, OTHER, b"2")
         assert sorted(backend.names()) == [NAME, OTHER]
 
-    def test_a_deleted_object_is_gone_once_and_its_open_readers_go_on(self, backend: BlobBackend) -> None:
-        put(backend, NAME, b"still read")
+    def test_a_deleted_object_is_gone_once_and_its_readers_go_on_or_are_told(
+        self, backend: BlobBackend
+    ) -> None:
+        data = bytes(range(256)) * 1024
+        put(backend, NAME, data)
         reader = backend.open(NAME)
         assert backend.delete(NAME) is True
         assert backend.delete(NAME) is False
-        buffer = memoryview(bytearray(10))
-        assert reader.read_into(0, buffer) == 10
-        assert bytes(buffer) == b"still read"
+        buffer = memoryview(bytearray(len(data)))
+        try:
+            assert reader.read_into(0, buffer) == len(data)
+        except BlobNotFoundError:
+            pass
+        else:
+            assert bytes(buffer) == data
         reader.close()
         with pytest.raises(BlobNotFoundError):
             backend.open(NAME)

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from storage.digest import Digest
-from storage.ports import KeyRecord, KeyRecords
+from storage.ports import KeyRecord, KeyRecords, KeyUse
 
 DIGEST = Digest.of(b"a blob")
 RECORD = KeyRecord(
@@ -75,3 +75,35 @@ class KeyRecordsContract:
         await key_records.add(long)
         assert await key_records.get("acme", long.digest) == long
         assert await key_records.get("acme", DIGEST) == RECORD
+
+    async def test_the_census_counts_by_tenant_and_key(self, key_records: KeyRecords) -> None:
+        assert await key_records.census() == []
+        await key_records.add(RECORD)
+        await key_records.add(replace(RECORD, digest=Digest.of(b"another"), object_name="cd" * 32))
+        await key_records.add(OTHER_TENANT)
+        assert await key_records.census() == [
+            KeyUse("acme", "local-00000001", 2),
+            KeyUse("umbrella", "local-00000002", 1),
+        ]
+
+    async def test_pages_go_through_one_tenants_records_under_one_key(self, key_records: KeyRecords) -> None:
+        rows = [replace(RECORD, digest=Digest.of(bytes([n])), object_name=f"{n:064x}") for n in range(5)]
+        for row in [*rows, OTHER_TENANT]:
+            await key_records.add(row)
+        rows.sort(key=lambda row: str(row.digest))
+        first = await key_records.page("acme", RECORD.kek_id, "", 3)
+        assert first == rows[:3]
+        assert await key_records.page("acme", RECORD.kek_id, str(first[-1].digest), 3) == rows[3:]
+        assert await key_records.page("acme", "local-00000002", "", 3) == []
+
+    async def test_a_wrapped_key_is_replaced_only_while_it_is_what_it_was(
+        self, key_records: KeyRecords
+    ) -> None:
+        await key_records.add(RECORD)
+        await key_records.add(OTHER_TENANT)
+        new = replace(RECORD, kek_id="local-00000003", wrapped_dek=bytes(59))
+        late = replace(RECORD, kek_id="local-00000004", wrapped_dek=bytes(58))
+        gone = replace(RECORD, tenant="nobody")
+        assert await key_records.replace([(RECORD, new), (RECORD, late), (gone, late)]) == 1
+        assert await key_records.get("acme", DIGEST) == new
+        assert await key_records.get("umbrella", DIGEST) == OTHER_TENANT

@@ -42,7 +42,7 @@ def short(make: Callable[[LedgerLimits], TokenLedger]) -> TokenLedger:
 async def opened(ledger: TokenLedger, **changes: object) -> tuple[NewToken, str]:
     token = new_token(**changes)
     await ledger.mint(token)
-    session = await ledger.redeem(token.token_id, token.node_id, some_id(), fresh=True)
+    session = await ledger.redeem(token.token_id, token.node_id, some_id())
     return token, session.session_id
 
 
@@ -76,8 +76,8 @@ async def test_the_first_redemption_opens_a_session_and_the_next_answers_the_sam
 ) -> None:
     token = new_token()
     await ledger.mint(token)
-    first = await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
-    again = await ledger.redeem(token.token_id, "node-1", "sid-2", fresh=False)
+    first = await ledger.redeem(token.token_id, "node-1", "sid-1")
+    again = await ledger.redeem(token.token_id, "node-1", "sid-2")
     assert (first.session_id, first.opened, first.exchanges) == ("sid-1", True, 1)
     assert (again.session_id, again.opened, again.exchanges) == ("sid-1", False, 2)
     assert 599 < first.announce_s <= 601
@@ -89,20 +89,20 @@ async def test_a_redemption_repeated_after_a_lost_answer_still_counts_as_the_ope
 ) -> None:
     token = new_token()
     await ledger.mint(token)
-    await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
-    assert (await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)).opened
+    await ledger.redeem(token.token_id, "node-1", "sid-1")
+    assert (await ledger.redeem(token.token_id, "node-1", "sid-1")).opened
 
 
 async def test_another_node_is_refused_before_and_after_the_redemption(ledger: TokenLedger) -> None:
     token = new_token()
     await ledger.mint(token)
-    assert await cause_of(ledger.redeem(token.token_id, "node-2", "x", fresh=True)) is Cause.WRONG_NODE
-    await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
-    assert await cause_of(ledger.redeem(token.token_id, "node-2", "x", fresh=True)) is Cause.WRONG_NODE
+    assert await cause_of(ledger.redeem(token.token_id, "node-2", "x")) is Cause.WRONG_NODE
+    await ledger.redeem(token.token_id, "node-1", "sid-1")
+    assert await cause_of(ledger.redeem(token.token_id, "node-2", "x")) is Cause.WRONG_NODE
 
 
 async def test_what_is_not_in_the_ledger_is_refused(ledger: TokenLedger) -> None:
-    assert await cause_of(ledger.redeem("nobody", "node-1", "x", fresh=True)) is Cause.UNKNOWN
+    assert await cause_of(ledger.redeem("nobody", "node-1", "x")) is Cause.UNKNOWN
     assert await cause_of(ledger.begin("nobody", "x", "r", blob=None, length_bytes=0)) is Cause.UNKNOWN
     with pytest.raises(TokenNotFoundError):
         await ledger.show("nobody")
@@ -114,22 +114,24 @@ async def test_a_token_that_waited_too_long_is_expired(short: TokenLedger) -> No
     token = new_token(ttl_s=0.05)
     await short.mint(token)
     await asyncio.sleep(0.15)
-    assert await cause_of(short.redeem(token.token_id, "node-1", "x", fresh=True)) is Cause.EXPIRED
+    assert await cause_of(short.redeem(token.token_id, "node-1", "x")) is Cause.EXPIRED
     assert (await short.show(token.token_id)).state is TokenState.EXPIRED
 
 
-async def test_a_lapsed_token_opens_nothing_but_its_own_session(ledger: TokenLedger) -> None:
-    token = new_token()
-    await ledger.mint(token)
-    assert await cause_of(ledger.redeem(token.token_id, "node-1", "x", fresh=False)) is Cause.EXPIRED
-    await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
-    assert (await ledger.redeem(token.token_id, "node-1", "x", fresh=False)).session_id == "sid-1"
+async def test_a_lapsed_token_opens_nothing_but_its_own_session(short: TokenLedger) -> None:
+    lapsed, opened_in_time = new_token(ttl_s=0.2), new_token(ttl_s=0.2)
+    for token in (lapsed, opened_in_time):
+        await short.mint(token)
+    await short.redeem(opened_in_time.token_id, "node-1", "sid-1")
+    await asyncio.sleep(0.3)
+    assert await cause_of(short.redeem(lapsed.token_id, "node-1", "x")) is Cause.EXPIRED
+    assert (await short.redeem(opened_in_time.token_id, "node-1", "x")).session_id == "sid-1"
 
 
 async def test_a_thousand_nodes_at_once_open_one_session(ledger: TokenLedger) -> None:
     token = new_token(node_id="node-7")
     await ledger.mint(token)
-    attempts = (ledger.redeem(token.token_id, f"node-{i}", f"sid-{i}", fresh=True) for i in range(1000))
+    attempts = (ledger.redeem(token.token_id, f"node-{i}", f"sid-{i}") for i in range(1000))
     results = await asyncio.gather(*attempts, return_exceptions=True)
     refused = [r for r in results if isinstance(r, RefusedError)]
     assert {r.cause for r in refused} == {Cause.WRONG_NODE}
@@ -140,7 +142,7 @@ async def test_a_thousand_nodes_at_once_open_one_session(ledger: TokenLedger) ->
 async def test_one_node_a_thousand_times_at_once_opens_one_session(ledger: TokenLedger) -> None:
     token = new_token()
     await ledger.mint(token)
-    attempts = (ledger.redeem(token.token_id, "node-1", f"sid-{i}", fresh=True) for i in range(1000))
+    attempts = (ledger.redeem(token.token_id, "node-1", f"sid-{i}") for i in range(1000))
     results = await asyncio.gather(*attempts)
     assert sum(r.opened for r in results) == 1
     assert len({r.session_id for r in results}) == 1
@@ -253,7 +255,7 @@ async def test_a_whole_image_ends_the_session_after_the_grace(short: TokenLedger
     assert (
         await cause_of(short.begin(token.token_id, sid, "x", blob=None, length_bytes=0)) is Cause.SESSION_OVER
     )
-    assert await cause_of(short.redeem(token.token_id, "node-1", "x", fresh=True)) is Cause.REPLAYED
+    assert await cause_of(short.redeem(token.token_id, "node-1", "x")) is Cause.REPLAYED
 
 
 async def test_empty_blobs_need_no_delivery(short: TokenLedger) -> None:
@@ -271,7 +273,7 @@ async def test_an_idle_session_ends(short: TokenLedger) -> None:
         await cause_of(short.begin(token.token_id, sid, "r", blob=None, length_bytes=0)) is Cause.SESSION_OVER
     )
     assert (await short.show(token.token_id)).state is TokenState.EXPIRED
-    assert await cause_of(short.redeem(token.token_id, "node-1", "x", fresh=True)) is Cause.REPLAYED
+    assert await cause_of(short.redeem(token.token_id, "node-1", "x")) is Cause.REPLAYED
 
 
 async def test_no_session_ends_while_a_response_runs(short: TokenLedger) -> None:
@@ -325,7 +327,7 @@ async def test_a_completed_token_opens_nothing(ledger: TokenLedger) -> None:
     token, sid = await opened(ledger)
     assert await ledger.end(token.token_id, TokenState.DONE) is TokenState.ACTIVE
     assert await ledger.end(token.token_id, TokenState.DONE) is TokenState.DONE
-    assert await cause_of(ledger.redeem(token.token_id, "node-1", "x", fresh=True)) is Cause.REPLAYED
+    assert await cause_of(ledger.redeem(token.token_id, "node-1", "x")) is Cause.REPLAYED
     assert (
         await cause_of(ledger.begin(token.token_id, sid, "r", blob=None, length_bytes=0))
         is Cause.SESSION_OVER
@@ -337,7 +339,7 @@ async def test_a_revoked_token_is_refused_at_once_and_its_responses_stop(ledger:
     await ledger.begin(token.token_id, sid, "r", blob=LAYER, length_bytes=900)
     await ledger.end(token.token_id, TokenState.REVOKED)
     assert await cause_of(ledger.begin(token.token_id, sid, "x", blob=None, length_bytes=0)) is Cause.REVOKED
-    assert await cause_of(ledger.redeem(token.token_id, "node-1", "x", fresh=True)) is Cause.REVOKED
+    assert await cause_of(ledger.redeem(token.token_id, "node-1", "x")) is Cause.REVOKED
     more = ledger.report(token.token_id, "r", blob=LAYER, start=0, sent=5, length=900, ended=False)
     assert await cause_of(more) is Cause.REVOKED
 
@@ -393,7 +395,7 @@ async def test_a_mint_that_races_a_revocation_never_survives_it(ledger: TokenLed
         outcomes = await asyncio.gather(*mints, return_exceptions=True)
         assert all(outcome is None or isinstance(outcome, MintRefusedError) for outcome in outcomes)
         for token in tokens:
-            assert await cause_of(ledger.redeem(token.token_id, "node-1", "x", fresh=True)) in {
+            assert await cause_of(ledger.redeem(token.token_id, "node-1", "x")) in {
                 Cause.REVOKED,
                 Cause.UNKNOWN,
             }

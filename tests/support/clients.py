@@ -99,19 +99,24 @@ class Docker:
 
 
 class Ctr:
-    """`ctr images pull`, containerd's own client."""
+    """`ctr images pull`, containerd's own client.
+
+    Attributes:
+        transport: Options that say how the registry is spoken to.
+    """
 
     refusal = _refusal("ctr: ")
 
     def __init__(self, daemon: Containerd) -> None:
         self.name = "containerd"
+        self.transport = ["--plain-http"]
         self._ctr = ["ctr", "--address", str(daemon.socket), "--namespace", "e2e"]
 
     def pull(self, reference: str, username: str, password: str) -> Result:
         self.forget()
         credentials = ["--user", f"{username}:{password}"]
         return run(
-            [*self._ctr, "images", "pull", "--plain-http", *credentials, reference],
+            [*self._ctr, "images", "pull", *self.transport, *credentials, reference],
             timeout_s=PULL_TIMEOUT_S,
         )
 
@@ -138,6 +143,7 @@ class Podman:
 
     def __init__(self, folder: Path) -> None:
         self.name = "podman"
+        self.transport = ["--tls-verify=false"]
         folder.mkdir(parents=True, exist_ok=True)
         self._podman = [
             "podman",
@@ -152,7 +158,7 @@ class Podman:
         self.forget()
         credentials = ["--creds", f"{username}:{password}"]
         return run(
-            [*self._podman, "pull", "--tls-verify=false", *credentials, reference],
+            [*self._podman, "pull", *self.transport, *credentials, reference],
             timeout_s=PULL_TIMEOUT_S,
         )
 
@@ -171,6 +177,7 @@ class Skopeo:
 
     def __init__(self, folder: Path) -> None:
         self.name = "skopeo"
+        self.transport = ["--src-tls-verify=false"]
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -179,7 +186,7 @@ class Skopeo:
         credentials = ["--src-creds", f"{username}:{password}"]
         source, target = f"docker://{reference}", f"dir:{self.copied(reference)}"
         return run(
-            ["skopeo", "copy", "--src-tls-verify=false", *credentials, source, target],
+            ["skopeo", "copy", *self.transport, *credentials, source, target],
             timeout_s=PULL_TIMEOUT_S,
         )
 

@@ -103,7 +103,7 @@ class CrisperServer:
             argv += ["--tls-cert", str(self.tls.certificate), "--tls-key", str(self.tls.key)]
         for registry in self._insecure:
             argv += ["--insecure-registry", registry]
-        self._process = Process(argv, self.log, env=self._env, ready=self.ready)
+        self._process = Process(argv, self.log, env=self._env, ready=self.ready, timeout_s=90)
 
     def ready(self) -> bool:
         try:

@@ -36,12 +36,17 @@ class Containerd(Process):
 
 
 class Dockerd(Process):
-    """dockerd under `folder`, on the given containerd."""
+    """dockerd under `folder`, on the given containerd.
 
-    def __init__(self, folder: Path, containerd: Containerd) -> None:
+    Args:
+        network: A network namespace to run in; the machine's own by default.
+    """
+
+    def __init__(self, folder: Path, containerd: Containerd, *, network: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "docker.sock"
         argv = [
+            *(["nsenter", f"--net=/run/netns/{network}"] if network else []),
             "dockerd",
             f"--containerd={containerd.socket}",
             f"--data-root={folder / 'data'}",

@@ -1,7 +1,10 @@
-"""Key records in a dictionary, for tests of what lies above them."""
+"""Key records in a dictionary, and their collection, for tests of what lies above them."""
+
+from collections import Counter
+from collections.abc import Sequence
 
 from storage.digest import Digest
-from storage.ports import KeyRecord
+from storage.ports import DeadRecord, KeyRecord, KeyUse
 
 
 class MemoryKeyRecords:
@@ -9,14 +12,23 @@ class MemoryKeyRecords:
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, Digest], KeyRecord] = {}
+        self.quarantined: set[str] = set()
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        return self.rows.get((tenant, digest))
+        row = self.rows.get((tenant, digest))
+        return row if row is not None and row.object_name not in self.quarantined else None
 
     async def find(self, digest: Digest) -> KeyRecord | None:
-        return next((row for row in self.rows.values() if row.digest == digest), None)
+        found = (row for row in self.rows.values() if row.digest == digest)
+        return next((row for row in found if row.object_name not in self.quarantined), None)
+
+    async def damaged(self, tenant: str, digest: Digest) -> bool:
+        row = self.rows.get((tenant, digest))
+        return row is not None and row.object_name in self.quarantined
 
     async def add(self, record: KeyRecord) -> KeyRecord:
+        if await self.damaged(record.tenant, record.digest):
+            del self.rows[record.tenant, record.digest]
         return self.rows.setdefault((record.tenant, record.digest), record)
 
     async def remove(self, tenant: str, digest: Digest) -> KeyRecord | None:
@@ -24,3 +36,66 @@ class MemoryKeyRecords:
 
     async def uses(self, object_name: str) -> int:
         return sum(row.object_name == object_name for row in self.rows.values())
+
+    async def census(self) -> list[KeyUse]:
+        counted = Counter((row.tenant, row.kek_id) for row in self.rows.values())
+        return sorted(KeyUse(*key, records) for key, records in counted.items())
+
+    async def page(self, tenant: str, kek_id: str, after: str, limit: int) -> list[KeyRecord]:
+        mine = (row for row in self.rows.values() if (row.tenant, row.kek_id) == (tenant, kek_id))
+        return sorted((row for row in mine if str(row.digest) > after), key=lambda row: str(row.digest))[
+            :limit
+        ]
+
+    async def replace(self, changes: Sequence[tuple[KeyRecord, KeyRecord]]) -> int:
+        changed = 0
+        for old, new in changes:
+            if self.rows.get((old.tenant, old.digest)) == old:
+                self.rows[old.tenant, old.digest] = new
+                changed += 1
+        return changed
+
+
+class NothingDies:
+    """The collection's catalog over records that are all alive: only objects without a record go, at once."""
+
+    def __init__(self, records: MemoryKeyRecords) -> None:
+        self._records = records
+        self._orphans: list[str] = []
+        self._condemned: list[str] = []
+
+    async def unknown(self, names: Sequence[str]) -> Sequence[str]:
+        return [name for name in names if await self._records.uses(name) == 0]
+
+    async def mark(self, orphans: Sequence[str]) -> None:
+        self._orphans = list(orphans)
+
+    async def marked(self) -> tuple[int, int]:
+        return 0, len(self._orphans)
+
+    async def due_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:  # noqa: ARG002
+        return []
+
+    async def due_orphans(self, grace_s: float, limit: int) -> Sequence[str]:  # noqa: ARG002
+        return self._orphans[:limit]
+
+    async def condemn_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:  # noqa: ARG002
+        return []
+
+    async def condemn_orphans(self, grace_s: float, limit: int) -> int:  # noqa: ARG002
+        due, self._orphans = self._orphans[:limit], self._orphans[limit:]
+        self._condemned += due
+        return len(due)
+
+    async def condemned(self, limit: int) -> Sequence[str]:
+        return self._condemned[:limit]
+
+    async def bury(self, names: Sequence[str]) -> None:
+        self._condemned = [name for name in self._condemned if name not in names]
+
+    async def remove_images(self) -> int:
+        return 0
+
+
+async def still_ours() -> None:
+    """Keep a lease that nobody contends for."""

@@ -1,4 +1,5 @@
-"""A slow network between two programs: a TCP relay that lets the answers through at a fixed rate."""
+"""A slow network between two programs: a TCP relay that lets the answers through at a fixed rate, and
+that can be cut."""
 
 import socket
 import threading
@@ -11,23 +12,25 @@ CHUNK_BYTES = 16 << 10
 
 
 class SlowLink:
-    """Relays connections at 127.0.0.1:`port` to another port; all answers share one rate.
+    """Relays connections at `host` to another port of the same address; all answers share one rate.
 
     Args:
-        target_port: Where connections go, on 127.0.0.1.
+        target_port: Where connections go.
         bytes_per_s: Rate of the answers, over all connections; may be changed while it runs.
+        address: Where it listens, and where the target does.
     """
 
-    def __init__(self, target_port: int, bytes_per_s: int) -> None:
+    def __init__(self, target_port: int, bytes_per_s: int, address: str = "127.0.0.1") -> None:
         self.bytes_per_s = bytes_per_s
         self.delivered_bytes = 0
-        self._target = ("127.0.0.1", target_port)
+        self._target = (address, target_port)
+        self._answers: dict[socket.socket, int] = {}
         self._turn = threading.Lock()
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, 0))
         self.port: int = self._listener.getsockname()[1]
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = f"{address}:{self.port}"
         self._start(self._accept)
 
     def _start(self, work: object, *args: object) -> None:
@@ -49,10 +52,22 @@ class SlowLink:
             while chunk := source.recv(CHUNK_BYTES):
                 if slow:
                     self._wait_for_turn(len(chunk))
+                    self._answers[sink] = self._answers.get(sink, 0) + len(chunk)
                 sink.sendall(chunk)
+        self._answers.pop(sink, None)
         for end in (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self, at_least_bytes: int) -> bool:
+        """Cut the connection that has answered most, if that is enough; tell whether one was cut."""
+        busiest = max(self._answers.copy().items(), key=lambda pair: pair[1], default=None)
+        if busiest is None or busiest[1] < at_least_bytes:
+            return False
+        self._answers.pop(busiest[0], None)
+        with suppress(OSError):
+            busiest[0].shutdown(socket.SHUT_RDWR)
+        return True
 
     def _wait_for_turn(self, size: int) -> None:
         with self._turn:

@@ -4,9 +4,15 @@
 
 local hash = read()
 if hash.st then
+  if hash.st == 'minted' and limits.fence then
+    write(hash, {rn = reign()})
+  end
   return {hash.st == 'minted' and 'ok' or hash.st}
 end
 local changes = {st = 'minted', mi = now, ex = now + tonumber(ARGV[2]), nb = ARGV[3]}
+if limits.fence then
+  changes.rn = reign()
+end
 for i = 4, #ARGV, 2 do
   changes[ARGV[i]] = ARGV[i + 1]
 end

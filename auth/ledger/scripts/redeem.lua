@@ -1,8 +1,8 @@
 -- Open the token's session, or answer it again to the node that opened it.
--- ARGV: limits, node, proposed sid, '1' when the token may still open a session.
+-- ARGV: limits, node, proposed sid.
 -- Answers {'ok', sid, ms to the deadline, ms to the hard end, exchanges} or {why not}.
 
-local node, sid, fresh = ARGV[2], ARGV[3], ARGV[4] == '1'
+local node, sid = ARGV[2], ARGV[3]
 local hash = read()
 if not hash.st then
   return {'unknown'}
@@ -13,9 +13,6 @@ if hash.nd and hash.nd ~= node then
   return {'wrong_node'}
 end
 if state == 'minted' then
-  if not fresh then
-    return {'expired'}
-  end
   local deadline = now + math.min(limits.base + num(hash, 'sz') * 1000 / limits.rate, limits.cap)
   write(hash, {st = 'active', sid = sid, ra = now, ls = now, dl = deadline, xc = 1})
 elseif state == 'active' and now <= num(hash, 'ra') + limits.cap then
@@ -23,7 +20,7 @@ elseif state == 'active' and now <= num(hash, 'ra') + limits.cap then
 elseif state == 'revoked' then
   return {'revoked'}
 else
-  return {hash.ra and 'replayed' or 'expired'}
+  return {hash.ra and 'replayed' or hash.fe and 'fenced' or 'expired'}
 end
 prolong(hash)
 return {'ok', hash.sid, num(hash, 'dl') - now, num(hash, 'ra') + limits.cap - now, num(hash, 'xc')}

@@ -35,6 +35,12 @@ local function write(hash, changes)
   redis.call('HSET', key, unpack(flat))
 end
 
+-- Under which primary this is: the id of its replication history, new with every promotion and every start
+-- (docs/adr/0060-fence-by-replication-id.md).
+local function reign()
+  return string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)'), 1, 16)
+end
+
 -- A response is running while its lease (`r:<id>` = "until granted delivered") has not lapsed.
 local function running(hash)
   for field, lease in pairs(hash) do
@@ -50,6 +56,9 @@ local function settle(hash)
   local state = hash.st
   if state == 'minted' and now > num(hash, 'ex') + limits.leeway then
     state = 'expired'
+  elseif state == 'minted' and (limits.fence or hash.rn) and hash.rn ~= reign() then
+    state = 'expired'
+    write(hash, {fe = 1})
   elseif state == 'active' and not running(hash) then
     local whole = num(hash, 'nb') > 0 and num(hash, 'nw') == num(hash, 'nb')
     if whole and now > math.max(num(hash, 'fa'), num(hash, 'le')) + limits.grace then

@@ -10,16 +10,24 @@ from aiohttp.typedefs import Handler, Middleware
 
 from auth.authority import Authority
 from auth.errors import Cause, RefusedError
-from auth.ports import AuditEvent, Binding, Clock, Node
-from auth.secret import hash_secret, new_node_secret
+from auth.ports import AuditEvent, Clock
 from auth.verifier import Verifier
 from registry.api.operator import documents
-from registry.api.operator.requests import NewNode, NewOrganization, NewPullToken, Variant
+from registry.api.operator.nodes import CERTIFICATE, NodesApi
+from registry.api.operator.requests import (
+    NewOrganization,
+    NewPullToken,
+    Variant,
+    event_filters,
+    whole_number,
+)
+from registry.api.operator.stream import EventStream
 from registry.api.origin import Origin
+from registry.api.peers import peer_of
 from registry.api.problems import errors_as, problem_response
 from registry.api.public.authentication import hash_api_key
-from registry.errors import ConflictError, InvalidInputError, NotFoundError
-from registry.ports import EventLog, GroupKey, NodeRegistry, Organization, OrganizationDirectory
+from registry.errors import ConflictError
+from registry.ports import EventLog, GroupKey, Organization, OrganizationDirectory
 from registry.pull.tokens import PullTokens
 
 PREFIX: Final = "/api/v1"
@@ -42,7 +50,7 @@ class OperatorApi:
         *,
         is_operator_key: Callable[[str], bool],
         organizations: OrganizationDirectory,
-        nodes: NodeRegistry,
+        nodes: NodesApi,
         tokens: PullTokens,
         authority: Authority,
         verifier: Verifier,
@@ -64,20 +72,20 @@ class OperatorApi:
         """Make the application to mount at `PREFIX`."""
         problems = errors_as(problem_response, challenge=lambda *_: 'Bearer realm="crisper-operator"')
         app = web.Application(middlewares=[problems, self._authenticated()], client_max_size=MAX_BODY_BYTES)
+        stream = EventStream(self._events)
         app.add_routes(
             [
                 web.post("/organizations", self.create_organization),
-                web.post("/nodes", self.create_node),
-                web.get("/nodes", self.list_nodes, allow_head=False),
-                web.get("/nodes/{node_id}", self.get_node, allow_head=False),
-                web.delete("/nodes/{node_id}", self.delete_node),
+                *self._nodes.routes(),
                 web.post("/pull-tokens", self.mint),
                 web.get("/pull-tokens/{token_id}", self.get_token, allow_head=False),
                 web.delete("/pull-tokens/{token_id}", self.revoke),
                 web.post("/pull-tokens/{token_id}/complete", self.complete, name="complete"),
                 web.get("/events", self.list_events, allow_head=False),
+                web.get("/events/stream", stream.handle, allow_head=False),
             ]
         )
+        app.on_shutdown.append(stream.stop)
         return app
 
     async def create_organization(self, request: web.Request) -> web.Response:
@@ -85,40 +93,10 @@ class OperatorApi:
         body = await NewOrganization.read(request)
         api_key = f"crisper_key_{secrets.token_urlsafe(_KEY_BYTES)}"
         await self._organizations.add(Organization(body.name, hash_api_key(api_key), self._clock.now()))
-        await self._events.record(AuditEvent("organization.created", body.name, source=request.remote))
+        await self._events.record(
+            AuditEvent("organization.created", body.name, source=peer_of(request).source)
+        )
         return _json({"name": body.name, "api_key": api_key}, HTTPStatus.CREATED)
-
-    async def create_node(self, request: web.Request) -> web.Response:
-        """Enrol a machine; the secret in the answer is shown this once."""
-        body = await NewNode.read(request)
-        if body.binding is not Binding.SECRET:
-            reason = "this server enrols nodes by secret only; send secret"
-            raise InvalidInputError("The binding is not available.", {"binding": [reason]})
-        secret = new_node_secret()
-        await self._nodes.add(Node(body.node_id, body.binding, hash_secret(secret), body.networks))
-        await self._events.record(AuditEvent("node.created", node_id=body.node_id, source=request.remote))
-        return _json({"node_id": body.node_id, "node_secret": secret.reveal()}, HTTPStatus.CREATED)
-
-    async def list_nodes(self, _request: web.Request) -> web.Response:
-        """List all nodes by id."""
-        return _json({"items": [documents.node(node) for node in await self._nodes.list()]})
-
-    async def get_node(self, request: web.Request) -> web.Response:
-        """Show a node."""
-        found = await self._nodes.get(request.match_info["node_id"])
-        if found is None:
-            raise NotFoundError("there is no such node")
-        return _json(documents.node(found))
-
-    async def delete_node(self, request: web.Request) -> web.Response:
-        """Strike a node off and revoke its tokens. Its id is never given out again."""
-        node_id = request.match_info["node_id"]
-        # Struck off first: a token minted in between is refused at the realm all the same.
-        if not await self._nodes.revoke(node_id):
-            raise NotFoundError("there is no such node")
-        await self._authority.revoke_node(node_id)
-        await self._events.record(AuditEvent("node.revoked", node_id=node_id, source=request.remote))
-        return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def mint(self, request: web.Request) -> web.Response:
         """Designate a node: mint its pull token, shown this once."""
@@ -147,20 +125,17 @@ class OperatorApi:
     async def list_events(self, request: web.Request) -> web.Response:
         """List the audit trail behind a cursor, oldest first."""
         query = request.query
-        limit = min(_number(query.get("limit"), "limit", _PAGE), _MAX_PAGE)
-        found = await self._events.page(
-            after=_number(query.get("after"), "after", 0),
-            limit=limit,
-            type_=query.get("type"),
-            organization=query.get("organization_name"),
-            token_id=query.get("token_id"),
-        )
-        after = found[-1].cursor if len(found) == limit else None
-        return _json({"items": [documents.event(stored) for stored in found], "next_after": after})
+        limit = min(whole_number(query.get("limit"), "limit", _PAGE), _MAX_PAGE)
+        after = whole_number(query.get("after"), "after", 0)
+        found = await self._events.page(after=after, limit=limit, **event_filters(request))
+        next_after = found[-1].cursor if found and len(found) == limit else None
+        return _json({"items": [documents.event(stored) for stored in found], "next_after": next_after})
 
     def _authenticated(self) -> Middleware:
         @web.middleware
         async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.match_info.route.name == CERTIFICATE:
+                return await handler(request)
             scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
             if scheme.lower() != "bearer":
                 raise RefusedError(Cause.MALFORMED)
@@ -174,17 +149,10 @@ class OperatorApi:
         """Let a node report its own pull complete with its session's bearer, and nothing else."""
         if request.match_info.route.name != "complete":
             raise RefusedError(Cause.FORGED)
-        claims = await self._verifier.admit(bearer, source=request.remote or "unknown")
+        peer = peer_of(request)
+        claims = await self._verifier.admit(bearer, source=peer.source, peer=peer.certificate)
         if claims.session_id is None or claims.token_id != request.match_info["token_id"]:
             raise RefusedError(Cause.OUTSIDE_SCOPE)
-
-
-def _number(text: str | None, name: str, default: int) -> int:
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 18:  # noqa: PLR2004 (what 64 bits hold)
-        raise InvalidInputError("The query does not validate.", {name: ["send a whole number, 0 or more"]})
-    return int(text)
 
 
 def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from auth.nodes.enrolment import Offer
 from auth.ports import Node
 from auth.records import SessionView, TokenView
 from registry.ports import StoredEvent
@@ -22,6 +23,15 @@ def node(found: Node) -> dict[str, object]:
         "binding": found.binding.value,
         "networks": [str(network) for network in found.networks],
         "revoked_at": instant(found.revoked_at) if found.revoked_at else None,
+    }
+
+
+def offer(node_id: str, offered: Offer) -> dict[str, object]:
+    """Describe an enrolment, its secret included: the only time that it is shown."""
+    return {
+        "node_id": node_id,
+        "enrolment_secret": offered.secret.reveal(),
+        "expires_at": instant(offered.expires_at),
     }
 
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Self
+from typing import Annotated, Self, TypedDict
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -51,6 +51,12 @@ class NewNode(_Request):
     networks: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=32)] = ()
 
 
+class NewCertificate(_Request):
+    """A node's signing request, PEM (RFC 2986)."""
+
+    csr: Annotated[str, Field(min_length=1, max_length=16 << 10)]
+
+
 class Variant(StrEnum):
     """Which of an image's encodings a node gets."""
 
@@ -68,3 +74,28 @@ class NewPullToken(_Request):
     node_id: NodeId
     ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] | None = None
     variant: Variant = Variant.AUTO
+
+
+class EventFilters(TypedDict):
+    """Which events of the audit trail are wanted; None means any."""
+
+    type_: str | None
+    organization: str | None
+    token_id: str | None
+
+
+def event_filters(request: web.Request) -> EventFilters:
+    """Read the filters of the audit trail from a query."""
+    query = request.query
+    return EventFilters(
+        type_=query.get("type"), organization=query.get("organization_name"), token_id=query.get("token_id")
+    )
+
+
+def whole_number(text: str | None, name: str, default: int) -> int:
+    """Read a number that may be left out. Raises InvalidInputError: it is none."""
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 18:  # noqa: PLR2004 (what 64 bits hold)
+        raise InvalidInputError("The query does not validate.", {name: ["send a whole number, 0 or more"]})
+    return int(text)

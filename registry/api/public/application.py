@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from auth.errors import OutsideScopeError
 from registry.api.bodies import in_time
+from registry.api.peers import peer_of
 from registry.api.problems import NO_HEADERS, errors_as, problem_response
 from registry.api.public.authentication import HEADER, Authenticate
 from registry.api.public.requests import ContainerGroupPrototype
@@ -84,7 +85,7 @@ class _Api:
         prototype = ContainerGroupPrototype.read(await in_time(_json_body(request)))
         key = GroupKey(organization, project, prototype.name)
         try:
-            view = await self._groups.create(key, prototype.as_new_group(), source=request.remote)
+            view = await self._groups.create(key, prototype.as_new_group(), source=peer_of(request).source)
         except ConflictError as error:
             # The reference knows no 409 for this call, and the SDK parses the body of a 400.
             raise InvalidInputError(str(error), {"name": ["is taken in this project"]}) from None
@@ -95,7 +96,7 @@ class _Api:
         return _json(ContainerGroup.of(await self._groups.get(_key(request))))
 
     async def delete(self, request: web.Request) -> web.Response:
-        await self._groups.delete(_key(request), source=request.remote)
+        await self._groups.delete(_key(request), source=peer_of(request).source)
         return web.Response(status=HTTPStatus.ACCEPTED)
 
 

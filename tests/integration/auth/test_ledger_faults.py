@@ -1,6 +1,7 @@
 """The ledger's server dies, stalls, fills up or forgets: nothing is granted, and work goes on afterwards."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from auth.signing_keys import LocalSigningKeys
 from tests.support.authorities import REPOSITORY, House
 from tests.support.ledgers import LAYER, new_token, some_id
 from tests.support.redis_server import RedisServer, running_server
+
+PAUSE_S = float(os.environ.get("CRISPER_TEST_PAUSE_S", "2"))
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ async def test_a_flushed_script_cache_is_filled_again(ledger: RedisTokenLedger, 
     token = new_token()
     await ledger.mint(token)
     await redis.script_flush()
-    assert (await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)).opened
+    assert (await ledger.redeem(token.token_id, "node-1", "sid-1")).opened
     await redis.script_flush()
     await ledger.begin(token.token_id, "sid-1", "r", blob=LAYER, length_bytes=900)
     await redis.script_flush()
@@ -52,16 +55,16 @@ async def test_a_killed_server_comes_back_with_every_token_as_it_was(
     minted, active, revoked = new_token(), new_token(), new_token()
     for token in (minted, active, revoked):
         await ledger.mint(token)
-    await ledger.redeem(active.token_id, "node-1", "sid-1", fresh=True)
+    await ledger.redeem(active.token_id, "node-1", "sid-1")
     await ledger.end(revoked.token_id, TokenState.REVOKED)
     server.kill()
     with pytest.raises(LedgerUnavailableError):
-        await ledger.redeem(minted.token_id, "node-1", "sid-2", fresh=True)
+        await ledger.redeem(minted.token_id, "node-1", "sid-2")
     server.start()
     states = [(await ledger.show(token.token_id)).state for token in (minted, active, revoked)]
     assert states == [TokenState.MINTED, TokenState.ACTIVE, TokenState.REVOKED]
-    assert (await ledger.redeem(active.token_id, "node-1", "sid-3", fresh=True)).session_id == "sid-1"
-    assert (await ledger.redeem(minted.token_id, "node-1", "sid-2", fresh=True)).opened
+    assert (await ledger.redeem(active.token_id, "node-1", "sid-3")).session_id == "sid-1"
+    assert (await ledger.redeem(minted.token_id, "node-1", "sid-2")).opened
 
 
 async def test_tokens_redeemed_while_the_server_is_killed_have_one_session_each(
@@ -75,7 +78,7 @@ async def test_tokens_redeemed_while_the_server_is_killed_have_one_session_each(
         sessions = set()
         for _ in range(40):
             try:
-                sessions.add((await ledger.redeem(token_id, "node-1", some_id(), fresh=True)).session_id)
+                sessions.add((await ledger.redeem(token_id, "node-1", some_id())).session_id)
             except LedgerUnavailableError:
                 await asyncio.sleep(0.05)
         return sessions
@@ -96,11 +99,11 @@ async def test_a_stalled_server_is_refused_in_time_and_recovers(
     server.pause()
     began = time.monotonic()
     with pytest.raises(LedgerUnavailableError):
-        await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+        await ledger.redeem(token.token_id, "node-1", "sid-1")
     assert time.monotonic() - began < 2
     server.resume()
-    again = await ledger.redeem(token.token_id, "node-1", "sid-2", fresh=True)
-    assert (await ledger.redeem(token.token_id, "node-1", "sid-3", fresh=True)).session_id == again.session_id
+    again = await ledger.redeem(token.token_id, "node-1", "sid-2")
+    assert (await ledger.redeem(token.token_id, "node-1", "sid-3")).session_id == again.session_id
 
 
 async def test_a_full_server_mints_nothing_and_an_emptied_one_does(
@@ -114,21 +117,58 @@ async def test_a_full_server_mints_nothing_and_an_emptied_one_does(
     await ledger.mint(token)
 
 
+async def test_a_full_server_opens_nothing_and_the_token_is_good_once_there_is_room(
+    ledger: RedisTokenLedger, redis: Redis
+) -> None:
+    token = new_token()
+    await ledger.mint(token)
+    await redis.config_set("maxmemory", "1")
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailableError):
+            await ledger.redeem(token.token_id, "node-1", some_id())
+    await redis.config_set("maxmemory", "0")
+    first = await ledger.redeem(token.token_id, "node-1", some_id())
+    assert (first.opened, first.exchanges) == (True, 1)
+    assert not (await ledger.redeem(token.token_id, "node-1", some_id())).opened
+
+
+async def test_a_server_paused_in_the_middle_of_a_crowd_opens_one_session_each(
+    server: RedisServer, ledger: RedisTokenLedger
+) -> None:
+    tokens = [new_token() for _ in range(20)]
+    for token in tokens:
+        await ledger.mint(token)
+    waiting = [asyncio.create_task(_persist(ledger, token.token_id)) for token in tokens for _ in range(3)]
+    server.pause()
+    await asyncio.sleep(PAUSE_S)
+    server.resume()
+    sessions = await asyncio.gather(*waiting)
+    assert len(set(sessions)) == len(tokens)
+
+
+async def _persist(ledger: RedisTokenLedger, token_id: str) -> str:
+    while True:
+        try:
+            return (await ledger.redeem(token_id, "node-1", some_id())).session_id
+        except LedgerUnavailableError:
+            await asyncio.sleep(0.1)
+
+
 async def test_a_replica_grants_nothing(server: RedisServer, ledger: RedisTokenLedger, redis: Redis) -> None:
     del server
     token = new_token()
     await ledger.mint(token)
     await redis.replicaof("127.0.0.1", 1)
     with pytest.raises(LedgerUnavailableError):
-        await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+        await ledger.redeem(token.token_id, "node-1", "sid-1")
     await redis.replicaof("NO", "ONE")
-    assert (await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)).opened
+    assert (await ledger.redeem(token.token_id, "node-1", "sid-1")).opened
 
 
 async def test_a_key_of_another_kind_is_an_unavailable_ledger(ledger: RedisTokenLedger, redis: Redis) -> None:
     await redis.set("pt:{odd}", "something else")
     with pytest.raises(LedgerUnavailableError):
-        await ledger.redeem("odd", "node-1", "sid-1", fresh=True)
+        await ledger.redeem("odd", "node-1", "sid-1")
 
 
 async def test_a_lost_ledger_refuses_every_token(ledger: RedisTokenLedger, redis: Redis) -> None:
@@ -136,13 +176,13 @@ async def test_a_lost_ledger_refuses_every_token(ledger: RedisTokenLedger, redis
     await ledger.mint(token)
     await redis.flushall()
     with pytest.raises(Exception, match="unknown"):
-        await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+        await ledger.redeem(token.token_id, "node-1", "sid-1")
 
 
 async def test_nothing_is_kept_for_ever(ledger: RedisTokenLedger, redis: Redis) -> None:
     token = new_token()
     await ledger.mint(token)
-    await ledger.redeem(token.token_id, "node-1", "sid-1", fresh=True)
+    await ledger.redeem(token.token_id, "node-1", "sid-1")
     await ledger.begin(token.token_id, "sid-1", "r", blob=LAYER, length_bytes=900)
     await ledger.revoke_organization("acme")
     with pytest.raises(MintRefusedError):

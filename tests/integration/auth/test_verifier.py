@@ -1,11 +1,15 @@
 import asyncio
 from collections.abc import Awaitable
+from datetime import timedelta
 
 import pytest
 
 from auth.claims import SessionClaims
 from auth.delivery import Delivery
 from auth.errors import Cause, OutsideScopeError, RefusedError
+from auth.jws import TokenType, sign
+from auth.peer import Fault, PeerCertificate, RejectedCertificate, ShownCertificate
+from auth.ports import Binding
 from auth.records import ImageGrant, TokenState
 from tests.support.authorities import REPOSITORY, House
 from tests.support.ledgers import CONFIG, IMAGE, LAYER, MIB, digest_of
@@ -146,3 +150,58 @@ async def test_containerd_s_parallel_open_ended_ranges_fit_the_budget(house: Hou
     view = (await house.authority.show(claims.token_id)).session
     assert view is not None
     assert (view.bytes_delivered, view.blobs_complete) == (size, 1)
+
+
+def certificate(house: House, node_id: str, thumbprint: str = "x") -> PeerCertificate:
+    now = house.clock.now()
+    return PeerCertificate(node_id, thumbprint, now - timedelta(hours=1), now + timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        None,
+        RejectedCertificate(Fault.EXPIRED, "x"),
+        RejectedCertificate(Fault.FOREIGN, "x"),
+        "node-2",
+    ],
+    ids=["none", "expired", "foreign", "another node's"],
+)
+async def test_a_certificate_bound_bearer_is_worth_nothing_without_the_certificate(
+    house: House, shown: ShownCertificate | str | None
+) -> None:
+    house.enrol("node-1", binding=Binding.CERTIFICATE, secret_hash=None)
+    peer = certificate(house, shown) if isinstance(shown, str) else shown
+    own = certificate(house, "node-1")
+    minted, waiting = await house.mint(), await house.mint()
+    attempt = house.realm.exchange(house.request(waiting.token, peer=peer))
+    assert await refused(attempt) is Cause.WRONG_PEER
+    bearer = (await house.realm.exchange(house.request(minted.token, peer=own))).token.reveal()
+    assert await refused(house.verifier.admit(bearer, source="192.0.2.7", peer=peer)) is Cause.WRONG_PEER
+    renewed = certificate(house, "node-1", thumbprint="y")
+    claims = await house.verifier.admit(bearer, source="192.0.2.7", peer=renewed)
+    begun = house.verifier.begin(
+        claims, repository=REPOSITORY, digest=LAYER, length_bytes=1, blob=True, source="192.0.2.7", peer=peer
+    )
+    assert await refused(begun) is Cause.WRONG_PEER
+    assert house.causes() == 3 * ["wrong_peer"]
+
+
+@pytest.mark.parametrize("cnf", [None, {}, "node-1", {"san": "urn:crisper:node:node-2"}, {"x5t#S256": "x"}])
+async def test_a_bearer_with_another_confirmation_is_malformed(house: House, cnf: object) -> None:
+    issued = int(house.clock.now().timestamp())
+    said = {
+        "iss": "https://registry.test",
+        "sub": "node-1",
+        "aud": "registry.test",
+        "jti": "A" * 22,
+        "iat": issued,
+        "nbf": issued,
+        "exp": issued + 600,
+        "access": [],
+        "org": "acme",
+        "cnf": cnf,
+    }
+    bearer = sign(house.keys, TokenType.SESSION, said).reveal()
+    peer = certificate(house, "node-1")
+    assert await refused(house.verifier.admit(bearer, source="192.0.2.7", peer=peer)) is Cause.MALFORMED

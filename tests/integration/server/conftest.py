@@ -1,12 +1,16 @@
 """One upstream with one image, one server that has imported it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.support import images
+from tests.support.certificates import TestCa
+from tests.support.certified import Certified
 from tests.support.crisper import CrisperServer, Node, Organization, PullToken
 from tests.support.http import Response, basic, request
 from tests.support.upstream import Upstream
@@ -57,6 +61,20 @@ class Shop:
             method, url, headers={name.replace("_", "-"): value for name, value in headers.items()}
         )
 
+    def accepting(self, path: str, bearer: str, accepted: Sequence[str]) -> Response:
+        """GET with one `Accept` line for each of `accepted`, as Docker sends them."""
+        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+        try:
+            connection.putrequest("GET", f"/v2/{self.repository}/{path}", skip_accept_encoding=True)
+            connection.putheader("Authorization", f"Bearer {bearer}")
+            for each in accepted:
+                connection.putheader("Accept", each)
+            connection.endheaders()
+            answer = connection.getresponse()
+            return Response(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
     def causes(self, token: PullToken) -> list[str]:
         found = self.server.operator.events(type="token.refused", token_id=token.token_id)
         return [event["cause"] for event in found]
@@ -82,3 +100,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterat
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "crisper"
+
+
+@pytest.fixture(scope="session")
+def certified(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Certified]:
+    folder = tmp_path_factory.mktemp("certified")
+    servers_ca = TestCa.create(folder / "servers", "Servers")
+    operators_ca = TestCa.create(folder / "operators", "Operator's nodes")
+    tls = servers_ca.issue("server", hosts=["127.0.0.1"], purposes=(ExtendedKeyUsageOID.SERVER_AUTH,))
+    env = {"CRISPER_NODE_CA": str(operators_ca.path)}
+    with CrisperServer(folder / "server", insecure_registries=[upstream.host], env=env, tls=tls) as server:
+        yield Certified(server, folder, operators_ca, upstream, images.multi_platform())

@@ -5,10 +5,13 @@ import json
 
 import pytest
 
-from tests.integration.server.conftest import Shop
+from tests.integration.server.conftest import Shop, open_shop
+from tests.support import images
 from tests.support.http import basic, request
-
-INDEX = "application/vnd.oci.image.index.v1+json"
+from tests.support.images import OCI_INDEX as INDEX
+from tests.support.images import OCI_MANIFEST as MANIFEST
+from tests.support.images import digest_of
+from tests.support.upstream import Upstream
 
 
 def layer_of(shop: Shop, bearer: str) -> tuple[str, int]:
@@ -46,6 +49,41 @@ def test_tag_and_digest_name_the_same_document_and_head_is_get_without_a_body(sh
     assert head.body == b""
     for name in ("Content-Type", "Content-Length", "Docker-Content-Digest", "ETag"):
         assert head.headers[name] == by_tag.headers[name]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "served"),
+    [
+        ([], "index"),
+        (["*/*"], "index"),
+        (["application/*;q=0.1"], "index"),
+        (["application/json", INDEX], "index"),
+        ([MANIFEST, f"{INDEX}; q=0.5"], "index"),
+        ([MANIFEST], "manifest"),
+        ([f"{INDEX};q=0", "*/*"], "manifest"),
+        (["text/html"], None),
+    ],
+)
+def test_a_tag_names_what_the_client_takes(shop: Shop, accepted: list[str], served: str | None) -> None:
+    answer = shop.accepting("manifests/latest", shop.bearer(), accepted)
+    if served is None:
+        assert answer.expect(404).json()["errors"][0]["code"] == "MANIFEST_UNKNOWN"
+        return
+    expected = shop.image if served == "index" else shop.image.children[0]
+    assert digest_of(answer.expect(200).body) == expected.digest
+    assert answer.headers["Content-Type"] == expected.media_type
+    assert answer.headers["Docker-Content-Digest"] == expected.digest
+
+
+def test_a_digest_names_one_document_whatever_the_client_takes(shop: Shop) -> None:
+    path = f"manifests/{shop.image.digest}"
+    shop.accepting(path, shop.bearer(), [MANIFEST]).expect(404)
+    shop.accepting(path, shop.bearer(), [MANIFEST, INDEX]).expect(200)
+
+
+def test_documents_are_blobs_too(shop: Shop) -> None:
+    answer = shop.get(f"blobs/{shop.image.digest}", shop.bearer()).expect(200)
+    assert digest_of(answer.body) == shop.image.digest
 
 
 def test_blobs_come_whole_and_in_every_kind_of_range(shop: Shop) -> None:
@@ -96,19 +134,84 @@ def test_tags_are_listed_in_pages(shop: Shop) -> None:
     assert first.headers["Link"] == f'</v2/{shop.repository}/tags/list?n=1&last=latest>; rel="next"'
     rest = shop.get("tags/list?n=1&last=latest", bearer).expect(200)
     assert (rest.json()["tags"], rest.headers["Link"]) == (["v1"], None)
+    none = shop.get("tags/list?n=0", bearer).expect(200)
+    assert (none.json()["tags"], none.headers["Link"]) == ([], None)
+    assert shop.get("tags/list?last=v1", bearer).expect(200).json()["tags"] == []
 
 
 NOWHERE = "sha256:" + "0" * 64
 
 
 @pytest.mark.parametrize(
-    "path", ["manifests/v2", "manifests/other", f"manifests/{NOWHERE}", f"blobs/{NOWHERE}", "blobs/x"]
+    ("path", "code"),
+    [
+        ("manifests/v2", "MANIFEST_UNKNOWN"),
+        ("manifests/other", "MANIFEST_UNKNOWN"),
+        (f"manifests/{NOWHERE}", "MANIFEST_UNKNOWN"),
+        (f"blobs/{NOWHERE}", "BLOB_UNKNOWN"),
+    ],
 )
-def test_what_is_not_of_the_image_is_denied_and_recorded(shop: Shop, path: str) -> None:
+def test_what_is_not_of_the_image_is_unknown_and_recorded(shop: Shop, path: str, code: str) -> None:
     token = shop.mint()
     bearer = shop.bearer(token)
-    assert shop.get(path, bearer).expect(403).json()["errors"][0]["code"] == "DENIED"
+    assert shop.get(path, bearer).expect(404).json()["errors"][0]["code"] == code
     assert shop.causes(token) == ["outside_scope"]
+
+
+def test_what_another_image_holds_is_unknown_in_the_same_words(shop: Shop, upstream: Upstream) -> None:
+    rival = open_shop(shop.server, upstream, images.random_layers())
+    token = shop.mint()
+    bearer = shop.bearer(token)
+    for kind, digest in (("manifests", rival.image.digest), ("blobs", next(iter(rival.image.blobs)))):
+        answers = [shop.get(f"{kind}/{each}", bearer).expect(404) for each in (digest, NOWHERE)]
+        theirs, nobodys = (answer.json()["errors"][0] | {"detail": None} for answer in answers)
+        assert theirs == nobodys
+    assert shop.causes(token) == ["outside_scope"] * 4
+
+
+def test_a_revoked_session_is_not_even_told_what_is_unknown(shop: Shop) -> None:
+    token = shop.mint()
+    bearer = shop.bearer(token)
+    shop.server.operator.revoke(token)
+    for path in (f"manifests/{NOWHERE}", f"blobs/{NOWHERE}", f"referrers/{NOWHERE}", "tags/list"):
+        shop.get(path, bearer).expect(401)
+    assert shop.causes(token) == ["revoked"] * 4
+
+
+def test_a_client_that_looks_for_signatures_raises_no_alarm(shop: Shop) -> None:
+    token = shop.mint()
+    tag = shop.image.digest.replace(":", "-") + ".sig"
+    shop.get(f"manifests/{tag}", shop.bearer(token)).expect(404)
+    assert shop.causes(token) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("manifests/sha256:baddigest", "DIGEST_INVALID"),
+        (f"manifests/sha384:{'0' * 96}", "DIGEST_INVALID"),
+        (f"manifests/sha256:{'A' * 64}", "DIGEST_INVALID"),
+        ("blobs/x", "DIGEST_INVALID"),
+        (f"blobs/sha512:{'0' * 64}", "DIGEST_INVALID"),
+        ("tags/list?n=-1", "UNSUPPORTED"),
+        ("tags/list?n=two", "UNSUPPORTED"),
+    ],
+)
+def test_what_cannot_be_read_is_a_bad_request(shop: Shop, path: str, code: str) -> None:
+    assert shop.get(path, shop.bearer()).expect(400).json()["errors"][0]["code"] == code
+
+
+@pytest.mark.parametrize("name", ["Org/default/web", "a//b", "-a/b", "a/b/..", "a/b%2F..", "a" * 256])
+def test_a_name_outside_the_grammar_is_a_bad_request(shop: Shop, name: str) -> None:
+    refused = shop.get("manifests/latest", shop.bearer(), repository=name).expect(400)
+    assert refused.json()["errors"][0]["code"] == "NAME_INVALID"
+
+
+@pytest.mark.parametrize(
+    "path", ["manifests/", "manifests/a/b", "blobs/uploads/", "tags/", "tags/list/", "manifests", "_catalog"]
+)
+def test_addresses_outside_the_specification_are_not_there(shop: Shop, path: str) -> None:
+    shop.get(path, shop.bearer()).expect(404)
 
 
 def test_another_repository_is_denied_whether_it_exists_or_not(shop: Shop) -> None:
@@ -123,7 +226,7 @@ def test_the_other_platform_of_an_index_was_not_imported(shop: Shop) -> None:
     bearer = shop.bearer()
     index = shop.get("manifests/latest", bearer).json()
     other = next(m for m in index["manifests"] if m["platform"]["architecture"] == "arm64")
-    shop.get(f"manifests/{other['digest']}", bearer).expect(403)
+    shop.get(f"manifests/{other['digest']}", bearer).expect(404)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
@@ -131,6 +234,19 @@ def test_nothing_can_be_written(shop: Shop, method: str) -> None:
     refused = shop.get("blobs/uploads/", shop.bearer(), method=method).expect(405)
     assert refused.json()["errors"][0]["code"] == "UNSUPPORTED"
     assert refused.headers["Allow"] == "GET,HEAD"
+
+
+@pytest.mark.parametrize(
+    ("path", "header"), [("tags/list?last=" + "x" * 9000, ""), ("tags/list", "hush" * 2500)]
+)
+def test_what_is_too_long_is_a_bad_request_that_leaves_nothing_in_the_log(
+    shop: Shop, path: str, header: str
+) -> None:
+    shop.get(path, header or shop.bearer()).expect(400)
+    log = shop.server.log.read_text()
+    assert "LineTooLong" in log
+    assert "xxxx" not in log
+    assert "hush" not in log
 
 
 def test_there_is_no_catalog(shop: Shop) -> None:

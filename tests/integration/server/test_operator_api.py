@@ -39,7 +39,6 @@ def test_an_organization_is_made_once_and_its_key_opens_its_own_groups_only(shop
         ("/organizations", {}, "name"),
         ("/nodes", {"node_id": "../etc", "binding": "secret"}, "node_id"),
         ("/nodes", {"node_id": "pc", "binding": "trust"}, "binding"),
-        ("/nodes", {"node_id": "pc", "binding": "certificate"}, "binding"),
         ("/nodes", {"node_id": "pc", "binding": "secret", "networks": ["10.0.0.1/8"]}, "networks.0"),
         ("/pull-tokens", {"ttl_s": 100_000}, "ttl_s"),
     ],

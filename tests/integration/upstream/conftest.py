@@ -19,6 +19,7 @@ from storage.digest import Digest
 from storage.keys.local import LocalKeyring
 from tests.support.distribution import Image
 from tests.support.key_records import MemoryKeyRecords
+from tests.support.pins import MemoryPins
 from tests.support.upstream_faults import FaultyUpstream, faulty_upstream
 
 FAST = Backoff(attempts=4, base_s=0.01, cap_s=0.05, patience_s=3)
@@ -82,7 +83,7 @@ class Bench:
         listed = (image.partition("/")[0],) if insecure is None else insecure
         guard, pinned = EgressGuard(listed), realms or PINNED_REALMS
         async with UpstreamClient(guard, timeouts=SHORT, backoff=FAST, realms=pinned) as client:
-            importer = Importer(client, self.store, max_image_bytes=self.limit)
+            importer = Importer(client, self.store, MemoryPins(), max_image_bytes=self.limit)
             return await importer.run(job_for(image), given, self.reports.append)
 
     async def holds(self, image: Image) -> None:

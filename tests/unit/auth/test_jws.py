@@ -191,8 +191,36 @@ def test_an_honest_token_says_what_was_signed(keys: LocalSigningKeys, foreign: L
     )
     pull = read_pull_claims(payload)
     assert (pull.node_id, pull.repository, pull.token_id) == ("node-1", "acme/factory/camera", "A" * 22)
-    assert not pull.expired(NOW + timedelta(seconds=630))
-    assert pull.expired(NOW + timedelta(seconds=631))
+
+
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+@pytest.mark.parametrize(("seconds", "cause"), [(29, None), (30, None), (31, Cause.NOT_YET_VALID)])
+def test_a_clock_that_is_behind_the_authority_is_forgiven_thirty_seconds(
+    keys: LocalSigningKeys, claim: str, seconds: int, cause: Cause | None
+) -> None:
+    at = {"iat": int(NOW.timestamp()), "nbf": int(NOW.timestamp()), claim: int(NOW.timestamp()) + seconds}
+    token = sign(keys, TokenType.PULL, {**CLAIMS, **at, "exp": int(NOW.timestamp()) + 600}).reveal()
+    if cause is None:
+        read(keys, token)
+        return
+    with pytest.raises(RefusedError) as refusal:
+        read(keys, token)
+    assert refusal.value.cause is cause
+
+
+def test_a_clock_that_is_ahead_takes_a_bearer_for_thirty_seconds_more_and_never_judges_a_pull_token(
+    keys: LocalSigningKeys,
+) -> None:
+    end = NOW + timedelta(seconds=600)
+    bearer = sign(keys, TokenType.SESSION, {**CLAIMS, "sid": "B" * 22}).reveal()
+    payload = verify(
+        keys.verification_keys, bearer, type_=TokenType.SESSION, issuer=ISSUER, audience=SERVICE, now=end
+    )
+    claims = read_session_claims(payload)
+    assert not claims.expired(end + timedelta(seconds=30))
+    assert claims.expired(end + timedelta(seconds=31))
+    pull = sign(keys, TokenType.PULL, CLAIMS).reveal()
+    assert read(keys, pull, end + timedelta(days=1)) == read(keys, pull)
 
 
 def test_a_pull_token_is_no_bearer(keys: LocalSigningKeys) -> None:

@@ -2,10 +2,11 @@ import json
 import stat
 from pathlib import Path
 
+import jwt
 import pytest
 
 from auth.errors import KeyMaterialError
-from auth.signing_keys import LocalSigningKeys
+from auth.signing_keys import RETENTION_S, LocalSigningKeys, publish_key, read_keys
 
 
 def test_created_keys_are_private_files_and_load_again(tmp_path: Path) -> None:
@@ -30,19 +31,52 @@ def test_keys_are_never_made_over_others(tmp_path: Path) -> None:
         LocalSigningKeys.create(tmp_path)
 
 
-def test_every_state_verifies_and_one_key_signs(tmp_path: Path) -> None:
-    for number, state in enumerate(("published", "signing", "verifying")):
-        LocalSigningKeys.create(tmp_path / str(number))
-        (path,) = (tmp_path / str(number)).iterdir()
-        record = {**json.loads(path.read_text()), "state": state}
-        path.write_text(json.dumps(record))
-        (tmp_path / "all").mkdir(exist_ok=True)
-        path.rename(tmp_path / "all" / path.name)
-    keys = LocalSigningKeys.load(tmp_path / "all")
-    assert len(keys.verification_keys.jwks()["keys"]) == 3
+def kid_of(keys: LocalSigningKeys) -> str:
+    return str(jwt.get_unverified_header(keys.sign({"alg": "ES256", "typ": "pull+jwt"}, b"{}"))["kid"])
 
 
-@pytest.mark.parametrize("harm", ["exposed", "renamed", "cut", "no signer", "two signers", "gone"])
+def test_a_key_is_published_then_signs_then_verifies_and_then_is_gone(tmp_path: Path) -> None:
+    clock = [1_000_000.0]
+    LocalSigningKeys.create(tmp_path)
+    keys = LocalSigningKeys.load(tmp_path, lambda: clock[0])
+    first = kid_of(keys)
+    second = publish_key(tmp_path, signs_from=clock[0] + 360)
+    assert keys.verification_keys.get(second) is None
+    assert keys.refresh()
+    assert not keys.refresh()
+
+    def now(at: float) -> tuple[str, set[str], list[str]]:
+        clock[0] = at
+        keys.refresh()
+        known = {key["kid"] for key in keys.verification_keys.jwks()["keys"]}
+        return kid_of(keys), known, [key.state(at).value for key in read_keys(tmp_path, at)]
+
+    both = {first, second}
+    assert now(1_000_359) == (first, both, ["signing", "published"])
+    assert now(1_000_360) == (second, both, ["verify-only", "signing"])
+    assert now(1_000_360 + RETENTION_S - 1) == (second, both, ["verify-only", "signing"])
+    assert now(1_000_360 + RETENTION_S) == (second, {second}, ["signing"])
+    assert [path.stem for path in tmp_path.glob("*.json")] == [second]
+
+
+def test_a_key_set_that_becomes_unsound_is_not_taken_up(tmp_path: Path) -> None:
+    keys = LocalSigningKeys.create(tmp_path)
+    before = kid_of(keys)
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(KeyMaterialError):
+        keys.refresh()
+    assert kid_of(keys) == before
+
+
+def test_keys_of_the_first_release_sign_from_the_beginning(tmp_path: Path) -> None:
+    LocalSigningKeys.create(tmp_path)
+    (path,) = tmp_path.iterdir()
+    pem = json.loads(path.read_text())["private_key"]
+    path.write_text(json.dumps({"state": "signing", "private_key": pem}))
+    assert kid_of(LocalSigningKeys.load(tmp_path)) == path.stem
+
+
+@pytest.mark.parametrize("harm", ["exposed", "renamed", "cut", "no signer", "gone"])
 def test_harmed_keys_are_refused(tmp_path: Path, harm: str) -> None:
     LocalSigningKeys.create(tmp_path)
     (path,) = tmp_path.iterdir()
@@ -53,11 +87,8 @@ def test_harmed_keys_are_refused(tmp_path: Path, harm: str) -> None:
     elif harm == "cut":
         path.write_text(path.read_text()[:100])
     elif harm == "no signer":
-        path.write_text(path.read_text().replace("signing", "verifying"))
-    elif harm == "two signers":
-        LocalSigningKeys.create(tmp_path / "more")
-        (other,) = (tmp_path / "more").iterdir()
-        other.rename(tmp_path / other.name)
+        record = {**json.loads(path.read_text()), "signs_from": 1e11}
+        path.write_text(json.dumps(record))
     else:
         path.unlink()
     with pytest.raises(KeyMaterialError):

@@ -3,21 +3,25 @@ from dataclasses import replace
 
 import pytest
 
-from storage.backends.memory import MemoryBackend
-from storage.blobs import BlobStore, Recovered
+from storage.backends.memory import MemoryBackend, MemoryObjectReader
+from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.errors import (
     BlobDamagedError,
+    BlobMissingError,
     BlobNotFoundError,
     BlobRangeError,
     KeyUnavailableError,
 )
+from storage.gc import Collector
 from storage.ingest import Hashes
 from storage.keys.local import LocalKeyring
+from storage.ports import KeyRecord
 from storage.publishing import object_name
+from storage.recent import RecentRecords
 from tests.support.blobs import get, put, sha512
 from tests.support.containers import noise, text
-from tests.support.key_records import MemoryKeyRecords
+from tests.support.key_records import MemoryKeyRecords, NothingDies, still_ours
 
 NOISE = noise(500_000)
 TEXT = text(500_000)
@@ -157,8 +161,7 @@ async def test_a_blob_whose_only_lender_lost_its_key_is_stored_anew(
     backend: MemoryBackend, keyring: LocalKeyring, records: MemoryKeyRecords, store: BlobStore
 ) -> None:
     lost = await put(store, "acme", NOISE)
-    keyring.rotate()
-    keyring.destroy(lost.kek_id)
+    assert await keyring.destroy("acme") == 1
     restarted = BlobStore(backend, keyring, records, keyring.name_key, segment_log2=16)
     ours = await put(restarted, "umbrella", NOISE)
     assert ours.object_name != lost.object_name
@@ -252,26 +255,107 @@ async def test_blobs_stay_readable_over_a_rotation_and_are_gone_with_their_key(
     store: BlobStore, keyring: LocalKeyring, backend: MemoryBackend, records: MemoryKeyRecords
 ) -> None:
     old = await put(store, "acme", NOISE)
-    keyring.rotate()
+    await keyring.rotate("acme")
     new = await put(store, "acme", TEXT)
+    others = await put(store, "umbrella", TEXT)
     assert new.kek_id != old.kek_id
     assert await get(store, "acme", old.digest) == NOISE
-    keyring.destroy(old.kek_id)
+    await keyring.destroy("acme")
     restarted = BlobStore(backend, keyring, records, keyring.name_key)
-    with pytest.raises(KeyUnavailableError):
-        await restarted.open("acme", old.digest)
-    assert await get(restarted, "acme", new.digest) == TEXT
+    for digest in (old.digest, new.digest):
+        with pytest.raises(KeyUnavailableError):
+            await restarted.open("acme", digest)
+    assert await get(restarted, "umbrella", others.digest) == TEXT
     await restarted.aclose()
 
 
-async def test_recovery_removes_objects_without_a_record_and_nothing_else(
-    store: BlobStore, backend: MemoryBackend
+async def test_recovery_leaves_an_object_without_a_record_to_collection(
+    store: BlobStore, backend: MemoryBackend, records: MemoryKeyRecords
 ) -> None:
     kept = await put(store, "acme", NOISE)
     backend.objects["00" * 32] = b"committed by a process that died before its record"
-    assert await store.recover() == Recovered(temporaries=0, orphans=1)
+    assert await store.recover() == 0
+    assert len(backend.objects) == 2
+    done = await Collector(store.objects, NothingDies(records), still_ours).run(0)
+    assert (done.objects, done.bytes, done.objects_seen) == (1, 50, 2)
     assert list(backend.objects) == [kept.object_name]
-    assert await store.recover() == Recovered(temporaries=0, orphans=0)
+
+
+async def test_a_blob_in_quarantine_is_refused_neither_lent_nor_kept_and_replaced_when_presented_again(
+    store: BlobStore, records: MemoryKeyRecords
+) -> None:
+    first = await put(store, "acme", NOISE)
+    records.quarantined.add(first.object_name)
+    assert not await store.contains("acme", first.digest)
+    with pytest.raises(BlobDamagedError, match="known to be damaged"):
+        await store.open("acme", first.digest)
+    lent = await put(store, "umbrella", NOISE)
+    again = await put(store, "acme", NOISE)
+    assert again.object_name == lent.object_name != first.object_name
+    assert await get(store, "acme", first.digest) == NOISE
+
+
+async def test_a_record_without_its_object_is_damage_and_not_a_blob_that_never_was(
+    store: BlobStore, backend: MemoryBackend
+) -> None:
+    record = await put(store, "acme", NOISE)
+    assert await get(store, "acme", record.digest) == NOISE
+    del backend.objects[record.object_name]
+    with pytest.raises(BlobMissingError):
+        await store.open("acme", record.digest)
+
+
+async def test_a_pull_of_many_ranges_asks_the_catalog_once_in_five_seconds(
+    store: BlobStore, records: MemoryKeyRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await put(store, "acme", NOISE)
+    asked: list[Digest] = []
+    genuine = records.get
+
+    async def counted(tenant: str, digest: Digest) -> object:
+        asked.append(digest)
+        return await genuine(tenant, digest)
+
+    monkeypatch.setattr(records, "get", counted)
+    for at in range(0, 100_000, 10_000):
+        assert await get(store, "acme", record.digest, at, 100) == NOISE[at : at + 100]
+    assert len(asked) == 1
+    await store.delete("acme", record.digest)
+    with pytest.raises(BlobNotFoundError):
+        await store.open("acme", record.digest)
+
+
+async def test_a_range_reads_its_own_segments_of_the_object_and_the_containers_ends(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = noise(4_000_000)
+    record = await put(store, "acme", data)
+    read: list[int] = []
+    genuine = MemoryObjectReader.read_into
+
+    def counted(self: MemoryObjectReader, offset: int, buffer: memoryview) -> int:
+        read.append(len(buffer))
+        return genuine(self, offset, buffer)
+
+    monkeypatch.setattr(MemoryObjectReader, "read_into", counted)
+    assert await get(store, "acme", record.digest, 2_000_000, 100_000) == data[2_000_000:2_100_000]
+    assert sum(read) <= 3 * (1 << 16) + 1000
+
+
+def test_a_record_is_forgotten_after_its_time_and_before_there_are_too_many() -> None:
+    time = [0.0]
+    recent = RecentRecords(capacity=2, lifetime_s=5, now=lambda: time[0])
+    one, two, three = (KeyRecord("acme", Digest.of(bytes([n])), b"", "", 0, 0, "kek", b"") for n in range(3))
+    recent.put(one)
+    time[0] = 4.9
+    assert recent.get("acme", one.digest) == one
+    assert recent.get("umbrella", one.digest) is None
+    time[0] = 5.0
+    assert recent.get("acme", one.digest) is None
+    for record in (one, two, three):
+        recent.put(record)
+    assert recent.get("acme", one.digest) is None
+    assert recent.get("acme", three.digest) == three
 
 
 async def test_a_store_that_works_answers_its_probe(store: BlobStore) -> None:

@@ -1,6 +1,7 @@
 """A process is killed at every window of a commit, and at random: nothing is lost, nothing is left."""
 
 import asyncio
+import os
 import random
 import signal
 import subprocess
@@ -10,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from storage.blobs import Recovered
+from storage.gc import Collector
+from tests.support.blobs import put
 from tests.support.crashing_import import WINDOWS, open_store
+from tests.support.key_records import NothingDies, still_ours
+
+KILLS = int(os.environ.get("CRISPER_TEST_KILLS", "20"))
 
 
 def run_until_killed(root: Path, window: str, delay_s: float | None = None) -> None:
@@ -26,17 +31,18 @@ def run_until_killed(root: Path, window: str, delay_s: float | None = None) -> N
     assert (process.returncode, errors) == (-signal.SIGKILL, b"")
 
 
-def recover(root: Path) -> tuple[Recovered, int]:
-    """Start anew; return what was removed and how many blobs there are, each read to its end."""
+def recover(root: Path) -> tuple[int, int, int]:
+    """Start anew and collect; return how many temporaries, orphans and whole blobs there were."""
 
-    async def start() -> tuple[Recovered, int]:
+    async def start() -> tuple[int, int, int]:
         store, records = open_store(root)
-        recovered = await store.recover()
+        temporaries = await store.recover()
+        orphans = (await Collector(store.objects, NothingDies(records), still_ours).run(0)).objects
         for record in records.rows.values():
             await store.verify(record.tenant, record.digest)
         await store.aclose()
         records.close()
-        return recovered, len(records.rows)
+        return temporaries, orphans, len(records.rows)
 
     return asyncio.run(start())
 
@@ -46,28 +52,60 @@ def files(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("window", "left", "blobs"),
+    ("window", "temporaries", "orphans", "blobs"),
     [
-        (WINDOWS[0], Recovered(temporaries=1, orphans=0), 2),
-        (WINDOWS[1], Recovered(temporaries=1, orphans=1), 2),
-        (WINDOWS[2], Recovered(temporaries=0, orphans=1), 2),
-        (WINDOWS[3], Recovered(temporaries=0, orphans=0), 3),
+        (WINDOWS[0], 1, 0, 2),
+        (WINDOWS[1], 1, 1, 2),
+        (WINDOWS[2], 0, 1, 2),
+        (WINDOWS[3], 0, 0, 3),
     ],
 )
 def test_a_kill_in_any_window_of_a_commit_leaves_whole_blobs_only(
-    tmp_path: Path, window: str, left: Recovered, blobs: int
+    tmp_path: Path, window: str, temporaries: int, orphans: int, blobs: int
 ) -> None:
     run_until_killed(tmp_path, window)
-    assert recover(tmp_path) == (left, blobs)
+    assert recover(tmp_path) == (temporaries, orphans, blobs)
     assert len(files(tmp_path)) == blobs
-    assert recover(tmp_path) == (Recovered(0, 0), blobs)
+    assert recover(tmp_path) == (0, 0, blobs)
 
 
 def test_kills_at_random_moments_lose_no_record_and_leave_no_orphan(tmp_path: Path) -> None:
     seen = 0
-    for _ in range(6):
+    for _ in range(KILLS):
         run_until_killed(tmp_path, "never", random.uniform(0.0, 0.2))
-        _, blobs = recover(tmp_path)
+        _, _, blobs = recover(tmp_path)
         assert blobs >= seen
         assert len(files(tmp_path)) == blobs
         seen = blobs
+
+
+def test_bytes_are_durable_before_their_name_the_name_before_the_record_and_the_record_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def fsync(fd: int) -> None:
+        genuine_fsync(fd)
+        path = Path(f"/proc/self/fd/{fd}").readlink()
+        steps.append(f"fsync {path.relative_to(tmp_path).parts[0 if path.is_file() and path.suffix else 1]}")
+
+    def link(source: Path, target: Path) -> None:
+        genuine_link(source, target)
+        steps.append("link")
+
+    async def import_one() -> None:
+        store, records = open_store(tmp_path)
+        await put(store, "acme", b"make the folder" * 1000)
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(os, "link", link)
+        await put(store, "acme", b"a blob" * 1000)
+        steps.append("answer")
+        monkeypatch.undo()
+        await store.aclose()
+        records.close()
+
+    genuine_fsync, genuine_link = os.fsync, os.link
+    asyncio.run(import_one())
+    named = steps.index("link")
+    assert steps[0] == "fsync incoming"
+    assert steps[named + 1 :] == ["fsync objects", "fsync records.jsonl", "answer"]

@@ -68,8 +68,8 @@ async def test_what_a_caller_does_to_its_buffer_after_a_write_does_not_matter(st
 class SlowWriter(MemoryObjectWriter):
     """Holds every write until it is let go, and remembers in which order things ended."""
 
-    def __init__(self, backend: "SlowBackend") -> None:
-        super().__init__(backend.objects, backend.naming)
+    def __init__(self, backend: "SlowBackend", name: str) -> None:
+        super().__init__(backend.objects, backend.naming, name)
         self._gate, self._log = backend.gate, backend.log
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -87,8 +87,8 @@ class SlowBackend(MemoryBackend):
         super().__init__()
         self.gate, self.log = threading.Event(), list[str]()
 
-    def create(self) -> SlowWriter:
-        return SlowWriter(self)
+    def create(self, name: str, expected_bytes: int | None = None) -> SlowWriter:  # noqa: ARG002
+        return SlowWriter(self, name)
 
 
 async def test_a_cancelled_ingest_waits_for_its_thread_before_it_forgets_the_object(
@@ -119,7 +119,7 @@ async def test_a_cancelled_ingest_waits_for_its_thread_before_it_forgets_the_obj
 
 
 class FullBackend(MemoryBackend):
-    def create(self) -> MemoryObjectWriter:
+    def create(self, name: str, expected_bytes: int | None = None) -> MemoryObjectWriter:  # noqa: ARG002
         raise StorageFullError("storage cannot be written: ENOSPC")
 
 

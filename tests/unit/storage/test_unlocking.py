@@ -5,6 +5,7 @@ import pytest
 from storage.backends.memory import MemoryBackend
 from storage.blobs import BlobStore
 from storage.errors import KeyUnavailableError
+from storage.keys.keyring_file import KeyringFile
 from storage.keys.local import LocalKeyring
 from storage.threads import Threads
 from storage.unlocking import DataKeys, Unlocker
@@ -32,7 +33,7 @@ class Clock:
 
 @pytest.fixture
 def keys(keyring: LocalKeyring) -> CountingKeys:
-    return CountingKeys(keyring._file)
+    return CountingKeys(KeyringFile(keyring._file.path))
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ NAME = "ab" * 32
 
 def test_files_and_folders_are_this_users_alone(tmp_path: Path) -> None:
     backend = LocalBackend(tmp_path / "blobs")
-    writer = backend.create()
-    writer.commit(NAME)
+    writer = backend.create(NAME)
+    writer.commit()
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "blobs").rglob("*") if path.is_dir()}
     assert modes == {0o700}
     assert stat.S_IMODE((tmp_path / "blobs/objects/ab" / NAME).stat().st_mode) == 0o600
@@ -34,11 +34,11 @@ def test_a_name_that_is_not_ours_leads_nowhere(tmp_path: Path, name: str) -> Non
 
 def test_recovery_removes_what_dead_writers_left_and_spares_the_living(tmp_path: Path) -> None:
     backend = LocalBackend(tmp_path)
-    living = backend.create()
+    living = backend.create(NAME)
     living.write(b"still writing")
     (tmp_path / "incoming" / "left-by-the-dead").write_bytes(b"half a blob")
     assert LocalBackend(tmp_path).recover() == 1
-    living.commit(NAME)
+    living.commit()
     assert list(backend.names()) == [NAME]
 
 
@@ -46,7 +46,7 @@ def test_an_object_is_made_durable_before_it_is_named_and_its_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = LocalBackend(tmp_path)
-    writer = backend.create()
+    writer = backend.create(NAME)
     writer.write(b"data")
     steps: list[str] = []
     genuine_fsync, genuine_link = os.fsync, os.link
@@ -61,7 +61,7 @@ def test_an_object_is_made_durable_before_it_is_named_and_its_folder_after(
 
     monkeypatch.setattr("os.fsync", fsync)
     monkeypatch.setattr("os.link", link)
-    writer.commit(NAME)
+    writer.commit()
     assert steps == ["file", "folder", "link", "folder"]
 
 
@@ -72,10 +72,11 @@ _ON_A_SMALL_DISK = textwrap.dedent(
     from storage.backends.local import LocalBackend
     from storage.errors import StorageFullError
 
+    NAME = "ab" * 32
     root = Path(sys.argv[1])
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", root], check=True)
     backend = LocalBackend(root)
-    writer = backend.create()
+    writer = backend.create(NAME)
     try:
         for _ in range(100):
             writer.write(bytes(65536))
@@ -117,7 +118,7 @@ def test_a_full_or_read_only_disk_says_so_and_recovers_when_there_is_room(tmp_pa
 def test_system_errors_become_this_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, expected: type[Exception]
 ) -> None:
-    writer = LocalBackend(tmp_path).create()
+    writer = LocalBackend(tmp_path).create(NAME)
 
     def fail(_fd: int, _data: memoryview) -> int:
         raise OSError(code, os.strerror(code))

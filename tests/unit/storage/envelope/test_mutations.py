@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -133,6 +134,31 @@ def test_every_flipped_byte_of_an_empty_blobs_container_is_refused() -> None:
     assert unseal(EMPTY, Digest.of(b"")) == b""
     for at in range(len(EMPTY)):
         assert refused(flip(EMPTY, at), b""), at
+
+
+def random_damage(good: bytes, chance: Random) -> bytes:
+    """Flip some bytes, cut a piece out, put one in, copy one over another, or set one to zero."""
+    at, size = chance.randrange(len(good)), chance.choice([1, 4, 16, 96, 4096, SEGMENT])
+    kind = chance.randrange(5)
+    if kind == 0:
+        for _ in range(chance.randint(1, 8)):
+            good = flip(good, chance.randrange(len(good)), chance.randint(1, 255))
+        return good
+    if kind == 1:
+        return good[:at] + good[at + size :]
+    if kind == 2:
+        return good[:at] + chance.randbytes(size) + good[at:]
+    other = chance.randrange(len(good))
+    piece = good[other : other + size] if kind == 3 else bytes(size)
+    return (good[:at] + piece + good[at + len(piece) :])[: len(good)]
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_none_of_a_thousand_random_damages_is_accepted(codec: Codec) -> None:
+    good, plaintext, chance = GOOD[codec], PLAIN[codec], Random(codec.name)
+    for count in range(1000):
+        damaged = random_damage(good, chance)
+        assert damaged == good or refused(damaged, plaintext), count
 
 
 @pytest.mark.parametrize("codec", Codec)

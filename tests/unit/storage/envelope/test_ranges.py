@@ -1,4 +1,5 @@
 import hashlib
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -36,6 +37,19 @@ def test_any_range_equals_the_slice_of_the_plaintext(codec: Codec, data: st.Data
     start = data.draw(near_borders(len(plaintext)))
     end = max(start, data.draw(near_borders(len(plaintext))))
     assert read(container, start, end - start) == plaintext[start:end]
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_two_thousand_ranges_around_borders_equal_their_slices(codec: Codec) -> None:
+    plaintext, container = _CONTAINERS[codec]
+    borders, chance = [*_BORDERS, len(plaintext)], Random(2000)
+
+    def near() -> int:
+        return min(max(chance.choice(borders) + chance.randint(-40, 40), 0), len(plaintext))
+
+    for _ in range(2000):
+        start, end = sorted((near(), near()))
+        assert read(container, start, end - start) == plaintext[start:end]
 
 
 @pytest.mark.parametrize("codec", Codec)

@@ -1,0 +1,186 @@
+"""How a node gets its certificate, and the next one (docs/nodes.md)."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from cryptography.hazmat.primitives import serialization
+
+from auth.errors import Cause, RefusedError
+from auth.nodes.ca import NodeCA
+from auth.nodes.requests import NodePublicKey, read_public_key
+from auth.peer import ShownCertificate, described, proves, thumbprint
+from auth.ports import AuditEvent, AuditTrail, Binding, Clock, NodeDirectory
+from auth.secret import Secret, hash_secret, new_node_secret
+
+_REFUSED = "node.refused"
+
+
+class Claim(StrEnum):
+    """What came of an enrolment secret; the refusals are named as their causes are."""
+
+    GRANTED = "granted"
+    UNKNOWN = "unknown"
+    WRONG_SECRET = "wrong_secret"  # noqa: S105
+    EXPIRED = "expired"
+    REPLAYED = "replayed"
+
+
+class EnrolmentRecords(Protocol):
+    """Enrolment secrets that were offered, as hashes; at most one per node."""
+
+    async def offer(self, node_id: str, secret_hash: bytes, expires_at: datetime) -> None:
+        """Keep a new secret's hash in place of the one before."""
+
+    async def claim(self, node_id: str, secret_hash: bytes, key_hash: bytes, now: datetime) -> Claim:
+        """Spend a secret for one key, atomically; granted again to the same key until it expires."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An enrolment secret; shown to the operator once and kept nowhere."""
+
+    secret: Secret
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A node's new certificate and the CA that signed it, both PEM."""
+
+    certificate: str
+    ca: str
+
+
+class NodeEnrolment:
+    """Offers enrolment secrets, and makes certificates for who shows one, or the certificate before.
+
+    Args:
+        ca: Signs.
+        directory: Who the nodes are.
+        records: Where enrolment secrets are spent.
+        audit: Where all of it is recorded.
+        clock: The time.
+        offer_s: How long an enrolment secret waits for its node.
+    """
+
+    def __init__(
+        self,
+        ca: NodeCA,
+        directory: NodeDirectory,
+        records: EnrolmentRecords,
+        audit: AuditTrail,
+        clock: Clock,
+        *,
+        offer_s: int,
+    ) -> None:
+        self._ca = ca
+        self._directory = directory
+        self._records = records
+        self._audit = audit
+        self._clock = clock
+        self._offer_s = offer_s
+
+    async def offer(self, node_id: str) -> Offer:
+        """Draw an enrolment secret for a node; one offered before is void.
+
+        The caller has checked that the node exists, is bound by certificate and was not struck off.
+        """
+        secret = new_node_secret()
+        expires_at = self._clock.now() + timedelta(seconds=self._offer_s)
+        await self._records.offer(node_id, hash_secret(secret), expires_at)
+        return Offer(secret, expires_at)
+
+    async def enrol(self, node_id: str, secret: Secret, request: str, *, source: str) -> Issued:
+        """Make a node's first certificate.
+
+        A request that cannot be answered spends nothing. The secret is spent for one key: a node whose
+        answer was lost asks again with the same key and gets another certificate for it
+        (docs/adr/0071-an-enrolment-secret-is-spent-for-one-key.md).
+
+        Raises:
+            CertificateRequestError: The signing request is not acceptable.
+            RefusedError: The node may not enrol, or the secret is not good for it.
+        """
+        key = read_public_key(request)
+        try:
+            await self._require_certified(node_id)
+            await self._spend(node_id, secret, key)
+        except RefusedError as refusal:
+            await self._refused(refusal, "enrolment", source)
+            raise
+        return await self._issue("node.enrolled", node_id, key, source)
+
+    async def renew(
+        self, node_id: str, peer: ShownCertificate | None, request: str, *, source: str
+    ) -> Issued:
+        """Make a node's next certificate.
+
+        Args:
+            node_id: Whose.
+            peer: The certificate that it has now.
+            request: The signing request, PEM; of the same key or another.
+            source: The node's network address.
+
+        Raises:
+            CertificateRequestError: The signing request is not acceptable.
+            RefusedError: The certificate that is shown is not this node's, or the node was struck off.
+        """
+        key = read_public_key(request)
+        try:
+            _require_proof(peer, node_id)
+            await self._require_certified(node_id)
+        except RefusedError as refusal:
+            await self._refused(refusal, "renewal", source, peer)
+            raise
+        return await self._issue("node.renewed", node_id, key, source)
+
+    async def _require_certified(self, node_id: str) -> None:
+        node = await self._directory.get(node_id)
+        if node is None:
+            raise RefusedError(Cause.NODE_UNKNOWN, node_id=node_id)
+        if node.revoked_at is not None:
+            raise RefusedError(Cause.NODE_REVOKED, node_id=node_id)
+        if node.binding is not Binding.CERTIFICATE:
+            raise RefusedError(Cause.WRONG_PEER, node_id=node_id)
+
+    async def _spend(self, node_id: str, secret: Secret, key: NodePublicKey) -> None:
+        claim = await self._records.claim(node_id, hash_secret(secret), _hash(key), self._clock.now())
+        if claim is not Claim.GRANTED:
+            raise RefusedError(Cause(claim.value), node_id=node_id)
+
+    async def _issue(self, event: str, node_id: str, key: NodePublicKey, source: str) -> Issued:
+        certificate = self._ca.issue(key, node_id, self._clock.now())
+        detail = {
+            "x5t#S256": thumbprint(certificate.public_bytes(serialization.Encoding.DER)),
+            "serial": f"{certificate.serial_number:x}",
+            "not_after": certificate.not_valid_after_utc.isoformat(),
+        }
+        await self._audit.record(AuditEvent(event, node_id=node_id, source=source, detail=detail))
+        pem = certificate.public_bytes(serialization.Encoding.PEM)
+        return Issued(pem.decode(), self._ca.certificate_pem.decode())
+
+    async def _refused(
+        self, refusal: RefusedError, at: str, source: str, peer: ShownCertificate | None = None
+    ) -> None:
+        await self._audit.record(
+            AuditEvent(
+                _REFUSED,
+                node_id=refusal.node_id,
+                cause=refusal.cause.value,
+                source=source,
+                detail={"at": at, **described(peer)},
+            )
+        )
+
+
+def _require_proof(peer: ShownCertificate | None, node_id: str) -> None:
+    if not proves(peer, node_id):
+        raise RefusedError(Cause.WRONG_PEER, node_id=node_id)
+
+
+def _hash(key: NodePublicKey) -> bytes:
+    encoded = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(encoded).digest()

@@ -1,0 +1,219 @@
+"""Redemptions through the realm of one `crisper serve` worker, on a real Redis that keeps every write.
+
+    python -m bench.redemptions
+    python -m bench.redemptions --outstanding 1000000
+
+Measures the most redemptions a second (`--connections`, each token redeemed once), latencies at half of
+that rate (open loop: counted from when a request was due), and what outstanding tokens weigh in Redis and
+do to a redemption. Writes `bench/results/<date>-<commit>-redemptions.json`.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import quote
+
+import psutil
+import uvloop
+from redis.asyncio import Redis
+
+from auth.authority import Authority
+from auth.ledger import RedisTokenLedger, connect
+from auth.ports import AuditEvent
+from auth.records import ImageGrant
+from auth.signing_keys import LocalSigningKeys
+from bench.fill_ledger import fill
+from registry.catalog.database import SystemClock
+from tests.support.crisper import CrisperServer, Node
+from tests.support.http import basic
+from tests.support.ledgers import digest_of
+from tests.support.redis_server import running_server, server_programs
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results"
+REPOSITORY = "acme/factory/camera"
+MINTING = 64
+BLOBS = {digest_of(f"layer-{n}"): 30_000_000 + n for n in range(8)}
+IMAGE = ImageGrant(digest_of("image"), sum(BLOBS.values()), BLOBS)
+
+
+class NoTrail:
+    """The bench's own minting is not what is measured."""
+
+    async def record(self, event: AuditEvent) -> None:
+        del event
+
+
+class Bench:
+    """One server, one node, and tokens for it."""
+
+    def __init__(self, server: CrisperServer, redis: Redis, node: Node, connections: int) -> None:
+        self.connections = connections
+        self.server = server
+        self.node = node
+        self.redis = redis
+        keys = LocalSigningKeys.load(server.data_dir / "signing-keys")
+        ledger = RedisTokenLedger(redis)
+        self.authority = Authority(
+            keys, ledger, NoTrail(), SystemClock(), issuer="crisper", service="crisper"
+        )
+
+    async def mint(self, count: int) -> list[bytes]:
+        """Return ready-made requests, one for each of so many new tokens."""
+        asked = f"service=crisper&scope={quote(f'repository:{REPOSITORY}:pull')}"
+        requests: list[bytes] = []
+
+        async def some(share: int) -> None:
+            for _ in range(share):
+                minted = await self.authority.mint(
+                    organization="acme",
+                    group_id="bench",
+                    repository=REPOSITORY,
+                    image=IMAGE,
+                    node_id=self.node.node_id,
+                    ttl_s=900,
+                )
+                password = basic(self.node.node_id, f"{minted.token.reveal()}~{self.node.secret}")
+                head = f"GET /token?{asked} HTTP/1.1\r\nHost: {self.server.host}\r\nAuthorization: {password}"
+                requests.append(f"{head}\r\n\r\n".encode())
+
+        shares = [count // MINTING + (n < count % MINTING) for n in range(MINTING)]
+        await asyncio.gather(*map(some, shares))
+        return requests
+
+    async def flat_out(self, requests: Sequence[bytes]) -> tuple[float, float]:
+        """Return redemptions per second, and the server's CPU seconds for each thousand of them."""
+        process = psutil.Process(self.server.process.pid)
+        cpu, began = sum(process.cpu_times()[:2]), time.perf_counter()
+        await self._send(requests, rate=None)
+        seconds = time.perf_counter() - began
+        spent = sum(process.cpu_times()[:2]) - cpu
+        return len(requests) / seconds, spent / len(requests) * 1000
+
+    async def paced(self, requests: Sequence[bytes], rate: float) -> list[float]:
+        """Return every redemption's latency in seconds when they come at a steady rate."""
+        return await self._send(requests, rate=rate)
+
+    async def _send(self, requests: Sequence[bytes], *, rate: float | None) -> list[float]:
+        waiting = iter(list(enumerate(requests)))
+        latencies: list[float] = []
+        began = time.perf_counter()
+
+        async def sender() -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+            for number, request in waiting:
+                due = began + number / rate if rate else time.perf_counter()
+                if (early := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(early)
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200"), head
+                length = head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]
+                await reader.readexactly(int(length))
+                latencies.append(time.perf_counter() - due)
+            writer.close()
+
+        await asyncio.gather(*(sender() for _ in range(self.connections)))
+        return latencies
+
+
+def main() -> None:
+    options = _options()
+    program = next(iter(server_programs().values()))
+    with TemporaryDirectory(prefix="crisper-bench-") as folder, running_server(program) as redis:
+        url = redis.url
+        server = CrisperServer(Path(folder) / "server", env={"CRISPER_REDIS_URL": url})
+        with server:
+            found = uvloop.run(measure(server, url, options))
+    if not options.no_write:
+        print(f"written to {_write(found, options).relative_to(ROOT)}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=6000, help="in each round")
+    parser.add_argument("--connections", type=int, default=128)
+    parser.add_argument("--outstanding", type=int, default=0, help="tokens minted beside those measured")
+    parser.add_argument("--no-write", action="store_true")
+    return parser.parse_args()
+
+
+async def measure(server: CrisperServer, url: str, options: argparse.Namespace) -> dict[str, object]:
+    async with _bench(server, url, options.connections) as bench:
+        rates, costs = [], []
+        for _ in range(options.rounds):
+            rate, cost = await bench.flat_out(await bench.mint(options.tokens))
+            rates.append(rate)
+            costs.append(cost)
+            print(f"flat out   {rate:8.0f} /s   {cost:6.2f} CPU ms each")
+        half = statistics.median(rates) / 2
+        latencies = await bench.paced(await bench.mint(options.tokens), half)
+        found: dict[str, object] = {
+            "redemptions_per_s": round(statistics.median(rates)),
+            "rates": [round(rate) for rate in rates],
+            "cpu_ms_each": round(statistics.median(costs), 3),
+            **_quantiles("half_load", latencies),
+            "half_load_rate": round(half),
+        }
+        if options.outstanding:
+            found |= await _weigh(bench, url, options, half)
+    for name, value in found.items():
+        print(f"{name:<32}{value}")
+    return found
+
+
+async def _weigh(bench: Bench, url: str, options: argparse.Namespace, rate: float) -> dict[str, object]:
+    before, keys = await bench.redis.info("memory"), await bench.redis.dbsize()
+    began = time.perf_counter()
+    await asyncio.to_thread(fill, url, IMAGE, options.outstanding)
+    seconds = time.perf_counter() - began
+    after, made = await bench.redis.info("memory"), await bench.redis.dbsize() - keys
+    latencies = await bench.paced(await bench.mint(options.tokens), rate)
+    return {
+        "outstanding": options.outstanding,
+        "keys": made,
+        "bytes_each": round((after["used_memory"] - before["used_memory"]) / options.outstanding),
+        "filled_per_s": round(options.outstanding / seconds),
+        **_quantiles("outstanding", latencies),
+    }
+
+
+def _quantiles(name: str, latencies: Sequence[float]) -> dict[str, object]:
+    cuts = statistics.quantiles(latencies, n=1000)
+    return {f"{name}_p{p}_ms": round(cuts[p * 10 - 1] * 1000, 2) for p in (50, 90, 99)}
+
+
+@asynccontextmanager
+async def _bench(server: CrisperServer, url: str, connections: int) -> AsyncIterator[Bench]:
+    redis = connect(url)
+    assert isinstance(redis, Redis)
+    try:
+        yield Bench(server, redis, server.operator.create_node(), connections)
+    finally:
+        await redis.aclose()
+
+
+def _write(found: dict[str, object], options: argparse.Namespace) -> Path:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-{commit}-redemptions.json"
+    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+    path.write_text(json.dumps({**machine, "tokens": options.tokens, **found}, indent=2) + "\n")
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""What is alive, and what is dead (keeps `storage.ports.CollectionCatalog` and `registry.ports.BlobPins`).
+
+Alive is a key record that a version's image has as content, or that an import which is not at its end has
+pinned. Whoever makes something live, and whoever condemns, excludes the other for one transaction.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from auth.ports import Clock
+from registry.catalog.database import Database
+from registry.catalog.tables import (
+    UtcDateTime,
+    blob_keys,
+    blob_pins,
+    groups,
+    image_contents,
+    images,
+    jobs,
+    object_marks,
+    quarantine,
+    record_marks,
+    versions,
+)
+from storage.digest import Digest
+from storage.ports import DeadRecord
+
+_TOMBSTONE = timedelta(days=7)
+_UNFINISHED = ("queued", "running")
+
+
+class SqlBlobPins:
+    """The table `blob_pins`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def pin(self, job_id: str, organization: str, digests: Sequence[Digest]) -> None:
+        """Keep these blobs of the organization until the job ends, those included that are not there yet."""
+        async with self._database.write() as connection:
+            await self._database.exclude_collection(connection)
+            job = await connection.execute(select(jobs.c.id).where(jobs.c.id == job_id))
+            if job.first() is None:
+                return  # its group was deleted; the worker's next heartbeat ends the import
+            known = select(blob_pins.c.digest).where(blob_pins.c.job_id == job_id)
+            pinned = set((await connection.execute(known)).scalars())
+            wanted = dict.fromkeys(str(digest) for digest in digests)
+            rows = [
+                {"job_id": job_id, "digest": digest, "organization": organization}
+                for digest in wanted
+                if digest not in pinned
+            ]
+            if rows:
+                await connection.execute(insert(blob_pins), rows)
+
+
+class SqlCollection:
+    """The tables that say who refers to what, and the marks on what nobody does."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def unknown(self, names: Sequence[str]) -> Sequence[str]:
+        """Return those objects that no key record refers to."""
+        query = select(blob_keys.c.object_name).where(blob_keys.c.object_name.in_(names))
+        async with self._database.read() as connection:
+            known = set((await connection.execute(query)).scalars())
+        return [name for name in names if name not in known]
+
+    async def mark(self, orphans: Sequence[str]) -> None:
+        """Mark what is dead now and was not before; unmark what came back to life."""
+        now = self._clock.now()
+        async with self._database.write() as connection:
+            await self._database.collect_alone(connection)
+            await connection.execute(delete(record_marks).where(not_(_record_is_dead())))
+            await connection.execute(_mark_records(now))
+            await connection.execute(
+                delete(object_marks).where(object_marks.c.condemned_at.is_(None), not_(_is_orphan()))
+            )
+            standing = set((await connection.execute(select(object_marks.c.object_name))).scalars())
+            rows = [{"object_name": name, "since": now} for name in orphans if name not in standing]
+            if rows:
+                await connection.execute(insert(object_marks), rows)
+            forgotten = object_marks.c.removed_at < now - _TOMBSTONE
+            await connection.execute(delete(object_marks).where(forgotten))
+
+    async def marked(self) -> tuple[int, int]:
+        """Count the records and the objects that are marked."""
+        async with self._database.read() as connection:
+            records = select(func.count()).select_from(record_marks)
+            objects = select(func.count()).select_from(object_marks)
+            waiting = objects.where(object_marks.c.condemned_at.is_(None))
+            return (
+                int((await connection.execute(records)).scalar_one()),
+                int((await connection.execute(waiting)).scalar_one()),
+            )
+
+    async def due_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
+        """Return records that are dead, and have been marked for `grace_s`."""
+        async with self._database.read() as connection:
+            return await self._due_records(connection, grace_s, limit)
+
+    async def due_orphans(self, grace_s: float, limit: int) -> Sequence[str]:
+        """Return objects that no record refers to, and that have been marked for `grace_s`."""
+        async with self._database.read() as connection:
+            return await self._due_orphans(connection, grace_s, limit)
+
+    async def condemn_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
+        """Remove due records, and condemn the objects that were only theirs; return what was removed."""
+        async with self._database.write() as connection:
+            await self._database.collect_alone(connection)
+            due = await self._due_records(connection, grace_s, limit)
+            for record in due:
+                await connection.execute(
+                    delete(blob_keys).where(
+                        blob_keys.c.tenant == record.tenant,
+                        blob_keys.c.digest == str(record.digest),
+                        blob_keys.c.object_name == record.object_name,
+                    )
+                )
+                await connection.execute(
+                    delete(record_marks).where(
+                        record_marks.c.tenant == record.tenant, record_marks.c.digest == str(record.digest)
+                    )
+                )
+            await self._condemn(connection, sorted({record.object_name for record in due}))
+        return due
+
+    async def condemn_orphans(self, grace_s: float, limit: int) -> int:
+        """Condemn due orphans; return how many."""
+        async with self._database.write() as connection:
+            await self._database.collect_alone(connection)
+            names = await self._due_orphans(connection, grace_s, limit)
+            await self._condemn(connection, names)
+        return len(names)
+
+    async def condemned(self, limit: int) -> Sequence[str]:
+        """Return condemned objects that are not known to be removed."""
+        left = and_(object_marks.c.condemned_at.is_not(None), object_marks.c.removed_at.is_(None))
+        query = select(object_marks.c.object_name).where(left).limit(limit)
+        async with self._database.read() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def bury(self, names: Sequence[str]) -> None:
+        """Note that condemned objects are removed; their names stay refused for a week."""
+        async with self._database.write() as connection:
+            named = object_marks.c.object_name.in_(names)
+            await connection.execute(update(object_marks).where(named).values(removed_at=self._clock.now()))
+            await connection.execute(delete(quarantine).where(quarantine.c.object_name.in_(names)))
+
+    async def remove_images(self) -> int:
+        """Remove images that no version of a group has; return how many."""
+        has_version = exists().where(versions.c.image_id == images.c.id)
+        async with self._database.write() as connection:
+            await self._database.collect_alone(connection)
+            result = await connection.execute(delete(images).where(not_(has_version)))
+            return result.rowcount
+
+    async def _due_records(
+        self, connection: AsyncConnection, grace_s: float, limit: int
+    ) -> Sequence[DeadRecord]:
+        before = self._clock.now() - timedelta(seconds=grace_s)
+        alive = or_(_is_live(), _is_pinned(), _older_import())
+        due = and_(record_marks.c.since <= before, not_(alive))
+        columns = (blob_keys.c.tenant, blob_keys.c.digest, blob_keys.c.object_name, blob_keys.c.stored_bytes)
+        query = select(*columns).join(record_marks, _of_record()).where(due).limit(limit)
+        rows = (await connection.execute(query)).all()
+        return [DeadRecord(row[0], Digest.parse(row[1]), row[2], row[3]) for row in rows]
+
+    async def _due_orphans(self, connection: AsyncConnection, grace_s: float, limit: int) -> Sequence[str]:
+        before = self._clock.now() - timedelta(seconds=grace_s)
+        query = select(object_marks.c.object_name).where(
+            object_marks.c.condemned_at.is_(None), object_marks.c.since <= before, _is_orphan()
+        )
+        return list((await connection.execute(query.limit(limit))).scalars())
+
+    async def _condemn(self, connection: AsyncConnection, names: Sequence[str]) -> None:
+        """Condemn those of these objects that no record refers to."""
+        now = self._clock.now()
+        used = select(blob_keys.c.object_name).where(blob_keys.c.object_name.in_(names))
+        doomed = sorted(set(names) - set((await connection.execute(used)).scalars()))
+        if not doomed:
+            return
+        await connection.execute(delete(object_marks).where(object_marks.c.object_name.in_(doomed)))
+        rows = [{"object_name": name, "since": now, "condemned_at": now} for name in doomed]
+        await connection.execute(insert(object_marks), rows)
+
+
+def _is_live() -> ColumnElement[bool]:
+    """Tell whether a version's image has the blob of a key record."""
+    of_versions = image_contents.join(images, images.c.id == image_contents.c.image_id).join(
+        versions, versions.c.image_id == images.c.id
+    )
+    same = and_(images.c.organization == blob_keys.c.tenant, image_contents.c.digest == blob_keys.c.digest)
+    return exists(select(1).select_from(of_versions).where(same).correlate(blob_keys))
+
+
+def _is_pinned() -> ColumnElement[bool]:
+    """Tell whether an import that has not ended needs the blob of a key record."""
+    of_jobs = blob_pins.join(jobs, jobs.c.id == blob_pins.c.job_id)
+    same = and_(blob_pins.c.organization == blob_keys.c.tenant, blob_pins.c.digest == blob_keys.c.digest)
+    running = select(1).select_from(of_jobs).where(same, jobs.c.state.in_(_UNFINISHED))
+    return exists(running.correlate(blob_keys))
+
+
+def _older_import() -> ColumnElement[bool]:
+    """Tell whether an import of the tenant runs that is older than the mark: it may have brought the blob."""
+    of_groups = jobs.join(groups, groups.c.id == jobs.c.group_id)
+    older = and_(groups.c.organization == blob_keys.c.tenant, jobs.c.created_at <= record_marks.c.since)
+    running = select(1).select_from(of_groups).where(older, jobs.c.state == "running")
+    return exists(running.correlate(blob_keys, record_marks))
+
+
+def _record_is_dead() -> ColumnElement[bool]:
+    """Tell of a mark whether its record is there and dead."""
+    dead = select(1).select_from(blob_keys).where(_of_record(), not_(_is_live()), not_(_is_pinned()))
+    return exists(dead.correlate(record_marks))
+
+
+def _is_orphan() -> ColumnElement[bool]:
+    return not_(exists().where(blob_keys.c.object_name == object_marks.c.object_name))
+
+
+def _of_record() -> ColumnElement[bool]:
+    return and_(record_marks.c.tenant == blob_keys.c.tenant, record_marks.c.digest == blob_keys.c.digest)
+
+
+def _mark_records(now: datetime) -> Insert:
+    marked = exists().where(_of_record())
+    dead: Select[tuple[str, str, datetime]] = select(
+        blob_keys.c.tenant, blob_keys.c.digest, literal(now, UtcDateTime).label("since")
+    ).where(not_(_is_live()), not_(_is_pinned()), not_(marked))
+    return insert(record_marks).from_select(["tenant", "digest", "since"], dead)

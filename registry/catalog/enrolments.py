@@ -1,0 +1,56 @@
+"""Enrolment secrets that were offered (keeps `auth.nodes.enrolment.EnrolmentRecords`)."""
+
+from datetime import datetime
+
+from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from auth.nodes.enrolment import Claim
+from registry.catalog.database import Database
+from registry.catalog.tables import enrolments
+from registry.errors import ConflictError
+
+
+class SqlEnrolmentRecords:
+    """The table `enrolments`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def offer(self, node_id: str, secret_hash: bytes, expires_at: datetime) -> None:
+        """Keep a new secret's hash in place of the one before.
+
+        Raises:
+            ConflictError: Another was offered at the same moment.
+        """
+        values = {"node_id": node_id, "secret_hash": secret_hash, "expires_at": expires_at}
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(delete(enrolments).where(enrolments.c.node_id == node_id))
+                await connection.execute(insert(enrolments).values(values))
+        except IntegrityError:
+            raise ConflictError(f"an enrolment of {node_id!r} was offered a moment ago") from None
+
+    async def claim(self, node_id: str, secret_hash: bytes, key_hash: bytes, now: datetime) -> Claim:
+        """Spend a secret for one key, atomically; granted again to the same key until it expires.
+
+        One conditional update decides, so that of any number of keys at once exactly one wins.
+        """
+        its_own = enrolments.c.node_id == node_id
+        unspent = or_(enrolments.c.key_hash.is_(None), enrolments.c.key_hash == key_hash)
+        conditions = (
+            its_own,
+            enrolments.c.secret_hash == secret_hash,
+            enrolments.c.expires_at > now,
+            unspent,
+        )
+        async with self._database.write() as connection:
+            spent = await connection.execute(update(enrolments).where(*conditions).values(key_hash=key_hash))
+            if spent.rowcount == 1:
+                return Claim.GRANTED
+            row = (await connection.execute(select(enrolments).where(its_own))).mappings().first()
+        if row is None:
+            return Claim.UNKNOWN
+        if row["secret_hash"] != secret_hash:
+            return Claim.WRONG_SECRET
+        return Claim.EXPIRED if row["expires_at"] <= now else Claim.REPLAYED

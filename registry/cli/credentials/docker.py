@@ -1,0 +1,53 @@
+"""`docker-credential-crisper`: Docker's credential-helper protocol, for Docker, Podman and skopeo.
+
+`{"credHelpers": {"registry.example.com": "crisper"}}` in a client's configuration makes it ask here at every
+pull (github.com/docker/docker-credential-helpers, "Development").
+"""
+
+import json
+import sys
+from typing import Final
+
+from registry.cli.credentials.source import SourceError, ask
+
+NOT_FOUND: Final = "credentials not found in native keychain"
+"""The words by which clients tell "none" from "broken"."""
+
+_MAX_CHARS = 1 << 20
+
+
+def main() -> None:
+    """Answer one request: its name is the argument, its subject is on standard input, errors go out."""
+    action = sys.argv[1] if len(sys.argv) > 1 else ""
+    try:
+        sys.stdout.write(_answer(action))
+    except SourceError as error:
+        sys.stdout.write(f"{error}\n")
+        raise SystemExit(1) from None
+
+
+def _answer(action: str) -> str:
+    match action:
+        case "get":
+            return _get(sys.stdin.read(_MAX_CHARS).strip())
+        case "list":
+            return "{}\n"
+        case "erase":
+            sys.stdin.read(_MAX_CHARS)
+            return ""  # nothing is kept, so it is gone already
+        case "store":
+            sys.stdin.read(_MAX_CHARS)
+            raise SourceError("pull tokens are not stored: each is good for one pull")
+    raise SourceError("usage: docker-credential-crisper get|store|erase|list")
+
+
+def _get(server: str) -> str:
+    host = server.partition("://")[2] or server
+    found = ask(host.partition("/")[0])
+    if found is None:
+        raise SourceError(NOT_FOUND)
+    return json.dumps({"ServerURL": server, "Username": found.username, "Secret": found.password}) + "\n"
+
+
+if __name__ == "__main__":
+    main()

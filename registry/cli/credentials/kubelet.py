@@ -1,0 +1,50 @@
+"""`crisper-credential-provider`: a kubelet credential-provider plugin (credentialprovider.kubelet.k8s.io/v1).
+
+The kubelet starts it at every pull and is told to cache nothing: a token is spent by the pull that it is for.
+"""
+
+import json
+import sys
+
+from registry.cli.credentials.source import SourceError, ask, repository
+
+_API = "credentialprovider.kubelet.k8s.io/v1"
+_MAX_CHARS = 1 << 20
+
+
+def main() -> None:
+    """Answer the request on standard input."""
+    try:
+        sys.stdout.write(json.dumps(respond(sys.stdin.read(_MAX_CHARS))) + "\n")
+    except SourceError as error:
+        sys.stderr.write(f"crisper-credential-provider: {error}\n")
+        raise SystemExit(1) from None
+
+
+def respond(text: str) -> dict[str, object]:
+    """Return a CredentialProviderResponse to a CredentialProviderRequest.
+
+    Raises:
+        SourceError: The request is of another kind or version, or the token source fails.
+    """
+    try:
+        request = json.loads(text)
+    except ValueError:
+        request = None
+    match request:
+        case {"apiVersion": "credentialprovider.kubelet.k8s.io/v1", "image": str(image)} if "/" in image:
+            found = ask(image.partition("/")[0], image)
+        case _:
+            raise SourceError(f"send a CredentialProviderRequest of {_API}")
+    auth = {repository(image): {"username": found.username, "password": found.password}} if found else {}
+    return {
+        "apiVersion": _API,
+        "kind": "CredentialProviderResponse",
+        "cacheKeyType": "Image",
+        "cacheDuration": "0s",
+        "auth": auth,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""`crisper node enroll` and `crisper node renew`: run on a node."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auth.secret import Secret
+from registry.cli.identity import NodeIdentity
+from registry.cli.options import JsonOption
+from registry.cli.output import fail, run, show
+from registry.errors import ConfigError, RegistryError
+
+RootOption = Annotated[
+    Path, typer.Option("--root", help="Root of the file system to write to, as of an image being prepared.")
+]
+_ROOT = Path("/")
+
+
+def enroll(
+    url: Annotated[str, typer.Argument(metavar="URL", help="https://HOST[:PORT] of the registry.")],
+    node_id: Annotated[str, typer.Argument(metavar="NODE_ID")],
+    secret: Annotated[
+        str,
+        typer.Option(
+            envvar="CRISPER_ENROLMENT_SECRET",
+            prompt="Enrolment secret",
+            hide_input=True,
+            help="Shown once when the node was created. Better given by environment.",
+        ),
+    ],
+    ca: Annotated[Path | None, typer.Option(help="PEM of who signed the registry's own certificate.")] = None,
+    root: RootOption = _ROOT,
+    as_json: JsonOption = False,
+) -> None:
+    """Make this machine's key, get its certificate, and set up Docker, containerd, Podman and skopeo."""
+    try:
+        ca_pem = ca.read_bytes() if ca else None
+    except OSError as error:
+        fail(ConfigError(f"{ca} cannot be read: {error.strerror}"))
+
+    async def work() -> None:
+        identity = NodeIdentity.of(root.absolute(), url, node_id)
+        await identity.enrol(Secret(secret), ca_pem)
+        _show(identity, as_json=as_json)
+
+    run(work())
+
+
+def renew(
+    force: Annotated[bool, typer.Option("--force", help="Whether it is due or not.")] = False,
+    root: RootOption = _ROOT,
+    as_json: JsonOption = False,
+) -> None:
+    """Renew this machine's certificates, each once half of its life is over. Run it by a timer."""
+
+    async def work() -> None:
+        identities = NodeIdentity.enrolled(root.absolute())
+        if not identities:
+            raise ConfigError("this machine is not enrolled anywhere: crisper node enroll URL NODE_ID")
+        failed: list[str] = []
+        for identity in identities:
+            try:
+                if force or identity.due:
+                    await identity.renew()
+                _show(identity, as_json=as_json)
+            except RegistryError as error:
+                failed.append(f"{identity.host}: {error}")
+        if failed:
+            raise RegistryError("; ".join(failed))
+
+    run(work())
+
+
+def _show(identity: NodeIdentity, *, as_json: bool) -> None:
+    document = {
+        "node_id": identity.node_id,
+        "registry": identity.url,
+        "not_after": identity.certificate.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
+        "directory": str(identity.folder),
+    }
+    rows = [
+        ("node", document["node_id"]),
+        ("registry", document["registry"]),
+        ("certificate until", document["not_after"]),
+        ("files", document["directory"]),
+    ]
+    show(document, as_json=as_json, rows=rows)

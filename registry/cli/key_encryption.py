@@ -1,0 +1,109 @@
+"""`crisper keys`: the keys that blobs' data keys are wrapped under.
+
+These commands work on the catalog and the key provider themselves, with the server's own settings, beside
+running servers.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
+from registry.cli.output import fail, show, table
+from registry.config import Settings
+from registry.errors import ConfigError, RegistryError
+from storage.errors import StorageError
+from storage.rewrapping import KeyManager, Rewrapped
+
+R = TypeVar("R")
+
+
+def status(data_dir: Path, *, as_json: bool) -> None:
+    """Show which key-encryption keys are in use, and how many blobs each one opens."""
+    uses = _run(data_dir, lambda manager: manager.status())
+    rows = [
+        {
+            "organization": use.tenant,
+            "key": use.kek_id,
+            "blobs": use.records,
+            "state": "current" if current else "older",
+        }
+        for use, current in uses
+    ]
+    columns = {"ORGANIZATION": "organization", "KEY": "key", "BLOBS": "blobs", "STATE": "state"}
+    table(rows, columns, as_json=as_json, empty="No key is in use: there are no blobs.")
+
+
+def rotate(organization: str | None, data_dir: Path, *, as_json: bool) -> None:
+    """Give organizations a fresh key-encryption key."""
+    tenants = [organization] if organization else None
+    made = _run(data_dir, lambda manager: manager.rotate(tenants))
+    show(made, as_json=as_json, rows=list(made.items()))
+
+
+def rewrap(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
+    """Wrap all data keys under their organization's current key. May be stopped and started again."""
+    done = _run(data_dir, lambda manager: manager.rewrap(_quiet if as_json else _show))
+    counts = {"seen": done.seen, "rewrapped": done.changed, "damaged": done.damaged}
+    show(counts, as_json=as_json, rows=list(counts.items()))
+    if done.damaged:
+        fail(ConfigError(f"{done.damaged} key records are damaged and were left as they are"))
+
+
+def shred(
+    organization: Annotated[str, typer.Argument(help="Whose blobs nobody shall ever read again.")],
+    data_dir: DataDirOption = DATA_DIR,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Destroy an organization's keys for good: its blobs, backups included, can never be opened again."""
+    if not yes:
+        typer.confirm(f"Destroy every key of {organization}? This cannot be undone.", abort=True)
+    gone = _run(data_dir, lambda manager: manager.shred(organization))
+    print(f"{gone.keys} keys were destroyed, {gone.records} key records forgotten")
+
+
+def _run(data_dir: Path, work: Callable[[KeyManager], Awaitable[R]]) -> R:
+    async def run() -> R:
+        async with _manager(data_dir) as manager:
+            return await work(manager)
+
+    try:
+        return asyncio.run(run())
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise typer.BadParameter("; ".join(lines)) from None
+    except (RegistryError, StorageError) as error:
+        fail(error)
+
+
+@asynccontextmanager
+async def _manager(data_dir: Path) -> AsyncIterator[KeyManager]:
+    from registry.app import database_url  # noqa: PLC0415 (other commands start without the server)
+    from registry.catalog.database import Database  # noqa: PLC0415
+    from registry.catalog.keys import SqlKeyRecords  # noqa: PLC0415
+    from registry.datadir import DataDir  # noqa: PLC0415
+
+    settings = Settings(data_dir=data_dir)
+    data = DataDir(settings.data_dir)
+    if settings.database_url is None and not data.catalog.exists():
+        raise ConfigError(f"there is no catalog in {data.root}: give --data-dir the server's data folder")
+    keys = settings.key_location.open()
+    database = Database(database_url(settings, data))
+    try:
+        yield KeyManager(keys, SqlKeyRecords(database))
+    finally:
+        await database.close()
+        await keys.aclose()
+
+
+def _show(done: Rewrapped) -> None:
+    print(f"\r{done.seen} of {done.total}", end="\n" if done.seen >= done.total else "", flush=True)
+
+
+def _quiet(_done: Rewrapped) -> None:
+    """Say nothing: what is printed is one JSON document."""

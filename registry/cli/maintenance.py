@@ -1,0 +1,157 @@
+"""Commands that keep a server's storage in order. They run beside it, on its own machine and settings."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
+from registry.cli.output import fail, run
+from registry.config import Settings
+from registry.errors import RegistryError
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from registry.server.upkeep import Upkeep
+
+InsecureOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--insecure-registry",
+        help="HOST[:PORT] of an upstream that may be spoken to in the clear. Repeatable.",
+    ),
+]
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    grace: Annotated[
+        float | None,
+        typer.Option(help="Seconds that something has to be dead for.", show_default="CRISPER_GC_GRACE_S"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even when the catalog knows nearly nothing of what is stored.")
+    ] = False,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove blobs, keys and images that nothing refers to any more. The server may run meanwhile."""
+    settings = _settings(data_dir)
+
+    async def collect(upkeep: "Upkeep") -> None:
+        grace_s = settings.gc_grace_s if grace is None else grace
+        done = await upkeep.collection.run(grace_s, dry_run=dry_run, force=force)
+        if as_json:
+            print(json.dumps(asdict(done), indent=2))
+            return
+        verb = "would remove" if done.dry_run else "removed"
+        print(
+            f"{verb} {done.objects} objects ({done.bytes:,} bytes), {done.records} keys, "
+            f"{done.images} images, {done.temporaries} leftovers; "
+            f"{done.marked_records} keys and {done.marked_objects} objects wait"
+        )
+
+    _run(settings, collect)
+
+
+def scrub(
+    rate: Annotated[float, typer.Option(help="Megabytes a second to read at most; 0 is unlimited.")] = 50.0,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, not where it was stopped.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Import damaged images again where that takes no credentials.")
+    ] = False,
+    insecure_registry: InsecureOption = None,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Read every stored blob to its end and take the damaged ones out of service. Exits with 1 on damage."""
+    settings = _settings(data_dir, insecure_registry)
+
+    async def read_all(upkeep: "Upkeep") -> None:
+        done = await upkeep.scrubbing.run(rate * 1_000_000, restart=restart)
+        repaired = await upkeep.repair.run() if repair else []
+        if as_json:
+            print(json.dumps({**asdict(done), "repairs": [asdict(one) for one in repaired]}, indent=2))
+        else:
+            print(
+                f"read {done.objects} objects ({done.bytes:,} bytes): {done.damaged} damaged, "
+                f"{done.lifted} back in service, {done.unreadable} without a key that answers"
+            )
+            for one in repaired:
+                print(f"{one.repository}: {one.problem or 'imported again, whole'}")
+        left = any(one.problem for one in repaired) if repair else done.damaged
+        if left:
+            raise typer.Exit(1)
+
+    _run(settings, read_all)
+
+
+def doctor(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
+    """Check catalog, storage, keys, ledger and files against each other. Exits with 1 on a problem."""
+    from registry.server.upkeep import examine  # noqa: PLC0415 (client commands start without it)
+
+    async def show() -> None:
+        findings = await examine(_settings(data_dir))
+        if as_json:
+            print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        else:
+            for finding in findings:
+                print(f"{finding.level:<8} {finding.subject:<8} {finding.text}")
+                if finding.advice:
+                    print(f"{'':<17} -> {finding.advice}")
+        if any(finding.level == "problem" for finding in findings):
+            raise typer.Exit(1)
+
+    run(show())
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="A folder; one that holds an older backup is brought up.")],
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy keys, catalog and blobs to a folder that a server can start on. It may run meanwhile."""
+    from registry.server.backup import back_up  # noqa: PLC0415 (client commands start without it)
+
+    settings = _settings(data_dir)
+
+    async def copy() -> None:
+        done = await back_up(settings, target)
+        if as_json:
+            print(json.dumps(asdict(done), indent=2))
+        else:
+            print(f"{target} holds {done.objects} objects ({done.bytes:,} bytes), {done.copied} of them new")
+
+    try:
+        run(copy())
+    except OSError as error:
+        fail(RegistryError(f"the backup cannot be written: {error.strerror or error}"))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (gc, scrub, doctor, backup):
+        app.command()(command)
+
+
+def _settings(data_dir: Path, insecure: list[str] | None = None) -> Settings:
+    given: dict[str, Any] = {"data_dir": data_dir}
+    if insecure:
+        given["insecure_registries"] = tuple(insecure)
+    return Settings(**given)
+
+
+def _run(settings: Settings, work: Callable[["Upkeep"], Awaitable[None]]) -> None:
+    from registry.server.upkeep import open_upkeep  # noqa: PLC0415 (client commands start without it)
+
+    async def with_upkeep() -> None:
+        async with open_upkeep(settings) as upkeep:
+            await work(upkeep)
+
+    try:
+        run(with_upkeep())
+    except StorageError as error:
+        fail(error)

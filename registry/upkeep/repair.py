@@ -1,0 +1,57 @@
+"""Bringing damaged blobs anew from where they came from, where no credentials are needed for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from registry.catalog.damage import DamagedImage, SqlQuarantine
+from registry.errors import ImportFailedError
+from registry.importer.job import Importer
+from registry.oci.reference import Reference
+from registry.ports import GroupKey, ImportJob
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """One group's image, and how its repair ended.
+
+    Attributes:
+        problem: Empty when every blob is back; else what stands against it, in a sentence.
+    """
+
+    repository: str
+    problem: str = ""
+
+
+class Repair:
+    """Imports damaged images again, by digest and without credentials.
+
+    A customer's credentials are gone when their import has ended, so an image that asks for some stays
+    damaged until its customer creates a group with it again; that import heals every group that shares the
+    blobs.
+    """
+
+    def __init__(self, importer: Importer, quarantine: SqlQuarantine) -> None:
+        self._importer = importer
+        self._quarantine = quarantine
+
+    async def run(self) -> Sequence[Repaired]:
+        """Try each damaged image once."""
+        return [await self._one(damaged) for damaged in await self._quarantine.images()]
+
+    async def _one(self, damaged: DamagedImage) -> Repaired:
+        key = GroupKey(damaged.organization, damaged.project, damaged.group)
+        reference = replace(Reference.parse(damaged.image), digest=damaged.image_digest)
+        job = ImportJob(
+            id=str(uuid4()),
+            group_id="",
+            key=key,
+            version=damaged.version,
+            image=str(reference),
+            attempt=1,
+        )
+        try:
+            await self._importer.run(job, None, lambda _progress: None)
+        except ImportFailedError as error:
+            return Repaired(key.repository, f"{error.reason}: {error.sentence}")
+        return Repaired(key.repository)

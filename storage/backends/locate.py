@@ -1,0 +1,85 @@
+"""From a URL to a backend: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://` (docs/storage.md).
+
+Credentials come from the environment, as the services' own SDKs find them; a URL that holds some is refused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from storage.backends.local import LocalBackend
+from storage.errors import StorageUnavailableError
+from storage.ports import BlobBackend
+
+_COMMON = {"endpoint", "timeout_s", "retry_s"}
+_OPTIONS = {"s3": {*_COMMON, "region"}, "gs": _COMMON, "az": _COMMON, "file": set[str]()}
+
+
+@dataclass(frozen=True, slots=True)
+class StorageLocation:
+    """Where objects lie.
+
+    Attributes:
+        scheme: `file`, `s3`, `gs` or `az`.
+        place: The folder, or the bucket or container.
+        prefix: What the names of all objects start with; empty, or ends with a slash.
+    """
+
+    scheme: str
+    place: str
+    prefix: str
+    options: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, url: str) -> "StorageLocation":
+        """Read a storage URL. Raises ValueError, whose message does not quote it."""
+        parts = urlsplit(url)
+        if parts.scheme not in _OPTIONS:
+            raise ValueError("a storage URL starts with file://, s3://, gs:// or az://")
+        if "@" in parts.netloc or parts.fragment:
+            raise ValueError("a storage URL holds no credentials: they come from the environment")
+        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        if unknown := sorted(set(options) - _OPTIONS[parts.scheme]):
+            raise ValueError(f"a {parts.scheme}:// URL has no option {', '.join(unknown)}")
+        seconds(options, "timeout_s", 1)
+        seconds(options, "retry_s", 1)
+        if parts.scheme == "file":
+            if parts.netloc or not parts.path.startswith("/"):
+                raise ValueError("write file:///absolute/path")
+            return cls("file", unquote(parts.path), "", options)
+        if not parts.netloc:
+            raise ValueError(f"name the bucket: {parts.scheme}://BUCKET/PREFIX")
+        prefix = parts.path.strip("/")
+        return cls(parts.scheme, parts.netloc, f"{prefix}/" if prefix else "", options)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several machines may keep objects there."""
+        return self.scheme != "file"
+
+    def open(self) -> BlobBackend:
+        """Open the backend. Raises StorageFullError or StorageUnavailableError."""
+        if self.scheme == "file":
+            return LocalBackend(Path(self.place))
+        from storage.backends import buckets  # noqa: PLC0415 (the client's library is for servers only)
+
+        try:
+            return {"s3": buckets.s3, "gs": buckets.google, "az": buckets.azure}[self.scheme](self)
+        except Exception as error:  # noqa: BLE001 - of whatever kind, the clients share no root
+            # A client's message may quote what it found in the environment.
+            raise StorageUnavailableError(
+                f"the object store cannot be used: check its URL and credentials ({type(error).__name__})"
+            ) from None
+
+
+def seconds(options: Mapping[str, str], name: str, default: float) -> timedelta:
+    """Read an option that is a number of seconds. Raises ValueError."""
+    try:
+        found = timedelta(seconds=float(options.get(name, default)))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name} is a number of seconds") from None
+    if not timedelta(0) < found <= timedelta(minutes=5):
+        raise ValueError(f"{name} is more than 0 and at most 300 seconds")
+    return found

@@ -1,0 +1,185 @@
+"""Key-encryption keys in AWS Key Management Service.
+
+Each tenant has keys of its own, found by aliases: `<alias>/<tenant>` is the current one, and every one it
+ever had is `<alias>/<tenant>/<key id>`. A data key's associated data go along as the encryption context, so
+KMS opens it for nothing else, and its audit log says for what.
+"""
+
+import asyncio
+import base64
+import os
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from storage.errors import BlobDamagedError, KeyUnavailableError, StorageError
+from storage.ports import KeyBinding
+
+R = TypeVar("R")
+
+_PREFIX = "awskms:"
+_TENANT = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
+_REMEMBERED_S = 60.0
+_DELETION_DAYS = 7  # the least that KMS takes; the key is out of use at once
+_DAMAGED = {"InvalidCiphertextException", "IncorrectKeyException"}
+_CONFIG = Config(
+    connect_timeout=3,
+    read_timeout=5,
+    retries={"max_attempts": 3, "mode": "standard"},
+    max_pool_connections=32,
+)
+
+
+class AwsKmsKeys:
+    """Wraps data keys with KMS' Encrypt, Decrypt and ReEncrypt.
+
+    Args:
+        alias: What the aliases of all keys start with: `alias/crisper`.
+        region, endpoint: Where KMS is; None leaves it to the environment, as the credentials.
+    """
+
+    def __init__(self, alias: str, *, region: str | None = None, endpoint: str | None = None) -> None:
+        import botocore.session  # noqa: PLC0415 (half a second of imports)
+
+        session = botocore.session.get_session()
+        region = region or os.environ.get("AWS_REGION")  # which botocore, alone of AWS' SDKs, does not read
+        try:
+            self._kms = session.create_client(
+                "kms", region_name=region, endpoint_url=endpoint, config=_CONFIG
+            )
+        except BotoCoreError as error:
+            raise KeyUnavailableError(f"KMS cannot be used: {error}") from None
+        self._alias = alias
+        self._current: dict[str, tuple[float, str]] = {}
+
+    async def current_id(self, tenant: str) -> str:
+        """Name the key that a tenant's new data is wrapped under; make its first one."""
+        found = self._current.get(tenant)
+        if found is not None and found[0] > time.monotonic():
+            return found[1]
+        return self._remember(tenant, await self._call(lambda: self._find(tenant) or self._make(tenant)))
+
+    async def wrap(self, kek_id: str, dek: bytes, aad: bytes) -> bytes:
+        """Encrypt a data key."""
+        key = _key(kek_id)
+        sent = {"KeyId": key, "Plaintext": dek, "EncryptionContext": _context(aad)}
+        return bytes((await self._call(lambda: self._kms.encrypt(**sent)))["CiphertextBlob"])
+
+    async def unwrap(self, kek_id: str, wrapped: bytes, aad: bytes) -> bytes:
+        """Decrypt a data key. Raises BlobDamagedError with anything but the exact `aad`."""
+        key = _key(kek_id)
+        if not wrapped:
+            raise BlobDamagedError("a wrapped key is empty")
+        sent = {"KeyId": key, "CiphertextBlob": wrapped, "EncryptionContext": _context(aad)}
+        return bytes((await self._call(lambda: self._kms.decrypt(**sent)))["Plaintext"])
+
+    async def is_current(self, tenant: str, kek_id: str, wrapped: bytes) -> bool:  # noqa: ARG002
+        """Tell whether a data key is wrapped under the tenant's current key."""
+        return kek_id == await self.current_id(tenant)
+
+    async def rewrap(self, wrapped: bytes, source: KeyBinding, target: KeyBinding) -> bytes:
+        """Wrap a data key anew inside KMS."""
+        sent = {
+            "CiphertextBlob": wrapped,
+            "SourceKeyId": _key(source.kek_id),
+            "SourceEncryptionContext": _context(source.aad),
+            "DestinationKeyId": _key(target.kek_id),
+            "DestinationEncryptionContext": _context(target.aad),
+        }
+        return bytes((await self._call(lambda: self._kms.re_encrypt(**sent)))["CiphertextBlob"])
+
+    async def rotate(self, tenant: str) -> str:
+        """Make a fresh key the tenant's current one; other servers follow within a minute."""
+        return self._remember(tenant, await self._call(lambda: self._make(tenant)))
+
+    async def destroy(self, tenant: str) -> int:
+        """Put all keys of a tenant out of use at once; KMS erases them after seven days."""
+        self._current.pop(tenant, None)
+        return await self._call(lambda: self._destroy(tenant))
+
+    async def probe(self) -> None:
+        """Prove that KMS answers."""
+        await self._call(lambda: self._kms.list_aliases(Limit=1))
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await asyncio.to_thread(self._kms.close)
+
+    def _remember(self, tenant: str, kek_id: str) -> str:
+        self._current[tenant] = (time.monotonic() + _REMEMBERED_S, kek_id)
+        return kek_id
+
+    def _find(self, tenant: str) -> str | None:
+        try:
+            found = self._kms.describe_key(KeyId=self._alias_of(tenant))["KeyMetadata"]
+        except self._kms.exceptions.NotFoundException:
+            return None
+        if found["KeyState"] != "Enabled":
+            raise KeyUnavailableError(f"key {found['KeyId']} is {found['KeyState']}")
+        return _PREFIX + str(found["KeyId"])
+
+    def _make(self, tenant: str) -> str:
+        alias = self._alias_of(tenant)
+        tags = [{"TagKey": "crisper-tenant", "TagValue": tenant}]
+        made = self._kms.create_key(Description=f"Crisper's blobs of {tenant}", Tags=tags)["KeyMetadata"]
+        key = str(made["KeyId"])
+        # Listed before it is used: a key that has wrapped something is always found by `_destroy`.
+        self._kms.create_alias(AliasName=f"{alias}/{key}", TargetKeyId=key)
+        try:
+            self._kms.create_alias(AliasName=alias, TargetKeyId=key)
+        except self._kms.exceptions.AlreadyExistsException:
+            self._kms.update_alias(AliasName=alias, TargetKeyId=key)
+        return _PREFIX + key
+
+    def _destroy(self, tenant: str) -> int:
+        alias, keys = self._alias_of(tenant), set[str]()
+        names = [alias]
+        for page in self._kms.get_paginator("list_aliases").paginate():
+            for entry in page["Aliases"]:
+                if entry["AliasName"].startswith(f"{alias}/"):
+                    keys.add(entry["TargetKeyId"])
+                    names.append(entry["AliasName"])
+        for key in keys:
+            with suppress(self._kms.exceptions.KMSInvalidStateException):  # it is on its way out already
+                self._kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=_DELETION_DAYS)
+        for name in names:
+            with suppress(self._kms.exceptions.NotFoundException):
+                self._kms.delete_alias(AliasName=name)
+        return len(keys)
+
+    def _alias_of(self, tenant: str) -> str:
+        if not _TENANT.fullmatch(tenant):
+            raise KeyUnavailableError("this organization's name cannot be part of an alias of KMS")
+        return f"{self._alias}/{tenant}"
+
+    @staticmethod
+    async def _call(work: Callable[[], R]) -> R:
+        try:
+            return await asyncio.to_thread(work)
+        except StorageError:
+            raise
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", "unknown"))
+            if code in _DAMAGED:
+                raise BlobDamagedError("a wrapped key does not authenticate") from None
+            raise KeyUnavailableError(f"KMS refused ({code})") from None
+        except BotoCoreError as error:
+            raise KeyUnavailableError(f"KMS does not answer ({type(error).__name__})") from None
+
+    def __repr__(self) -> str:
+        return f"AwsKmsKeys({self._alias!r})"
+
+
+def _key(kek_id: str) -> str:
+    if not kek_id.startswith(_PREFIX):
+        raise KeyUnavailableError(f"key {kek_id} is not a key of KMS")
+    return kek_id.removeprefix(_PREFIX)
+
+
+def _context(aad: bytes) -> dict[str, str]:
+    return {"oeb1": base64.b64encode(aad).decode()}

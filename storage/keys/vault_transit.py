@@ -1,0 +1,222 @@
+"""Key-encryption keys in the Transit engine of HashiCorp Vault or OpenBao.
+
+Each tenant has one derived key, `<prefix>-<tenant>`, with versions. A data key's associated data are its
+derivation context: unlike `associated_data`, Transit's rewrap honours it, so a data key is wrapped anew
+without ever leaving Vault. The version is in the wrapped key (`vault:v3:...`), not in the key's id.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+
+import aiohttp
+
+from storage.errors import BlobDamagedError, KeyUnavailableError
+from storage.ports import KeyBinding
+
+_PREFIX = "vault:"
+_TENANT = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
+_VERSION = re.compile(rb"vault:v([1-9][0-9]{0,8}):", re.ASCII)
+_REMEMBERED_S = 30.0
+_TIMEOUT = aiohttp.ClientTimeout(total=8, connect=3)
+_ANSWER_BYTES = 64 << 10
+_DAMAGED = ("message authentication failed", "invalid ciphertext", "illegal base64", "no prefix")
+
+
+class VaultTransitKeys:
+    """Wraps data keys with Transit's encrypt, decrypt and rewrap.
+
+    The token is VAULT_TOKEN, or the content of the file VAULT_TOKEN_FILE, which is read for each request,
+    as an agent renews it; VAULT_NAMESPACE and VAULT_CACERT are honoured.
+
+    Args:
+        address: `https://vault.example.com:8200`.
+        mount: Of the Transit engine.
+        prefix: What the names of all keys start with.
+    """
+
+    def __init__(self, address: str, *, mount: str = "transit", prefix: str = "crisper") -> None:
+        self._root = f"{address.rstrip('/')}/v1/{mount}"
+        self._id = f"{_PREFIX}{mount}/{prefix}-"
+        self._prefix = prefix
+        self._session: aiohttp.ClientSession | None = None
+        self._latest: dict[str, tuple[float, int]] = {}
+
+    async def current_id(self, tenant: str) -> str:
+        """Name a tenant's key; make it at its first use."""
+        await self._latest_version(tenant)
+        return self._id + tenant
+
+    async def wrap(self, kek_id: str, dek: bytes, aad: bytes) -> bytes:
+        """Encrypt a data key."""
+        name = self._name(kek_id)
+        answer = await self._post(f"encrypt/{name}", {"plaintext": _b64(dek), "context": _context(aad)})
+        return answer["ciphertext"].encode()
+
+    async def unwrap(self, kek_id: str, wrapped: bytes, aad: bytes) -> bytes:
+        """Decrypt a data key. Raises BlobDamagedError with anything but the exact `aad`."""
+        name = self._name(kek_id)
+        sent = {"ciphertext": _text(wrapped), "context": _context(aad)}
+        return base64.b64decode((await self._post(f"decrypt/{name}", sent))["plaintext"])
+
+    async def is_current(self, tenant: str, kek_id: str, wrapped: bytes) -> bool:
+        """Tell whether a data key is wrapped under the latest version of the tenant's key."""
+        version = _VERSION.match(wrapped)
+        latest = await self._latest_version(tenant)
+        return kek_id == self._id + tenant and version is not None and int(version[1]) == latest
+
+    async def rewrap(self, wrapped: bytes, source: KeyBinding, target: KeyBinding) -> bytes:
+        """Wrap a data key anew inside Vault; under another key, by way of this process."""
+        if source != target:
+            dek = await self.unwrap(source.kek_id, wrapped, source.aad)
+            return await self.wrap(target.kek_id, dek, target.aad)
+        sent = {"ciphertext": _text(wrapped), "context": _context(source.aad)}
+        return (await self._post(f"rewrap/{self._name(source.kek_id)}", sent))["ciphertext"].encode()
+
+    async def rotate(self, tenant: str) -> str:
+        """Add a version to the tenant's key."""
+        kek_id = await self.current_id(tenant)
+        await self._request("POST", f"keys/{self._name(kek_id)}/rotate", {})
+        self._latest.pop(tenant, None)
+        return kek_id
+
+    async def destroy(self, tenant: str) -> int:
+        """Delete the tenant's key with all its versions."""
+        self._latest.pop(tenant, None)
+        name = f"{self._prefix}-{_checked(tenant)}"
+        if await self._request("GET", f"keys/{name}") is None:
+            return 0
+        await self._request("POST", f"keys/{name}/config", {"deletion_allowed": True})
+        await self._request("DELETE", f"keys/{name}")
+        return 1
+
+    async def probe(self) -> None:
+        """Prove that Vault answers and knows us."""
+        await self._request("LIST", "keys")
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _latest_version(self, tenant: str) -> int:
+        found = self._latest.get(tenant)
+        if found is not None and found[0] > time.monotonic():
+            return found[1]
+        path = f"keys/{self._prefix}-{_checked(tenant)}"
+        answer = await self._request("GET", path)
+        if answer is None:
+            await self._request("POST", path, {"type": "aes256-gcm96", "derived": True})
+            answer = await self._request("GET", path)
+        try:
+            version = int(str((answer or {})["latest_version"]))
+        except (KeyError, ValueError):
+            raise KeyUnavailableError("Vault gave an answer that is not Transit's") from None
+        self._latest[tenant] = (time.monotonic() + _REMEMBERED_S, version)
+        return version
+
+    def _name(self, kek_id: str) -> str:
+        if not kek_id.startswith(self._id):
+            raise KeyUnavailableError(f"key {kek_id} is not one of this mount")
+        return f"{self._prefix}-{_checked(kek_id.removeprefix(self._id))}"
+
+    async def _post(self, path: str, body: Mapping[str, object]) -> dict[str, str]:
+        answer = await self._request("POST", path, body)
+        if answer is None:
+            raise KeyUnavailableError("Vault has no such key")
+        return {name: str(value) for name, value in answer.items()}
+
+    async def _request(
+        self, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> dict[str, object] | None:
+        """Send one request; return its `data`, None when there is nothing of that name."""
+        try:
+            headers = await asyncio.to_thread(_headers)
+            async with self._client().request(
+                method, f"{self._root}/{path}", json=body, headers=headers, allow_redirects=False
+            ) as response:
+                if response.status == HTTPStatus.NOT_FOUND:
+                    return None
+                said = await _read(response)
+                if response.status >= HTTPStatus.BAD_REQUEST:
+                    raise _refusal(response.status, said.decode(errors="replace"))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KeyUnavailableError(f"Vault does not answer ({type(error).__name__})") from None
+        return _data(said)
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=32, ssl=_tls())
+            self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT, trust_env=False)
+        return self._session
+
+    def __repr__(self) -> str:
+        return f"VaultTransitKeys({self._id!r})"
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    said = bytearray()
+    async for chunk in response.content.iter_any():
+        said += chunk
+        if len(said) > _ANSWER_BYTES:
+            raise KeyUnavailableError("Vault's answer is too long")
+    return bytes(said)
+
+
+def _data(said: bytes) -> dict[str, object]:
+    try:
+        return dict(json.loads(said or b"{}").get("data") or {})
+    except (ValueError, AttributeError, TypeError):
+        raise KeyUnavailableError("Vault gave an answer that is not JSON") from None
+
+
+def _refusal(status: int, said: str) -> KeyUnavailableError | BlobDamagedError:
+    if status == HTTPStatus.BAD_REQUEST and any(sign in said for sign in _DAMAGED):
+        return BlobDamagedError("a wrapped key does not authenticate")
+    return KeyUnavailableError(f"Vault refused with status {status}")
+
+
+def _headers() -> dict[str, str]:
+    token = os.environ.get("VAULT_TOKEN", "")
+    if not token and (file := os.environ.get("VAULT_TOKEN_FILE")):
+        token = Path(file).read_text(encoding="ascii").strip()
+    headers = {"X-Vault-Token": token, "X-Vault-Request": "true"}
+    if namespace := os.environ.get("VAULT_NAMESPACE"):
+        headers["X-Vault-Namespace"] = namespace
+    return headers
+
+
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=os.environ.get("VAULT_CACERT"))
+
+
+def _checked(tenant: str) -> str:
+    if not _TENANT.fullmatch(tenant):
+        raise KeyUnavailableError("this organization's name cannot be part of a key's name")
+    return tenant
+
+
+def _text(wrapped: bytes) -> str:
+    """Return a ciphertext as Transit writes it; Transit itself takes base64 with stray bits."""
+    version = _VERSION.match(wrapped)
+    with suppress(ValueError):
+        sealed = wrapped[version.end() :] if version else b""
+        if sealed and base64.b64encode(base64.b64decode(sealed, validate=True)) == sealed:
+            return wrapped.decode("ascii")
+    raise BlobDamagedError("a wrapped key is not of Transit")
+
+
+def _context(aad: bytes) -> str:
+    return _b64(b"oeb1" + aad)  # never empty, which Transit would refuse
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,50 @@
+"""The backend as the event loop sees it: every call is a hop to a worker thread."""
+
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+
+from storage.errors import BlobNotFoundError
+from storage.ports import BlobBackend
+from storage.threads import Threads
+
+LISTING_PIECE = 1000
+
+
+class Objects:
+    """Lists, sizes and removes objects; for collection and inspection, not for reading blobs."""
+
+    def __init__(self, backend: BlobBackend, threads: Threads) -> None:
+        self._backend = backend
+        self._threads = threads
+
+    async def pieces(self) -> AsyncIterator[list[str]]:
+        """List the visible objects, some at a time. Raises StorageUnavailableError."""
+        names = self._backend.names()
+        while piece := await self._threads.run(_take, names):
+            yield piece
+
+    async def size(self, name: str) -> int | None:
+        """Return an object's length in bytes, or None: there is no such object."""
+        return await self._threads.run(self._size, name)
+
+    async def delete(self, name: str) -> bool:
+        """Remove an object; False when there was none."""
+        return await self._threads.run(self._backend.delete, name)
+
+    async def remove_leftovers(self) -> int:
+        """Remove what writers that died left behind, and return how many; the living are spared."""
+        return await self._threads.run(self._backend.recover)
+
+    def _size(self, name: str) -> int | None:
+        try:
+            reader = self._backend.open(name)
+        except BlobNotFoundError:
+            return None
+        try:
+            return reader.size_bytes
+        finally:
+            reader.close()
+
+
+def _take(names: Iterator[str]) -> list[str]:
+    return list(islice(names, LISTING_PIECE))

@@ -1,0 +1,101 @@
+"""Fuzzes what reads a container: header, trailer, index, frames; also what a holder of the key forged.
+
+`make fuzz` runs it for a while, from good inputs on.
+"""
+
+import struct
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import atheris
+
+with atheris.instrument_imports(include=["storage.envelope", "storage.digest"]):
+    from storage.backends.memory import MemoryObjectReader
+    from storage.digest import Digest
+    from storage.envelope.header import Codec, Header
+    from storage.envelope.key import DataKey
+    from storage.envelope.opener import HEAD_BYTES, Container, Scratch, Unlocked
+    from storage.envelope.trailer import MetaCipher, Trailer
+    from storage.errors import BlobDamagedError
+
+from tests.support.containers import seal, text
+
+KEY = DataKey(bytes(range(32)))
+SCRATCH = Scratch()
+MOST_READ = 1 << 17
+
+
+def a_header(data: bytes) -> None:
+    """Whatever is accepted as a header is exactly what a writer would have written."""
+    header = Header.parse(data)
+    if header.encode() != data:
+        raise AssertionError("a header has two forms")
+
+
+def a_container(data: bytes) -> None:
+    """Bytes that nobody with the key made."""
+    read(data)
+
+
+def a_forged_container(data: bytes) -> None:
+    """Parts of any content, each sealed under the right key."""
+    codec = Codec(data[0] & 1)
+    frame_log2 = 16 if codec is Codec.ZSTD else 0
+    header = Header.create(KEY, segment_log2=16, codec=codec, frame_log2=frame_log2, file_id=bytes(16))
+    meta = MetaCipher.derive(KEY, header)
+    frames = data[1] % 8
+    index = data[2 : 2 + 4 * frames].ljust(4 * frames, b"\1")
+    rest = data[2 + 4 * frames :]
+    sizes = struct.unpack(">IIB", rest[:9].ljust(9, b"\0"))
+    payload = b"\x28" + rest[9:].ljust(39 + 16, b"\0")
+    sealed_index = meta.seal_index(index) if codec is Codec.ZSTD else b""
+    lengths_fit = sizes[2] & 1
+    payload_bytes = len(payload) - 56 if lengths_fit else sizes[1]
+    trailer = Trailer(
+        plaintext_bytes=payload_bytes if codec is Codec.NONE and lengths_fit else sizes[0],
+        payload_plaintext_bytes=payload_bytes,
+        payload_ciphertext_bytes=len(payload),
+        frames=frames if codec is Codec.ZSTD else 0,
+        index_bytes=len(sealed_index),
+        sha256=bytes.fromhex(Digest.of(b"").hex),
+    )
+    read(header.encode() + payload + sealed_index + meta.seal_trailer(trailer))
+
+
+def read(container: bytes) -> None:
+    """Open and read a little at both ends."""
+    unlocked = Unlocked.unlock(KEY, container[:HEAD_BYTES])
+    opened = Container(MemoryObjectReader(container), unlocked, Digest.of(b""), SCRATCH)
+    length = min(opened.size_bytes, MOST_READ)
+    for offset in (0, opened.size_bytes - length):
+        opened.read_into(offset, memoryview(bytearray(length)))
+
+
+TARGETS = (a_header, a_container, a_forged_container)
+
+
+def one_input(data: bytes) -> None:
+    """Let one target have the bytes; only damage may be said of them."""
+    if len(data) < 4:
+        return
+    try:
+        TARGETS[data[0] % len(TARGETS)](data[1:])
+    except BlobDamagedError:
+        return
+
+
+def seeds(folder: Path) -> None:
+    """Write one good input or two for every target."""
+    for codec in Codec:
+        container = seal(text(70_000)[:3000], key=KEY, codec=codec)
+        (folder / f"header-{codec}").write_bytes(b"\0" + container[:64])
+        (folder / f"container-{codec}").write_bytes(b"\1" + container)
+        (folder / f"forged-{codec}").write_bytes(bytes([2, codec, 1]) + b"\0\0\0\5" * 8 + bytes(100))
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as corpus:
+        seeds(Path(corpus))
+        atheris.Setup([*sys.argv, corpus], one_input)
+        atheris.Fuzz()

@@ -1,0 +1,126 @@
+"""The audit trail: nothing is lost, no reader misses an event, and no stranger fills it."""
+
+import asyncio
+
+import pytest
+
+from auth.ports import AuditEvent
+from registry.catalog.batches import Batches
+from registry.catalog.database import Database, SystemClock
+from registry.catalog.events import SqlEventLog, append
+from registry.catalog.flood import BoundedAuditTrail, FloodLimits
+
+
+async def test_a_reader_behind_a_cursor_misses_nothing_that_many_writers_append(database: Database) -> None:
+    logs = [SqlEventLog(database, SystemClock()) for _ in range(4)]
+    writing = asyncio.gather(
+        *(
+            log.record(AuditEvent("token.minted", token_id=f"{n}-{m}"))
+            for n, log in enumerate(logs)
+            for m in range(60)
+        ),
+        *(_slowly(database, f"slow-{n}") for n in range(12)),
+    )
+    seen: list[str | None] = []
+    after = 0
+    finished = False
+    while not finished:
+        finished = writing.done()
+        while page := await logs[0].page(after=after, limit=17):
+            seen += [stored.event.token_id for stored in page]
+            after = page[-1].cursor
+    await writing
+    assert len(seen) == len(set(seen)) == 252
+    assert await logs[0].latest() == after
+
+
+async def _slowly(database: Database, token_id: str) -> None:
+    """Append within a transaction that takes its time before it commits."""
+    async with database.write() as connection:
+        await append(connection, SystemClock().now(), AuditEvent("group.imported", token_id=token_id))
+        await asyncio.sleep(0.02)
+
+
+async def test_events_of_one_moment_share_few_transactions(database: Database) -> None:
+    log = SqlEventLog(database, SystemClock())
+    await asyncio.gather(*(log.record(AuditEvent("token.minted", token_id=str(n))) for n in range(500)))
+    page = await log.page(limit=1000)
+    assert [stored.event.token_id for stored in page] == [str(n) for n in range(500)]
+
+
+async def test_what_a_batch_raises_every_caller_of_it_gets_and_the_next_batch_works() -> None:
+    attempts = 0
+
+    async def work(items: object) -> list[int]:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise OSError("no")
+        return list(items)  # type: ignore[call-overload, no-any-return]
+
+    batches: Batches[int, int] = Batches(work, most=8)
+    outcomes = await asyncio.gather(*(batches.do(n) for n in range(20)), return_exceptions=True)
+    assert [isinstance(outcome, OSError) for outcome in outcomes] == [True] * 8 + [False] * 12
+    assert outcomes[8:] == list(range(8, 20))
+
+
+async def test_a_cancelled_caller_does_not_disturb_the_others_and_its_event_is_kept(
+    database: Database,
+) -> None:
+    log = SqlEventLog(database, SystemClock())
+    calls = [asyncio.create_task(log.record(AuditEvent("token.minted", token_id=str(n)))) for n in range(3)]
+    await asyncio.sleep(0)
+    calls[1].cancel()
+    await asyncio.gather(calls[0], calls[2])
+    await log.aclose()
+    assert len(await log.page()) == 3
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.events: list[AuditEvent] = []
+
+    async def record(self, event: AuditEvent) -> None:
+        self.events.append(event)
+
+
+def _refused(cause: str, source: str, token_id: str | None = None) -> AuditEvent:
+    return AuditEvent("token.refused", cause=cause, source=source, token_id=token_id)
+
+
+async def test_garbage_from_one_source_is_written_a_few_times_and_then_summed_up() -> None:
+    kept = Kept()
+    trail = BoundedAuditTrail(kept, FloodLimits(alike=5, anybody=100, kinds=4), window_s=60)
+    for n in range(1000):
+        await trail.record(_refused("forged", f"2001:db8::{n:x}"))
+    await trail.record(_refused("forged", "192.0.2.9"))
+    await trail.record(AuditEvent("token.minted"))
+    assert len(kept.events) == 7
+    await trail.aclose()
+    assert kept.events[-1].detail == {"suppressed": 995}
+
+
+async def test_garbage_from_everywhere_is_bounded_in_all() -> None:
+    kept = Kept()
+    trail = BoundedAuditTrail(kept, FloodLimits(alike=5, anybody=20, kinds=4), window_s=0.2)
+    for n in range(2000):
+        await trail.record(_refused("malformed", f"198.51.{n // 250}.{n % 250}"))
+    assert len(kept.events) == 20
+    await asyncio.sleep(0.4)
+    assert len(kept.events) == 20 + 5
+    assert sum(int(str(event.detail["suppressed"])) for event in kept.events[20:]) == 1980
+    await trail.record(_refused("malformed", "203.0.113.1"))
+    assert len(kept.events) == 26
+    await trail.aclose()
+
+
+@pytest.mark.parametrize("cause", ["replayed", "expired", "wrong_node"])
+async def test_refusals_of_one_token_are_bounded_wherever_it_is_shown(cause: str) -> None:
+    kept = Kept()
+    trail = BoundedAuditTrail(kept, FloodLimits(alike=5), window_s=60)
+    for n in range(100):
+        await trail.record(_refused(cause, f"192.0.2.{n}", "token-1"))
+    await trail.record(_refused(cause, "192.0.2.1", "token-2"))
+    assert [event.token_id for event in kept.events] == ["token-1"] * 5 + ["token-2"]
+    await trail.aclose()
+    assert kept.events[-1].detail == {"suppressed": 95}

@@ -1,0 +1,258 @@
+"""Collection over the real catalog: what is marked, what is spared, what goes."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from registry.catalog.collection import SqlBlobPins, SqlCollection
+from registry.catalog.database import Database
+from registry.catalog.events import SqlEventLog
+from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.jobs import SqlJobQueue
+from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.upkeep import SqlUpkeep
+from registry.errors import CatalogUnavailableError, ConflictError
+from registry.ports import ContentKind, Group, ImageContent, StoredImage
+from registry.upkeep import Collection
+from registry.upkeep.lease import Lease
+from storage.backends.memory import MemoryBackend
+from storage.blobs import BlobStore
+from storage.digest import Digest
+from storage.errors import BlobNotFoundError, CollectionRefusedError, StorageUnavailableError
+from storage.gc import Collected
+from storage.keys.local import LocalKeyring
+from storage.ports import KeyRecord
+from tests.integration.catalog.test_catalog import SettableClock, a_group
+from tests.support.blobs import get, put
+from tests.support.collection_soak import soak
+
+GRACE_S = 3600.0
+BLOBS = [b"config", b"layer one", b"layer two"]
+
+
+class World:
+    """One server's storage and catalog, with a clock that the test turns."""
+
+    def __init__(self, database: Database, backend: MemoryBackend, keyring: LocalKeyring) -> None:
+        self.clock = SettableClock()
+        self.clock.time = datetime(2026, 1, 2, tzinfo=UTC)
+        self.backend = backend
+        self.records = SqlKeyRecords(database)
+        self.store = BlobStore(backend, keyring, self.records, keyring.name_key, threads=2)
+        self.catalog = SqlGroupCatalog(database)
+        self.queue = SqlJobQueue(database, self.clock)
+        self.pins = SqlBlobPins(database)
+        self.dead = SqlCollection(database, self.clock)
+        self.upkeep = SqlUpkeep(database, self.clock)
+        self.events = SqlEventLog(database, self.clock)
+        self.collection = Collection(self.store, self.dead, self.upkeep, self.events, self.clock)
+
+    def later(self, seconds: float) -> None:
+        self.clock.time += timedelta(seconds=seconds)
+
+    async def collect(self, **options: bool) -> Collected:
+        return await self.collection.run(GRACE_S, **options)
+
+    async def import_image(self, name: str = "web", blobs: Sequence[bytes] = BLOBS) -> Group:
+        group = a_group(name)
+        await self.catalog.create(group, None)
+        job = await self.queue.claim("worker", 60)
+        assert job is not None
+        for blob in blobs:
+            await put(self.store, "acme", blob)
+        assert await self.queue.succeed(job, "worker", image_of(blobs))
+        return group
+
+
+def image_of(blobs: Sequence[bytes]) -> StoredImage:
+    contents = tuple(ImageContent(Digest.of(b), ContentKind.LAYER, "layer", len(b)) for b in blobs)
+    root = Digest.of(b"".join(blobs))
+    return StoredImage(root, root, "linux/amd64", contents, 1)
+
+
+@pytest.fixture
+async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
+    world = World(database, MemoryBackend(), LocalKeyring.create(tmp_path / "keyring.json"))
+    yield world
+    await world.store.aclose()
+
+
+async def test_what_a_group_needs_is_never_marked(world: World) -> None:
+    await world.import_image()
+    for _ in range(2):
+        done = await world.collect()
+        assert (done.objects_seen, done.marked_records, done.marked_objects, done.records) == (3, 0, 0, 0)
+        world.later(10 * GRACE_S)
+    for blob in BLOBS:
+        assert await get(world.store, "acme", Digest.of(blob)) == blob
+
+
+async def test_a_deleted_groups_blobs_go_after_the_grace_and_not_before(world: World) -> None:
+    kept = await world.import_image("kept", BLOBS[:2])
+    gone = await world.import_image("gone")
+    await world.catalog.delete(gone.key)
+    assert (await world.collect()).marked_records == 1
+    world.later(GRACE_S - 1)
+    assert (await world.collect()).records == 0
+    world.later(1)
+    foreseen = await world.collect(dry_run=True)
+    assert (foreseen.records, foreseen.objects, len(world.backend.objects)) == (1, 1, 3)
+    done = await world.collect()
+    assert (done.records, done.objects, done.bytes) == (1, 1, foreseen.bytes)
+    assert done.bytes > 0
+    assert len(world.backend.objects) == 2
+    with pytest.raises(BlobNotFoundError):
+        await world.store.open("acme", Digest.of(BLOBS[2]))
+    assert (await world.catalog.get(kept.key)) is not None
+    told = await world.events.page(type_="storage.collected")
+    assert [event.event.detail["objects"] for event in told] == [1]
+
+
+async def test_a_blob_that_comes_back_to_life_begins_its_grace_anew(world: World) -> None:
+    first = await world.import_image("first")
+    await world.catalog.delete(first.key)
+    assert (await world.collect()).marked_records == 3
+    world.later(GRACE_S)
+    second = await world.import_image("second")
+    assert (await world.collect()).records == 0
+    await world.catalog.delete(second.key)
+    assert (await world.collect()).records == 0
+    world.later(GRACE_S)
+    assert (await world.collect()).records == 3
+    assert world.backend.objects == {}
+
+
+async def test_a_pinned_blob_is_spared_until_its_import_ends(world: World) -> None:
+    first = await world.import_image("first")
+    await world.catalog.delete(first.key)
+    await world.collect()
+    world.later(10 * GRACE_S)
+    group = replace(a_group("second"), created_at=world.clock.now())
+    await world.catalog.create(group, None)
+    job = await world.queue.claim("worker", 60)
+    assert job is not None
+    await world.pins.pin(job.id, "acme", [Digest.of(blob) for blob in BLOBS[:2]])
+    await world.pins.pin(job.id, "acme", [Digest.of(BLOBS[0])])
+    assert (await world.collect()).records == 1
+    assert await world.store.contains("acme", Digest.of(BLOBS[0]))
+    assert not await world.store.contains("acme", Digest.of(BLOBS[2]))
+    await world.queue.fail(job, "worker", "failed to pull", "gone")
+    await world.collect()
+    world.later(GRACE_S)
+    assert (await world.collect()).records == 2
+
+
+async def test_what_a_running_import_brought_unpinned_is_spared_while_it_runs(world: World) -> None:
+    await world.catalog.create(a_group(), None)
+    job = await world.queue.claim("worker", 60)
+    assert job is not None
+    await put(world.store, "acme", b"brought, but never pinned")
+    for _ in range(2):
+        assert (await world.collect()).records == 0
+        world.later(10 * GRACE_S)
+    await world.queue.fail(job, "worker", "failed to pull", "gone")
+    assert (await world.collect()).records == 1
+
+
+async def test_pinning_for_a_job_that_is_gone_changes_nothing(world: World) -> None:
+    await world.pins.pin("no such job", "acme", [Digest.of(b"x")])
+    assert (await world.collect()).records == 0
+
+
+async def test_an_orphan_goes_after_the_grace_and_its_record_is_refused_from_then_on(world: World) -> None:
+    await world.import_image()
+    world.backend.objects["0a" * 32] = b"an object whose writer is slow, or dead"
+    assert (await world.collect()).marked_objects == 1
+    world.later(GRACE_S)
+    done = await world.collect()
+    assert (done.objects, done.bytes, done.marked_objects) == (1, 39, 0)
+    late = KeyRecord("acme", Digest.of(b"late"), bytes(16), "0a" * 32, 4, 39, "kek", b"wrapped")
+    with pytest.raises(StorageUnavailableError, match="collected"):
+        await world.records.add(late)
+    world.later(8 * 86_400)
+    await world.collect()
+    assert await world.records.add(late) == late
+
+
+async def test_a_dry_run_writes_nothing(world: World) -> None:
+    gone = await world.import_image()
+    await world.catalog.delete(gone.key)
+    world.backend.objects["0a" * 32] = b"orphan"
+    for _ in range(2):
+        done = await world.collect(dry_run=True)
+        assert (done.objects, done.marked_records, done.marked_objects) == (0, 0, 0)
+        world.later(GRACE_S)
+    assert len(world.backend.objects) == 4
+
+
+async def test_a_listing_that_fails_half_way_condemns_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = await world.import_image()
+    await world.catalog.delete(gone.key)
+    await world.collect()
+    world.later(GRACE_S)
+
+    def names() -> object:
+        yield "0b" * 32
+        raise StorageUnavailableError("the listing broke off")
+
+    monkeypatch.setattr(world.backend, "names", names)
+    with pytest.raises(StorageUnavailableError):
+        await world.collect()
+    assert len(world.backend.objects) == 3
+    monkeypatch.undo()
+    assert (await world.collect()).records == 3  # the lease was given back
+
+
+async def test_a_catalog_that_fails_half_way_condemns_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unknown(_names: Sequence[str]) -> Sequence[str]:
+        raise CatalogUnavailableError("the catalog does not answer")
+
+    await world.import_image()
+    monkeypatch.setattr(world.dead, "unknown", unknown)
+    with pytest.raises(CatalogUnavailableError):
+        await world.collect()
+    assert len(world.backend.objects) == 3
+
+
+async def test_a_catalog_that_knows_nothing_of_storage_is_not_believed(world: World) -> None:
+    await world.import_image()
+    world.backend.objects |= {f"{n:064x}": b"" for n in range(150)}
+    with pytest.raises(CollectionRefusedError, match="150 of 153"):
+        await world.collect()
+    await world.collect(force=True)
+    world.later(GRACE_S)
+    assert (await world.collect(force=True)).objects == 150
+
+
+async def test_one_process_collects_at_a_time_and_a_dead_ones_lease_lapses(world: World) -> None:
+    async with Lease.hold(world.upkeep, "gc"):
+        with pytest.raises(ConflictError, match="gc"):
+            await world.collect()
+        world.later(61)
+        await world.collect()
+
+
+async def test_collection_is_due_once_an_interval(world: World) -> None:
+    await world.collection.run_if_due(600, GRACE_S)
+    first = (await world.upkeep.standing("gc")).finished_at
+    world.later(599)
+    await world.collection.run_if_due(600, GRACE_S)
+    assert (await world.upkeep.standing("gc")).finished_at == first
+    world.later(1)
+    await world.collection.run_if_due(600, GRACE_S)
+    assert (await world.upkeep.standing("gc")).finished_at == world.clock.time
+
+
+async def test_nothing_that_lives_is_lost_and_nothing_dead_is_left_while_all_work_at_once(
+    tmp_path: Path,
+) -> None:
+    counts = await soak(tmp_path, rounds=2, imports=12)
+    assert counts["imported"] + counts["failed"] == 24
+    assert counts["collected"] > 0

@@ -1,0 +1,207 @@
+"""Damage, collection, scrubbing, inspection and restoring on a real server, by its own command line."""
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPException
+from pathlib import Path
+
+import pytest
+
+from tests.integration.server.conftest import Shop, open_shop
+from tests.support import images
+from tests.support.crisper import CRISPER, CrisperServer
+from tests.support.http import request
+from tests.support.processes import Result, run, wait_until
+from tests.support.upstream import Upstream
+
+
+def crisper(server: CrisperServer, *arguments: str) -> Result:
+    return run([str(CRISPER), *arguments, "--data-dir", str(server.data_dir)])
+
+
+def answer(result: Result) -> dict[str, object]:
+    return dict(json.loads(result.check().output[result.output.index("{") :]))
+
+
+def rows(server: CrisperServer, query: str, *values: object) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(server.data_dir / "catalog.db")) as catalog:
+        return list(catalog.execute(query, values))
+
+
+def object_of(server: CrisperServer, digest: str) -> Path:
+    [(name,)] = rows(server, "SELECT object_name FROM blob_keys WHERE digest = ?", digest)
+    return server.data_dir / "blobs" / "objects" / str(name)[:2] / str(name)
+
+
+def flip(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def objects(server: CrisperServer) -> set[Path]:
+    return {path for path in (server.data_dir / "blobs" / "objects").rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def anonymous(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+    with Upstream.anonymous(tmp_path_factory.mktemp("anonymous")) as registry:
+        registry.push(images.random_layers())
+        registry.push(images.runnable())
+        yield registry
+
+
+@pytest.fixture
+def shop(folder: Path, anonymous: Upstream) -> Iterator[Shop]:
+    with CrisperServer(
+        folder, insecure_registries=[anonymous.host], env={"CRISPER_GC_INTERVAL_S": "0"}
+    ) as server:
+        yield open_shop(server, anonymous, images.random_layers())
+
+
+def layers(shop: Shop, bearer: str) -> list[str]:
+    manifest = shop.get("manifests/latest", bearer).expect(200).json()
+    return [str(layer["digest"]) for layer in manifest["layers"]]
+
+
+def test_damage_cuts_the_response_is_told_and_shown_and_mended_by_a_new_import(
+    shop: Shop, anonymous: Upstream
+) -> None:
+    bearer = shop.bearer()
+    middle, header, *_ = layers(shop, bearer)
+    flip(object_of(shop.server, middle), 2_000_000)
+    with pytest.raises((OSError, HTTPException)):
+        shop.get(f"blobs/{middle}", bearer)
+    flip(object_of(shop.server, header), 40)
+    refused = shop.get(f"blobs/{header}", bearer).expect(500)
+    assert refused.json()["errors"][0]["message"].startswith("The stored blob is damaged")
+    shop.get(f"blobs/{middle}", bearer).expect(500)
+
+    told = shop.server.operator.events(type="blob.damaged")
+    assert {event["detail"]["digest"] for event in told} == {middle, header}
+    customer = shop.server.customer(shop.organization)
+    state = customer.group(shop.group)["current_state"]
+    assert state["description"].startswith("damaged: ")
+    examined = crisper(shop.server, "doctor")
+    assert examined.returncode == 1
+    assert "have damaged or missing blobs" in examined.output
+
+    customer.import_image(anonymous.reference(images.random_layers()))
+    bearer = shop.bearer()
+    for digest in (middle, header):
+        assert shop.get(f"blobs/{digest}", bearer).expect(200).body == images.random_layers().blobs[digest]
+    assert "damaged" not in str(customer.group(shop.group)["current_state"].get("description"))
+    crisper(shop.server, "doctor").check()
+
+
+def test_scrubbing_finds_damage_takes_it_out_of_service_and_imports_it_again(
+    shop: Shop, anonymous: Upstream
+) -> None:
+    first, second, *_ = layers(shop, shop.bearer())
+    assert answer(crisper(shop.server, "scrub", "--rate", "0", "--json"))["damaged"] == 0
+    flip(object_of(shop.server, first), 1_500_000)
+    object_of(shop.server, second).unlink()
+    found = crisper(shop.server, "scrub", "--rate", "0", "--json")
+    assert found.returncode == 1
+    assert json.loads(found.output)["damaged"] == 2
+    assert len(shop.server.operator.events(type="blob.damaged")) == 2
+    mended = answer(
+        crisper(
+            shop.server,
+            "scrub",
+            "--rate=0",
+            "--repair",
+            "--json",
+            "--insecure-registry",
+            anonymous.host,
+        )
+    )
+    assert [repair["problem"] for repair in mended["repairs"]] == [""]  # type: ignore[attr-defined]
+    bearer = shop.bearer()
+    for digest in (first, second):
+        assert shop.get(f"blobs/{digest}", bearer).expect(200).body == images.random_layers().blobs[digest]
+    assert answer(crisper(shop.server, "scrub", "--rate", "0", "--json"))["damaged"] == 0
+
+
+def test_collecting_beside_the_running_server_removes_a_deleted_groups_blobs_only(
+    shop: Shop, anonymous: Upstream
+) -> None:
+    customer = shop.server.customer(shop.organization)
+    other = customer.import_image(anonymous.reference(images.runnable()))
+    before = objects(shop.server)
+    kept = {object_of(shop.server, digest) for digest in layers(shop, shop.bearer())}
+    customer.delete(other)
+    assert answer(crisper(shop.server, "gc", "--json"))["marked_records"] == 5
+    foreseen = answer(crisper(shop.server, "gc", "--dry-run", "--grace", "0", "--json"))
+    assert (foreseen["objects"], objects(shop.server)) == (5, before)
+    done = answer(crisper(shop.server, "gc", "--grace", "0", "--json"))
+    assert (done["objects"], done["bytes"]) == (5, foreseen["bytes"])
+    assert len(objects(shop.server)) == len(before) - 5
+    assert kept <= objects(shop.server)
+    shop.server.customer(shop.organization).delete(shop.group)
+    for _ in range(2):
+        crisper(shop.server, "gc", "--grace", "0").check()
+    assert objects(shop.server) == set()
+    assert rows(shop.server, "SELECT count(*) FROM blob_keys") == [(0,)]
+    crisper(shop.server, "doctor").check()
+
+
+def test_a_server_collects_by_itself(folder: Path, anonymous: Upstream) -> None:
+    env = {"CRISPER_GC_INTERVAL_S": "0.2", "CRISPER_GC_GRACE_S": "0"}
+    with CrisperServer(folder, insecure_registries=[anonymous.host], env=env) as server:
+        shop = open_shop(server, anonymous, images.runnable())
+        time.sleep(1)
+        assert len(objects(server)) == 5
+        server.customer(shop.organization).delete(shop.group)
+        wait_until(lambda: not objects(server), timeout_s=20, what="what was deleted is collected")
+        assert server.operator.events(type="storage.collected")
+
+
+def test_collection_makes_no_catalog_where_there_is_none(tmp_path: Path) -> None:
+    refused = run([str(CRISPER), "gc", "--data-dir", str(tmp_path)])
+    assert refused.returncode == 1
+    assert "there is no catalog" in refused.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_doctor_names_what_is_wrong_and_what_to_do(shop: Shop) -> None:
+    server = shop.server
+    assert crisper(server, "doctor").check().output.count("ok ") == 8
+    (server.data_dir / "operator.key").chmod(0o640)
+    object_of(server, layers(shop, shop.bearer())[0]).unlink()
+    found = crisper(server, "doctor", "--json")
+    assert found.returncode == 1
+    problems = {one["subject"]: one for one in json.loads(found.output) if one["level"] == "problem"}
+    assert set(problems) == {"files", "blobs"}
+    assert "chmod go-rwx" in problems["files"]["advice"]
+    assert "is missing" in problems["blobs"]["text"]
+    (server.data_dir / "keyring.json").chmod(0o640)
+    unopened = crisper(server, "doctor", "--json")
+    assert unopened.returncode == 1
+    assert "keyring.json" in json.loads(unopened.output)[0]["text"]
+
+
+def test_a_backup_taken_from_a_running_server_restores_to_a_server_that_serves(
+    folder: Path, anonymous: Upstream, tmp_path: Path
+) -> None:
+    backup, server = tmp_path / "backup", CrisperServer(folder, insecure_registries=[anonymous.host])
+    with server:
+        shop = open_shop(server, anonymous, images.random_layers())
+        assert answer(crisper(server, "backup", str(backup), "--json"))["copied"] == 10
+        assert answer(crisper(server, "backup", str(backup), "--json"))["copied"] == 0
+    shutil.rmtree(server.data_dir)
+    restored = CrisperServer(tmp_path / "restored")
+    shutil.copytree(backup, restored.data_dir)
+    with restored:
+        moved = Shop(restored, shop.organization, shop.node, shop.group, shop.image)
+        bearer = moved.bearer()
+        for digest in layers(moved, bearer):
+            assert moved.get(f"blobs/{digest}", bearer).expect(200).body == shop.image.blobs[digest]
+        crisper(restored, "doctor").check()
+        request("GET", f"{restored.url}/readyz").expect(200)
