@@ -23,6 +23,7 @@ from registry.pull.ranges import ByteRange
 from storage.reading import BlobReader
 
 PIECE_BYTES: Final = 1 << 20
+LEAST_PIECE_BYTES: Final = 64 << 10
 PUSH_BYTES: Final = 32 << 20
 PATIENCE_MS: Final = 4  # a quick client makes room within it; a slow one is left to the loop
 
@@ -94,6 +95,7 @@ class Push:
         self._end = span.start + span.length
         self._executor = executor
         self._buffers = buffers
+        self._piece_bytes = PIECE_BYTES
         self._stopping = False
         self._running: asyncio.Future[bool] | None = None
 
@@ -123,20 +125,26 @@ class Push:
         self._socket.close()
 
     def _push(self, limit: int) -> bool:
-        """Send until `limit`; True when the socket is full before it. Runs in a worker thread."""
+        """Send until `limit`; True when the socket is full before it. Runs in a worker thread.
+
+        Pieces are about as large as what the socket takes at a time, so that little is decrypted twice.
+        """
         while self._position < limit and not self._stopping:
-            end = min(limit, self._reader.piece_end(self._position, PIECE_BYTES))
-            piece = self._buffers.view(end - self._position)
-            self._reader.read_into(self._position, piece)
+            start = self._position
+            end = min(limit, self._reader.piece_end(start, self._piece_bytes))
+            piece = self._buffers.view(end - start)
+            self._reader.read_into(start, piece)
             while piece and not self._stopping:
                 try:
                     taken = self._socket.send(piece)
                 except BlockingIOError:
                     if not self._makes_room():
+                        self._piece_bytes = max(LEAST_PIECE_BYTES, self._position - start)
                         return True
                 else:
                     self._position += taken
                     piece = piece[taken:]
+            self._piece_bytes = min(PIECE_BYTES, 2 * self._piece_bytes)
         return False
 
     def _makes_room(self) -> bool:

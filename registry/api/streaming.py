@@ -1,6 +1,8 @@
 """Sending blobs: decrypted as they go, metered, and given up on when nobody reads."""
 
 import asyncio
+import os
+import socket
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from http import HTTPStatus
@@ -153,5 +155,11 @@ def _taken(request: web.Request, delivery: Delivery) -> int:
 
 
 def _abort(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()
+    """End the connection, for a thread that holds a duplicate of its socket too."""
+    transport = request.transport
+    if transport is None:
+        return
+    own = transport.get_extra_info("socket")
+    with suppress(OSError), socket.socket(fileno=os.dup(own.fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)
+    transport.abort()
