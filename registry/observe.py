@@ -5,7 +5,6 @@ import os
 import sys
 
 import structlog
-from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from auth.ports import AuditEvent, AuditTrail
@@ -40,22 +39,7 @@ def configure_logging(level: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )
-    handler.addFilter(_say_no_more)
     logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler], force=True)
-
-
-def _say_no_more(record: logging.LogRecord) -> bool:
-    """Drop what a server's library says of requests that are none, and the text of what it caught.
-
-    Its exceptions quote what was received, and that may be a header with a secret.
-    """
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
-        return False
-    if error is not None:
-        record.msg, record.args = f"{record.getMessage()} ({type(error).__qualname__})", ()
-        record.exc_info = record.exc_text = None
-    return True
 
 
 def _hide(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
