@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from storage.recent import LIFETIME_S
 from tests.integration.server.conftest import Shop, open_shop
 from tests.support import images
 from tests.support.crisper import CRISPER, CrisperServer
 from tests.support.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.support.object_stores import S3_ENVIRONMENT, S3Server, s3_server
-from tests.support.processes import run
+from tests.support.processes import run, wait_until
 from tests.support.upstream import Upstream
 
 
@@ -69,7 +70,9 @@ def test_a_bucket_that_fails_fails_imports_and_pulls_and_both_recover_without_a_
         state = customer.wait_settled(group)["current_state"]
         assert state["status"] == "failed"
         assert "failed to store" in json.dumps(state)
-        assert pulls(shop) == [503]
+        during = pulls(shop)  # documents may be at hand in memory; no blob is
+        assert set(during) in ({503}, {200, 503})
+        assert during[-1] == 503
     finally:
         proxy.set(Fault.NONE)
     assert set(pulls(shop)) == {200}
@@ -106,5 +109,5 @@ def test_keys_are_rotated_rewrapped_and_shredded_beside_a_running_server(bucket_
     assert new[0]["key"] != old[0]["key"]
 
     assert "2 keys were destroyed" in keys("shred", shop.organization.name, "--yes")
-    assert 200 not in pulls(shop)
+    wait_until(lambda: 200 not in pulls(shop), timeout_s=4 * LIFETIME_S, what="nothing can be read")
     assert shop.server.process.running
