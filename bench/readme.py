@@ -51,7 +51,12 @@ def performance_table() -> str:
 
 
 def _pull(result: Result) -> list[str]:
-    goals = {("distribution", "plain"): "1.0", ("distribution", "tls"): "1.25", ("nginx", "plain"): "0.85"}
+    alone = {
+        ("distribution", "plain"): "1.0",
+        ("distribution", "tls"): "1.25",
+        ("nginx", "plain"): "0.85",
+        ("nginx", "tls"): "0.8",
+    }
     lines = []
     for row in result["rows"]:
         for peer, name in PEERS.items():
@@ -59,11 +64,9 @@ def _pull(result: Result) -> list[str]:
                 continue
             ratio = row["ours_to"][peer]
             what = f"blob, {row['clients']} client(s), {row['transport']}: ours / {name}"
-            goal = (
-                "0.8"
-                if peer == "nginx" and row["transport"] == "tls"
-                else goals.get((peer, row["transport"]))
-            )
+            # Of many clients the goals say only that they match Distribution.
+            many = row["clients"] > 1 and peer == "distribution"
+            goal = "1.0" if many else alone[peer, row["transport"]]
             speed = row["medians"]["crisper"]["gb_per_s"]
             lines.append(f"| {what} | {ratio['speed']} ({speed} GB/s), CPU {ratio['cpu']} | >= {goal} |")
         fair = row["medians"]["crisper"]["mean_to_slowest_client"]
