@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,6 +13,7 @@ from storage.digest import Digest
 from storage.errors import BlobNotFoundError, KeyUnavailableError
 from storage.keys.keyring_file import KeyringFile
 from storage.keys.local import LocalKeyring
+from storage.recent import LIFETIME_S
 from storage.rewrapping import KeyManager, Rewrapped, Shredded
 from tests.support.blobs import get, put
 from tests.support.key_records import MemoryKeyRecords
@@ -61,10 +62,18 @@ async def test_keys_are_rotated_and_rewrapped_while_blobs_are_pulled_and_no_read
         assert await get(store, "acme", digest) == f"acme {at}".encode()
 
     assert await manager.shred("acme") == Shredded(keys=2, records=KEYS)
+    unaware = BlobStore(backend, keyring, records, keyring.name_key, segment_log2=16)
+    await assert_gone(unaware, blobs)
+    await asyncio.sleep(LIFETIME_S)  # the longest that a process goes on with what it read
+    await assert_gone(store, blobs)
+    for each in (unaware, store):
+        await each.aclose()
+
+
+async def assert_gone(store: BlobStore, blobs: Sequence[Digest]) -> None:
     for digest in blobs:
         with pytest.raises(BlobNotFoundError):
-            await store.open("acme", digest)
-    await store.aclose()
+            await get(store, "acme", digest)
 
 
 async def test_a_rewrap_that_was_stopped_goes_on_where_it_was(
