@@ -51,6 +51,9 @@ class Settings(BaseSettings):
         node_responses: Blob responses that one node has running in one process; further ones wait.
         gc_interval_s: How often some server of the import role collects; 0 leaves it to `crisper gc`.
         gc_grace_s: How long something has to be dead before it is removed.
+        api_requests_per_minute: What one API key has on the public API; 0 counts nothing.
+        insecure_webhooks: `host[:port]` of webhooks that may be spoken to in the clear, at private addresses.
+        webhook_days: After so many days without a success a webhook is given up.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -91,9 +94,12 @@ class Settings(BaseSettings):
     node_responses: Annotated[int, Field(ge=1)] = 16
     gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
+    api_requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 1200
+    insecure_webhooks: Annotated[tuple[str, ...], NoDecode] = ()
+    webhook_days: Annotated[float, Field(gt=0, le=365)] = 5.0
     log_level: str = "info"
 
-    @field_validator("roles", "insecure_registries", mode="before")
+    @field_validator("roles", "insecure_registries", "insecure_webhooks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Accept `a,b` as the environment and `--roles` write it."""
@@ -158,6 +164,7 @@ class Settings(BaseSettings):
             "CRISPER_INSECURE_REGISTRIES: an upstream is spoken to in the clear": bool(
                 self.insecure_registries
             ),
+            "CRISPER_INSECURE_WEBHOOKS: a webhook is spoken to in the clear": bool(self.insecure_webhooks),
         }
         if any(unsafe.values()):
             lines = "\n  ".join(line for line, bad in unsafe.items() if bad)

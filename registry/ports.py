@@ -5,14 +5,17 @@ that `registry.app` chooses.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from auth.ports import AuditEvent, Node
 from auth.secret import Secret
 from storage.digest import Digest
+
+NO_FACTS: Mapping[str, object] = MappingProxyType({})
 
 # -- container groups ---------------------------------------------------------------------------
 
@@ -53,6 +56,8 @@ class Group:
         image_digest: Digest of the document that `image` named at creation; None until stored.
         image_size_bytes: Compressed size of the image's platform; None until stored.
         job_id: The newest import.
+        started: Whether its owner wants it to run: what it does once its image is there.
+        revision: Raised by each change that its owner makes.
     """
 
     id: str
@@ -67,8 +72,71 @@ class Group:
     created_at: datetime
     updated_at: datetime
     job_id: str
+    started: bool = False
+    revision: int = 1
     image_digest: Digest | None = None
     image_size_bytes: int | None = None
+
+
+class InstanceState(StrEnum):
+    """How far a node is with a group's image, in the words of SaladCloud's public API."""
+
+    ALLOCATING = "allocating"  # designated; has not asked yet
+    DOWNLOADING = "downloading"
+    CREATING = "creating"  # has the image
+    RUNNING = "running"  # says its scheduler
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A node that is designated for a group.
+
+    Attributes:
+        version: Of the group's image that the node was designated for last.
+        token_id: The newest pull token of this designation.
+        deletion_cost: The scheduler's; what it costs to give this instance up.
+        updated_at: When it came into its state.
+    """
+
+    id: str
+    group_id: str
+    node_id: str
+    version: int
+    token_id: str
+    state: InstanceState
+    deletion_cost: int
+    created_at: datetime
+    updated_at: datetime
+
+
+def group_event(
+    type_: str,
+    group_id: str,
+    key: GroupKey,
+    facts: Mapping[str, object] = NO_FACTS,
+    *,
+    cause: str | None = None,
+    source: str | None = None,
+) -> AuditEvent:
+    """Tell about a container group."""
+    detail = {"group_id": group_id, "project": key.project, "group": key.name, **facts}
+    return AuditEvent(type_, key.organization, cause=cause, source=source, detail=detail)
+
+
+def instance_event(
+    type_: str,
+    group: Group,
+    instance: Instance,
+    facts: Mapping[str, object] = NO_FACTS,
+    *,
+    cause: str | None = None,
+    source: str | None = None,
+) -> AuditEvent:
+    """Tell about a node's designation for a group."""
+    detail = {"instance_id": instance.id, "version": instance.version, **facts}
+    told = group_event(type_, group.id, group.key, detail, cause=cause, source=source)
+    return replace(told, node_id=instance.node_id, token_id=instance.token_id)
 
 
 # -- images -------------------------------------------------------------------------------------
@@ -239,8 +307,25 @@ class GroupCatalog(Protocol):
     async def get(self, key: GroupKey) -> Group | None:
         """Return a group by name."""
 
-    async def list(self, organization: str, project: str | None = None) -> Sequence[Group]:
-        """Return an organization's groups, oldest first."""
+    async def change(self, before: Group, after: Group, credential_key: bytes | None) -> bool:
+        """Write a group's change, and queue the import that `after.job_id` names if it is a new one.
+
+        An import that still runs for the group ends with it. False when the group is no longer as it was
+        `before`: nothing was written.
+        """
+
+    async def newest_version(self, group_id: str) -> int | None:
+        """Return the newest version whose image is stored."""
+
+    async def list(
+        self,
+        organization: str,
+        project: str | None = None,
+        *,
+        after: tuple[datetime, str] | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Group]:
+        """Return an organization's groups, oldest first, from behind the one created `(at, with this id)`."""
 
     async def delete(self, key: GroupKey) -> Group | None:
         """Remove a group with its job and versions; return what was removed."""
@@ -258,12 +343,51 @@ class GroupCatalog(Protocol):
         """Return `latest` and `v<version>` of every stored version, sorted as bytes."""
 
 
+class InstanceCatalog(Protocol):
+    """Which nodes are designated for which groups, and how far they are.
+
+    What changes a designation does so in one transaction with the event that tells about it, and only while
+    the designation is as it was read.
+    """
+
+    async def designate(self, group: Group, node_id: str, version: int, token_id: str) -> Instance:
+        """Note that a token was minted: a node is designated, or again, from the start."""
+
+    async def of_group(self, group_id: str) -> Sequence[Instance]:
+        """Return a group's instances, oldest first."""
+
+    async def get(self, group_id: str, instance_id: str) -> Instance | None:
+        """Return one of a group's instances."""
+
+    async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
+        """Count the instances of groups by state; groups without any are left out."""
+
+    async def unsettled(self, limit: int) -> Sequence[tuple[Group, Instance]]:
+        """Take instances that still allocate or download, those first that were looked at longest ago."""
+
+    async def advance(
+        self, group: Group, instance: Instance, state: InstanceState, event: AuditEvent
+    ) -> bool:
+        """Bring an instance into a state; the first that has the image makes a deploying group running."""
+
+    async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
+        """Change what it costs to give an instance up. False when it is gone."""
+
+    async def tokens(self, instance_id: str) -> Sequence[str]:
+        """Return every token of a designation that may not be over."""
+
+    async def free(self, instance: Instance, event: AuditEvent) -> bool:
+        """End a designation."""
+
+    async def free_all(self, group: Group) -> int:
+        """End every designation of a group; return how many there were."""
+
+
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """A customer. The API key itself is shown once and kept as a hash."""
+    """A customer."""
 
     name: str
-    api_key_hash: bytes = field(repr=False)
     created_at: datetime
 
 
@@ -276,8 +400,46 @@ class OrganizationDirectory(Protocol):
     async def get(self, name: str) -> Organization | None:
         """Return an organization."""
 
-    async def by_api_key(self, api_key_hash: bytes) -> Organization | None:
-        """Return whose key this is."""
+    async def list(self) -> Sequence[Organization]:
+        """Return all organizations by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key to the public API. The key itself is shown once and kept as a hash.
+
+    Attributes:
+        name: What its owner calls it.
+    """
+
+    key_id: str
+    organization: str
+    name: str
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+class ApiKeyDirectory(Protocol):
+    """Whose keys are whose."""
+
+    async def add(self, key: ApiKey, key_hash: bytes, *, limit: int) -> None:
+        """Insert. Raises ConflictError: the organization has `limit` keys in use."""
+
+    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
+        """Return the key that has this hash, unless it is revoked."""
+
+    async def list(self, organization: str) -> Sequence[ApiKey]:
+        """Return an organization's keys, oldest first, revoked ones included."""
+
+    async def revoke(self, organization: str, key_id: str) -> bool:
+        """Revoke a key from now on. False when there is none."""
+
+
+class Rates(Protocol):
+    """Counts what callers ask, across all servers."""
+
+    async def take(self, caller: str) -> float:
+        """Count one request; return the seconds that this caller has to wait first, 0 for none."""
 
 
 class NodeRegistry(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from auth.authority import Authority, MintedToken
 from auth.records import ImageGrant
 from registry.errors import ConflictError, NotFoundError
-from registry.ports import GroupCatalog, GroupKey, GroupStatus, NodeRegistry, StoredImage
+from registry.ports import GroupCatalog, GroupKey, GroupStatus, InstanceCatalog, NodeRegistry, StoredImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +24,25 @@ class PullTokens:
 
     Args:
         catalog: Groups and their images.
+        instances: Where the node is entered as an instance of the group.
         nodes: Who may be designated.
         authority: Who signs.
     """
 
-    def __init__(self, catalog: GroupCatalog, nodes: NodeRegistry, authority: Authority) -> None:
+    def __init__(
+        self,
+        catalog: GroupCatalog,
+        instances: InstanceCatalog,
+        nodes: NodeRegistry,
+        authority: Authority,
+    ) -> None:
         self._catalog = catalog
+        self._instances = instances
         self._nodes = nodes
         self._authority = authority
 
     async def mint(self, key: GroupKey, node_id: str, ttl_s: int | None) -> Designation:
-        """Mint a token for one node to pull a group's image once.
+        """Mint a token for one node to pull a group's image once: the newest version that is stored.
 
         Raises:
             NotFoundError: No such group, or no such node.
@@ -43,8 +51,9 @@ class PullTokens:
         group = await self._catalog.get(key)
         if group is None:
             raise NotFoundError(f"there is no container group {key.repository}")
-        image = await self._catalog.image(group.id, group.version)
-        if image is None:
+        version = await self._catalog.newest_version(group.id)
+        image = await self._catalog.image(group.id, version) if version is not None else None
+        if version is None or image is None:
             failed = group.status is GroupStatus.FAILED
             hint = (
                 "its import failed; create it again" if failed else "its image is not ready; try again later"
@@ -63,4 +72,5 @@ class PullTokens:
             node_id=node_id,
             ttl_s=ttl_s,
         )
-        return Designation(minted, node_id, key, group.version, image)
+        await self._instances.designate(group, node_id, version, minted.token_id)
+        return Designation(minted, node_id, key, version, image)

@@ -130,7 +130,8 @@ async def test_a_pinned_blob_is_spared_until_its_import_ends(world: World) -> No
     await world.catalog.delete(first.key)
     await world.collect()
     world.later(10 * GRACE_S)
-    group = replace(a_group("second"), created_at=world.clock.now())
+    now = world.clock.now()
+    group = replace(a_group("second"), created_at=now, updated_at=now)
     await world.catalog.create(group, None)
     job = await world.queue.claim("worker", 60)
     assert job is not None
