@@ -32,7 +32,8 @@ from registry.api.origin import Origin
 from registry.api.peers import Peers
 from registry.api.public import ApiKeyAuthenticator, public_app
 from registry.api.realm import TokenApi
-from registry.api.root import root_app
+from registry.api.reference import ApiReference
+from registry.api.root import apis_document, root_app
 from registry.api.streaming import BlobStreamer
 from registry.api.turns import Turns
 from registry.catalog.collection import SqlBlobPins, SqlCollection
@@ -189,6 +190,8 @@ class _Composer:
             mounted[public.PREFIX] = self._public(worker.nudge if worker else _nobody)
             mounted[operator.PREFIX] = self._operator(hooks)
         routes = HealthApi(self._probes(), self._metrics).routes()
+        if Role.API in roles:
+            routes += ApiReference(apis_document(mounted)).routes()
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
