@@ -50,7 +50,7 @@ def create(
 
     async def work() -> None:
         async with connect(data_dir) as client:
-            _show_group(await client.groups("POST", organization, project, body=body), as_json=as_json)
+            show_group(await client.groups("POST", organization, project, body=body), as_json=as_json)
 
     run(work())
 
@@ -95,7 +95,7 @@ def show_(
 
     async def work() -> None:
         async with connect(data_dir) as client:
-            _show_group(await client.groups("GET", organization, project, name), as_json=as_json)
+            show_group(await client.groups("GET", organization, project, name), as_json=as_json)
 
     run(work())
 
@@ -135,19 +135,20 @@ def import_(
     async def work() -> None:
         async with connect(data_dir) as client:
             created = await client.groups("POST", organization, project, body=body)
-            group = await _follow(client, organization, project, created)
-        _show_group(group, as_json=as_json)
+            group = await follow_import(client, organization, project, created)
+        show_group(group, as_json=as_json)
         if group["current_state"]["status"] == "failed":
-            raise _ImportFailedError(group["current_state"]["description"])
+            raise ImportFailedError(group["current_state"]["description"])
 
     run(work())
 
 
-class _ImportFailedError(RegistryError):
+class ImportFailedError(RegistryError):
     """The import ended without an image; the message is the server's."""
 
 
-async def _follow(client: ApiClient, organization: str, project: str, group: Any) -> Any:  # noqa: ANN401 (JSON)
+async def follow_import(client: ApiClient, organization: str, project: str, group: Any) -> Any:  # noqa: ANN401 (JSON)
+    """Show a group's import until it ends; return the group as it is then."""
     with follow(group["container"]["image"]) as tell:
         while (state := group["current_state"])["status"] == "pending":
             text = state["description"] or "pending"
@@ -184,7 +185,8 @@ def _name_for(image: str) -> str:
     return f"{words if words[:1].isalpha() else f'image-{words}'}-{secrets.token_hex(3)}"
 
 
-def _show_group(group: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
+def show_group(group: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
+    """Print a group."""
     container, state = group["container"], group["current_state"]
     rows = [
         ("group", f"{group['organization_name']}/{group['project_name']}/{group['name']}"),

@@ -2,13 +2,14 @@
 
 import ssl
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 import aiohttp
 from yarl import URL
 
 from registry.errors import EgressRefusedError, WebhookFailedError
-from registry.upstream.egress import EgressGuard, parse_url
+from registry.upstream.egress import EgressGuard, is_public, parse_url
 from registry.upstream.transport import USER_AGENT
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=10)
@@ -37,8 +38,12 @@ class HookClient:
         await self._private.close()
 
     def vet(self, url: str) -> None:
-        """Refuse a URL that nothing may be sent to. Raises EgressRefusedError."""
-        self._guard.vet(parse_url(url))
+        """Refuse a URL that nothing may be sent to, as far as that shows. Raises EgressRefusedError."""
+        target = parse_url(url)
+        self._guard.vet(target)
+        literal = _address(target.raw_host or "")
+        if literal is not None and not is_public(literal) and not self._guard.allows_private(target):
+            raise EgressRefusedError(f"{literal} is a private or reserved address")
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, float | None]:
         """Send a message; return the status and how many seconds the endpoint asked to be left alone.
@@ -66,6 +71,13 @@ class HookClient:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = _said(error)
         raise WebhookFailedError(failure)
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:

@@ -15,7 +15,19 @@ _GROUP: Final = _ORGANIZATION + "/projects/{project_name}/containers/{container_
 _WORD: Final[Schema] = {"type": "string"}
 _NUMBER: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999_999}
 
-WORDS: Final[Mapping[str, Schema]] = {}
+WORDS: Final[Mapping[str, Schema]] = {
+    name: {"type": "string", "minLength": 1, "examples": [example]}
+    for name, example in {
+        "organization_name": "acme-corp",
+        "project_name": "dev-env",
+        "container_group_name": "mandelbrot",
+        "node_id": "node-7",
+        "token_id": "Yk3n0m0bWJzq1vXh2Q9C1g",
+        "key_id": "0b7c9a52-6f0e-4f5c-9a55-1f5a0f0f8c11",
+        "webhook_id": "6a1f6f5e-0f0b-4d55-8c5b-0a3f1f6b7c22",
+        "instance_id": "db3a4591-efc3-46c0-b06a-3d820c0ec100",
+    }.items()
+}
 
 _MISSING: Final = (HTTPStatus.NOT_FOUND,)
 _CLASH: Final = (HTTPStatus.CONFLICT,)

@@ -25,9 +25,9 @@ _INSTANCE: Final = _INSTANCES + "/{container_group_instance_id}"
 _NAME: Final[Schema] = {"type": "string", "minLength": 2, "maxLength": 63, "pattern": NAME_PATTERN}
 
 WORDS: Final[Mapping[str, Schema]] = {
-    "organization_name": _NAME,
-    "project_name": _NAME,
-    "container_group_name": _NAME,
+    "organization_name": {**_NAME, "examples": ["acme-corp"]},
+    "project_name": {**_NAME, "examples": ["dev-env"]},
+    "container_group_name": {**_NAME, "examples": ["mandelbrot"]},
     "container_group_instance_id": {"type": "string", "format": "uuid"},
 }
 

@@ -34,14 +34,14 @@ def a_token(token_id: str, state: TokenState, delivered: int | None = None) -> T
     )
 
 
-async def designated(world: World, node_id: str = "node-1", token_id: str = "t1") -> tuple[Group, Instance]:
+async def designated(world: World, node_id: str = "node-1", jti: str = "t1") -> tuple[Group, Instance]:
     """A started group whose image is stored, and a node with a fresh token for it."""
     if await world.catalog.get(KEY) is None:
         await world.groups.create(KEY, STARTED)
         await end_import(world)
     group = (await world.groups.get(KEY)).group
-    world.tokens.views[token_id] = a_token(token_id, TokenState.MINTED)
-    return group, await world.designations.designate(group, node_id, group.version, token_id)
+    world.tokens.views[jti] = a_token(jti, TokenState.MINTED)
+    return group, await world.designations.designate(group, node_id, group.version, jti)
 
 
 async def told(world: World) -> list[str]:
@@ -97,14 +97,14 @@ async def test_a_node_that_is_designated_again_is_the_same_instance_from_the_sta
     _, first = await designated(world)
     world.tokens.views["t1"] = a_token("t1", TokenState.DONE)
     await world.instances.sweep()
-    _, again = await designated(world, token_id="t2")
+    _, again = await designated(world, jti="t2")
     assert again.id == first.id
     assert (again.state, again.token_id) == (InstanceState.ALLOCATING, "t2")
 
 
 async def test_reallocation_revokes_every_token_of_the_node_and_frees_it(world: World) -> None:
     await designated(world)
-    _, instance = await designated(world, token_id="t2")
+    _, instance = await designated(world, jti="t2")
     other = (await designated(world, "node-2", "t3"))[1]
     await world.instances.reallocate(KEY, instance.id)
     assert [world.tokens.views[name].state for name in ("t1", "t2", "t3")] == [
