@@ -22,7 +22,7 @@ from registry.server.tls import ServerTls, server_tls
 
 _LINGER_S = 2.0  # how long what is left of a request is read after its answer
 _BACKLOG = 1024
-_ALLOCATIONS = 20_000  # between collections of garbage; requests leave next to none that counting does not free
+_ALLOCATIONS = 20_000  # between searches for garbage; requests leave hardly any that counting does not free
 _log = structlog.get_logger(__name__)
 
 
