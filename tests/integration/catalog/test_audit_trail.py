@@ -124,3 +124,18 @@ async def test_refusals_of_one_token_are_bounded_wherever_it_is_shown(cause: str
     assert [event.token_id for event in kept.events] == ["token-1"] * 5 + ["token-2"]
     await trail.aclose()
     assert kept.events[-1].detail == {"suppressed": 95}
+
+
+async def test_transactions_that_hold_collection_off_append_without_a_deadlock(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    await database.migrate()
+    both = asyncio.Barrier(2)
+
+    async def change() -> None:
+        async with database.write() as connection:
+            await database.exclude_collection(connection)
+            await both.wait()
+            await append(connection, SystemClock().now(), AuditEvent("group.imported"))
+
+    await asyncio.wait_for(asyncio.gather(change(), change()), timeout=30)
+    await database.close()
