@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -116,6 +116,11 @@ def _translated() -> Iterator[None]:
         yield
     except (InterfaceError, OperationalError, PoolTimeoutError, OSError) as error:
         raise CatalogUnavailableError(f"the catalog does not answer ({type(error).__name__})") from None
+    except DBAPIError as error:
+        if type(error) is not DBAPIError:
+            raise
+        # What no class is for, a deadlock among them; the transaction was undone and may be repeated.
+        raise CatalogUnavailableError(f"the catalog gave up ({type(error.orig).__name__})") from None
 
 
 def _upgrade(connection: Connection) -> None:
