@@ -53,9 +53,8 @@ from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
 from registry.transient.progress import RedisProgressBoard
 from registry.upkeep import Collection, DamageDesk, repeat
-from registry.upstream.client import UpstreamClient
+from registry.upstream.configured import upstream_client
 from registry.upstream.credentials import from_registry_authentication
-from registry.upstream.egress import EgressGuard
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
 from storage.ports import KeyProvider
@@ -171,7 +170,7 @@ class _Composer:
         return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
 
     async def _worker(self) -> ImportWorker:
-        client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
+        client = upstream_client(self._settings)
         self._stack.push_async_callback(client.close)
         importer = Importer(
             client,

@@ -127,12 +127,24 @@ class StoredImage:
 # -- imports ------------------------------------------------------------------------------------
 
 
+class CredentialKind(StrEnum):
+    """What a credential's two halves are."""
+
+    PASSWORD = "password"  # noqa: S105 - HTTP Basic, at the registry or at its realm
+    AWS_ACCESS_KEY = "aws_access_key"
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamCredential:
-    """What a customer's registry asks for as HTTP Basic, at the registry or at its realm."""
+    """What a customer's registry asks for: a user name and password, or what is exchanged for one.
+
+    Attributes:
+        username: An access key's id, for AWS.
+    """
 
     username: str
     password: Secret
+    kind: CredentialKind = CredentialKind.PASSWORD
 
 
 @dataclass(frozen=True, slots=True)

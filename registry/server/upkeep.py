@@ -25,8 +25,7 @@ from registry.errors import ConfigError, RegistryError
 from registry.importer.job import Importer
 from registry.upkeep import Collection, DamageDesk, Doctor, Repair, Scrubbing
 from registry.upkeep.doctor import Finding, Level
-from registry.upstream.client import UpstreamClient
-from registry.upstream.egress import EgressGuard
+from registry.upstream.configured import upstream_client
 from storage.errors import StorageError
 
 _HTTP = aiohttp.ClientTimeout(total=10)
@@ -62,7 +61,7 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
         stack.push_async_callback(keys.aclose)
         blobs = open_blobs(settings, keys, database)
         stack.push_async_callback(blobs.aclose)
-        client = UpstreamClient(EgressGuard(insecure=settings.insecure_registries))
+        client = upstream_client(settings)
         stack.push_async_callback(client.close)
         events, upkeep = SqlEventLog(database, clock), SqlUpkeep(database, clock)
         dead, quarantine = SqlCollection(database, clock), SqlQuarantine(database, clock)

@@ -216,15 +216,20 @@ class Source:
         headers: Mapping[str, str] | None = None,
         accept: Iterable[str] = (),
     ) -> AsyncIterator[Response]:
-        """Send with what the registry wants to see; on a 401 get that once and send again."""
-        for first in (True, False):
+        """Send with what the registry wants to see; answer a 401, and a 403, once each and send again."""
+        answered: set[int] = set()
+        while True:
             shown = await self._authorization.header()
             async with self._transport.send(
                 method, url, headers=headers, accept=accept, authorization=shown
             ) as response:
-                if first and response.status == HTTPStatus.UNAUTHORIZED and not response.redirected:
-                    await self._authorization.refused(response, shown)
-                    continue
+                if not response.redirected and response.status not in answered:
+                    answered.add(response.status)
+                    if response.status == HTTPStatus.UNAUTHORIZED:
+                        await self._authorization.refused(response, shown)
+                        continue
+                    if response.status == HTTPStatus.FORBIDDEN and await self._authorization.renewed(shown):
+                        continue
                 self._check_status(response, what)
                 yield response
                 return
