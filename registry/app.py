@@ -40,11 +40,13 @@ from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.origins import SqlBlobOrigins
 from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.groups import ContainerGroups
 from registry.importer.job import Importer
+from registry.importer.sharing import Sharing
 from registry.importer.worker import ImportWorker
 from registry.observe import CountedAuditTrail, Metrics
 from registry.oci.reference import Reference
@@ -53,7 +55,7 @@ from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
 from registry.transient.progress import RedisProgressBoard
 from registry.upkeep import Collection, DamageDesk, repeat
-from registry.upstream.configured import upstream_client
+from registry.upstream.configured import shared_registries, upstream_client
 from registry.upstream.credentials import from_registry_authentication
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
@@ -172,10 +174,13 @@ class _Composer:
     async def _worker(self) -> ImportWorker:
         client = upstream_client(self._settings)
         self._stack.push_async_callback(client.close)
+        origins = SqlBlobOrigins(self._database, self._clock)
+        sharing = Sharing(self._blobs, origins, shared_registries(self._settings))
         importer = Importer(
             client,
             self._blobs,
             SqlBlobPins(self._database),
+            sharing=sharing,
             max_image_bytes=self._settings.max_image_bytes,
             layer_transfers=self._settings.layer_transfers,
         )

@@ -216,6 +216,16 @@ class BlobPins(Protocol):
         """
 
 
+class BlobOrigins(Protocol):
+    """From which registries blobs were downloaded and verified, whichever organization asked."""
+
+    async def add(self, digest: Digest, registry: str) -> None:
+        """Remember one."""
+
+    async def has(self, digest: Digest, registry: str) -> bool:
+        """Tell whether a blob came from a registry before."""
+
+
 class ProgressBoard(Protocol):
     """Where running imports say how far they are; losing it loses nothing that matters."""
 

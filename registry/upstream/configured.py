@@ -11,7 +11,7 @@ from registry.errors import ConfigError, EgressRefusedError, ReferenceFormatErro
 from registry.oci.reference import split_host
 from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
-from registry.upstream.egress import EgressGuard, Network, parse_url
+from registry.upstream.egress import HTTPS_PORT, EgressGuard, Network, parse_url
 from registry.upstream.routes import OutboundProxy
 
 
@@ -46,7 +46,7 @@ def refuse_unreadable(settings: Settings) -> None:
 
 def shared_registries(settings: Settings) -> frozenset[str]:
     """Return the upstreams whose word on access is taken, as references name them."""
-    return frozenset(_host("CRISPER_SHARED_REGISTRIES", host) for host in settings.shared_registries)
+    return frozenset(_name("CRISPER_SHARED_REGISTRIES", host) for host in settings.shared_registries)
 
 
 def _guard(settings: Settings) -> EgressGuard:
@@ -85,7 +85,7 @@ def _authorities(settings: Settings) -> Mapping[str, ssl.SSLContext]:
 def _realms(settings: Settings) -> Mapping[str, frozenset[str]]:
     found = dict(PINNED_REALMS)
     for host, realm in _pairs("CRISPER_REGISTRY_REALMS", settings.registry_realms, "REALM-HOST[:PORT]"):
-        found[host] = found.get(host, frozenset()) | {_host("CRISPER_REGISTRY_REALMS", realm)}
+        found[host] = found.get(host, frozenset()) | {_name("CRISPER_REGISTRY_REALMS", realm)}
     return found
 
 
@@ -118,7 +118,7 @@ def _pairs(setting: str, entries: Sequence[str], second: str) -> Iterator[tuple[
         host, equals, value = entry.partition("=")
         if not equals or not value.strip():
             raise ConfigError(f"{setting} takes HOST[:PORT]={second}, several with commas")
-        yield _host(setting, host.strip()), value.strip()
+        yield _name(setting, host.strip()), value.strip()
 
 
 def _host(setting: str, host: str) -> str:
@@ -127,3 +127,8 @@ def _host(setting: str, host: str) -> str:
     except ReferenceFormatError as error:
         raise ConfigError(f"{setting} takes HOST[:PORT]: {error}") from None
     return host.lower()
+
+
+def _name(setting: str, host: str) -> str:
+    """Name a host that is spoken to over TLS in the one way that the code does: without the usual port."""
+    return _host(setting, host).removesuffix(f":{HTTPS_PORT}")

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from yarl import URL
 
-from registry.errors import DocumentError, PullFailedError, UpstreamUnavailableError
+from registry.errors import DocumentError, ImportFailedError, PullFailedError, UpstreamUnavailableError
 from registry.oci import mediatypes
 from registry.oci.documents import MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, parse_document
 from registry.oci.reference import Reference
@@ -23,6 +23,7 @@ from storage.errors import DigestError
 T = TypeVar("T")
 
 _OFF_LOOP_BYTES: Final = 64 << 10
+_MAX_SIZE_DIGITS: Final = 20
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 
 
@@ -56,6 +57,11 @@ class Source:
         self._transport = transport
         self._base = origin / "v2" / reference.repository
         self._authorization = authorization
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the registry is spoken to over TLS, and so is who its certificate says."""
+        return self._base.scheme == "https"
 
     async def document(self, identifier: str, expected: Descriptor | None = None) -> Document:
         """Fetch a manifest or an index, verified against its digest.
@@ -106,6 +112,24 @@ class Source:
             PullFailedError: Not there, not intact, or no answer after retries.
         """
         return await self._retry(lambda: self._small_blob(blob))
+
+    async def admits(self, blob: Descriptor) -> bool:
+        """Tell whether the registry gives this credential that blob now, in that size; any trouble is a no.
+
+        A HEAD where it answers; else one byte is fetched, since a signed address that a HEAD is redirected
+        to is often good for a GET only.
+        """
+        url = self._base / "blobs" / str(blob.digest)
+        for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
+            try:
+                async with (
+                    self._bounded(),
+                    self._request(method, url, f"blob {blob.digest}", headers=headers) as response,
+                ):
+                    return _stated_size(response) == blob.size_bytes
+            except ImportFailedError:
+                continue
+        return False
 
     @asynccontextmanager
     async def blob(self, blob: Descriptor, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -265,6 +289,16 @@ def _check_extent(response: Response, blob: Descriptor, offset: int) -> int:
     elif length is not None and length != str(blob.size_bytes):
         raise PullFailedError(f"{response.host} has the blob {blob.digest} in another size than its manifest")
     return offset - start
+
+
+def _stated_size(response: Response) -> int | None:
+    """Return the size of a whole blob, as an answer to a HEAD or to a range of it says."""
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
+        size = match[3] if match else ""
+    else:
+        size = response.header("Content-Length") or ""
+    return int(size) if size.isascii() and size.isdigit() and len(size) < _MAX_SIZE_DIGITS else None
 
 
 async def _exactly(
