@@ -45,6 +45,7 @@ from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.groups import ContainerGroups
+from registry.importer.counted import CountedJobQueue
 from registry.importer.job import Importer
 from registry.importer.sharing import Sharing
 from registry.importer.worker import ImportWorker
@@ -185,7 +186,7 @@ class _Composer:
             layer_transfers=self._settings.layer_transfers,
         )
         return ImportWorker(
-            SqlJobQueue(self._database, self._clock),
+            CountedJobQueue(SqlJobQueue(self._database, self._clock), self._metrics),
             self._vault,
             self._board,
             importer,
