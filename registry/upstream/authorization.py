@@ -203,8 +203,8 @@ class Authorization:
         pinned = authority(origin) in self._realms.get(authority(self._registry), ())
         if not self._login.anonymous and (downgrade or not (same or pinned)):
             raise AuthenticationFailedError(
-                f"{registry} wants its credentials sent to {bracketed_host(realm)}, "
-                "which is not known to belong to it"
+                f"{registry} wants its credentials sent to {bracketed_host(realm)}, which is not known to "
+                "belong to it: check the image's name, or ask the operator to allow that host"
             )
         return realm
 
