@@ -25,7 +25,9 @@ MAX_REDIRECTS: Final = 3
 READ_BUFFER_BYTES: Final = 1 << 20
 USER_AGENT: Final = "crisper"
 _PERMANENT: Final[Mapping[type[Exception], str]] = {
-    aiohttp.ClientConnectorCertificateError: "shows a TLS certificate that is not trusted: an operator can add its CA",
+    aiohttp.ClientConnectorCertificateError: (
+        "shows a TLS certificate that is not trusted: an operator can add its CA"
+    ),
     aiohttp.InvalidURL: "is not a host that can be reached",
 }
 _PASSING: Final[Mapping[type[Exception], str]] = {
