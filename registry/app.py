@@ -47,6 +47,7 @@ from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.origins import SqlBlobOrigins
 from registry.catalog.upkeep import SqlUpkeep
 from registry.catalog.webhooks import SqlWebhooks
 from registry.config import Role, Settings
@@ -55,7 +56,9 @@ from registry.groups import ApiKeys, ContainerGroups, Instances
 from registry.groups.courier import Courier
 from registry.groups.instances import SWEEP_S
 from registry.groups.webhooks import Webhooks, WebhookSecrets
+from registry.importer.counted import CountedJobQueue
 from registry.importer.job import Importer
+from registry.importer.sharing import Sharing
 from registry.importer.worker import ImportWorker
 from registry.observe import CountedAuditTrail, Metrics
 from registry.oci.reference import Reference
@@ -66,9 +69,8 @@ from registry.transient.credentials import RedisCredentialVault
 from registry.transient.progress import RedisProgressBoard
 from registry.transient.rates import RedisRates
 from registry.upkeep import Collection, DamageDesk, repeat
-from registry.upstream.client import UpstreamClient
+from registry.upstream.configured import hook_client, shared_registries, upstream_client
 from registry.upstream.credentials import from_registry_authentication
-from registry.upstream.egress import EgressGuard
 from registry.upstream.hooks import HookClient
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
@@ -230,22 +232,25 @@ class _Composer:
         return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
 
     def _hooks(self) -> HookClient:
-        hooks = HookClient(EgressGuard(insecure=self._settings.insecure_webhooks))
+        hooks = hook_client(self._settings)
         self._stack.push_async_callback(hooks.close)
         return hooks
 
     async def _worker(self) -> ImportWorker:
-        client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
+        client = upstream_client(self._settings)
         self._stack.push_async_callback(client.close)
+        origins = SqlBlobOrigins(self._database, self._clock)
+        sharing = Sharing(self._blobs, origins, shared_registries(self._settings))
         importer = Importer(
             client,
             self._blobs,
             SqlBlobPins(self._database),
+            sharing=sharing,
             max_image_bytes=self._settings.max_image_bytes,
             layer_transfers=self._settings.layer_transfers,
         )
         return ImportWorker(
-            SqlJobQueue(self._database, self._clock),
+            CountedJobQueue(SqlJobQueue(self._database, self._clock), self._metrics),
             self._vault,
             self._board,
             importer,

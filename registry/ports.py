@@ -195,12 +195,24 @@ class StoredImage:
 # -- imports ------------------------------------------------------------------------------------
 
 
+class CredentialKind(StrEnum):
+    """What a credential's two halves are."""
+
+    PASSWORD = "password"  # noqa: S105 - HTTP Basic, at the registry or at its realm
+    AWS_ACCESS_KEY = "aws_access_key"
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamCredential:
-    """What a customer's registry asks for as HTTP Basic, at the registry or at its realm."""
+    """What a customer's registry asks for: a user name and password, or what is exchanged for one.
+
+    Attributes:
+        username: An access key's id, for AWS.
+    """
 
     username: str
     password: Secret
+    kind: CredentialKind = CredentialKind.PASSWORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +282,16 @@ class BlobPins(Protocol):
 
         Pin a blob before asking storage whether it is there: what is found from then on, stays.
         """
+
+
+class BlobOrigins(Protocol):
+    """From which registries blobs were downloaded and verified, whichever organization asked."""
+
+    async def add(self, digest: Digest, registry: str) -> None:
+        """Remember one."""
+
+    async def has(self, digest: Digest, registry: str) -> bool:
+        """Tell whether a blob came from a registry before."""
 
 
 class ProgressBoard(Protocol):
@@ -402,44 +424,6 @@ class OrganizationDirectory(Protocol):
 
     async def list(self) -> Sequence[Organization]:
         """Return all organizations by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key to the public API. The key itself is shown once and kept as a hash.
-
-    Attributes:
-        name: What its owner calls it.
-    """
-
-    key_id: str
-    organization: str
-    name: str
-    created_at: datetime
-    revoked_at: datetime | None = None
-
-
-class ApiKeyDirectory(Protocol):
-    """Whose keys are whose."""
-
-    async def add(self, key: ApiKey, key_hash: bytes, *, limit: int) -> None:
-        """Insert. Raises ConflictError: the organization has `limit` keys in use."""
-
-    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
-        """Return the key that has this hash, unless it is revoked."""
-
-    async def list(self, organization: str) -> Sequence[ApiKey]:
-        """Return an organization's keys, oldest first, revoked ones included."""
-
-    async def revoke(self, organization: str, key_id: str) -> bool:
-        """Revoke a key from now on. False when there is none."""
-
-
-class Rates(Protocol):
-    """Counts what callers ask, across all servers."""
-
-    async def take(self, caller: str) -> float:
-        """Count one request; return the seconds that this caller has to wait first, 0 for none."""
 
 
 class NodeRegistry(Protocol):

@@ -8,11 +8,12 @@ from sqlalchemy import ColumnElement, RowMapping, and_, func, insert, select, up
 from sqlalchemy.exc import IntegrityError
 
 from auth.ports import Binding, Clock, Node
+from registry.access_ports import ApiKey
 from registry.catalog.batches import Batches
 from registry.catalog.database import Database
 from registry.catalog.tables import api_keys, nodes, organizations
 from registry.errors import ConflictError
-from registry.ports import ApiKey, Organization
+from registry.ports import Organization
 
 
 class SqlOrganizationDirectory:

@@ -9,8 +9,9 @@ from uuid import uuid4
 
 from auth.ports import AuditEvent, Clock
 from auth.secret import Secret
+from registry.access_ports import ApiKey, ApiKeyDirectory
 from registry.errors import NotFoundError
-from registry.ports import ApiKey, ApiKeyDirectory, EventLog, Organization, OrganizationDirectory
+from registry.ports import EventLog, Organization, OrganizationDirectory
 
 FIRST: Final = "first"
 MAX_KEYS: Final = 50

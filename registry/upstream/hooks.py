@@ -1,19 +1,22 @@
 """Sends messages to the endpoints that organizations have registered, past the egress guard."""
 
-import ssl
+import asyncio
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 import aiohttp
-from yarl import URL
+from aiohttp.abc import AbstractResolver
+from aiohttp.resolver import DefaultResolver
+from multidict import CIMultiDict
 
 from registry.errors import EgressRefusedError, WebhookFailedError
 from registry.upstream.egress import EgressGuard, is_public, parse_url
+from registry.upstream.routes import OutboundProxy, Routes, Trust
 from registry.upstream.transport import USER_AGENT
 
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=10)
-_MAX_CONNECTIONS: Final = 64
+_ANSWER_S: Final = 15.0
+_CONNECT_S: Final = 10.0
 _MAX_DIGITS: Final = 6
 
 
@@ -24,18 +27,32 @@ class HookClient:
     into other places.
     """
 
-    def __init__(self, guard: EgressGuard, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        guard: EgressGuard,
+        *,
+        proxy: OutboundProxy | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        """Open no connection yet; to be called inside a running loop.
+
+        Args:
+            proxy: What connections go through, except those to hosts that the guard lists.
+            resolver: Who turns names into addresses; the system by default.
+        """
         self._guard = guard
-        tls = ssl_context or ssl.create_default_context()
-        self._public = _session(
-            aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, ssl=tls, socket_factory=guard.open_socket)
+        self._routes = Routes(
+            guard,
+            _session,
+            trust=Trust(),
+            proxy=proxy,
+            resolver=resolver or DefaultResolver(),
+            resolve_s=_CONNECT_S,
         )
-        self._private = _session(aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, ssl=tls))
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._public.close()
-        await self._private.close()
+        await self._routes.close()
 
     def vet(self, url: str) -> None:
         """Refuse a URL that nothing may be sent to, as far as that shows. Raises EgressRefusedError."""
@@ -54,22 +71,17 @@ class HookClient:
         try:
             target = parse_url(url)
             self._guard.vet(target)
+            async with asyncio.timeout(_ANSWER_S):
+                response = await self._routes.request("POST", target, CIMultiDict(headers), body)
         except EgressRefusedError as error:
-            raise WebhookFailedError(str(error)) from None
-        session = self._private if self._guard.allows_private(target) else self._public
-        return await self._send(session, target, headers, body)
-
-    @staticmethod
-    async def _send(
-        session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, float | None]:
-        try:
-            async with session.post(url, headers=headers, data=body, allow_redirects=False) as response:
-                return response.status, _seconds(response.headers.get("Retry-After"))
+            failure = str(error)
         except TimeoutError:
             failure = "it does not answer in time"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = _said(error)
+        else:
+            response.close()
+            return response.status, _seconds(response.headers.get("Retry-After"))
         raise WebhookFailedError(failure)
 
 
@@ -80,11 +92,11 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=_TIMEOUT,
+        timeout=aiohttp.ClientTimeout(total=_ANSWER_S, connect=_CONNECT_S),
         headers={"User-Agent": USER_AGENT},
         trust_env=False,
     )

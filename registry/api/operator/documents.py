@@ -5,8 +5,9 @@ from datetime import datetime
 from auth.nodes.enrolment import Offer
 from auth.ports import Node
 from auth.records import SessionView, TokenView
+from registry.access_ports import ApiKey
 from registry.groups import InstanceView
-from registry.ports import ApiKey, GroupKey, Organization, StoredEvent
+from registry.ports import GroupKey, Organization, StoredEvent
 from registry.pull.tokens import Designation
 from registry.webhook_ports import Webhook
 

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from auth.errors import Cause, OutsideScopeError, RefusedError
+from registry.access_ports import Rates
 from registry.errors import RateLimitedError
 from registry.groups import ApiKeys
 from registry.groups.keys import MAX_KEY_LENGTH
-from registry.ports import Rates
 
 HEADER = "Salad-Api-Key"
 

@@ -9,10 +9,11 @@ import pytest
 from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from registry.access_ports import ApiKey
 from registry.api.public import PREFIX, ApiKeyAuthenticator, public_app
 from registry.catalog.directory import SqlApiKeyDirectory
 from registry.groups import hash_api_key
-from registry.ports import ApiKey, Organization
+from registry.ports import Organization
 from tests.support.catalogs import sqlite_catalog
 from tests.unit.registry.groups.fakes import World
 
