@@ -1,6 +1,6 @@
 import hmac
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,9 +34,17 @@ class Service:
     session: ClientSession
 
     async def call(
-        self, method: str, path: str, *, key: str | None = API_KEYS["acme-corp"], **options: object
+        self,
+        method: str,
+        path: str,
+        *,
+        key: str | None = API_KEYS["acme-corp"],
+        if_match: str | None = None,
+        content_type: str | None = None,
+        **options: object,
     ) -> ClientResponse:
-        headers: Mapping[str, str] = {} if key is None else {"Salad-Api-Key": key}
+        given = {"Salad-Api-Key": key, "If-Match": if_match, "Content-Type": content_type}
+        headers = {name: value for name, value in given.items() if value is not None}
         response = await self.session.request(method, self.base_url + path, headers=headers, **options)  # type: ignore[arg-type]
         await response.read()
         return response
