@@ -193,7 +193,7 @@ class _Composer:
             mounted[operator.PREFIX] = self._operator(hooks)
         routes = HealthApi(self._probes(), self._metrics).routes()
         if Role.API in roles:
-            routes += ApiReference(apis_document(mounted)).routes()
+            routes += ApiReference(partial(apis_document, mounted)).routes()
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))

@@ -1,6 +1,8 @@
 """`/openapi.json`, and `/docs`, which renders it with Swagger UI: all of it from here."""
 
+import asyncio
 import json
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -45,8 +47,10 @@ _START: Final = """SwaggerUIBundle({
 class ApiReference:
     """Handlers of the document and its page; anybody may read them."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
-        self._document = json.dumps(document, separators=(",", ":"))
+    def __init__(self, make: Callable[[], Mapping[str, Any]]) -> None:
+        """Take what makes the document; it is made when it is asked for first."""
+        self._make = make
+        self._document: str | None = None
 
     def routes(self) -> list[web.RouteDef]:
         """Return what to add to the root application."""
@@ -59,7 +63,12 @@ class ApiReference:
 
     async def document(self, _request: web.Request) -> web.Response:
         """Answer the OpenAPI document."""
+        if self._document is None:
+            self._document = await asyncio.to_thread(self._write)
         return web.Response(text=self._document, content_type="application/json", headers=_HEADERS)
+
+    def _write(self) -> str:
+        return json.dumps(self._make(), separators=(",", ":"))
 
     async def page(self, _request: web.Request) -> web.Response:
         """Answer the page that renders it."""
