@@ -133,10 +133,10 @@ def instance_event(
     cause: str | None = None,
     source: str | None = None,
 ) -> AuditEvent:
-    """Tell about a node's designation for a group."""
-    detail = {"instance_id": instance.id, "version": instance.version, **facts}
-    told = group_event(type_, group.id, group.key, detail, cause=cause, source=source)
-    return replace(told, node_id=instance.node_id, token_id=instance.token_id)
+    """Tell about a node's designation for a group; what is told of its token stays a trail of its own."""
+    named = {"instance_id": instance.id, "version": instance.version, "token_id": instance.token_id}
+    told = group_event(type_, group.id, group.key, {**named, **facts}, cause=cause, source=source)
+    return replace(told, node_id=instance.node_id)
 
 
 # -- images -------------------------------------------------------------------------------------
