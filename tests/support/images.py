@@ -16,6 +16,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from random import Random
+from typing import Self
 
 GREETING = "the crisper keeps it fresh"
 BUSYBOX = Path("/usr/bin/busybox")
@@ -40,6 +41,11 @@ class Layer:
 
     tar: bytes = field(repr=False)
     gzipped: bytes = field(repr=False)
+
+    @classmethod
+    def raw(cls, data: bytes) -> Self:
+        """Make a layer of any bytes, which lie at the upstream as they are, whatever its media type says."""
+        return cls(data, data)
 
     @property
     def diff_id(self) -> str:
