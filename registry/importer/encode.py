@@ -109,8 +109,8 @@ class LayerEncoder:
             progress(unpacker.packed_bytes)
             if output is None or output.given_up:
                 continue
-            await output.add(piece)
-            tried = unpacker.packed_bytes
+            await output.add(piece, unpacker.packed_bytes)
+            tried = output.tried_bytes
             hopeless = tried >= TRIAL_BYTES and output.written_bytes > tried * (1 - self._min_gain / 2)
             if hopeless or output.written_bytes > self._most(size_bytes):
                 await output.give_up()
@@ -119,8 +119,21 @@ class LayerEncoder:
         return int(size_bytes * (1 - self._min_gain))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """A piece that is being compressed, and how much of the layer was read when it was there."""
+
+    packed: asyncio.Future[bytes]
+    length: int
+    tried_bytes: int
+
+
 class _Output:
-    """Compresses pieces side by side, and writes them in their order."""
+    """Compresses pieces side by side, and writes them in their order.
+
+    Attributes:
+        tried_bytes: How much of the layer, as it came, went into what is written.
+    """
 
     def __init__(self, writer: BlobWriter, threads: Threads, ahead: int, level: int) -> None:
         self._writer = writer
@@ -128,15 +141,17 @@ class _Output:
         self._ahead = ahead
         self._level = level
         self._table = SeekTable()
-        self._running: deque[tuple[asyncio.Future[bytes], int]] = deque()
+        self._running: deque[_Frame] = deque()
         self.given_up = False
+        self.tried_bytes = 0
 
     @property
     def written_bytes(self) -> int:
         return self._writer.written_bytes
 
-    async def add(self, piece: bytes) -> None:
-        self._running.append((self._threads.start(compress_frame, piece, self._level), len(piece)))
+    async def add(self, piece: bytes, tried_bytes: int) -> None:
+        packed = self._threads.start(compress_frame, piece, self._level)
+        self._running.append(_Frame(packed, len(piece), tried_bytes))
         while len(self._running) > self._ahead:
             await self._write_oldest()
 
@@ -161,14 +176,15 @@ class _Output:
     async def settle(self) -> None:
         """Wait for the threads at work."""
         try:
-            await settle(*(future for future, _ in self._running))
+            await settle(*(frame.packed for frame in self._running))
         finally:
             self._running.clear()
 
     async def _write_oldest(self) -> None:
-        future, length = self._running[0]
-        await settle(future)
+        frame = self._running[0]
+        await settle(frame.packed)
         self._running.popleft()
-        packed = future.result()
-        self._table.add(len(packed), length)
+        packed = frame.packed.result()
+        self._table.add(len(packed), frame.length)
+        self.tried_bytes = frame.tried_bytes
         await self._writer.write(packed)
