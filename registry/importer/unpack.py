@@ -100,6 +100,7 @@ class Unpacker:
         self._allowance = allowance
         self._hasher = diff_id.hasher()
         self._rest = memoryview(b"")
+        self._held = 0
         head = self._source.read()
         self.packing = Packing.of(head)
         self._pieces = self._unpack(head)
@@ -107,8 +108,10 @@ class Unpacker:
 
     @property
     def packed_bytes(self) -> int:
-        """How much of the compressed layer was read."""
-        return self._source.count
+        """About how much of the compressed layer went into what was read; exact at its end."""
+        taken = self._source.count - self._held
+        given = self.unpacked_bytes - len(self._rest)
+        return taken * given // self.unpacked_bytes if self.unpacked_bytes else taken
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes of the tar stream, fewer only at its end.
@@ -181,6 +184,7 @@ class Unpacker:
                         if not left:
                             raise self._broken("ends in the middle")
                     piece, left = member.feed(left)
+                    self._held = len(left)
                     if piece:
                         yield piece
             except _GZIP_ERROR:
