@@ -2,10 +2,11 @@
 
     python -m bench.import_vs_skopeo --rounds 5
 
-Both verify every digest; Crisper encrypts, the other keeps plaintext. One row is with compression off, so that both
-bring bytes as they are; the other with Crisper's defaults, which also unpack every layer, check it against the
-image's config, and make the zstd variant; skopeo does none of it. Every round starts from nothing: a new
-organization here, an emptied registry there. An import's time is from the request to the group's readiness.
+Both verify every digest; Crisper encrypts, the other keeps plaintext. One row is with compression off, so
+that both bring bytes as they are; the other with Crisper's defaults, which also unpack every layer, check it
+against the image's config, and keep it in zstd where that gains; skopeo does none of it. Every round starts
+from nothing: a new organization here, an emptied registry there. An import's time is from the request to the
+group's readiness.
 """
 
 import argparse
