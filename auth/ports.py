@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, Protocol
 
+from auth.networks import Network
 from auth.records import NewToken, Redemption, TokenState, TokenView
-
-Network = IPv4Network | IPv6Network
 
 
 class Binding(StrEnum):
@@ -50,8 +48,8 @@ class AuditEvent:
     """One line of the audit trail; holds identifiers and causes, never a secret.
 
     Attributes:
-        type: Dotted name: `token.minted`, `token.redeemed`, `token.refused`, `token.completed`,
-            `token.revoked` ...
+        type: Dotted name: `token.minted`, `token.redeemed`, `token.exchanged`, `token.refused`,
+            `token.completed`, `token.revoked` ...
         cause: A `auth.errors.Cause` value on refusals.
         source: The caller's network address.
         detail: Further facts, JSON-serialisable.
