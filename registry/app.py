@@ -42,12 +42,15 @@ from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.images import SqlImages, SqlLayerMemory
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.origins import SqlBlobOrigins
 from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.groups import ContainerGroups
 from registry.importer.compress import Compression, Compressor
+from registry.importer.counted import CountedJobQueue
 from registry.importer.job import Importer
+from registry.importer.sharing import Sharing
 from registry.importer.worker import ImportWorker
 from registry.observe import CountedAuditTrail, Metrics
 from registry.oci.reference import Reference
@@ -57,9 +60,8 @@ from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
 from registry.transient.progress import RedisProgressBoard
 from registry.upkeep import Collection, DamageDesk, repeat
-from registry.upstream.client import UpstreamClient
+from registry.upstream.configured import shared_registries, upstream_client
 from registry.upstream.credentials import from_registry_authentication
-from registry.upstream.egress import EgressGuard
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
 from storage.ports import KeyProvider
@@ -190,8 +192,10 @@ class _Composer:
         return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
 
     async def _worker(self) -> ImportWorker:
-        client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
+        client = upstream_client(self._settings)
         self._stack.push_async_callback(client.close)
+        origins = SqlBlobOrigins(self._database, self._clock)
+        sharing = Sharing(self._blobs, origins, shared_registries(self._settings))
         compressor = open_compressor(self._settings, self._blobs, self._database, self._metrics)
         if compressor is not None:
             self._stack.callback(compressor.close)
@@ -199,12 +203,13 @@ class _Composer:
             client,
             self._blobs,
             SqlBlobPins(self._database),
+            sharing=sharing,
             max_image_bytes=self._settings.max_image_bytes,
             layer_transfers=self._settings.layer_transfers,
             compressor=compressor,
         )
         return ImportWorker(
-            SqlJobQueue(self._database, self._clock),
+            CountedJobQueue(SqlJobQueue(self._database, self._clock), self._metrics),
             self._vault,
             self._board,
             importer,

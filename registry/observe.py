@@ -72,7 +72,10 @@ class Metrics:
         )
         self.tokens = Counter("crisper_tokens", "Token transitions.", ["transition"], registry=gather)
         self.imports = Counter(
-            "crisper_imports", "Imports that ended, by outcome.", ["outcome"], registry=gather
+            "crisper_imports",
+            "Imports that ended, by the registry's family and by outcome.",
+            ["provider", "outcome"],
+            registry=gather,
         )
         self.compressed_layers = Counter(
             "crisper_compressed_layers", "Layers looked at, by outcome.", ["outcome"], registry=gather

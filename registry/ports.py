@@ -161,12 +161,24 @@ class StoredImage:
 # -- imports ------------------------------------------------------------------------------------
 
 
+class CredentialKind(StrEnum):
+    """What a credential's two halves are."""
+
+    PASSWORD = "password"  # noqa: S105 - HTTP Basic, at the registry or at its realm
+    AWS_ACCESS_KEY = "aws_access_key"
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamCredential:
-    """What a customer's registry asks for as HTTP Basic, at the registry or at its realm."""
+    """What a customer's registry asks for: a user name and password, or what is exchanged for one.
+
+    Attributes:
+        username: An access key's id, for AWS.
+    """
 
     username: str
     password: Secret
+    kind: CredentialKind = CredentialKind.PASSWORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +250,16 @@ class BlobPins(Protocol):
 
         Pin a blob before asking storage whether it is there: what is found from then on, stays.
         """
+
+
+class BlobOrigins(Protocol):
+    """From which registries blobs were downloaded and verified, whichever organization asked."""
+
+    async def add(self, digest: Digest, registry: str) -> None:
+        """Remember one."""
+
+    async def has(self, digest: Digest, registry: str) -> bool:
+        """Tell whether a blob came from a registry before."""
 
 
 @dataclass(frozen=True, slots=True)

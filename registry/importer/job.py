@@ -7,6 +7,7 @@ from registry.errors import PullFailedError, ReferenceFormatError
 from registry.importer.attachments import Attacher
 from registry.importer.compress import Compressor
 from registry.importer.plan import Plan, plan_import
+from registry.importer.sharing import Sharing
 from registry.importer.transfer import Tally, Transfer
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
@@ -26,6 +27,7 @@ class Importer:
         pins: BlobPins,
         *,
         max_image_bytes: int,
+        sharing: Sharing | None = None,
         layer_transfers: int = 3,
         platform: Platform = LINUX_AMD64,
         compressor: Compressor | None = None,
@@ -33,6 +35,7 @@ class Importer:
         """Take what imports share.
 
         Args:
+            sharing: Which blobs of other organizations need no download; None downloads all.
             max_image_bytes: Limit on an image's config and layers, compressed.
             layer_transfers: How many layers of one image are fetched at a time.
             compressor: Makes zstd variants; without one, images are kept as they come and no more.
@@ -40,6 +43,7 @@ class Importer:
         self._client = client
         self._store = store
         self._pins = pins
+        self._sharing = sharing
         self._max_image_bytes = max_image_bytes
         self._layer_transfers = layer_transfers
         self._platform = platform
@@ -76,7 +80,7 @@ class Importer:
         await self._pins.pin(
             job.id, job.key.organization, [content.digest for content in plan.image.contents]
         )
-        transfer = Transfer(source, self._store, job.key.organization, self._layer_transfers)
+        transfer = Transfer(source, self._store, job.key.organization, self._layer_transfers, self._sharing)
         tally = Tally(plan, report)
         await transfer.fetch_layers(plan.layers, tally)
         image = plan.image
