@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,7 @@ import zstandard
 
 from registry.errors import PullFailedError
 from registry.importer import encode
+from registry.importer.arrivals import Arrivals
 from registry.importer.compress import Compression, Compressor
 from registry.importer.plan import plan_import
 from registry.observe import Metrics
@@ -97,7 +99,9 @@ class Press:
         compressor = Compressor(self.store, self.pins, self.memory, self.metrics, how)
         try:
             planned = plan_import(documents, 1 << 40).image
-            return await compressor.run(JOB, documents, planned, self.reports.append)
+            arrivals = Arrivals(self.reports.append, partial(self.store.contains, "acme"))
+            arrivals.complete()
+            return await compressor.run(JOB, documents, planned, arrivals)
         finally:
             compressor.close()
 
