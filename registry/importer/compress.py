@@ -289,5 +289,6 @@ def _gain(image: StoredImage) -> Mapping[str, object]:
 
 def _give_way() -> None:
     """Lower this thread's priority: on Linux a thread has one of its own."""
+    thread = threading.get_native_id()
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -174,6 +176,18 @@ async def test_the_encoding_is_the_same_at_every_run_and_its_frames_stand_alone(
     frames = (len(image.layers[0].tar) + FRAME_BYTES - 1) // FRAME_BYTES
     assert blob.count(b"\x28\xb5\x2f\xfd") == frames == 3
     assert zstandard.get_frame_parameters(blob).window_size <= FRAME_BYTES
+
+
+async def test_its_threads_give_way_to_others_and_no_other_thread_does(stage: Press) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+    compressor = Compressor(stage.store, stage.pins, stage.memory, stage.metrics, HOW)
+    given = compressor._executor.submit(niceness).result()
+    compressor.close()
+    assert given == max(before, 10)
+    assert niceness() == before
 
 
 async def test_progress_is_told_by_layer(stage: Press) -> None:
