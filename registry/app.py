@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -44,6 +45,7 @@ from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.events import SqlEventLog
 from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.images import SqlImages, SqlLayerMemory
 from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
@@ -56,13 +58,14 @@ from registry.groups import ApiKeys, ContainerGroups, Instances
 from registry.groups.courier import Courier
 from registry.groups.instances import SWEEP_S
 from registry.groups.webhooks import Webhooks, WebhookSecrets
+from registry.importer.compress import Compression, Compressor
 from registry.importer.counted import CountedJobQueue
 from registry.importer.job import Importer
 from registry.importer.sharing import Sharing
 from registry.importer.worker import ImportWorker
 from registry.observe import CountedAuditTrail, Metrics
 from registry.oci.reference import Reference
-from registry.ports import Group
+from registry.ports import Group, Variant
 from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
@@ -100,6 +103,21 @@ def database_url(settings: Settings, data: DataDir) -> str:
 def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> BlobStore:
     """Open storage; the caller closes it."""
     return BlobStore(settings.storage_location.open(), keys, SqlKeyRecords(database), name_key(keys))
+
+
+def open_compressor(
+    settings: Settings, blobs: BlobStore, database: Database, metrics: Metrics
+) -> Compressor | None:
+    """Open what makes variants, where settings want them; the caller closes it."""
+    if not settings.compress:
+        return None
+    how = Compression(
+        level=settings.compress_level,
+        threads=settings.compress_threads or max(2, (os.cpu_count() or 1) // 2),
+        min_gain=settings.compress_min_gain,
+        max_unpacked_bytes=settings.max_unpacked_bytes,
+    )
+    return Compressor(blobs, SqlBlobPins(database), SqlLayerMemory(database), metrics, how)
 
 
 @asynccontextmanager
@@ -241,6 +259,9 @@ class _Composer:
         self._stack.push_async_callback(client.close)
         origins = SqlBlobOrigins(self._database, self._clock)
         sharing = Sharing(self._blobs, origins, shared_registries(self._settings))
+        compressor = open_compressor(self._settings, self._blobs, self._database, self._metrics)
+        if compressor is not None:
+            self._stack.callback(compressor.close)
         importer = Importer(
             client,
             self._blobs,
@@ -248,6 +269,7 @@ class _Composer:
             sharing=sharing,
             max_image_bytes=self._settings.max_image_bytes,
             layer_transfers=self._settings.layer_transfers,
+            compressor=compressor,
         )
         return ImportWorker(
             CountedJobQueue(SqlJobQueue(self._database, self._clock), self._metrics),
@@ -325,7 +347,14 @@ class _Composer:
                 InstancesApi(self._instances),
                 WebhooksApi(webhooks),
             ),
-            tokens=PullTokens(self._catalog, self._designations, self._nodes, self._authority),
+            tokens=PullTokens(
+                self._catalog,
+                self._designations,
+                self._nodes,
+                self._authority,
+                Variant(self._settings.default_variant),
+            ),
+            images=SqlImages(self._database),
             authority=self._authority,
             verifier=self._verifier,
             events=self._events,

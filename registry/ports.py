@@ -78,38 +78,6 @@ class Group:
     image_size_bytes: int | None = None
 
 
-class InstanceState(StrEnum):
-    """How far a node is with a group's image, in the words of SaladCloud's public API."""
-
-    ALLOCATING = "allocating"  # designated; has not asked yet
-    DOWNLOADING = "downloading"
-    CREATING = "creating"  # has the image
-    RUNNING = "running"  # says its scheduler
-    STOPPING = "stopping"
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """A node that is designated for a group.
-
-    Attributes:
-        version: Of the group's image that the node was designated for last.
-        token_id: The newest pull token of this designation.
-        deletion_cost: The scheduler's; what it costs to give this instance up.
-        updated_at: When it came into its state.
-    """
-
-    id: str
-    group_id: str
-    node_id: str
-    version: int
-    token_id: str
-    state: InstanceState
-    deletion_cost: int
-    created_at: datetime
-    updated_at: datetime
-
-
 def group_event(
     type_: str,
     group_id: str,
@@ -122,21 +90,6 @@ def group_event(
     """Tell about a container group."""
     detail = {"group_id": group_id, "project": key.project, "group": key.name, **facts}
     return AuditEvent(type_, key.organization, cause=cause, source=source, detail=detail)
-
-
-def instance_event(
-    type_: str,
-    group: Group,
-    instance: Instance,
-    facts: Mapping[str, object] = NO_FACTS,
-    *,
-    cause: str | None = None,
-    source: str | None = None,
-) -> AuditEvent:
-    """Tell about a node's designation for a group; what is told of its token stays a trail of its own."""
-    named = {"instance_id": instance.id, "version": instance.version, "token_id": instance.token_id}
-    told = group_event(type_, group.id, group.key, {**named, **facts}, cause=cause, source=source)
-    return replace(told, node_id=instance.node_id)
 
 
 # -- images -------------------------------------------------------------------------------------
@@ -154,14 +107,39 @@ class ContentKind(StrEnum):
     ATTACHMENTS = "attachments"  # our own record of them (registry/oci/attachments.py)
 
 
+class Variant(StrEnum):
+    """The encodings of one image. Nodes get one of them (docs/adr/0120-a-variant-is-an-image.md)."""
+
+    ORIGINAL = "original"
+    ZSTD = "zstd"
+
+
+class WantedVariant(StrEnum):
+    """Which of an image's encodings a node shall get."""
+
+    AUTO = "auto"
+    ORIGINAL = "original"
+    ZSTD = "zstd"
+
+    @property
+    def choice(self) -> Variant | None:
+        """What was chosen; None leaves it to what is known of the node."""
+        return None if self is WantedVariant.AUTO else Variant(self.value)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageContent:
-    """One blob of an image: a document of it, the config, a layer, or of what is attached to it."""
+    """One blob of an image: a document of it, the config, a layer, or of what is attached to it.
+
+    Attributes:
+        diff_id: Of a layer that was unpacked and found to be what the image's config says; else None.
+    """
 
     digest: Digest
     kind: ContentKind
     media_type: str
     size_bytes: int
+    diff_id: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +151,8 @@ class StoredImage:
         manifest_digest: Of the platform's manifest; equals `digest` where there was no index.
         contents: Every stored blob, each digest once.
         size_bytes: Config and layers of the platform, compressed, each digest once.
+        variant: Which encoding this is.
+        zstd: The same image with layers in zstd, where they gain by it; only on the original.
     """
 
     digest: Digest
@@ -180,10 +160,17 @@ class StoredImage:
     platform: str
     contents: tuple[ImageContent, ...]
     size_bytes: int
+    variant: Variant = Variant.ORIGINAL
+    zstd: "StoredImage | None" = None
 
     def content(self, digest: Digest) -> ImageContent | None:
         """Return the image's blob of that digest, or None: it is not of this image."""
         return next((c for c in self.contents if c.digest == digest), None)
+
+    def with_attached(self, added: Sequence[ImageContent]) -> "StoredImage":
+        """Return the image with something attached to it, which goes along with every variant."""
+        zstd = self.zstd.with_attached(added) if self.zstd else None
+        return replace(self, contents=(*self.contents, *added), zstd=zstd)
 
     @property
     def platform_blobs(self) -> Mapping[str, int]:
@@ -252,6 +239,8 @@ class Progress:
     bytes_total: int = 0
 
     def __str__(self) -> str:
+        if self.stage is Stage.COMPRESSING and self.layers_total:
+            return f"compressing: {self.layers_done} of {self.layers_total} layers"
         if self.stage is not Stage.PULLING or not self.layers_total:
             return self.stage.value
         percent = 100 * self.bytes_done // self.bytes_total if self.bytes_total else 0
@@ -292,6 +281,26 @@ class BlobOrigins(Protocol):
 
     async def has(self, digest: Digest, registry: str) -> bool:
         """Tell whether a blob came from a registry before."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLayer:
+    """What an earlier import of the same organization found out about a layer.
+
+    Attributes:
+        diff_id: What it unpacks to.
+        encoded: The same layer in zstd; None when it does not gain by that.
+    """
+
+    diff_id: Digest
+    encoded: ImageContent | None
+
+
+class LayerMemory(Protocol):
+    """What is known of layers, so that none is unpacked and encoded twice."""
+
+    async def known(self, organization: str, layers: Sequence[Digest]) -> Mapping[Digest, KnownLayer]:
+        """Return what is known of an organization's layers; whether blobs are there is not looked at."""
 
 
 class ProgressBoard(Protocol):
@@ -356,53 +365,20 @@ class GroupCatalog(Protocol):
         """Return the image of a version once it is stored."""
 
     async def image_by_digest(self, repository: str, digest: str) -> StoredImage | None:
-        """Return a repository's image by the digest that its tokens name."""
+        """Return a repository's image, or the variant of one, by the digest that its tokens name."""
 
-    async def version_digest(self, repository: str, version: int) -> Digest | None:
-        """Return the digest of a stored version's image."""
+    async def version_digests(self, repository: str, version: int) -> Sequence[Digest]:
+        """Return the digests of a stored version's image and of its variant; none when there is no such."""
 
     async def tags(self, repository: str) -> Sequence[str]:
         """Return `latest` and `v<version>` of every stored version, sorted as bytes."""
 
 
-class InstanceCatalog(Protocol):
-    """Which nodes are designated for which groups, and how far they are.
+class ImageDirectory(Protocol):
+    """The images that are stored."""
 
-    What changes a designation does so in one transaction with the event that tells about it, and only while
-    the designation is as it was read.
-    """
-
-    async def designate(self, group: Group, node_id: str, version: int, token_id: str) -> Instance:
-        """Note that a token was minted: a node is designated, or again, from the start."""
-
-    async def of_group(self, group_id: str) -> Sequence[Instance]:
-        """Return a group's instances, oldest first."""
-
-    async def get(self, group_id: str, instance_id: str) -> Instance | None:
-        """Return one of a group's instances."""
-
-    async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
-        """Count the instances of groups by state; groups without any are left out."""
-
-    async def unsettled(self, limit: int) -> Sequence[tuple[Group, Instance]]:
-        """Take instances that still allocate or download, those first that were looked at longest ago."""
-
-    async def advance(
-        self, group: Group, instance: Instance, state: InstanceState, event: AuditEvent
-    ) -> bool:
-        """Bring an instance into a state; the first that has the image makes a deploying group running."""
-
-    async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
-        """Change what it costs to give an instance up. False when it is gone."""
-
-    async def tokens(self, instance_id: str) -> Sequence[str]:
-        """Return every token of a designation that may not be over."""
-
-    async def free(self, instance: Instance, event: AuditEvent) -> bool:
-        """End a designation."""
-
-    async def free_all(self, group: Group) -> int:
-        """End every designation of a group; return how many there were."""
+    async def list(self, organization: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return the newest images as rows, of an organization or of all, with their variants' sizes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which nodes are designated for which groups (keeps `registry.ports.InstanceCatalog`)."""
+"""Which nodes are designated for which groups (keeps `registry.instance_ports.InstanceCatalog`)."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -13,7 +13,8 @@ from registry.catalog.database import Database
 from registry.catalog.events import append
 from registry.catalog.groups import GROUP, group_of
 from registry.catalog.tables import groups, instance_tokens, instances
-from registry.ports import Group, GroupStatus, Instance, InstanceState, group_event
+from registry.instance_ports import Instance, InstanceState
+from registry.ports import Group, GroupStatus, group_event
 
 # Longer than a token's wait and its session together can last.
 _TOKEN_LIFE: Final = timedelta(hours=26)

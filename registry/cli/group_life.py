@@ -1,6 +1,6 @@
 """`crisper group`: what becomes of a group after its creation."""
 
-import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -10,8 +10,6 @@ from registry.cli.client import connect
 from registry.cli.groups import (
     ImportFailedError,
     NameArgument,
-    PasswordOption,
-    UsernameOption,
     follow_import,
     show_group,
 )
@@ -24,6 +22,13 @@ from registry.cli.options import (
     ProjectOption,
 )
 from registry.cli.output import run, table
+from registry.cli.registry_login import (
+    LoginKind,
+    LoginOption,
+    PasswordOption,
+    UsernameOption,
+    read_authentication,
+)
 
 InstanceArgument = Annotated[str, typer.Argument(help="From `crisper group instances`.")]
 
@@ -35,13 +40,14 @@ def update(
     replicas: Annotated[int | None, typer.Option(min=0, max=500)] = None,
     username: UsernameOption = None,
     password_stdin: PasswordOption = False,
+    login: LoginOption = LoginKind.BASIC,
     organization: OrganizationOption = DEFAULT,
     project: ProjectOption = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Change a group; a new image is imported, and followed to the end."""
-    body = _patch(image, replicas, username, password_stdin=password_stdin)
+    body = _patch(image, replicas, read_authentication(login, username, password_stdin))
 
     async def work() -> None:
         async with connect(data_dir) as client:
@@ -131,15 +137,12 @@ def _post(path: str, organization: str, project: str, data_dir: DataDirOption, d
 
 
 def _patch(
-    image: str | None, replicas: int | None, username: str | None, *, password_stdin: bool
+    image: str | None, replicas: int | None, authentication: Mapping[str, Mapping[str, str]] | None
 ) -> dict[str, Any]:
-    if (username is None) == password_stdin:
-        raise typer.BadParameter("give --username and --password-stdin together", param_hint="--username")
     container: dict[str, object] = {}
     if image is not None:
         container["image"] = image
-    if username is not None:
-        password = sys.stdin.readline().rstrip("\r\n")
-        container["registry_authentication"] = {"basic": {"username": username, "password": password}}
+    if authentication is not None:
+        container["registry_authentication"] = authentication
     patch: dict[str, Any] = {"container": container} if container else {}
     return patch if replicas is None else {**patch, "replicas": replicas}

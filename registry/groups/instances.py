@@ -17,16 +17,8 @@ from auth.ports import Clock
 from auth.records import SessionView, TokenState, TokenView
 from registry.errors import NotFoundError
 from registry.groups.values import InstanceView
-from registry.ports import (
-    EventLog,
-    Group,
-    GroupCatalog,
-    GroupKey,
-    Instance,
-    InstanceCatalog,
-    InstanceState,
-    instance_event,
-)
+from registry.instance_ports import Instance, InstanceCatalog, InstanceState, instance_event
+from registry.ports import EventLog, Group, GroupCatalog, GroupKey
 
 SWEEP_S: Final = 2.0
 

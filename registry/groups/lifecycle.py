@@ -21,6 +21,7 @@ from registry.errors import (
 )
 from registry.groups.paging import Position
 from registry.groups.values import GroupChange, GroupPage, GroupView, NewGroup
+from registry.instance_ports import InstanceState
 from registry.ports import (
     CredentialVault,
     EventLog,
@@ -28,7 +29,6 @@ from registry.ports import (
     GroupCatalog,
     GroupKey,
     GroupStatus,
-    InstanceState,
     OrganizationDirectory,
     Progress,
     ProgressBoard,

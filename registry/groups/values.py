@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.ports import Group, Instance, InstanceState
+from registry.instance_ports import Instance, InstanceState
+from registry.ports import Group
 
 Spec = Mapping[str, Any]
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from auth.authority import Authority, MintedToken
+from auth.ports import Node
 from auth.records import ImageGrant
 from registry.errors import ConflictError, NotFoundError
-from registry.ports import GroupCatalog, GroupKey, GroupStatus, InstanceCatalog, NodeRegistry, StoredImage
+from registry.instance_ports import InstanceCatalog
+from registry.ports import GroupCatalog, GroupKey, GroupStatus, NodeRegistry, StoredImage, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class PullTokens:
         instances: Where the node is entered as an instance of the group.
         nodes: Who may be designated.
         authority: Who signs.
+        default: What a node gets of which nobody said whether it reads layers in zstd.
     """
 
     def __init__(
@@ -35,14 +38,22 @@ class PullTokens:
         instances: InstanceCatalog,
         nodes: NodeRegistry,
         authority: Authority,
+        default: Variant = Variant.ORIGINAL,
     ) -> None:
         self._catalog = catalog
         self._instances = instances
         self._nodes = nodes
         self._authority = authority
+        self._default = default
 
-    async def mint(self, key: GroupKey, node_id: str, ttl_s: int | None) -> Designation:
+    async def mint(
+        self, key: GroupKey, node_id: str, ttl_s: int | None, wanted: Variant | None = None
+    ) -> Designation:
         """Mint a token for one node to pull a group's image once: the newest version that is stored.
+
+        Args:
+            wanted: The variant that the node shall get; None goes by what is known of the node. An image
+                that does not gain by zstd has no such variant, and is designated as it is.
 
         Raises:
             NotFoundError: No such group, or no such node.
@@ -64,6 +75,7 @@ class PullTokens:
             raise NotFoundError(f"there is no node {node_id!r}; create it first")
         if node.revoked_at is not None:
             raise ConflictError(f"the node {node_id!r} was struck off; create another")
+        image = self._choose(image, node, wanted)
         minted = await self._authority.mint(
             organization=key.organization,
             group_id=group.id,
@@ -74,3 +86,14 @@ class PullTokens:
         )
         await self._instances.designate(group, node_id, version, minted.token_id)
         return Designation(minted, node_id, key, version, image)
+
+    async def variant(self, repository: str, digest: str) -> Variant | None:
+        """Return which variant of its image a token is for; None when the image is gone."""
+        image = await self._catalog.image_by_digest(repository, digest)
+        return image.variant if image else None
+
+    def _choose(self, image: StoredImage, node: Node, wanted: Variant | None) -> StoredImage:
+        if wanted is None:
+            known = {True: Variant.ZSTD, False: Variant.ORIGINAL, None: self._default}
+            wanted = known[node.reads_zstd]
+        return image.zstd if wanted is Variant.ZSTD and image.zstd is not None else image

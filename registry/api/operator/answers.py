@@ -81,6 +81,7 @@ class Node(BaseModel):
     node_id: str
     binding: Literal["certificate", "secret"]
     networks: list[str]
+    zstd: bool | None
     revoked_at: datetime | None
 
 
@@ -120,7 +121,7 @@ class TokenImage(BaseModel):
     reference: str
     digest: str
     size: Count
-    variant: str
+    variant: Literal["original", "zstd"] | None
 
 
 class CreatedPullToken(BaseModel):
@@ -183,6 +184,31 @@ class Instances(BaseModel):
     """A group's instances, oldest first."""
 
     items: list[Instance]
+
+
+class ZstdVariant(BaseModel):
+    """An image's other encoding."""
+
+    digest: str
+    size: Count
+
+
+class Image(BaseModel):
+    """A stored image, and what it gains by its other encoding."""
+
+    organization_name: str
+    digest: str
+    platform: str
+    size: Count
+    created_at: datetime
+    zstd: ZstdVariant | None
+    gain: float
+
+
+class Images(BaseModel):
+    """The newest images."""
+
+    items: list[Image]
 
 
 class Event(BaseModel):

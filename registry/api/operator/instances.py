@@ -9,7 +9,8 @@ from registry.api.operator.answering import respond
 from registry.api.operator.requests import InstanceReport
 from registry.api.peers import peer_of
 from registry.groups import Instances
-from registry.ports import GroupKey, InstanceState
+from registry.instance_ports import InstanceState
+from registry.ports import GroupKey
 
 _GROUP: Final = "/organizations/{organization_name}/projects/{project_name}/containers/{container_group_name}"
 

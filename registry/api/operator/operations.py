@@ -213,6 +213,17 @@ _TOKENS: Final[Operations] = {
         _shown(answers.PullToken, "The token, and its session."),
         (HTTPStatus.FORBIDDEN, *_MISSING),
     ),
+    ("GET", "/images"): _operator(
+        "list_images",
+        "images",
+        "List stored images",
+        _shown(answers.Images, "The newest images, and what their variants gain."),
+        (HTTPStatus.BAD_REQUEST,),
+        parameters=(
+            Parameter("organization_name", "Only images of this organization.", _WORD),
+            Parameter("limit", "How many at most, up to 1000.", _NUMBER),
+        ),
+    ),
     ("GET", "/events"): _operator(
         "list_events",
         "audit trail",

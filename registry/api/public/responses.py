@@ -13,7 +13,8 @@ from registry.api.public.requests import RestartPolicy
 from registry.api.public.scheduling import QueueAutoscaler, QueueConnection, ScalingAction, ServedNetworking
 from registry.api.public.shapes import CountryCode, Omittable, Shape, Uuid
 from registry.groups import GroupView, InstanceView
-from registry.ports import GroupKey, GroupStatus, InstanceState
+from registry.instance_ports import InstanceState
+from registry.ports import GroupKey, GroupStatus
 
 MAX_DESCRIPTION_LENGTH = 1000
 

@@ -10,7 +10,8 @@ from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.webhooks import SqlWebhooks
-from registry.ports import Group, GroupStatus, InstanceState, Organization, instance_event
+from registry.instance_ports import InstanceState, instance_event
+from registry.ports import Group, GroupStatus, Organization
 from registry.webhook_ports import SealedSecret, Webhook
 from tests.integration.catalog.test_catalog import a_group, an_image
 

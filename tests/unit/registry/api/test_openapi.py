@@ -29,6 +29,7 @@ def apps() -> dict[str, web.Application]:
         is_operator_key=lambda _: False,
         parts=parts,
         tokens=nothing,
+        images=nothing,
         authority=nothing,
         verifier=nothing,
         events=nothing,

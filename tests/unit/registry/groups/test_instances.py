@@ -6,7 +6,8 @@ import pytest
 from auth.records import BlobProgress, SessionView, TokenState, TokenView
 from registry.errors import NotFoundError
 from registry.groups import NewGroup
-from registry.ports import Group, GroupKey, GroupStatus, Instance, InstanceState
+from registry.instance_ports import Instance, InstanceState
+from registry.ports import Group, GroupKey, GroupStatus
 from tests.unit.registry.groups.fakes import World
 from tests.unit.registry.groups.test_changes import end_import, image
 
