@@ -17,6 +17,7 @@ from auth.nodes.ca import NodeCA
 from auth.nodes.enrolment import NodeEnrolment
 from auth.nodes.trust import ClientTrust, Issuers
 from auth.realm import Realm
+from auth.secret import Secret
 from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
 from registry.api import operator, public, v2
@@ -40,6 +41,7 @@ from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.overview import SqlOverview
 from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
@@ -48,10 +50,14 @@ from registry.importer.job import Importer
 from registry.importer.worker import ImportWorker
 from registry.observe import CountedAuditTrail, Metrics
 from registry.oci.reference import Reference
+from registry.portal import Doorkeeper, Portal, Services
+from registry.portal.doorkeeper import ATTEMPTS_PER_MINUTE
 from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
 from registry.transient.progress import RedisProgressBoard
+from registry.transient.rates import RedisRates
+from registry.transient.sessions import RedisPortalSessions
 from registry.upkeep import Collection, DamageDesk, repeat
 from registry.upstream.client import UpstreamClient
 from registry.upstream.credentials import from_registry_authentication
@@ -154,13 +160,17 @@ class _Composer:
         if Role.PULL in roles:
             mounted[v2.PREFIX] = self._distribution()
         if Role.API in roles:
-            mounted[public.PREFIX] = self._public(worker.nudge if worker else _nobody)
+            groups = self._groups(worker.nudge if worker else _nobody)
+            mounted[public.PREFIX] = self._public(groups)
             mounted[operator.PREFIX] = self._operator()
         routes = HealthApi(self._probes(), self._metrics).routes()
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
-        return Composition(root_app(mounted, routes, self._metrics, self._peers()), worker, self._upkeep())
+        root = root_app(mounted, routes, self._metrics, self._peers())
+        if Role.API in roles:
+            self._portal(groups).mount(root)
+        return Composition(root, worker, self._upkeep())
 
     def _upkeep(self) -> Callable[[], Awaitable[None]] | None:
         interval_s, grace_s = self._settings.gc_interval_s, self._settings.gc_grace_s
@@ -206,8 +216,8 @@ class _Composer:
             origin=self._origin,
         ).app()
 
-    def _public(self, nudge: Callable[[], None]) -> web.Application:
-        groups = ContainerGroups(
+    def _groups(self, nudge: Callable[[], None]) -> ContainerGroups:
+        return ContainerGroups(
             catalog=self._catalog,
             vault=self._vault,
             board=self._board,
@@ -219,6 +229,8 @@ class _Composer:
             revoke_tokens=self._authority.revoke_group,
             nudge=nudge,
         )
+
+    def _public(self, groups: ContainerGroups) -> web.Application:
         authenticate = ApiKeyAuthenticator(
             organizations=self._organizations, is_operator_key=self._is_operator_key
         )
@@ -244,6 +256,33 @@ class _Composer:
             origin=self._origin,
             clock=self._clock,
         ).app()
+
+    def _portal(self, groups: ContainerGroups) -> Portal:
+        async def organization_of(key_hash: bytes) -> str | None:
+            found = await self._organizations.by_api_key(key_hash)
+            return found.name if found is not None else None
+
+        doorkeeper = Doorkeeper(
+            sessions=RedisPortalSessions(self._redis, self._settings.portal_session_s),
+            organization_of=organization_of,
+            operator_key=Secret(read_operator_key(self._data.operator_key)),
+            attempts=RedisRates(self._redis, ATTEMPTS_PER_MINUTE).take,
+            trail=self._trail,
+            origin=self._origin,
+        )
+        services = Services(
+            groups=groups,
+            overview=SqlOverview(self._database),
+            board=self._board,
+            nodes=self._nodes,
+            tokens=PullTokens(self._catalog, self._nodes, self._authority),
+            authority=self._authority,
+            origin=self._origin,
+            clock=self._clock,
+            probes=self._probes(),
+            signing_keys=lambda: self._keys.keys,
+        )
+        return Portal(doorkeeper, services)
 
     def _peers(self) -> Peers:
         node_ca, proxy_ca = self._settings.node_ca, self._settings.proxy_ca

@@ -51,6 +51,7 @@ class Settings(BaseSettings):
         node_responses: Blob responses that one node has running in one process; further ones wait.
         gc_interval_s: How often some server of the import role collects; 0 leaves it to `crisper gc`.
         gc_grace_s: How long something has to be dead before it is removed.
+        portal_session_s: For how long a sign-in to the portal lasts.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -91,6 +92,7 @@ class Settings(BaseSettings):
     node_responses: Annotated[int, Field(ge=1)] = 16
     gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
+    portal_session_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 8 * 3600
     log_level: str = "info"
 
     @field_validator("roles", "insecure_registries", mode="before")

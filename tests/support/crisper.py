@@ -227,12 +227,19 @@ class Customer:
         self._url = f"{url}/api/public/organizations/{organization.name}/projects/{PROJECT}/containers"
         self._headers = {"Salad-Api-Key": organization.api_key}
 
-    def create_group(self, image: str, *, username: str | None = None, password: str | None = None) -> str:
+    def create_group(
+        self,
+        image: str,
+        *,
+        name: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+    ) -> str:
         """Create a stopped group and return its name."""
         container: dict[str, Any] = {"image": image, "resources": {"cpu": 1, "memory": 1024}}
         if username is not None:
             container["registry_authentication"] = {"basic": {"username": username, "password": password}}
-        name = unique("group")
+        name = name or unique("group")
         body = {
             "name": name,
             "container": container,

@@ -1,0 +1,84 @@
+"""One container group: how it stands, its image, and the end of it."""
+
+import re
+from typing import Final
+
+from aiohttp import web
+
+from registry.api.peers import peer_of
+from registry.api.public.shapes import NAME_PATTERN
+from registry.errors import NotFoundError
+from registry.portal.doorkeeper import Visitor
+from registry.portal.guard import Form, Guard, see_other
+from registry.portal.pages import Pages
+from registry.portal.services import Services
+from registry.portal.words import failure
+from registry.ports import GroupKey, GroupStatus, Stage
+
+GROUP: Final = "/groups/{organization}/{project}/{name}"
+
+_NAME = re.compile(NAME_PATTERN, re.ASCII)
+_PENDING_S: Final = 1
+_DEPLOYING_S: Final = 2
+_QUIET_S: Final = 10
+
+
+class GroupViews:
+    """A group's page."""
+
+    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._services = services
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the addresses."""
+        return [
+            web.get(GROUP, self._guard.show(self.show)),
+            web.get(f"{GROUP}/delete", self._guard.show(self.ask_delete)),
+            web.post(f"{GROUP}/delete", self._guard.act(self.delete)),
+        ]
+
+    async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """Show how a group stands; it refreshes itself, quickly while something happens."""
+        key = key_of(request, visitor)
+        view = await self._services.groups.get(key)
+        group = view.group
+        progress = (await self._services.board.get([group.job_id])).get(group.job_id)
+        every_s = {GroupStatus.PENDING: _PENDING_S, GroupStatus.DEPLOYING: _DEPLOYING_S}
+        versions = await self._services.overview.versions(group.id)
+        stored = versions[0].version if versions else None
+        return self._pages.live(
+            request,
+            visitor,
+            "group.html",
+            "group_live.html",
+            every_s=every_s.get(group.status, _QUIET_S),
+            group=group,
+            description=view.description,
+            progress=progress,
+            stages=list(Stage),
+            failure=failure(view.description) if group.status is GroupStatus.FAILED else None,
+            layers=await self._services.overview.layers(group.id, stored) if stored is not None else [],
+            versions=versions,
+            registry=self._services.origin.authority(request),
+        )
+
+    async def ask_delete(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """Ask whether a group shall go."""
+        view = await self._services.groups.get(key_of(request, visitor))
+        return self._pages.page("delete_group.html", visitor, group=view.group)
+
+    async def delete(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+        """Delete a group."""
+        await self._services.groups.delete(key_of(request, visitor), source=peer_of(request).source)
+        return see_other("/")
+
+
+def key_of(request: web.Request, visitor: Visitor) -> GroupKey:
+    """Read a group's name from the address. Raises NotFoundError: it is none, or another customer's."""
+    names = [request.match_info[part] for part in ("organization", "project", "name")]
+    if not all(_NAME.fullmatch(name) for name in names):
+        raise NotFoundError("No container group can have this name.")
+    visitor.require(names[0])
+    return GroupKey(*names)
