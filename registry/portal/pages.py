@@ -136,7 +136,7 @@ def instant(time: datetime) -> Markup:
     """Write a time in UTC, for people and machines."""
     aware = time.astimezone(UTC)
     return Markup('<time datetime="{}">{}</time>').format(
-        aware.isoformat(timespec="seconds"), f"{aware:%d %b %Y, %H:%M:%S}"
+        aware.isoformat(timespec="seconds"), f"{aware:%d %b %Y, %H:%M:%S} UTC"
     )
 
 

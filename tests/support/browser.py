@@ -46,4 +46,3 @@ def faults(page: Page) -> list[str]:
         for violation in found
         for node in violation["nodes"]
     ]
-

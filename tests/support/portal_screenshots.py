@@ -4,7 +4,6 @@ Usage: python -m tests.support.portal_screenshots [FOLDER]
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,13 +13,18 @@ from tests.support import images
 from tests.support.browser import chromium, sign_in
 from tests.support.crisper import CrisperServer
 from tests.support.http import basic, request
+from tests.support.slow_link import SlowLink
 from tests.support.upstream import Upstream
 
 SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
+DIFFUSION = "{}/acme/random:small"
 WIDTHS = (1280, 390)
+SLOW_BYTES_PER_S = 150_000
 
 
-def take_all(folder: Path, server: CrisperServer, upstream: Upstream, browser: Browser) -> None:
+def take_all(
+    folder: Path, server: CrisperServer, upstream: Upstream, link: SlowLink, browser: Browser
+) -> None:
     """Walk through the portal and picture each page."""
     operator = server.operator
     organization = operator.create_organization("acme")
@@ -28,8 +32,8 @@ def take_all(folder: Path, server: CrisperServer, upstream: Upstream, browser: B
     node = operator.create_node("node-7")
     operator.create_node("node-12")
     access = {"username": upstream.username, "password": upstream.password}
-    for image, name in ((images.runnable(), "mandelbrot"), (images.random_layers(), "diffusion")):
-        customer.create_group(upstream.reference(image), name=name, **access)
+    for image, name in ((upstream.reference(images.runnable()), "mandelbrot"), (DIFFUSION, "diffusion")):
+        customer.create_group(image.format(upstream.host), name=name, **access)
         customer.wait_settled(name)
     customer.create_group(upstream.reference(images.runnable(), "9.9"), name="typo", **access)
     customer.create_group(
@@ -45,8 +49,11 @@ def take_all(folder: Path, server: CrisperServer, upstream: Upstream, browser: B
         ).expect(200)
     request("GET", realm, headers={"Authorization": basic("node-12", token.password(node))}).expect(401)
     bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-    request("GET", f"{server.url}/v2/acme/default/mandelbrot/manifests/{token.digest}", headers=bearer).expect(200)
+    request(
+        "GET", f"{server.url}/v2/acme/default/mandelbrot/manifests/{token.digest}", headers=bearer
+    ).expect(200)
 
+    customer.create_group(f"{link.host}/acme/random:large", name="whisper", **access)
     for width in WIDTHS:
         _take(folder, browser, server, width)
     _take_dark(folder, browser, server)
@@ -62,7 +69,11 @@ def _take(folder: Path, browser: Browser, server: CrisperServer, width: int) -> 
     page.goto(f"{server.url}/sign-in")
     picture("sign-in")
     sign_in(page, server.url, server.operator_key)
+    page.get_by_text("of 8 layers").wait_for()
     picture("groups")
+    page.goto(f"{server.url}/groups/acme/default/whisper")
+    page.get_by_text("of 8 layers").wait_for()
+    picture("group-importing")
     page.goto(f"{server.url}/groups/new")
     page.get_by_label("Image", exact=True).press_sequentially("ghcr.io/acme/mandelbrot:1.4")
     page.get_by_label("The image is private").check()
@@ -102,17 +113,23 @@ def _picture(page: Page, path: Path) -> None:
     page.screenshot(path=path, full_page=True, animations="disabled")
 
 
-def run(folder: Path, look: Callable[[Path, CrisperServer, Upstream, Browser], None] = take_all) -> None:
+def run(folder: Path) -> None:
     """Start everything that the pictures show."""
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as scratch, Upstream(Path(scratch) / "upstream") as upstream:
-        for image in (images.runnable(), images.random_layers()):
-            upstream.push(image)
+    with (
+        TemporaryDirectory() as scratch,
+        Upstream(Path(scratch) / "upstream") as upstream,
+        SlowLink(upstream.port, SLOW_BYTES_PER_S) as link,
+    ):
+        upstream.push(images.runnable())
+        upstream.push(images.random_layers(), "large")
+        upstream.push(images.random_layers(6, 700_000), "small")
+        insecure = [upstream.host, link.host]
         with (
-            CrisperServer(Path(scratch) / "crisper", insecure_registries=[upstream.host]) as server,
+            CrisperServer(Path(scratch) / "crisper", insecure_registries=insecure) as server,
             chromium() as browser,
         ):
-            look(folder, server, upstream, browser)
+            take_all(folder, server, upstream, link, browser)
 
 
 if __name__ == "__main__":
