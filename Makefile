@@ -7,7 +7,7 @@ UV := $(VENV)/bootstrap/bin/uv
 IMAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages check format test e2e conformance fuzz soak demo bench clean
+.PHONY: help setup packages check format test e2e screenshots conformance fuzz soak demo bench clean
 
 help: ## Show this list
 	@if [ -t 1 ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
@@ -43,6 +43,9 @@ test: setup packages ## Unit, contract and integration tests
 e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real server (root)
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
 
+screenshots: setup packages ## Pictures of the portal's pages, into docs/screenshots/
+	$(BIN)/python -m tests.support.portal_screenshots
+
 conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt (needs Go)
 	$(BIN)/python -m tests.conformance
 
@@ -56,12 +59,14 @@ soak: setup ## Long suites: 100 rounds of collection among imports and pulls, 20
 demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
 	@$(BIN)/python deploy/demo.py $(IMAGE)
 
-bench: setup packages ## All of docs/performance.md, beside peers, half an hour; writes bench/results/ and README's tables
+bench: setup packages ## All of docs/performance.md, beside peers, an hour; writes bench/results/ and README's tables
 	@.ci/packages wrk
 	$(BIN)/python -m bench.pull --tls
 	$(BIN)/python -m bench.manifests
 	$(BIN)/python -m bench.whole_pull
 	$(BIN)/python -m bench.import_vs_skopeo
+	$(BIN)/python -m bench.redemptions --outstanding 1000000
+	$(BIN)/python -m bench.storage
 	$(BIN)/python -m bench.slow_clients
 	$(BIN)/python -m bench.rolling_restart
 	$(BIN)/python -m bench.soak

@@ -13,7 +13,6 @@ from registry.catalog.tables import (
     blob_keys,
     events,
     groups,
-    image_contents,
     images,
     jobs,
     organizations,
@@ -21,7 +20,7 @@ from registry.catalog.tables import (
     upkeep,
     versions,
 )
-from registry.ports import ContentKind, GroupKey, GroupStatus, StoredEvent
+from registry.ports import GroupKey, GroupStatus, StoredEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +39,18 @@ class GroupRow:
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """A version of a group whose image is stored."""
+    """A version of a group whose image is stored.
+
+    Attributes:
+        zstd_bytes: Its size in zstd; None where it does not gain by that.
+    """
 
     version: int
     digest: str
     platform: str
     size_bytes: int
+    zstd_bytes: int | None
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class LayerRow:
-    """A layer of an image.
-
-    Attributes:
-        size_bytes: As it came, and as nodes get it.
-        stored_bytes: As it lies in storage, encrypted; None while it is not there.
-    """
-
-    digest: str
-    media_type: str
-    size_bytes: int
-    stored_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +127,7 @@ class SqlOverview:
                 images.c.digest,
                 images.c.platform,
                 images.c.size_bytes,
+                images.c.zstd_bytes,
                 versions.c.created_at,
             )
             .join(images, images.c.id == versions.c.image_id)
@@ -146,30 +136,6 @@ class SqlOverview:
             .limit(100)
         )
         return [VersionRow(**row) for row in await self._rows(query)]
-
-    async def layers(self, group_id: str, version: int) -> Sequence[LayerRow]:
-        """Return the layers of a stored version, base first."""
-        here = and_(
-            blob_keys.c.tenant == images.c.organization, blob_keys.c.digest == image_contents.c.digest
-        )
-        query = (
-            select(
-                image_contents.c.digest,
-                image_contents.c.media_type,
-                image_contents.c.size_bytes,
-                blob_keys.c.stored_bytes,
-            )
-            .join(versions, versions.c.image_id == image_contents.c.image_id)
-            .join(images, images.c.id == image_contents.c.image_id)
-            .outerjoin(blob_keys, here)
-            .where(
-                versions.c.group_id == group_id,
-                versions.c.version == version,
-                image_contents.c.kind == ContentKind.LAYER.value,
-            )
-            .order_by(image_contents.c.position)
-        )
-        return [LayerRow(**row) for row in await self._rows(query)]
 
     async def events(
         self, wanted: EventFilter, *, before: int | None = None, limit: int = 50

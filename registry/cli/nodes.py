@@ -26,11 +26,18 @@ def create(
     node_id: NodeArgument,
     binding: Annotated[Binding, typer.Option(help="How it proves itself.")] = Binding.SECRET,
     network: Annotated[list[str] | None, typer.Option(help="CIDR that it may come from. Repeatable.")] = None,
+    zstd: Annotated[
+        bool | None,
+        typer.Option(
+            help="Whether its engine reads layers in zstd (Docker 23, containerd 1.5).",
+            show_default="not known",
+        ),
+    ] = None,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Create a node. Its secret, or the secret to enrol it with, is shown once."""
-    body = {"node_id": node_id, "binding": binding.value, "networks": network or []}
+    body = {"node_id": node_id, "binding": binding.value, "networks": network or [], "zstd": zstd}
 
     async def work() -> None:
         async with connect(data_dir) as client:
@@ -81,6 +88,7 @@ def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
             ("node", node["node_id"]),
             ("bound by", node["binding"]),
             ("networks", ", ".join(node["networks"]) or "any"),
+            ("reads zstd", {True: "yes", False: "no", None: None}[node["zstd"]]),
             ("struck off", node["revoked_at"]),
         ]
         show(node, as_json=as_json, rows=rows)
@@ -116,14 +124,15 @@ def pull(
         image = Reference.parse(reference)
         credential = UpstreamCredential(node_id, Secret(f"{token}~{secret}"))
         # The operator chose this host: it may be a private one, and in the clear where that was said.
-        listed = {"insecure": [image.host]} if plain_http else {"private": [image.host]}
+        listed = [image.host]
+        guard = EgressGuard(insecure=listed) if plain_http else EgressGuard(private=listed)
         with follow(reference) as tell:
 
             def on_progress(progress: Progress) -> None:
                 percent = 100 * progress.bytes_done / progress.bytes_total if progress.bytes_total else None
                 tell(str(progress), percent)
 
-            async with UpstreamClient(EgressGuard(**listed)) as client:
+            async with UpstreamClient(guard) as client:
                 try:
                     pulled = await pull_to_layout(client, image, credential, directory, on_progress)
                 except OSError as error:

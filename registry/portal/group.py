@@ -10,6 +10,7 @@ from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import NotFoundError
 from registry.portal.doorkeeper import Visitor
 from registry.portal.guard import Form, Guard, see_other
+from registry.portal.layers import gain_percent, layers_of
 from registry.portal.pages import Pages
 from registry.portal.services import Services
 from registry.portal.words import failure
@@ -47,7 +48,7 @@ class GroupViews:
         progress = (await self._services.board.get([group.job_id])).get(group.job_id)
         every_s = {GroupStatus.PENDING: _PENDING_S, GroupStatus.DEPLOYING: _DEPLOYING_S}
         versions = await self._services.overview.versions(group.id)
-        stored = versions[0].version if versions else None
+        image = await self._services.catalog.image(group.id, versions[0].version) if versions else None
         return self._pages.live(
             request,
             visitor,
@@ -59,8 +60,10 @@ class GroupViews:
             progress=progress,
             stages=list(Stage),
             failure=failure(view.description) if group.status is GroupStatus.FAILED else None,
-            layers=await self._services.overview.layers(group.id, stored) if stored is not None else [],
+            layers=layers_of(image) if image is not None else (),
             versions=versions,
+            gain=gain_percent(versions[0].size_bytes, versions[0].zstd_bytes) if versions else None,
+            docs_url=self._services.docs_url,
             registry=self._services.origin.authority(request),
         )
 

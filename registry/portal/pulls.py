@@ -15,7 +15,7 @@ from registry.portal.group import GROUP, key_of
 from registry.portal.guard import Form, Guard, see_other
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.ports import GroupKey
+from registry.ports import GroupKey, Variant, WantedVariant
 from registry.pull.tokens import Designation
 
 MAX_LISTED_NODES: Final = 200
@@ -54,7 +54,9 @@ class PullViews:
         visitor.require_operator()
         key, node_id = key_of(request, visitor), form.get("node", "").strip()
         try:
-            made = await self._services.tokens.mint(key, node_id, _lifetime_s(form.get("ttl", "")))
+            made = await self._services.tokens.mint(
+                key, node_id, _lifetime_s(form.get("ttl", "")), _variant(form.get("variant", ""))
+            )
         except (NotFoundError, ConflictError) as error:
             await self._services.groups.get(key)
             return await self._form(visitor, key, refusal=str(error))
@@ -109,6 +111,7 @@ class PullViews:
 
     async def _form(self, visitor: Visitor, key: GroupKey, *, refusal: str = "") -> web.Response:
         view = await self._services.groups.get(key)
+        image = await self._services.catalog.image(view.group.id, view.group.version)
         nodes = [node for node in await self._services.nodes.list() if node.revoked_at is None]
         return self._pages.page(
             "mint.html",
@@ -119,6 +122,7 @@ class PullViews:
             has_nodes=bool(nodes),
             lifetimes=_LIFETIMES_S,
             usual=DEFAULT_TTL_S,
+            has_zstd=image is not None and image.zstd is not None,
             refusal=refusal,
         )
 
@@ -131,3 +135,7 @@ class PullViews:
 
 def _lifetime_s(text: str) -> int:
     return next((seconds for seconds in _LIFETIMES_S if text == str(seconds)), DEFAULT_TTL_S)
+
+
+def _variant(text: str) -> Variant | None:
+    return next((wanted.choice for wanted in WantedVariant if text == wanted.value), None)

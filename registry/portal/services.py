@@ -9,7 +9,7 @@ from auth.signing_keys import SigningKey
 from registry.api.origin import Origin
 from registry.catalog.overview import SqlOverview
 from registry.groups import ContainerGroups
-from registry.ports import NodeRegistry, ProgressBoard
+from registry.ports import GroupCatalog, NodeRegistry, ProgressBoard
 from registry.pull.tokens import PullTokens
 
 
@@ -20,9 +20,11 @@ class Services:
     Attributes:
         probes: What the server's work depends on, by the name that operators know it by.
         signing_keys: The keys that there are now.
+        docs_url: Where the documentation is published; None when it is not.
     """
 
     groups: ContainerGroups
+    catalog: GroupCatalog
     overview: SqlOverview
     board: ProgressBoard
     nodes: NodeRegistry
@@ -32,3 +34,4 @@ class Services:
     clock: Clock
     probes: Mapping[str, Callable[[], Awaitable[None]]]
     signing_keys: Callable[[], Sequence[SigningKey]]
+    docs_url: str | None = None

@@ -83,6 +83,7 @@ _EVENTS: Final[Mapping[str, str]] = {
     "portal.signed_out": "Somebody signed out of the portal",
     "storage.collected": "Unused blobs were removed",
     "token.completed": "The pull is complete; the token is spent",
+    "token.exchanged": "The node was given another bearer of its session",
     "token.minted": "A pull token was minted",
     "token.redeemed": "The node redeemed its token and may pull",
     "token.refused": "A pull was refused",
