@@ -44,6 +44,7 @@ e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
 
 screenshots: setup packages ## Pictures of the portal's pages, into docs/screenshots/
+	@.ci/packages pngquant
 	$(BIN)/python -m tests.support.portal_screenshots
 
 conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt (needs Go)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Browser, Page
 
-from tests.support import images
+from tests.support import images, processes
 from tests.support.browser import chromium, sign_in
 from tests.support.crisper import CrisperServer
 from tests.support.http import basic, request
@@ -130,6 +130,10 @@ def run(folder: Path) -> None:
             chromium() as browser,
         ):
             take_all(folder, server, upstream, link, browser)
+    pictures = [str(path) for path in sorted(folder.glob("*.png"))]
+    processes.run(
+        ["pngquant", "--force", "--strip", "--ext", ".png", "--quality", "80-100", *pictures]
+    ).check()
 
 
 if __name__ == "__main__":
