@@ -83,9 +83,9 @@ def _take(folder: Path, browser: Browser, server: CrisperServer, width: int) -> 
     page.get_by_role("button", name="Create and import").click()
     page.get_by_role("alert").wait_for()
     picture("new-group-refused")
-    for group in ("diffusion", "typo", "locked"):
+    for group in ("mandelbrot", "typo", "locked"):
         page.goto(f"{server.url}/groups/acme/default/{group}")
-        picture({"diffusion": "group", "typo": "group-failed"}.get(group, "group-refused"))
+        picture({"mandelbrot": "group", "typo": "group-failed"}.get(group, "group-refused"))
     page.goto(f"{server.url}/groups/acme/default/mandelbrot/mint")
     picture("mint")
     page.get_by_role("button", name="Mint").click()
