@@ -115,7 +115,7 @@ async def test_who_tries_too_often_waits_even_with_a_good_key() -> None:
     [(None, "crisper-session", False), ("https://registry.example.com", "__Host-crisper-session", True)],
 )
 def test_over_tls_the_cookie_is_secure_and_of_this_host_alone(
-    public_url: str | None, name: str, secure: bool
+    public_url: str | None, name: str, *, secure: bool
 ) -> None:
     response = web.Response()
     Door(public_url).keeper.keep(request(), response, Secret("id"))
