@@ -14,7 +14,9 @@ PEERS = {"distribution": "Distribution, plaintext", "nginx": "nginx sendfile, pl
 
 def newest(kind: str) -> Result | None:
     """Return the newest result of a benchmark; None when it was never run."""
-    found = [json.loads(path.read_text()) for path in (ROOT / "bench" / "results").glob(f"*-{kind}.json")]
+    name = re.compile(rf"\d{{4}}-\d\d-\d\d-[0-9a-f]+(-dirty)?-{kind}\.json")
+    paths = (path for path in (ROOT / "bench" / "results").iterdir() if name.fullmatch(path.name))
+    found = [json.loads(path.read_text()) for path in paths]
     return max(found, key=lambda result: result["date"], default=None)
 
 

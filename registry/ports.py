@@ -339,8 +339,8 @@ class GroupCatalog(Protocol):
 class ImageDirectory(Protocol):
     """The images that are stored."""
 
-    async def list(self, organization: str | None = None) -> Sequence[Mapping[str, Any]]:
-        """Return an organization's images, or all, as rows, oldest first, with their variants' sizes."""
+    async def list(self, organization: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return the newest images as rows, of an organization or of all, with their variants' sizes."""
 
 
 @dataclass(frozen=True, slots=True)

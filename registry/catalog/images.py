@@ -126,9 +126,9 @@ class SqlImages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def list(self, organization: str | None = None) -> Sequence[Mapping[str, Any]]:
-        """Return an organization's images, or all, as rows, oldest first, with their variants' sizes."""
-        query = select(images).order_by(images.c.created_at, images.c.id)
+    async def list(self, organization: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return the newest images as rows, of an organization or of all, with their variants' sizes."""
+        query = select(images).order_by(images.c.created_at.desc(), images.c.id).limit(limit)
         if organization is not None:
             query = query.where(images.c.organization == organization)
         async with self._database.read() as connection:

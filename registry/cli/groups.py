@@ -126,11 +126,12 @@ def delete(
 @image_app.command("list")
 def list_images(
     organization: Annotated[str | None, typer.Option("--organization", "-o", help="Only this one's.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest first.")] = 100,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """List stored images, and how much smaller they are in zstd (the operator's view)."""
-    only = {"organization_name": organization} if organization else {}
+    only = {"organization_name": organization, "limit": limit}
 
     async def work() -> None:
         async with connect(data_dir) as client:

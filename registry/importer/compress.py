@@ -20,6 +20,7 @@ from typing import Final
 import structlog
 
 from registry.errors import DocumentError, ImportFailedError, PullFailedError
+from registry.importer.arrivals import Arrivals
 from registry.importer.encode import EncodedLayer, LayerEncoder
 from registry.importer.unpack import Allowance
 from registry.observe import Metrics
@@ -91,16 +92,16 @@ class Compressor:
         job: ImportJob,
         documents: ImageDocuments,
         image: StoredImage,
-        report: Callable[[Progress], None],
+        arrivals: Arrivals,
     ) -> StoredImage:
-        """Check an image's layers, which are stored, and make its zstd variant where that gains.
+        """Check an image's layers as they arrive, and make its zstd variant where that gains.
 
         What concerns the variant alone never fails an import: the image then goes without one.
 
         Args:
             documents: The image's.
             image: As planned.
-            report: Called at every step.
+            arrivals: Says which layers are there, and takes progress.
 
         Returns:
             The image, with what was found out about its layers and with its variant, if it has one.
@@ -109,28 +110,28 @@ class Compressor:
             PullFailedError: A layer is not what the config says, so that nothing would run the image; or it
                 is a decompression bomb.
         """
-        began = time.monotonic()
         try:
-            work = _Work(job, documents, image, report)
-            await self._encode_layers(work)
+            work = _Work(job, documents, image, arrivals.report_later)
+            await self._encode_layers(work, arrivals)
             made = await self._assemble(work)
         except ImportFailedError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the original is whole
             _log.warning("import.not_compressed", job_id=job.id, error=type(error).__name__)
             return image
-        seconds = time.monotonic() - began
-        self._metrics.compression_seconds.inc(seconds)
-        _log.info("import.compressed", job_id=job.id, seconds=round(seconds, 3), **_gain(made))
+        self._metrics.compression_seconds.inc(work.seconds)
+        _log.info("import.compressed", job_id=job.id, seconds=round(work.seconds, 3), **_gain(made))
         return made
 
-    async def _encode_layers(self, work: "_Work") -> None:
+    async def _encode_layers(self, work: "_Work", arrivals: Arrivals) -> None:
         diff_ids = await _diff_ids(work.documents)
         organization = work.job.key.organization
         known = await self._memory.known(organization, list(diff_ids))
         allowance = Allowance(self._max_unpacked_bytes)
-        for layer in work.layers:
+        waiting = {layer.digest: layer for layer in work.layers}
+        while waiting:
             work.report_progress()
+            layer = waiting.pop(await arrivals.next_of(waiting))
             if layer.media_type in ENCODABLE and layer.digest in diff_ids:
                 diff_id = diff_ids[layer.digest]
                 found = await self._recall(work.job, diff_id, known.get(layer.digest))
@@ -158,6 +159,7 @@ class Compressor:
         async def announce(digest: Digest) -> None:
             await self._pins.pin(work.job.id, work.job.key.organization, [digest])
 
+        began = time.monotonic()
         found = await self._encoder.encode(
             work.job.key.organization,
             layer,
@@ -166,6 +168,7 @@ class Compressor:
             announce=announce,
             progress=work.report_progress,
         )
+        work.seconds += time.monotonic() - began
         self._metrics.compressed_layers.labels("gained" if found.content else "kept").inc()
         if found.content:
             self._metrics.compression_bytes.labels("before").inc(layer.size_bytes)
@@ -219,6 +222,7 @@ class _Work:
     diff_ids: dict[Digest, Digest] = field(default_factory=dict)
     layers_done: int = 0
     bytes_done: int = 0
+    seconds: float = 0.0
 
     @property
     def layers(self) -> Sequence[Descriptor]:
@@ -285,5 +289,6 @@ def _gain(image: StoredImage) -> Mapping[str, object]:
 
 def _give_way() -> None:
     """Lower this thread's priority: on Linux a thread has one of its own."""
+    thread = threading.get_native_id()
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))

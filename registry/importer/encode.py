@@ -18,7 +18,7 @@ from storage.ingest import BlobWriter
 from storage.ports import KeyRecord
 from storage.threads import Threads, settle
 
-TRIAL_BYTES: Final = 64 << 20
+TRIAL_BYTES: Final = 32 << 20
 
 Announce = Callable[[Digest], Awaitable[None]]
 

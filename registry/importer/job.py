@@ -1,9 +1,13 @@
 """One import from reference to stored image."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 
+import structlog
+
 from registry.errors import PullFailedError, ReferenceFormatError
+from registry.importer.arrivals import Arrivals, together
 from registry.importer.attachments import Attacher
 from registry.importer.compress import Compressor
 from registry.importer.plan import Plan, plan_import
@@ -15,6 +19,8 @@ from registry.ports import BlobPins, ImageContent, ImportJob, Progress, Stage, S
 from registry.upstream.client import UpstreamClient
 from registry.upstream.walk import read_documents
 from storage.blobs import BlobStore
+
+_log = structlog.get_logger(__name__)
 
 
 class Importer:
@@ -69,6 +75,7 @@ class Importer:
             ImageTooLargeError: Over the limit; nothing was fetched.
             StoreFailedError: Storage or keys failed after retries.
         """
+        began = time.monotonic()
         report(Progress(Stage.PULLING))
         try:
             reference = Reference.parse(job.image)
@@ -81,19 +88,28 @@ class Importer:
             job.id, job.key.organization, [content.digest for content in plan.image.contents]
         )
         transfer = Transfer(source, self._store, job.key.organization, self._layer_transfers, self._sharing)
-        tally = Tally(plan, report)
-        await transfer.fetch_layers(plan.layers, tally)
-        image = plan.image
-        if self._compressor is not None:
-            image = await self._compressor.run(job, documents, image, report)
+        arrivals = Arrivals(report, partial(self._store.contains, job.key.organization))
+        tally = Tally(plan, arrivals.report)
+        fetching = _fetch(transfer, plan, tally, arrivals)
+        if self._compressor is None:
+            await fetching
+            image = plan.image
+        else:
+            image = await together(fetching, self._compressor.run(job, documents, plan.image, arrivals))
         tally.enter(Stage.STORING)
         await _store_documents(transfer, plan)
         attached = await Attacher(source, partial(self._put, job, transfer)).attach(image)
+        _log.info("import.stored", job_id=job.id, seconds=round(time.monotonic() - began, 3))
         return image.with_attached(attached)
 
     async def _put(self, job: ImportJob, transfer: Transfer, content: ImageContent, data: bytes) -> None:
         await self._pins.pin(job.id, job.key.organization, [content.digest])
         await transfer.put(content.digest, data)
+
+
+async def _fetch(transfer: Transfer, plan: Plan, tally: Tally, arrivals: Arrivals) -> None:
+    await transfer.fetch_layers(plan.layers, tally)
+    arrivals.complete()
 
 
 async def _store_documents(transfer: Transfer, plan: Plan) -> None:

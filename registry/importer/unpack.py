@@ -17,7 +17,7 @@ from registry.errors import PullFailedError
 from storage.digest import Digest
 from storage.reading import CHUNK_BYTES, BlobReader
 
-MAX_MEMBERS: Final = 1 << 21
+MAX_MEMBERS: Final = 1 << 20
 RATIO_FLOOR_BYTES: Final = 1 << 30
 MAX_RATIO: Final = 200
 MAX_WINDOW_BYTES: Final = 128 << 20

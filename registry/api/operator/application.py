@@ -123,8 +123,10 @@ class OperatorApi:
         return _json(await self._shown(request, view))
 
     async def list_images(self, request: web.Request) -> web.Response:
-        """List the images of an organization, or of all, with what their variants gain."""
-        found = await self._images.list(request.query.get("organization_name"))
+        """List the newest images of an organization, or of all, with what their variants gain."""
+        query = request.query
+        limit = min(whole_number(query.get("limit"), "limit", _PAGE), _MAX_PAGE)
+        found = await self._images.list(query.get("organization_name"), limit)
         return _json({"items": [documents.image(row) for row in found]})
 
     async def list_events(self, request: web.Request) -> web.Response:

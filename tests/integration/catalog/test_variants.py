@@ -99,9 +99,9 @@ async def test_an_image_comes_back_with_its_variant_and_either_by_its_digest(dat
     assert await catalog.image_by_digest("acme/shop/web", str(entered.zstd.digest)) == found.zstd
     assert await catalog.image_by_digest("acme/shop/web", str(MANIFEST.digest)) is None
     assert await catalog.version_digests("acme/shop/web", 1) == [entered.digest, entered.zstd.digest]
-    [row] = await SqlImages(database).list("acme")
+    [row] = await SqlImages(database).list("acme", 10)
     assert (row["size_bytes"], row["zstd_bytes"]) == (155, 135)
-    assert await SqlImages(database).list("rival") == []
+    assert await SqlImages(database).list("rival", 10) == []
 
 
 async def test_what_was_found_out_about_layers_is_known_to_the_next_import(database: Database) -> None:

@@ -2,8 +2,11 @@
 
 import gzip
 import json
+import os
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -12,6 +15,7 @@ import zstandard
 
 from registry.errors import PullFailedError
 from registry.importer import encode
+from registry.importer.arrivals import Arrivals
 from registry.importer.compress import Compression, Compressor
 from registry.importer.plan import plan_import
 from registry.observe import Metrics
@@ -97,7 +101,9 @@ class Press:
         compressor = Compressor(self.store, self.pins, self.memory, self.metrics, how)
         try:
             planned = plan_import(documents, 1 << 40).image
-            return await compressor.run(JOB, documents, planned, self.reports.append)
+            arrivals = Arrivals(self.reports.append, partial(self.store.contains, "acme"))
+            arrivals.complete()
+            return await compressor.run(JOB, documents, planned, arrivals)
         finally:
             compressor.close()
 
@@ -170,6 +176,18 @@ async def test_the_encoding_is_the_same_at_every_run_and_its_frames_stand_alone(
     frames = (len(image.layers[0].tar) + FRAME_BYTES - 1) // FRAME_BYTES
     assert blob.count(b"\x28\xb5\x2f\xfd") == frames == 3
     assert zstandard.get_frame_parameters(blob).window_size <= FRAME_BYTES
+
+
+async def test_its_threads_give_way_to_others_and_no_other_thread_does(stage: Press) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+    compressor = Compressor(stage.store, stage.pins, stage.memory, stage.metrics, HOW)
+    given = compressor._executor.submit(niceness).result()
+    compressor.close()
+    assert given == max(before, 10)
+    assert niceness() == before
 
 
 async def test_progress_is_told_by_layer(stage: Press) -> None:
