@@ -134,6 +134,11 @@ class Settings(BaseSettings):
         file = (self.keyring or self.data_dir / "keyring.json").absolute()
         return KeyLocation.parse(self.keys_url or f"local://{quote(str(file))}")
 
+    @property
+    def production(self) -> bool:
+        """Whether nothing is left to defaults that are only safe on one developer's machine."""
+        return self.env == "production"
+
     def refuse_unsafe(self) -> None:
         """Refuse to start in production on defaults that are only safe on one developer's machine.
 
@@ -144,11 +149,16 @@ class Settings(BaseSettings):
             raise ConfigError("set both --tls-cert and --tls-key, or neither")
         if self.proxy_ca is not None and self.tls_cert is None:
             raise ConfigError("proxies show their certificates over TLS: set --tls-cert and --tls-key")
-        if self.env != "production":
+        if not self.production:
             return
+        loopback = self.host in {"127.0.0.1", "::1", "localhost"}
         unsafe = {
             "CRISPER_REDIS_URL: the embedded ledger lives and dies with one machine": self.redis_url is None,
             "CRISPER_DATABASE_URL: the embedded catalog serves one machine": self.database_url is None,
+            "CRISPER_STORAGE_URL: the data folder serves one machine": self.storage_url is None,
+            "CRISPER_TLS_CERT and CRISPER_TLS_KEY: tokens would cross the network in the clear": (
+                self.tls_cert is None and not loopback
+            ),
             "CRISPER_KEYS_URL or CRISPER_KEYRING: the keyring lies beside the data that it protects": (
                 self.keyring is None and self.keys_url is None
             ),

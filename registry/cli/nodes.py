@@ -8,9 +8,10 @@ import typer
 from auth.ports import Binding
 from auth.secret import Secret
 from registry.cli.client import connect
-from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
+from registry.cli.identity import NodeIdentity
+from registry.cli.options import DATA_DIR, ROOT, DataDirOption, JsonOption, RootOption
 from registry.cli.output import follow, run, show, table
-from registry.errors import RegistryError
+from registry.errors import ConfigError, RegistryError
 from registry.oci.reference import Reference
 from registry.ports import Progress, UpstreamCredential
 from registry.upstream.client import UpstreamClient
@@ -104,9 +105,20 @@ def delete(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR) -> None:
 def pull(
     reference: Annotated[str, typer.Argument(metavar="REF", help="As the minted token says.")],
     directory: Annotated[Path, typer.Option("--output", help="OCI image layout to write to.")],
-    node_id: Annotated[str, typer.Option(envvar="CRISPER_NODE_ID", help="The node that pulls.")],
     token: Annotated[str, typer.Option(envvar="CRISPER_PULL_TOKEN", help="Better given by environment.")],
-    secret: Annotated[str, typer.Option(envvar="CRISPER_NODE_SECRET", help="Better given by environment.")],
+    node_id: Annotated[
+        str | None,
+        typer.Option(envvar="CRISPER_NODE_ID", help="The node that pulls.", show_default="as enrolled here"),
+    ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CRISPER_NODE_SECRET",
+            help="Better given by environment. A node bound by certificate has none.",
+            show_default="the certificate of crisper node enroll",
+        ),
+    ] = None,
+    root: RootOption = ROOT,
     plain_http: Annotated[bool, typer.Option("--plain-http", help="Do not ask for TLS.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -114,7 +126,8 @@ def pull(
 
     async def work() -> None:
         image = Reference.parse(reference)
-        credential = UpstreamCredential(node_id, Secret(f"{token}~{secret}"))
+        enrolled = NodeIdentity.at(root.absolute(), image.host)
+        credential = _credential(image.host, enrolled, node_id, token, secret)
         # The operator chose this host: it may be a private one, and in the clear where that was said.
         listed = {"insecure": [image.host]} if plain_http else {"private": [image.host]}
         with follow(reference) as tell:
@@ -123,7 +136,8 @@ def pull(
                 percent = 100 * progress.bytes_done / progress.bytes_total if progress.bytes_total else None
                 tell(str(progress), percent)
 
-            async with UpstreamClient(EgressGuard(**listed)) as client:
+            tls = enrolled.client_tls() if enrolled else None
+            async with UpstreamClient(EgressGuard(**listed), ssl_context=tls) as client:
                 try:
                     pulled = await pull_to_layout(client, image, credential, directory, on_progress)
                 except OSError as error:
@@ -144,6 +158,19 @@ def pull(
         show(document, as_json=as_json, rows=rows)
 
     run(work())
+
+
+def _credential(
+    host: str, enrolled: NodeIdentity | None, node_id: str | None, token: str, secret: str | None
+) -> UpstreamCredential:
+    """Choose how the node proves itself: by its secret, else by the certificate that it shows."""
+    name = node_id or (enrolled.node_id if enrolled else None)
+    if name is None or not (secret or enrolled):
+        raise ConfigError(
+            f"this machine has no certificate for {host}: crisper node enroll https://{host} NODE_ID; "
+            "or give --node-id, and the secret in CRISPER_NODE_SECRET"
+        )
+    return UpstreamCredential(name, Secret(f"{token}~{secret}" if secret else token))
 
 
 def _shown_once(made: Any) -> list[tuple[str, object]]:  # noqa: ANN401 (JSON)
