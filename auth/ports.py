@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, Protocol
 
+from auth.networks import Network
 from auth.records import NewToken, Redemption, TokenState, TokenView
-
-Network = IPv4Network | IPv6Network
 
 
 class Binding(StrEnum):
@@ -27,6 +25,7 @@ class Node:
         secret_hash: `auth.binding.hash_secret` of the node's secret; None unless bound by secret.
         networks: Source networks that it may come from; empty means any.
         revoked_at: When it was struck off, else None.
+        reads_zstd: Whether its engine reads layers in zstd; None when nobody said.
     """
 
     node_id: str
@@ -34,6 +33,7 @@ class Node:
     secret_hash: bytes | None = field(default=None, repr=False)
     networks: tuple[Network, ...] = ()
     revoked_at: datetime | None = None
+    reads_zstd: bool | None = None
 
 
 class NodeDirectory(Protocol):
@@ -48,8 +48,8 @@ class AuditEvent:
     """One line of the audit trail; holds identifiers and causes, never a secret.
 
     Attributes:
-        type: Dotted name: `token.minted`, `token.redeemed`, `token.refused`, `token.completed`,
-            `token.revoked` ...
+        type: Dotted name: `token.minted`, `token.redeemed`, `token.exchanged`, `token.refused`,
+            `token.completed`, `token.revoked` ...
         cause: A `auth.errors.Cause` value on refusals.
         source: The caller's network address.
         detail: Further facts, JSON-serialisable.

@@ -184,17 +184,16 @@ class Realm:
     async def _redeem(self, claims: PullClaims, node: Node, request: ExchangeRequest) -> SessionGrant:
         session = await self._session(claims)
         access = (Access("repository", claims.repository, _PULL),)
-        if session.opened:
-            await self._audit.record(
-                AuditEvent(
-                    "token.redeemed",
-                    organization=claims.organization,
-                    token_id=claims.token_id,
-                    node_id=claims.node_id,
-                    source=request.source,
-                    detail=described(request.peer),
-                )
+        await self._audit.record(
+            AuditEvent(
+                "token.redeemed" if session.opened else "token.exchanged",
+                organization=claims.organization,
+                token_id=claims.token_id,
+                node_id=claims.node_id,
+                source=request.source,
+                detail=described(request.peer),
             )
+        )
         if session.exchanges > _ALARM_EXCHANGES:
             _log.warning(
                 "token.exchanged_often",
@@ -257,6 +256,8 @@ class Realm:
         }
         if node.binding is Binding.CERTIFICATE:
             said["cnf"] = confirmation(node.node_id)
+        if node.networks:
+            said["nets"] = [str(network) for network in node.networks]
         if session_id is not None:
             access = Access("repository", claims.repository, _PULL)
             said |= {"sid": session_id, "img": claims.image_digest, "access": [access.to_claim()]}

@@ -1,6 +1,7 @@
 """The composition root: the only place that chooses adapters and hands them to who needs them."""
 
 import hmac
+import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,24 +39,29 @@ from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.events import SqlEventLog
 from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.images import SqlImages, SqlLayerMemory
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.origins import SqlBlobOrigins
 from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.groups import ContainerGroups
+from registry.importer.compress import Compression, Compressor
+from registry.importer.counted import CountedJobQueue
 from registry.importer.job import Importer
+from registry.importer.sharing import Sharing
 from registry.importer.worker import ImportWorker
 from registry.observe import CountedAuditTrail, Metrics
 from registry.oci.reference import Reference
+from registry.ports import Variant
 from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
 from registry.transient.progress import RedisProgressBoard
 from registry.upkeep import Collection, DamageDesk, repeat
-from registry.upstream.client import UpstreamClient
+from registry.upstream.configured import shared_registries, upstream_client
 from registry.upstream.credentials import from_registry_authentication
-from registry.upstream.egress import EgressGuard
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
 from storage.ports import KeyProvider
@@ -84,6 +90,21 @@ def database_url(settings: Settings, data: DataDir) -> str:
 def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> BlobStore:
     """Open storage; the caller closes it."""
     return BlobStore(settings.storage_location.open(), keys, SqlKeyRecords(database), name_key(keys))
+
+
+def open_compressor(
+    settings: Settings, blobs: BlobStore, database: Database, metrics: Metrics
+) -> Compressor | None:
+    """Open what makes variants, where settings want them; the caller closes it."""
+    if not settings.compress:
+        return None
+    how = Compression(
+        level=settings.compress_level,
+        threads=settings.compress_threads or max(2, (os.cpu_count() or 1) // 2),
+        min_gain=settings.compress_min_gain,
+        max_unpacked_bytes=settings.max_unpacked_bytes,
+    )
+    return Compressor(blobs, SqlBlobPins(database), SqlLayerMemory(database), metrics, how)
 
 
 @asynccontextmanager
@@ -171,17 +192,24 @@ class _Composer:
         return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
 
     async def _worker(self) -> ImportWorker:
-        client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
+        client = upstream_client(self._settings)
         self._stack.push_async_callback(client.close)
+        origins = SqlBlobOrigins(self._database, self._clock)
+        sharing = Sharing(self._blobs, origins, shared_registries(self._settings))
+        compressor = open_compressor(self._settings, self._blobs, self._database, self._metrics)
+        if compressor is not None:
+            self._stack.callback(compressor.close)
         importer = Importer(
             client,
             self._blobs,
             SqlBlobPins(self._database),
+            sharing=sharing,
             max_image_bytes=self._settings.max_image_bytes,
             layer_transfers=self._settings.layer_transfers,
+            compressor=compressor,
         )
         return ImportWorker(
-            SqlJobQueue(self._database, self._clock),
+            CountedJobQueue(SqlJobQueue(self._database, self._clock), self._metrics),
             self._vault,
             self._board,
             importer,
@@ -237,7 +265,10 @@ class _Composer:
             is_operator_key=self._is_operator_key,
             organizations=self._organizations,
             nodes=NodesApi(self._nodes, enrolment, self._authority, self._events),
-            tokens=PullTokens(self._catalog, self._nodes, self._authority),
+            tokens=PullTokens(
+                self._catalog, self._nodes, self._authority, Variant(self._settings.default_variant)
+            ),
+            images=SqlImages(self._database),
             authority=self._authority,
             verifier=self._verifier,
             events=self._events,

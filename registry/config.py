@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import Field, field_validator
@@ -13,6 +13,8 @@ from storage.backends.locate import StorageLocation
 from storage.keys.locate import KeyLocation
 
 GIB = 1 << 30
+SHARED_REGISTRIES = ("docker.io", "ghcr.io", "public.ecr.aws", "quay.io")
+_LISTS = ("insecure_registries", "egress_allow", "registry_cas", "registry_realms", "shared_registries")
 
 
 class Role(StrEnum):
@@ -31,6 +33,16 @@ class Settings(BaseSettings):
         public_url: How nodes reach the server; None derives it from each request's own Host.
         insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
             addresses.
+        egress_allow: `host[:port]` that may be at a private address, over TLS; or a network as CIDR whose
+            addresses any upstream may have.
+        registry_cas: `host[:port]=/path/ca.pem`: whose certificates count at that upstream, in place of the
+            public roots.
+        registry_realms: `host[:port]=realm-host[:port]`: where an upstream's credentials may go for a token.
+        egress_proxy: `http://[user:password@]host[:port]`: what connections to upstreams go through.
+        egress_proxy_resolves: The proxy is given names and decides; else addresses that were vetted here.
+        ecr_endpoint: Amazon ECR's API, if not AWS' own; `{region}` stands for the registry's region.
+        shared_registries: Upstreams whose word on who may see a blob is taken, so that it need not be
+            downloaded again for another organization.
         redis_url: The ledger; None starts a child server on a private unix socket.
         redis_min_replicas: How many replicas of the ledger must hold a redemption before it is answered.
         database_url: The catalog; None is SQLite in the data folder.
@@ -44,6 +56,12 @@ class Settings(BaseSettings):
         node_ca: PEM of CAs whose certificates speak for nodes too, by their `urn:crisper:node:<id>`.
         proxy_ca: PEM of CAs whose client certificates are those of proxies, and of nothing else.
         enrolment_s: For how long an enrolment secret waits for its node.
+        compress: Whether imports check their layers and give images a zstd variant (docs/importer.md).
+        compress_level: Of zstd: more is smaller and slower.
+        compress_threads: How many threads of a process compress; None is half the processors, two at least.
+        compress_min_gain: What part of a layer's bytes zstd has to save; else the layer stays as it is.
+        max_unpacked_bytes: How much an image's layers may unpack to.
+        default_variant: What `auto` gives to nodes of which it is not known whether they read zstd layers.
         session_base_s: What a session's deadline allows beyond the time to deliver the image.
         session_idle_s: From a session's last sign of life to its end.
         idle_s: A connection that has not finished asking by then is closed, new or kept; above a proxy's own.
@@ -71,6 +89,13 @@ class Settings(BaseSettings):
     proxy_ca: Path | None = None
     enrolment_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
+    egress_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    registry_cas: Annotated[tuple[str, ...], NoDecode] = ()
+    registry_realms: Annotated[tuple[str, ...], NoDecode] = ()
+    egress_proxy: Annotated[str | None, Field(repr=False)] = None  # may hold a password
+    egress_proxy_resolves: bool = False
+    ecr_endpoint: str | None = None
+    shared_registries: Annotated[tuple[str, ...], NoDecode] = SHARED_REGISTRIES
     redis_url: Annotated[str | None, Field(repr=False)] = None  # may hold a password
     redis_min_replicas: Annotated[int, Field(ge=0, le=16)] = 0
     database_url: Annotated[str | None, Field(repr=False)] = None
@@ -82,6 +107,12 @@ class Settings(BaseSettings):
     import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
     layer_transfers: Annotated[int, Field(ge=1, le=16)] = 3
     lease_s: Annotated[float, Field(gt=0)] = 20.0
+    compress: bool = True
+    compress_level: Annotated[int, Field(ge=1, le=19)] = 3
+    compress_threads: Annotated[int, Field(ge=1, le=64)] | None = None
+    compress_min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    max_unpacked_bytes: Annotated[int, Field(gt=0)] = 200 * GIB
+    default_variant: Literal["original", "zstd"] = "original"
     session_base_s: Annotated[float, Field(gt=0)] = 600.0
     session_idle_s: Annotated[float, Field(gt=0)] = 900.0
     completion_grace_s: Annotated[float, Field(ge=0)] = 30.0
@@ -93,7 +124,7 @@ class Settings(BaseSettings):
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
     log_level: str = "info"
 
-    @field_validator("roles", "insecure_registries", mode="before")
+    @field_validator("roles", *_LISTS, mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Accept `a,b` as the environment and `--roles` write it."""

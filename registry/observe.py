@@ -72,7 +72,22 @@ class Metrics:
         )
         self.tokens = Counter("crisper_tokens", "Token transitions.", ["transition"], registry=gather)
         self.imports = Counter(
-            "crisper_imports", "Imports that ended, by outcome.", ["outcome"], registry=gather
+            "crisper_imports",
+            "Imports that ended, by the registry's family and by outcome.",
+            ["provider", "outcome"],
+            registry=gather,
+        )
+        self.compressed_layers = Counter(
+            "crisper_compressed_layers", "Layers looked at, by outcome.", ["outcome"], registry=gather
+        )
+        self.compression_bytes = Counter(
+            "crisper_compression_bytes",
+            "Bytes of the layers that gained, before and after.",
+            ["side"],
+            registry=gather,
+        )
+        self.compression_seconds = Counter(
+            "crisper_compression_seconds", "Time that imports spent compressing.", registry=gather
         )
         self.responses = Gauge(
             "crisper_blob_responses", "Blob responses running.", multiprocess_mode="livesum", registry=gather

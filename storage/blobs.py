@@ -15,7 +15,7 @@ from storage.errors import (
     DigestMismatchError,
     KeyUnavailableError,
 )
-from storage.ingest import BlobWriter, Hashes, Sink
+from storage.ingest import BlobWriter, Hashes, SealedBlob, Sink
 from storage.objects import Objects
 from storage.ports import BlobBackend, KeyProvider, KeyRecord, KeyRecords
 from storage.publishing import Publisher, object_name
@@ -95,6 +95,33 @@ class BlobStore:
         finally:
             await writer.aclose()
 
+    @asynccontextmanager
+    async def derive(
+        self, tenant: str, announce: Callable[[Digest], Awaitable[None]], expected_bytes: int | None = None
+    ) -> AsyncIterator[BlobWriter]:
+        """Take in a blob that is being made, whose digest is known once it is complete: its sha256.
+
+        Leaving the context without `commit` leaves nothing behind.
+
+        Args:
+            tenant: Who will be able to open it.
+            announce: Awaited with the digest before the blob becomes visible.
+            expected_bytes: About how many there will be.
+        """
+
+        async def publish(sealed: SealedBlob) -> KeyRecord:
+            digest = Digest("sha256", sealed.sha256.hex())
+            await announce(digest)
+            return await self._publisher.publish(tenant, digest, sealed)
+
+        name_of = partial(object_name, self._name_key, None)
+        sink = Sink(self._backend, self._segment_log2, name_of, expected_bytes)
+        writer = BlobWriter(sink, None, None, self._threads, publish)
+        try:
+            yield writer
+        finally:
+            await writer.aclose()
+
     async def open(self, tenant: str, digest: Digest) -> BlobReader:
         """Open a blob for reading; the caller closes it.
 
@@ -126,6 +153,20 @@ class BlobStore:
     async def contains(self, tenant: str, digest: Digest) -> bool:
         """Tell whether a tenant has a blob; without touching the backend."""
         return await self._records.get(tenant, digest) is not None
+
+    async def link(self, tenant: str, digest: Digest, size_bytes: int) -> bool:
+        """Give a tenant a blob that another one brought. Whether it may have it is the caller's to know.
+
+        Args:
+            size_bytes: What the blob has to have.
+
+        Returns:
+            False when nobody has it in that size, or it cannot be opened: it has to be ingested.
+
+        Raises:
+            KeyUnavailableError, StorageUnavailableError: As for `open`.
+        """
+        return await self._publisher.link(tenant, digest, size_bytes)
 
     async def stat(self, tenant: str, digest: Digest) -> KeyRecord | None:
         """Return a tenant's record of a blob, with its sizes; without touching the backend."""

@@ -5,6 +5,7 @@ organizations      nodes ── enrolments       events
 groups ──< jobs
    └─────< versions >── images ──< image_contents
 blob_keys          one row per tenant and blob: the wrapped data key
+blob_origins       which registries a blob was downloaded from, and verified
 blob_pins          what a running import needs kept (jobs ──< blob_pins)
 record_marks, object_marks, quarantine, upkeep    collection and scrubbing (docs/operations.md)
 ```
@@ -89,6 +90,7 @@ nodes = Table(
     Column("networks", JSON, nullable=False),
     _time("created_at"),
     _time("revoked_at", nullable=True),
+    Column("reads_zstd", Boolean),
 )
 
 enrolments = Table(
@@ -149,6 +151,8 @@ images = Table(
     Column("platform", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     _time("created_at"),
+    Column("zstd_digest", _Digest, index=True),
+    Column("zstd_bytes", BigInteger),
     UniqueConstraint("organization", "digest", "platform"),
 )
 
@@ -161,6 +165,8 @@ image_contents = Table(
     Column("kind", String(16), nullable=False),
     Column("media_type", String(255), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
+    Column("variant", String(16)),  # null: of every variant
+    Column("diff_id", _Digest, index=True),
 )
 
 versions = Table(
@@ -184,6 +190,14 @@ blob_keys = Table(
     Column("stored_bytes", BigInteger, nullable=False),
     Column("kek_id", String(255), nullable=False, index=True),
     Column("wrapped_dek", LargeBinary(1024), nullable=False),
+)
+
+blob_origins = Table(
+    "blob_origins",
+    metadata,
+    Column("digest", _Digest, primary_key=True),
+    Column("registry", String(261), primary_key=True),
+    _time("verified_at"),
 )
 
 blob_pins = Table(

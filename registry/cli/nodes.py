@@ -27,11 +27,18 @@ def create(
     node_id: NodeArgument,
     binding: Annotated[Binding, typer.Option(help="How it proves itself.")] = Binding.SECRET,
     network: Annotated[list[str] | None, typer.Option(help="CIDR that it may come from. Repeatable.")] = None,
+    zstd: Annotated[
+        bool | None,
+        typer.Option(
+            help="Whether its engine reads layers in zstd (Docker 23, containerd 1.5).",
+            show_default="not known",
+        ),
+    ] = None,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Create a node. Its secret, or the secret to enrol it with, is shown once."""
-    body = {"node_id": node_id, "binding": binding.value, "networks": network or []}
+    body = {"node_id": node_id, "binding": binding.value, "networks": network or [], "zstd": zstd}
 
     async def work() -> None:
         async with connect(data_dir) as client:
@@ -82,6 +89,7 @@ def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
             ("node", node["node_id"]),
             ("bound by", node["binding"]),
             ("networks", ", ".join(node["networks"]) or "any"),
+            ("reads zstd", {True: "yes", False: "no", None: None}[node["zstd"]]),
             ("struck off", node["revoked_at"]),
         ]
         show(node, as_json=as_json, rows=rows)
@@ -129,7 +137,8 @@ def pull(
         enrolled = NodeIdentity.at(root.absolute(), image.host)
         credential = _credential(image.host, enrolled, node_id, token, secret)
         # The operator chose this host: it may be a private one, and in the clear where that was said.
-        listed = {"insecure": [image.host]} if plain_http else {"private": [image.host]}
+        listed = [image.host]
+        guard = EgressGuard(insecure=listed) if plain_http else EgressGuard(private=listed)
         with follow(reference) as tell:
 
             def on_progress(progress: Progress) -> None:
@@ -137,7 +146,7 @@ def pull(
                 tell(str(progress), percent)
 
             tls = enrolled.client_tls() if enrolled else None
-            async with UpstreamClient(EgressGuard(**listed), ssl_context=tls) as client:
+            async with UpstreamClient(guard, ssl_context=tls) as client:
                 try:
                     pulled = await pull_to_layout(client, image, credential, directory, on_progress)
                 except OSError as error:

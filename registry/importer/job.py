@@ -1,12 +1,13 @@
 """One import from reference to stored image."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from registry.errors import PullFailedError, ReferenceFormatError
 from registry.importer.attachments import Attacher
+from registry.importer.compress import Compressor
 from registry.importer.plan import Plan, plan_import
+from registry.importer.sharing import Sharing
 from registry.importer.transfer import Tally, Transfer
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
@@ -26,21 +27,27 @@ class Importer:
         pins: BlobPins,
         *,
         max_image_bytes: int,
+        sharing: Sharing | None = None,
         layer_transfers: int = 3,
         platform: Platform = LINUX_AMD64,
+        compressor: Compressor | None = None,
     ) -> None:
         """Take what imports share.
 
         Args:
+            sharing: Which blobs of other organizations need no download; None downloads all.
             max_image_bytes: Limit on an image's config and layers, compressed.
             layer_transfers: How many layers of one image are fetched at a time.
+            compressor: Makes zstd variants; without one, images are kept as they come and no more.
         """
         self._client = client
         self._store = store
         self._pins = pins
+        self._sharing = sharing
         self._max_image_bytes = max_image_bytes
         self._layer_transfers = layer_transfers
         self._platform = platform
+        self._compressor = compressor
 
     async def run(
         self,
@@ -73,13 +80,16 @@ class Importer:
         await self._pins.pin(
             job.id, job.key.organization, [content.digest for content in plan.image.contents]
         )
-        transfer = Transfer(source, self._store, job.key.organization, self._layer_transfers)
+        transfer = Transfer(source, self._store, job.key.organization, self._layer_transfers, self._sharing)
         tally = Tally(plan, report)
         await transfer.fetch_layers(plan.layers, tally)
+        image = plan.image
+        if self._compressor is not None:
+            image = await self._compressor.run(job, documents, image, report)
         tally.enter(Stage.STORING)
         await _store_documents(transfer, plan)
-        attached = await Attacher(source, partial(self._put, job, transfer)).attach(plan.image)
-        return replace(plan.image, contents=(*plan.image.contents, *attached))
+        attached = await Attacher(source, partial(self._put, job, transfer)).attach(image)
+        return image.with_attached(attached)
 
     async def _put(self, job: ImportJob, transfer: Transfer, content: ImageContent, data: bytes) -> None:
         await self._pins.pin(job.id, job.key.organization, [content.digest])

@@ -12,6 +12,7 @@ from typing import Final
 
 from registry.errors import ImportFailedError, PullFailedError, StoreFailedError
 from registry.importer.plan import Plan
+from registry.importer.sharing import Sharing
 from registry.oci.documents import Descriptor
 from registry.ports import Progress, Stage
 from registry.upstream.source import Source
@@ -59,7 +60,10 @@ class Tally:
 class Transfer:
     """Copies blobs of one import into one tenant's storage."""
 
-    def __init__(self, source: Source, store: BlobStore, tenant: str, parallel: int) -> None:
+    def __init__(
+        self, source: Source, store: BlobStore, tenant: str, parallel: int, sharing: Sharing | None = None
+    ) -> None:
+        self._sharing = sharing
         self._source = source
         self._store = store
         self._tenant = tenant
@@ -120,7 +124,7 @@ class Transfer:
         return None
 
     async def _copy(self, layer: Descriptor, counted: "_Counted") -> None:
-        if await self._store.contains(self._tenant, layer.digest):
+        if await self._is_there(layer):
             counted.add(layer.size_bytes)
             return
         async with (
@@ -131,6 +135,13 @@ class Transfer:
                 await writer.write(chunk)
                 counted.add(len(chunk))
             await writer.commit()
+        if self._sharing is not None:
+            await self._sharing.verified(self._source, layer)
+
+    async def _is_there(self, layer: Descriptor) -> bool:
+        if await self._store.contains(self._tenant, layer.digest):
+            return True
+        return self._sharing is not None and await self._sharing.link(self._source, self._tenant, layer)
 
 
 class _Counted:

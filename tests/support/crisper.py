@@ -42,6 +42,7 @@ class PullToken:
     Attributes:
         reference: What to give `docker pull`.
         digest: Of the manifest or index that the token is for.
+        variant: Which of the image's encodings.
     """
 
     token_id: str
@@ -49,6 +50,7 @@ class PullToken:
     username: str
     reference: str
     digest: str
+    variant: str
 
     def password(self, node: Node) -> str:
         """Return what `node` gives as its password."""
@@ -169,8 +171,8 @@ class Operator:
         made = self.call("POST", "/organizations", {"name": chosen}).expect(201).json()
         return Organization(made["name"], made["api_key"])
 
-    def create_node(self, node_id: str | None = None) -> Node:
-        body = {"node_id": node_id or unique("node"), "binding": "secret"}
+    def create_node(self, node_id: str | None = None, *, zstd: bool | None = None) -> Node:
+        body = {"node_id": node_id or unique("node"), "binding": "secret", "zstd": zstd}
         made = self.call("POST", "/nodes", body).expect(201).json()
         return Node(made["node_id"], made["node_secret"])
 
@@ -204,7 +206,12 @@ class Operator:
         made = self.call("POST", "/pull-tokens", body).expect(201).json()
         image = made["image"]
         return PullToken(
-            made["token_id"], made["token"], made["username"], image["reference"], image["digest"]
+            made["token_id"],
+            made["token"],
+            made["username"],
+            image["reference"],
+            image["digest"],
+            image["variant"],
         )
 
     def token_state(self, token: PullToken) -> str:
@@ -231,11 +238,20 @@ class Customer:
         self._url = f"{url}/api/public/organizations/{organization.name}/projects/{PROJECT}/containers"
         self._headers = {"Salad-Api-Key": organization.api_key}
 
-    def create_group(self, image: str, *, username: str | None = None, password: str | None = None) -> str:
-        """Create a stopped group and return its name."""
+    def create_group(
+        self,
+        image: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        authentication: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> str:
+        """Create a stopped group and return its name; `authentication` is any `registry_authentication`."""
         container: dict[str, Any] = {"image": image, "resources": {"cpu": 1, "memory": 1024}}
         if username is not None:
             container["registry_authentication"] = {"basic": {"username": username, "password": password}}
+        if authentication is not None:
+            container["registry_authentication"] = authentication
         name = unique("group")
         body = {
             "name": name,
