@@ -30,6 +30,21 @@ class Settings(BaseSettings):
     """Everything that an operator can set; each field is `CRISPER_<NAME>` in the environment.
 
     Attributes:
+        env: `production` refuses defaults that are only safe on one developer's machine.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        data_dir: Everything that the server keeps, where no other setting says otherwise.
+        workers: Server processes behind one port.
+        roles: What the server does.
+        tls_cert: Its certificate chain, PEM; read again when it changes.
+        tls_key: The certificate's private key, PEM.
+        log_level: `debug`, `info`, `warning` or `error`.
+        max_image_bytes: Limit on an image's config and layers, compressed.
+        import_jobs: Imports that one process runs at a time.
+        layer_transfers: Layers of one image that are fetched at a time.
+        lease_s: An import whose worker is silent for so long is another worker's.
+        completion_grace_s: How long a session goes on after it had every blob of its image.
+        drain_s: How long a server that ends waits for running responses.
         public_url: How nodes reach the server; None derives it from each request's own Host.
         insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
             addresses.
