@@ -2,12 +2,13 @@
 
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from auth.ports import Binding
 from auth.secret import Secret
-from registry.cli.client import connect
+from registry.cli.ask import ask
 from registry.cli.identity import NodeIdentity
 from registry.cli.options import DATA_DIR, ROOT, DataDirOption, JsonOption, RootOption
 from registry.cli.output import follow, run, show, table
@@ -40,73 +41,44 @@ def create(
     """Create a node. Its secret, or the secret to enrol it with, is shown once."""
     body = {"node_id": node_id, "binding": binding.value, "networks": network or [], "zstd": zstd}
 
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            made = await client.operator("POST", "/nodes", body)
-        show(made, as_json=as_json, rows=_shown_once(made))
-
-    run(work())
+    made = ask(data_dir, lambda client: client.operator("POST", "/nodes", body))
+    show(made, as_json=as_json, rows=_shown_once(made))
 
 
 @node_app.command("offer")
 def offer(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """Offer a node bound by certificate another enrolment: its secret or its certificate lapsed."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            made = await client.operator("POST", f"/nodes/{node_id}/enrolment")
-        show(made, as_json=as_json, rows=_shown_once(made))
-
-    run(work())
+    made = ask(data_dir, lambda client: client.operator("POST", f"{_path(node_id)}/enrolment"))
+    show(made, as_json=as_json, rows=_shown_once(made))
 
 
 @node_app.command("list")
 def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """List nodes."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            found = (await client.operator("GET", "/nodes"))["items"]
-        columns = {
-            "NODE": "node_id",
-            "BOUND BY": "binding",
-            "NETWORKS": "networks",
-            "STRUCK OFF": "revoked_at",
-        }
-        table(found, columns, as_json=as_json, empty="No nodes yet; create one: crisper node create NODE_ID")
-
-    run(work())
+    found = ask(data_dir, lambda client: client.operator("GET", "/nodes"))["items"]
+    columns = {"NODE": "node_id", "BOUND BY": "binding", "NETWORKS": "networks", "STRUCK OFF": "revoked_at"}
+    table(found, columns, as_json=as_json, empty="No nodes yet; create one: crisper node create NODE_ID")
 
 
 @node_app.command("show")
 def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """Show a node."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            node: Any = await client.operator("GET", f"/nodes/{node_id}")
-        rows = [
-            ("node", node["node_id"]),
-            ("bound by", node["binding"]),
-            ("networks", ", ".join(node["networks"]) or "any"),
-            ("reads zstd", {True: "yes", False: "no", None: None}[node["zstd"]]),
-            ("struck off", node["revoked_at"]),
-        ]
-        show(node, as_json=as_json, rows=rows)
-
-    run(work())
+    node = ask(data_dir, lambda client: client.operator("GET", _path(node_id)))
+    rows = [
+        ("node", node["node_id"]),
+        ("bound by", node["binding"]),
+        ("networks", ", ".join(node["networks"]) or "any"),
+        ("reads zstd", {True: "yes", False: "no", None: None}[node["zstd"]]),
+        ("struck off", node["revoked_at"]),
+    ]
+    show(node, as_json=as_json, rows=rows)
 
 
 @node_app.command("delete")
 def delete(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     """Strike a node off: its tokens are revoked, its id is never given out again."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            await client.operator("DELETE", f"/nodes/{node_id}")
-        print(f"struck off {node_id}")
-
-    run(work())
+    ask(data_dir, lambda client: client.operator("DELETE", _path(node_id)))
+    print(f"struck off {node_id}")
 
 
 @node_app.command("pull")
@@ -167,6 +139,10 @@ def pull(
         show(document, as_json=as_json, rows=rows)
 
     run(work())
+
+
+def _path(node_id: str) -> str:
+    return f"/nodes/{quote(node_id, safe='')}"
 
 
 def _credential(

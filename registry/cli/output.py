@@ -5,7 +5,7 @@ import sys
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import typer
 import uvloop
@@ -16,6 +16,8 @@ from rich.table import Table
 
 from registry.cli.client import ServerRefusedError
 from registry.errors import RegistryError
+
+T = TypeVar("T")
 
 _out = Console()
 _err = Console(stderr=True)
@@ -33,10 +35,10 @@ _NEXT: Final[Mapping[int, str]] = MappingProxyType(
 """What to do about a refusal, by its status."""
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
+def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command; turn what goes wrong on purpose into one line and exit code 1."""
     try:
-        uvloop.run(work)
+        return uvloop.run(work)
     except RegistryError as error:
         fail(error)
     except KeyboardInterrupt:
