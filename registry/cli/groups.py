@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +19,13 @@ from registry.cli.options import (
     ProjectOption,
 )
 from registry.cli.output import fail, follow, show, table
+from registry.cli.registry_login import (
+    LoginKind,
+    LoginOption,
+    PasswordOption,
+    UsernameOption,
+    read_authentication,
+)
 from registry.errors import RegistryError
 
 group_app = typer.Typer(no_args_is_help=True, help="Container groups.")
@@ -26,8 +33,6 @@ image_app = typer.Typer(no_args_is_help=True, help="Importing images.")
 
 ImageArgument = Annotated[str, typer.Argument(help="For example ghcr.io/acme/app:1.2")]
 NameArgument = Annotated[str, typer.Argument(help="The group's name.")]
-UsernameOption = Annotated[str | None, typer.Option(help="The user of a private registry.")]
-PasswordOption = Annotated[bool, typer.Option("--password-stdin", help="Read the password from input.")]
 ReplicasOption = Annotated[int, typer.Option(min=0, max=500, help="How many instances to run.")]
 
 _PERCENT = re.compile(r"(\d+) %")
@@ -42,12 +47,13 @@ def create(
     project: ProjectOption = DEFAULT,
     username: UsernameOption = None,
     password_stdin: PasswordOption = False,
+    login: LoginOption = LoginKind.BASIC,
     replicas: ReplicasOption = 1,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Create a container group; its image is imported at once, in the background."""
-    body = _request(name, image, username, password_stdin, replicas)
+    body = _request(name, image, read_authentication(login, username, password_stdin), replicas)
 
     group = ask(data_dir, lambda client: client.groups("POST", organization, project, body=body))
     show_group(group, as_json=as_json)
@@ -126,12 +132,15 @@ def import_(
     project: ProjectOption = DEFAULT,
     username: UsernameOption = None,
     password_stdin: PasswordOption = False,
+    login: LoginOption = LoginKind.BASIC,
     replicas: ReplicasOption = 1,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Create a group for IMAGE and follow its import to the end."""
-    body = _request(name or _name_for(image), image, username, password_stdin, replicas)
+    body = _request(
+        name or _name_for(image), image, read_authentication(login, username, password_stdin), replicas
+    )
 
     async def work(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
         created = await client.groups("POST", organization, project, body=body)
@@ -159,14 +168,11 @@ async def follow_import(client: ApiClient, organization: str, project: str, grou
 
 
 def _request(
-    name: str, image: str, username: str | None, password_stdin: bool, replicas: int
+    name: str, image: str, authentication: Mapping[str, Mapping[str, str]] | None, replicas: int
 ) -> dict[str, object]:
-    if (username is None) == password_stdin:
-        raise typer.BadParameter("give --username and --password-stdin together", param_hint="--username")
     container: dict[str, object] = {"image": image, "resources": {"cpu": 1, "memory": 1024}}
-    if username is not None:
-        password = sys.stdin.readline().rstrip("\r\n")
-        container["registry_authentication"] = {"basic": {"username": username, "password": password}}
+    if authentication is not None:
+        container["registry_authentication"] = authentication
     return {
         "name": name,
         "container": container,
