@@ -4,10 +4,12 @@ import json
 import sys
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol
+from types import MappingProxyType
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import typer
 import uvloop
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -15,14 +17,28 @@ from rich.table import Table
 from registry.cli.client import ServerRefusedError
 from registry.errors import RegistryError
 
+T = TypeVar("T")
+
 _out = Console()
 _err = Console(stderr=True)
 
+_NEXT: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        401: "check the key: CRISPER_API_KEY, the configuration file, or --data-dir",
+        403: "this needs another key: an operator's, or the organization's own",
+        404: "see what there is: crisper group list, crisper node list",
+        429: "wait a little, and try again",
+        502: "see whether the server runs, and what its proxy is told",
+        503: "on the server's machine, crisper doctor says what does not answer",
+    }
+)
+"""What to do about a refusal, by its status."""
 
-def run(work: Coroutine[Any, Any, None]) -> None:
+
+def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command; turn what goes wrong on purpose into one line and exit code 1."""
     try:
-        uvloop.run(work)
+        return uvloop.run(work)
     except RegistryError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -30,12 +46,20 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def fail(error: Exception) -> NoReturn:
-    """Say what went wrong on standard error, and exit with code 1."""
+    """Say what went wrong and what to do about it on standard error, and exit with code 1."""
     sys.stderr.write(f"crisper: {error}\n")
     if isinstance(error, ServerRefusedError):
         for field, reasons in error.fields.items():
             sys.stderr.write(f"  {field}: {'; '.join(map(str, reasons))}\n")
+        if step := _NEXT.get(error.status):
+            sys.stderr.write(f"  {step}\n")
     raise typer.Exit(1)
+
+
+def misused(error: ValidationError) -> NoReturn:
+    """Say which settings do not validate, and exit with code 2."""
+    lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
+    raise typer.BadParameter("; ".join(lines)) from None
 
 
 def show(document: object, *, as_json: bool, rows: Sequence[tuple[str, object]] = ()) -> None:

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 import structlog
 
+from registry import tracing
 from registry.errors import ImportFailedError, StoreFailedError
 from registry.importer.job import Importer
+from registry.importer.stages import Stages
 from registry.ports import (
     CredentialVault,
     ImportJob,
@@ -163,7 +165,10 @@ class ImportWorker:
         if job.credential_key is not None:
             async with asyncio.timeout(VAULT_S):
                 credential = await self._vault.open(job.id, job.credential_key)
-        return await self._importer.run(job, credential, latest.set)
+        with tracing.span("import") as span:
+            span.set("crisper.job_id", job.id)
+            with Stages(span, latest.set) as report:
+                return await self._importer.run(job, credential, report)
 
     async def _beat(self, job: ImportJob) -> None:
         """Extend the lease until it is lost; a queue that does not answer loses it when it would lapse."""

@@ -97,7 +97,11 @@ class CrisperServer:
             raise RuntimeError("the server was not started")
         return self._process
 
-    def start(self) -> None:
+    @property
+    def started(self) -> bool:
+        return self._process is not None
+
+    def start(self, timeout_s: float = 90) -> None:
         """Start it and wait until `/readyz` answers 200."""
         argv = [str(CRISPER), "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         argv += ["--host", self.address]
@@ -105,7 +109,7 @@ class CrisperServer:
             argv += ["--tls-cert", str(self.tls.certificate), "--tls-key", str(self.tls.key)]
         for registry in self._insecure:
             argv += ["--insecure-registry", registry]
-        self._process = Process(argv, self.log, env=self._env, ready=self.ready, timeout_s=90)
+        self._process = Process(argv, self.log, env=self._env, ready=self.ready, timeout_s=timeout_s)
 
     def ready(self) -> bool:
         try:
