@@ -40,6 +40,7 @@ from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.partials import SqlPartials
 from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
@@ -83,7 +84,13 @@ def database_url(settings: Settings, data: DataDir) -> str:
 
 def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> BlobStore:
     """Open storage; the caller closes it."""
-    return BlobStore(settings.storage_location.open(), keys, SqlKeyRecords(database), name_key(keys))
+    return BlobStore(
+        settings.storage_location.open(),
+        keys,
+        SqlKeyRecords(database),
+        name_key(keys),
+        partials=SqlPartials(database, SystemClock()),
+    )
 
 
 @asynccontextmanager
