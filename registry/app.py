@@ -41,22 +41,28 @@ from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
 from registry.catalog.partials import SqlPartials
+from registry.catalog.quotas import SqlImportQuota
 from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.groups import ContainerGroups
+from registry.importer.bandwidth import Bandwidth
+from registry.importer.flights import Flights
 from registry.importer.job import Importer
+from registry.importer.transfer import Roads
 from registry.importer.worker import ImportWorker
-from registry.observe import CountedAuditTrail, Metrics
+from registry.observe import CountedAuditTrail, MeteredImports, Metrics
 from registry.oci.reference import Reference
 from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
+from registry.transient.flights import RedisFlightLeases
 from registry.transient.progress import RedisProgressBoard
 from registry.upkeep import Collection, DamageDesk, repeat
 from registry.upstream.client import UpstreamClient
 from registry.upstream.credentials import from_registry_authentication
 from registry.upstream.egress import EgressGuard
+from registry.upstream.ranges import Lines, Memory
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
 from storage.ports import KeyProvider
@@ -180,21 +186,31 @@ class _Composer:
     async def _worker(self) -> ImportWorker:
         client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
         self._stack.push_async_callback(client.close)
+        settings, meter = self._settings, MeteredImports(self._metrics, _family)
+        lines = Lines(
+            Memory(settings.ahead_bytes),
+            connections=settings.blob_connections,
+            pace=Bandwidth(settings.import_bytes_per_s).pace,
+        )
+        daily = settings.organization_import_bytes_per_day
         importer = Importer(
             client,
             self._blobs,
             SqlBlobPins(self._database),
-            max_image_bytes=self._settings.max_image_bytes,
-            layer_transfers=self._settings.layer_transfers,
+            max_image_bytes=settings.max_image_bytes,
+            roads=Roads(lines, Flights(RedisFlightLeases(self._redis)), settings.layer_transfers),
+            quota=SqlImportQuota(self._database, self._clock, daily),
+            meter=meter,
         )
         return ImportWorker(
-            SqlJobQueue(self._database, self._clock),
+            SqlJobQueue(self._database, self._clock, settings.organization_import_jobs),
             self._vault,
             self._board,
             importer,
             worker_id=f"{socket.gethostname()[:40]}-{secrets.token_hex(8)}",
-            lease_s=self._settings.lease_s,
-            jobs=self._settings.import_jobs,
+            lease_s=settings.lease_s,
+            jobs=settings.import_jobs,
+            meter=meter,
         )
 
     def _distribution(self) -> web.Application:
@@ -288,3 +304,9 @@ def _key_check(key: str) -> Callable[[str], bool]:
 
 def _nobody() -> None:
     """Nudge no worker: none runs in this process, and those elsewhere ask once a second."""
+
+
+def _family(host: str) -> str:
+    """Name the registry that a host is of, where it is one of a few: a metric's label takes few values."""
+    known = {"registry-1.docker.io": "docker_hub", "ghcr.io": "ghcr", "quay.io": "quay"}
+    return known.get(host, "other")

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -72,7 +73,17 @@ class Metrics:
         )
         self.tokens = Counter("crisper_tokens", "Token transitions.", ["transition"], registry=gather)
         self.imports = Counter(
-            "crisper_imports", "Imports that ended, by outcome.", ["outcome"], registry=gather
+            "crisper_imports", "Imports that ended, by outcome.", ["provider", "outcome"], registry=gather
+        )
+        self.imported = Counter(
+            "crisper_import_bytes", "Bytes that came from upstreams.", ["provider"], registry=gather
+        )
+        self.import_time = Histogram(
+            "crisper_import_seconds",
+            "Time from a worker's claim to the import's end.",
+            ["provider"],
+            buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
+            registry=gather,
         )
         self.responses = Gauge(
             "crisper_blob_responses", "Blob responses running.", multiprocess_mode="livesum", registry=gather
@@ -88,6 +99,28 @@ class Metrics:
         gathered = CollectorRegistry()
         multiprocess.MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]
         return generate_latest(gathered)
+
+
+class MeteredImports:
+    """Counts imports by the family of registry that they are from.
+
+    Args:
+        provider_of: From a host to one of few names.
+    """
+
+    def __init__(self, metrics: Metrics, provider_of: Callable[[str], str]) -> None:
+        self._metrics = metrics
+        self._provider_of = provider_of
+
+    def arrived(self, host: str, count: int) -> None:
+        """Count bytes that came over the network."""
+        self._metrics.imported.labels(self._provider_of(host)).inc(count)
+
+    def ended(self, host: str, outcome: str, duration_s: float) -> None:
+        """Count an import: `done`, or one of the reasons for which imports fail."""
+        provider = self._provider_of(host)
+        self._metrics.imports.labels(provider, outcome).inc()
+        self._metrics.import_time.labels(provider).observe(duration_s)
 
 
 class CountedAuditTrail:

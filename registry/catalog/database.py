@@ -16,6 +16,7 @@ from registry.errors import CatalogUnavailableError
 # Any constant does, as long as every version of Crisper takes the same one.
 _MIGRATION_LOCK = 7281903
 _COLLECTION_LOCK = 7281904
+_QUEUE_LOCK = 7281905
 
 _SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -77,6 +78,11 @@ class Database:
         """Exclude every transaction that calls `exclude_collection` until this one ends."""
         if not self.is_sqlite:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _COLLECTION_LOCK})
+
+    async def queue_up(self, connection: AsyncConnection) -> None:
+        """Exclude others that decide by what an organization has running or has used; they do so rarely."""
+        if not self.is_sqlite:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _QUEUE_LOCK})
 
     async def migrate(self) -> None:
         """Bring the schema to this version's; several servers may start at once."""

@@ -4,16 +4,31 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import structlog
+
 from registry.errors import PullFailedError, ReferenceFormatError
 from registry.importer.attachments import Attacher
 from registry.importer.plan import Plan, plan_import
-from registry.importer.transfer import Tally, Transfer
+from registry.importer.tally import Tally
+from registry.importer.transfer import Roads, Transfer
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
-from registry.ports import BlobPins, ImageContent, ImportJob, Progress, Stage, StoredImage, UpstreamCredential
+from registry.ports import (
+    BlobPins,
+    ImageContent,
+    ImportJob,
+    ImportMeter,
+    ImportQuota,
+    Progress,
+    Stage,
+    StoredImage,
+    UpstreamCredential,
+)
 from registry.upstream.client import UpstreamClient
 from registry.upstream.walk import read_documents
 from storage.blobs import BlobStore
+
+_log = structlog.get_logger(__name__)
 
 
 class Importer:
@@ -26,20 +41,26 @@ class Importer:
         pins: BlobPins,
         *,
         max_image_bytes: int,
-        layer_transfers: int = 3,
+        roads: Roads | None = None,
+        quota: ImportQuota | None = None,
+        meter: ImportMeter | None = None,
         platform: Platform = LINUX_AMD64,
     ) -> None:
         """Take what imports share.
 
         Args:
             max_image_bytes: Limit on an image's config and layers, compressed.
-            layer_transfers: How many layers of one image are fetched at a time.
+            roads: What transfers share; one for each process.
+            quota: What each organization may import; without, as much as it likes.
+            meter: Counts the bytes that arrive.
         """
         self._client = client
         self._store = store
         self._pins = pins
         self._max_image_bytes = max_image_bytes
-        self._layer_transfers = layer_transfers
+        self._roads = roads or Roads()
+        self._quota = quota
+        self._meter = meter
         self._platform = platform
 
     async def run(
@@ -73,9 +94,16 @@ class Importer:
         await self._pins.pin(
             job.id, job.key.organization, [content.digest for content in plan.image.contents]
         )
-        transfer = Transfer(source, self._store, job.key.organization, self._layer_transfers)
+        transfer = Transfer(source, self._store, job.key.organization, self._roads)
+        if self._quota is not None:
+            await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
         tally = Tally(plan, report)
-        await transfer.fetch_layers(plan.layers, tally)
+        try:
+            await transfer.fetch_layers(plan.layers, tally)
+        finally:
+            _log.info("import.pulled", job_id=job.id, **tally.figures())
+            if self._meter is not None:
+                self._meter.arrived(reference.host, tally.fetched_bytes)
         tally.enter(Stage.STORING)
         await _store_documents(transfer, plan)
         attached = await Attacher(source, partial(self._put, job, transfer)).attach(plan.image)

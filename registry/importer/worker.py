@@ -1,6 +1,7 @@
 """The import role: takes jobs from the queue, keeps their leases, and ends each one way or another."""
 
 import asyncio
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -9,11 +10,13 @@ from typing import Any, Final
 
 import structlog
 
-from registry.errors import ImportFailedError, StoreFailedError
+from registry.errors import ImportFailedError, ReferenceFormatError, StoreFailedError
 from registry.importer.job import Importer
+from registry.oci.reference import Reference
 from registry.ports import (
     CredentialVault,
     ImportJob,
+    ImportMeter,
     JobQueue,
     Progress,
     ProgressBoard,
@@ -26,6 +29,7 @@ REPORT_S: Final = 0.5
 VAULT_S: Final = 10.0
 MAX_ATTEMPTS: Final = 50
 ENDING_TRIES: Final = 5
+DONE: Final = "done"
 
 _log = structlog.get_logger(__name__)
 
@@ -47,6 +51,7 @@ class ImportWorker:
         worker_id: str,
         lease_s: float,
         jobs: int,
+        meter: ImportMeter,
     ) -> None:
         """Take the adapters.
 
@@ -54,6 +59,7 @@ class ImportWorker:
             worker_id: Unique among workers, and never used again after a restart.
             lease_s: How long a job stays this worker's without a heartbeat; it beats three times as often.
             jobs: How many imports run at a time.
+            meter: Counts how imports end.
         """
         self._queue = queue
         self._vault = vault
@@ -62,8 +68,10 @@ class ImportWorker:
         self._worker_id = worker_id
         self._lease_s = lease_s
         self._jobs = jobs
+        self._meter = meter
         self._wake = asyncio.Event()
         self._stopping = False
+        self._gone: dict[str, asyncio.Event] = {}
 
     def nudge(self) -> None:
         """Look for work now rather than at the next poll."""
@@ -77,12 +85,14 @@ class ImportWorker:
     async def run(self) -> None:
         """Work until `stop`. Cancelling it does the same as `stop`."""
         running: set[asyncio.Task[None]] = set()
+        looked = 0.0
         try:
             while not self._stopping:
                 self._wake.clear()
                 while len(running) < self._jobs and (job := await self._claim()) is not None:
                     running.add(asyncio.create_task(self._work(job), name=f"import {job.id}"))
                 running = await self._wait(running)
+                looked = await self._stop_strays(looked)
         finally:
             for task in running:
                 task.cancel()
@@ -96,6 +106,21 @@ class ImportWorker:
         except Exception as error:  # noqa: BLE001 - whatever ails the queue, the worker outlives it
             _log.warning("import.queue_silent", error=type(error).__name__)
             return None
+
+    async def _stop_strays(self, looked: float) -> float:
+        """Stop imports whose group was deleted, or whose lease is another's; return when that was looked at.
+
+        Heartbeats would notice too, up to a third of a lease later.
+        """
+        now = asyncio.get_running_loop().time()
+        if not self._gone or now - looked < POLL_S / 2:
+            return looked
+        with suppress(Exception):  # a queue that is silent takes no job away
+            async with asyncio.timeout(self._lease_s / 3):
+                held = await self._queue.held(self._worker_id)
+                for job_id in self._gone.keys() - set(held):
+                    self._gone[job_id].set()
+        return now
 
     async def _wait(self, running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
         """Wait for a nudge, the end of an import or the next poll; return what still runs."""
@@ -123,12 +148,15 @@ class ImportWorker:
 
     async def _end(self, job: ImportJob) -> bool:
         """Import, and record the outcome; False when it could not be recorded."""
+        began = time.monotonic()
         try:
             image = await self._import(job)
         except ImportFailedError as error:
+            self._meter.ended(_host(job), error.reason, time.monotonic() - began)
             _log.info("import.failed", job_id=job.id, reason=error.reason, sentence=error.sentence)
             fail = partial(self._queue.fail, job, self._worker_id, error.reason, error.sentence)
             return await self._record(job, fail)
+        self._meter.ended(_host(job), DONE, time.monotonic() - began)
         _log.info("import.done", job_id=job.id, digest=str(image.digest), size_bytes=image.size_bytes)
         return await self._record(job, partial(self._queue.succeed, job, self._worker_id, image))
 
@@ -150,13 +178,16 @@ class ImportWorker:
         importing = asyncio.create_task(self._open_and_import(job, latest))
         beating = asyncio.create_task(self._beat(job))
         reporting = asyncio.create_task(self._report(job, latest))
+        self._gone[job.id] = asyncio.Event()
+        gone = asyncio.create_task(self._gone[job.id].wait())
         try:
-            await asyncio.wait({importing, beating}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({importing, beating, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not importing.done():
                 raise _LeaseLostError
             return importing.result()
         finally:
-            await _cancel(importing, beating, reporting)
+            del self._gone[job.id]
+            await _cancel(importing, beating, reporting, gone)
 
     async def _open_and_import(self, job: ImportJob, latest: "_Latest") -> StoredImage:
         credential: UpstreamCredential | None = None
@@ -221,6 +252,13 @@ class _Latest:
             self._changed.clear()
             if self._progress is not None:
                 return self._progress
+
+
+def _host(job: ImportJob) -> str:
+    try:
+        return Reference.parse(job.image).host
+    except ReferenceFormatError:
+        return ""
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

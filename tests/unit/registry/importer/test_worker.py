@@ -61,6 +61,9 @@ class MemoryQueue:
         self.leases[job_id] = (worker_id, asyncio.get_running_loop().time() + lease_s)
         return True
 
+    async def held(self, worker_id: str) -> set[str]:
+        return {job_id for job_id in self.waiting if self._holds(job_id, worker_id)}
+
     async def succeed(self, done: ImportJob, worker_id: str, image: StoredImage) -> bool:
         return self._end(done, worker_id, image)
 
@@ -137,11 +140,26 @@ class ScriptedImporter:
 
 
 @dataclass
+class Tallies:
+    """A meter that keeps what it is told."""
+
+    outcomes: list[tuple[str, str]] = field(default_factory=list)
+
+    def arrived(self, host: str, count: int) -> None:
+        raise AssertionError(f"the worker brings no bytes: {host}, {count}")
+
+    def ended(self, host: str, outcome: str, duration_s: float) -> None:
+        assert duration_s >= 0
+        self.outcomes.append((host, outcome))
+
+
+@dataclass
 class Office:
     queue: MemoryQueue = field(default_factory=MemoryQueue)
     vault: MemoryVault = field(default_factory=MemoryVault)
     board: MemoryBoard = field(default_factory=MemoryBoard)
     importer: ScriptedImporter = field(default_factory=ScriptedImporter)
+    meter: Tallies = field(default_factory=Tallies)
 
     @asynccontextmanager
     async def worker(self, worker_id: str = "w1", jobs: int = 2) -> AsyncIterator[ImportWorker]:
@@ -153,6 +171,7 @@ class Office:
             worker_id=worker_id,
             lease_s=LEASE_S,
             jobs=jobs,
+            meter=self.meter,
         )
         running = asyncio.create_task(made.run())
         try:
@@ -209,6 +228,7 @@ async def test_a_failure_is_recorded_with_its_reason_and_the_credential_forgotte
     async with office.worker():
         await until(lambda: office.vault.forgotten)
     assert office.queue.ended == {"job-a": recorded}
+    assert office.meter.outcomes == [("registry-1.docker.io", recorded[0])]
     assert "s3cret" not in capsys.readouterr().out
 
 
@@ -239,6 +259,19 @@ async def test_an_import_whose_group_was_deleted_is_stopped_and_nothing_recorded
         await until(lambda: office.importer.cancelled)
     assert office.queue.ended == {}
     assert office.vault.forgotten == []
+
+
+async def test_a_deletion_is_noticed_long_before_the_next_heartbeat(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.LEASE_S", 60.0)
+    office.queue.add(job())
+    async with office.worker():
+        await until(lambda: office.importer.running)
+        del office.queue.waiting["job-a"]
+        await until(lambda: office.importer.cancelled)
+    assert office.queue.beats == 0
+    assert office.queue.ended == {}
 
 
 async def test_a_lease_lost_to_another_worker_leaves_the_credential_to_it(office: Office) -> None:
