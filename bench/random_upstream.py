@@ -2,7 +2,7 @@
 
 Each layer is a tar of one file of incompressible bytes, an AES-CTR keystream, so that any range of it
 costs microseconds and no memory, and its digest is that of real content. Run as a program it serves
-`/v2/big/image` on a free port and prints one line of JSON once it is ready.
+`/v2/big/image` on a free port and prints one line of JSON once it is ready; `/sent` says what was fetched.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -115,16 +116,22 @@ class Registry:
 
     def __init__(self, image: RandomImage) -> None:
         self._image = image
+        self._sent: Counter[str] = Counter()
 
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/v2/", self._base)
+        app.router.add_get("/sent", self._tell)
         app.router.add_get(f"/v2/{REPOSITORY}/manifests/{{reference}}", self._manifest)
         app.router.add_get(f"/v2/{REPOSITORY}/blobs/{{digest}}", self._blob)
         return app
 
     async def _base(self, _: web.Request) -> web.Response:
         return web.json_response({})
+
+    async def _tell(self, _: web.Request) -> web.Response:
+        """Say how many bytes of each layer were written to a connection."""
+        return web.json_response(self._sent)
 
     async def _manifest(self, request: web.Request) -> web.Response:
         if request.match_info["reference"] not in {"latest", self._image.digest}:
@@ -150,7 +157,9 @@ class Registry:
         await response.prepare(request)
         if request.method == "GET":
             for at in range(start, stop, CHUNK_BYTES):
-                await response.write(await asyncio.to_thread(layer.read, at, min(CHUNK_BYTES, stop - at)))
+                data = await asyncio.to_thread(layer.read, at, min(CHUNK_BYTES, stop - at))
+                await response.write(data)
+                self._sent[digest] += len(data)
         await response.write_eof()
         return response
 

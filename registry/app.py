@@ -1,6 +1,7 @@
 """The composition root: the only place that chooses adapters and hands them to who needs them."""
 
 import hmac
+import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -192,13 +193,15 @@ class _Composer:
             connections=settings.blob_connections,
             pace=Bandwidth(settings.import_bytes_per_s).pace,
         )
+        # Shorter than a job's: whoever takes a dead worker's job over does not wait for its blobs as well.
+        flights = Flights(RedisFlightLeases(self._redis), settings.lease_s / 2)
         daily = settings.organization_import_bytes_per_day
         importer = Importer(
             client,
             self._blobs,
             SqlBlobPins(self._database),
             max_image_bytes=settings.max_image_bytes,
-            roads=Roads(lines, Flights(RedisFlightLeases(self._redis)), settings.layer_transfers),
+            roads=Roads(lines, flights, settings.layer_transfers),
             quota=SqlImportQuota(self._database, self._clock, daily),
             meter=meter,
         )
@@ -207,7 +210,7 @@ class _Composer:
             self._vault,
             self._board,
             importer,
-            worker_id=f"{socket.gethostname()[:40]}-{secrets.token_hex(8)}",
+            worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
             lease_s=settings.lease_s,
             jobs=settings.import_jobs,
             meter=meter,

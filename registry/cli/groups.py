@@ -42,6 +42,7 @@ def create(
     username: UsernameOption = None,
     password_stdin: PasswordOption = False,
     replicas: ReplicasOption = 1,
+    follow_it: Annotated[bool, typer.Option("--follow", help="Follow its import to the end.")] = False,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,7 +51,29 @@ def create(
 
     async def work() -> None:
         async with connect(data_dir) as client:
-            _show_group(await client.groups("POST", organization, project, body=body), as_json=as_json)
+            group = await client.groups("POST", organization, project, body=body)
+            if follow_it:
+                group = await _follow(client, organization, project, group)
+        _show_imported(group, as_json=as_json)
+
+    run(work())
+
+
+@group_app.command("follow")
+def follow_(
+    name: NameArgument,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a container group's import to the end."""
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            group = await client.groups("GET", organization, project, name)
+            group = await _follow(client, organization, project, group)
+        _show_imported(group, as_json=as_json)
 
     run(work())
 
@@ -136,11 +159,15 @@ def import_(
         async with connect(data_dir) as client:
             created = await client.groups("POST", organization, project, body=body)
             group = await _follow(client, organization, project, created)
-        _show_group(group, as_json=as_json)
-        if group["current_state"]["status"] == "failed":
-            raise _ImportFailedError(group["current_state"]["description"])
+        _show_imported(group, as_json=as_json)
 
     run(work())
+
+
+def _show_imported(group: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
+    _show_group(group, as_json=as_json)
+    if group["current_state"]["status"] == "failed":
+        raise _ImportFailedError(group["current_state"]["description"])
 
 
 class _ImportFailedError(RegistryError):

@@ -13,7 +13,6 @@ from typing import Final
 
 from registry.ports import FlightLeases
 
-LEASE_S: Final = 10.0
 _LOOK_S: Final = 0.5
 _CALL_S: Final = 5.0
 
@@ -26,7 +25,7 @@ class Flights:
         lease_s: After which a dead process' blobs are brought by another.
     """
 
-    def __init__(self, leases: FlightLeases | None = None, lease_s: float = LEASE_S) -> None:
+    def __init__(self, leases: FlightLeases | None = None, lease_s: float = 10.0) -> None:
         self._leases = leases
         self._lease_s = lease_s
         self._here: dict[str, tuple[asyncio.Lock, int]] = {}
