@@ -187,7 +187,7 @@ class _Composer:
     async def _worker(self) -> ImportWorker:
         client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
         self._stack.push_async_callback(client.close)
-        settings, meter = self._settings, MeteredImports(self._metrics, _family)
+        settings = self._settings
         lines = Lines(
             Memory(settings.ahead_bytes),
             connections=settings.blob_connections,
@@ -203,7 +203,7 @@ class _Composer:
             max_image_bytes=settings.max_image_bytes,
             roads=Roads(lines, flights, settings.layer_transfers),
             quota=SqlImportQuota(self._database, self._clock, daily),
-            meter=meter,
+            meter=MeteredImports(self._metrics, _family),
         )
         return ImportWorker(
             SqlJobQueue(self._database, self._clock, settings.organization_import_jobs),
@@ -213,7 +213,6 @@ class _Composer:
             worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
             lease_s=settings.lease_s,
             jobs=settings.import_jobs,
-            meter=meter,
         )
 
     def _distribution(self) -> web.Application:

@@ -73,14 +73,14 @@ class Metrics:
         )
         self.tokens = Counter("crisper_tokens", "Token transitions.", ["transition"], registry=gather)
         self.imports = Counter(
-            "crisper_imports", "Imports that ended, by outcome.", ["provider", "outcome"], registry=gather
+            "crisper_imports", "Imports that ended, by outcome.", ["outcome"], registry=gather
         )
         self.imported = Counter(
             "crisper_import_bytes", "Bytes that came from upstreams.", ["provider"], registry=gather
         )
         self.import_time = Histogram(
-            "crisper_import_seconds",
-            "Time from a worker's claim to the import's end.",
+            "crisper_import_transfer_seconds",
+            "Time from an image's first layer to its last.",
             ["provider"],
             buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
             registry=gather,
@@ -102,24 +102,20 @@ class Metrics:
 
 
 class MeteredImports:
-    """Counts imports by the family of registry that they are from.
+    """Counts transfers by the family of registry that they are from.
 
     Args:
-        provider_of: From a host to one of few names.
+        provider_of: From a registry to one of few names.
     """
 
     def __init__(self, metrics: Metrics, provider_of: Callable[[str], str]) -> None:
         self._metrics = metrics
         self._provider_of = provider_of
 
-    def arrived(self, host: str, count: int) -> None:
-        """Count bytes that came over the network."""
-        self._metrics.imported.labels(self._provider_of(host)).inc(count)
-
-    def ended(self, host: str, outcome: str, duration_s: float) -> None:
-        """Count an import: `done`, or one of the reasons for which imports fail."""
-        provider = self._provider_of(host)
-        self._metrics.imports.labels(provider, outcome).inc()
+    def transferred(self, registry: str, size_bytes: int, duration_s: float) -> None:
+        """Count an image's layers: what of them came over the network, and how long that took."""
+        provider = self._provider_of(registry)
+        self._metrics.imported.labels(provider).inc(size_bytes)
         self._metrics.import_time.labels(provider).observe(duration_s)
 
 

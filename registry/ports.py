@@ -254,13 +254,10 @@ class ImportQuota(Protocol):
 
 
 class ImportMeter(Protocol):
-    """Counts imports, by the upstream's host."""
+    """Counts transfers, by the registry that an image's reference names."""
 
-    def arrived(self, host: str, count: int) -> None:
-        """Count bytes that came over the network."""
-
-    def ended(self, host: str, outcome: str, duration_s: float) -> None:
-        """Count an import: `done`, or one of the reasons for which imports fail."""
+    def transferred(self, registry: str, size_bytes: int, duration_s: float) -> None:
+        """Count an image's layers: what of them came over the network, and how long that took."""
 
 
 class ProgressBoard(Protocol):

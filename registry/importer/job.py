@@ -103,7 +103,7 @@ class Importer:
         finally:
             _log.info("import.pulled", job_id=job.id, **tally.figures())
             if self._meter is not None:
-                self._meter.arrived(reference.host, tally.fetched_bytes)
+                self._meter.transferred(reference.registry, tally.fetched_bytes, tally.duration_s)
         tally.enter(Stage.STORING)
         await _store_documents(transfer, plan)
         attached = await Attacher(source, partial(self._put, job, transfer)).attach(plan.image)

@@ -102,8 +102,13 @@ class Tally:
             "fetched_bytes": self.fetched_bytes,
             "resumed_bytes": self.resumed_bytes,
             "found_bytes": self.found_bytes,
-            "duration_s": round(self._now() - self._began, 3),
+            "duration_s": round(self.duration_s, 3),
         }
+
+    @property
+    def duration_s(self) -> float:
+        """Since the import began to fetch layers."""
+        return self._now() - self._began
 
     def _add(self, count: int) -> None:
         self._bytes_done += count

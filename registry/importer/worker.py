@@ -1,7 +1,6 @@
 """The import role: takes jobs from the queue, keeps their leases, and ends each one way or another."""
 
 import asyncio
-import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -10,13 +9,11 @@ from typing import Any, Final
 
 import structlog
 
-from registry.errors import ImportFailedError, ReferenceFormatError, StoreFailedError
+from registry.errors import ImportFailedError, StoreFailedError
 from registry.importer.job import Importer
-from registry.oci.reference import Reference
 from registry.ports import (
     CredentialVault,
     ImportJob,
-    ImportMeter,
     JobQueue,
     Progress,
     ProgressBoard,
@@ -29,7 +26,6 @@ REPORT_S: Final = 0.5
 VAULT_S: Final = 10.0
 MAX_ATTEMPTS: Final = 50
 ENDING_TRIES: Final = 5
-DONE: Final = "done"
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +47,6 @@ class ImportWorker:
         worker_id: str,
         lease_s: float,
         jobs: int,
-        meter: ImportMeter,
     ) -> None:
         """Take the adapters.
 
@@ -59,7 +54,6 @@ class ImportWorker:
             worker_id: Unique among workers, and never used again after a restart.
             lease_s: How long a job stays this worker's without a heartbeat; it beats three times as often.
             jobs: How many imports run at a time.
-            meter: Counts how imports end.
         """
         self._queue = queue
         self._vault = vault
@@ -68,7 +62,6 @@ class ImportWorker:
         self._worker_id = worker_id
         self._lease_s = lease_s
         self._jobs = jobs
-        self._meter = meter
         self._wake = asyncio.Event()
         self._stopping = False
         self._gone: dict[str, asyncio.Event] = {}
@@ -148,15 +141,12 @@ class ImportWorker:
 
     async def _end(self, job: ImportJob) -> bool:
         """Import, and record the outcome; False when it could not be recorded."""
-        began = time.monotonic()
         try:
             image = await self._import(job)
         except ImportFailedError as error:
-            self._meter.ended(_host(job), error.reason, time.monotonic() - began)
             _log.info("import.failed", job_id=job.id, reason=error.reason, sentence=error.sentence)
             fail = partial(self._queue.fail, job, self._worker_id, error.reason, error.sentence)
             return await self._record(job, fail)
-        self._meter.ended(_host(job), DONE, time.monotonic() - began)
         _log.info("import.done", job_id=job.id, digest=str(image.digest), size_bytes=image.size_bytes)
         return await self._record(job, partial(self._queue.succeed, job, self._worker_id, image))
 
@@ -252,13 +242,6 @@ class _Latest:
             self._changed.clear()
             if self._progress is not None:
                 return self._progress
-
-
-def _host(job: ImportJob) -> str:
-    try:
-        return Reference.parse(job.image).host
-    except ReferenceFormatError:
-        return ""
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -140,26 +140,11 @@ class ScriptedImporter:
 
 
 @dataclass
-class Tallies:
-    """A meter that keeps what it is told."""
-
-    outcomes: list[tuple[str, str]] = field(default_factory=list)
-
-    def arrived(self, host: str, count: int) -> None:
-        raise AssertionError(f"the worker brings no bytes: {host}, {count}")
-
-    def ended(self, host: str, outcome: str, duration_s: float) -> None:
-        assert duration_s >= 0
-        self.outcomes.append((host, outcome))
-
-
-@dataclass
 class Office:
     queue: MemoryQueue = field(default_factory=MemoryQueue)
     vault: MemoryVault = field(default_factory=MemoryVault)
     board: MemoryBoard = field(default_factory=MemoryBoard)
     importer: ScriptedImporter = field(default_factory=ScriptedImporter)
-    meter: Tallies = field(default_factory=Tallies)
 
     @asynccontextmanager
     async def worker(self, worker_id: str = "w1", jobs: int = 2) -> AsyncIterator[ImportWorker]:
@@ -171,7 +156,6 @@ class Office:
             worker_id=worker_id,
             lease_s=LEASE_S,
             jobs=jobs,
-            meter=self.meter,
         )
         running = asyncio.create_task(made.run())
         try:
@@ -228,7 +212,6 @@ async def test_a_failure_is_recorded_with_its_reason_and_the_credential_forgotte
     async with office.worker():
         await until(lambda: office.vault.forgotten)
     assert office.queue.ended == {"job-a": recorded}
-    assert office.meter.outcomes == [("registry-1.docker.io", recorded[0])]
     assert "s3cret" not in capsys.readouterr().out
 
 
