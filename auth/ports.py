@@ -48,8 +48,8 @@ class AuditEvent:
     """One line of the audit trail; holds identifiers and causes, never a secret.
 
     Attributes:
-        type: Dotted name: `token.minted`, `token.redeemed`, `token.refused`, `token.completed`,
-            `token.revoked` ...
+        type: Dotted name: `token.minted`, `token.redeemed`, `token.exchanged`, `token.refused`,
+            `token.completed`, `token.revoked` ...
         cause: A `auth.errors.Cause` value on refusals.
         source: The caller's network address.
         detail: Further facts, JSON-serialisable.

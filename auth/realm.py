@@ -184,17 +184,16 @@ class Realm:
     async def _redeem(self, claims: PullClaims, node: Node, request: ExchangeRequest) -> SessionGrant:
         session = await self._session(claims)
         access = (Access("repository", claims.repository, _PULL),)
-        if session.opened:
-            await self._audit.record(
-                AuditEvent(
-                    "token.redeemed",
-                    organization=claims.organization,
-                    token_id=claims.token_id,
-                    node_id=claims.node_id,
-                    source=request.source,
-                    detail=described(request.peer),
-                )
+        await self._audit.record(
+            AuditEvent(
+                "token.redeemed" if session.opened else "token.exchanged",
+                organization=claims.organization,
+                token_id=claims.token_id,
+                node_id=claims.node_id,
+                source=request.source,
+                detail=described(request.peer),
             )
+        )
         if session.exchanges > _ALARM_EXCHANGES:
             _log.warning(
                 "token.exchanged_often",

@@ -41,6 +41,7 @@ from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.origins import SqlBlobOrigins
 from registry.catalog.partials import SqlPartials
 from registry.catalog.quotas import SqlImportQuota
 from registry.catalog.upkeep import SqlUpkeep
@@ -48,8 +49,10 @@ from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.groups import ContainerGroups
 from registry.importer.bandwidth import Bandwidth
+from registry.importer.counted import CountedJobQueue
 from registry.importer.flights import Flights
 from registry.importer.job import Importer
+from registry.importer.sharing import Sharing
 from registry.importer.transfer import Roads
 from registry.importer.worker import ImportWorker
 from registry.observe import CountedAuditTrail, MeteredImports, Metrics
@@ -60,9 +63,9 @@ from registry.transient.credentials import RedisCredentialVault
 from registry.transient.flights import RedisFlightLeases
 from registry.transient.progress import RedisProgressBoard
 from registry.upkeep import Collection, DamageDesk, repeat
-from registry.upstream.client import UpstreamClient
+from registry.upstream.configured import shared_registries, upstream_client
 from registry.upstream.credentials import from_registry_authentication
-from registry.upstream.egress import EgressGuard
+from registry.upstream.providers import detect
 from registry.upstream.ranges import Lines, Memory
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
@@ -185,7 +188,7 @@ class _Composer:
         return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
 
     async def _worker(self) -> ImportWorker:
-        client = UpstreamClient(EgressGuard(insecure=self._settings.insecure_registries))
+        client = upstream_client(self._settings)
         self._stack.push_async_callback(client.close)
         settings = self._settings
         lines = Lines(
@@ -196,17 +199,21 @@ class _Composer:
         # Shorter than a job's: whoever takes a dead worker's job over does not wait for its blobs as well.
         flights = Flights(RedisFlightLeases(self._redis), settings.lease_s / 2)
         daily = settings.organization_import_bytes_per_day
+        origins = SqlBlobOrigins(self._database, self._clock)
+        sharing = Sharing(self._blobs, origins, shared_registries(settings))
         importer = Importer(
             client,
             self._blobs,
             SqlBlobPins(self._database),
+            sharing=sharing,
             max_image_bytes=settings.max_image_bytes,
             roads=Roads(lines, flights, settings.layer_transfers),
             quota=SqlImportQuota(self._database, self._clock, daily),
-            meter=MeteredImports(self._metrics, _family),
+            meter=MeteredImports(self._metrics, detect),
         )
+        queue = SqlJobQueue(self._database, self._clock, settings.organization_import_jobs)
         return ImportWorker(
-            SqlJobQueue(self._database, self._clock, settings.organization_import_jobs),
+            CountedJobQueue(queue, self._metrics),
             self._vault,
             self._board,
             importer,
@@ -306,9 +313,3 @@ def _key_check(key: str) -> Callable[[str], bool]:
 
 def _nobody() -> None:
     """Nudge no worker: none runs in this process, and those elsewhere ask once a second."""
-
-
-def _family(host: str) -> str:
-    """Name the registry that a host is of, where it is one of a few: a metric's label takes few values."""
-    known = {"registry-1.docker.io": "docker_hub", "ghcr.io": "ghcr", "quay.io": "quay"}
-    return known.get(host, "other")

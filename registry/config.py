@@ -13,6 +13,8 @@ from storage.backends.locate import StorageLocation
 from storage.keys.locate import KeyLocation
 
 GIB = 1 << 30
+SHARED_REGISTRIES = ("docker.io", "ghcr.io", "public.ecr.aws", "quay.io")
+_LISTS = ("insecure_registries", "egress_allow", "registry_cas", "registry_realms", "shared_registries")
 
 
 class Role(StrEnum):
@@ -31,6 +33,16 @@ class Settings(BaseSettings):
         public_url: How nodes reach the server; None derives it from each request's own Host.
         insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
             addresses.
+        egress_allow: `host[:port]` that may be at a private address, over TLS; or a network as CIDR whose
+            addresses any upstream may have.
+        registry_cas: `host[:port]=/path/ca.pem`: whose certificates count at that upstream, in place of the
+            public roots.
+        registry_realms: `host[:port]=realm-host[:port]`: where an upstream's credentials may go for a token.
+        egress_proxy: `http://[user:password@]host[:port]`: what connections to upstreams go through.
+        egress_proxy_resolves: The proxy is given names and decides; else addresses that were vetted here.
+        ecr_endpoint: Amazon ECR's API, if not AWS' own; `{region}` stands for the registry's region.
+        shared_registries: Upstreams whose word on who may see a blob is taken, so that it need not be
+            downloaded again for another organization.
         redis_url: The ledger; None starts a child server on a private unix socket.
         redis_min_replicas: How many replicas of the ledger must hold a redemption before it is answered.
         database_url: The catalog; None is SQLite in the data folder.
@@ -79,6 +91,13 @@ class Settings(BaseSettings):
     proxy_ca: Path | None = None
     enrolment_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
+    egress_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    registry_cas: Annotated[tuple[str, ...], NoDecode] = ()
+    registry_realms: Annotated[tuple[str, ...], NoDecode] = ()
+    egress_proxy: Annotated[str | None, Field(repr=False)] = None  # may hold a password
+    egress_proxy_resolves: bool = False
+    ecr_endpoint: str | None = None
+    shared_registries: Annotated[tuple[str, ...], NoDecode] = SHARED_REGISTRIES
     redis_url: Annotated[str | None, Field(repr=False)] = None  # may hold a password
     redis_min_replicas: Annotated[int, Field(ge=0, le=16)] = 0
     database_url: Annotated[str | None, Field(repr=False)] = None
@@ -106,7 +125,7 @@ class Settings(BaseSettings):
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
     log_level: str = "info"
 
-    @field_validator("roles", "insecure_registries", mode="before")
+    @field_validator("roles", *_LISTS, mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Accept `a,b` as the environment and `--roles` write it."""

@@ -73,7 +73,10 @@ class Metrics:
         )
         self.tokens = Counter("crisper_tokens", "Token transitions.", ["transition"], registry=gather)
         self.imports = Counter(
-            "crisper_imports", "Imports that ended, by outcome.", ["outcome"], registry=gather
+            "crisper_imports",
+            "Imports that ended, by the registry's family and by outcome.",
+            ["provider", "outcome"],
+            registry=gather,
         )
         self.imported = Counter(
             "crisper_import_bytes", "Bytes that came from upstreams.", ["provider"], registry=gather

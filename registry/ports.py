@@ -127,12 +127,24 @@ class StoredImage:
 # -- imports ------------------------------------------------------------------------------------
 
 
+class CredentialKind(StrEnum):
+    """What a credential's two halves are."""
+
+    PASSWORD = "password"  # noqa: S105 - HTTP Basic, at the registry or at its realm
+    AWS_ACCESS_KEY = "aws_access_key"
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamCredential:
-    """What a customer's registry asks for as HTTP Basic, at the registry or at its realm."""
+    """What a customer's registry asks for: a user name and password, or what is exchanged for one.
+
+    Attributes:
+        username: An access key's id, for AWS.
+    """
 
     username: str
     password: Secret
+    kind: CredentialKind = CredentialKind.PASSWORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +270,16 @@ class ImportMeter(Protocol):
 
     def transferred(self, registry: str, size_bytes: int, duration_s: float) -> None:
         """Count an image's layers: what of them came over the network, and how long that took."""
+
+
+class BlobOrigins(Protocol):
+    """From which registries blobs were downloaded and verified, whichever organization asked."""
+
+    async def add(self, digest: Digest, registry: str) -> None:
+        """Remember one."""
+
+    async def has(self, digest: Digest, registry: str) -> bool:
+        """Tell whether a blob came from a registry before."""
 
 
 class ProgressBoard(Protocol):

@@ -162,6 +162,20 @@ class BlobStore:
         """Tell whether a tenant has a blob; without touching the backend."""
         return await self._records.get(tenant, digest) is not None
 
+    async def link(self, tenant: str, digest: Digest, size_bytes: int) -> bool:
+        """Give a tenant a blob that another one brought. Whether it may have it is the caller's to know.
+
+        Args:
+            size_bytes: What the blob has to have.
+
+        Returns:
+            False when nobody has it in that size, or it cannot be opened: it has to be ingested.
+
+        Raises:
+            KeyUnavailableError, StorageUnavailableError: As for `open`.
+        """
+        return await self._publisher.link(tenant, digest, size_bytes)
+
     async def stat(self, tenant: str, digest: Digest) -> KeyRecord | None:
         """Return a tenant's record of a blob, with its sizes; without touching the backend."""
         return await self._records.get(tenant, digest)

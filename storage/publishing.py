@@ -68,6 +68,17 @@ class Publisher:
                 await self._remove(standing)
             return await self._link(tenant, digest) or await self._commit(tenant, digest, sealed)
 
+    async def link(self, tenant: str, digest: Digest, size_bytes: int) -> bool:
+        """Let a tenant open what another tenant has; False when there is none of that size to be had."""
+        async with self._locks.hold(digest):
+            standing = await self._records.get(tenant, digest)
+            if standing is not None and await self._opens(standing):
+                return standing.size_bytes == size_bytes
+            other = await self._records.find(digest)
+            if standing is not None or other is None or other.size_bytes != size_bytes:
+                return False
+            return await self._link(tenant, digest) is not None
+
     async def delete(self, tenant: str, digest: Digest) -> bool:
         """Remove a tenant's record, and the object when no record uses it any more."""
         async with self._locks.hold(digest):

@@ -30,6 +30,7 @@ from registry.catalog.partials import SqlPartials
 from registry.catalog.tables import (
     UtcDateTime,
     blob_keys,
+    blob_origins,
     blob_pins,
     groups,
     image_contents,
@@ -172,11 +173,17 @@ class SqlCollection:
         return await SqlPartials(self._database, self._clock).wanted()
 
     async def remove_images(self) -> int:
-        """Remove images that no version of a group has; return how many."""
+        """Remove images that no version of a group has, and where blobs that nobody has came from.
+
+        Returns:
+            How many images.
+        """
         has_version = exists().where(versions.c.image_id == images.c.id)
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
             result = await connection.execute(delete(images).where(not_(has_version)))
+            nobodys = not_(exists().where(blob_keys.c.digest == blob_origins.c.digest))
+            await connection.execute(delete(blob_origins).where(nobodys))
             return result.rowcount
 
     async def _due_records(

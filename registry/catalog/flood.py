@@ -15,14 +15,14 @@ WINDOW_S = 60.0
 
 # Anybody can bring these about; every other refusal takes a token that we have signed.
 _ANYBODY = frozenset({Cause.MALFORMED, Cause.FORGED, Cause.NOT_YET_VALID})
-_BOUNDED = frozenset({"token.refused", "node.refused"})
+_BOUNDED = frozenset({"token.refused", "token.exchanged", "node.refused"})
 _IPV6_SITE = 64
 _MANY = "many"
 
 
 @dataclass(frozen=True, slots=True)
 class FloodLimits:
-    """How many refusals one process writes in a minute.
+    """How many refusals and repeated exchanges one process writes in a minute.
 
     Attributes:
         alike: Of one cause, from one source (by anybody) or with one token.
@@ -36,7 +36,7 @@ class FloodLimits:
 
 
 class BoundedAuditTrail:
-    """Passes everything on but refusals that repeat; those it sums up, one event a minute and kind.
+    """Sums up refusals and exchanges that repeat, one event a minute and kind; passes everything else on.
 
     Args:
         trail: Where events go.
@@ -75,7 +75,7 @@ class BoundedAuditTrail:
             self._by_anybody = 0
             self._window_ends = time.monotonic() + self._window_s
         by_anybody = event.cause in _ANYBODY or event.type == "node.refused"
-        cause = event.cause or "unknown"
+        cause = event.cause or event.type
         kind = (cause, _site(event.source) if by_anybody else event.token_id or event.node_id or "")
         full = by_anybody and self._by_anybody >= self._limits.anybody
         if full or self._written[kind] >= self._limits.alike:

@@ -5,6 +5,7 @@ organizations      nodes ── enrolments       events
 groups ──< jobs
    └─────< versions >── images ──< image_contents
 blob_keys          one row per tenant and blob: the wrapped data key
+blob_origins       which registries a blob was downloaded from, and verified
 blob_pins          what a running import needs kept (jobs ──< blob_pins)
 partials           containers that were begun and not finished
 record_marks, object_marks, quarantine, upkeep    collection and scrubbing (docs/operations.md)
@@ -209,6 +210,14 @@ import_charges = Table(
     Column("size_bytes", BigInteger, nullable=False),
     _time("charged_at"),
     Index(None, "organization", "charged_at"),
+)
+
+blob_origins = Table(
+    "blob_origins",
+    metadata,
+    Column("digest", _Digest, primary_key=True),
+    Column("registry", String(261), primary_key=True),
+    _time("verified_at"),
 )
 
 blob_pins = Table(

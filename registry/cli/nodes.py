@@ -116,14 +116,15 @@ def pull(
         image = Reference.parse(reference)
         credential = UpstreamCredential(node_id, Secret(f"{token}~{secret}"))
         # The operator chose this host: it may be a private one, and in the clear where that was said.
-        listed = {"insecure": [image.host]} if plain_http else {"private": [image.host]}
+        listed = [image.host]
+        guard = EgressGuard(insecure=listed) if plain_http else EgressGuard(private=listed)
         with follow(reference) as tell:
 
             def on_progress(progress: Progress) -> None:
                 percent = 100 * progress.bytes_done / progress.bytes_total if progress.bytes_total else None
                 tell(str(progress), percent)
 
-            async with UpstreamClient(EgressGuard(**listed)) as client:
+            async with UpstreamClient(guard) as client:
                 try:
                     pulled = await pull_to_layout(client, image, credential, directory, on_progress)
                 except OSError as error:

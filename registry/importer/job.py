@@ -9,6 +9,7 @@ import structlog
 from registry.errors import PullFailedError, ReferenceFormatError
 from registry.importer.attachments import Attacher
 from registry.importer.plan import Plan, plan_import
+from registry.importer.sharing import Sharing
 from registry.importer.tally import Tally
 from registry.importer.transfer import Roads, Transfer
 from registry.oci.platform import LINUX_AMD64, Platform
@@ -41,6 +42,7 @@ class Importer:
         pins: BlobPins,
         *,
         max_image_bytes: int,
+        sharing: Sharing | None = None,
         roads: Roads | None = None,
         quota: ImportQuota | None = None,
         meter: ImportMeter | None = None,
@@ -49,6 +51,7 @@ class Importer:
         """Take what imports share.
 
         Args:
+            sharing: Which blobs of other organizations need no download; None downloads all.
             max_image_bytes: Limit on an image's config and layers, compressed.
             roads: What transfers share; one for each process.
             quota: What each organization may import; without, as much as it likes.
@@ -57,6 +60,7 @@ class Importer:
         self._client = client
         self._store = store
         self._pins = pins
+        self._sharing = sharing
         self._max_image_bytes = max_image_bytes
         self._roads = roads or Roads()
         self._quota = quota
@@ -94,7 +98,7 @@ class Importer:
         await self._pins.pin(
             job.id, job.key.organization, [content.digest for content in plan.image.contents]
         )
-        transfer = Transfer(source, self._store, job.key.organization, self._roads)
+        transfer = Transfer(source, self._store, job.key.organization, self._roads, self._sharing)
         if self._quota is not None:
             await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
         tally = Tally(plan, report)

@@ -16,6 +16,7 @@ import structlog
 
 from registry.errors import ImportFailedError, PullFailedError, StoreFailedError
 from registry.importer.flights import Flights
+from registry.importer.sharing import Sharing
 from registry.importer.tally import Tally
 from registry.oci.documents import Descriptor
 from registry.upstream.ranges import Download, Lines, Memory
@@ -55,7 +56,10 @@ class Roads:
 class Transfer:
     """Copies blobs of one import into one tenant's storage."""
 
-    def __init__(self, source: Source, store: BlobStore, tenant: str, roads: Roads) -> None:
+    def __init__(
+        self, source: Source, store: BlobStore, tenant: str, roads: Roads, sharing: Sharing | None = None
+    ) -> None:
+        self._sharing = sharing
         self._source = source
         self._store = store
         self._tenant = tenant
@@ -105,17 +109,26 @@ class Transfer:
     async def _lane(self, waiting: Iterator[Descriptor], tally: Tally) -> None:
         for layer in waiting:
             if not await self._found(layer, tally):
-                async with self._roads.flights.alone(f"{self._tenant}/{layer.digest}"):
+                async with self._roads.flights.alone(f"{self._scope}/{layer.digest}"):
                     await self._layer(layer, tally)
             tally.layer_done()
 
+    @property
+    def _scope(self) -> str:
+        """Among whom a layer is brought by one at a time."""
+        if self._sharing is not None and self._sharing.trusts(self._source):
+            return self._source.reference.registry
+        return self._tenant
+
     async def _layer(self, layer: Descriptor, tally: Tally) -> None:
         for last in (*[False] * (STORE_ATTEMPTS - 1), True):
-            if await self._found(layer, tally):
+            if await self._found(layer, tally) or await self._linked(layer, tally):
                 break
             copy = _Copy(self._source, self._store, self._tenant, layer, tally)
             try:
                 await copy.run(self._roads.lines)
+                if self._sharing is not None:
+                    await self._sharing.verified(self._source, layer)
             except DigestMismatchError:
                 if last or not copy.resumed_bytes:  # else what was left may have been wrong
                     raise PullFailedError(f"the layer {layer.digest} is not what its digest says") from None
@@ -137,6 +150,12 @@ class Transfer:
         if there:
             tally.found(layer.size_bytes)
         return there
+
+    async def _linked(self, layer: Descriptor, tally: Tally) -> bool:
+        if self._sharing is None or not await self._sharing.link(self._source, self._tenant, layer):
+            return False
+        tally.found(layer.size_bytes)
+        return True
 
 
 class _Copy:

@@ -14,13 +14,13 @@ import uvloop
 from auth.ledger import LedgerAddress, LedgerAddressError
 from registry.config import Settings
 from registry.datadir import DataDir, write_secret
-from registry.errors import ConfigError, ReferenceFormatError
+from registry.errors import ConfigError
 from registry.observe import configure_logging
 from registry.server.first_start import ensure_secrets, prepare
 from registry.server.ledger_child import LedgerChild
 from registry.server.process import answer, bind, bind_for_proxy
 from registry.server.workers import Workers
-from registry.upstream.egress import EgressGuard
+from registry.upstream.configured import refuse_unreadable
 
 _LOCK_WAIT_S = 10.0
 
@@ -50,10 +50,7 @@ def serve(settings: Settings) -> None:
 
 
 def _refuse_unreadable(settings: Settings) -> None:
-    try:
-        EgressGuard(insecure=settings.insecure_registries)
-    except ReferenceFormatError as error:
-        raise ConfigError(f"--insecure-registry takes HOST[:PORT]: {error}") from None
+    refuse_unreadable(settings)
     try:
         LedgerAddress.parse(settings.redis_url or "unix:///embedded")
     except LedgerAddressError as error:

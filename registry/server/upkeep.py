@@ -18,15 +18,16 @@ from registry.catalog.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
 from registry.catalog.inspection import SqlInspection
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.origins import SqlBlobOrigins
 from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError, RegistryError
 from registry.importer.job import Importer
+from registry.importer.sharing import Sharing
 from registry.upkeep import Collection, DamageDesk, Doctor, Repair, Scrubbing
 from registry.upkeep.doctor import Finding, Level
-from registry.upstream.client import UpstreamClient
-from registry.upstream.egress import EgressGuard
+from registry.upstream.configured import shared_registries, upstream_client
 from storage.errors import StorageError
 
 _HTTP = aiohttp.ClientTimeout(total=10)
@@ -62,12 +63,19 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
         stack.push_async_callback(keys.aclose)
         blobs = open_blobs(settings, keys, database)
         stack.push_async_callback(blobs.aclose)
-        client = UpstreamClient(EgressGuard(insecure=settings.insecure_registries))
+        client = upstream_client(settings)
         stack.push_async_callback(client.close)
         events, upkeep = SqlEventLog(database, clock), SqlUpkeep(database, clock)
         dead, quarantine = SqlCollection(database, clock), SqlQuarantine(database, clock)
         desk = DamageDesk(SqlKeyRecords(database), quarantine, events)
-        importer = Importer(client, blobs, SqlBlobPins(database), max_image_bytes=settings.max_image_bytes)
+        sharing = Sharing(blobs, SqlBlobOrigins(database, clock), shared_registries(settings))
+        importer = Importer(
+            client,
+            blobs,
+            SqlBlobPins(database),
+            sharing=sharing,
+            max_image_bytes=settings.max_image_bytes,
+        )
         yield Upkeep(
             collection=Collection(blobs, dead, upkeep, events, clock),
             scrubbing=Scrubbing(blobs, quarantine, desk, upkeep),

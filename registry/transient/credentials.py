@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from auth.ledger import LedgerClient
 from auth.secret import Secret
 from registry.errors import StoreFailedError
-from registry.ports import UpstreamCredential
+from registry.ports import CredentialKind, UpstreamCredential
 from storage.errors import KeyUnavailableError
 from storage.ports import KeyProvider
 
@@ -39,7 +39,7 @@ class RedisCredentialVault:
             StoreFailedError: Redis or the key provider does not answer; nothing was kept.
         """
         dek, nonce, aad = AESGCM.generate_key(256), os.urandom(_NONCE_BYTES), _aad(job_id)
-        plaintext = json.dumps([credential.username, credential.password.reveal()]).encode()
+        plaintext = json.dumps([credential.username, credential.password.reveal(), credential.kind]).encode()
         sealed = nonce + AESGCM(dek).encrypt(nonce, plaintext, aad)
         try:
             kek_id = await self._keys.current_id(_TENANT)
@@ -68,8 +68,8 @@ class RedisCredentialVault:
             raise StoreFailedError(
                 "The credentials kept for the import are damaged. Create the group again."
             ) from None
-        username, password = json.loads(plaintext)
-        return UpstreamCredential(username, Secret(password))
+        username, password, *kind = json.loads(plaintext)  # two, from servers before there were kinds
+        return UpstreamCredential(username, Secret(password), CredentialKind(*kind or ["password"]))
 
     async def forget(self, job_id: str) -> None:
         """Remove the credential; called however the job ended."""

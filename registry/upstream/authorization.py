@@ -28,6 +28,7 @@ from registry.oci.strict_json import parse_object
 from registry.ports import UpstreamCredential
 from registry.upstream.challenge import Challenge, parse_challenges
 from registry.upstream.egress import authority, bracketed_host, parse_url
+from registry.upstream.logins import Login
 from registry.upstream.retry import parse_retry_after
 from registry.upstream.transport import Response, Transport
 
@@ -39,6 +40,7 @@ MAX_SLACK_S: Final = 10.0
 #: Realms on another host that a registry's credentials may go to; each is `host[:port]`.
 PINNED_REALMS: Final[Mapping[str, frozenset[str]]] = {
     "registry-1.docker.io": frozenset({"auth.docker.io"}),
+    "registry.digitalocean.com": frozenset({"api.digitalocean.com"}),
     "registry.gitlab.com": frozenset({"gitlab.com"}),
 }
 
@@ -59,7 +61,7 @@ class Authorization:
         transport: Transport,
         registry: URL,
         repository: str,
-        credential: UpstreamCredential | None,
+        login: Login,
         *,
         realms: Mapping[str, Collection[str]] = PINNED_REALMS,
         monotonic: Callable[[], float] = time.monotonic,
@@ -68,13 +70,13 @@ class Authorization:
 
         Args:
             registry: The registry's origin.
-            credential: None pulls as anybody may.
+            login: What the import shows for itself.
             realms: Which other hosts a registry's realm may be at, each `host[:port]`.
         """
         self._transport = transport
         self._registry = registry.origin()
         self._repository = repository
-        self._credential = credential
+        self._login = login
         self._realms = realms
         self._monotonic = monotonic
         self._challenge: Challenge | None = None
@@ -109,15 +111,34 @@ class Authorization:
             if self._grant is not None and self._grant.header != shown:
                 return
             challenge = self._choose(response)
-            if challenge.scheme == "basic" and shown is not None:
+            if challenge.scheme == "basic" and shown is not None and not self._login.renew():
                 raise self.refusal()
             self._challenge = challenge
             self._grant = await self._answer(challenge)
 
+    async def renewed(self, shown: Secret | None) -> bool:
+        """Take a 403: Amazon ECR says so when a password lapsed. Tell whether to send the request again.
+
+        Args:
+            shown: What the refused request carried.
+
+        Raises:
+            AuthenticationFailedError, PullFailedError, UpstreamUnavailableError: As for `refused`.
+        """
+        async with self._lock:
+            if self._grant is None or self._challenge is None:
+                return False
+            if self._grant.header != shown:
+                return True
+            if not self._login.renew():
+                return False
+            self._grant = await self._answer(self._challenge)
+            return True
+
     def refusal(self) -> AuthenticationFailedError:
         """Say that the registry does not let this import in."""
         host = bracketed_host(self._registry)
-        if self._credential is None:
+        if self._login.anonymous:
             return AuthenticationFailedError(
                 f"{host} does not show {self._repository} to everybody: check its spelling, "
                 "or give credentials in registry_authentication"
@@ -143,16 +164,18 @@ class Authorization:
     async def _answer(self, challenge: Challenge) -> _Grant:
         if challenge.scheme == "bearer":
             return await self._fetch_token(challenge)
-        if self._credential is None:
+        shown = await self._login.show()
+        if shown.credential is None:
             raise self.refusal()
-        return _Grant(basic_header(self._credential), float("inf"))
+        return _Grant(basic_header(shown.credential), shown.until_s)
 
     async def _fetch_token(self, challenge: Challenge) -> _Grant:
         realm = self._realm(challenge)
         asked = {"scope": challenge.params.get("scope") or f"repository:{self._repository}:pull"}
         if service := challenge.params.get("service"):
             asked["service"] = service
-        basic = basic_header(self._credential) if self._credential else None
+        credential = (await self._login.show()).credential
+        basic = basic_header(credential) if credential else None
         started_s = self._monotonic()
         try:
             async with (
@@ -178,10 +201,10 @@ class Authorization:
         same = (bracketed_host(origin), origin.port) == (registry, self._registry.port)
         downgrade = origin.scheme != "https" and self._registry.scheme == "https"
         pinned = authority(origin) in self._realms.get(authority(self._registry), ())
-        if self._credential is not None and (downgrade or not (same or pinned)):
+        if not self._login.anonymous and (downgrade or not (same or pinned)):
             raise AuthenticationFailedError(
-                f"{registry} wants its credentials sent to {bracketed_host(realm)}, "
-                "which is not known to belong to it"
+                f"{registry} wants its credentials sent to {bracketed_host(realm)}, which is not known to "
+                "belong to it: check the image's name, or ask the operator to allow that host"
             )
         return realm
 

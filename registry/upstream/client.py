@@ -4,14 +4,17 @@ import ssl
 from collections.abc import Collection, Mapping
 from typing import Self
 
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from registry.errors import UpstreamUnavailableError
 from registry.oci.reference import Reference, split_host
 from registry.ports import UpstreamCredential
 from registry.upstream.authorization import PINNED_REALMS, Authorization
+from registry.upstream.credentials.logins import login_for
 from registry.upstream.egress import HTTP_PORT, HTTPS_PORT, EgressGuard
 from registry.upstream.retry import Backoff
+from registry.upstream.routes import OutboundProxy, Trust
 from registry.upstream.source import Source
 from registry.upstream.transport import Timeouts, Transport
 
@@ -26,17 +29,27 @@ class UpstreamClient:
         timeouts: Timeouts | None = None,
         backoff: Backoff | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        authorities: Mapping[str, ssl.SSLContext] | None = None,
         realms: Mapping[str, Collection[str]] = PINNED_REALMS,
+        proxy: OutboundProxy | None = None,
+        ecr_endpoint: str | None = None,
+        resolver: AbstractResolver | None = None,
     ) -> None:
         """Open no connection yet; to be called inside a running loop.
 
         Args:
             ssl_context: Trusted roots, and a client certificate where the registry wants one.
+            authorities: Trusted roots of single hosts instead, by `host[:port]`; without a port, 443.
             realms: Which other hosts a registry's credentials may be sent to for a token; each `host[:port]`.
+            proxy: What connections go through, except those to hosts that the guard lists.
+            ecr_endpoint: Amazon ECR's API, if not AWS' own; `{region}` stands for the registry's region.
+            resolver: Who turns names into addresses; the system by default.
         """
         self._backoff = backoff or Backoff()
-        self._transport = Transport(guard, timeouts, ssl_context)
+        private = {_endpoint(host): context for host, context in (authorities or {}).items()}
+        self._transport = Transport(guard, timeouts, Trust(ssl_context, private), proxy, resolver)
         self._realms = realms
+        self._ecr_endpoint = ecr_endpoint
 
     async def close(self) -> None:
         """Close every connection."""
@@ -52,11 +65,13 @@ class UpstreamClient:
         """Find out how a reference's registry is spoken to; nothing is authenticated yet.
 
         Raises:
+            AuthenticationFailedError: The credentials are of a kind that this registry does not take.
             PullFailedError: The registry may not be reached, or does not answer after retries.
         """
         origin = await self._origin(reference)
+        login = login_for(self._transport, origin, credential, self._ecr_endpoint)
         authorization = Authorization(
-            self._transport, origin, reference.repository, credential, realms=self._realms
+            self._transport, origin, reference.repository, login, realms=self._realms
         )
         return Source(self._transport, origin, reference, authorization, self._backoff)
 
@@ -71,3 +86,8 @@ class UpstreamClient:
                 return https
         except UpstreamUnavailableError:
             return URL(f"http://{name}:{port or HTTP_PORT}")
+
+
+def _endpoint(host: str) -> tuple[str, int]:
+    name, port = split_host(host)
+    return name, port or HTTPS_PORT

@@ -8,7 +8,7 @@ last time. `ipaddress.is_global` is not used: it is wrong for several of these b
 import re
 import socket
 from collections.abc import Collection
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from aiohttp import AddrInfoType
@@ -50,41 +50,81 @@ _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _REFUSED_IPV6: Final = tuple(
     IPv6Network(block) for block in ("2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3fff::/20")
 )
+#: What no network rule opens, only a host and port by name: this machine, its link, and clouds' own services.
+_NEVER_BY_NETWORK: Final = tuple(
+    ip_network(block)
+    for block in (
+        "0.0.0.0/8",
+        "100.100.100.200/32",
+        "127.0.0.0/8",
+        "168.63.129.16/32",
+        "169.254.0.0/16",
+        "192.0.0.192/32",
+        "224.0.0.0/4",
+        "255.255.255.255/32",
+        "::/96",
+        "fd00:ec2::/32",
+        "fd20:ce::254/128",
+        "fe80::/10",
+        "ff00::/8",
+    )
+)
 _EMBEDS_IPV4_LAST: Final = tuple(IPv6Network(block) for block in ("::ffff:0:0/96", "::/96", "64:ff9b::/96"))
 _HOST: Final = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}")
 _6TO4: Final = IPv6Network("2002::/16")
+#: The middle of an ISATAP address, whose last 32 bits are an IPv4 address of any kind (RFC 5214).
+_ISATAP: Final = frozenset({bytes.fromhex("00005efe"), bytes.fromhex("02005efe")})
+
+Network = IPv4Network | IPv6Network
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Tell whether an address is of the public internet, whatever form it is wrapped in.
 
     IPv4-mapped, IPv4-compatible, NAT64 and 6to4 addresses are judged by the IPv4 address that they lead to.
-    Teredo is refused whole, as is NAT64's local-use prefix.
+    Teredo and ISATAP are refused whole, as is NAT64's local-use prefix.
     """
+    address = unwrapped(address)
     if isinstance(address, IPv4Address):
         return not any(address in block for block in _REFUSED_IPV4)
-    if any(address in block for block in _EMBEDS_IPV4_LAST):
-        return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
-    if address in _6TO4:
-        return is_public(IPv4Address(int(address) >> 80 & 0xFFFF_FFFF))
+    if address.packed[8:12] in _ISATAP:
+        return False
     return address in _GLOBAL_UNICAST and not any(address in block for block in _REFUSED_IPV6)
 
 
-class EgressGuard:
-    """Decides what may be reached; the operator's exceptions name a host and port exactly."""
+def unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Return the IPv4 address that an IPv6 form leads to; any other address as it is."""
+    if isinstance(address, IPv6Address):
+        if any(address in block for block in _EMBEDS_IPV4_LAST):
+            return IPv4Address(int(address) & 0xFFFF_FFFF)
+        if address in _6TO4:
+            return IPv4Address(int(address) >> 80 & 0xFFFF_FFFF)
+    return address
 
-    def __init__(self, insecure: Collection[str] = (), private: Collection[str] = ()) -> None:
-        """Take the operator's exceptions, each `host[:port]`.
+
+class EgressGuard:
+    """Decides what may be reached. The operator's exceptions name a host and port exactly, or a network."""
+
+    def __init__(
+        self,
+        insecure: Collection[str] = (),
+        private: Collection[str] = (),
+        networks: Collection[Network] = (),
+    ) -> None:
+        """Take the operator's exceptions; hosts are each `host[:port]`.
 
         Args:
             insecure: May be spoken to in the clear and at private addresses; without a port, at 443 and 80.
             private: May be at private addresses, over TLS only; without a port, at 443.
+            networks: Any registry may be at an address in these, over TLS only. They never open this
+                machine, link-local addresses and clouds' metadata services.
 
         Raises:
             ReferenceFormatError: One of them is no `host[:port]`.
         """
         self._insecure = _endpoints(insecure, (HTTPS_PORT, HTTP_PORT))
         self._private = self._insecure | _endpoints(private, (HTTPS_PORT,))
+        self._networks = tuple(networks)
 
     def allows_plain_http(self, host: str, port: int) -> bool:
         """Tell whether the operator listed this host and port as insecure."""
@@ -108,15 +148,28 @@ class EgressGuard:
         if url.scheme == "http" and not self.allows_plain_http(host, url.port or 0):
             raise EgressRefusedError(f"{host} would be spoken to without TLS")
 
+    def permits(self, text: str) -> bool:
+        """Tell whether an address, as text, is public or in a network that the operator allows."""
+        try:
+            address = ip_address(text)
+        except ValueError:
+            return False
+        if "%" in text:
+            return False
+        if is_public(address):
+            return True
+        address = unwrapped(address)
+        allowed = any(address in network for network in self._networks)
+        return allowed and not any(address in block for block in _NEVER_BY_NETWORK)
+
     def open_socket(self, addr_info: AddrInfoType) -> socket.socket:
-        """Make a socket to a public address (a `socket_factory` of aiohttp's TCPConnector).
+        """Make a socket to a permitted address (a `socket_factory` of aiohttp's TCPConnector).
 
         Raises:
-            EgressRefusedError: The address is not of the public internet.
+            EgressRefusedError: The address is not of the public internet, nor allowed by the operator.
         """
         family, kind, proto, _, address = addr_info
-        text = str(address[0])
-        if "%" in text or not is_public(ip_address(text)):
+        if not self.permits(str(address[0])):
             raise EgressRefusedError("the address is not of the public internet")
         return socket.socket(family, kind, proto)
 

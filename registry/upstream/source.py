@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from yarl import URL
 
-from registry.errors import DocumentError, PullFailedError, UpstreamUnavailableError
+from registry.errors import DocumentError, ImportFailedError, PullFailedError, UpstreamUnavailableError
 from registry.oci import mediatypes
 from registry.oci.documents import MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, parse_document
 from registry.oci.reference import Reference
@@ -23,6 +23,7 @@ from storage.errors import DigestError
 T = TypeVar("T")
 
 _OFF_LOOP_BYTES: Final = 64 << 10
+_MAX_SIZE_DIGITS: Final = 20
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 
 
@@ -70,6 +71,11 @@ class Source:
         self._transport = transport
         self._base = origin / "v2" / reference.repository
         self._authorization = authorization
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the registry is spoken to over TLS, and so is who its certificate says."""
+        return self._base.scheme == "https"
 
     async def document(self, identifier: str, expected: Descriptor | None = None) -> Document:
         """Fetch a manifest or an index, verified against its digest.
@@ -120,6 +126,24 @@ class Source:
             PullFailedError: Not there, not intact, or no answer after retries.
         """
         return await self._retry(lambda: self._small_blob(blob))
+
+    async def admits(self, blob: Descriptor) -> bool:
+        """Tell whether the registry gives this credential that blob now, in that size; any trouble is a no.
+
+        A HEAD where it answers; else one byte is fetched, since a signed address that a HEAD is redirected
+        to is often good for a GET only.
+        """
+        url = self._base / "blobs" / str(blob.digest)
+        for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
+            try:
+                async with (
+                    self._bounded(),
+                    self._request(method, url, f"blob {blob.digest}", headers=headers) as response,
+                ):
+                    return _stated_size(response) == blob.size_bytes
+            except ImportFailedError:
+                continue
+        return False
 
     @asynccontextmanager
     async def blob(self, blob: Descriptor, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -250,15 +274,20 @@ class Source:
         headers: Mapping[str, str] | None = None,
         accept: Iterable[str] = (),
     ) -> AsyncIterator[Response]:
-        """Send with what the registry wants to see; on a 401 get that once and send again."""
-        for first in (True, False):
+        """Send with what the registry wants to see; answer a 401, and a 403, once each and send again."""
+        answered: set[int] = set()
+        while True:
             shown = await self._authorization.header()
             async with self._transport.send(
                 method, url, headers=headers, accept=accept, authorization=shown
             ) as response:
-                if first and response.status == HTTPStatus.UNAUTHORIZED and not response.redirected:
-                    await self._authorization.refused(response, shown)
-                    continue
+                if not response.redirected and response.status not in answered:
+                    answered.add(response.status)
+                    if response.status == HTTPStatus.UNAUTHORIZED:
+                        await self._authorization.refused(response, shown)
+                        continue
+                    if response.status == HTTPStatus.FORBIDDEN and await self._authorization.renewed(shown):
+                        continue
                 self._check_status(response, what)
                 yield response
                 return
@@ -305,6 +334,16 @@ def _piece_end(response: Response, blob: Descriptor, start: int, stop: int) -> i
         return stop if match[3] in {str(blob.size_bytes), "*"} else start
     length = response.header("Content-Length")
     return blob.size_bytes if start == 0 and length in {None, str(blob.size_bytes)} else start
+
+
+def _stated_size(response: Response) -> int | None:
+    """Return the size of a whole blob, as an answer to a HEAD or to a range of it says."""
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
+        size = match[3] if match else ""
+    else:
+        size = response.header("Content-Length") or ""
+    return int(size) if size.isascii() and size.isdigit() and len(size) < _MAX_SIZE_DIGITS else None
 
 
 async def _exactly(

@@ -3,7 +3,7 @@
 Nothing of aiohttp's errors leaves this module: they carry the request, and with it the Authorization header.
 """
 
-import ssl
+import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -11,25 +11,35 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
+from aiohttp.resolver import DefaultResolver
 from multidict import CIMultiDict
 from yarl import URL
 
 from auth.secret import Secret
 from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
 from registry.upstream.egress import EgressGuard, bracketed_host, parse_url
+from registry.upstream.routes import OutboundProxy, Routes, Trust
 
 MAX_REDIRECTS: Final = 3
 READ_BUFFER_BYTES: Final = 1 << 20
 USER_AGENT: Final = "crisper"
 _PERMANENT: Final[Mapping[type[Exception], str]] = {
-    aiohttp.ClientConnectorCertificateError: "shows a TLS certificate that is not trusted",
+    aiohttp.ClientConnectorCertificateError: (
+        "shows a TLS certificate that is not trusted: an operator can add its CA"
+    ),
     aiohttp.InvalidURL: "is not a host that can be reached",
 }
 _PASSING: Final[Mapping[type[Exception], str]] = {
+    aiohttp.ClientProxyConnectionError: "cannot be reached: the operator's outbound proxy does not answer",
+    aiohttp.ClientHttpProxyError: "cannot be reached through the operator's outbound proxy",
     aiohttp.ClientConnectorDNSError: "has a name that cannot be resolved",
+    socket.gaierror: "has a name that cannot be resolved",
     aiohttp.ClientConnectorError: "cannot be reached",
     TimeoutError: "does not answer in time",
 }
+#: A proxy's own answers that no retry changes: refused, and refused to this server.
+_FINAL_OF_PROXY: Final = frozenset({400, 403, 405, 407})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -126,15 +136,27 @@ class Transport:
         self,
         guard: EgressGuard,
         timeouts: Timeouts | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        trust: Trust | None = None,
+        proxy: OutboundProxy | None = None,
+        resolver: AbstractResolver | None = None,
     ) -> None:
+        """Open no connection yet; to be called inside a running loop.
+
+        Args:
+            resolver: Who turns names into addresses; the system by default.
+        """
         self.guard = guard
         self.timeouts = timeouts or Timeouts()
-        tls = ssl_context or ssl.create_default_context()
-        self._public = self._session(aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=guard.open_socket))
-        self._private = self._session(aiohttp.TCPConnector(limit=0, ssl=tls))
+        self._routes = Routes(
+            guard,
+            self._session,
+            trust=trust or Trust(),
+            proxy=proxy,
+            resolver=resolver or DefaultResolver(),
+            resolve_s=self.timeouts.connect_s,
+        )
 
-    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    def _session(self, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -149,8 +171,7 @@ class Transport:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._public.close()
-        await self._private.close()
+        await self._routes.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,6 +188,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         accept: Iterable[str] = (),
         authorization: Secret | None = None,
+        body: bytes | None = None,
         redirects: int = MAX_REDIRECTS,
     ) -> AsyncIterator[Response]:
         """Send a request, follow its redirects, and give the answer whatever its status is.
@@ -175,6 +197,7 @@ class Transport:
 
         Args:
             accept: Media types, each sent as a header line of its own.
+            body: Sent with every request of the chain; those with one follow no redirect.
             redirects: How many may be followed.
 
         Raises:
@@ -188,7 +211,7 @@ class Transport:
                 lines.add("Accept", media_type)
             if authorization is not None:
                 lines["Authorization"] = authorization.reveal()
-            response = await self._open(method, url, lines)
+            response = await self._open(method, url, lines, body)
             try:
                 location = response.headers.get("Location")
                 if response.status not in _REDIRECTS or location is None:
@@ -204,14 +227,15 @@ class Transport:
             if url.origin() != origin:
                 authorization = None
 
-    async def _open(self, method: str, url: URL, headers: CIMultiDict[str]) -> aiohttp.ClientResponse:
+    async def _open(
+        self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
+    ) -> aiohttp.ClientResponse:
         try:
             self.guard.vet(url)
         except EgressRefusedError as error:
             raise PullFailedError(f"the import may not go there: {error}") from None
-        session = self._private if self.guard.allows_private(url) else self._public
         try:
-            return await session.request(method, url, headers=headers, allow_redirects=False)
+            return await self._routes.request(method, url, headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             failure = _translate(error, bracketed_host(url))
         raise failure
@@ -226,13 +250,13 @@ def _join(url: URL, location: str) -> URL:
 
 def _translate(error: Exception, host: str) -> PullFailedError:
     """Say what went wrong without anything of the request in it."""
-    refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(
-        error.os_error, EgressRefusedError
-    )
-    if refused:
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, EgressRefusedError):
         return PullFailedError(
             f"{host} is at a private or reserved address: only an operator can allow a registry there"
         )
+    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in _FINAL_OF_PROXY:
+        return PullFailedError(f"the operator's outbound proxy does not let an import reach {host}")
     for kind, what in _PERMANENT.items():
         if isinstance(error, kind):
             return PullFailedError(f"{host} {what}")

@@ -227,11 +227,20 @@ class Customer:
         self._url = f"{url}/api/public/organizations/{organization.name}/projects/{PROJECT}/containers"
         self._headers = {"Salad-Api-Key": organization.api_key}
 
-    def create_group(self, image: str, *, username: str | None = None, password: str | None = None) -> str:
-        """Create a stopped group and return its name."""
+    def create_group(
+        self,
+        image: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        authentication: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> str:
+        """Create a stopped group and return its name; `authentication` is any `registry_authentication`."""
         container: dict[str, Any] = {"image": image, "resources": {"cpu": 1, "memory": 1024}}
         if username is not None:
             container["registry_authentication"] = {"basic": {"username": username, "password": password}}
+        if authentication is not None:
+            container["registry_authentication"] = authentication
         name = unique("group")
         body = {
             "name": name,

@@ -1,21 +1,23 @@
-"""The public API's `registry_authentication`, one kind per registry family, as HTTP Basic.
+"""The public API's `registry_authentication`, one kind per registry family.
 
 GHCR, Quay, ACR, GitLab, Harbor and self-hosted registries come as `basic`: their robot and token names
-pass through unchanged.
+pass through unchanged. Only an AWS access key has to be exchanged before it is HTTP Basic (`ecr`).
 """
 
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from auth.secret import Secret
 from registry.errors import InvalidInputError
-from registry.ports import UpstreamCredential
+from registry.ports import CredentialKind, UpstreamCredential
 
 FIELD: Final = "registry_authentication"
 MAX_SECRET_LENGTH: Final = 16 << 10
+_ACCESS_KEY_ID: Final = re.compile(r"[A-Za-z0-9_]{1,128}", re.ASCII)
 
 
 def from_registry_authentication(value: Mapping[str, object] | None) -> UpstreamCredential | None:
@@ -31,10 +33,6 @@ def from_registry_authentication(value: Mapping[str, object] | None) -> Upstream
     if len(given) > 1:
         raise _invalid("", "give exactly one kind of credentials")
     ((kind, fields),) = given.items()
-    if kind == "aws_ecr":
-        raise _invalid(
-            kind, "Amazon ECR credentials are not supported yet: give the password that ECR issues as basic"
-        )
     reader = _READERS.get(kind)
     if reader is None:
         raise _invalid("", f"give one of {', '.join(_READERS)}")
@@ -51,8 +49,18 @@ def _docker_hub(kind: str, fields: Mapping[str, object]) -> UpstreamCredential:
     return _pair(kind, fields, "username", "personal_access_token")
 
 
+def _aws_ecr(kind: str, fields: Mapping[str, object]) -> UpstreamCredential:
+    key = _text(kind, fields, "access_key_id").strip()
+    if not _ACCESS_KEY_ID.fullmatch(key):
+        raise _invalid(f"{kind}.access_key_id", "must be letters and digits, such as AKIA...")
+    secret = _text(kind, fields, "secret_access_key").strip()
+    return UpstreamCredential(key, Secret(secret), CredentialKind.AWS_ACCESS_KEY)
+
+
 def _google(kind: str, fields: Mapping[str, object]) -> UpstreamCredential:
     key = _text(kind, fields, "service_key").strip()
+    if key.startswith("ya29."):
+        return UpstreamCredential("oauth2accesstoken", Secret(key))
     if _is_json_object(key):
         return UpstreamCredential("_json_key", Secret(key))
     try:
@@ -60,7 +68,10 @@ def _google(kind: str, fields: Mapping[str, object]) -> UpstreamCredential:
     except (binascii.Error, ValueError):
         decoded = ""
     if not _is_json_object(decoded):
-        raise _invalid(f"{kind}.service_key", "must be a service account's key file: JSON, or that as base64")
+        raise _invalid(
+            f"{kind}.service_key",
+            "must be a service account's key file: JSON, or that as base64; or an access token",
+        )
     return UpstreamCredential("_json_key_base64", Secret(key))
 
 
@@ -99,6 +110,7 @@ def _invalid(path: str, reason: str) -> InvalidInputError:
 _READERS: Final[Mapping[str, Callable[[str, Mapping[str, object]], UpstreamCredential]]] = {
     "basic": _basic,
     "docker_hub": _docker_hub,
+    "aws_ecr": _aws_ecr,
     "gcp_gar": _google,
     "gcp_gcr": _google,
 }

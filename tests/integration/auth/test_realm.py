@@ -34,7 +34,7 @@ async def test_a_token_is_redeemed_once_and_answered_again_to_its_node(house: Ho
     assert first.session_id == second.session_id
     assert 599 <= first.expires_in_s <= 600
     assert [(a.name, a.actions) for a in first.access] == [(REPOSITORY, ("pull",))]
-    assert house.types() == ["token.minted", "token.redeemed"]
+    assert house.types() == ["token.minted", "token.redeemed", "token.exchanged"]
     claims = house.verifier.verify(second.token.reveal())
     assert (claims.session_id, claims.token_id) == (first.session_id, minted.token_id)
     assert (claims.node_id, claims.image_digest, claims.organization) == ("node-1", IMAGE.digest, "acme")
@@ -182,6 +182,7 @@ async def test_two_hundred_exchanges_at_once_open_one_session(house: House) -> N
     assert len({grant.session_id for grant in grants}) == 1
     assert sum(grant.opened for grant in grants) == 1
     assert house.types().count("token.redeemed") == 1
+    assert house.types().count("token.exchanged") == 199
     alarms = [line for line in logs if line["event"] == "token.exchanged_often"]
     assert len(alarms) == 200 - 32
 

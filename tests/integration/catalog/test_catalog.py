@@ -10,12 +10,14 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select
 
 from auth.ports import AuditEvent, Binding, Node
+from registry.catalog.collection import SqlCollection
 from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.origins import SqlBlobOrigins
 from registry.catalog.tables import jobs, metadata
 from registry.errors import ConflictError
 from registry.ports import (
@@ -283,3 +285,18 @@ async def test_key_records_keep_the_first_and_count_their_objects(database: Data
     assert await records.remove("acme", digest) is None
     assert await records.get("acme", digest) is None
     assert await records.uses("obj") == 1
+
+
+async def test_where_a_blob_came_from_is_kept_until_nobody_has_it(database: Database) -> None:
+    clock = SettableClock()
+    origins, records = SqlBlobOrigins(database, clock), SqlKeyRecords(database)
+    digest, other = Digest.of(b"blob"), Digest.of(b"other")
+    await records.add(KeyRecord("acme", digest, bytes(16), "0" * 64, 4, 100, "kek", b"wrapped"))
+    for _ in range(2):
+        await origins.add(digest, "ghcr.io")
+        await origins.add(other, "ghcr.io")
+    assert await origins.has(digest, "ghcr.io")
+    assert not await origins.has(digest, "quay.io")
+    await SqlCollection(database, clock).remove_images()
+    assert await origins.has(digest, "ghcr.io")
+    assert not await origins.has(other, "ghcr.io")

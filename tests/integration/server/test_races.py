@@ -36,7 +36,7 @@ async def exchange_all(shop: Shop, token: PullToken, nodes: list[Node]) -> Count
     """Return every answer's status and session."""
     url = f"{shop.server.url}/token?service=crisper&scope=repository:{shop.repository}:pull"
     connector = aiohttp.TCPConnector(limit=100, force_close=True)
-    timeout = aiohttp.ClientTimeout(total=100)
+    timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
 
         async def exchange(node: Node) -> tuple[int, str]:

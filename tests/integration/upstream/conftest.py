@@ -2,11 +2,13 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from auth.secret import Secret
 from registry.importer.job import Importer
+from registry.importer.sharing import Sharing
 from registry.importer.transfer import Roads
 from registry.ports import GroupKey, ImportJob, Progress, StoredImage, UpstreamCredential
 from registry.upstream.authorization import PINNED_REALMS
@@ -80,6 +82,8 @@ class Bench:
     def __post_init__(self) -> None:
         self.roads = Roads(Lines(Memory(self.ahead_bytes)))
 
+    sharing: Sharing | None = None
+
     async def run(
         self,
         image: str,
@@ -87,14 +91,23 @@ class Bench:
         *,
         insecure: tuple[str, ...] | None = None,
         realms: dict[str, set[str]] | None = None,
+        organization: str = "acme",
+        **options: Any,  # noqa: ANN401 - those of UpstreamClient
     ) -> StoredImage:
         listed = (image.partition("/")[0],) if insecure is None else insecure
-        guard, pinned = EgressGuard(listed), realms or PINNED_REALMS
-        async with UpstreamClient(guard, timeouts=SHORT, backoff=self.backoff, realms=pinned) as client:
+        guard, pinned = options.pop("guard", EgressGuard(listed)), realms or PINNED_REALMS
+        async with UpstreamClient(
+            guard, timeouts=SHORT, backoff=self.backoff, realms=pinned, **options
+        ) as client:
             importer = Importer(
-                client, self.store, MemoryPins(), max_image_bytes=self.limit, roads=self.roads
+                client,
+                self.store,
+                MemoryPins(),
+                sharing=self.sharing,
+                max_image_bytes=self.limit,
+                roads=self.roads,
             )
-            return await importer.run(job_for(image), given, self.reports.append)
+            return await importer.run(job_for(image, organization), given, self.reports.append)
 
     async def holds(self, image: Image) -> None:
         """Check that every document and blob of an image is stored, byte for byte."""
@@ -102,8 +115,8 @@ class Bench:
         for digest, data in contents.items():
             assert await self.read(digest) == data
 
-    async def read(self, digest: str) -> bytes:
-        async with await self.store.open("acme", Digest.parse(digest)) as reader:
+    async def read(self, digest: str, organization: str = "acme") -> bytes:
+        async with await self.store.open(organization, Digest.parse(digest)) as reader:
             return b"".join([bytes(part) async for part in reader.stream(0, reader.size_bytes)])
 
 

@@ -1,6 +1,6 @@
 """Unfinished containers, and what organizations imported
 
-Revision: 0070, after 0040
+Revision: 0070, after 0060
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from registry.catalog.tables import UtcDateTime
 
 revision = "0070"
-down_revision = "0040"
+down_revision = "0060"
 branch_labels = None
 depends_on = None
 

@@ -7,6 +7,7 @@ from registry.ports import UpstreamCredential
 from registry.upstream.authorization import Authorization
 from registry.upstream.challenge import Challenge
 from registry.upstream.egress import EgressGuard
+from registry.upstream.logins import PlainLogin
 from registry.upstream.transport import Transport
 
 ROBOT = UpstreamCredential("robot", Secret("s3cret"))
@@ -14,7 +15,7 @@ ROBOT = UpstreamCredential("robot", Secret("s3cret"))
 
 async def realm_for(registry: str, realm: str, credential: UpstreamCredential | None) -> URL:
     async with Transport(EgressGuard()) as transport:
-        authorization = Authorization(transport, URL(registry), "team/app", credential)
+        authorization = Authorization(transport, URL(registry), "team/app", PlainLogin(credential))
         return authorization._realm(Challenge("bearer", {"realm": realm}))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from auth.secret import Secret
 from registry.errors import InvalidInputError
-from registry.ports import UpstreamCredential
+from registry.ports import CredentialKind, UpstreamCredential
 from registry.upstream.authorization import basic_header
 from registry.upstream.credentials import from_registry_authentication
 
@@ -31,6 +31,18 @@ def test_a_google_key_goes_whole_under_its_own_user_name(kind: str) -> None:
     )
 
 
+def test_a_google_access_token_goes_under_its_own_user_name() -> None:
+    assert from_registry_authentication({"gcp_gar": {"service_key": "ya29.token"}}) == UpstreamCredential(
+        "oauth2accesstoken", Secret("ya29.token")
+    )
+
+
+def test_an_aws_access_key_is_kept_apart_from_passwords() -> None:
+    given = {"aws_ecr": {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "s/+="}}
+    found = from_registry_authentication(given)
+    assert found == UpstreamCredential("AKIAEXAMPLE", Secret("s/+="), CredentialKind.AWS_ACCESS_KEY)
+
+
 def test_nothing_is_no_credential() -> None:
     assert from_registry_authentication(None) is None
     assert from_registry_authentication({}) is None
@@ -49,8 +61,8 @@ def test_nothing_is_no_credential() -> None:
         ({"gcp_gar": {"service_key": "hunter2"}}, "registry_authentication.gcp_gar.service_key"),
         ({"gcp_gar": {"service_key": "[]"}}, "registry_authentication.gcp_gar.service_key"),
         (
-            {"aws_ecr": {"access_key_id": "AKIA", "secret_access_key": "hunter2"}},
-            "registry_authentication.aws_ecr",
+            {"aws_ecr": {"access_key_id": "AKIA, hunter2", "secret_access_key": "x"}},
+            "registry_authentication.aws_ecr.access_key_id",
         ),
         ({"hunter2": {}}, "registry_authentication"),
         (

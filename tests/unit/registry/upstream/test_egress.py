@@ -1,5 +1,5 @@
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -129,6 +129,32 @@ def test_what_is_no_host_cannot_be_listed() -> None:
 
 def test_the_table_reads_addresses_as_text_gives_them() -> None:
     assert not is_public(ip_address("::ffff:7f00:1"))
+
+
+def test_an_isatap_address_is_refused_in_whatever_network_it_is() -> None:
+    for interface in ("0:5efe:a00:1", "200:5efe:a00:1", "0:5efe:808:808"):
+        assert not is_public(IPv6Address(f"2606:4700:0:0:{interface}"))
+
+
+def test_a_network_is_opened_for_every_name_over_tls_only() -> None:
+    guard = EgressGuard(networks=[ip_network("10.20.0.0/16"), ip_network("fd00:20::/32")])
+    for address in ("10.20.0.1", "::ffff:10.20.0.1", "64:ff9b::a14:1", "fd00:20::1", "1.1.1.1"):
+        assert guard.permits(address)
+    for address in ("10.21.0.1", "::ffff:10.21.0.1", "fd00:21::1", "fd00:20::1%lo", "nonsense"):
+        assert not guard.permits(address)
+    with pytest.raises(EgressRefusedError, match="without TLS"):
+        guard.vet(URL("http://registry.lan/"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "169.254.169.254", "0.0.0.0", "100.100.100.200", "168.63.129.16", "192.0.0.192",
+     "224.0.0.1", "::1", "::ffff:127.0.0.1", "fe80::1", "fd00:ec2::254", "fd20:ce::254", "ff02::1",
+     "64:ff9b::7f00:1"],
+)  # fmt: skip
+def test_no_network_opens_this_machine_or_a_clouds_own_services(address: str) -> None:
+    everything = [ip_network("0.0.0.0/0"), ip_network("::/0")]
+    assert not EgressGuard(networks=everything).permits(address)
 
 
 PIECES = (

@@ -1,0 +1,134 @@
+"""The operator's settings, as the upstream room takes them."""
+
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_network
+
+from yarl import URL
+
+from registry.config import Settings
+from registry.errors import ConfigError, EgressRefusedError, ReferenceFormatError
+from registry.oci.reference import split_host
+from registry.upstream.authorization import PINNED_REALMS
+from registry.upstream.client import UpstreamClient
+from registry.upstream.egress import HTTPS_PORT, EgressGuard, Network, parse_url
+from registry.upstream.routes import OutboundProxy
+
+
+def upstream_client(settings: Settings) -> UpstreamClient:
+    """Make the client that the settings ask for; to be called inside a running loop.
+
+    Raises:
+        ConfigError: One of them cannot be read. `refuse_unreadable` has said so before.
+    """
+    return UpstreamClient(
+        _guard(settings),
+        authorities=_authorities(settings),
+        realms=_realms(settings),
+        proxy=_proxy(settings),
+        ecr_endpoint=_ecr_endpoint(settings),
+    )
+
+
+def refuse_unreadable(settings: Settings) -> None:
+    """Refuse to start with settings of upstreams that cannot be read.
+
+    Raises:
+        ConfigError: Names the setting, and how to write it.
+    """
+    _guard(settings)
+    _authorities(settings)
+    _realms(settings)
+    _proxy(settings)
+    _ecr_endpoint(settings)
+    shared_registries(settings)
+
+
+def shared_registries(settings: Settings) -> frozenset[str]:
+    """Return the upstreams whose word on access is taken, as references name them."""
+    return frozenset(_name("CRISPER_SHARED_REGISTRIES", host) for host in settings.shared_registries)
+
+
+def _guard(settings: Settings) -> EgressGuard:
+    networks: list[Network] = []
+    hosts: list[str] = []
+    for entry in settings.egress_allow:
+        network = _network(entry)
+        if network is not None:
+            networks.append(network)
+        else:
+            hosts.append(entry)
+    insecure = [_host("--insecure-registry", host) for host in settings.insecure_registries]
+    private = [_host("CRISPER_EGRESS_ALLOW", host) for host in hosts]
+    return EgressGuard(insecure, private, networks)
+
+
+def _network(entry: str) -> Network | None:
+    if "/" not in entry:
+        return None
+    try:
+        return ip_network(entry)
+    except ValueError as error:
+        raise ConfigError(f"CRISPER_EGRESS_ALLOW takes HOST[:PORT] or a network as CIDR: {error}") from None
+
+
+def _authorities(settings: Settings) -> Mapping[str, ssl.SSLContext]:
+    found = {}
+    for host, path in _pairs("CRISPER_REGISTRY_CAS", settings.registry_cas, "/PATH/CA.PEM"):
+        try:
+            found[host] = ssl.create_default_context(cafile=path)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"CRISPER_REGISTRY_CAS: {path} cannot be read: {error.strerror}") from None
+    return found
+
+
+def _realms(settings: Settings) -> Mapping[str, frozenset[str]]:
+    found = dict(PINNED_REALMS)
+    for host, realm in _pairs("CRISPER_REGISTRY_REALMS", settings.registry_realms, "REALM-HOST[:PORT]"):
+        found[host] = found.get(host, frozenset()) | {_name("CRISPER_REGISTRY_REALMS", realm)}
+    return found
+
+
+def _proxy(settings: Settings) -> OutboundProxy | None:
+    if settings.egress_proxy is None:
+        return None
+    try:
+        url = URL(settings.egress_proxy)
+        readable = url.scheme == "http" and url.host and url.path in {"", "/"} and not url.query_string
+    except ValueError:
+        readable = False
+    if not readable:
+        raise ConfigError("CRISPER_EGRESS_PROXY takes http://[USER:PASSWORD@]HOST[:PORT]")
+    return OutboundProxy(url, settings.egress_proxy_resolves)
+
+
+def _ecr_endpoint(settings: Settings) -> str | None:
+    if settings.ecr_endpoint is not None:
+        try:
+            parse_url(settings.ecr_endpoint.replace("{region}", "us-east-1"))
+        except EgressRefusedError:
+            raise ConfigError(
+                "CRISPER_ECR_ENDPOINT takes a URL, with {region} where the region goes"
+            ) from None
+    return settings.ecr_endpoint
+
+
+def _pairs(setting: str, entries: Sequence[str], second: str) -> Iterator[tuple[str, str]]:
+    for entry in entries:
+        host, equals, value = entry.partition("=")
+        if not equals or not value.strip():
+            raise ConfigError(f"{setting} takes HOST[:PORT]={second}, several with commas")
+        yield _name(setting, host.strip()), value.strip()
+
+
+def _host(setting: str, host: str) -> str:
+    try:
+        split_host(host)
+    except ReferenceFormatError as error:
+        raise ConfigError(f"{setting} takes HOST[:PORT]: {error}") from None
+    return host.lower()
+
+
+def _name(setting: str, host: str) -> str:
+    """Name a host that is spoken to over TLS in the one way that the code does: without the usual port."""
+    return _host(setting, host).removesuffix(f":{HTTPS_PORT}")

@@ -1,0 +1,118 @@
+"""Azure Container Registry with Entra: an Entra token, exchanged for the registry's own refresh token.
+
+`az acr login --expose-token` gives that refresh token already, an admin user or a service principal needs
+none: all of them are shown as they are. Only a bare Entra access token has to be exchanged first.
+"""
+
+import asyncio
+import base64
+import binascii
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlencode
+
+from yarl import URL
+
+from auth.secret import Secret
+from registry.errors import (
+    AuthenticationFailedError,
+    DocumentError,
+    PullFailedError,
+    UpstreamUnavailableError,
+)
+from registry.oci.strict_json import parse_object
+from registry.ports import UpstreamCredential
+from registry.upstream.egress import bracketed_host
+from registry.upstream.logins import Shown
+from registry.upstream.retry import is_passing, parse_retry_after
+from registry.upstream.transport import Transport
+
+#: The user name that stands for "the password is a token".
+TOKEN_USER: Final = "00000000-0000-0000-0000-000000000000"  # noqa: S105
+MAX_ANSWER_BYTES: Final = 64 << 10
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def is_entra_token(credential: UpstreamCredential, host: str) -> bool:
+    """Tell whether a credential is an Entra access token, by the audience that the token itself names.
+
+    Nothing is believed for it: the registry checks the token, whichever way it is shown.
+    """
+    if credential.username != TOKEN_USER:
+        return False
+    audience = _claims(credential.password.reveal()).get("aud")
+    return isinstance(audience, str) and audience != host
+
+
+class EntraLogin:
+    """An Entra access token at one registry, exchanged when the registry first wants a password."""
+
+    anonymous = False
+
+    def __init__(self, transport: Transport, registry: URL, token: UpstreamCredential) -> None:
+        self._transport = transport
+        self._registry = registry.origin()
+        self._token = token.password
+        self._shown: Shown | None = None
+
+    async def show(self) -> Shown:
+        """Return the registry's refresh token, under the user name that stands for one."""
+        if self._shown is None:
+            self._shown = Shown(UpstreamCredential(TOKEN_USER, await self._exchange()))
+        return self._shown
+
+    def renew(self) -> bool:
+        """Have nothing newer: the refresh token outlives the Entra token that it came from."""
+        return False
+
+    async def _exchange(self) -> Secret:
+        host = bracketed_host(self._registry)
+        token = self._token.reveal()
+        form = {"grant_type": "access_token", "service": host, "access_token": token}
+        tenant = _claims(token).get("tid")
+        if isinstance(tenant, str):
+            form["tenant"] = tenant
+        try:
+            async with (
+                asyncio.timeout(self._transport.timeouts.document_s),
+                self._transport.send(
+                    "POST",
+                    self._registry / "oauth2" / "exchange",
+                    headers=_FORM,
+                    body=urlencode(form).encode(),
+                    redirects=0,
+                ) as response,
+            ):
+                status, retry_after_s = response.status, parse_retry_after(response.header("Retry-After"))
+                answer = await response.read(MAX_ANSWER_BYTES, "a token")
+        except TimeoutError:
+            raise UpstreamUnavailableError(f"{host} does not answer in time") from None
+        if is_passing(status):
+            raise UpstreamUnavailableError(f"{host} answers {status} when asked for a token", retry_after_s)
+        if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise AuthenticationFailedError(
+                f"{host} refuses this Entra token: check that it has not expired, "
+                "and that its identity has the role AcrPull"
+            )
+        if status != HTTPStatus.OK:
+            raise PullFailedError(f"{host} answers {status} when asked for a token")
+        return _refresh_token(answer, host)
+
+
+def _refresh_token(answer: bytes, host: str) -> Secret:
+    try:
+        token = parse_object(answer, "the answer").get("refresh_token")
+    except DocumentError:
+        token = None
+    if not isinstance(token, str) or not token:
+        raise PullFailedError(f"{host} answers without a token")
+    return Secret(token)
+
+
+def _claims(token: str) -> dict[str, object]:
+    """Read a JWT's claims without checking anything; empty when it is none."""
+    try:
+        _, payload, _ = token.split(".")
+        return dict(parse_object(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), "the token"))
+    except (ValueError, binascii.Error, DocumentError):
+        return {}

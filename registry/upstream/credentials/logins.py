@@ -1,0 +1,48 @@
+"""From a customer's credential to a login, by the registry's family."""
+
+from yarl import URL
+
+from registry.errors import AuthenticationFailedError
+from registry.ports import CredentialKind, UpstreamCredential
+from registry.upstream.credentials.acr import EntraLogin, is_entra_token
+from registry.upstream.credentials.ecr import EcrLogin
+from registry.upstream.egress import bracketed_host
+from registry.upstream.logins import Login, PlainLogin
+from registry.upstream.providers import EcrHost, Provider, detect
+from registry.upstream.transport import Transport
+
+
+def login_for(
+    transport: Transport, registry: URL, credential: UpstreamCredential | None, ecr_endpoint: str | None
+) -> Login:
+    """Choose how a credential is shown to a registry; nothing is sent yet.
+
+    Args:
+        registry: The registry's origin.
+        ecr_endpoint: ECR's API, if not AWS' own; `{region}` stands for the registry's region.
+
+    Raises:
+        AuthenticationFailedError: An AWS access key for what is no Amazon ECR.
+    """
+    host = bracketed_host(registry)
+    if credential is None:
+        return PlainLogin(None)
+    if credential.kind is CredentialKind.AWS_ACCESS_KEY:
+        return _aws(transport, host, credential, ecr_endpoint)
+    if detect(host) is Provider.ACR and is_entra_token(credential, host):
+        return EntraLogin(transport, registry, credential)
+    return PlainLogin(credential)
+
+
+def _aws(transport: Transport, host: str, key: UpstreamCredential, ecr_endpoint: str | None) -> Login:
+    if detect(host) is Provider.ECR_PUBLIC:
+        return PlainLogin(None)  # open to anybody; an access key has no business there
+    ecr = EcrHost.parse(host)
+    if ecr is not None and ecr_endpoint is not None:
+        return EcrLogin(transport, key, ecr.region, URL(ecr_endpoint.replace("{region}", ecr.region)))
+    if ecr is None or ecr.endpoint is None:
+        raise AuthenticationFailedError(
+            f"{host} is no Amazon ECR registry, and aws_ecr opens those only: write "
+            "ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME, or give credentials as basic"
+        )
+    return EcrLogin(transport, key, ecr.region, URL(f"https://{ecr.endpoint}/"))

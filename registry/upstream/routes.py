@@ -1,0 +1,153 @@
+"""Which way a request takes once its URL is vetted: straight, past the guard's sockets, or through a proxy.
+
+A host that the operator listed goes straight and unguarded, any other straight through sockets that the
+guard vets, or, where there is an outbound proxy, by CONNECT through it
+(docs/adr/0131-what-the-guard-promises-behind-a-proxy.md). Connections are pooled by way, and by whom they
+trust, so none crosses over.
+"""
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from multidict import CIMultiDict
+from yarl import URL
+
+from registry.errors import EgressRefusedError
+from registry.upstream.egress import EgressGuard, authority, bracketed_host
+
+#: A name that some resolvers read as an IPv4 address in decimal, octal or hexadecimal.
+_NUMERIC_LABEL: Final = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)\.?")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundProxy:
+    """The operator's HTTP proxy.
+
+    Attributes:
+        url: `http://[user:password@]host[:port]`.
+        resolves: It is given names, and its own rules decide where they may lead. Else names are resolved
+            and vetted here, and it is given addresses.
+    """
+
+    url: URL = field(repr=False)
+    resolves: bool = False
+
+
+class Trust:
+    """Whose certificates count: the public roots, or for some registries a CA of their own instead."""
+
+    def __init__(
+        self,
+        default: ssl.SSLContext | None = None,
+        private: Mapping[tuple[str, int], ssl.SSLContext] | None = None,
+    ) -> None:
+        """Take contexts.
+
+        Args:
+            private: By host and port.
+        """
+        self._default = default or ssl.create_default_context()
+        self._private = dict(private or {})
+
+    def of(self, url: URL) -> ssl.SSLContext:
+        """Return what a URL's certificate is checked against."""
+        return self._private.get((bracketed_host(url), url.port or 0), self._default)
+
+
+class Routes:
+    """One session for each way. Raises aiohttp's errors and EgressRefusedError; close it at the end."""
+
+    def __init__(
+        self,
+        guard: EgressGuard,
+        session: Callable[[aiohttp.BaseConnector], aiohttp.ClientSession],
+        *,
+        trust: Trust,
+        proxy: OutboundProxy | None,
+        resolver: AbstractResolver,
+        resolve_s: float,
+    ) -> None:
+        """Open no connection yet.
+
+        Args:
+            session: Makes a session over a connector.
+            resolve_s: How long a name may take that is resolved for the proxy.
+        """
+        self._guard = guard
+        self._trust = trust
+        self._proxy = proxy
+        self._resolver = resolver
+        self._resolve_s = resolve_s
+        self._guarded = session(
+            aiohttp.TCPConnector(limit=0, socket_factory=guard.open_socket, resolver=resolver)
+        )
+        self._listed = session(aiohttp.TCPConnector(limit=0, resolver=resolver))
+        self._proxied = session(aiohttp.TCPConnector(limit=0))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for session in (self._guarded, self._listed, self._proxied):
+            await session.close()
+        await self._resolver.close()
+
+    async def request(
+        self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
+    ) -> aiohttp.ClientResponse:
+        """Send a request whose URL was vetted; redirects are not followed."""
+        trust = self._trust.of(url)
+        if self._guard.allows_private(url):
+            session, server_hostname, proxy = self._listed, None, None
+        elif self._proxy is None:
+            session, server_hostname, proxy = self._guarded, None, None
+        else:
+            session, proxy = self._proxied, self._proxy.url
+            server_hostname = url.raw_host
+            if "Host" not in headers:
+                headers["Host"] = authority(url)
+            url = await self._target(url, resolve=not self._proxy.resolves)
+        return await session.request(
+            method,
+            url,
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            ssl=trust,
+            proxy=proxy,
+            server_hostname=server_hostname,
+        )
+
+    async def _target(self, url: URL, *, resolve: bool) -> URL:
+        """Return what the proxy is asked to connect to: an address that was vetted, or a mere name."""
+        host = url.raw_host or ""
+        if resolve or _is_address(host):
+            return url.with_host(await self._vetted_address(host, url.port or 0))
+        if _NUMERIC_LABEL.fullmatch(host):
+            raise EgressRefusedError("an address is written in a form that only some understand")
+        return url
+
+    async def _vetted_address(self, host: str, port: int) -> str:
+        if _is_address(host):
+            found = [host]
+        else:
+            async with asyncio.timeout(self._resolve_s):
+                found = [each["host"] for each in await self._resolver.resolve(host, port, socket.AF_UNSPEC)]
+        permitted = [address for address in found if self._guard.permits(address)]
+        if not permitted:
+            raise EgressRefusedError("the address is not of the public internet")
+        return min(permitted, key=lambda address: ":" in address)  # proxies without IPv6 are common
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
