@@ -56,12 +56,14 @@ soak: setup ## Long suites: 100 rounds of collection among imports and pulls, 20
 demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
 	@$(BIN)/python deploy/demo.py $(IMAGE)
 
-bench: setup packages ## All of docs/performance.md, beside peers, half an hour; writes bench/results/ and README's tables
+bench: setup packages ## All of docs/performance.md, beside peers, an hour; writes bench/results/ and README's tables
 	@.ci/packages wrk
 	$(BIN)/python -m bench.pull --tls
 	$(BIN)/python -m bench.manifests
 	$(BIN)/python -m bench.whole_pull
 	$(BIN)/python -m bench.import_vs_skopeo
+	$(BIN)/python -m bench.redemptions --outstanding 1000000
+	$(BIN)/python -m bench.storage
 	$(BIN)/python -m bench.slow_clients
 	$(BIN)/python -m bench.rolling_restart
 	$(BIN)/python -m bench.soak

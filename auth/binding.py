@@ -1,10 +1,9 @@
 """How a node proves that it is the one a token was made for (docs/tokens.md, "Binding")."""
 
-from ipaddress import IPv6Address, ip_address
-
 from auth.errors import Cause, RefusedError
+from auth.networks import within
 from auth.peer import ShownCertificate, proves
-from auth.ports import Binding, Network, Node, NodeDirectory
+from auth.ports import Binding, Node, NodeDirectory
 from auth.secret import Secret, matches
 
 
@@ -42,16 +41,6 @@ class NodeProofs:
                 raise RefusedError(Cause.WRONG_PEER, node_id=node_id)
         elif secret is None or node.secret_hash is None or not matches(secret, node.secret_hash):
             raise RefusedError(Cause.WRONG_SECRET, node_id=node_id)
-        if node.networks and not _within(source, node.networks):
+        if node.networks and not within(source, node.networks):
             raise RefusedError(Cause.WRONG_NETWORK, node_id=node_id)
         return node
-
-
-def _within(source: str, networks: tuple[Network, ...]) -> bool:
-    try:
-        address = ip_address(source.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)

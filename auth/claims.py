@@ -9,9 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Any, NewType
 
 from auth.errors import Cause, RefusedError
+from auth.networks import Network
 from auth.peer import NODE_URN
 
 VerifiedPayload = NewType("VerifiedPayload", Mapping[str, Any])
@@ -69,6 +71,7 @@ class SessionClaims:
         access: What it may do: pull from one repository, or nothing.
         image_digest: `img`; None for a login.
         by_certificate: `cnf` names the node: it must show its certificate wherever it shows this bearer.
+        networks: `nets`: from where it may be shown; from anywhere when empty.
     """
 
     token_id: str
@@ -80,6 +83,7 @@ class SessionClaims:
     issued_at: datetime
     expires_at: datetime
     by_certificate: bool = False
+    networks: tuple[Network, ...] = ()
 
     @property
     def repository(self) -> str | None:
@@ -126,6 +130,7 @@ def read_session_claims(payload: VerifiedPayload) -> SessionClaims:
         issued_at=read_time(payload, "iat"),
         expires_at=read_time(payload, "exp"),
         by_certificate=_confirmed(payload),
+        networks=_networks(payload),
     )
 
 
@@ -164,6 +169,16 @@ def _confirmed(payload: Mapping[str, Any]) -> bool:
     if payload["cnf"] != confirmation(_text(payload, "sub")):
         raise RefusedError(Cause.MALFORMED)
     return True
+
+
+def _networks(payload: Mapping[str, Any]) -> tuple[Network, ...]:
+    listed = payload.get("nets", [])
+    if not isinstance(listed, list) or not all(isinstance(entry, str) for entry in listed):
+        raise RefusedError(Cause.MALFORMED)
+    try:
+        return tuple(ip_network(entry) for entry in listed)
+    except ValueError:
+        raise RefusedError(Cause.MALFORMED) from None
 
 
 def _access(payload: Mapping[str, Any], *, entries: int) -> tuple[Access, ...]:

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, Protocol
 
+from auth.networks import Network
 from auth.records import NewToken, Redemption, TokenState, TokenView
-
-Network = IPv4Network | IPv6Network
 
 
 class Binding(StrEnum):

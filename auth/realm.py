@@ -256,6 +256,8 @@ class Realm:
         }
         if node.binding is Binding.CERTIFICATE:
             said["cnf"] = confirmation(node.node_id)
+        if node.networks:
+            said["nets"] = [str(network) for network in node.networks]
         if session_id is not None:
             access = Access("repository", claims.repository, _PULL)
             said |= {"sid": session_id, "img": claims.image_digest, "access": [access.to_claim()]}

@@ -9,6 +9,7 @@ from auth.claims import SessionClaims, read_session_claims
 from auth.delivery import Delivery
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError
 from auth.jws import TokenType, VerificationKeys, verify
+from auth.networks import within
 from auth.peer import ShownCertificate, described, proves
 from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
 
@@ -76,11 +77,12 @@ class Verifier:
             peer: The certificate that the client shows, if any.
 
         Raises:
-            RefusedError: It is malformed, forged or expired, or bound to a certificate that is not shown.
+            RefusedError: It is malformed, forged or expired, bound to a certificate that is not
+                shown, or from a network that is not its node's.
         """
         try:
             claims = self.verify(bearer)
-            _prove(claims, peer)
+            _prove(claims, source, peer)
         except RefusedError as refusal:
             await self._record(refusal, None, source, peer)
             raise
@@ -128,7 +130,7 @@ class Verifier:
             LedgerUnavailableError: The ledger does not answer: nothing may be sent.
         """
         try:
-            _prove(claims, peer)
+            _prove(claims, source, peer)
             return await self._begin(claims, repository, digest if blob else None, length_bytes)
         except RefusedError as refusal:
             refusal.token_id, refusal.node_id = claims.token_id, claims.node_id
@@ -190,6 +192,8 @@ class Verifier:
         )
 
 
-def _prove(claims: SessionClaims, peer: ShownCertificate | None) -> None:
+def _prove(claims: SessionClaims, source: str, peer: ShownCertificate | None) -> None:
+    if claims.networks and not within(source, claims.networks):
+        raise RefusedError(Cause.WRONG_NETWORK, token_id=claims.token_id, node_id=claims.node_id)
     if claims.by_certificate and not proves(peer, claims.node_id):
         raise RefusedError(Cause.WRONG_PEER, token_id=claims.token_id, node_id=claims.node_id)

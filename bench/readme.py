@@ -106,6 +106,35 @@ def _restart(result: Result) -> list[str]:
     return [f"| {what} | {result['failed_pulls']} | 0 |"]
 
 
+def _redemptions(result: Result) -> list[str]:
+    rate, cost = result["redemptions_per_s"], result["cpu_ms_each"]
+    lines = [
+        f"| redemptions/s, one worker | {rate} ({cost} ms CPU each) | >= 2000 |",
+        f"| their p99 at half of that | {result['half_load_p99_ms']} ms | <= 20 ms |",
+    ]
+    if "outstanding" in result:
+        what = f"{result['outstanding']} outstanding tokens: bytes each in Redis"
+        lines.append(f"| {what} | {result['bytes_each']} | <= 800 |")
+        before, after = result["half_load_p50_ms"], result["outstanding_p50_ms"]
+        lines.append(f"| redemption p50 with them | {after} ms, without {before} ms | unchanged |")
+    return lines
+
+
+def _storage(result: Result) -> list[str]:
+    alone, backends = result["alone"], result["backends"]
+    opened, decrypted, read = (
+        backends["tmpfs"]["open_one_thread"],
+        alone["aes_256_gcm_open"],
+        alone["page_cache_read"],
+    )
+    parts = f"AES-256-GCM alone {decrypted}, reading alone {read}"
+    lines = [f"| `BlobStore.open`, one thread, from memory | {opened} MB/s; {parts} | >= 3000 MB/s |"]
+    for name, speeds in backends.items():
+        ratio = round(speeds["ingest"] / alone["sha256"], 2)
+        lines.append(f"| ingest to {name}: speed / sha256's | {ratio} ({speeds['ingest']} MB/s) | >= 0.85 |")
+    return lines
+
+
 def _soak(result: Result) -> list[str]:
     said = "; ".join(result["verdict"])
     return [f"| soak, {result['minutes']:.0f} min, {result['pulls']} pulls | {said} | no growth |"]
@@ -119,6 +148,8 @@ MODULES: Mapping[str, str] = {
     "slow": "slow_clients",
     "restart": "rolling_restart",
     "soak": "soak",
+    "redemptions": "redemptions",
+    "storage": "storage",
 }
 ROWS: Mapping[str, Callable[[Result], list[str]]] = {
     "pull": _pull,
@@ -128,6 +159,8 @@ ROWS: Mapping[str, Callable[[Result], list[str]]] = {
     "slow": _slow,
     "restart": _restart,
     "soak": _soak,
+    "redemptions": _redemptions,
+    "storage": _storage,
 }
 MISSING = (("whole pull of zstd layers", "imports do not recompress yet", "<= 0.7"),)
 

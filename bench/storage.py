@@ -1,6 +1,6 @@
-"""Speed of encrypted storage for each backend, beside sha256 and AES-256-GCM by themselves.
+"""Speed of encrypted storage for each backend, beside the parts that it is made of.
 
-python -m bench.storage [--mib 512] [--rounds 3]
+python -m bench.storage [--mib 512] [--rounds 5]
 
 Writes bench/results/<date>-<commit>-storage.json. All rates are the best of `rounds`, in MB/s (10^6 bytes);
 the data are random, so the codec is 0. Everything runs in one process, from page cache.
@@ -9,19 +9,18 @@ the data are random, so the codec is 0. Everything runs in one process, from pag
 import argparse
 import asyncio
 import hashlib
-import json
 import os
-import platform
-import subprocess
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import uvloop
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from bench import results
+from storage.backends.local import LocalBackend
 from storage.backends.locate import StorageLocation
 from storage.backends.memory import MemoryBackend
 from storage.blobs import BlobStore
@@ -56,7 +55,8 @@ async def rate_async(work: Callable[[], Awaitable[object]], size: int, rounds: i
     return round(size / best / 1e6, 1)
 
 
-def raw(data: bytes, rounds: int) -> dict[str, float]:
+def raw(data: bytes, rounds: int, folder: Path) -> dict[str, float]:
+    """Measure the parts by themselves: nothing that is made of them can be quicker."""
     cipher, out = AESGCM(bytes(32)), memoryview(bytearray(SEGMENT + 16))
     back = memoryview(bytearray(SEGMENT))
     sealed = cipher.encrypt(bytes(12), data[:SEGMENT], None)
@@ -70,15 +70,44 @@ def raw(data: bytes, rounds: int) -> dict[str, float]:
         for _ in range(0, len(data), SEGMENT):
             cipher.decrypt_into(bytes(12), sealed, None, back)
 
+    def write() -> None:
+        with (folder / "raw").open("wb") as file:
+            file.write(view)
+            os.fsync(file.fileno())
+
+    def read() -> None:
+        with (folder / "raw").open("rb", buffering=0) as file:
+            while file.readinto(back):
+                pass
+
     return {
         "sha256": rate(lambda: hashlib.sha256(data).digest(), len(data), rounds),
         "aes_256_gcm_seal": rate(seal, len(data), rounds),
         "aes_256_gcm_open": rate(unseal, len(data), rounds),
+        "disk_write_and_fsync": rate(write, len(data), rounds),
+        "page_cache_read": rate(read, len(data), rounds),
     }
 
 
-async def measure(backend: BlobBackend, data: bytes, rounds: int, folder: Path) -> dict[str, float]:
-    keyring, records = LocalKeyring.create(folder / "keyring.json"), MemoryKeyRecords()
+class Nowhere(MemoryBackend):
+    """Keeps nothing: what ingestion itself costs."""
+
+    def create(self, name: str, expected_bytes: int | None = None) -> "Nowhere":  # type: ignore[override]
+        del name, expected_bytes
+        return self
+
+    def write(self, data: object) -> None:
+        """Drop it."""
+
+    def commit(self) -> None:
+        """There is nothing to keep."""
+
+    def abort(self) -> None:
+        """There is nothing to remove."""
+
+
+async def measure(backend: BlobBackend, data: bytes, rounds: int, keys: Path) -> dict[str, float]:
+    keyring, records = LocalKeyring.create(keys), MemoryKeyRecords()
     store, digest = BlobStore(backend, keyring, records, keyring.name_key), Digest.of(data)
 
     async def ingest() -> None:
@@ -108,6 +137,8 @@ async def measure(backend: BlobBackend, data: bytes, rounds: int, folder: Path) 
 
     try:
         size = len(data)
+        if isinstance(backend, Nowhere):
+            return {"ingest": await rate_async(ingest, size, rounds)}
         return {
             "ingest": await rate_async(ingest, size, rounds),
             "open_one_thread": await rate_async(read_in_one_thread, size, rounds),
@@ -120,56 +151,37 @@ async def measure(backend: BlobBackend, data: bytes, rounds: int, folder: Path) 
 
 
 @contextmanager
-def backends(folder: Path) -> Iterator[dict[str, BlobBackend]]:
+def backends(folder: Path, quick: Path) -> Iterator[dict[str, BlobBackend]]:
     os.environ.update(S3_ENVIRONMENT)
     (folder / "s3").mkdir()
     with s3_server(folder / "s3") as server:
         yield {
-            "memory": MemoryBackend(),
-            "local": StorageLocation.parse(f"file://{folder}/local").open(),
-            "s3 (versitygw 1.8.0 on the same disk and processors)": StorageLocation.parse(
-                server.url("bench")
-            ).open(),
+            "nowhere": Nowhere(),
+            "tmpfs": LocalBackend(quick),
+            "disk": LocalBackend(folder / "local"),
+            "S3 (versitygw), same disk": StorageLocation.parse(server.url("bench")).open(),
         }
-
-
-def commit() -> str:
-    return subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     data = os.urandom(given.mib << 20)
-    result = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "command": f"python -m bench.storage --mib {given.mib} --rounds {given.rounds}",
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "processors": os.cpu_count(),
-            "python": platform.python_version(),
-            "load": round(os.getloadavg()[0], 1),
-        },
-        "unit": "MB/s",
-        "raw": raw(data, given.rounds),
-        "backends": {},
-    }
-    with tempfile.TemporaryDirectory(prefix="crisper-bench-") as name, backends(Path(name)) as found:
-        for title, backend in found.items():
-            folder = Path(name) / f"keys-{len(result['backends'])}"  # type: ignore[arg-type]
-            folder.mkdir()
-            result["backends"][title] = asyncio.run(measure(backend, data, given.rounds, folder))  # type: ignore[index]
-    text = json.dumps(result, indent=2)
-    print(text)
-    day = datetime.now(UTC).date().isoformat()
-    target = Path(__file__).parent / "results" / f"{day}-{commit()}-storage.json"
-    target.write_text(text + "\n")
-    print(target)
+    measured: dict[str, dict[str, float]] = {}
+    with TemporaryDirectory(prefix="crisper-bench-") as name, TemporaryDirectory(dir="/dev/shm") as quick:
+        folder = Path(name)
+        alone = raw(data, given.rounds, folder)
+        print("alone", alone)
+        with backends(folder, Path(quick)) as found:
+            for number, (title, backend) in enumerate(found.items()):
+                keys = folder / f"keys-{number}.json"
+                measured[title] = uvloop.run(measure(backend, data, given.rounds, keys))
+                print(title, measured[title])
+    figures = {"mib": given.mib, "unit": "MB/s, best of rounds", "alone": alone, "backends": measured}
+    path = results.write("storage", "speed of encrypted storage, by backend", figures)
+    print(f"written to {path.relative_to(results.ROOT)}")
 
 
 if __name__ == "__main__":

@@ -3,20 +3,30 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from enum import IntEnum, unique
 from importlib.resources import files
 from typing import Any
 
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from registry.errors import CatalogUnavailableError
 
-# Any constant does, as long as every version of Crisper takes the same one.
-_MIGRATION_LOCK = 7281903
-_COLLECTION_LOCK = 7281904
-_QUEUE_LOCK = 7281905
+
+@unique
+class AdvisoryLock(IntEnum):
+    """PostgreSQL's locks without a table; their keys stay the same from version to version.
+
+    Whoever needs two takes them in this order.
+    """
+
+    MIGRATION = 7281903
+    COLLECTION = 7281905
+    QUEUE = 7281906
+    APPEND = 7281904
+
 
 _SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -71,24 +81,28 @@ class Database:
         """
         if not self.is_sqlite:
             await connection.execute(
-                text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": _COLLECTION_LOCK}
+                text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": AdvisoryLock.COLLECTION}
             )
 
     async def collect_alone(self, connection: AsyncConnection) -> None:
         """Exclude every transaction that calls `exclude_collection` until this one ends."""
         if not self.is_sqlite:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _COLLECTION_LOCK})
+            await connection.execute(
+                text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.COLLECTION}
+            )
 
     async def queue_up(self, connection: AsyncConnection) -> None:
         """Exclude others that decide by what an organization has running or has used; they do so rarely."""
         if not self.is_sqlite:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _QUEUE_LOCK})
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.QUEUE})
 
     async def migrate(self) -> None:
         """Bring the schema to this version's; several servers may start at once."""
         async with self._engine.begin() as connection:
             if not self.is_sqlite:
-                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+                await connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.MIGRATION}
+                )
             await connection.run_sync(_upgrade)
 
     async def probe(self) -> None:
@@ -108,6 +122,11 @@ def _translated() -> Iterator[None]:
         yield
     except (InterfaceError, OperationalError, PoolTimeoutError, OSError) as error:
         raise CatalogUnavailableError(f"the catalog does not answer ({type(error).__name__})") from None
+    except DBAPIError as error:
+        if type(error) is not DBAPIError:
+            raise
+        # What no class is for, a deadlock among them; the transaction was undone and may be repeated.
+        raise CatalogUnavailableError(f"the catalog gave up ({type(error.orig).__name__})") from None
 
 
 def _upgrade(connection: Connection) -> None:

@@ -9,12 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.ports import AuditEvent, Clock
 from registry.catalog.batches import Batches
-from registry.catalog.database import Database
+from registry.catalog.database import AdvisoryLock, Database
 from registry.catalog.tables import events
 from registry.ports import StoredEvent
 
-# Any constant does, as long as every version of Crisper takes the same one.
-_APPEND_LOCK = 7281904
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 
 
@@ -29,7 +27,7 @@ async def append(connection: AsyncConnection, at: datetime, event: AuditEvent) -
 
 async def _append_all(connection: AsyncConnection, batch: Sequence[tuple[datetime, AuditEvent]]) -> None:
     if connection.dialect.name != "sqlite":  # where a transaction excludes all other writers anyway
-        await connection.execute(_LOCK, {"key": _APPEND_LOCK})
+        await connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
     await connection.execute(insert(events), [_values(at, event) for at, event in batch])
 
 

@@ -125,7 +125,11 @@ async def test_a_node_may_be_held_to_its_networks(house: House, source: str, all
     minted = await house.mint(node_id="node-3")
     attempt = house.realm.exchange(house.request(minted.token, "node-3", source=source))
     if allowed:
-        assert (await attempt).opened
+        bearer = (await attempt).token.reveal()
+        await house.verifier.admit(bearer, source=source)
+        with pytest.raises(RefusedError) as elsewhere:
+            await house.verifier.admit(bearer, source="192.0.2.1")
+        assert elsewhere.value.cause is Cause.WRONG_NETWORK
     else:
         assert await refused(attempt) is Cause.WRONG_NETWORK
 

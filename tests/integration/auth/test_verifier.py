@@ -187,8 +187,19 @@ async def test_a_certificate_bound_bearer_is_worth_nothing_without_the_certifica
     assert house.causes() == 3 * ["wrong_peer"]
 
 
-@pytest.mark.parametrize("cnf", [None, {}, "node-1", {"san": "urn:crisper:node:node-2"}, {"x5t#S256": "x"}])
-async def test_a_bearer_with_another_confirmation_is_malformed(house: House, cnf: object) -> None:
+@pytest.mark.parametrize(
+    "claim",
+    [
+        *(
+            {"cnf": cnf}
+            for cnf in (None, {}, "node-1", {"san": "urn:crisper:node:node-2"}, {"x5t#S256": "x"})
+        ),
+        *({"nets": nets} for nets in (None, "10.0.0.0/8", ["10.0.0.1/8"], ["x"], [10])),
+    ],
+)
+async def test_a_bearer_with_another_confirmation_or_junk_networks_is_malformed(
+    house: House, claim: dict[str, object]
+) -> None:
     issued = int(house.clock.now().timestamp())
     said = {
         "iss": "https://registry.test",
@@ -200,7 +211,7 @@ async def test_a_bearer_with_another_confirmation_is_malformed(house: House, cnf
         "exp": issued + 600,
         "access": [],
         "org": "acme",
-        "cnf": cnf,
+        **claim,
     }
     bearer = sign(house.keys, TokenType.SESSION, said).reveal()
     peer = certificate(house, "node-1")
