@@ -25,6 +25,7 @@ class Node:
         secret_hash: `auth.binding.hash_secret` of the node's secret; None unless bound by secret.
         networks: Source networks that it may come from; empty means any.
         revoked_at: When it was struck off, else None.
+        reads_zstd: Whether its engine reads layers in zstd; None when nobody said.
     """
 
     node_id: str
@@ -32,6 +33,7 @@ class Node:
     secret_hash: bytes | None = field(default=None, repr=False)
     networks: tuple[Network, ...] = ()
     revoked_at: datetime | None = None
+    reads_zstd: bool | None = None
 
 
 class NodeDirectory(Protocol):

@@ -9,7 +9,7 @@ from tests.support.http import basic, request
 
 def single_layer(size_bytes: int) -> images.Image:
     """Make an image of one layer of random bytes."""
-    return images.build("bench/blob", [images.Layer(b"", os.urandom(size_bytes))])
+    return images.build("bench/blob", [images.Layer.raw(os.urandom(size_bytes))])
 
 
 def repository_of(token: PullToken) -> str:

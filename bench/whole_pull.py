@@ -3,8 +3,9 @@
     python -m bench.whole_pull --rounds 5        (as root)
 
 Every pull starts from nothing. Crisper's is over its single-use token: challenge, exchange, ledger and
-decryption included. Distribution's is anonymous and in plaintext. Rows with zstd layers follow once imports
-recompress.
+decryption included. Distribution's is anonymous and in plaintext. Two images: one of half random bytes, and
+one of this machine's own `/usr`, in gzip at level 6 as engines push it. Distribution serves the gzip layers
+of both; Crisper also the second one's zstd variant, to `ctr` (Docker before 23 does not read it).
 """
 
 import argparse
@@ -29,6 +30,13 @@ from tests.support.images import MIB
 from tests.support.upstream import Upstream
 
 LAYERS_MIB = (96, 48, 24, 12, 6, 3, 1)
+SYSTEM_MIB = {
+    "/usr/lib/x86_64-linux-gnu": 96,
+    "/usr/bin": 64,
+    "/usr/lib/python3": 48,
+    "/usr/share/doc": 16,
+    "/usr/share/perl": 16,
+}
 
 
 def main() -> None:
@@ -37,11 +45,9 @@ def main() -> None:
     options = parser.parse_args()
     if os.geteuid():
         raise SystemExit("container engines need root")
-    image = realistic()
     with TemporaryDirectory(prefix="crisper-bench-") as folder:
-        rows = measure(Path(folder), image, options.rounds)
-    size = sum(map(len, image.blobs.values()))
-    figures = {"image_bytes": size, "layers": len(image.layers), "rows": rows}
+        rows = measure(Path(folder), realistic(), system(), options.rounds)
+    figures = {"image_bytes": rows[0]["image_bytes"], "layers": rows[0]["image_layers"], "rows": rows}
     print(f"written to {results.write('whole-pull', 'whole pulls of a multi-layer image', figures)}")
 
 
@@ -62,27 +68,63 @@ def _layer(number: int, size_mib: int) -> images.Layer:
     return images.Layer(tar_bytes, gzip.compress(tar_bytes, 1, mtime=0))
 
 
-def measure(folder: Path, image: images.Image, rounds: int) -> list[dict[str, object]]:
+def system() -> images.Image:
+    """Make an image of programs, libraries, documents and Python modules: this machine's."""
+    layers = []
+    for top, limit_mib in SYSTEM_MIB.items():
+        sink, left = io.BytesIO(), limit_mib * MIB
+        with tarfile.open(fileobj=sink, mode="w") as tar:
+            for path in sorted(Path(top).rglob("*")):
+                if path.is_file() and not path.is_symlink() and path.stat().st_size <= left:
+                    left -= path.stat().st_size
+                    tar.add(path, str(path)[1:], recursive=False)
+        tar_bytes = sink.getvalue()
+        layers.append(images.Layer(tar_bytes, gzip.compress(tar_bytes, 6, mtime=0)))
+    return images.build("bench/system", layers)
+
+
+def measure(
+    folder: Path, image: images.Image, packages: images.Image, rounds: int
+) -> list[dict[str, object]]:
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream.anonymous(folder / "upstream"))
-        upstream.push(image)
+        for each in (image, packages):
+            upstream.push(each)
         server = CrisperServer(folder / "crisper", insecure_registries=[upstream.host])
         stack.enter_context(server)
         containerd = stack.enter_context(Containerd(folder / "containerd"))
         daemon = stack.enter_context(Dockerd(folder / "dockerd", containerd))
         operator = server.operator
         organization, node = operator.create_organization(), operator.create_node()
-        group = server.customer(organization).import_image(upstream.reference(image))
+        customer = server.customer(organization)
+        group = {each.name: customer.import_image(upstream.reference(each)) for each in (image, packages)}
 
-        def ours(client: Client) -> float:
-            token = operator.mint(organization, group, node)
-            return timed(client, token.reference, token.username, token.password(node))
+        def compared(client: Client, of: images.Image, variant: str) -> dict[str, object]:
+            def ours(client: Client) -> float:
+                token = operator.mint(organization, group[of.name], node, variant=variant)
+                if token.variant != variant:
+                    raise SystemExit(f"{of.name} has no {variant} variant")
+                return timed(client, token.reference, token.username, token.password(node))
 
-        def theirs(client: Client) -> float:
-            return timed(client, upstream.reference(image), "nobody", "nothing")
+            def theirs(client: Client) -> float:
+                return timed(client, upstream.reference(of), "nobody", "nothing")
 
-        clients: list[Client] = [Docker(daemon, folder / "docker"), Ctr(containerd)]
-        return [row(client, ours, theirs, rounds) for client in clients]
+            token = operator.mint(organization, group[of.name], node, variant=variant)
+            size = operator.call("GET", f"/pull-tokens/{token.token_id}").json()["image"]["size"]
+            about = {"image": of.name, "image_layers": len(of.layers)}
+            about |= {"image_bytes": sum(map(len, of.blobs.values())), "crisper_bytes": size}
+            about["layers"] = "zstd" if variant == "zstd" else "gzip"
+            print(f"{of.name}, {variant}: ", end="", flush=True)
+            return about | row(client, ours, theirs, rounds)
+
+        docker, ctr = Docker(daemon, folder / "docker"), Ctr(containerd)
+        return [
+            compared(docker, image, "original"),
+            compared(ctr, image, "original"),
+            compared(docker, packages, "original"),
+            compared(ctr, packages, "original"),
+            compared(ctr, packages, "zstd"),
+        ]
 
 
 def timed(client: Client, reference: str, username: str, password: str) -> float:
@@ -103,7 +145,6 @@ def row(
     client.forget()
     return {
         "client": client.name,
-        "layers": "gzip",
         "crisper_s": medians[0],
         "distribution_s": medians[1],
         "ours_to_distribution": ratio,

@@ -39,6 +39,7 @@ from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.events import SqlEventLog
 from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.images import SqlImages, SqlLayerMemory
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
 from registry.catalog.origins import SqlBlobOrigins
@@ -49,6 +50,7 @@ from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.groups import ContainerGroups
 from registry.importer.bandwidth import Bandwidth
+from registry.importer.compress import Compression, Compressor
 from registry.importer.counted import CountedJobQueue
 from registry.importer.flights import Flights
 from registry.importer.job import Importer
@@ -57,6 +59,7 @@ from registry.importer.transfer import Roads
 from registry.importer.worker import ImportWorker
 from registry.observe import CountedAuditTrail, MeteredImports, Metrics
 from registry.oci.reference import Reference
+from registry.ports import Variant
 from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
@@ -101,6 +104,21 @@ def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> Blo
         name_key(keys),
         partials=SqlPartials(database, SystemClock()),
     )
+
+
+def open_compressor(
+    settings: Settings, blobs: BlobStore, database: Database, metrics: Metrics
+) -> Compressor | None:
+    """Open what makes variants, where settings want them; the caller closes it."""
+    if not settings.compress:
+        return None
+    how = Compression(
+        level=settings.compress_level,
+        threads=settings.compress_threads or max(2, (os.cpu_count() or 1) // 2),
+        min_gain=settings.compress_min_gain,
+        max_unpacked_bytes=settings.max_unpacked_bytes,
+    )
+    return Compressor(blobs, SqlBlobPins(database), SqlLayerMemory(database), metrics, how)
 
 
 @asynccontextmanager
@@ -201,6 +219,9 @@ class _Composer:
         daily = settings.organization_import_bytes_per_day
         origins = SqlBlobOrigins(self._database, self._clock)
         sharing = Sharing(self._blobs, origins, shared_registries(settings))
+        compressor = open_compressor(settings, self._blobs, self._database, self._metrics)
+        if compressor is not None:
+            self._stack.callback(compressor.close)
         importer = Importer(
             client,
             self._blobs,
@@ -210,6 +231,7 @@ class _Composer:
             roads=Roads(lines, flights, settings.layer_transfers),
             quota=SqlImportQuota(self._database, self._clock, daily),
             meter=MeteredImports(self._metrics, detect),
+            compressor=compressor,
         )
         queue = SqlJobQueue(self._database, self._clock, settings.organization_import_jobs)
         return ImportWorker(
@@ -269,7 +291,10 @@ class _Composer:
             is_operator_key=self._is_operator_key,
             organizations=self._organizations,
             nodes=NodesApi(self._nodes, enrolment, self._authority, self._events),
-            tokens=PullTokens(self._catalog, self._nodes, self._authority),
+            tokens=PullTokens(
+                self._catalog, self._nodes, self._authority, Variant(self._settings.default_variant)
+            ),
+            images=SqlImages(self._database),
             authority=self._authority,
             verifier=self._verifier,
             events=self._events,

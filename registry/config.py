@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import Field, field_validator
@@ -56,6 +56,12 @@ class Settings(BaseSettings):
         node_ca: PEM of CAs whose certificates speak for nodes too, by their `urn:crisper:node:<id>`.
         proxy_ca: PEM of CAs whose client certificates are those of proxies, and of nothing else.
         enrolment_s: For how long an enrolment secret waits for its node.
+        compress: Whether imports check their layers and give images a zstd variant (docs/importer.md).
+        compress_level: Of zstd: more is smaller and slower.
+        compress_threads: How many threads of a process compress; None is half the processors, two at least.
+        compress_min_gain: What part of a layer's bytes zstd has to save; else the layer stays as it is.
+        max_unpacked_bytes: How much an image's layers may unpack to.
+        default_variant: What `auto` gives to nodes of which it is not known whether they read zstd layers.
         session_base_s: What a session's deadline allows beyond the time to deliver the image.
         session_idle_s: From a session's last sign of life to its end.
         idle_s: A connection that has not finished asking by then is closed, new or kept; above a proxy's own.
@@ -114,6 +120,12 @@ class Settings(BaseSettings):
     organization_import_jobs: Annotated[int, Field(ge=0)] = 0
     organization_import_bytes_per_day: Annotated[int, Field(ge=0)] = 0
     lease_s: Annotated[float, Field(gt=0)] = 20.0
+    compress: bool = True
+    compress_level: Annotated[int, Field(ge=1, le=19)] = 3
+    compress_threads: Annotated[int, Field(ge=1, le=64)] | None = None
+    compress_min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    max_unpacked_bytes: Annotated[int, Field(gt=0)] = 200 * GIB
+    default_variant: Literal["original", "zstd"] = "original"
     session_base_s: Annotated[float, Field(gt=0)] = 600.0
     session_idle_s: Annotated[float, Field(gt=0)] = 900.0
     completion_grace_s: Annotated[float, Field(ge=0)] = 30.0

@@ -88,6 +88,18 @@ class Metrics:
             buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
             registry=gather,
         )
+        self.compressed_layers = Counter(
+            "crisper_compressed_layers", "Layers looked at, by outcome.", ["outcome"], registry=gather
+        )
+        self.compression_bytes = Counter(
+            "crisper_compression_bytes",
+            "Bytes of the layers that gained, before and after.",
+            ["side"],
+            registry=gather,
+        )
+        self.compression_seconds = Counter(
+            "crisper_compression_seconds", "Time that imports spent compressing.", registry=gather
+        )
         self.responses = Gauge(
             "crisper_blob_responses", "Blob responses running.", multiprocess_mode="livesum", registry=gather
         )

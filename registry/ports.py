@@ -5,7 +5,7 @@ that `registry.app` chooses.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -86,14 +86,39 @@ class ContentKind(StrEnum):
     ATTACHMENTS = "attachments"  # our own record of them (registry/oci/attachments.py)
 
 
+class Variant(StrEnum):
+    """The encodings of one image. Nodes get one of them (docs/adr/0120-a-variant-is-an-image.md)."""
+
+    ORIGINAL = "original"
+    ZSTD = "zstd"
+
+
+class WantedVariant(StrEnum):
+    """Which of an image's encodings a node shall get."""
+
+    AUTO = "auto"
+    ORIGINAL = "original"
+    ZSTD = "zstd"
+
+    @property
+    def choice(self) -> Variant | None:
+        """What was chosen; None leaves it to what is known of the node."""
+        return None if self is WantedVariant.AUTO else Variant(self.value)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageContent:
-    """One blob of an image: a document of it, the config, a layer, or of what is attached to it."""
+    """One blob of an image: a document of it, the config, a layer, or of what is attached to it.
+
+    Attributes:
+        diff_id: Of a layer that was unpacked and found to be what the image's config says; else None.
+    """
 
     digest: Digest
     kind: ContentKind
     media_type: str
     size_bytes: int
+    diff_id: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +130,8 @@ class StoredImage:
         manifest_digest: Of the platform's manifest; equals `digest` where there was no index.
         contents: Every stored blob, each digest once.
         size_bytes: Config and layers of the platform, compressed, each digest once.
+        variant: Which encoding this is.
+        zstd: The same image with layers in zstd, where they gain by it; only on the original.
     """
 
     digest: Digest
@@ -112,10 +139,17 @@ class StoredImage:
     platform: str
     contents: tuple[ImageContent, ...]
     size_bytes: int
+    variant: Variant = Variant.ORIGINAL
+    zstd: "StoredImage | None" = None
 
     def content(self, digest: Digest) -> ImageContent | None:
         """Return the image's blob of that digest, or None: it is not of this image."""
         return next((c for c in self.contents if c.digest == digest), None)
+
+    def with_attached(self, added: Sequence[ImageContent]) -> "StoredImage":
+        """Return the image with something attached to it, which goes along with every variant."""
+        zstd = self.zstd.with_attached(added) if self.zstd else None
+        return replace(self, contents=(*self.contents, *added), zstd=zstd)
 
     @property
     def platform_blobs(self) -> Mapping[str, int]:
@@ -204,6 +238,8 @@ class Progress:
         return -(-(self.bytes_total - self.bytes_done) // self.bytes_per_s)
 
     def __str__(self) -> str:
+        if self.stage is Stage.COMPRESSING and self.layers_total:
+            return f"compressing: {self.layers_done} of {self.layers_total} layers"
         if self.stage is not Stage.PULLING or self.percent is None:
             return self.stage.value
         text = f"pulling: {self.layers_done} of {self.layers_total} layers, {self.percent} %"
@@ -282,6 +318,26 @@ class BlobOrigins(Protocol):
         """Tell whether a blob came from a registry before."""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownLayer:
+    """What an earlier import of the same organization found out about a layer.
+
+    Attributes:
+        diff_id: What it unpacks to.
+        encoded: The same layer in zstd; None when it does not gain by that.
+    """
+
+    diff_id: Digest
+    encoded: ImageContent | None
+
+
+class LayerMemory(Protocol):
+    """What is known of layers, so that none is unpacked and encoded twice."""
+
+    async def known(self, organization: str, layers: Sequence[Digest]) -> Mapping[Digest, KnownLayer]:
+        """Return what is known of an organization's layers; whether blobs are there is not looked at."""
+
+
 class ProgressBoard(Protocol):
     """Where running imports say how far they are; losing it loses nothing that matters."""
 
@@ -327,13 +383,20 @@ class GroupCatalog(Protocol):
         """Return the image of a version once it is stored."""
 
     async def image_by_digest(self, repository: str, digest: str) -> StoredImage | None:
-        """Return a repository's image by the digest that its tokens name."""
+        """Return a repository's image, or the variant of one, by the digest that its tokens name."""
 
-    async def version_digest(self, repository: str, version: int) -> Digest | None:
-        """Return the digest of a stored version's image."""
+    async def version_digests(self, repository: str, version: int) -> Sequence[Digest]:
+        """Return the digests of a stored version's image and of its variant; none when there is no such."""
 
     async def tags(self, repository: str) -> Sequence[str]:
         """Return `latest` and `v<version>` of every stored version, sorted as bytes."""
+
+
+class ImageDirectory(Protocol):
+    """The images that are stored."""
+
+    async def list(self, organization: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Return an organization's images, or all, as rows, oldest first, with their variants' sizes."""
 
 
 @dataclass(frozen=True, slots=True)

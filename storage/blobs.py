@@ -16,7 +16,7 @@ from storage.errors import (
     DigestMismatchError,
     KeyUnavailableError,
 )
-from storage.ingest import BlobWriter, Hashes, Sink
+from storage.ingest import BlobWriter, Hashes, SealedBlob, Sink
 from storage.objects import Objects
 from storage.partials import MIN_BYTES, Resumption
 from storage.ports import BlobBackend, KeyProvider, KeyRecord, KeyRecords, Partials
@@ -129,6 +129,33 @@ class BlobStore:
             digest=digest,
             size_bytes=size_bytes,
         )
+
+    @asynccontextmanager
+    async def derive(
+        self, tenant: str, announce: Callable[[Digest], Awaitable[None]], expected_bytes: int | None = None
+    ) -> AsyncIterator[BlobWriter]:
+        """Take in a blob that is being made, whose digest is known once it is complete: its sha256.
+
+        Leaving the context without `commit` leaves nothing behind.
+
+        Args:
+            tenant: Who will be able to open it.
+            announce: Awaited with the digest before the blob becomes visible.
+            expected_bytes: About how many there will be.
+        """
+
+        async def publish(sealed: SealedBlob) -> KeyRecord:
+            digest = Digest("sha256", sealed.sha256.hex())
+            await announce(digest)
+            return await self._publisher.publish(tenant, digest, sealed)
+
+        name_of = partial(object_name, self._name_key, None)
+        sink = Sink(self._backend, self._segment_log2, name_of, expected_bytes)
+        writer = BlobWriter(sink, None, None, self._threads, publish)
+        try:
+            yield writer
+        finally:
+            await writer.aclose()
 
     async def open(self, tenant: str, digest: Digest) -> BlobReader:
         """Open a blob for reading; the caller closes it.

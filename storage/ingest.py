@@ -1,6 +1,7 @@
 """One blob on its way in: hashed, compressed, sealed and stored while it arrives."""
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class SealedBlob:
 
     key: DataKey = field(repr=False)
     file_id: bytes
+    sha256: bytes
     size_bytes: int
     stored_bytes: int
     object_name: str
@@ -84,7 +86,15 @@ class Sink:
         target.write(sealer.finish(sha256))
         file_id = sealer.header.file_id
         name = self._name_of(file_id)
-        return SealedBlob(self._key, file_id, self._size_bytes, sealer.container_bytes, name, target)
+        return SealedBlob(
+            key=self._key,
+            file_id=file_id,
+            sha256=sha256,
+            size_bytes=self._size_bytes,
+            stored_bytes=sealer.container_bytes,
+            object_name=name,
+            object=target,
+        )
 
     def close(self) -> None:
         """Forget the object, unless it was committed."""
@@ -113,12 +123,13 @@ class Sink:
 
 
 class Hashes:
-    """The digest that was promised, and the sha256 that the container's trailer keeps."""
+    """The digest that was promised, if any was, and the sha256 that the container's trailer keeps."""
 
-    def __init__(self, digest: Digest) -> None:
+    def __init__(self, digest: Digest | None) -> None:
         self._digest = digest
-        self._promised: Hasher = digest.hasher()
-        self._sha256 = self._promised if digest.algorithm == "sha256" else Digest.of(b"").hasher()
+        self._sha256: Hasher = hashlib.sha256()
+        other = digest is not None and digest.algorithm != "sha256"
+        self._promised = digest.hasher() if digest is not None and other else self._sha256
 
     def update(self, data: Data) -> None:
         """Take in plaintext."""
@@ -128,7 +139,7 @@ class Hashes:
 
     def check(self) -> bytes:
         """Return the sha256. Raises DigestMismatchError when the promise was not kept."""
-        if self._promised.hexdigest() != self._digest.hex:
+        if self._digest is not None and self._promised.hexdigest() != self._digest.hex:
             raise DigestMismatchError(f"the bytes are not those of {self._digest}")
         return bytes.fromhex(self._sha256.hexdigest())
 
@@ -157,7 +168,7 @@ class BlobWriter:
     def __init__(
         self,
         sink: Sink,
-        digest: Digest,
+        digest: Digest | None,
         size_bytes: int | None,
         threads: Threads,
         publish: Callable[[SealedBlob], Awaitable[KeyRecord]],

@@ -146,9 +146,11 @@ class Publisher:
         return stood
 
 
-def object_name(name_key: bytes, digest: Digest, file_id: bytes) -> str:
+def object_name(name_key: bytes, digest: Digest | None, file_id: bytes) -> str:
     """Name a container so that a listing of storage does not tell what is in it.
 
-    Unique per container, so that nothing is ever overwritten (docs/blob-format.md, "object name").
+    Unique per container, so that nothing is ever overwritten (docs/blob-format.md, "object name"). A blob
+    that is still being made has no digest yet, and is named by its file id alone.
     """
-    return hmac.digest(name_key, str(digest).encode() + file_id, "sha256").hex()
+    named = b"" if digest is None else str(digest).encode()
+    return hmac.digest(name_key, named + file_id, "sha256").hex()

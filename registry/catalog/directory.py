@@ -68,6 +68,7 @@ class SqlNodeRegistry:
             "networks": [str(network) for network in node.networks],
             "created_at": self._clock.now(),
             "revoked_at": node.revoked_at,
+            "reads_zstd": node.reads_zstd,
         }
         try:
             async with self._database.write() as connection:
@@ -108,4 +109,5 @@ def _node(row: RowMapping) -> Node:
         secret_hash=row["secret_hash"],
         networks=tuple(ip_network(network) for network in row["networks"]),
         revoked_at=row["revoked_at"],
+        reads_zstd=row["reads_zstd"],
     )

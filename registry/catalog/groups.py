@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, exists, insert, select
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, exists, insert, or_, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from registry.catalog.database import Database
+from registry.catalog.images import load_image
 from registry.catalog.tables import (
     blob_keys,
     groups,
@@ -17,7 +17,7 @@ from registry.catalog.tables import (
     versions,
 )
 from registry.errors import ConflictError
-from registry.ports import ContentKind, Group, GroupKey, GroupStatus, ImageContent, StoredImage
+from registry.ports import Group, GroupKey, GroupStatus, StoredImage
 from storage.digest import Digest
 
 _HAS_DAMAGE = exists(
@@ -101,21 +101,22 @@ class SqlGroupCatalog:
         )
 
     async def image_by_digest(self, repository: str, digest: str) -> StoredImage | None:
-        """Return a repository's image by the digest that its tokens name."""
-        return await self._image(
-            _image_of_version().where(versions.c.repository == repository, images.c.digest == digest).limit(1)
-        )
+        """Return a repository's image, or the variant of one, by the digest that its tokens name."""
+        named = or_(images.c.digest == digest, images.c.zstd_digest == digest)
+        query = _image_of_version().where(versions.c.repository == repository, named)
+        image = await self._image(query.order_by(images.c.digest != digest).limit(1))
+        return image if image is None or str(image.digest) == digest else image.zstd
 
-    async def version_digest(self, repository: str, version: int) -> Digest | None:
-        """Return the digest of a stored version's image."""
+    async def version_digests(self, repository: str, version: int) -> Sequence[Digest]:
+        """Return the digests of a stored version's image and of its variant; none when there is no such."""
         query = (
-            select(images.c.digest)
+            select(images.c.digest, images.c.zstd_digest)
             .join(versions, versions.c.image_id == images.c.id)
             .where(versions.c.repository == repository, versions.c.version == version)
         )
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
-        return Digest.parse(row.digest) if row else None
+        return [Digest.parse(digest) for digest in row or () if digest is not None]
 
     async def tags(self, repository: str) -> Sequence[str]:
         """Return `latest` and `v<version>` of every stored version, sorted as bytes."""
@@ -127,32 +128,11 @@ class SqlGroupCatalog:
     async def _image(self, query: Select[tuple[str]]) -> StoredImage | None:
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
-            return await _load_image(connection, row.id) if row else None
+            return await load_image(connection, row.id) if row else None
 
 
 def _image_of_version() -> Select[tuple[str]]:
     return select(images.c.id).join(versions, versions.c.image_id == images.c.id)
-
-
-async def _load_image(connection: AsyncConnection, image_id: str) -> StoredImage:
-    image = (await connection.execute(select(images).where(images.c.id == image_id))).mappings().one()
-    of_image = select(image_contents).where(image_contents.c.image_id == image_id)
-    contents = await connection.execute(of_image.order_by(image_contents.c.position))
-    return StoredImage(
-        digest=Digest.parse(image["digest"]),
-        manifest_digest=Digest.parse(image["manifest_digest"]),
-        platform=image["platform"],
-        size_bytes=image["size_bytes"],
-        contents=tuple(
-            ImageContent(
-                digest=Digest.parse(row["digest"]),
-                kind=ContentKind(row["kind"]),
-                media_type=row["media_type"],
-                size_bytes=row["size_bytes"],
-            )
-            for row in contents.mappings()
-        ),
-    )
 
 
 def _named(key: GroupKey) -> ColumnElement[bool]:

@@ -10,7 +10,6 @@ what the other does not (docs/adr/0001-jobs-in-the-catalog.md).
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from auth.ports import AuditEvent, Clock
 from registry.catalog.database import Database
 from registry.catalog.events import append
-from registry.catalog.tables import blob_pins, groups, image_contents, images, jobs, versions
+from registry.catalog.images import enter_image
+from registry.catalog.tables import blob_pins, groups, jobs, versions
 from registry.ports import GroupKey, GroupStatus, ImportJob, StoredImage
 
 
@@ -97,7 +97,7 @@ class SqlJobQueue:
             if not await self._holds(connection, job, worker_id):
                 return False
             now = self._clock.now()
-            image_id = await self._ensure_image(connection, job.key.organization, image)
+            image_id = await enter_image(connection, job.key.organization, image, now)
             await connection.execute(
                 insert(versions).values(
                     group_id=job.group_id,
@@ -111,7 +111,7 @@ class SqlJobQueue:
             starts = (await connection.execute(autostart)).scalar_one()
             status = GroupStatus.DEPLOYING if starts else GroupStatus.STOPPED
             await self._end(connection, job, state="done", status=status)
-            detail = {"group": job.key.repository, "version": job.version, "digest": str(image.digest)}
+            detail = {"group": job.key.repository, "version": job.version, **_shown(image)}
             await append(connection, now, AuditEvent("group.imported", job.key.organization, detail=detail))
         return True
 
@@ -158,52 +158,6 @@ class SqlJobQueue:
         )
         return (await connection.execute(query.with_for_update())).first() is not None
 
-    async def _ensure_image(self, connection: AsyncConnection, organization: str, image: StoredImage) -> str:
-        standing = await connection.execute(
-            select(images.c.id).where(
-                images.c.organization == organization,
-                images.c.digest == str(image.digest),
-                images.c.platform == image.platform,
-            )
-        )
-        if image_id := standing.scalar():
-            await self._add_contents(connection, image_id, image)
-            return str(image_id)
-        image_id = str(uuid4())
-        await connection.execute(
-            insert(images).values(
-                id=image_id,
-                organization=organization,
-                digest=str(image.digest),
-                manifest_digest=str(image.manifest_digest),
-                platform=image.platform,
-                size_bytes=image.size_bytes,
-                created_at=self._clock.now(),
-            )
-        )
-        await self._add_contents(connection, image_id, image)
-        return image_id
-
-    @staticmethod
-    async def _add_contents(connection: AsyncConnection, image_id: str, image: StoredImage) -> None:
-        """Enter contents that the image did not have: all, or what was attached to it since."""
-        listed = select(image_contents.c.digest).where(image_contents.c.image_id == image_id)
-        known = set((await connection.execute(listed)).scalars())
-        added = [content for content in image.contents if str(content.digest) not in known]
-        rows = [
-            {
-                "image_id": image_id,
-                "position": position,
-                "digest": str(content.digest),
-                "kind": content.kind.value,
-                "media_type": content.media_type,
-                "size_bytes": content.size_bytes,
-            }
-            for position, content in enumerate(added, len(known))
-        ]
-        if rows:
-            await connection.execute(insert(image_contents), rows)
-
     async def _end(
         self,
         connection: AsyncConnection,
@@ -226,3 +180,11 @@ class SqlJobQueue:
         await connection.execute(update(jobs).where(jobs.c.id == job.id).values(**ended, **released))
         await connection.execute(delete(blob_pins).where(blob_pins.c.job_id == job.id))
         await connection.execute(update(groups).where(groups.c.id == job.group_id).values(shown))
+
+
+def _shown(image: StoredImage) -> dict[str, object]:
+    """Return what the audit trail says of an image."""
+    facts: dict[str, object] = {"digest": str(image.digest), "size": image.size_bytes}
+    if image.zstd is not None:
+        facts["zstd"] = {"digest": str(image.zstd.digest), "size": image.zstd.size_bytes}
+    return facts

@@ -91,6 +91,7 @@ nodes = Table(
     Column("networks", JSON, nullable=False),
     _time("created_at"),
     _time("revoked_at", nullable=True),
+    Column("reads_zstd", Boolean),
 )
 
 enrolments = Table(
@@ -151,6 +152,8 @@ images = Table(
     Column("platform", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     _time("created_at"),
+    Column("zstd_digest", _Digest, index=True),
+    Column("zstd_bytes", BigInteger),
     UniqueConstraint("organization", "digest", "platform"),
 )
 
@@ -163,6 +166,8 @@ image_contents = Table(
     Column("kind", String(16), nullable=False),
     Column("media_type", String(255), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
+    Column("variant", String(16)),  # null: of every variant
+    Column("diff_id", _Digest, index=True),
 )
 
 versions = Table(

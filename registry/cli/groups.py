@@ -140,6 +140,32 @@ def delete(
     run(work())
 
 
+@image_app.command("list")
+def list_images(
+    organization: Annotated[str | None, typer.Option("--organization", "-o", help="Only this one's.")] = None,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """List stored images, and how much smaller they are in zstd (the operator's view)."""
+    only = {"organization_name": organization} if organization else {}
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            found = (await client.operator("GET", "/images", **only))["items"]
+        shown = found if as_json else [{**image, "saved": f"{image['gain']:.1%}"} for image in found]
+        columns = {
+            "ORGANIZATION": "organization_name",
+            "DIGEST": "digest",
+            "PLATFORM": "platform",
+            "BYTES": "size",
+            "IN ZSTD": "zstd.size",
+            "SAVED": "saved",
+        }
+        table(shown, columns, as_json=as_json, empty="No images yet; import one: crisper image import IMAGE")
+
+    run(work())
+
+
 @image_app.command("import")
 def import_(
     image: ImageArgument,

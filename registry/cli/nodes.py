@@ -26,11 +26,18 @@ def create(
     node_id: NodeArgument,
     binding: Annotated[Binding, typer.Option(help="How it proves itself.")] = Binding.SECRET,
     network: Annotated[list[str] | None, typer.Option(help="CIDR that it may come from. Repeatable.")] = None,
+    zstd: Annotated[
+        bool | None,
+        typer.Option(
+            help="Whether its engine reads layers in zstd (Docker 23, containerd 1.5).",
+            show_default="not known",
+        ),
+    ] = None,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Create a node. Its secret, or the secret to enrol it with, is shown once."""
-    body = {"node_id": node_id, "binding": binding.value, "networks": network or []}
+    body = {"node_id": node_id, "binding": binding.value, "networks": network or [], "zstd": zstd}
 
     async def work() -> None:
         async with connect(data_dir) as client:
@@ -81,6 +88,7 @@ def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
             ("node", node["node_id"]),
             ("bound by", node["binding"]),
             ("networks", ", ".join(node["networks"]) or "any"),
+            ("reads zstd", {True: "yes", False: "no", None: None}[node["zstd"]]),
             ("struck off", node["revoked_at"]),
         ]
         show(node, as_json=as_json, rows=rows)

@@ -14,6 +14,7 @@ from registry.cli.options import (
     ProjectOption,
 )
 from registry.cli.output import run, show
+from registry.ports import WantedVariant
 
 token_app = typer.Typer(no_args_is_help=True, help="Pull tokens.")
 TtlOption = Annotated[int | None, typer.Option("--ttl", min=1, max=900, help="Seconds to redeem it in.")]
@@ -29,6 +30,9 @@ def mint(
     ttl_s: Annotated[
         int | None, typer.Option("--ttl", min=1, max=900, help="Seconds to redeem it in.")
     ] = None,
+    variant: Annotated[
+        WantedVariant, typer.Option(help="Layers as they came, or in zstd where the image has that.")
+    ] = WantedVariant.AUTO,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,6 +42,7 @@ def mint(
         "project_name": project,
         "container_group_name": group,
         "node_id": node,
+        "variant": variant.value,
     }
     if ttl_s is not None:
         body["ttl_s"] = ttl_s  # type: ignore[assignment]
@@ -48,6 +53,7 @@ def mint(
         rows = [
             ("image", minted["image"]["reference"]),
             ("digest", minted["image"]["digest"]),
+            ("variant", minted["image"]["variant"]),
             ("username", minted["username"]),
             ("token", minted["token"]),
             ("token id", minted["token_id"]),
@@ -100,6 +106,7 @@ def _show(token: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
         ("node", token["node_id"]),
         ("image", token["image"]["reference"]),
         ("digest", token["image"]["digest"]),
+        ("variant", token["image"]["variant"]),
         ("delivered", f"{session['bytes_delivered']} bytes" if session else None),
         ("last seen", session.get("last_seen")),
     ]

@@ -1,13 +1,13 @@
 """One import from reference to stored image."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import structlog
 
 from registry.errors import PullFailedError, ReferenceFormatError
 from registry.importer.attachments import Attacher
+from registry.importer.compress import Compressor
 from registry.importer.plan import Plan, plan_import
 from registry.importer.sharing import Sharing
 from registry.importer.tally import Tally
@@ -47,6 +47,7 @@ class Importer:
         quota: ImportQuota | None = None,
         meter: ImportMeter | None = None,
         platform: Platform = LINUX_AMD64,
+        compressor: Compressor | None = None,
     ) -> None:
         """Take what imports share.
 
@@ -56,6 +57,7 @@ class Importer:
             roads: What transfers share; one for each process.
             quota: What each organization may import; without, as much as it likes.
             meter: Counts the bytes that arrive.
+            compressor: Makes zstd variants; without one, images are kept as they come and no more.
         """
         self._client = client
         self._store = store
@@ -66,6 +68,7 @@ class Importer:
         self._quota = quota
         self._meter = meter
         self._platform = platform
+        self._compressor = compressor
 
     async def run(
         self,
@@ -108,10 +111,13 @@ class Importer:
             _log.info("import.pulled", job_id=job.id, **tally.figures())
             if self._meter is not None:
                 self._meter.transferred(reference.registry, tally.fetched_bytes, tally.duration_s)
+        image = plan.image
+        if self._compressor is not None:
+            image = await self._compressor.run(job, documents, image, report)
         tally.enter(Stage.STORING)
         await _store_documents(transfer, plan)
-        attached = await Attacher(source, partial(self._put, job, transfer)).attach(plan.image)
-        return replace(plan.image, contents=(*plan.image.contents, *attached))
+        attached = await Attacher(source, partial(self._put, job, transfer)).attach(image)
+        return image.with_attached(attached)
 
     async def _put(self, job: ImportJob, transfer: Transfer, content: ImageContent, data: bytes) -> None:
         await self._pins.pin(job.id, job.key.organization, [content.digest])

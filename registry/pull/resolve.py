@@ -59,8 +59,8 @@ class ImageResolver:
         if reference == "latest":
             return image.content(image.digest)
         if match := _VERSION_TAG.fullmatch(reference):
-            named = await self._catalog.version_digest(repository, int(match[1]))
-            return image.content(image.digest) if named == image.digest else None
+            named = await self._catalog.version_digests(repository, int(match[1]))
+            return image.content(image.digest) if image.digest in named else None
         return None
 
     def blob(self, image: StoredImage, reference: str) -> ImageContent | None:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from auth.authority import Authority, MintedToken
+from auth.ports import Node
 from auth.records import ImageGrant
 from registry.errors import ConflictError, NotFoundError
-from registry.ports import GroupCatalog, GroupKey, GroupStatus, NodeRegistry, StoredImage
+from registry.ports import GroupCatalog, GroupKey, GroupStatus, NodeRegistry, StoredImage, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,29 @@ class PullTokens:
         catalog: Groups and their images.
         nodes: Who may be designated.
         authority: Who signs.
+        default: What a node gets of which nobody said whether it reads layers in zstd.
     """
 
-    def __init__(self, catalog: GroupCatalog, nodes: NodeRegistry, authority: Authority) -> None:
+    def __init__(
+        self,
+        catalog: GroupCatalog,
+        nodes: NodeRegistry,
+        authority: Authority,
+        default: Variant = Variant.ORIGINAL,
+    ) -> None:
         self._catalog = catalog
         self._nodes = nodes
         self._authority = authority
+        self._default = default
 
-    async def mint(self, key: GroupKey, node_id: str, ttl_s: int | None) -> Designation:
+    async def mint(
+        self, key: GroupKey, node_id: str, ttl_s: int | None, wanted: Variant | None = None
+    ) -> Designation:
         """Mint a token for one node to pull a group's image once.
+
+        Args:
+            wanted: The variant that the node shall get; None goes by what is known of the node. An image
+                that does not gain by zstd has no such variant, and is designated as it is.
 
         Raises:
             NotFoundError: No such group, or no such node.
@@ -55,6 +70,7 @@ class PullTokens:
             raise NotFoundError(f"there is no node {node_id!r}; create it first")
         if node.revoked_at is not None:
             raise ConflictError(f"the node {node_id!r} was struck off; create another")
+        image = self._choose(image, node, wanted)
         minted = await self._authority.mint(
             organization=key.organization,
             group_id=group.id,
@@ -64,3 +80,14 @@ class PullTokens:
             ttl_s=ttl_s,
         )
         return Designation(minted, node_id, key, group.version, image)
+
+    async def variant(self, repository: str, digest: str) -> Variant | None:
+        """Return which variant of its image a token is for; None when the image is gone."""
+        image = await self._catalog.image_by_digest(repository, digest)
+        return image.variant if image else None
+
+    def _choose(self, image: StoredImage, node: Node, wanted: Variant | None) -> StoredImage:
+        if wanted is None:
+            known = {True: Variant.ZSTD, False: Variant.ORIGINAL, None: self._default}
+            wanted = known[node.reads_zstd]
+        return image.zstd if wanted is Variant.ZSTD and image.zstd is not None else image

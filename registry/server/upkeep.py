@@ -11,7 +11,7 @@ import aiohttp
 from redis.exceptions import RedisError
 
 from auth.ledger import connect
-from registry.app import database_url, open_blobs
+from registry.app import database_url, open_blobs, open_compressor
 from registry.catalog.collection import SqlBlobPins, SqlCollection
 from registry.catalog.damage import SqlQuarantine
 from registry.catalog.database import Database, SystemClock
@@ -25,6 +25,7 @@ from registry.datadir import DataDir
 from registry.errors import ConfigError, RegistryError
 from registry.importer.job import Importer
 from registry.importer.sharing import Sharing
+from registry.observe import Metrics
 from registry.upkeep import Collection, DamageDesk, Doctor, Repair, Scrubbing
 from registry.upkeep.doctor import Finding, Level
 from registry.upstream.configured import shared_registries, upstream_client
@@ -69,12 +70,16 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
         dead, quarantine = SqlCollection(database, clock), SqlQuarantine(database, clock)
         desk = DamageDesk(SqlKeyRecords(database), quarantine, events)
         sharing = Sharing(blobs, SqlBlobOrigins(database, clock), shared_registries(settings))
+        compressor = open_compressor(settings, blobs, database, Metrics())
+        if compressor is not None:
+            stack.callback(compressor.close)
         importer = Importer(
             client,
             blobs,
             SqlBlobPins(database),
             sharing=sharing,
             max_image_bytes=settings.max_image_bytes,
+            compressor=compressor,
         )
         yield Upkeep(
             collection=Collection(blobs, dead, upkeep, events, clock),

@@ -42,6 +42,7 @@ class PullToken:
     Attributes:
         reference: What to give `docker pull`.
         digest: Of the manifest or index that the token is for.
+        variant: Which of the image's encodings.
     """
 
     token_id: str
@@ -49,6 +50,7 @@ class PullToken:
     username: str
     reference: str
     digest: str
+    variant: str
 
     def password(self, node: Node) -> str:
         """Return what `node` gives as its password."""
@@ -165,8 +167,8 @@ class Operator:
         made = self.call("POST", "/organizations", {"name": chosen}).expect(201).json()
         return Organization(made["name"], made["api_key"])
 
-    def create_node(self, node_id: str | None = None) -> Node:
-        body = {"node_id": node_id or unique("node"), "binding": "secret"}
+    def create_node(self, node_id: str | None = None, *, zstd: bool | None = None) -> Node:
+        body = {"node_id": node_id or unique("node"), "binding": "secret", "zstd": zstd}
         made = self.call("POST", "/nodes", body).expect(201).json()
         return Node(made["node_id"], made["node_secret"])
 
@@ -200,7 +202,12 @@ class Operator:
         made = self.call("POST", "/pull-tokens", body).expect(201).json()
         image = made["image"]
         return PullToken(
-            made["token_id"], made["token"], made["username"], image["reference"], image["digest"]
+            made["token_id"],
+            made["token"],
+            made["username"],
+            image["reference"],
+            image["digest"],
+            image["variant"],
         )
 
     def token_state(self, token: PullToken) -> str:

@@ -2,6 +2,7 @@
 
 runnable       OCI, three gzip layers around Debian's static busybox; prints `GREETING`
 random_layers  OCI, eight gzip layers of incompressible data
+compressible   OCI, busybox and layers of text, which zstd packs better than gzip did
 multi_platform OCI index: linux/amd64 (runnable), linux/arm64 and a BuildKit attestation
 docker_schema2 as `runnable`, in Docker's own media types
 """
@@ -16,6 +17,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from random import Random
+from typing import Self
 
 GREETING = "the crisper keeps it fresh"
 BUSYBOX = Path("/usr/bin/busybox")
@@ -40,6 +42,11 @@ class Layer:
 
     tar: bytes = field(repr=False)
     gzipped: bytes = field(repr=False)
+
+    @classmethod
+    def raw(cls, data: bytes) -> Self:
+        """Make a layer of any bytes, which lie at the upstream as they are, whatever its media type says."""
+        return cls(data, data)
 
     @property
     def diff_id(self) -> str:
@@ -141,6 +148,16 @@ def docker_schema2() -> Image:
 def random_layers(count: int = 8, size_bytes: int = 3 * MIB) -> Image:
     """Layers that do not compress; distinct `count` and `size_bytes` give distinct images."""
     return build("acme/random", [_noise(f"{count}-{size_bytes}-{n}", size_bytes) for n in range(count)])
+
+
+@cache
+def compressible() -> Image:
+    """Layers that gain by zstd, around one that does not; runnable, as a Docker image."""
+    words = [Random(number).randbytes(6).hex() for number in range(400)]
+    texts = [" ".join(Random(seed).choices(words, k=200_000)).encode() for seed in "ab"]
+    shrinking = [layer([(f"data/text-{number}", text, 0o644)]) for number, text in enumerate(texts)]
+    layers = [*_busybox_layers("compressible"), *shrinking, _noise("compressible", MIB)]
+    return build("acme/compressible", layers, cmd=["cat /etc/greeting"], docker=True)
 
 
 @cache

@@ -11,13 +11,13 @@ from aiohttp.typedefs import Handler, Middleware
 from auth.authority import Authority
 from auth.errors import Cause, RefusedError
 from auth.ports import AuditEvent, Clock
+from auth.records import TokenView
 from auth.verifier import Verifier
 from registry.api.operator import documents
 from registry.api.operator.nodes import CERTIFICATE, NodesApi
 from registry.api.operator.requests import (
     NewOrganization,
     NewPullToken,
-    Variant,
     event_filters,
     whole_number,
 )
@@ -26,8 +26,7 @@ from registry.api.origin import Origin
 from registry.api.peers import peer_of
 from registry.api.problems import errors_as, problem_response
 from registry.api.public.authentication import hash_api_key
-from registry.errors import ConflictError
-from registry.ports import EventLog, GroupKey, Organization, OrganizationDirectory
+from registry.ports import EventLog, GroupKey, ImageDirectory, Organization, OrganizationDirectory
 from registry.pull.tokens import PullTokens
 
 PREFIX: Final = "/api/v1"
@@ -52,6 +51,7 @@ class OperatorApi:
         organizations: OrganizationDirectory,
         nodes: NodesApi,
         tokens: PullTokens,
+        images: ImageDirectory,
         authority: Authority,
         verifier: Verifier,
         events: EventLog,
@@ -62,6 +62,7 @@ class OperatorApi:
         self._organizations = organizations
         self._nodes = nodes
         self._tokens = tokens
+        self._images = images
         self._authority = authority
         self._verifier = verifier
         self._events = events
@@ -81,6 +82,7 @@ class OperatorApi:
                 web.get("/pull-tokens/{token_id}", self.get_token, allow_head=False),
                 web.delete("/pull-tokens/{token_id}", self.revoke),
                 web.post("/pull-tokens/{token_id}/complete", self.complete, name="complete"),
+                web.get("/images", self.list_images, allow_head=False),
                 web.get("/events", self.list_events, allow_head=False),
                 web.get("/events/stream", stream.handle, allow_head=False),
             ]
@@ -101,16 +103,14 @@ class OperatorApi:
     async def mint(self, request: web.Request) -> web.Response:
         """Designate a node: mint its pull token, shown this once."""
         body = await NewPullToken.read(request)
-        if body.variant is Variant.ZSTD:
-            raise ConflictError("the image has no zstd variant; ask for auto or original")
         key = GroupKey(body.organization_name, body.project_name, body.container_group_name)
-        made = await self._tokens.mint(key, body.node_id, body.ttl_s)
+        made = await self._tokens.mint(key, body.node_id, body.ttl_s, body.variant.choice)
         return _json(documents.designation(made, self._origin.authority(request)), HTTPStatus.CREATED)
 
     async def get_token(self, request: web.Request) -> web.Response:
         """Show a token's state and its session."""
         view = await self._authority.show(request.match_info["token_id"])
-        return _json(documents.token(view, self._origin.authority(request)))
+        return _json(await self._shown(request, view))
 
     async def revoke(self, request: web.Request) -> web.Response:
         """Revoke a token and the session that it opened."""
@@ -120,7 +120,12 @@ class OperatorApi:
     async def complete(self, request: web.Request) -> web.Response:
         """End a token's session: the pull is complete. The operator says so, or the session's own node."""
         view = await self._authority.complete(request.match_info["token_id"])
-        return _json(documents.token(view, self._origin.authority(request)))
+        return _json(await self._shown(request, view))
+
+    async def list_images(self, request: web.Request) -> web.Response:
+        """List the images of an organization, or of all, with what their variants gain."""
+        found = await self._images.list(request.query.get("organization_name"))
+        return _json({"items": [documents.image(row) for row in found]})
 
     async def list_events(self, request: web.Request) -> web.Response:
         """List the audit trail behind a cursor, oldest first."""
@@ -130,6 +135,10 @@ class OperatorApi:
         found = await self._events.page(after=after, limit=limit, **event_filters(request))
         next_after = found[-1].cursor if found and len(found) == limit else None
         return _json({"items": [documents.event(stored) for stored in found], "next_after": next_after})
+
+    async def _shown(self, request: web.Request, view: TokenView) -> dict[str, object]:
+        variant = await self._tokens.variant(view.repository, view.image_digest)
+        return documents.token(view, variant, self._origin.authority(request))
 
     def _authenticated(self) -> Middleware:
         @web.middleware

@@ -1,14 +1,14 @@
 """What the operator API answers."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from auth.nodes.enrolment import Offer
 from auth.ports import Node
 from auth.records import SessionView, TokenView
-from registry.ports import StoredEvent
+from registry.ports import StoredEvent, Variant
 from registry.pull.tokens import Designation
-
-_ORIGINAL = "original"
 
 
 def instant(time: datetime) -> str:
@@ -22,6 +22,7 @@ def node(found: Node) -> dict[str, object]:
         "node_id": found.node_id,
         "binding": found.binding.value,
         "networks": [str(network) for network in found.networks],
+        "zstd": found.reads_zstd,
         "revoked_at": instant(found.revoked_at) if found.revoked_at else None,
     }
 
@@ -46,13 +47,13 @@ def designation(made: Designation, authority: str) -> dict[str, object]:
             "reference": f"{authority}/{made.key.repository}:v{made.version}",
             "digest": str(made.image.digest),
             "size": made.image.size_bytes,
-            "variant": _ORIGINAL,
+            "variant": made.image.variant.value,
         },
     }
 
 
-def token(view: TokenView, authority: str) -> dict[str, object]:
-    """Describe a token's state and its session."""
+def token(view: TokenView, variant: Variant | None, authority: str) -> dict[str, object]:
+    """Describe a token's state and its session; `variant` is None when the image is gone."""
     return {
         "token_id": view.token_id,
         "state": view.state.value,
@@ -63,7 +64,7 @@ def token(view: TokenView, authority: str) -> dict[str, object]:
             "reference": f"{authority}/{view.repository}@{view.image_digest}",
             "digest": view.image_digest,
             "size": view.image_size,
-            "variant": _ORIGINAL,
+            "variant": variant.value if variant else None,
         },
         "session": _session(view.session) if view.session else None,
     }
@@ -76,6 +77,21 @@ def _session(view: SessionView) -> dict[str, object]:
         "redeemed_at": instant(view.redeemed_at),
         "last_seen": instant(view.last_seen),
         "deadline": instant(view.deadline),
+    }
+
+
+def image(row: Mapping[str, Any]) -> dict[str, object]:
+    """Describe an image of an organization, and what it gains by its variant."""
+    size, zstd_size = row["size_bytes"], row["zstd_bytes"]
+    zstd = {"digest": row["zstd_digest"], "size": zstd_size} if zstd_size else None
+    return {
+        "organization_name": row["organization"],
+        "digest": row["digest"],
+        "platform": row["platform"],
+        "size": size,
+        "created_at": instant(row["created_at"]),
+        "zstd": zstd,
+        "gain": round(1 - zstd_size / size, 4) if zstd_size else 0.0,
     }
 
 

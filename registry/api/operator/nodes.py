@@ -46,9 +46,14 @@ class NodesApi:
         body = await NewNode.read(request)
         if body.binding is Binding.SECRET:
             secret = new_node_secret()
-            await self._add(request, Node(body.node_id, body.binding, hash_secret(secret), body.networks))
+            await self._add(
+                request,
+                Node(body.node_id, body.binding, hash_secret(secret), body.networks, reads_zstd=body.zstd),
+            )
             return _created({"node_id": body.node_id, "node_secret": secret.reveal()})
-        await self._add(request, Node(body.node_id, body.binding, networks=body.networks))
+        await self._add(
+            request, Node(body.node_id, body.binding, networks=body.networks, reads_zstd=body.zstd)
+        )
         return _created(documents.offer(body.node_id, await self._enrolment.offer(body.node_id)))
 
     async def offer(self, request: web.Request) -> web.Response:

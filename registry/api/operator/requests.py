@@ -1,6 +1,5 @@
 """What the operator API is sent."""
 
-from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Self, TypedDict
 
@@ -11,6 +10,7 @@ from auth.ports import Binding
 from auth.records import MAX_TTL_S
 from registry.api.bodies import in_time
 from registry.errors import InvalidInputError
+from registry.ports import WantedVariant
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
 NodeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -44,25 +44,19 @@ class NewNode(_Request):
 
     Attributes:
         networks: Where it may come from; anywhere when empty.
+        zstd: Whether its engine reads layers in zstd, as far as that is known.
     """
 
     node_id: NodeId
     binding: Binding
     networks: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=32)] = ()
+    zstd: bool | None = None
 
 
 class NewCertificate(_Request):
     """A node's signing request, PEM (RFC 2986)."""
 
     csr: Annotated[str, Field(min_length=1, max_length=16 << 10)]
-
-
-class Variant(StrEnum):
-    """Which of an image's encodings a node gets."""
-
-    AUTO = "auto"
-    ORIGINAL = "original"
-    ZSTD = "zstd"
 
 
 class NewPullToken(_Request):
@@ -73,7 +67,7 @@ class NewPullToken(_Request):
     container_group_name: Name
     node_id: NodeId
     ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] | None = None
-    variant: Variant = Variant.AUTO
+    variant: WantedVariant = WantedVariant.AUTO
 
 
 class EventFilters(TypedDict):

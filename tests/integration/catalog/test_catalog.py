@@ -132,8 +132,8 @@ async def test_an_import_that_succeeds_makes_its_image_visible_under_the_group(d
     assert await catalog.image_by_digest("acme/shop/web", str(image.digest)) == image
     assert await catalog.image_by_digest("acme/shop/api", str(image.digest)) is None
     assert await catalog.tags("acme/shop/web") == ["latest", "v1"]
-    assert await catalog.version_digest("acme/shop/web", 1) == image.digest
-    assert await catalog.version_digest("acme/shop/web", 2) is None
+    assert await catalog.version_digests("acme/shop/web", 1) == [image.digest]
+    assert await catalog.version_digests("acme/shop/web", 2) == []
     async with database.read() as connection:
         assert (await connection.execute(select(jobs.c.credential_key))).scalar_one() is None
 

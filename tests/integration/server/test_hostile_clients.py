@@ -44,7 +44,7 @@ def wary(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterat
 def patient(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("patient")
     env = {"CRISPER_NODE_RESPONSES": "1000"}
-    large = images.build("acme/readers", [images.Layer(b"", bytes(range(256)) * (8 * MIB // 256))])
+    large = images.build("acme/readers", [images.Layer.raw(bytes(range(256)) * (8 * MIB // 256))])
     upstream.push(large)
     with CrisperServer(folder / "crisper", insecure_registries=[upstream.host], env=env) as server:
         yield open_shop(server, upstream, large)

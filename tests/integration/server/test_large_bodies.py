@@ -24,7 +24,7 @@ SIZE = 24 * MIB + 12_345
 
 @pytest.fixture(scope="module")
 def large() -> images.Image:
-    return images.build("acme/large", [images.Layer(b"", os.urandom(SIZE))])
+    return images.build("acme/large", [images.Layer.raw(os.urandom(SIZE))])
 
 
 @pytest.fixture(scope="module")

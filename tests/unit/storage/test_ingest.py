@@ -150,3 +150,23 @@ async def test_many_writers_at_once_each_keep_their_own_bytes(store: BlobStore) 
     for blob, record in zip(blobs, records, strict=True):
         async with await store.open("acme", record.digest) as reader:
             assert reader.read_at(0, reader.size_bytes) == blob
+
+
+async def test_a_blob_that_is_being_made_is_named_by_its_bytes_and_announced_before_it_is_there(
+    store: BlobStore, backend: MemoryBackend
+) -> None:
+    announced: list[Digest] = []
+
+    async def announce(digest: Digest) -> None:
+        assert not await store.contains("acme", digest)
+        announced.append(digest)
+
+    async with store.derive("acme", announce, len(DATA)) as writer:
+        await writer.write(DATA)
+        record = await writer.commit()
+    assert announced == [record.digest] == [Digest.of(DATA)]
+    assert record.size_bytes == len(DATA)
+    await store.verify("acme", record.digest)
+    async with store.derive("acme", announce) as writer:
+        await writer.write(DATA)
+    assert (len(backend.objects), len(announced)) == (1, 1)

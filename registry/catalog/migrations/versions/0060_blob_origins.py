@@ -1,6 +1,6 @@
 """From where blobs were verified
 
-Revision: 0060, after 0040
+Revision: 0060, after 0050
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from registry.catalog.tables import UtcDateTime
 
 revision = "0060"
-down_revision = "0040"
+down_revision = "0050"
 branch_labels = None
 depends_on = None
 

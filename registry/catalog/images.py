@@ -1,0 +1,200 @@
+"""Images and their contents, in every variant (the tables `images` and `image_contents`).
+
+A content belongs to one variant, or to all: what is attached to an image, its config, the layers that are
+the same in both. So whatever asks the catalog what lives, what is damaged or what is missing sees the
+blobs of all variants alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import RowMapping, and_, bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from registry.catalog.database import Database
+from registry.catalog.tables import image_contents, images
+from registry.oci.variant import OCI_ZSTD_LAYER
+from registry.ports import ContentKind, ImageContent, KnownLayer, StoredImage, Variant
+from storage.digest import Digest
+
+
+async def enter_image(
+    connection: AsyncConnection, organization: str, image: StoredImage, now: datetime
+) -> str:
+    """Enter an image with its variant, or what is new of one that stands; return its id.
+
+    A variant gives way to another one, which comes about when the image is imported again with other
+    settings; it stays when the new import has none.
+    """
+    same = and_(
+        images.c.organization == organization,
+        images.c.digest == str(image.digest),
+        images.c.platform == image.platform,
+    )
+    standing = (await connection.execute(select(images.c.id, images.c.zstd_digest).where(same))).first()
+    if standing is None:
+        image_id, has_variant = str(uuid4()), False
+        values = {
+            "id": image_id,
+            "organization": organization,
+            "digest": str(image.digest),
+            "manifest_digest": str(image.manifest_digest),
+            "platform": image.platform,
+            "size_bytes": image.size_bytes,
+            "created_at": now,
+        }
+        await connection.execute(insert(images).values(values))
+    else:
+        image_id = str(standing.id)
+        has_variant = image.zstd is not None and standing.zstd_digest == str(image.zstd.digest)
+    if image.zstd is not None and not has_variant:
+        await _replace_variant(connection, image_id, image.zstd)
+    await _enter_contents(connection, image_id, image)
+    return image_id
+
+
+async def load_image(connection: AsyncConnection, image_id: str) -> StoredImage:
+    """Return an image, with its variant where it has one."""
+    row = (await connection.execute(select(images).where(images.c.id == image_id))).mappings().one()
+    of_image = select(image_contents).where(image_contents.c.image_id == image_id)
+    found = await connection.execute(of_image.order_by(image_contents.c.position))
+    contents = [(content["variant"], _content(content)) for content in found.mappings()]
+
+    def of(variant: Variant) -> tuple[ImageContent, ...]:
+        return tuple(content for named, content in contents if named in {None, variant.value})
+
+    image = StoredImage(
+        digest=Digest.parse(row["digest"]),
+        manifest_digest=Digest.parse(row["manifest_digest"]),
+        platform=row["platform"],
+        size_bytes=row["size_bytes"],
+        contents=of(Variant.ORIGINAL),
+    )
+    if row["zstd_digest"] is None:
+        return image
+    digest = Digest.parse(row["zstd_digest"])
+    zstd = replace(
+        image,
+        digest=digest,
+        manifest_digest=digest,
+        size_bytes=row["zstd_bytes"],
+        contents=of(Variant.ZSTD),
+        variant=Variant.ZSTD,
+    )
+    return replace(image, zstd=zstd)
+
+
+class SqlLayerMemory:
+    """What imports found out about layers (keeps `registry.ports.LayerMemory`)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def known(self, organization: str, layers: Sequence[Digest]) -> Mapping[Digest, KnownLayer]:
+        """Return what is known of an organization's layers; whether blobs are there is not looked at."""
+        ours = (
+            select(image_contents)
+            .join(images, images.c.id == image_contents.c.image_id)
+            .where(images.c.organization == organization, image_contents.c.diff_id.is_not(None))
+        )
+        listed = image_contents.c.digest.in_([str(digest) for digest in layers])
+        async with self._database.read() as connection:
+            checked = {
+                row["digest"]: row["diff_id"]
+                for row in (await connection.execute(ours.where(listed))).mappings()
+            }
+            encoded = ours.where(
+                image_contents.c.diff_id.in_(set(checked.values())),
+                image_contents.c.variant == Variant.ZSTD.value,
+                image_contents.c.media_type == OCI_ZSTD_LAYER,
+            )
+            in_zstd = {
+                row["diff_id"]: _content(row) for row in (await connection.execute(encoded)).mappings()
+            }
+        return {
+            Digest.parse(digest): KnownLayer(Digest.parse(diff_id), in_zstd.get(diff_id))
+            for digest, diff_id in checked.items()
+        }
+
+
+class SqlImages:
+    """Lists images (keeps `registry.ports.ImageDirectory`)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list(self, organization: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Return an organization's images, or all, as rows, oldest first, with their variants' sizes."""
+        query = select(images).order_by(images.c.created_at, images.c.id)
+        if organization is not None:
+            query = query.where(images.c.organization == organization)
+        async with self._database.read() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _replace_variant(connection: AsyncConnection, image_id: str, zstd: StoredImage) -> None:
+    of_image = image_contents.c.image_id == image_id
+    only_in_it = and_(of_image, image_contents.c.variant == Variant.ZSTD.value)
+    await connection.execute(delete(image_contents).where(only_in_it))
+    shown = {"zstd_digest": str(zstd.digest), "zstd_bytes": zstd.size_bytes}
+    await connection.execute(update(images).where(images.c.id == image_id).values(shown))
+
+
+async def _enter_contents(connection: AsyncConnection, image_id: str, image: StoredImage) -> None:
+    """Enter contents that the image did not have, and what is new of those that it had."""
+    of_image = image_contents.c.image_id == image_id
+    rows = await connection.execute(select(image_contents).where(of_image))
+    known = {row["digest"]: row for row in rows.mappings()}
+    last = max((row["position"] for row in known.values()), default=-1)
+    added: list[dict[str, object]] = []
+    changed: list[dict[str, object]] = []
+    for content, variant in _members(image):
+        row = known.get(str(content.digest))
+        diff_id = str(content.diff_id) if content.diff_id else None
+        if row is None:
+            place = {"image_id": image_id, "position": last + 1 + len(added)}
+            added.append(place | _values(content) | {"variant": variant, "diff_id": diff_id})
+        elif image.zstd is not None or diff_id is not None:
+            kept = row["variant"] if image.zstd is None else variant
+            changed.append({"at": row["position"], "now": kept, "unpacked": diff_id or row["diff_id"]})
+    if changed:
+        change = update(image_contents).where(of_image, image_contents.c.position == bindparam("at"))
+        await connection.execute(
+            change.values(variant=bindparam("now"), diff_id=bindparam("unpacked")), changed
+        )
+    if added:
+        await connection.execute(insert(image_contents), added)
+
+
+def _members(image: StoredImage) -> Sequence[tuple[ImageContent, str | None]]:
+    """Return the contents of all variants, each once, with the variant that it belongs to, if only one."""
+    if image.zstd is None:
+        return [(content, None) for content in image.contents]
+    original = {content.digest for content in image.contents}
+    zstd = {content.digest for content in image.zstd.contents}
+    return [
+        *((each, None if each.digest in zstd else Variant.ORIGINAL.value) for each in image.contents),
+        *((each, Variant.ZSTD.value) for each in image.zstd.contents if each.digest not in original),
+    ]
+
+
+def _values(content: ImageContent) -> dict[str, object]:
+    return {
+        "digest": str(content.digest),
+        "kind": content.kind.value,
+        "media_type": content.media_type,
+        "size_bytes": content.size_bytes,
+    }
+
+
+def _content(row: RowMapping) -> ImageContent:
+    return ImageContent(
+        digest=Digest.parse(row["digest"]),
+        kind=ContentKind(row["kind"]),
+        media_type=row["media_type"],
+        size_bytes=row["size_bytes"],
+        diff_id=Digest.parse(row["diff_id"]) if row["diff_id"] else None,
+    )
