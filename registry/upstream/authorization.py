@@ -148,6 +148,18 @@ class Authorization:
             "or token, that they have not expired, and that they may pull this repository"
         )
 
+    def exhaustion(self, host: str, retry_after_s: float | None) -> UpstreamUnavailableError:
+        """Say that the registry allows no more requests for now; nobody's limit is shared by everybody."""
+        if self._login.anonymous:
+            return UpstreamUnavailableError(
+                f"{host} allows no more pulls without credentials for now: give some in "
+                "registry_authentication, or try again later",
+                retry_after_s,
+            )
+        return UpstreamUnavailableError(
+            f"{host} allows no more pulls with these credentials for now: try again later", retry_after_s
+        )
+
     def _choose(self, response: Response) -> Challenge:
         try:
             challenges = parse_challenges(response.headers("WWW-Authenticate"))

@@ -102,6 +102,8 @@ class Source:
     async def attempt(self, identifier: str, kind: str = "manifests") -> tuple[bytes, str | None]:
         """Fetch a document that may well not be there, once; return its bytes and its Content-Type.
 
+        A tag is asked for with a HEAD first: at Docker Hub a GET counts as a pull, though nothing be there.
+
         Args:
             identifier: A digest, against which a manifest is verified, or a tag.
             kind: `manifests` or `referrers`.
@@ -110,10 +112,13 @@ class Source:
             AuthenticationFailedError: The credentials are refused.
             PullFailedError: Not there, not intact, or no answer.
         """
+        named = _parse_digest(identifier) if kind == "manifests" else None
+        if kind == "manifests" and named is None:
+            async with self._small("HEAD", identifier, kind):
+                pass
         async with self._small("GET", identifier, kind) as response:
             data = await response.read(MAX_DOCUMENT_BYTES, "a manifest")
             content_type = response.header("Content-Type")
-        named = _parse_digest(identifier) if kind == "manifests" else None
         if named is not None and not await off_loop(data, named.matches):
             raise PullFailedError(f"the manifest {named} is not what its digest says")
         return data, content_type
@@ -298,7 +303,7 @@ class Source:
             return
         retry_after_s = parse_retry_after(response.header("Retry-After"))
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise UpstreamUnavailableError(f"{response.host} allows no more pulls for now", retry_after_s)
+            raise self._authorization.exhaustion(response.host, retry_after_s)
         if is_passing(status) or response.redirected:
             raise UpstreamUnavailableError(f"{response.host} answers {status} for {what}", retry_after_s)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:

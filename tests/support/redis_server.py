@@ -33,15 +33,15 @@ class RedisServer:
             *("--maxmemory-policy", "noeviction"),
             *options,
         ]
-        self._folder = folder
+        self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"unix://{self._folder / 'redis.sock'}"
+        return f"unix://{self.folder / 'redis.sock'}"
 
     def start(self) -> None:
-        log = self._folder / "redis.log"
+        log = self.folder / "redis.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
         deadline = time.monotonic() + _START_TIMEOUT_S
@@ -54,7 +54,7 @@ class RedisServer:
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1)
-            probe.connect(str(self._folder / "redis.sock"))
+            probe.connect(str(self.folder / "redis.sock"))
             probe.sendall(b"PING\r\n")
             return probe.recv(64).startswith(b"+PONG")
         return False

@@ -24,7 +24,10 @@ class StaticRegistry:
                 self.send_header("Content-Type", media_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            do_HEAD = do_GET  # noqa: N815 - the name is http.server's
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
