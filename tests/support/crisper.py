@@ -1,5 +1,6 @@
 """`crisper serve` as a process of its own, and what customers and operators say to it over HTTP."""
 
+import os
 import ssl
 import sys
 import uuid
@@ -19,6 +20,7 @@ from tests.support.processes import Process, free_port, wait_until
 CRISPER = Path(sys.executable).with_name("crisper")
 PROJECT = "default"
 IMPORT_TIMEOUT_S = 60
+START_S = float(os.environ.get("CRISPER_TEST_START_S", "90"))
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class CrisperServer:
             argv += ["--tls-cert", str(self.tls.certificate), "--tls-key", str(self.tls.key)]
         for registry in self._insecure:
             argv += ["--insecure-registry", registry]
-        self._process = Process(argv, self.log, env=self._env, ready=self.ready, timeout_s=90)
+        self._process = Process(argv, self.log, env=self._env, ready=self.ready, timeout_s=START_S)
 
     def ready(self) -> bool:
         try:
