@@ -114,7 +114,7 @@ def run(site: Site, kill_after_s: float | None) -> tuple[float, float, float]:
     """Import for a new organization.
 
     Returns:
-        Seconds from the kill until another worker had the job, and until the end; the share that was sent again.
+        Seconds from the kill until another worker had the job, and until the end; what was sent again.
     """
     before = sum(site.large.sent().values())
     group = site.server.customer(site.server.operator.create_organization()).create_group(
@@ -127,7 +127,9 @@ def run(site: Site, kill_after_s: float | None) -> tuple[float, float, float]:
         began, killed = time.monotonic(), site.importing()
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: site.importing() != killed, timeout_s=120, what="another worker has the job")
+        wait_until(
+            lambda: not killed or site.importing() != killed, timeout_s=120, what="another worker has the job"
+        )
         taken_over_s = time.monotonic() - began
     deadline_s = 120 + 60 * IMAGE_GB
     wait_until(lambda: site.status(group) != "pending", timeout_s=deadline_s, what="the import's end")
