@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +18,13 @@ from registry.cli.options import (
     ProjectOption,
 )
 from registry.cli.output import follow, run, show, table
+from registry.cli.registry_login import (
+    LoginKind,
+    LoginOption,
+    PasswordOption,
+    UsernameOption,
+    read_authentication,
+)
 from registry.errors import RegistryError
 
 group_app = typer.Typer(no_args_is_help=True, help="Container groups.")
@@ -25,8 +32,6 @@ image_app = typer.Typer(no_args_is_help=True, help="Importing images.")
 
 ImageArgument = Annotated[str, typer.Argument(help="For example ghcr.io/acme/app:1.2")]
 NameArgument = Annotated[str, typer.Argument(help="The group's name.")]
-UsernameOption = Annotated[str | None, typer.Option(help="The user of a private registry.")]
-PasswordOption = Annotated[bool, typer.Option("--password-stdin", help="Read the password from input.")]
 ReplicasOption = Annotated[int, typer.Option(min=0, max=500, help="How many instances to run.")]
 
 _PERCENT = re.compile(r"(\d+) %")
@@ -41,13 +46,14 @@ def create(
     project: ProjectOption = DEFAULT,
     username: UsernameOption = None,
     password_stdin: PasswordOption = False,
+    login: LoginOption = LoginKind.BASIC,
     replicas: ReplicasOption = 1,
     follow_it: Annotated[bool, typer.Option("--follow", help="Follow its import to the end.")] = False,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Create a container group; its image is imported at once, in the background."""
-    body = _request(name, image, username, password_stdin, replicas)
+    body = _request(name, image, read_authentication(login, username, password_stdin), replicas)
 
     async def work() -> None:
         async with connect(data_dir) as client:
@@ -174,12 +180,15 @@ def import_(
     project: ProjectOption = DEFAULT,
     username: UsernameOption = None,
     password_stdin: PasswordOption = False,
+    login: LoginOption = LoginKind.BASIC,
     replicas: ReplicasOption = 1,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Create a group for IMAGE and follow its import to the end."""
-    body = _request(name or _name_for(image), image, username, password_stdin, replicas)
+    body = _request(
+        name or _name_for(image), image, read_authentication(login, username, password_stdin), replicas
+    )
 
     async def work() -> None:
         async with connect(data_dir) as client:
@@ -214,14 +223,11 @@ async def _follow(client: ApiClient, organization: str, project: str, group: Any
 
 
 def _request(
-    name: str, image: str, username: str | None, password_stdin: bool, replicas: int
+    name: str, image: str, authentication: Mapping[str, Mapping[str, str]] | None, replicas: int
 ) -> dict[str, object]:
-    if (username is None) == password_stdin:
-        raise typer.BadParameter("give --username and --password-stdin together", param_hint="--username")
     container: dict[str, object] = {"image": image, "resources": {"cpu": 1, "memory": 1024}}
-    if username is not None:
-        password = sys.stdin.readline().rstrip("\r\n")
-        container["registry_authentication"] = {"basic": {"username": username, "password": password}}
+    if authentication is not None:
+        container["registry_authentication"] = authentication
     return {
         "name": name,
         "container": container,

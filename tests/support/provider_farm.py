@@ -24,6 +24,7 @@ from tests.support.moto_server import ACCOUNT, PASSWORD, REGION, AccessKey, moto
 from tests.support.processes import Process, free_port, listening, run
 
 ECR = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+ECR_API = f"api.ecr.{REGION}.amazonaws.com"
 CDN = "production.cloudfront.docker.com"
 #: Registries that want a token, each with the realm that it names.
 REALMS: Final = {
@@ -193,71 +194,46 @@ def _registry(folder: Path, name: str, auth: dict[str, object]) -> Iterator[int]
         yield port
 
 
-@contextmanager
-def _nginx(folder: Path, ports: dict[str, int], ca: TestCa, own_ca: TestCa) -> Iterator[None]:
-    names = sorted(
-        {
-            *REALMS,
-            *BASIC,
-            CDN,
-            *(url.split("/")[2] for url in REALMS.values()),
-            f"api.ecr.{REGION}.amazonaws.com",
-        }
-    )
-    tls = ca.issue("public", hosts=names, purposes=SERVER)
-    own = own_ca.issue("private", hosts=["127.0.0.1"], purposes=SERVER)
-    to = {name: f"proxy_pass http://127.0.0.1:{port};" for name, port in ports.items()}
-    listen = f"listen 127.0.0.1:{ports['tls']} ssl;"
-    sites = [
-        _site(f"{listen} server_name {host};", f"location / {{ {to['basic']} }}")
-        for host in BASIC
-        if "throttled" not in host
-    ]
-    sites.append(
-        _site(
-            f"{listen} server_name throttled.example.com;",
-            f"location / {{ limit_req zone=few burst=1 nodelay; {to['basic']} }}",
-        )
-    )
-    sites.append(
-        _site(f"{listen} server_name api.ecr.{REGION}.amazonaws.com;", f"location / {{ {to['moto']} }}")
-    )
-    sites.append(
-        _site(
-            f"{listen} server_name {CDN};",
-            f"access_log {folder}/cdn.log cdn; root {folder}/data;"
-            " if ($http_authorization) { return 400; }",
-        )
-    )
-    by_realm: dict[str, list[str]] = {}
+def _places(folder: Path, to: dict[str, str]) -> dict[str, list[str]]:
+    """Return what each host serves, in nginx's words; `to` has the way to each server."""
+    places = {host: [f"location / {{ {to['basic']} }}"] for host in BASIC}
+    places["throttled.example.com"] = [f"location / {{ limit_req zone=few burst=1 nodelay; {to['basic']} }}"]
+    places[ECR_API] = [f"location / {{ {to['moto']} }}"]
+    cdn = f"access_log {folder}/cdn.log cdn; root {folder}/data;"
+    places[CDN] = [cdn, "if ($http_authorization) { return 400; }"]
     for host, realm in REALMS.items():
         backend = to["redirect" if host == "registry-1.docker.io" else "token"]
-        challenge = (
-            "proxy_hide_header WWW-Authenticate;"
-            f" set $realm {realm}; add_header WWW-Authenticate $challenge always;"
-        )
-        by_realm.setdefault(host, []).append(f"location / {{ {challenge} {backend} }}")
+        challenge = f"set $realm {realm}; add_header WWW-Authenticate $challenge always;"
+        registry = f"location / {{ proxy_hide_header WWW-Authenticate; {challenge} {backend} }}"
+        places.setdefault(host, []).append(registry)
         _, _, realm_host, path = realm.split("/", 3)
-        place = f"location /{path} {{ {to['realms']} }}"
-        if place not in by_realm.setdefault(realm_host, []):
-            by_realm[realm_host].append(place)
-    by_realm["acme.azurecr.io"].append(f"location /oauth2/exchange {{ {to['realms']} }}")
-    sites += [_site(f"{listen} server_name {host};", " ".join(places)) for host, places in by_realm.items()]
-    certificates = f"ssl_certificate {own.certificate}; ssl_certificate_key {own.key};"
+        tokens = f"location /{path} {{ {to['realms']} }}"
+        if tokens not in places.setdefault(realm_host, []):
+            places[realm_host].append(tokens)
+    places["acme.azurecr.io"].append(f"location /oauth2/exchange {{ {to['realms']} }}")
+    return places
+
+
+@contextmanager
+def _nginx(folder: Path, ports: dict[str, int], ca: TestCa, own_ca: TestCa) -> Iterator[None]:
+    to = {name: f"proxy_pass http://127.0.0.1:{port};" for name, port in ports.items()}
+    places = _places(folder, to)
+    tls = ca.issue("public", hosts=sorted(places), purposes=SERVER)
+    own = own_ca.issue("private", hosts=["127.0.0.1"], purposes=SERVER)
+    sites = [
+        f"server {{ listen 127.0.0.1:{ports['tls']} ssl; server_name {host}; {' '.join(served)} }}"
+        for host, served in places.items()
+    ]
     sites.append(
-        _site(f"listen 127.0.0.1:{ports['private']} ssl; {certificates}", f"location / {{ {to['basic']} }}")
+        f"server {{ listen 127.0.0.1:{ports['private']} ssl; ssl_certificate {own.certificate};"
+        f" ssl_certificate_key {own.key}; location / {{ {to['basic']} }} }}"
     )
+    head = _HEAD.format(folder=folder, certificate=tls.certificate, key=tls.key)
     config = folder / "nginx.conf"
-    config.write_text(
-        _HEAD.format(folder=folder, certificate=tls.certificate, key=tls.key) + "\n".join(sites) + "\n}\n"
-    )
+    config.write_text("\n".join([head, *sites, "}", ""]))
     argv = ["nginx", "-c", str(config), "-e", str(folder / "nginx.log"), "-g", "daemon off;"]
     with Process(argv, folder / "nginx.log", ready=lambda: listening(ports["tls"])):
         yield
-
-
-def _site(head: str, body: str) -> str:
-    return f"server {{ {head} {body} }}"
 
 
 def _basic(pair: str) -> str:

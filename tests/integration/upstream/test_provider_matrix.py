@@ -33,8 +33,10 @@ import redis
 from tests.support.crisper import CrisperServer, Customer
 from tests.support.http import request
 from tests.support.moto_server import PASSWORD, AccessKey
-from tests.support.provider_farm import CDN, ECR, PROXY_PASSWORD, REPOSITORY, Farm, provider_farm
+from tests.support.provider_farm import CDN, ECR, ECR_API, PROXY_PASSWORD, REPOSITORY, Farm, provider_farm
 from tests.support.traces import secrets_found
+
+pytestmark = pytest.mark.timeout(400)  # all imports run in the setup of the first test
 
 Authentication = dict[str, dict[str, str]]
 
@@ -113,7 +115,7 @@ def cases(private: str, access_key: AccessKey) -> dict[str, Case]:
             f"{ECR}/{REPOSITORY}:1",
             {"aws_ecr": {**key, "secret_access_key": SECRETS["wrong"]}},
             "ecr",
-            ("failed to authenticate", "api.ecr.us-east-1.amazonaws.com refuses this access key"),
+            ("failed to authenticate", f"{ECR_API} refuses this access key"),
         ),
         "ECR, its own password": Case(
             f"{ECR}/{REPOSITORY}:1", basic("AWS", "123456789012-auth-token"), "ecr"
@@ -259,7 +261,7 @@ def test_the_throttled_registry_did_throttle(outcome: Outcome) -> None:
 
 def test_all_went_through_the_proxy_but_what_the_operator_lists(outcome: Outcome) -> None:
     asked = set(outcome.farm.proxy.asked)
-    assert {f"{ECR}:443", f"{CDN}:443", "api.ecr.us-east-1.amazonaws.com:443", "auth.docker.io:443"} <= asked
+    assert {f"{ECR}:443", f"{CDN}:443", f"{ECR_API}:443", "auth.docker.io:443"} <= asked
     assert not any(target.startswith("127.0.0.1") for target in asked)
 
 
