@@ -82,6 +82,14 @@ class Settings(BaseSettings):
         idle_s: A connection that has not finished asking by then is closed, new or kept; above a proxy's own.
         stall_s: A client that takes nothing for so long is gone.
         node_responses: Blob responses that one node has running in one process; further ones wait.
+        import_jobs: Imports that one server process runs at a time.
+        layer_transfers: Layers of one image that are fetched at a time.
+        blob_connections: To one upstream for one large layer; 1 fetches every layer as one stream.
+        ahead_bytes: Memory of one server process for what is fetched ahead of its turn, over all imports.
+        import_bytes_per_s: What one server process takes from upstreams, over all imports; 0 is no limit.
+        organization_import_jobs: Imports of one organization that run at a time; 0 is without limit.
+        organization_import_bytes_per_day: What one organization may import within any 24 hours; 0 is without
+            limit.
         gc_interval_s: How often some server of the import role collects; 0 leaves it to `crisper gc`.
         gc_grace_s: How long something has to be dead before it is removed.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
@@ -121,6 +129,11 @@ class Settings(BaseSettings):
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB
     import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
     layer_transfers: Annotated[int, Field(ge=1, le=16)] = 3
+    blob_connections: Annotated[int, Field(ge=1, le=16)] = 4
+    ahead_bytes: Annotated[int, Field(ge=0)] = 32 << 20
+    import_bytes_per_s: Annotated[int, Field(ge=0)] = 0
+    organization_import_jobs: Annotated[int, Field(ge=0)] = 0
+    organization_import_bytes_per_day: Annotated[int, Field(ge=0)] = 0
     lease_s: Annotated[float, Field(gt=0)] = 20.0
     compress: bool = True
     compress_level: Annotated[int, Field(ge=1, le=19)] = 3

@@ -49,14 +49,35 @@ def create(
     password_stdin: PasswordOption = False,
     login: LoginOption = LoginKind.BASIC,
     replicas: ReplicasOption = 1,
+    follow_it: Annotated[bool, typer.Option("--follow", help="Follow its import to the end.")] = False,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Create a container group; its image is imported at once, in the background."""
     body = _request(name, image, read_authentication(login, username, password_stdin), replicas)
 
-    group = ask(data_dir, lambda client: client.groups("POST", organization, project, body=body))
-    show_group(group, as_json=as_json)
+    async def work(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
+        created = await client.groups("POST", organization, project, body=body)
+        return await follow_import(client, organization, project, created) if follow_it else created
+
+    show_followed(ask(data_dir, work), as_json=as_json)
+
+
+@group_app.command("follow")
+def follow_(
+    name: NameArgument,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a container group's import to the end."""
+
+    async def work(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
+        group = await client.groups("GET", organization, project, name)
+        return await follow_import(client, organization, project, group)
+
+    show_followed(ask(data_dir, work), as_json=as_json)
 
 
 @group_app.command("list")

@@ -54,7 +54,7 @@ def gc(
         print(
             f"{verb} {done.objects} objects ({done.bytes:,} bytes), {done.records} keys, "
             f"{done.images} images, {done.temporaries} leftovers; "
-            f"{done.marked_records} keys and {done.marked_objects} objects wait"
+            f"{done.marked_records} keys and {done.marked_objects} objects wait, {done.partials} unfinished"
         )
 
     _run(settings, collect)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from registry.errors import RegistryError
 
 T = TypeVar("T")
 
+_LINE_S = 2.0
 _out = Console()
 _err = Console(stderr=True)
 
@@ -112,7 +114,7 @@ class Follower(Protocol):
 
 @contextmanager
 def follow(title: str) -> Iterator[Follower]:
-    """Show progress on standard error: a bar on a terminal, a line at each change elsewhere."""
+    """Show progress on standard error: a bar on a terminal, lines elsewhere."""
     if not _err.is_terminal:
         yield _Lines(title)
         return
@@ -127,11 +129,15 @@ def follow(title: str) -> Iterator[Follower]:
 
 
 class _Lines:
+    """A line when the first words change; one every `_LINE_S` at most while only figures do."""
+
     def __init__(self, title: str) -> None:
         self._title = title
         self._last = ""
+        self._at = 0.0
 
     def __call__(self, text: str, percent: float | None) -> None:  # noqa: ARG002 (the text says it too)
-        if text != self._last:
-            self._last = text
+        begins = text.partition(",")[0] != self._last.partition(",")[0]
+        if text != self._last and (begins or time.monotonic() - self._at >= _LINE_S):
+            self._last, self._at = text, time.monotonic()
             sys.stderr.write(f"{self._title}: {text}\n")

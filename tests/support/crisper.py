@@ -1,5 +1,6 @@
 """`crisper serve` as a process of its own, and what customers and operators say to it over HTTP."""
 
+import os
 import ssl
 import sys
 import uuid
@@ -19,6 +20,7 @@ from tests.support.processes import Process, free_port, wait_until
 CRISPER = Path(sys.executable).with_name("crisper")
 PROJECT = "default"
 IMPORT_TIMEOUT_S = 60
+START_S = float(os.environ.get("CRISPER_TEST_START_S", "90"))
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class CrisperServer:
     def started(self) -> bool:
         return self._process is not None
 
-    def start(self, timeout_s: float = 90) -> None:
+    def start(self, timeout_s: float = START_S) -> None:
         """Start it and wait until `/readyz` answers 200."""
         argv = [str(CRISPER), "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         argv += ["--host", self.address]
