@@ -45,16 +45,21 @@ from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
 from registry.catalog.origins import SqlBlobOrigins
 from registry.catalog.overview import SqlOverview
+from registry.catalog.partials import SqlPartials
+from registry.catalog.quotas import SqlImportQuota
 from registry.catalog.upkeep import SqlUpkeep
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.groups import ContainerGroups
+from registry.importer.bandwidth import Bandwidth
 from registry.importer.compress import Compression, Compressor
 from registry.importer.counted import CountedJobQueue
+from registry.importer.flights import Flights
 from registry.importer.job import Importer
 from registry.importer.sharing import Sharing
+from registry.importer.transfer import Roads
 from registry.importer.worker import ImportWorker
-from registry.observe import CountedAuditTrail, Metrics
+from registry.observe import CountedAuditTrail, MeteredImports, Metrics
 from registry.oci.reference import Reference
 from registry.portal import Doorkeeper, Portal, Services
 from registry.portal.doorkeeper import ATTEMPTS_PER_MINUTE
@@ -62,12 +67,15 @@ from registry.ports import Variant
 from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
+from registry.transient.flights import RedisFlightLeases
 from registry.transient.progress import RedisProgressBoard
 from registry.transient.rates import RedisRates
 from registry.transient.sessions import RedisPortalSessions
 from registry.upkeep import Collection, DamageDesk, repeat
 from registry.upstream.configured import shared_registries, upstream_client
 from registry.upstream.credentials import from_registry_authentication
+from registry.upstream.providers import detect
+from registry.upstream.ranges import Lines, Memory
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
 from storage.ports import KeyProvider
@@ -95,7 +103,13 @@ def database_url(settings: Settings, data: DataDir) -> str:
 
 def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> BlobStore:
     """Open storage; the caller closes it."""
-    return BlobStore(settings.storage_location.open(), keys, SqlKeyRecords(database), name_key(keys))
+    return BlobStore(
+        settings.storage_location.open(),
+        keys,
+        SqlKeyRecords(database),
+        name_key(keys),
+        partials=SqlPartials(database, SystemClock()),
+    )
 
 
 def open_compressor(
@@ -204,9 +218,18 @@ class _Composer:
     async def _worker(self) -> ImportWorker:
         client = upstream_client(self._settings)
         self._stack.push_async_callback(client.close)
+        settings = self._settings
+        lines = Lines(
+            Memory(settings.ahead_bytes),
+            connections=settings.blob_connections,
+            pace=Bandwidth(settings.import_bytes_per_s).pace,
+        )
+        # Shorter than a job's: whoever takes a dead worker's job over does not wait for its blobs as well.
+        flights = Flights(RedisFlightLeases(self._redis), settings.lease_s / 2)
+        daily = settings.organization_import_bytes_per_day
         origins = SqlBlobOrigins(self._database, self._clock)
-        sharing = Sharing(self._blobs, origins, shared_registries(self._settings))
-        compressor = open_compressor(self._settings, self._blobs, self._database, self._metrics)
+        sharing = Sharing(self._blobs, origins, shared_registries(settings))
+        compressor = open_compressor(settings, self._blobs, self._database, self._metrics)
         if compressor is not None:
             self._stack.callback(compressor.close)
         importer = Importer(
@@ -214,18 +237,21 @@ class _Composer:
             self._blobs,
             SqlBlobPins(self._database),
             sharing=sharing,
-            max_image_bytes=self._settings.max_image_bytes,
-            layer_transfers=self._settings.layer_transfers,
+            max_image_bytes=settings.max_image_bytes,
+            roads=Roads(lines, flights, settings.layer_transfers),
+            quota=SqlImportQuota(self._database, self._clock, daily),
+            meter=MeteredImports(self._metrics, detect),
             compressor=compressor,
         )
+        queue = SqlJobQueue(self._database, self._clock, settings.organization_import_jobs)
         return ImportWorker(
-            CountedJobQueue(SqlJobQueue(self._database, self._clock), self._metrics),
+            CountedJobQueue(queue, self._metrics),
             self._vault,
             self._board,
             importer,
-            worker_id=f"{socket.gethostname()[:40]}-{secrets.token_hex(8)}",
-            lease_s=self._settings.lease_s,
-            jobs=self._settings.import_jobs,
+            worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
+            lease_s=settings.lease_s,
+            jobs=settings.import_jobs,
         )
 
     def _distribution(self) -> web.Application:

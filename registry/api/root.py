@@ -8,6 +8,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from registry.api.peers import Peers, identified
 from registry.api.problems import errors_as, problem_response
+from registry.api.traced import traced
 from registry.observe import Metrics
 
 _SURFACES = ("/v2", "/token", "/api/public", "/api/v1")
@@ -19,6 +20,7 @@ def root_app(
     """Mount the applications by prefix; addresses that nobody serves are answered as a problem."""
     app = web.Application(
         middlewares=[
+            *traced(),
             _measured(metrics),
             errors_as(problem_response, challenge=lambda *_: "Bearer"),
             identified(peers),

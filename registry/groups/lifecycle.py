@@ -159,7 +159,12 @@ class ContainerGroups:
         importing = [group.job_id for group in groups if group.status is GroupStatus.PENDING]
         progress = await self._board.get(importing) if importing else {}
         return [
-            GroupView(group, str(progress.get(group.job_id, group.status_description))) for group in groups
+            GroupView(
+                group,
+                str(progress.get(group.job_id, group.status_description)),
+                progress.get(group.job_id),
+            )
+            for group in groups
         ]
 
     async def _require(self, key: GroupKey) -> Group:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.ports import Group
+from registry.ports import Group, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,9 @@ class GroupView:
 
     Attributes:
         description: The sentence beside the status: an import's progress while there is one.
+        progress: Of an import that is running, as far as is known.
     """
 
     group: Group
     description: str
+    progress: Progress | None = None

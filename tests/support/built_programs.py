@@ -22,6 +22,7 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "v0.0.0-20260831232431-97274622c111",
         ),
         "crane": ("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
+        "helm": ("helm.sh/helm/v3/cmd/helm", "v3.20.2"),
         "oras": ("oras.land/oras/cmd/oras", "v1.3.4"),
         "regctl": ("github.com/regclient/regclient/cmd/regctl", "v0.11.5"),
         "versitygw": ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0"),

@@ -1,5 +1,6 @@
 """`crisper serve` as a process of its own, and what customers and operators say to it over HTTP."""
 
+import os
 import ssl
 import sys
 import uuid
@@ -19,6 +20,7 @@ from tests.support.processes import Process, free_port, wait_until
 CRISPER = Path(sys.executable).with_name("crisper")
 PROJECT = "default"
 IMPORT_TIMEOUT_S = 60
+START_S = float(os.environ.get("CRISPER_TEST_START_S", "90"))
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,11 @@ class CrisperServer:
             raise RuntimeError("the server was not started")
         return self._process
 
-    def start(self) -> None:
+    @property
+    def started(self) -> bool:
+        return self._process is not None
+
+    def start(self, timeout_s: float = START_S) -> None:
         """Start it and wait until `/readyz` answers 200."""
         argv = [str(CRISPER), "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         argv += ["--host", self.address]
@@ -105,7 +111,7 @@ class CrisperServer:
             argv += ["--tls-cert", str(self.tls.certificate), "--tls-key", str(self.tls.key)]
         for registry in self._insecure:
             argv += ["--insecure-registry", registry]
-        self._process = Process(argv, self.log, env=self._env, ready=self.ready, timeout_s=90)
+        self._process = Process(argv, self.log, env=self._env, ready=self.ready, timeout_s=timeout_s)
 
     def ready(self) -> bool:
         try:

@@ -12,6 +12,7 @@ from registry.api.bodies import in_time
 from registry.api.peers import peer_of
 from registry.api.problems import NO_HEADERS, errors_as, problem_response
 from registry.api.public.authentication import HEADER, Authenticate
+from registry.api.public.progress import ImportProgress
 from registry.api.public.requests import ContainerGroupPrototype
 from registry.api.public.responses import ContainerGroup, ContainerGroupCollection
 from registry.api.public.shapes import NAME_PATTERN, Shape
@@ -29,7 +30,8 @@ _NAME = re.compile(NAME_PATTERN, re.ASCII)
 
 def public_app(groups: ContainerGroups, authenticate: Authenticate) -> web.Application:
     """Make the application to mount at `PREFIX`; whatever goes wrong in it is answered as a problem."""
-    api = _Api(groups)
+    progress = ImportProgress(groups)
+    api = _Api(groups, progress)
     app = web.Application(
         middlewares=[
             errors_as(problem_response, challenge=lambda *_: f'{HEADER} realm="crisper"'),
@@ -42,8 +44,10 @@ def public_app(groups: ContainerGroups, authenticate: Authenticate) -> web.Appli
             web.post(_GROUPS, api.create),
             web.get(_GROUP, api.get, allow_head=False),
             web.delete(_GROUP, api.delete),
+            web.get(_GROUP + "/progress", api.progress, allow_head=False),
         ]
     )
+    app.on_shutdown.append(progress.stop)
     return app
 
 
@@ -73,8 +77,9 @@ def _authenticated(authenticate: Authenticate) -> Middleware:
 class _Api:
     """Handlers: HTTP in, HTTP out; the use-cases do the work."""
 
-    def __init__(self, groups: ContainerGroups) -> None:
+    def __init__(self, groups: ContainerGroups, progress: ImportProgress) -> None:
         self._groups = groups
+        self._progress = progress
 
     async def list(self, request: web.Request) -> web.Response:
         organization, project = _names(request, "organization_name", "project_name")
@@ -94,6 +99,9 @@ class _Api:
 
     async def get(self, request: web.Request) -> web.Response:
         return _json(ContainerGroup.of(await self._groups.get(_key(request))))
+
+    async def progress(self, request: web.Request) -> web.StreamResponse:
+        return await self._progress.answer(request, _key(request))
 
     async def delete(self, request: web.Request) -> web.Response:
         await self._groups.delete(_key(request), source=peer_of(request).source)
