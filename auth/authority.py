@@ -109,7 +109,13 @@ class Authority:
         await self._ledger.mint(
             NewToken(token_id, organization, group_id, repository, node_id, image, ttl_s=ttl_s)
         )
-        await self._record("token.minted", token_id=token_id, node_id=node_id, organization=organization)
+        await self._record(
+            "token.minted",
+            token_id=token_id,
+            node_id=node_id,
+            organization=organization,
+            detail={"repository": repository},
+        )
         return MintedToken(token_id, token, expires_at)
 
     async def show(self, token_id: str) -> TokenView:
@@ -146,10 +152,19 @@ class Authority:
         await self._record("token.revoked", node_id=node_id, detail={"tokens": count})
         return count
 
-    async def revoke_group(self, group_id: str) -> int:
-        """Revoke all tokens of a group, and return how many; for a minute it gets no new ones."""
-        count = await self._ledger.revoke_group(group_id)
-        await self._record("token.revoked", detail={"tokens": count, "group_id": group_id})
+    async def revoke_group(
+        self, group_id: str, *, organization: str | None = None, barred: bool = True
+    ) -> int:
+        """Revoke all tokens of a group, and return how many.
+
+        Args:
+            group_id: Whose tokens.
+            organization: Whose group it is, for the audit trail.
+            barred: Whether it gets no new ones for a minute, so that one that is being minted is refused too.
+        """
+        count = await self._ledger.revoke_group(group_id, barred=barred)
+        detail = {"tokens": count, "group_id": group_id}
+        await self._record("token.revoked", organization=organization, detail=detail)
         return count
 
     async def revoke_organization(self, name: str) -> int:

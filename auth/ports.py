@@ -99,7 +99,7 @@ class TokenLedger(Protocol):
     async def revoke_node(self, node_id: str) -> int:
         """Revoke every token of a node; return how many."""
 
-    async def revoke_group(self, group_id: str) -> int:
+    async def revoke_group(self, group_id: str, *, barred: bool = True) -> int:
         """Revoke every token of a group; return how many."""
 
     async def revoke_organization(self, name: str) -> int:

@@ -191,7 +191,7 @@ class Realm:
                 token_id=claims.token_id,
                 node_id=claims.node_id,
                 source=request.source,
-                detail=described(request.peer),
+                detail={"repository": claims.repository, **described(request.peer)},
             )
         )
         if session.exchanges > _ALARM_EXCHANGES:

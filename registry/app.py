@@ -1,12 +1,14 @@
 """The composition root: the only place that chooses adapters and hands them to who needs them."""
 
+import asyncio
 import hmac
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from aiohttp import web
@@ -24,23 +26,28 @@ from auth.verifier import Verifier
 from registry.api import operator, public, v2
 from registry.api.direct import DirectSender
 from registry.api.health import HealthApi
+from registry.api.operator.instances import InstancesApi
 from registry.api.operator.nodes import NodesApi
+from registry.api.operator.organizations import OrganizationsApi
+from registry.api.operator.webhooks import WebhooksApi
 from registry.api.origin import Origin
 from registry.api.peers import Peers
 from registry.api.public import ApiKeyAuthenticator, public_app
 from registry.api.realm import TokenApi
-from registry.api.root import root_app
+from registry.api.reference import ApiReference
+from registry.api.root import apis_document, root_app
 from registry.api.streaming import BlobStreamer
 from registry.api.turns import Turns
 from registry.catalog.collection import SqlBlobPins, SqlCollection
 from registry.catalog.damage import SqlQuarantine
 from registry.catalog.database import Database, SystemClock
-from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
+from registry.catalog.directory import SqlApiKeyDirectory, SqlNodeRegistry, SqlOrganizationDirectory
 from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.events import SqlEventLog
 from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.images import SqlImages, SqlLayerMemory
+from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
 from registry.catalog.origins import SqlBlobOrigins
@@ -48,9 +55,13 @@ from registry.catalog.overview import SqlOverview
 from registry.catalog.partials import SqlPartials
 from registry.catalog.quotas import SqlImportQuota
 from registry.catalog.upkeep import SqlUpkeep
+from registry.catalog.webhooks import SqlWebhooks
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
-from registry.groups import ContainerGroups
+from registry.groups import ApiKeys, ContainerGroups, Instances
+from registry.groups.courier import Courier
+from registry.groups.instances import SWEEP_S
+from registry.groups.webhooks import Webhooks, WebhookSecrets
 from registry.importer.bandwidth import Bandwidth
 from registry.importer.compress import Compression, Compressor
 from registry.importer.counted import CountedJobQueue
@@ -63,7 +74,7 @@ from registry.observe import CountedAuditTrail, MeteredImports, Metrics
 from registry.oci.reference import Reference
 from registry.portal import Doorkeeper, Portal, Services
 from registry.portal.doorkeeper import ATTEMPTS_PER_MINUTE
-from registry.ports import Variant
+from registry.ports import Group, Variant
 from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
@@ -72,8 +83,9 @@ from registry.transient.progress import RedisProgressBoard
 from registry.transient.rates import RedisRates
 from registry.transient.sessions import RedisPortalSessions
 from registry.upkeep import Collection, DamageDesk, repeat
-from registry.upstream.configured import shared_registries, upstream_client
+from registry.upstream.configured import hook_client, shared_registries, upstream_client
 from registry.upstream.credentials import from_registry_authentication
+from registry.upstream.hooks import HookClient
 from registry.upstream.providers import detect
 from registry.upstream.ranges import Lines, Memory
 from storage.blobs import BlobStore
@@ -162,6 +174,7 @@ class _Composer:
         self._catalog = SqlGroupCatalog(self._database)
         self._nodes = SqlNodeRegistry(self._database, self._clock)
         self._organizations = SqlOrganizationDirectory(self._database)
+        self._designations = SqlInstances(self._database, self._clock)
         stack.push_async_callback(self._nodes.aclose)
         self._events = SqlEventLog(self._database, self._clock)
         stack.push_async_callback(self._events.aclose)
@@ -186,10 +199,29 @@ class _Composer:
         public_keys = self._keys.verification_keys
         self._verifier = Verifier(public_keys, ledger, trail, self._clock, issuer=name, service=name)
 
+        self._webhook_secrets = WebhookSecrets(keys)
+        self._webhook_catalog = SqlWebhooks(self._database, self._clock)
+        self._key_directory = SqlApiKeyDirectory(self._database, self._clock)
+        self._api_keys = ApiKeys(
+            keys=self._key_directory,
+            organizations=self._organizations,
+            events=self._events,
+            clock=self._clock,
+        )
+        self._instances = Instances(
+            catalog=self._designations,
+            groups=self._catalog,
+            tokens=self._authority,
+            dismiss_tokens=self._dismiss_tokens,
+            events=self._events,
+            clock=self._clock,
+        )
+
     async def build(self) -> Composition:
         await self._stack.enter_async_context(watched(self._keys))
         roles = self._settings.roles
         worker = await self._worker() if Role.IMPORT in roles else None
+        hooks = self._hooks()
         mounted: dict[str, web.Application] = {}
         tokens = TokenApi(self._realm, self._keys.verification_keys)
         if Role.PULL in roles:
@@ -197,23 +229,52 @@ class _Composer:
         if Role.API in roles:
             groups = self._groups(worker.nudge if worker else _nobody)
             mounted[public.PREFIX] = self._public(groups)
-            mounted[operator.PREFIX] = self._operator()
+            mounted[operator.PREFIX] = self._operator(hooks)
         routes = HealthApi(self._probes(), self._metrics).routes()
+        if Role.API in roles:
+            routes += ApiReference(partial(apis_document, mounted)).routes()
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
         root = root_app(mounted, routes, self._metrics, self._peers())
         if Role.API in roles:
             self._portal(groups).mount(root)
-        return Composition(root, worker, self._upkeep())
+        return Composition(root, worker, self._upkeep(hooks))
 
-    def _upkeep(self) -> Callable[[], Awaitable[None]] | None:
-        interval_s, grace_s = self._settings.gc_interval_s, self._settings.gc_grace_s
-        if Role.IMPORT not in self._settings.roles or interval_s == 0:
+    def _upkeep(self, hooks: HookClient) -> Callable[[], Awaitable[None]] | None:
+        if Role.IMPORT not in self._settings.roles:
             return None
+        courier = Courier(
+            catalog=self._webhook_catalog,
+            secrets=self._webhook_secrets,
+            post=hooks.post,
+            clock=self._clock,
+            disable_after=timedelta(days=self._settings.webhook_days),
+        )
+        chores: list[Callable[[], Coroutine[None, None, None]]] = [
+            courier.run,
+            partial(repeat, "instances", SWEEP_S, self._instances.sweep),
+        ]
+        if self._settings.gc_interval_s > 0:
+            chores.append(self._collecting())
+
+        async def run() -> None:
+            async with asyncio.TaskGroup() as group:
+                for chore in chores:
+                    group.create_task(chore())
+
+        return run
+
+    def _collecting(self) -> Callable[[], Coroutine[None, None, None]]:
+        interval_s, grace_s = self._settings.gc_interval_s, self._settings.gc_grace_s
         dead, upkeep = SqlCollection(self._database, self._clock), SqlUpkeep(self._database, self._clock)
         collection = Collection(self._blobs, dead, upkeep, self._events, self._clock)
         return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
+
+    def _hooks(self) -> HookClient:
+        hooks = hook_client(self._settings)
+        self._stack.push_async_callback(hooks.close)
+        return hooks
 
     async def _worker(self) -> ImportWorker:
         client = upstream_client(self._settings)
@@ -276,6 +337,7 @@ class _Composer:
             vault=self._vault,
             board=self._board,
             organizations=self._organizations,
+            fleet=self._instances,
             events=self._events,
             clock=self._clock,
             parse_reference=Reference.parse,
@@ -285,12 +347,18 @@ class _Composer:
         )
 
     def _public(self, groups: ContainerGroups) -> web.Application:
+        rate = self._settings.api_requests_per_minute
         authenticate = ApiKeyAuthenticator(
-            organizations=self._organizations, is_operator_key=self._is_operator_key
+            keys=self._api_keys,
+            is_operator_key=self._is_operator_key,
+            rates=RedisRates(self._redis, rate) if rate else None,
         )
-        return public_app(groups, authenticate)
+        return public_app(groups, self._instances, authenticate)
 
-    def _operator(self) -> web.Application:
+    async def _dismiss_tokens(self, group: Group) -> None:
+        await self._authority.revoke_group(group.id, organization=group.key.organization, barred=False)
+
+    def _operator(self, hooks: HookClient) -> web.Application:
         enrolment = NodeEnrolment(
             self._node_ca,
             self._nodes,
@@ -299,28 +367,43 @@ class _Composer:
             self._clock,
             offer_s=self._settings.enrolment_s,
         )
+        webhooks = Webhooks(
+            catalog=self._webhook_catalog,
+            secrets=self._webhook_secrets,
+            organizations=self._organizations,
+            events=self._events,
+            clock=self._clock,
+            vet=hooks.vet,
+        )
         return operator.OperatorApi(
             is_operator_key=self._is_operator_key,
-            organizations=self._organizations,
-            nodes=NodesApi(self._nodes, enrolment, self._authority, self._events),
+            parts=(
+                OrganizationsApi(self._organizations, self._api_keys),
+                NodesApi(self._nodes, enrolment, self._authority, self._events),
+                InstancesApi(self._instances),
+                WebhooksApi(webhooks),
+            ),
             tokens=self._pull_tokens(),
             images=SqlImages(self._database),
             authority=self._authority,
             verifier=self._verifier,
             events=self._events,
             origin=self._origin,
-            clock=self._clock,
         ).app()
 
     def _pull_tokens(self) -> PullTokens:
         return PullTokens(
-            self._catalog, self._nodes, self._authority, Variant(self._settings.default_variant)
+            self._catalog,
+            self._designations,
+            self._nodes,
+            self._authority,
+            Variant(self._settings.default_variant),
         )
 
     def _portal(self, groups: ContainerGroups) -> Portal:
         async def organization_of(key_hash: bytes) -> str | None:
-            found = await self._organizations.by_api_key(key_hash)
-            return found.name if found is not None else None
+            found = await self._key_directory.by_hash(key_hash)
+            return found.organization if found is not None else None
 
         doorkeeper = Doorkeeper(
             sessions=RedisPortalSessions(self._redis, self._settings.portal_session_s),
@@ -332,6 +415,7 @@ class _Composer:
         )
         services = Services(
             groups=groups,
+            instances=self._instances,
             catalog=self._catalog,
             overview=SqlOverview(self._database),
             board=self._board,

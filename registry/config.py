@@ -14,7 +14,14 @@ from storage.keys.locate import KeyLocation
 
 GIB = 1 << 30
 SHARED_REGISTRIES = ("docker.io", "ghcr.io", "public.ecr.aws", "quay.io")
-_LISTS = ("insecure_registries", "egress_allow", "registry_cas", "registry_realms", "shared_registries")
+_LISTS = (
+    "insecure_registries",
+    "egress_allow",
+    "registry_cas",
+    "registry_realms",
+    "shared_registries",
+    "insecure_webhooks",
+)
 
 
 class Role(StrEnum):
@@ -92,6 +99,9 @@ class Settings(BaseSettings):
             limit.
         gc_interval_s: How often some server of the import role collects; 0 leaves it to `crisper gc`.
         gc_grace_s: How long something has to be dead before it is removed.
+        api_requests_per_minute: What one API key has on the public API; 0 counts nothing.
+        insecure_webhooks: `host[:port]` of webhooks that may be spoken to in the clear, at private addresses.
+        webhook_days: After so many days without a success a webhook is given up.
         docs_url: Where this documentation is published as a site; the portal links to it.
         portal_session_s: For how long a sign-in to the portal lasts.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
@@ -152,6 +162,9 @@ class Settings(BaseSettings):
     node_responses: Annotated[int, Field(ge=1)] = 16
     gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
+    api_requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 1200
+    insecure_webhooks: Annotated[tuple[str, ...], NoDecode] = ()
+    webhook_days: Annotated[float, Field(gt=0, le=365)] = 5.0
     docs_url: str | None = None
     portal_session_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 8 * 3600
     log_level: str = "info"
@@ -238,6 +251,7 @@ class Settings(BaseSettings):
             "CRISPER_INSECURE_REGISTRIES: an upstream is spoken to in the clear": bool(
                 self.insecure_registries
             ),
+            "CRISPER_INSECURE_WEBHOOKS: a webhook is spoken to in the clear": bool(self.insecure_webhooks),
         }
         if any(unsafe.values()):
             lines = "\n  ".join(line for line, bad in unsafe.items() if bad)

@@ -8,8 +8,11 @@ RegistryError
 ├── ConfigError             settings that the server refuses to start with
 ├── NotFoundError           no such organization, group, node or token
 │   └── ManifestNotFoundError   no such manifest in a repository
+├── WebhookFailedError      a message that its endpoint did not take
 ├── CatalogUnavailableError the catalog's database does not answer
 ├── ConflictError           the name is taken, or the thing is in the wrong state
+│   └── PreconditionFailedError     the thing has changed since the caller read it
+├── RateLimitedError        the caller asks too often
 ├── InvalidInputError       fields that do not validate, each with its reason
 └── ImportFailedError       an import that ended; `reason` is one of four, `sentence` is for the customer
     ├── AuthenticationFailedError
@@ -58,12 +61,32 @@ class ManifestNotFoundError(NotFoundError):
     """The repository has no such manifest, or none of a kind that the client takes."""
 
 
+class WebhookFailedError(RegistryError):
+    """An endpoint did not answer a message; the sentence is for its owner."""
+
+
 class CatalogUnavailableError(RegistryError):
     """The catalog's database does not answer."""
 
 
 class ConflictError(RegistryError):
     """The name is taken, or the thing is in the wrong state for what was asked."""
+
+
+class PreconditionFailedError(ConflictError):
+    """The thing is no longer as the caller last read it."""
+
+
+class RateLimitedError(RegistryError):
+    """The caller asks too often.
+
+    Attributes:
+        retry_after_s: When the next request will be taken.
+    """
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("This key has asked too often; wait as long as Retry-After says.")
+        self.retry_after_s = retry_after_s
 
 
 class InvalidInputError(RegistryError):

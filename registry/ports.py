@@ -8,11 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from auth.ports import AuditEvent, Node
 from auth.secret import Secret
 from storage.digest import Digest
+
+NO_FACTS: Mapping[str, object] = MappingProxyType({})
 
 # -- container groups ---------------------------------------------------------------------------
 
@@ -53,6 +56,8 @@ class Group:
         image_digest: Digest of the document that `image` named at creation; None until stored.
         image_size_bytes: Compressed size of the image's platform; None until stored.
         job_id: The newest import.
+        started: Whether its owner wants it to run: what it does once its image is there.
+        revision: Raised by each change that its owner makes.
     """
 
     id: str
@@ -67,8 +72,24 @@ class Group:
     created_at: datetime
     updated_at: datetime
     job_id: str
+    started: bool = False
+    revision: int = 1
     image_digest: Digest | None = None
     image_size_bytes: int | None = None
+
+
+def group_event(
+    type_: str,
+    group_id: str,
+    key: GroupKey,
+    facts: Mapping[str, object] = NO_FACTS,
+    *,
+    cause: str | None = None,
+    source: str | None = None,
+) -> AuditEvent:
+    """Tell about a container group."""
+    detail = {"group_id": group_id, "project": key.project, "group": key.name, **facts}
+    return AuditEvent(type_, key.organization, cause=cause, source=source, detail=detail)
 
 
 # -- images -------------------------------------------------------------------------------------
@@ -373,8 +394,25 @@ class GroupCatalog(Protocol):
     async def get(self, key: GroupKey) -> Group | None:
         """Return a group by name."""
 
-    async def list(self, organization: str, project: str | None = None) -> Sequence[Group]:
-        """Return an organization's groups, oldest first."""
+    async def change(self, before: Group, after: Group, credential_key: bytes | None) -> bool:
+        """Write a group's change, and queue the import that `after.job_id` names if it is a new one.
+
+        An import that still runs for the group ends with it. False when the group is no longer as it was
+        `before`: nothing was written.
+        """
+
+    async def newest_version(self, group_id: str) -> int | None:
+        """Return the newest version whose image is stored."""
+
+    async def list(
+        self,
+        organization: str,
+        project: str | None = None,
+        *,
+        after: tuple[datetime, str] | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Group]:
+        """Return an organization's groups, oldest first, from behind the one created `(at, with this id)`."""
 
     async def delete(self, key: GroupKey) -> Group | None:
         """Remove a group with its job and versions; return what was removed."""
@@ -401,10 +439,9 @@ class ImageDirectory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """A customer. The API key itself is shown once and kept as a hash."""
+    """A customer."""
 
     name: str
-    api_key_hash: bytes = field(repr=False)
     created_at: datetime
 
 
@@ -417,8 +454,8 @@ class OrganizationDirectory(Protocol):
     async def get(self, name: str) -> Organization | None:
         """Return an organization."""
 
-    async def by_api_key(self, api_key_hash: bytes) -> Organization | None:
-        """Return whose key this is."""
+    async def list(self) -> Sequence[Organization]:
+        """Return all organizations by name."""
 
 
 class NodeRegistry(Protocol):

@@ -60,9 +60,9 @@ class RevocationIndex:
         """
         return await self._sweep(f"n:{node_id}", 0)
 
-    async def revoke_group(self, group_id: str) -> int:
-        """Revoke a group's tokens behind a barrier."""
-        return await self._sweep(f"g:{group_id}", self._barrier_ms)
+    async def revoke_group(self, group_id: str, *, barred: bool = True) -> int:
+        """Revoke a group's tokens, behind a barrier unless new ones may be minted at once."""
+        return await self._sweep(f"g:{group_id}", self._barrier_ms if barred else 0)
 
     async def revoke_organization(self, name: str) -> int:
         """Revoke the tokens of an organization's groups, all behind barriers."""

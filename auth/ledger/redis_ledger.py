@@ -173,9 +173,9 @@ class RedisTokenLedger:
         """Revoke every token of a node, and return how many."""
         return await self._index.revoke_node(node_id)
 
-    async def revoke_group(self, group_id: str) -> int:
-        """Revoke every token of a group, bar new ones for a while, and return how many."""
-        return await self._index.revoke_group(group_id)
+    async def revoke_group(self, group_id: str, *, barred: bool = True) -> int:
+        """Revoke every token of a group, bar new ones for a while if asked to, and return how many."""
+        return await self._index.revoke_group(group_id, barred=barred)
 
     async def revoke_organization(self, name: str) -> int:
         """Revoke every token of an organization, bar new ones for a while, and return how many."""

@@ -5,6 +5,7 @@ OCI distribution specification ("Error Codes"). Errors below know nothing of HTT
 place that gives them a status.
 """
 
+import math
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from registry.errors import (
     InvalidInputError,
     ManifestNotFoundError,
     NotFoundError,
+    PreconditionFailedError,
+    RateLimitedError,
     ReferenceFormatError,
     StoreFailedError,
 )
@@ -93,6 +96,8 @@ TABLE: Mapping[type[Exception], Problem] = {
     CertificateRequestError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
     TtlOutOfRangeError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
     ConflictError: Problem(409, "conflict", "Conflict", "DENIED"),
+    PreconditionFailedError: Problem(412, "precondition-failed", "Precondition failed", "DENIED"),
+    RateLimitedError: Problem(429, "rate-limited", "Too many requests", "TOOMANYREQUESTS"),
     BlobRangeError: Problem(
         416, "range", "Range not satisfiable", "RANGE_INVALID", "The range lies outside the blob."
     ),
@@ -212,6 +217,8 @@ def _headers(problem: Problem, error: Exception, extra: Mapping[str, str]) -> di
     headers = {"Cache-Control": "no-store", **extra}
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, RateLimitedError):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, web.HTTPMethodNotAllowed):
         headers["Allow"] = error.headers["Allow"]
     return headers

@@ -2,12 +2,17 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from registry.api import operator, public
+from registry.api.openapi import Documented, document
+from registry.api.operator import operations as operator_operations
 from registry.api.peers import Peers, identified
 from registry.api.problems import errors_as, problem_response
+from registry.api.public import operations as public_operations
 from registry.api.traced import traced
 from registry.observe import Metrics
 
@@ -30,6 +35,21 @@ def root_app(
     for prefix, part in mounted.items():
         app.add_subapp(prefix, part)
     return app
+
+
+def apis_document(mounted: Mapping[str, web.Application]) -> dict[str, Any]:
+    """Make the OpenAPI document of those applications that have operations."""
+    told = {
+        public.PREFIX: (public_operations.OPERATIONS, public_operations.WORDS),
+        operator.PREFIX: (operator_operations.OPERATIONS, operator_operations.WORDS),
+    }
+    return document(
+        [
+            Documented(prefix, mounted[prefix].router.routes(), operations, words)
+            for prefix, (operations, words) in told.items()
+            if prefix in mounted
+        ]
+    )
 
 
 def _measured(metrics: Metrics) -> Middleware:

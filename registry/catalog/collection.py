@@ -45,6 +45,7 @@ from storage.digest import Digest
 from storage.ports import DeadRecord
 
 _TOMBSTONE = timedelta(days=7)
+_SUPERSEDED = timedelta(hours=26)  # a token's wait and its session together are shorter
 _UNFINISHED = ("queued", "running")
 
 
@@ -173,7 +174,9 @@ class SqlCollection:
         return await SqlPartials(self._database, self._clock).wanted()
 
     async def remove_images(self) -> int:
-        """Remove images that no version of a group has, and where blobs that nobody has came from.
+        """Remove what is superseded: images that no version has, and where blobs that nobody has came from.
+
+        A version goes once the next has been stored for longer than any token for it can be good.
 
         Returns:
             How many images.
@@ -181,10 +184,20 @@ class SqlCollection:
         has_version = exists().where(versions.c.image_id == images.c.id)
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
+            await connection.execute(delete(versions).where(self._superseded()))
             result = await connection.execute(delete(images).where(not_(has_version)))
             nobodys = not_(exists().where(blob_keys.c.digest == blob_origins.c.digest))
             await connection.execute(delete(blob_origins).where(nobodys))
             return result.rowcount
+
+    def _superseded(self) -> ColumnElement[bool]:
+        newer = versions.alias("newer")
+        stored_before = self._clock.now() - _SUPERSEDED
+        return exists().where(
+            newer.c.group_id == versions.c.group_id,
+            newer.c.version > versions.c.version,
+            newer.c.created_at <= stored_before,
+        )
 
     async def _due_records(
         self, connection: AsyncConnection, grace_s: float, limit: int

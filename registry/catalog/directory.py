@@ -1,15 +1,17 @@
 """Who may speak to us: organizations and nodes."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from ipaddress import ip_network
 
-from sqlalchemy import ColumnElement, RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth.ports import Binding, Clock, Node
+from registry.access_ports import ApiKey
 from registry.catalog.batches import Batches
 from registry.catalog.database import Database
-from registry.catalog.tables import nodes, organizations
+from registry.catalog.tables import api_keys, nodes, organizations
 from registry.errors import ConflictError
 from registry.ports import Organization
 
@@ -22,11 +24,7 @@ class SqlOrganizationDirectory:
 
     async def add(self, organization: Organization) -> None:
         """Insert. Raises ConflictError: the name is taken."""
-        values = {
-            "name": organization.name,
-            "api_key_hash": organization.api_key_hash,
-            "created_at": organization.created_at,
-        }
+        values = {"name": organization.name, "created_at": organization.created_at}
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(organizations).values(values))
@@ -35,16 +33,58 @@ class SqlOrganizationDirectory:
 
     async def get(self, name: str) -> Organization | None:
         """Return an organization."""
-        return await self._first(organizations.c.name == name)
-
-    async def by_api_key(self, api_key_hash: bytes) -> Organization | None:
-        """Return whose key this is."""
-        return await self._first(organizations.c.api_key_hash == api_key_hash)
-
-    async def _first(self, condition: ColumnElement[bool]) -> Organization | None:
         async with self._database.read() as connection:
-            row = (await connection.execute(select(organizations).where(condition))).mappings().first()
+            query = select(organizations).where(organizations.c.name == name)
+            row = (await connection.execute(query)).mappings().first()
         return Organization(**row) if row else None
+
+    async def list(self) -> Sequence[Organization]:
+        """Return all organizations by name."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(organizations).order_by(organizations.c.name))
+            return [Organization(**row) for row in rows.mappings()]
+
+
+class SqlApiKeyDirectory:
+    """The table `api_keys`. A revoked key stays listed, so that its owner sees what became of it."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def add(self, key: ApiKey, key_hash: bytes, *, limit: int) -> None:
+        """Insert. Raises ConflictError: the organization has `limit` keys in use."""
+        of_owner = and_(api_keys.c.organization == key.organization, api_keys.c.revoked_at.is_(None))
+        owner = select(organizations.c.name).where(organizations.c.name == key.organization)
+        async with self._database.write() as connection:
+            await connection.execute(owner.with_for_update())
+            in_use = await connection.execute(select(func.count()).select_from(api_keys).where(of_owner))
+            if in_use.scalar_one() >= limit:
+                raise ConflictError(f"the organization has {limit} keys in use; revoke one first")
+            await connection.execute(insert(api_keys).values(**asdict(key), key_hash=key_hash))
+
+    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
+        """Return the key that has this hash, unless it is revoked."""
+        found = await self._where(api_keys.c.key_hash == key_hash, api_keys.c.revoked_at.is_(None))
+        return found[0] if found else None
+
+    async def list(self, organization: str) -> Sequence[ApiKey]:
+        """Return an organization's keys, oldest first, revoked ones included."""
+        return await self._where(api_keys.c.organization == organization)
+
+    async def revoke(self, organization: str, key_id: str) -> bool:
+        """Revoke a key from now on. False when there is none."""
+        named = and_(api_keys.c.organization == organization, api_keys.c.key_id == key_id)
+        change = update(api_keys).where(named, api_keys.c.revoked_at.is_(None))
+        async with self._database.write() as connection:
+            await connection.execute(change.values(revoked_at=self._clock.now()))
+            return (await connection.execute(select(api_keys.c.key_id).where(named))).first() is not None
+
+    async def _where(self, *conditions: ColumnElement[bool]) -> Sequence[ApiKey]:
+        shown = (column for column in api_keys.c if column.name != "key_hash")
+        query = select(*shown).where(*conditions).order_by(api_keys.c.created_at, api_keys.c.key_id)
+        async with self._database.read() as connection:
+            return [ApiKey(**row) for row in (await connection.execute(query)).mappings()]
 
 
 class SqlNodeRegistry:

@@ -1,9 +1,23 @@
 """Container groups and the images of their versions (keeps `registry.ports.GroupCatalog`)."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, exists, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from registry.catalog.database import Database
 from registry.catalog.images import load_image
@@ -29,7 +43,7 @@ _HAS_DAMAGE = exists(
     .correlate(images, groups)
 )
 _DAMAGED = "damaged: a stored blob does not verify; create the group again to import its image anew"
-_GROUP = (
+GROUP = (
     select(
         groups,
         images.c.digest.label("image_digest"),
@@ -53,46 +67,75 @@ class SqlGroupCatalog:
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(groups).values(_group_values(group)))
-                await connection.execute(
-                    insert(jobs).values(
-                        id=group.job_id,
-                        group_id=group.id,
-                        version=group.version,
-                        image=group.image,
-                        state="queued",
-                        attempt=0,
-                        credential_key=credential_key,
-                        created_at=group.created_at,
-                    )
-                )
+                await _queue(connection, group, credential_key)
         except IntegrityError as error:
             raise ConflictError(
                 f"a container group named {group.key.name!r} exists in this project; choose another name"
             ) from error
 
+    async def change(self, before: Group, after: Group, credential_key: bytes | None) -> bool:
+        """Write a group's change, and queue the import that `after.job_id` names if it is a new one.
+
+        An import that still runs for the group ends with it: its worker finds its job gone. False when the
+        group is no longer as it was `before`: nothing was written.
+        """
+        as_read = and_(
+            groups.c.id == before.id,
+            groups.c.revision == before.revision,
+            groups.c.status == before.status.value,
+            groups.c.status_since == before.status_since,
+        )
+        values = {name: value for name, value in _group_values(after).items() if name != "id"}
+        async with self._database.write() as connection:
+            if (await connection.execute(update(groups).where(as_read).values(values))).rowcount != 1:
+                return False
+            if after.job_id != before.job_id:
+                unfinished = and_(jobs.c.group_id == before.id, jobs.c.state.in_(("queued", "running")))
+                await connection.execute(delete(jobs).where(unfinished))
+                await _queue(connection, after, credential_key)
+        return True
+
     async def get(self, key: GroupKey) -> Group | None:
         """Return a group by name."""
         async with self._database.read() as connection:
-            row = (await connection.execute(_GROUP.where(_named(key)))).mappings().first()
-        return _group(row) if row else None
+            row = (await connection.execute(GROUP.where(_named(key)))).mappings().first()
+        return group_of(row) if row else None
 
-    async def list(self, organization: str, project: str | None = None) -> Sequence[Group]:
-        """Return an organization's groups, oldest first."""
-        query = _GROUP.where(groups.c.organization == organization)
+    async def list(
+        self,
+        organization: str,
+        project: str | None = None,
+        *,
+        after: tuple[datetime, str] | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Group]:
+        """Return an organization's groups, oldest first, from behind the one created `(at, with this id)`."""
+        query = GROUP.where(groups.c.organization == organization)
         if project is not None:
             query = query.where(groups.c.project == project)
+        if after is not None:
+            at, last_id = after
+            same = and_(groups.c.created_at == at, groups.c.id > last_id)
+            query = query.where(or_(groups.c.created_at > at, same))
         async with self._database.read() as connection:
-            rows = await connection.execute(query.order_by(groups.c.created_at, groups.c.id))
-            return [_group(row) for row in rows.mappings()]
+            rows = await connection.execute(query.order_by(groups.c.created_at, groups.c.id).limit(limit))
+            return [group_of(row) for row in rows.mappings()]
 
     async def delete(self, key: GroupKey) -> Group | None:
         """Remove a group with its job and versions; return what was removed."""
         async with self._database.write() as connection:
-            row = (await connection.execute(_GROUP.where(_named(key)))).mappings().first()
+            row = (await connection.execute(GROUP.where(_named(key)))).mappings().first()
             if row is None:
                 return None
             await connection.execute(delete(groups).where(groups.c.id == row["id"]))
-        return _group(row)
+        return group_of(row)
+
+    async def newest_version(self, group_id: str) -> int | None:
+        """Return the newest version whose image is stored."""
+        query = select(func.max(versions.c.version)).where(versions.c.group_id == group_id)
+        async with self._database.read() as connection:
+            newest: int | None = (await connection.execute(query)).scalar()
+        return newest
 
     async def image(self, group_id: str, version: int) -> StoredImage | None:
         """Return the image of a version once it is stored."""
@@ -131,6 +174,12 @@ class SqlGroupCatalog:
             return await load_image(connection, row.id) if row else None
 
 
+async def _queue(connection: AsyncConnection, group: Group, credential_key: bytes | None) -> None:
+    job = {"id": group.job_id, "group_id": group.id, "version": group.version, "image": group.image}
+    waiting = {"state": "queued", "attempt": 0, "credential_key": credential_key}
+    await connection.execute(insert(jobs).values(**job, **waiting, created_at=group.updated_at))
+
+
 def _image_of_version() -> Select[tuple[str]]:
     return select(images.c.id).join(versions, versions.c.image_id == images.c.id)
 
@@ -157,10 +206,13 @@ def _group_values(group: Group) -> dict[str, object]:
         "created_at": group.created_at,
         "updated_at": group.updated_at,
         "job_id": group.job_id,
+        "started": group.started,
+        "revision": group.revision,
     }
 
 
-def _group(row: RowMapping) -> Group:
+def group_of(row: RowMapping) -> Group:
+    """Read a row of `GROUP`."""
     facts = dict(row)
     key = GroupKey(facts.pop("organization"), facts.pop("project"), facts.pop("name"))
     status = GroupStatus(facts.pop("status"))

@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from auth.ports import AuditEvent, Clock
+from auth.ports import Clock
 from registry.catalog.database import Database
 from registry.catalog.events import append
 from registry.catalog.images import enter_image
 from registry.catalog.tables import blob_pins, groups, jobs, versions
-from registry.ports import GroupKey, GroupStatus, ImportJob, StoredImage
+from registry.ports import GroupKey, GroupStatus, ImportJob, StoredImage, group_event
 
 
 class SqlJobQueue:
@@ -107,12 +107,12 @@ class SqlJobQueue:
                     created_at=now,
                 )
             )
-            autostart = select(groups.c.autostart).where(groups.c.id == job.group_id)
-            starts = (await connection.execute(autostart)).scalar_one()
+            started = select(groups.c.started).where(groups.c.id == job.group_id)
+            starts = (await connection.execute(started)).scalar_one()
             status = GroupStatus.DEPLOYING if starts else GroupStatus.STOPPED
             await self._end(connection, job, state="done", status=status)
-            detail = {"group": job.key.repository, "version": job.version, **_shown(image)}
-            await append(connection, now, AuditEvent("group.imported", job.key.organization, detail=detail))
+            facts = {"version": job.version, **_shown(image)}
+            await append(connection, now, group_event("group.imported", job.group_id, job.key, facts))
         return True
 
     async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
@@ -122,8 +122,8 @@ class SqlJobQueue:
                 return False
             why = {"reason": reason, "sentence": sentence}
             await self._end(connection, job, state="failed", status=GroupStatus.FAILED, **why)
-            detail = {"group": job.key.repository, "version": job.version, "sentence": sentence}
-            event = AuditEvent("group.failed", job.key.organization, cause=reason, detail=detail)
+            facts = {"version": job.version, "sentence": sentence}
+            event = group_event("group.failed", job.group_id, job.key, facts, cause=reason)
             await append(connection, self._clock.now(), event)
         return True
 

@@ -1,9 +1,11 @@
 """The catalog's tables. Everything here is metadata: content lies encrypted in storage.
 
 ```
-organizations      nodes ── enrolments       events
+organizations ──< api_keys      nodes ── enrolments       events
+   └──< webhooks ──< deliveries
 groups ──< jobs
-   └─────< versions >── images ──< image_contents
+   ├─────< versions >── images ──< image_contents
+   └─────< instances ──< instance_tokens
 blob_keys          one row per tenant and blob: the wrapped data key
 blob_origins       which registries a blob was downloaded from, and verified
 blob_pins          what a running import needs kept (jobs ──< blob_pins)
@@ -32,6 +34,8 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
+    text,
 )
 
 metadata = MetaData(
@@ -78,8 +82,18 @@ organizations = Table(
     "organizations",
     metadata,
     Column("name", String(63), primary_key=True),
-    Column("api_key_hash", LargeBinary(32), nullable=False, unique=True),
     _time("created_at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(36), primary_key=True),
+    Column("organization", ForeignKey("organizations.name"), nullable=False, index=True),
+    Column("name", String(63), nullable=False),
+    Column("key_hash", LargeBinary(32), nullable=False, unique=True),
+    _time("created_at"),
+    _time("revoked_at", nullable=True),
 )
 
 nodes = Table(
@@ -120,6 +134,8 @@ groups = Table(
     _time("created_at"),
     _time("updated_at"),
     Column("job_id", String(36), nullable=False),
+    Column("started", Boolean, nullable=False, server_default=false()),
+    Column("revision", Integer, nullable=False, server_default=text("1")),
     UniqueConstraint("organization", "project", "name"),
 )
 
@@ -178,6 +194,60 @@ versions = Table(
     Column("repository", String(191), nullable=False, index=True),
     Column("image_id", ForeignKey("images.id"), nullable=False, index=True),
     _time("created_at"),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), nullable=False),
+    Column("node_id", String(128), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("token_id", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("deletion_cost", Integer, nullable=False),
+    _time("created_at"),
+    _time("updated_at"),
+    _time("checked_at"),
+    UniqueConstraint("group_id", "node_id"),
+    Index(None, "state", "checked_at"),
+)
+
+# Every token that a designation may still be good for, so that all of them end with it.
+instance_tokens = Table(
+    "instance_tokens",
+    metadata,
+    Column("token_id", String(64), primary_key=True),
+    Column("instance_id", ForeignKey("instances.id", ondelete="CASCADE"), nullable=False, index=True),
+    _time("minted_at"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("webhook_id", String(36), primary_key=True),
+    Column("organization", ForeignKey("organizations.name"), nullable=False, index=True),
+    Column("url", String(2048), nullable=False),
+    Column("types", JSON, nullable=False),
+    Column("kek_id", String(255), nullable=False),
+    Column("sealed_secret", LargeBinary(1024), nullable=False),
+    Column("after", BigInteger, nullable=False),
+    _time("created_at"),
+    _time("delivered_at", nullable=True),
+    _time("failing_since", nullable=True),
+    _time("disabled_at", nullable=True),
+    Column("last_failure", Text),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("message_id", String(64), primary_key=True),
+    Column("webhook_id", ForeignKey("webhooks.webhook_id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("body", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    _time("due_at"),
+    Index(None, "due_at"),
 )
 
 blob_keys = Table(

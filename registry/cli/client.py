@@ -98,10 +98,15 @@ class ApiClient:
         self, method: str, organization: str, project: str, name: str | None = None, body: object = None
     ) -> Any:  # noqa: ANN401 (JSON)
         """Call the public API's container groups."""
-        path = f"/api/public/organizations/{quote(organization)}/projects/{quote(project)}/containers"
-        if name is not None:
-            path += f"/{quote(name)}"
-        return await self._call(method, path, {"Salad-Api-Key": self._server.key.reveal()}, body, {})
+        return await self.group(method, organization, project, quote(name or ""), body)
+
+    async def group(
+        self, method: str, organization: str, project: str, path: str, body: object = None
+    ) -> Any:  # noqa: ANN401 (JSON)
+        """Call the public API; `path`, quoted, follows the project's container groups."""
+        base = f"/api/public/organizations/{quote(organization)}/projects/{quote(project)}/containers"
+        headers = {"Salad-Api-Key": self._server.key.reveal()}
+        return await self._call(method, f"{base}/{path}".rstrip("/"), headers, body, {})
 
     async def _call(
         self, method: str, path: str, headers: dict[str, str], body: object, query: Mapping[str, object]

@@ -8,6 +8,7 @@ from registry.portal.doorkeeper import Doorkeeper
 from registry.portal.group import GroupViews
 from registry.portal.groups import GroupsViews
 from registry.portal.guard import Guard
+from registry.portal.images import ImageViews
 from registry.portal.pages import Pages
 from registry.portal.pulls import PullViews
 from registry.portal.services import Services
@@ -32,7 +33,7 @@ class Portal:
         pages = Pages()
         guard = Guard(self._doorkeeper, pages)
         root.add_routes(SignInViews(self._doorkeeper, guard, pages).routes())
-        for views in (GroupsViews, GroupViews, PullViews, AuditViews, SystemViews):
+        for views in (GroupsViews, GroupViews, ImageViews, PullViews, AuditViews, SystemViews):
             root.add_routes(views(guard, pages, self._services).routes())
         root.router.add_get(f"{PREFIX}{{name}}", serve_asset)
         root.middlewares.append(guard.lost())

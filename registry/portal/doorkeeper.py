@@ -16,8 +16,8 @@ from auth.secret import Secret
 from registry.api.origin import Origin
 from registry.api.public import Caller
 from registry.errors import NotFoundError
+from registry.groups.keys import MAX_KEY_LENGTH, hash_api_key
 
-MAX_KEY_LENGTH: Final = 512
 ATTEMPTS_PER_MINUTE: Final = 20
 
 _VISIT_BYTES: Final = 16
@@ -99,7 +99,7 @@ class Doorkeeper:
     ) -> None:
         self._sessions = sessions
         self._organization_of = organization_of
-        self._operator = _hash(operator_key.reveal())
+        self._operator = hash_api_key(operator_key.reveal())
         self._attempts = attempts
         self._trail = trail
         self._origin = origin
@@ -114,11 +114,11 @@ class Doorkeeper:
         if (wait_s := await self._attempts(f"portal:{source}")) > 0:
             raise TooManyAttemptsError(wait_s)
         key = key.strip()
-        caller = await self._caller(_hash(key)) if 0 < len(key) <= MAX_KEY_LENGTH else None
+        caller = await self._caller(hash_api_key(key)) if 0 < len(key) <= MAX_KEY_LENGTH else None
         if caller is None:
             await self._trail.record(AuditEvent("portal.refused", cause=Cause.FORGED.value, source=source))
             raise RefusedError(Cause.FORGED)
-        session = await self._sessions.open(_hash(key))
+        session = await self._sessions.open(hash_api_key(key))
         await self._trail.record(AuditEvent("portal.signed_in", caller.organization, source=source))
         return session
 
@@ -195,7 +195,3 @@ class Doorkeeper:
 def _form_token(cookie: str) -> str:
     """Derive a form's token from a cookie; who sees a page with it cannot tell the cookie."""
     return hashlib.sha256(b"crisper portal form|" + cookie.encode(errors="replace")).hexdigest()
-
-
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -20,7 +20,7 @@ GROUP: Final = "/groups/{organization}/{project}/{name}"
 
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
 _PENDING_S: Final = 1
-_DEPLOYING_S: Final = 2
+_MOVING_S: Final = 2
 _QUIET_S: Final = 10
 
 
@@ -38,6 +38,9 @@ class GroupViews:
             web.get(GROUP, self._guard.show(self.show)),
             web.get(f"{GROUP}/delete", self._guard.show(self.ask_delete)),
             web.post(f"{GROUP}/delete", self._guard.act(self.delete)),
+            web.post(f"{GROUP}/start", self._guard.act(self.start)),
+            web.post(f"{GROUP}/stop", self._guard.act(self.stop)),
+            web.post(f"{GROUP}/instances/{{instance}}/reallocate", self._guard.act(self.reallocate)),
         ]
 
     async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
@@ -46,15 +49,18 @@ class GroupViews:
         view = await self._services.groups.get(key)
         group = view.group
         progress = (await self._services.board.get([group.job_id])).get(group.job_id)
-        every_s = {GroupStatus.PENDING: _PENDING_S, GroupStatus.DEPLOYING: _DEPLOYING_S}
+        every_s = {GroupStatus.PENDING: _PENDING_S, GroupStatus.DEPLOYING: _MOVING_S}
         versions = await self._services.overview.versions(group.id)
+        instances = await self._services.instances.list(key)
         image = await self._services.catalog.image(group.id, versions[0].version) if versions else None
         return self._pages.live(
             request,
             visitor,
             "group.html",
             "group_live.html",
-            every_s=every_s.get(group.status, _QUIET_S),
+            every_s=_MOVING_S
+            if any(each.progress is not None for each in instances)
+            else every_s.get(group.status, _QUIET_S),
             group=group,
             description=view.description,
             progress=progress,
@@ -63,6 +69,7 @@ class GroupViews:
             layers=layers_of(image) if image is not None else (),
             versions=versions,
             gain=gain_percent(versions[0].size_bytes, versions[0].zstd_bytes) if versions else None,
+            instances=instances,
             docs_url=self._services.docs_url,
             registry=self._services.origin.authority(request),
         )
@@ -76,6 +83,25 @@ class GroupViews:
         """Delete a group."""
         await self._services.groups.delete(key_of(request, visitor), source=peer_of(request).source)
         return see_other("/")
+
+    async def start(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+        """Have a group run."""
+        key = key_of(request, visitor)
+        await self._services.groups.start(key, source=peer_of(request).source)
+        return see_other(f"/groups/{key.repository}")
+
+    async def stop(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+        """Have a group stop."""
+        key = key_of(request, visitor)
+        await self._services.groups.stop(key, source=peer_of(request).source)
+        return see_other(f"/groups/{key.repository}")
+
+    async def reallocate(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+        """Free an instance's node for another."""
+        key = key_of(request, visitor)
+        instance = request.match_info["instance"]
+        await self._services.instances.reallocate(key, instance, source=peer_of(request).source)
+        return see_other(f"/groups/{key.repository}")
 
 
 def key_of(request: web.Request, visitor: Visitor) -> GroupKey:

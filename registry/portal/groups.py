@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -11,11 +10,10 @@ from aiohttp import web
 from registry.api.peers import peer_of
 from registry.api.public.requests import ContainerGroupPrototype
 from registry.api.public.shapes import NAME_PATTERN
-from registry.errors import ConflictError, InvalidInputError, ReferenceFormatError
-from registry.oci.reference import Reference
-from registry.portal.credentials import CredentialForm, form_for
+from registry.errors import ConflictError, InvalidInputError
 from registry.portal.doorkeeper import Visitor
 from registry.portal.guard import Form, Guard, see_other
+from registry.portal.imageform import Faults, ImageForm, faults_by_field
 from registry.portal.pages import Pages
 from registry.portal.services import Services
 from registry.ports import GroupKey, GroupStatus
@@ -88,30 +86,20 @@ class GroupsViews:
 
     async def read(self, request: web.Request, visitor: Visitor) -> web.Response:
         """Say how an image reference is read while it is typed, and ask for its registry's credentials."""
-        image = request.query.get("image", "").strip()
-        reference, fault = _read(image)
-        credentials = form_for(reference)
-        return self._pages.page(
-            "reading_live.html",
-            visitor,
-            reference=reference,
-            fault=fault,
-            credentials=credentials,
-            swap=bool(reference) and request.query.get("kind") != _kind(credentials),
-            kind=_kind(credentials),
-            errors={},
-        )
+        typed = ImageForm.read(request.query.get("image", ""))
+        swap = typed.reference is not None and request.query.get("kind") != typed.kind
+        return self._pages.page("reading_live.html", visitor, typed=typed, swap=swap, errors={})
 
     async def create(self, request: web.Request, visitor: Visitor, form: Form) -> web.StreamResponse:
         """Create the group, or show the form again with what is wrong in it; secrets are typed anew."""
-        form = {**_DEFAULTS, "autostart": "", **form, "image": form.get("image", "").strip()}
+        form = {**_DEFAULTS, **form}
         try:
             key, prototype = self._understood(visitor, form)
             await self._services.groups.create(key, prototype.as_new_group(), source=peer_of(request).source)
         except ConflictError as error:
             return await self._form(visitor, form, {"name": [str(error)]})
         except InvalidInputError as error:
-            return await self._form(visitor, form, _by_field(error))
+            return await self._form(visitor, form, faults_by_field(error))
         return see_other(f"/groups/{key.repository}")
 
     @staticmethod
@@ -121,23 +109,16 @@ class GroupsViews:
         )
         named = {"organization": key.organization, "project": key.project, "name": key.name}
         faults = {field: [_NAME_RULE] for field, name in named.items() if not _NAME.fullmatch(name)}
-        reference, fault = _read(form["image"])
-        if reference is None:
-            faults["container.image"] = [fault or "Name the image."]
-        credentials = form_for(reference)
-        given = credentials.filled(form) if form["private"] else None
-        if form["private"] and given is None and reference is not None:
-            faults[f"container.registry_authentication.{credentials.kind}.{credentials.fields[0].name}"] = [
-                f"Give the credentials that {credentials.registry} takes."
-            ]
+        typed = ImageForm.read(form["image"])
+        faults |= typed.faults(form)
         if faults:
             raise InvalidInputError("the form", faults)
         document = {
             "name": key.name,
             "container": {
-                "image": form["image"],
+                "image": typed.image,
                 "resources": {"cpu": _whole(form["cpu"]), "memory": _whole(form["memory"])},
-                "registry_authentication": given,
+                "registry_authentication": typed.authentication(form),
             },
             "autostart_policy": bool(form["autostart"]),
             "replicas": _whole(form["replicas"]),
@@ -145,46 +126,17 @@ class GroupsViews:
         }
         return key, ContainerGroupPrototype.read(json.dumps(document).encode())
 
-    async def _form(
-        self, visitor: Visitor, form: Form, errors: Mapping[str, list[str]] | None = None
-    ) -> web.Response:
-        reference, fault = _read(form["image"])
-        credentials = form_for(reference)
+    async def _form(self, visitor: Visitor, form: Form, errors: Faults | None = None) -> web.Response:
         return self._pages.page(
             "new_group.html",
             visitor,
             status=HTTPStatus.BAD_REQUEST if errors else HTTPStatus.OK,
             form={name: value for name, value in form.items() if "." not in name},
             organizations=await self._services.overview.organizations() if visitor.is_operator else [],
+            typed=ImageForm.read(form["image"]),
+            private=bool(form["private"]),
             errors=errors or {},
-            reference=reference,
-            fault=fault,
-            credentials=credentials,
-            kind=_kind(credentials),
         )
-
-
-def _read(image: str) -> tuple[Reference | None, str]:
-    try:
-        return Reference.parse(image), ""
-    except ReferenceFormatError as error:
-        return None, str(error) if image else ""
-
-
-def _kind(credentials: CredentialForm) -> str:
-    return f"{credentials.kind} {credentials.registry}"
-
-
-def _by_field(error: InvalidInputError) -> dict[str, list[str]]:
-    """Turn the public API's paths into the names of the form's fields."""
-    renamed = {"container.image": "image", "restart_policy": "restart"}
-    found: dict[str, list[str]] = {}
-    for path, reasons in error.fields.items():
-        name = renamed.get(path, path)
-        for prefix in ("container.registry_authentication.", "container.resources."):
-            name = name.removeprefix(prefix)
-        found[name] = reasons
-    return found or {"form": [str(error)]}
 
 
 def _whole(text: str) -> Any:  # noqa: ANN401 (what is no number is refused with the rest)

@@ -8,7 +8,7 @@ from auth.ports import Clock
 from auth.signing_keys import SigningKey
 from registry.api.origin import Origin
 from registry.catalog.overview import SqlOverview
-from registry.groups import ContainerGroups
+from registry.groups import ContainerGroups, Instances
 from registry.ports import GroupCatalog, NodeRegistry, ProgressBoard
 from registry.pull.tokens import PullTokens
 
@@ -24,6 +24,7 @@ class Services:
     """
 
     groups: ContainerGroups
+    instances: Instances
     catalog: GroupCatalog
     overview: SqlOverview
     board: ProgressBoard

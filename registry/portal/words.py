@@ -26,19 +26,19 @@ _ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
     "failed to authenticate": (
         "See that the image is private, and that the credentials are of its own registry.",
         "See that the token has not expired, and that it may pull this repository.",
-        "Then delete this group and create it again: credentials are erased when an import ends.",
+        "Then try again, and type the credentials once more: they are erased when an import ends.",
     ),
     "failed to pull": (
         "See that the reference names an image that is there: docker manifest inspect tells.",
         "See that the image has a build for linux/amd64.",
-        "Where the registry did not answer, create the group again in a few minutes.",
+        "Where the registry did not answer, try again in a few minutes.",
     ),
     "image too large": (
         "Make the image smaller: build in stages, leave caches and models out of layers.",
         "Or ask the operator for a higher limit.",
     ),
     "failed to store": (
-        "This is the registry's own trouble, not the image's. Create the group again in a few minutes.",
+        "This is the registry's own trouble, not the image's. Try again in a few minutes.",
         "Where it stays so, tell the operator the group's name.",
     ),
 }

@@ -6,6 +6,7 @@ from auth.authority import Authority, MintedToken
 from auth.ports import Node
 from auth.records import ImageGrant
 from registry.errors import ConflictError, NotFoundError
+from registry.instance_ports import InstanceCatalog
 from registry.ports import GroupCatalog, GroupKey, GroupStatus, NodeRegistry, StoredImage, Variant
 
 
@@ -25,6 +26,7 @@ class PullTokens:
 
     Args:
         catalog: Groups and their images.
+        instances: Where the node is entered as an instance of the group.
         nodes: Who may be designated.
         authority: Who signs.
         default: What a node gets of which nobody said whether it reads layers in zstd.
@@ -33,11 +35,13 @@ class PullTokens:
     def __init__(
         self,
         catalog: GroupCatalog,
+        instances: InstanceCatalog,
         nodes: NodeRegistry,
         authority: Authority,
         default: Variant = Variant.ORIGINAL,
     ) -> None:
         self._catalog = catalog
+        self._instances = instances
         self._nodes = nodes
         self._authority = authority
         self._default = default
@@ -45,7 +49,7 @@ class PullTokens:
     async def mint(
         self, key: GroupKey, node_id: str, ttl_s: int | None, wanted: Variant | None = None
     ) -> Designation:
-        """Mint a token for one node to pull a group's image once.
+        """Mint a token for one node to pull a group's image once: the newest version that is stored.
 
         Args:
             wanted: The variant that the node shall get; None goes by what is known of the node. An image
@@ -58,8 +62,9 @@ class PullTokens:
         group = await self._catalog.get(key)
         if group is None:
             raise NotFoundError(f"there is no container group {key.repository}")
-        image = await self._catalog.image(group.id, group.version)
-        if image is None:
+        version = await self._catalog.newest_version(group.id)
+        image = await self._catalog.image(group.id, version) if version is not None else None
+        if version is None or image is None:
             failed = group.status is GroupStatus.FAILED
             hint = (
                 "its import failed; create it again" if failed else "its image is not ready; try again later"
@@ -79,7 +84,8 @@ class PullTokens:
             node_id=node_id,
             ttl_s=ttl_s,
         )
-        return Designation(minted, node_id, key, group.version, image)
+        await self._instances.designate(group, node_id, version, minted.token_id)
+        return Designation(minted, node_id, key, version, image)
 
     async def variant(self, repository: str, digest: str) -> Variant | None:
         """Return which variant of its image a token is for; None when the image is gone."""

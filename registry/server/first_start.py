@@ -1,8 +1,5 @@
 """What a server's first start makes: keys of every kind, the catalog, a first organization."""
 
-import hashlib
-import secrets
-
 from auth.nodes.ca import NodeCA
 from auth.signing_keys import LocalSigningKeys
 from registry.app import database_url, open_blobs
@@ -66,8 +63,7 @@ async def prepare(settings: Settings, data: DataDir) -> None:
 
 
 async def _ensure_default_organization(database: Database) -> None:
-    """Make the organization that the command line uses; its API key is drawn and forgotten."""
+    """Make the organization that the command line uses; it has no API key until one is made for it."""
     organizations = SqlOrganizationDirectory(database)
     if await organizations.get(DEFAULT_ORGANIZATION) is None:
-        nobody_knows = hashlib.sha256(secrets.token_bytes(32)).digest()
-        await organizations.add(Organization(DEFAULT_ORGANIZATION, nobody_knows, SystemClock().now()))
+        await organizations.add(Organization(DEFAULT_ORGANIZATION, SystemClock().now()))

@@ -1,4 +1,4 @@
-"""How often callers ask, across all servers (keeps `registry.ports.Rates`)."""
+"""How often callers ask, across all servers (keeps `registry.access_ports.Rates`)."""
 
 from typing import Final
 

@@ -12,6 +12,7 @@ from registry.oci.reference import split_host
 from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import HTTPS_PORT, EgressGuard, Network, parse_url
+from registry.upstream.hooks import HookClient
 from registry.upstream.routes import OutboundProxy
 
 
@@ -30,6 +31,15 @@ def upstream_client(settings: Settings) -> UpstreamClient:
     )
 
 
+def hook_client(settings: Settings) -> HookClient:
+    """Make the client of webhooks that the settings ask for; to be called inside a running loop.
+
+    Raises:
+        ConfigError: One of them cannot be read. `refuse_unreadable` has said so before.
+    """
+    return HookClient(_hook_guard(settings), proxy=_proxy(settings))
+
+
 def refuse_unreadable(settings: Settings) -> None:
     """Refuse to start with settings of upstreams that cannot be read.
 
@@ -42,6 +52,7 @@ def refuse_unreadable(settings: Settings) -> None:
     _proxy(settings)
     _ecr_endpoint(settings)
     shared_registries(settings)
+    _hook_guard(settings)
 
 
 def shared_registries(settings: Settings) -> frozenset[str]:
@@ -61,6 +72,10 @@ def _guard(settings: Settings) -> EgressGuard:
     insecure = [_host("--insecure-registry", host) for host in settings.insecure_registries]
     private = [_host("CRISPER_EGRESS_ALLOW", host) for host in hosts]
     return EgressGuard(insecure, private, networks)
+
+
+def _hook_guard(settings: Settings) -> EgressGuard:
+    return EgressGuard([_host("CRISPER_INSECURE_WEBHOOKS", host) for host in settings.insecure_webhooks])
 
 
 def _network(entry: str) -> Network | None:

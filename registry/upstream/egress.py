@@ -141,7 +141,7 @@ class EgressGuard:
             EgressRefusedError: Names the host and the rule, nothing else of the URL.
         """
         if url.scheme not in {"http", "https"} or not url.raw_host:
-            raise EgressRefusedError("a registry is reached over https only")
+            raise EgressRefusedError("only https leads out of here")
         host = bracketed_host(url)
         if url.user is not None or url.password is not None:
             raise EgressRefusedError(f"a URL at {host} carries credentials")

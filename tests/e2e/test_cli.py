@@ -94,3 +94,41 @@ def test_a_failed_import_says_why_and_exits_with_1(
 def test_wrong_usage_exits_with_2(cli: CommandLine) -> None:
     assert cli("token", "mint").returncode == WRONG_USAGE
     assert cli("nonsense").returncode == WRONG_USAGE
+
+
+def test_a_groups_life_and_its_owners_keys_by_command(
+    cli: CommandLine, crisper: CrisperServer, upstream: Upstream
+) -> None:
+    customer = cli.json("organization", "create", unique("org"))
+    mine = ("--organization", customer["name"])
+    second = cli.json("organization", "key", "create", customer["name"], "--name", "ci")
+    access = ("--username", str(upstream.username), "--password-stdin")
+    typed = f"{upstream.password}\n"
+    first, next_ = upstream.reference(images.runnable()), upstream.reference(images.multi_platform())
+    group = cli.json("image", "import", first, *mine, *access, typed=typed, CRISPER_API_KEY=second["api_key"])
+    name = group["name"]
+    assert cli("group", "start", name, *mine).returncode == DONE
+    minted = cli.json("token", "mint", name, "--node", crisper.operator.create_node().node_id, *mine)
+    (instance,) = cli.json("group", "instances", name, *mine)
+    assert (instance["state"], instance["version"]) == ("allocating", 1)
+    assert cli("group", "reallocate", name, instance["id"], *mine).returncode == DONE
+    assert cli.json("token", "show", minted["token_id"])["state"] == "revoked"
+    updated = cli.json("group", "update", name, "--image", next_, *mine, *access, typed=typed)
+    assert (updated["version"], updated["current_state"]["status"]) == (2, "deploying")
+    assert cli("organization", "key", "revoke", customer["name"], second["key_id"]).returncode == DONE
+    refused = cli("group", "stop", name, *mine, CRISPER_API_KEY=second["api_key"])
+    assert refused.returncode == FAILED
+    assert "Authentication is required" in refused.stderr
+
+
+def test_webhooks_by_command(cli: CommandLine, organization: Organization) -> None:
+    mine = ("--organization", organization.name)
+    made = cli.json("webhook", "create", "https://example.com/hook", "--type", "group.*", *mine)
+    assert made["secret"].startswith("whsec_")
+    (shown,) = cli.json("webhook", "list", *mine)
+    assert shown == {name: value for name, value in made.items() if name != "secret"}
+    refused = cli("webhook", "create", "https://10.0.0.1/hook", *mine)
+    assert refused.returncode == FAILED
+    assert "private or reserved" in refused.stderr
+    assert cli("webhook", "delete", made["webhook_id"], *mine).returncode == DONE
+    assert cli.json("webhook", "list", *mine) == []

@@ -1,47 +1,87 @@
-"""SaladCloud's published SDK, both its clients, with nothing changed but the base URL."""
+"""SaladCloud's published SDK, both its clients, with nothing but the base URL changed: a whole life."""
 
 import asyncio
-import time
-from collections.abc import Awaitable
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import OTHER_USERS
 from tests.support import images
-from tests.support.crisper import PROJECT, CrisperServer, Organization, unique
+from tests.support.crisper import PROJECT, CrisperServer, Node, Operator, Organization, PullToken, unique
+from tests.support.http import basic
+from tests.support.pulling import Puller
 from tests.support.salad_sdk import (
     ApiError,
     ContainerConfiguration,
     ContainerGroup,
     ContainerGroupCreationRequest,
-    ContainerGroupsServiceAsync,
+    ContainerGroupInstance,
+    ContainerGroupInstancePatch,
+    ContainerGroupPatch,
     ContainerRegistryAuthentication,
     ContainerRegistryAuthenticationBasic,
+    ContainerRegistryAuthenticationDockerHub,
+    ContainerRegistryAuthenticationGcpGar,
+    ContainerRegistryAuthenticationGcpGcr,
     CreateContainerResourceRequirements,
     ProblemDetails,
     SaladCloudSdk,
     SaladCloudSdkAsync,
+    UpdateContainer,
 )
-from tests.support.upstream import Upstream
+from tests.support.upstream import PASSWORD, USERNAME, Upstream
 
 SETTLE_TIMEOUT_S = 60
-# The SDK checks enumerations against their values and hands them back as plain strings.
-PENDING, STOPPED = "pending", "stopped"
+SERVICE_KEY = OTHER_USERS["_json_key"]
+
+Call = Callable[..., Awaitable[Any]]
+
+CREDENTIALS = {
+    "basic": ContainerRegistryAuthentication(
+        basic=ContainerRegistryAuthenticationBasic(username=USERNAME, password=PASSWORD)
+    ),
+    "docker_hub": ContainerRegistryAuthentication(
+        docker_hub=ContainerRegistryAuthenticationDockerHub(
+            username="hub-user", personal_access_token=OTHER_USERS["hub-user"]
+        )
+    ),
+    "gcp_gar": ContainerRegistryAuthentication(
+        gcp_gar=ContainerRegistryAuthenticationGcpGar(service_key=SERVICE_KEY)
+    ),
+    "gcp_gcr": ContainerRegistryAuthentication(
+        gcp_gcr=ContainerRegistryAuthenticationGcpGcr(service_key=SERVICE_KEY)
+    ),
+}
 
 
-@pytest.fixture
-def creation(upstream: Upstream) -> ContainerGroupCreationRequest:
-    authentication = ContainerRegistryAuthentication(
-        basic=ContainerRegistryAuthenticationBasic(username=upstream.username, password=upstream.password)
-    )
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest, crisper: CrisperServer, organization: Organization) -> Call:
+    """Call a method of the SDK's container groups by name."""
+    base_url = f"{crisper.url}/api/public"
+    if request.param == "sync":
+        sync = SaladCloudSdk(api_key=organization.api_key, base_url=base_url, timeout=20_000)
+        return lambda method, *args: asyncio.to_thread(getattr(sync.container_groups, method), *args)
+    asynchronous = SaladCloudSdkAsync(base_url=base_url)
+    asynchronous.set_api_key(organization.api_key)  # its constructor drops the key that it is given
+    asynchronous.set_timeout(20_000)
+    return lambda method, *args: getattr(asynchronous.container_groups, method)(*args)
+
+
+def asking_for(
+    image: str, credentials: ContainerRegistryAuthentication, name: str | None = None
+) -> ContainerGroupCreationRequest:
     container = ContainerConfiguration(
-        image=upstream.reference(images.runnable()),
+        image=image,
         resources=CreateContainerResourceRequirements(cpu=1, memory=1024),
-        registry_authentication=authentication,
+        registry_authentication=credentials,
         command=["/bin/sh", "-c", "cat /etc/greeting"],
         environment_variables={"GREETING": "hello"},
     )
     return ContainerGroupCreationRequest(
-        name=unique("sdk"),
+        name=name or unique("sdk"),
         display_name="Made by the SDK",
         container=container,
         autostart_policy=False,
@@ -50,71 +90,135 @@ def creation(upstream: Upstream) -> ContainerGroupCreationRequest:
     )
 
 
-def assert_created(made: ContainerGroup, asked: ContainerGroupCreationRequest) -> None:
-    assert made.name == asked.name
-    assert made.display_name == "Made by the SDK"
-    assert made.container.image == asked.container.image
-    assert made.replicas == 2
-    assert made.version == 1
-    assert made.current_state.status == PENDING
+async def settled(call: Call, *place: str) -> ContainerGroup:
+    async with asyncio.timeout(SETTLE_TIMEOUT_S):
+        group = await call("get_container_group", *place)
+        while group.current_state.status == "pending":
+            await asyncio.sleep(0.1)
+            group = await call("get_container_group", *place)
+        return group
 
 
-def assert_imported(group: ContainerGroup) -> None:
-    assert group.current_state.status == STOPPED, group.current_state.description
+async def only_instance(call: Call, *place: str) -> ContainerGroupInstance:
+    (instance,) = (await call("list_container_group_instances", *place)).instances
+    same = await call("get_container_group_instance", *place, instance.id_)
+    assert same.id_ == instance.id_
+    return instance
+
+
+def redeem(crisper: CrisperServer, token: PullToken, node: Node) -> tuple[Puller, str, dict[str, str]]:
+    """Open a token's session; return a client, the repository's path and the bearer's header."""
+    repository = token.reference.split("/", 1)[1].split("@")[0].rsplit(":", 1)[0]
+    puller = Puller(crisper.url)
+    login = {"Authorization": basic(token.username, token.password(node))}
+    _, answer = puller.get(f"/token?service=crisper&scope=repository:{repository}:pull", login)
+    return puller, f"/v2/{repository}", {"Authorization": f"Bearer {json.loads(answer)['token']}"}
+
+
+async def pull_watched(
+    call: Call, crisper: CrisperServer, token: PullToken, node: Node, *place: str
+) -> list[ContainerGroupInstance]:
+    """Pull blob by blob; return the instance as it was before the first and after each."""
+    puller, base, bearer = await asyncio.to_thread(redeem, crisper, token, node)
+    with closing(puller):
+        seen = [await only_instance(call, *place)]
+        _, manifest = await asyncio.to_thread(puller.get, f"{base}/manifests/{token.digest}", bearer)
+        for blob in [*json.loads(manifest)["layers"], json.loads(manifest)["config"]]:
+            await asyncio.to_thread(puller.get, f"{base}/blobs/{blob['digest']}", bearer)
+            seen.append(await only_instance(call, *place))
+    return seen
+
+
+async def act_on_instances(
+    call: Call, operator: Operator, organization: Organization, instance_id: str, *place: str
+) -> None:
+    """Begin one instance again and price it; designate a second node, and reallocate it."""
+    for method in ("recreate", "restart"):
+        await call(f"{method}_container_group_instance", *place, instance_id)
+    cost = ContainerGroupInstancePatch(deletion_cost=7)
+    costly = await call("update_container_group_instance", cost, *place, instance_id)
+    assert (costly.deletion_cost, costly.state) == (7, "creating")
+    waiting = operator.mint(organization, place[-1], operator.create_node())
+    found = (await call("list_container_group_instances", *place)).instances
+    assert [instance.state for instance in found] == ["creating", "allocating"]
+    await call("reallocate_container_group_instance", *place, found[1].id_)
+    assert operator.token_state(waiting) == "revoked"
+    assert (await only_instance(call, *place)).id_ == instance_id
+
+
+@pytest.mark.parametrize("kind", CREDENTIALS)
+async def test_a_group_is_imported_with_every_kind_of_credentials(
+    call: Call, organization: Organization, upstream: Upstream, kind: str
+) -> None:
+    asked = asking_for(upstream.reference(images.runnable()), CREDENTIALS[kind])
+    made = await call("create_container_group", asked, organization.name, PROJECT)
+    assert (made.name, made.display_name) == (asked.name, "Made by the SDK")
+    assert (made.replicas, made.version) == (2, 1)
+    assert made.current_state.status == "pending"
+    group = await settled(call, organization.name, PROJECT, made.name)
+    assert group.current_state.status == "stopped", group.current_state.description
     assert group.container.hash == images.runnable().digest
+    assert group.container.size == sum(map(len, images.runnable().blobs.values()))
     assert group.container.environment_variables == {"GREETING": "hello"}
     assert not hasattr(group.container, "registry_authentication")
 
 
-def test_the_synchronous_client_creates_gets_lists_and_deletes(
-    crisper: CrisperServer, organization: Organization, creation: ContainerGroupCreationRequest
+async def test_a_group_lives_from_its_creation_to_its_deletion(
+    call: Call, crisper: CrisperServer, operator: Operator, organization: Organization, upstream: Upstream
 ) -> None:
-    sdk = SaladCloudSdk(api_key=organization.api_key, base_url=f"{crisper.url}/api/public", timeout=20_000)
-    groups, place = sdk.container_groups, (organization.name, PROJECT)
+    first, second = images.random_layers(), images.runnable()
+    asked = asking_for(upstream.reference(first), CREDENTIALS["basic"])
+    place = (organization.name, PROJECT, asked.name)
+    made = await call("create_container_group", asked, *place[:2])
+    again = await call("create_container_group", asked, *place[:2])
+    assert again.id_ == made.id_
+    assert (await settled(call, *place)).current_state.status == "stopped"
+    listed = await call("list_container_groups", *place[:2])
+    assert asked.name in [group.name for group in listed.items]
 
-    assert_created(groups.create_container_group(creation, *place), creation)
-    deadline = time.monotonic() + SETTLE_TIMEOUT_S
-    while (group := groups.get_container_group(*place, creation.name)).current_state.status == PENDING:
-        assert time.monotonic() < deadline, group.current_state.description
-        time.sleep(0.1)
-    assert_imported(group)
-    assert creation.name in [listed.name for listed in groups.list_container_groups(*place).items]
+    await call("start_container_group", *place)
+    assert (await call("get_container_group", *place)).current_state.status == "deploying"
 
-    groups.delete_container_group(*place, creation.name)
+    node = operator.create_node()
+    token = operator.mint(organization, asked.name, node)
+    assert (await only_instance(call, *place)).state == "allocating"
+    seen = await pull_watched(call, crisper, token, node, *place)
+    assert {instance.state for instance in seen[:-1]} == {"downloading"}
+    progress = [instance.pulling_progress for instance in seen[:-1]]
+    assert progress[0] == 0
+    assert progress == sorted(set(progress)), "it rises with every layer"
+    assert seen[-1].state == "creating"
+    running = await call("get_container_group", *place)
+    assert running.current_state.status == "running"
+    assert running.current_state.instance_status_counts.creating_count == 1
+
+    await act_on_instances(call, operator, organization, seen[-1].id_, *place)
+    older = operator.mint(organization, asked.name, node)
+    container = UpdateContainer(
+        image=upstream.reference(second), registry_authentication=CREDENTIALS["basic"]
+    )
+    changed = await call("update_container_group", ContainerGroupPatch(container=container), *place)
+    assert (changed.version, changed.current_state.status, changed.pending_change) == (2, "pending", True)
+    updated = await settled(call, *place)
+    assert (updated.container.hash, updated.current_state.status) == (second.digest, "deploying")
+    with closing(Puller(crisper.url)) as puller:
+        assert await asyncio.to_thread(puller.pull, older, node) > 0, "what was begun goes on"
+    newer = operator.mint(organization, asked.name, node)
+    assert newer.digest == second.digest
+    assert (await only_instance(call, *place)).version == 2
+    scaled = await call("update_container_group", ContainerGroupPatch(replicas=5), *place)
+    assert (scaled.replicas, scaled.version) == (5, 2)
+
+    await call("stop_container_group", *place)
+    assert operator.token_state(newer) == "revoked"
+    stopped = await call("get_container_group", *place)
+    assert stopped.current_state.status == "stopped"
+    assert (await call("list_container_group_instances", *place)).instances == []
+
+    await call("delete_container_group", *place)
     with pytest.raises(ProblemDetails) as gone:
-        groups.get_container_group(*place, creation.name)
+        await call("get_container_group", *place)
     assert gone.value.status == 404
-    assert creation.name not in [listed.name for listed in groups.list_container_groups(*place).items]
-
-
-async def test_the_asynchronous_client_creates_gets_lists_and_deletes(
-    crisper: CrisperServer, organization: Organization, creation: ContainerGroupCreationRequest
-) -> None:
-    sdk = SaladCloudSdkAsync(base_url=f"{crisper.url}/api/public")
-    sdk.set_api_key(organization.api_key)  # its constructor drops the key that it is given
-    groups, place = sdk.container_groups, (organization.name, PROJECT)
-
-    assert_created(await groups.create_container_group(creation, *place), creation)
-    assert_imported(await _settled(groups, *place, creation.name))
-    assert creation.name in [listed.name for listed in (await groups.list_container_groups(*place)).items]
-
-    await groups.delete_container_group(*place, creation.name)
-    assert await _status_of(groups.get_container_group(*place, creation.name)) == 404
-
-
-async def _settled(groups: ContainerGroupsServiceAsync, *place: str) -> ContainerGroup:
-    async with asyncio.timeout(SETTLE_TIMEOUT_S):
-        group = await groups.get_container_group(*place)
-        while group.current_state.status == PENDING:
-            await asyncio.sleep(0.1)
-            group = await groups.get_container_group(*place)
-        return group
-
-
-async def _status_of(call: Awaitable[ContainerGroup]) -> int:
-    with pytest.raises(ProblemDetails) as problem:
-        await call
-    return int(problem.value.status)
 
 
 def test_a_wrong_key_is_refused(crisper: CrisperServer, organization: Organization) -> None:

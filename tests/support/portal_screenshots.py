@@ -30,7 +30,7 @@ def take_all(
     organization = operator.create_organization("acme")
     customer = server.customer(organization)
     node = operator.create_node("node-7")
-    operator.create_node("node-12")
+    spare = operator.create_node("node-12")
     access = {"username": upstream.username, "password": upstream.password}
     for image, name in ((upstream.reference(images.runnable()), "mandelbrot"), (DIFFUSION, "diffusion")):
         customer.create_group(image.format(upstream.host), name=name, **access)
@@ -53,6 +53,7 @@ def take_all(
         "GET", f"{server.url}/v2/acme/default/mandelbrot/manifests/{token.digest}", headers=bearer
     ).expect(200)
 
+    operator.mint(organization, "mandelbrot", spare)
     customer.create_group(f"{link.host}/acme/random:large", name="whisper", **access)
     for width in WIDTHS:
         _take(folder, browser, server, width)

@@ -9,24 +9,36 @@ with warnings.catch_warnings():
         ContainerConfiguration,
         ContainerGroup,
         ContainerGroupCreationRequest,
+        ContainerGroupInstance,
+        ContainerGroupInstancePatch,
+        ContainerGroupPatch,
         ContainerRegistryAuthentication,
         ContainerRegistryAuthenticationBasic,
+        ContainerRegistryAuthenticationDockerHub,
+        ContainerRegistryAuthenticationGcpGar,
+        ContainerRegistryAuthenticationGcpGcr,
         CreateContainerResourceRequirements,
         ProblemDetails,
+        UpdateContainer,
     )
     from salad_cloud_sdk.net.transport.api_error import ApiError
-    from salad_cloud_sdk.services.async_.container_groups import ContainerGroupsServiceAsync
 
 __all__ = [
     "ApiError",
     "ContainerConfiguration",
     "ContainerGroup",
     "ContainerGroupCreationRequest",
-    "ContainerGroupsServiceAsync",
+    "ContainerGroupInstance",
+    "ContainerGroupInstancePatch",
+    "ContainerGroupPatch",
     "ContainerRegistryAuthentication",
     "ContainerRegistryAuthenticationBasic",
+    "ContainerRegistryAuthenticationDockerHub",
+    "ContainerRegistryAuthenticationGcpGar",
+    "ContainerRegistryAuthenticationGcpGcr",
     "CreateContainerResourceRequirements",
     "ProblemDetails",
     "SaladCloudSdk",
     "SaladCloudSdkAsync",
+    "UpdateContainer",
 ]

@@ -1,22 +1,20 @@
 """The operator API's addresses (docs/operator-api.md)."""
 
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from auth.authority import Authority
 from auth.errors import Cause, RefusedError
-from auth.ports import AuditEvent, Clock
 from auth.records import TokenView
 from auth.verifier import Verifier
 from registry.api.operator import documents
-from registry.api.operator.nodes import CERTIFICATE, NodesApi
+from registry.api.operator.answering import respond
+from registry.api.operator.nodes import CERTIFICATE
 from registry.api.operator.requests import (
-    NewOrganization,
     NewPullToken,
     event_filters,
     whole_number,
@@ -25,16 +23,21 @@ from registry.api.operator.stream import EventStream
 from registry.api.origin import Origin
 from registry.api.peers import peer_of
 from registry.api.problems import errors_as, problem_response
-from registry.api.public.authentication import hash_api_key
-from registry.ports import EventLog, GroupKey, ImageDirectory, Organization, OrganizationDirectory
+from registry.ports import EventLog, GroupKey, ImageDirectory
 from registry.pull.tokens import PullTokens
 
 PREFIX: Final = "/api/v1"
 MAX_BODY_BYTES: Final = 64 << 10
 
-_KEY_BYTES = 32
 _PAGE = 100
 _MAX_PAGE = 1000
+
+
+class Part(Protocol):
+    """Some of the operator API's addresses."""
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """Return what to add to the operator application."""
 
 
 class OperatorApi:
@@ -42,32 +45,29 @@ class OperatorApi:
 
     Args:
         is_operator_key: Compares with the operator's key in constant time.
+        parts: Organizations, nodes, instances, webhooks.
     """
 
     def __init__(
         self,
         *,
         is_operator_key: Callable[[str], bool],
-        organizations: OrganizationDirectory,
-        nodes: NodesApi,
+        parts: Sequence[Part],
         tokens: PullTokens,
         images: ImageDirectory,
         authority: Authority,
         verifier: Verifier,
         events: EventLog,
         origin: Origin,
-        clock: Clock,
     ) -> None:
         self._is_operator_key = is_operator_key
-        self._organizations = organizations
-        self._nodes = nodes
+        self._parts = parts
         self._tokens = tokens
         self._images = images
         self._authority = authority
         self._verifier = verifier
         self._events = events
         self._origin = origin
-        self._clock = clock
 
     def app(self) -> web.Application:
         """Make the application to mount at `PREFIX`."""
@@ -76,8 +76,7 @@ class OperatorApi:
         stream = EventStream(self._events)
         app.add_routes(
             [
-                web.post("/organizations", self.create_organization),
-                *self._nodes.routes(),
+                *(route for part in self._parts for route in part.routes()),
                 web.post("/pull-tokens", self.mint),
                 web.get("/pull-tokens/{token_id}", self.get_token, allow_head=False),
                 web.delete("/pull-tokens/{token_id}", self.revoke),
@@ -90,27 +89,17 @@ class OperatorApi:
         app.on_shutdown.append(stream.stop)
         return app
 
-    async def create_organization(self, request: web.Request) -> web.Response:
-        """Create a customer; the API key in the answer is shown this once."""
-        body = await NewOrganization.read(request)
-        api_key = f"crisper_key_{secrets.token_urlsafe(_KEY_BYTES)}"
-        await self._organizations.add(Organization(body.name, hash_api_key(api_key), self._clock.now()))
-        await self._events.record(
-            AuditEvent("organization.created", body.name, source=peer_of(request).source)
-        )
-        return _json({"name": body.name, "api_key": api_key}, HTTPStatus.CREATED)
-
     async def mint(self, request: web.Request) -> web.Response:
         """Designate a node: mint its pull token, shown this once."""
         body = await NewPullToken.read(request)
         key = GroupKey(body.organization_name, body.project_name, body.container_group_name)
         made = await self._tokens.mint(key, body.node_id, body.ttl_s, body.variant.choice)
-        return _json(documents.designation(made, self._origin.authority(request)), HTTPStatus.CREATED)
+        return respond(documents.designation(made, self._origin.authority(request)), HTTPStatus.CREATED)
 
     async def get_token(self, request: web.Request) -> web.Response:
         """Show a token's state and its session."""
         view = await self._authority.show(request.match_info["token_id"])
-        return _json(await self._shown(request, view))
+        return respond(await self._shown(request, view))
 
     async def revoke(self, request: web.Request) -> web.Response:
         """Revoke a token and the session that it opened."""
@@ -120,14 +109,14 @@ class OperatorApi:
     async def complete(self, request: web.Request) -> web.Response:
         """End a token's session: the pull is complete. The operator says so, or the session's own node."""
         view = await self._authority.complete(request.match_info["token_id"])
-        return _json(await self._shown(request, view))
+        return respond(await self._shown(request, view))
 
     async def list_images(self, request: web.Request) -> web.Response:
         """List the newest images of an organization, or of all, with what their variants gain."""
         query = request.query
         limit = min(whole_number(query.get("limit"), "limit", _PAGE), _MAX_PAGE)
         found = await self._images.list(query.get("organization_name"), limit)
-        return _json({"items": [documents.image(row) for row in found]})
+        return respond({"items": [documents.image(row) for row in found]})
 
     async def list_events(self, request: web.Request) -> web.Response:
         """List the audit trail behind a cursor, oldest first."""
@@ -136,7 +125,7 @@ class OperatorApi:
         after = whole_number(query.get("after"), "after", 0)
         found = await self._events.page(after=after, limit=limit, **event_filters(request))
         next_after = found[-1].cursor if found and len(found) == limit else None
-        return _json({"items": [documents.event(stored) for stored in found], "next_after": next_after})
+        return respond({"items": [documents.event(stored) for stored in found], "next_after": next_after})
 
     async def _shown(self, request: web.Request, view: TokenView) -> dict[str, object]:
         variant = await self._tokens.variant(view.repository, view.image_digest)
@@ -164,7 +153,3 @@ class OperatorApi:
         claims = await self._verifier.admit(bearer, source=peer.source, peer=peer.certificate)
         if claims.session_id is None or claims.token_id != request.match_info["token_id"]:
             raise RefusedError(Cause.OUTSIDE_SCOPE)
-
-
-def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    return web.json_response(document, status=status, headers={hdrs.CACHE_CONTROL: "no-store"})

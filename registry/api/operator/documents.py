@@ -7,13 +7,67 @@ from typing import Any
 from auth.nodes.enrolment import Offer
 from auth.ports import Node
 from auth.records import SessionView, TokenView
-from registry.ports import StoredEvent, Variant
+from registry.access_ports import ApiKey
+from registry.groups import InstanceView
+from registry.ports import GroupKey, Organization, StoredEvent, Variant
 from registry.pull.tokens import Designation
+from registry.webhook_ports import Webhook
 
 
 def instant(time: datetime) -> str:
     """Write a time as RFC 3339 has it, in UTC."""
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def organization(found: Organization) -> dict[str, object]:
+    """Describe a customer."""
+    return {"name": found.name, "created_at": instant(found.created_at)}
+
+
+def api_key(key: ApiKey) -> dict[str, object]:
+    """Describe a key to the public API; the key itself is never shown again."""
+    return {
+        "key_id": key.key_id,
+        "name": key.name,
+        "created_at": instant(key.created_at),
+        "revoked_at": instant(key.revoked_at) if key.revoked_at else None,
+    }
+
+
+def webhook(found: Webhook) -> dict[str, object]:
+    """Describe an endpoint and how it does; its secret is never shown again."""
+    times = {
+        "created_at": found.created_at,
+        "delivered_at": found.delivered_at,
+        "failing_since": found.failing_since,
+        "disabled_at": found.disabled_at,
+    }
+    return {
+        "webhook_id": found.webhook_id,
+        "url": found.url,
+        "types": list(found.types),
+        **{name: instant(at) if at else None for name, at in times.items()},
+        "last_failure": found.last_failure,
+    }
+
+
+def instance(key: GroupKey, view: InstanceView) -> dict[str, object]:
+    """Describe a node's designation for a group."""
+    found = view.instance
+    return {
+        "instance_id": found.id,
+        "organization_name": key.organization,
+        "project_name": key.project,
+        "container_group_name": key.name,
+        "node_id": found.node_id,
+        "state": found.state.value,
+        "version": found.version,
+        "token_id": found.token_id,
+        "deletion_cost": found.deletion_cost,
+        "pulling_progress": view.progress,
+        "created_at": instant(found.created_at),
+        "updated_at": instant(found.updated_at),
+    }
 
 
 def node(found: Node) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """What the operator API is sent."""
 
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Self, TypedDict
+from typing import Annotated, Literal, Self, TypedDict
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +13,7 @@ from registry.errors import InvalidInputError
 from registry.ports import WantedVariant
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
+EventType = Annotated[str, Field(pattern=r"^(group|instance|token)\.([a-z_]{1,32}|\*)$")]
 NodeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
@@ -37,6 +38,34 @@ class NewOrganization(_Request):
     """A customer to be created."""
 
     name: Name
+
+
+class NewApiKey(_Request):
+    """A further key of an organization.
+
+    Attributes:
+        name: What its owner calls it.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class NewWebhook(_Request):
+    """An endpoint that is told about an organization's events.
+
+    Attributes:
+        url: https, at a public address.
+        types: Event types, or their families: `group.*`, `instance.*`, `token.*`; everything when empty.
+    """
+
+    url: Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^https?://[\x21-\x7e]+$")]
+    types: Annotated[tuple[EventType, ...], Field(max_length=64)] = ()
+
+
+class InstanceReport(_Request):
+    """What a scheduler knows of an instance's container."""
+
+    state: Literal["creating", "running", "stopping"]
 
 
 class NewNode(_Request):

@@ -1,34 +1,38 @@
 """The public API's addresses (docs/public-api.md)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPMethod, HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from auth.errors import OutsideScopeError
 from registry.api.bodies import in_time
+from registry.api.operations import JSON, MERGE_PATCH
 from registry.api.peers import peer_of
 from registry.api.problems import NO_HEADERS, errors_as, problem_response
 from registry.api.public.authentication import HEADER, Authenticate
+from registry.api.public.exchange import group_key, json_body, json_response, names
+from registry.api.public.instances import InstancesApi
 from registry.api.public.progress import ImportProgress
 from registry.api.public.requests import ContainerGroupPrototype
 from registry.api.public.responses import ContainerGroup, ContainerGroupCollection
-from registry.api.public.shapes import NAME_PATTERN, Shape
-from registry.errors import ConflictError, InvalidInputError, NotFoundError
-from registry.groups import ContainerGroups
+from registry.api.public.updates import ContainerGroupPatch
+from registry.errors import ConflictError, InvalidInputError, NotFoundError, PreconditionFailedError
+from registry.groups import ContainerGroups, GroupView, Instances
+from registry.groups.lifecycle import MAX_PAGE
 from registry.ports import GroupKey
 
 PREFIX = "/api/public"
-MAX_BODY_BYTES = 1 << 20
+ALWAYS_PULL = "always"
 
 _GROUPS = "/organizations/{organization_name}/projects/{project_name}/containers"
 _GROUP = _GROUPS + "/{container_group_name}"
-_NAME = re.compile(NAME_PATTERN, re.ASCII)
+_ETAG = re.compile(r'\s*((?:W/)?"[\x21\x23-\x7e]*")\s*')
 
 
-def public_app(groups: ContainerGroups, authenticate: Authenticate) -> web.Application:
+def public_app(groups: ContainerGroups, instances: Instances, authenticate: Authenticate) -> web.Application:
     """Make the application to mount at `PREFIX`; whatever goes wrong in it is answered as a problem."""
     progress = ImportProgress(groups)
     api = _Api(groups, progress)
@@ -43,8 +47,12 @@ def public_app(groups: ContainerGroups, authenticate: Authenticate) -> web.Appli
             web.get(_GROUPS, api.list, allow_head=False),
             web.post(_GROUPS, api.create),
             web.get(_GROUP, api.get, allow_head=False),
+            web.patch(_GROUP, api.update),
             web.delete(_GROUP, api.delete),
             web.get(_GROUP + "/progress", api.progress, allow_head=False),
+            web.post(_GROUP + "/start", api.start),
+            web.post(_GROUP + "/stop", api.stop),
+            *InstancesApi(instances).routes(_GROUP + "/instances"),
         ]
     )
     app.on_shutdown.append(progress.stop)
@@ -82,68 +90,85 @@ class _Api:
         self._progress = progress
 
     async def list(self, request: web.Request) -> web.Response:
-        organization, project = _names(request, "organization_name", "project_name")
-        return _json(ContainerGroupCollection.of(await self._groups.list(organization, project)))
+        organization, project = names(request, "organization_name", "project_name")
+        after = request.query.get("after")
+        page = await self._groups.list(organization, project, after=after, limit=_page_size(request))
+        more = request.rel_url.update_query(after=page.next_after) if page.next_after else None
+        headers = {"Link": f'<{more.raw_path_qs}>; rel="next"'} if more else {}
+        return json_response(ContainerGroupCollection.of(page.views), headers=headers)
 
     async def create(self, request: web.Request) -> web.Response:
-        organization, project = _names(request, "organization_name", "project_name")
-        prototype = ContainerGroupPrototype.read(await in_time(_json_body(request)))
+        organization, project = names(request, "organization_name", "project_name")
+        prototype = ContainerGroupPrototype.read(await in_time(json_body(request)))
         key = GroupKey(organization, project, prototype.name)
         try:
             view = await self._groups.create(key, prototype.as_new_group(), source=peer_of(request).source)
         except ConflictError as error:
             # The reference knows no 409 for this call, and the SDK parses the body of a 400.
             raise InvalidInputError(str(error), {"name": ["is taken in this project"]}) from None
-        location = f"{request.path}/{prototype.name}"
-        return _json(ContainerGroup.of(view), HTTPStatus.CREATED, {"Location": location})
+        location = f"{request.rel_url.raw_path}/{prototype.name}"
+        return _group_response(view, HTTPStatus.CREATED, {hdrs.LOCATION: location})
 
     async def get(self, request: web.Request) -> web.Response:
-        return _json(ContainerGroup.of(await self._groups.get(_key(request))))
+        return _group_response(await self._groups.get(group_key(request)))
+
+    async def update(self, request: web.Request) -> web.Response:
+        key = group_key(request)
+        pull = request.query.get("pull")
+        if pull not in {None, ALWAYS_PULL}:
+            raise InvalidInputError(
+                "The query does not validate.", {"pull": [f"send {ALWAYS_PULL}, or nothing"]}
+            )
+        patch = ContainerGroupPatch.read(await in_time(json_body(request, JSON, MERGE_PATCH)))
+        view = await self._groups.update(
+            key,
+            patch.as_change(pull=pull is not None),
+            if_match=_if_match(request),
+            source=peer_of(request).source,
+        )
+        return _group_response(view)
+
+    async def start(self, request: web.Request) -> web.Response:
+        await self._groups.start(group_key(request), source=peer_of(request).source)
+        return web.Response(status=HTTPStatus.ACCEPTED)
+
+    async def stop(self, request: web.Request) -> web.Response:
+        await self._groups.stop(group_key(request), source=peer_of(request).source)
+        return web.Response(status=HTTPStatus.ACCEPTED)
 
     async def progress(self, request: web.Request) -> web.StreamResponse:
-        return await self._progress.answer(request, _key(request))
+        return await self._progress.answer(request, group_key(request))
 
     async def delete(self, request: web.Request) -> web.Response:
-        await self._groups.delete(_key(request), source=peer_of(request).source)
+        await self._groups.delete(group_key(request), source=peer_of(request).source)
         return web.Response(status=HTTPStatus.ACCEPTED)
 
 
-def _key(request: web.Request) -> GroupKey:
-    return GroupKey(*_names(request, "organization_name", "project_name", "container_group_name"))
+def _page_size(request: web.Request) -> int:
+    text = request.query.get("page_size", str(MAX_PAGE))
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_PAGE:
+        reason = f"send a whole number from 1 to {MAX_PAGE}"
+        raise InvalidInputError("The query does not validate.", {"page_size": [reason]})
+    return int(text)
 
 
-def _names(request: web.Request, *parameters: str) -> list[str]:
-    """Read names from the address. Raises NotFoundError: one that cannot be a name."""
-    names = [request.match_info[parameter] for parameter in parameters]
-    for parameter, name in zip(parameters, names, strict=True):
-        if not _NAME.fullmatch(name):
-            raise NotFoundError(
-                f"The {parameter} in the address cannot be one: names are 2 to 63 lower-case letters, digits "
-                "and hyphens, a letter first and no hyphen last."
-            )
-    return names
+def _if_match(request: web.Request) -> Collection[str] | None:
+    """Read `If-Match` (RFC 9110, section 13.1.1); None takes any group.
+
+    Raises:
+        PreconditionFailedError: It is no list of entity tags, and so names none that a group has.
+    """
+    lines = request.headers.getall(hdrs.IF_MATCH, [])
+    text = ",".join(lines).strip()
+    if not lines or text == "*":
+        return None
+    tags = [_ETAG.fullmatch(part) for part in text.split(",")]
+    if not all(tags):
+        raise PreconditionFailedError("If-Match has to hold an ETag as it was answered, with its quotes.")
+    return {tag[1] for tag in tags if tag}
 
 
-async def _json_body(request: web.Request) -> bytes:
-    """Read a JSON body of at most `MAX_BODY_BYTES`, counted after any Content-Encoding."""
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="Send application/json.")
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise web.HTTPRequestEntityTooLarge(
-                max_size=MAX_BODY_BYTES, actual_size=len(body), text=f"Send at most {MAX_BODY_BYTES} bytes."
-            )
-    return bytes(body)
-
-
-def _json(
-    document: Shape, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] = NO_HEADERS
+def _group_response(
+    view: GroupView, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] = NO_HEADERS
 ) -> web.Response:
-    return web.Response(
-        text=document.model_dump_json(by_alias=True),
-        status=status,
-        headers={"Cache-Control": "no-store", **headers},
-        content_type="application/json",
-    )
+    return json_response(ContainerGroup.of(view), status, {hdrs.ETAG: view.etag, **headers})

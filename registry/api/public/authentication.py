@@ -1,14 +1,15 @@
 """Who calls the public API: a customer by API key, or the operator."""
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from auth.errors import Cause, OutsideScopeError, RefusedError
-from registry.ports import OrganizationDirectory
+from registry.access_ports import Rates
+from registry.errors import RateLimitedError
+from registry.groups import ApiKeys
+from registry.groups.keys import MAX_KEY_LENGTH
 
 HEADER = "Salad-Api-Key"
-MAX_KEY_LENGTH = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,39 +35,35 @@ class Caller:
 Authenticate = Callable[[str | None], Awaitable[Caller]]
 
 
-def hash_api_key(key: str) -> bytes:
-    """Hash an API key for storage and look-up.
-
-    A plain SHA-256 does: keys are 256 random bits, which no dictionary holds, and a look-up by the hash
-    tells by its timing nothing that helps to find one.
-    """
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-
-
 class ApiKeyAuthenticator:
-    """Tells callers by their key.
+    """Tells callers by their key, and holds each customer's key to its rate.
 
     Args:
         is_operator_key: Compares with the operator's key in constant time.
+        rates: Counts requests by key; None counts none. The operator's are not counted.
     """
 
     def __init__(
-        self, *, organizations: OrganizationDirectory, is_operator_key: Callable[[str], bool]
+        self, *, keys: ApiKeys, is_operator_key: Callable[[str], bool], rates: Rates | None = None
     ) -> None:
-        self._organizations = organizations
+        self._keys = keys
         self._is_operator_key = is_operator_key
+        self._rates = rates
 
-    async def __call__(self, key: str | None) -> Caller:
+    async def __call__(self, shown: str | None) -> Caller:
         """Return whose key this is.
 
         Raises:
-            RefusedError: There is no key, or it is nobody's.
+            RefusedError: There is no key, or it is nobody's, or revoked.
+            RateLimitedError: It asks too often.
         """
-        if not key or len(key) > MAX_KEY_LENGTH:
+        if not shown or len(shown) > MAX_KEY_LENGTH:
             raise RefusedError(Cause.MALFORMED)
-        if self._is_operator_key(key):
+        if self._is_operator_key(shown):
             return Caller(organization=None)
-        organization = await self._organizations.by_api_key(hash_api_key(key))
-        if organization is None:
+        key = await self._keys.whose(shown)
+        if key is None:
             raise RefusedError(Cause.UNKNOWN)
-        return Caller(organization=organization.name)
+        if self._rates is not None and (wait_s := await self._rates.take(key.key_id)) > 0:
+            raise RateLimitedError(wait_s)
+        return Caller(organization=key.organization)

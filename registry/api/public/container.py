@@ -76,16 +76,21 @@ class RegistryAuthentication(Shape):
         } or None
 
 
-class NewContainer(Shape):
-    """A container as it is asked for ("CreateContainer")."""
+class KeptContainer(Shape):
+    """What is kept of a container, besides its image."""
 
-    image: Image
     resources: Resources
     command: Command = None
     environment_variables: dict[str, Line] = Field(default_factory=dict)
     image_caching: Omittable[bool] = None
     logging: Omittable[Logging] = None
     priority: Priority | None = None
+
+
+class NewContainer(KeptContainer):
+    """A container as it is asked for ("CreateContainer")."""
+
+    image: Image
     registry_authentication: Omittable[RegistryAuthentication] = Field(default=None, repr=False)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from registry.api.public.container import NewContainer
+from registry.api.public.container import KeptContainer, NewContainer
 from registry.api.public.probes import LivenessProbe, ReadinessProbe, StartupProbe
 from registry.api.public.scheduling import Networking, QueueAutoscaler, QueueConnection, ScalingAction
 from registry.api.public.shapes import CountryCode, DisplayName, Name, Omittable, Replicas, Shape
@@ -23,12 +23,10 @@ _NOT_IN_SPEC: Mapping[str, bool | set[str]] = {
 }
 
 
-class ContainerGroupPrototype(Shape):
-    """A request for a container group ("ContainerGroupPrototype")."""
+class KeptSpec(Shape):
+    """What is kept of a group as it came: the scheduler's."""
 
-    name: Name
-    container: NewContainer
-    autostart_policy: bool
+    container: KeptContainer
     replicas: Replicas
     restart_policy: RestartPolicy
     display_name: Omittable[DisplayName] = None
@@ -43,6 +41,14 @@ class ContainerGroupPrototype(Shape):
         default_factory=list, alias="scaling-actions"
     )
     scheduled_scaling_enabled: bool = Field(default=False, alias="scheduled-scaling-enabled")
+
+
+class ContainerGroupPrototype(KeptSpec):
+    """A request for a container group ("ContainerGroupPrototype")."""
+
+    name: Name
+    container: NewContainer
+    autostart_policy: bool
 
     @classmethod
     def read(cls, body: bytes) -> "ContainerGroupPrototype":

@@ -1,8 +1,9 @@
 """What customers are answered."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID, uuid5
 
 from pydantic import Field
 
@@ -10,11 +11,14 @@ from registry.api.public.container import Priority, ServedContainer
 from registry.api.public.probes import LivenessProbe, ReadinessProbe, StartupProbe
 from registry.api.public.requests import RestartPolicy
 from registry.api.public.scheduling import QueueAutoscaler, QueueConnection, ScalingAction, ServedNetworking
-from registry.api.public.shapes import CountryCode, Omittable, Shape
-from registry.groups import GroupView
-from registry.ports import Group, GroupKey, GroupStatus
+from registry.api.public.shapes import CountryCode, Omittable, Shape, Uuid
+from registry.groups import GroupView, InstanceView
+from registry.instance_ports import InstanceState
+from registry.ports import GroupKey, GroupStatus
 
 MAX_DESCRIPTION_LENGTH = 1000
+
+_NODES: Final = UUID("5f0a8a2b-6a55-5d5c-9f41-0f8c1d2e7b63")
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -93,7 +97,7 @@ class ContainerGroup(Shape):
                 "project_name": group.key.project,
                 "container": container,
                 "autostart_policy": group.autostart,
-                "current_state": _state(group, view.description),
+                "current_state": _state(view),
                 "priority": container["priority"],
                 "version": group.version,
                 "pending_change": group.status is GroupStatus.PENDING and group.version > 1,
@@ -114,16 +118,84 @@ class ContainerGroupCollection(Shape):
         return cls(items=[ContainerGroup.of(view) for view in views])
 
 
-def _state(group: Group, description: str) -> ContainerGroupState:
+class ContainerGroupInstance(Shape):
+    """A node that is designated for a group ("ContainerGroupInstance").
+
+    Attributes:
+        machine_id: The node's id where that is a UUID, as the shape wants it; else made from it.
+        ready: Whether its scheduler says that it runs.
+    """
+
+    id: Uuid
+    machine_id: Uuid
+    node_id: str
+    state: Literal["allocating", "downloading", "creating", "running", "stopping"]
+    update_time: datetime
+    version: Annotated[int, Field(ge=1)]
+    deletion_cost: Annotated[int, Field(ge=0, le=100_000)]
+    pulling_progress: Omittable[Annotated[float, Field(ge=0, le=100)]] = None
+    ready: bool
+    started: bool
+
+    @classmethod
+    def of(cls, view: InstanceView) -> "ContainerGroupInstance":
+        """Present an instance."""
+        instance = view.instance
+        runs = instance.state is InstanceState.RUNNING
+        return cls(
+            id=instance.id,
+            machine_id=_machine_id(instance.node_id),
+            node_id=instance.node_id,
+            state=instance.state.value,
+            update_time=instance.updated_at,
+            version=instance.version,
+            deletion_cost=instance.deletion_cost,
+            pulling_progress=view.progress,
+            ready=runs,
+            started=runs,
+        )
+
+
+class ContainerGroupInstanceCollection(Shape):
+    """A group's instances ("ContainerGroupInstanceCollection")."""
+
+    instances: list[ContainerGroupInstance]
+
+    @classmethod
+    def of(cls, views: Sequence[InstanceView]) -> "ContainerGroupInstanceCollection":
+        """Present instances in the order given."""
+        return cls(instances=[ContainerGroupInstance.of(view) for view in views])
+
+
+def _state(view: GroupView) -> ContainerGroupState:
+    group = view.group
     return ContainerGroupState(
         status=group.status.value,
-        description=" ".join(description.split())[:MAX_DESCRIPTION_LENGTH],  # the shape takes one line
+        description=" ".join(view.description.split())[:MAX_DESCRIPTION_LENGTH],  # the shape takes one line
         start_time=group.created_at,
         finish_time=group.status_since,
-        instance_status_counts=InstanceStatusCounts(),
+        instance_status_counts=_counts(view.counts),
+    )
+
+
+def _counts(counts: Mapping[InstanceState, int]) -> InstanceStatusCounts:
+    """Count as the shape has it: it knows no downloading, which is a part of creating."""
+    creating = counts.get(InstanceState.DOWNLOADING, 0) + counts.get(InstanceState.CREATING, 0)
+    return InstanceStatusCounts(
+        allocating_count=counts.get(InstanceState.ALLOCATING, 0),
+        creating_count=creating,
+        running_count=counts.get(InstanceState.RUNNING, 0),
+        stopping_count=counts.get(InstanceState.STOPPING, 0),
     )
 
 
 def _dns(key: GroupKey) -> str:
     """Name the group in the zone that ICANN reserves for private use; the shape requires a name."""
     return f"{key.name}.{key.project}.{key.organization}.internal"
+
+
+def _machine_id(node_id: str) -> str:
+    try:
+        return str(UUID(node_id))
+    except ValueError:
+        return str(uuid5(_NODES, node_id))

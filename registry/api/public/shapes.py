@@ -43,11 +43,14 @@ Uuid = Annotated[
     WithJsonSchema({"type": "string", "format": "uuid"}),
 ]
 
-SecretLine = Secret[Line]
+_HIDDEN: Final = Field(json_schema_extra={"writeOnly": True})
+
+SecretLine = Annotated[Secret[Line], _HIDDEN]
 """A secret of one line; written as asterisks, so that a dump of a document is safe to store and send."""
 
-Credential = Secret[Annotated[str, StringConstraints(min_length=1, max_length=10000, pattern=_LINE_PATTERN)]]
-Document = Secret[Annotated[str, StringConstraints(min_length=1, max_length=10000)]]
+_Credential = Annotated[str, StringConstraints(min_length=1, max_length=10000, pattern=_LINE_PATTERN)]
+Credential = Annotated[Secret[_Credential], _HIDDEN]
+Document = Annotated[Secret[Annotated[str, StringConstraints(min_length=1, max_length=10000)]], _HIDDEN]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Replicas = Annotated[int, Field(ge=0, le=500)]

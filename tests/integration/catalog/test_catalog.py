@@ -10,9 +10,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select
 
 from auth.ports import AuditEvent, Binding, Node
+from registry.access_ports import ApiKey
 from registry.catalog.collection import SqlCollection
 from registry.catalog.database import Database, SystemClock
-from registry.catalog.directory import SqlNodeRegistry, SqlOrganizationDirectory
+from registry.catalog.directory import SqlApiKeyDirectory, SqlNodeRegistry, SqlOrganizationDirectory
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
@@ -140,7 +141,7 @@ async def test_an_import_that_succeeds_makes_its_image_visible_under_the_group(d
 
 async def test_autostart_goes_on_to_deploying(database: Database) -> None:
     catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock())
-    group = replace(a_group(), autostart=True)
+    group = replace(a_group(), autostart=True, started=True)
     await catalog.create(group, None)
     job = await queue.claim("w1", 20)
     assert job is not None
@@ -247,15 +248,33 @@ async def test_nodes_are_struck_off_and_never_come_back(database: Database) -> N
     assert [n.node_id for n in await nodes.list()] == ["pc-1"]
 
 
-async def test_organizations_are_found_by_name_and_by_key(database: Database) -> None:
+async def test_organizations_are_found_by_name(database: Database) -> None:
     organizations = SqlOrganizationDirectory(database)
-    acme = Organization("acme", b"k" * 32, datetime(2026, 1, 1, tzinfo=UTC))
+    acme = Organization("acme", datetime(2026, 1, 1, tzinfo=UTC))
     await organizations.add(acme)
     assert await organizations.get("acme") == acme
-    assert await organizations.by_api_key(b"k" * 32) == acme
-    assert await organizations.by_api_key(b"x" * 32) is None
+    assert await organizations.list() == [acme]
     with pytest.raises(ConflictError, match="acme"):
         await organizations.add(acme)
+
+
+async def test_keys_are_several_and_found_by_their_hash_until_they_are_revoked(database: Database) -> None:
+    await SqlOrganizationDirectory(database).add(Organization("acme", datetime(2026, 1, 1, tzinfo=UTC)))
+    keys = SqlApiKeyDirectory(database, SystemClock())
+    first, second = (
+        ApiKey(f"key-{n}", "acme", f"number {n}", datetime(2026, 1, n, tzinfo=UTC)) for n in (1, 2)
+    )
+    await keys.add(first, b"a" * 32, limit=2)
+    await keys.add(second, b"b" * 32, limit=2)
+    with pytest.raises(ConflictError, match="2 keys"):
+        await keys.add(replace(first, key_id="key-3"), b"c" * 32, limit=2)
+    assert await keys.by_hash(b"a" * 32) == first
+    assert await keys.by_hash(b"x" * 32) is None
+    assert not await keys.revoke("rival", "key-1")
+    assert await keys.revoke("acme", "key-1")
+    assert await keys.by_hash(b"a" * 32) is None
+    assert await keys.by_hash(b"b" * 32) == second
+    assert [key.revoked_at is None for key in await keys.list("acme")] == [False, True]
 
 
 async def test_events_page_by_cursor_and_filter(database: Database) -> None:

@@ -15,7 +15,7 @@ from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
 from registry.catalog.upkeep import SqlUpkeep
 from registry.errors import CatalogUnavailableError, ConflictError
-from registry.ports import ContentKind, Group, ImageContent, StoredImage
+from registry.ports import ContentKind, Group, GroupStatus, ImageContent, StoredImage
 from registry.upkeep import Collection
 from registry.upkeep.lease import Lease
 from storage.backends.memory import MemoryBackend
@@ -90,6 +90,34 @@ async def test_what_a_group_needs_is_never_marked(world: World) -> None:
         assert await get(world.store, "acme", Digest.of(blob)) == blob
 
 
+async def test_a_superseded_version_goes_when_no_token_for_it_can_be_good_any_more(world: World) -> None:
+    first = await world.import_image()
+    before = await world.catalog.get(first.key)
+    assert before is not None
+    second = replace(
+        before, version=2, status=GroupStatus.PENDING, job_id="second", updated_at=world.clock.now()
+    )
+    assert await world.catalog.change(before, second, None)
+    world.later(30 * 3600)
+    await world.collect()
+    assert await world.catalog.tags(first.key.repository) == ["latest", "v1"]
+    job = await world.queue.claim("worker", 60)
+    assert job is not None
+    await put(world.store, "acme", b"another layer")
+    assert await world.queue.succeed(job, "worker", image_of([BLOBS[0], b"another layer"]))
+    world.later(25 * 3600)
+    await world.collect()
+    assert await world.catalog.tags(first.key.repository) == ["latest", "v1", "v2"]
+    world.later(2 * 3600)
+    assert (await world.collect()).images == 1
+    assert await world.catalog.tags(first.key.repository) == ["latest", "v2"]
+    world.later(GRACE_S)
+    await world.collect()
+    world.later(GRACE_S)
+    await world.collect()
+    assert len(world.backend.objects) == 2
+
+
 async def test_a_deleted_groups_blobs_go_after_the_grace_and_not_before(world: World) -> None:
     kept = await world.import_image("kept", BLOBS[:2])
     gone = await world.import_image("gone")
@@ -130,7 +158,8 @@ async def test_a_pinned_blob_is_spared_until_its_import_ends(world: World) -> No
     await world.catalog.delete(first.key)
     await world.collect()
     world.later(10 * GRACE_S)
-    group = replace(a_group("second"), created_at=world.clock.now())
+    now = world.clock.now()
+    group = replace(a_group("second"), created_at=now, updated_at=now)
     await world.catalog.create(group, None)
     job = await world.queue.claim("worker", 60)
     assert job is not None

@@ -1,6 +1,6 @@
 import hmac
 import warnings
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,9 +9,12 @@ import pytest
 from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from registry.api.public import PREFIX, ApiKeyAuthenticator, hash_api_key, public_app
-from registry.catalog.database import Database
+from registry.access_ports import ApiKey
+from registry.api.public import PREFIX, ApiKeyAuthenticator, public_app
+from registry.catalog.directory import SqlApiKeyDirectory
+from registry.groups import hash_api_key
 from registry.ports import Organization
+from tests.support.catalogs import sqlite_catalog
 from tests.unit.registry.groups.fakes import World
 
 with warnings.catch_warnings():
@@ -31,9 +34,17 @@ class Service:
     session: ClientSession
 
     async def call(
-        self, method: str, path: str, *, key: str | None = API_KEYS["acme-corp"], **options: object
+        self,
+        method: str,
+        path: str,
+        *,
+        key: str | None = API_KEYS["acme-corp"],
+        if_match: str | None = None,
+        content_type: str | None = None,
+        **options: object,
     ) -> ClientResponse:
-        headers: Mapping[str, str] = {} if key is None else {"Salad-Api-Key": key}
+        given = {"Salad-Api-Key": key, "If-Match": if_match, "Content-Type": content_type}
+        headers = {name: value for name, value in given.items() if value is not None}
         response = await self.session.request(method, self.base_url + path, headers=headers, **options)  # type: ignore[arg-type]
         await response.read()
         return response
@@ -41,17 +52,18 @@ class Service:
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/catalog.db")
-    await database.migrate()
+    database = await sqlite_catalog(tmp_path)
     world = World(database)
     for name, key in API_KEYS.items():
-        await world.organizations.add(Organization(name, hash_api_key(key), datetime.now(UTC)))
+        await world.organizations.add(Organization(name, datetime.now(UTC)))
+        kept = ApiKey(f"id of {key}", name, "first", datetime.now(UTC))
+        await SqlApiKeyDirectory(database, world.clock).add(kept, hash_api_key(key), limit=1)
     authenticate = ApiKeyAuthenticator(
-        organizations=world.organizations,
+        keys=world.keys,
         is_operator_key=lambda key: hmac.compare_digest(key.encode(), OPERATOR_KEY.encode()),
     )
     root = web.Application()
-    root.add_subapp(PREFIX, public_app(world.groups, authenticate))
+    root.add_subapp(PREFIX, public_app(world.groups, world.instances, authenticate))
     async with TestServer(root) as server, ClientSession() as session:
         yield Service(world, str(server.make_url(PREFIX)), session)
     await database.close()

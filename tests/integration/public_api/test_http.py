@@ -66,9 +66,9 @@ async def test_another_organization_reads_alike_whether_it_exists_or_not(
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("PATCH", f"{GROUPS}/app", 405),
+        ("PUT", f"{GROUPS}/app", 405),
         ("PUT", GROUPS, 405),
-        ("POST", f"{GROUPS}/app/start", 404),
+        ("POST", f"{GROUPS}/app/pause", 404),
         ("GET", f"{GROUPS}/app/instances", 404),
         ("GET", "/organizations", 404),
     ],

@@ -139,7 +139,7 @@ async def test_what_the_sdk_cannot_know_is_refused_with_the_field(client: Client
 async def test_a_taken_name_is_a_400_whose_body_the_sdk_reads(client: Client) -> None:
     await client("create_container_group", request_for("app"), *PLACE)
     with pytest.raises(ProblemDetails) as caught:
-        await client("create_container_group", request_for("app"), *PLACE)
+        await client("create_container_group", request_for("app", priority="low"), *PLACE)
     assert caught.value.status == 400
     assert "'app'" in caught.value.detail
     assert caught.value.response.body["errors"] == {"name": ["is taken in this project"]}

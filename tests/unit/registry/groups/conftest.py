@@ -4,17 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from registry.catalog.database import Database
 from registry.ports import Organization
+from tests.support.catalogs import sqlite_catalog
 from tests.unit.registry.groups.fakes import World
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/catalog.db")
-    await database.migrate()
+    database = await sqlite_catalog(tmp_path)
     world = World(database)
     for name in ("acme-corp", "other-corp"):
-        await world.organizations.add(Organization(name, name.encode(), datetime.now(UTC)))
+        await world.organizations.add(Organization(name, datetime.now(UTC)))
     yield world
     await database.close()

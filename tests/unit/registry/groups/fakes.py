@@ -1,16 +1,19 @@
 """Ports of container groups kept in memory, and what was asked of them, in order."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from auth.errors import LedgerUnavailableError
+from auth.errors import LedgerUnavailableError, TokenNotFoundError
+from auth.records import TokenState, TokenView
 from auth.secret import Secret
 from registry.catalog.database import Database
-from registry.catalog.directory import SqlOrganizationDirectory
+from registry.catalog.directory import SqlApiKeyDirectory, SqlOrganizationDirectory
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.instances import SqlInstances
 from registry.errors import InvalidInputError, ReferenceFormatError
-from registry.groups import ContainerGroups
+from registry.groups import ApiKeys, ContainerGroups, Instances
 from registry.ports import Group, GroupCatalog, GroupKey, Progress, UpstreamCredential
 
 
@@ -59,6 +62,25 @@ class MemoryBoard:
         return {job_id: self.known[job_id] for job_id in job_ids if job_id in self.known}
 
 
+class MemoryTokens:
+    """Tokens as the ledger would show them."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.views: dict[str, TokenView] = {}
+        self._journal = journal
+
+    async def show(self, token_id: str) -> TokenView:
+        if token_id not in self.views:
+            raise TokenNotFoundError(token_id)
+        return self.views[token_id]
+
+    async def revoke(self, token_id: str) -> TokenView:
+        self._journal.append(f"revoke {token_id}")
+        view = await self.show(token_id)
+        self.views[token_id] = replace(view, state=TokenState.REVOKED)
+        return self.views[token_id]
+
+
 class JournalledCatalog(SqlGroupCatalog):
     """The real catalog; says when it writes and fails when it is told to."""
 
@@ -96,6 +118,22 @@ class World:
         self.events = SqlEventLog(database, self.clock)
         self.revoked: list[str] = []
         self.revocations_allowed = 1000
+        self.tokens = MemoryTokens(self.journal)
+        self.designations = SqlInstances(database, self.clock)
+        self.instances = Instances(
+            catalog=self.designations,
+            groups=self.catalog,
+            tokens=self.tokens,
+            dismiss_tokens=self._dismiss,
+            events=self.events,
+            clock=self.clock,
+        )
+        self.keys = ApiKeys(
+            keys=SqlApiKeyDirectory(database, self.clock),
+            organizations=self.organizations,
+            events=self.events,
+            clock=self.clock,
+        )
         self.groups = self.over(self.catalog)
 
     def over(self, catalog: GroupCatalog) -> ContainerGroups:
@@ -104,6 +142,7 @@ class World:
             vault=self.vault,
             board=self.board,
             organizations=self.organizations,
+            fleet=self.instances,
             events=self.events,
             clock=self.clock,
             parse_reference=parse_reference,
@@ -111,6 +150,9 @@ class World:
             revoke_tokens=self._revoke,
             nudge=lambda: self.journal.append("nudge"),
         )
+
+    async def _dismiss(self, group: Group) -> None:
+        self.journal.append(f"dismiss {group.key.name}")
 
     async def _revoke(self, group_id: str) -> None:
         self.journal.append("revoke")

@@ -36,7 +36,7 @@ async def test_a_public_image_needs_no_vault(world: World) -> None:
 async def test_a_taken_name_is_refused_and_its_credential_forgotten(world: World) -> None:
     first = await world.groups.create(KEY, PRIVATE)
     with pytest.raises(ConflictError):
-        await world.groups.create(KEY, PRIVATE)
+        await world.groups.create(KEY, replace(PRIVATE, autostart=True))
     assert list(world.vault.held) == [first.group.job_id]
     assert world.journal == ["seal", "insert", "nudge", "seal", "insert", "forget"]
 
@@ -84,7 +84,7 @@ async def test_progress_is_told_only_while_the_import_runs(world: World) -> None
     view = await world.groups.create(KEY, PUBLIC)
     await world.board.put(view.group.job_id, Progress(Stage.PULLING, 3, 7, 41, 100))
     assert (await world.groups.get(KEY)).description == "pulling: 3 of 7 layers, 41 %"
-    assert [v.description for v in await world.groups.list("acme-corp", "dev-env")] == [
+    assert [v.description for v in (await world.groups.list("acme-corp", "dev-env")).views] == [
         "pulling: 3 of 7 layers, 41 %"
     ]
 
@@ -94,7 +94,7 @@ async def test_groups_are_listed_by_project_oldest_first(world: World) -> None:
         await world.groups.create(replace(KEY, name=name), PUBLIC)
     await world.groups.create(replace(KEY, project="live"), PUBLIC)
     await world.groups.create(replace(KEY, organization="other-corp"), PUBLIC)
-    names = [view.group.key.name for view in await world.groups.list("acme-corp", "dev-env")]
+    names = [view.group.key.name for view in (await world.groups.list("acme-corp", "dev-env")).views]
     assert names == ["bb", "aa"]
 
 

@@ -1,0 +1,181 @@
+"""Which nodes are designated for which groups (keeps `registry.instance_ports.InstanceCatalog`)."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from auth.ports import AuditEvent, Clock
+from registry.catalog.database import Database
+from registry.catalog.events import append
+from registry.catalog.groups import GROUP, group_of
+from registry.catalog.tables import groups, instance_tokens, instances
+from registry.instance_ports import Instance, InstanceState
+from registry.ports import Group, GroupStatus, group_event
+
+# Longer than a token's wait and its session together can last.
+_TOKEN_LIFE: Final = timedelta(hours=26)
+_UNSETTLED: Final = (InstanceState.ALLOCATING.value, InstanceState.DOWNLOADING.value)
+_HAS_IMAGE: Final = (InstanceState.CREATING, InstanceState.RUNNING)
+
+
+class SqlInstances:
+    """The tables `instances` and `instance_tokens`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def designate(self, group: Group, node_id: str, version: int, token_id: str) -> Instance:
+        """Note that a token was minted: a node is designated, or again, from the start."""
+        now = self._clock.now()
+        anew = {
+            "version": version,
+            "token_id": token_id,
+            "state": InstanceState.ALLOCATING.value,
+            "updated_at": now,
+            "checked_at": now,
+        }
+        known = select(instances).where(instances.c.group_id == group.id, instances.c.node_id == node_id)
+        async with self._database.write() as connection:
+            await self._lock(connection, group)
+            row = (await connection.execute(known)).mappings().first()
+            if row is None:
+                fresh = {"group_id": group.id, "node_id": node_id, "deletion_cost": 0, "created_at": now}
+                row_id = str(uuid4())
+                await connection.execute(insert(instances).values(id=row_id, **fresh, **anew))
+            else:
+                row_id = row["id"]
+                await connection.execute(update(instances).where(instances.c.id == row_id).values(anew))
+                over = instance_tokens.c.minted_at < now - _TOKEN_LIFE
+                old = and_(instance_tokens.c.instance_id == row_id, over)
+                await connection.execute(delete(instance_tokens).where(old))
+            token = {"token_id": token_id, "instance_id": row_id, "minted_at": now}
+            await connection.execute(insert(instance_tokens).values(token))
+            row = (await connection.execute(known)).mappings().one()
+        return _instance(row)
+
+    async def of_group(self, group_id: str) -> Sequence[Instance]:
+        """Return a group's instances, oldest first."""
+        query = select(instances).where(instances.c.group_id == group_id)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(instances.c.created_at, instances.c.id))
+            return [_instance(row) for row in rows.mappings()]
+
+    async def get(self, group_id: str, instance_id: str) -> Instance | None:
+        """Return one of a group's instances."""
+        query = select(instances).where(instances.c.id == instance_id, instances.c.group_id == group_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return _instance(row) if row else None
+
+    async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
+        """Count the instances of groups by state; groups without any are left out."""
+        query = (
+            select(instances.c.group_id, instances.c.state, func.count())
+            .where(instances.c.group_id.in_(group_ids))
+            .group_by(instances.c.group_id, instances.c.state)
+        )
+        counted: dict[str, dict[InstanceState, int]] = {}
+        async with self._database.read() as connection:
+            for group_id, state, count in await connection.execute(query):
+                counted.setdefault(group_id, {})[InstanceState(state)] = count
+        return counted
+
+    async def unsettled(self, limit: int) -> Sequence[tuple[Group, Instance]]:
+        """Take instances that still allocate or download, those first that were looked at longest ago."""
+        waiting = (
+            select(instances)
+            .where(instances.c.state.in_(_UNSETTLED))
+            .order_by(instances.c.checked_at)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(waiting)).mappings().all()
+            if not rows:
+                return []
+            ids = {row["group_id"] for row in rows}
+            found = (await connection.execute(GROUP.where(groups.c.id.in_(ids)))).mappings().all()
+        looked_at = update(instances).where(instances.c.id.in_([row["id"] for row in rows]))
+        async with self._database.write() as connection:
+            await connection.execute(looked_at.values(checked_at=self._clock.now()))
+        owners = {row["id"]: group_of(row) for row in found}
+        return [(owners[row["group_id"]], _instance(row)) for row in rows if row["group_id"] in owners]
+
+    async def advance(
+        self, group: Group, instance: Instance, state: InstanceState, event: AuditEvent
+    ) -> bool:
+        """Bring an instance into a state; the first that has the image makes a deploying group running."""
+        now = self._clock.now()
+        as_read = and_(
+            instances.c.id == instance.id,
+            instances.c.token_id == instance.token_id,
+            instances.c.state == instance.state.value,
+        )
+        change = update(instances).where(as_read).values(state=state.value, updated_at=now)
+        async with self._database.write() as connection:
+            await self._lock(connection, group)
+            if (await connection.execute(change)).rowcount != 1:
+                return False
+            runs = state in _HAS_IMAGE and await self._run(connection, group, instance, now)
+            await append(connection, now, event)
+            if runs:
+                running = group_event("group.running", group.id, group.key, {"version": instance.version})
+                await append(connection, now, running)
+        return True
+
+    async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
+        """Change what it costs to give an instance up. False when it is gone."""
+        change = update(instances).where(instances.c.id == instance_id).values(deletion_cost=cost)
+        async with self._database.write() as connection:
+            if (await connection.execute(change)).rowcount != 1:
+                return False
+            await append(connection, self._clock.now(), event)
+        return True
+
+    async def tokens(self, instance_id: str) -> Sequence[str]:
+        """Return every token of a designation that may not be over."""
+        query = select(instance_tokens.c.token_id).where(instance_tokens.c.instance_id == instance_id)
+        alive = instance_tokens.c.minted_at >= self._clock.now() - _TOKEN_LIFE
+        async with self._database.read() as connection:
+            return (await connection.execute(query.where(alive))).scalars().all()
+
+    async def free(self, instance: Instance, event: AuditEvent) -> bool:
+        """End a designation."""
+        gone = and_(instances.c.id == instance.id, instances.c.token_id == instance.token_id)
+        async with self._database.write() as connection:
+            if (await connection.execute(delete(instances).where(gone))).rowcount != 1:
+                return False
+            await append(connection, self._clock.now(), event)
+        return True
+
+    async def free_all(self, group: Group) -> int:
+        """End every designation of a group; return how many there were."""
+        async with self._database.write() as connection:
+            return (
+                await connection.execute(delete(instances).where(instances.c.group_id == group.id))
+            ).rowcount
+
+    @staticmethod
+    async def _run(connection: AsyncConnection, group: Group, instance: Instance, now: datetime) -> bool:
+        """Make a group running that waits for its first instance of this version."""
+        deploys = and_(
+            groups.c.id == group.id,
+            groups.c.status == GroupStatus.DEPLOYING.value,
+            groups.c.version == instance.version,
+        )
+        running = {"status": GroupStatus.RUNNING.value, "status_since": now, "updated_at": now}
+        return (await connection.execute(update(groups).where(deploys).values(running))).rowcount == 1
+
+    @staticmethod
+    async def _lock(connection: AsyncConnection, group: Group) -> None:
+        """Take a group's changes one after another, in the order group, instance."""
+        await connection.execute(select(groups.c.id).where(groups.c.id == group.id).with_for_update())
+
+
+def _instance(row: RowMapping) -> Instance:
+    facts = {name: value for name, value in row.items() if name != "checked_at"}
+    return Instance(**{**facts, "state": InstanceState(row["state"])})

@@ -1,0 +1,257 @@
+"""Endpoints, and the messages that wait for them (keeps `registry.webhook_ports.WebhookCatalog`).
+
+The audit trail is read once, in its order, behind the cursor `webhooks` of the table `upkeep`; what an
+endpoint wants of it goes into `deliveries` in the same transaction that moves the cursor on. So every event
+is told at least once, whatever process dies when.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, Delete, RowMapping, and_, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from auth.ports import AuditEvent, Clock
+from registry.catalog.database import Database
+from registry.catalog.events import append
+from registry.catalog.tables import deliveries, events, organizations, upkeep, webhooks
+from registry.errors import ConflictError
+from registry.webhook_ports import Delivery, SealedSecret, Webhook
+
+FAMILIES: Final = ("group", "instance", "token")
+"""What is told about: types of events begin with one of these and a full stop."""
+
+_CURSOR: Final = "webhooks"
+_PAUSE_S: Final = 30.0
+_SECRETS: Final = ("kek_id", "sealed_secret", "after")
+
+
+class SqlWebhooks:
+    """The tables `webhooks` and `deliveries`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def add(self, webhook: Webhook, secret: SealedSecret, *, limit: int) -> None:
+        """Insert; it is told what happens from now on. Raises ConflictError: the organization has `limit`."""
+        owner = select(organizations.c.name).where(organizations.c.name == webhook.organization)
+        count = select(func.count()).where(webhooks.c.organization == webhook.organization)
+        values = {
+            "webhook_id": webhook.webhook_id,
+            "organization": webhook.organization,
+            "url": webhook.url,
+            "types": list(webhook.types),
+            "created_at": webhook.created_at,
+            "kek_id": secret.kek_id,
+            "sealed_secret": secret.wrapped,
+        }
+        async with self._database.write() as connection:
+            await connection.execute(owner.with_for_update())
+            if (await connection.execute(count)).scalar_one() >= limit:
+                raise ConflictError(f"the organization has {limit} webhooks; remove one first")
+            after = await _latest(connection)
+            await connection.execute(insert(webhooks).values(**values, after=after))
+
+    async def list(self, organization: str) -> Sequence[Webhook]:
+        """Return an organization's endpoints, oldest first."""
+        query = select(webhooks).where(webhooks.c.organization == organization)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(webhooks.c.created_at, webhooks.c.webhook_id))
+            return [_webhook(row) for row in rows.mappings()]
+
+    async def get(self, organization: str, webhook_id: str) -> Webhook | None:
+        """Return an endpoint."""
+        async with self._database.read() as connection:
+            query = select(webhooks).where(_named(organization, webhook_id))
+            row = (await connection.execute(query)).mappings().first()
+        return _webhook(row) if row else None
+
+    async def remove(self, organization: str, webhook_id: str) -> bool:
+        """Remove an endpoint and what waits for it. False when there is none."""
+        async with self._database.write() as connection:
+            gone = await connection.execute(delete(webhooks).where(_named(organization, webhook_id)))
+            return gone.rowcount == 1
+
+    async def enable(self, organization: str, webhook_id: str) -> bool:
+        """Begin to tell an endpoint again, from now on. False when there is none."""
+        async with self._database.write() as connection:
+            fresh = {"disabled_at": None, "failing_since": None, "after": await _latest(connection)}
+            change = update(webhooks).where(_named(organization, webhook_id)).values(fresh)
+            return (await connection.execute(change)).rowcount == 1
+
+    async def collect(self, limit: int) -> int:
+        """Put the next events of the trail into the outboxes that want them; return how many were read."""
+        async with self._database.read() as connection:
+            newest = await _latest(connection)
+            known = await connection.execute(select(upkeep.c.cursor).where(upkeep.c.name == _CURSOR))
+            if newest <= int(known.scalar() or 0):
+                return 0
+        try:
+            async with self._database.write() as connection:
+                return await self._collect(connection, limit)
+        except IntegrityError:
+            return 0  # another process made the cursor's row at the same moment
+
+    async def claim(self, limit: int, lease_s: float) -> Sequence[Delivery]:
+        """Lease messages that are due; they are due again when the lease lapses."""
+        now = self._clock.now()
+        due = deliveries.c.due_at <= now
+        async with self._database.read() as connection:
+            if (
+                await connection.execute(select(deliveries.c.message_id).where(due).limit(1))
+            ).first() is None:
+                return []
+        query = (
+            select(deliveries, webhooks)
+            .join(webhooks, webhooks.c.webhook_id == deliveries.c.webhook_id)
+            .where(due)
+            .order_by(deliveries.c.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True, of=deliveries)
+        )
+        async with self._database.write() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+            taken = deliveries.c.message_id.in_([row["message_id"] for row in rows])
+            lease = {"due_at": now + timedelta(seconds=lease_s), "attempt": deliveries.c.attempt + 1}
+            await connection.execute(update(deliveries).where(taken).values(lease))
+        return [_delivery(row) for row in rows]
+
+    async def delivered(self, delivery: Delivery) -> None:
+        """Take a message out: its endpoint has it."""
+        endpoint = webhooks.c.webhook_id == delivery.webhook.webhook_id
+        well = {"delivered_at": self._clock.now(), "failing_since": None, "last_failure": None}
+        async with self._database.write() as connection:
+            await connection.execute(_without(delivery))
+            await connection.execute(update(webhooks).where(endpoint).values(well))
+
+    async def failed(
+        self, delivery: Delivery, why: str, *, retry_s: float | None, disable_after: timedelta
+    ) -> None:
+        """Note a failed attempt (docs/webhooks.md, "Attempts")."""
+        now = self._clock.now()
+        endpoint = webhooks.c.webhook_id == delivery.webhook.webhook_id
+        since = func.coalesce(webhooks.c.failing_since, now)
+        async with self._database.write() as connection:
+            if retry_s is None:
+                await connection.execute(_without(delivery))
+            else:
+                waiting = update(deliveries).where(deliveries.c.message_id == delivery.message_id)
+                await connection.execute(waiting.values(due_at=now + timedelta(seconds=retry_s)))
+                # The others wait a moment too, or one endpoint that is down would keep every sender busy.
+                of_same = and_(
+                    deliveries.c.webhook_id == delivery.webhook.webhook_id, deliveries.c.due_at <= now
+                )
+                pause = now + timedelta(seconds=min(retry_s, _PAUSE_S))
+                await connection.execute(update(deliveries).where(of_same).values(due_at=pause))
+            noted = update(webhooks).where(endpoint, webhooks.c.disabled_at.is_(None))
+            await connection.execute(noted.values(failing_since=since, last_failure=why))
+            await self._give_up(connection, delivery.webhook, why, now, disable_after)
+
+    async def _give_up(
+        self,
+        connection: AsyncConnection,
+        webhook: Webhook,
+        why: str,
+        now: datetime,
+        disable_after: timedelta,
+    ) -> None:
+        """Disable an endpoint that is gone, or has taken nothing for long; drop what waits for it."""
+        too_long = webhooks.c.failing_since <= now - disable_after
+        alive = and_(webhooks.c.webhook_id == webhook.webhook_id, webhooks.c.disabled_at.is_(None))
+        gone = await connection.execute(update(webhooks).where(alive, too_long).values(disabled_at=now))
+        if gone.rowcount != 1:
+            return
+        await connection.execute(delete(deliveries).where(deliveries.c.webhook_id == webhook.webhook_id))
+        detail = {"webhook_id": webhook.webhook_id, "why": why}
+        await append(connection, now, AuditEvent("webhook.disabled", webhook.organization, detail=detail))
+
+    async def _collect(self, connection: AsyncConnection, limit: int) -> int:
+        row = select(upkeep.c.cursor).where(upkeep.c.name == _CURSOR).with_for_update()
+        known = (await connection.execute(row)).scalar()
+        if known is None:
+            await connection.execute(insert(upkeep).values(name=_CURSOR, cursor="", report={}))
+        newest = await _latest(connection)  # before the endpoints: one that comes later starts behind it
+        wanting = (
+            (await connection.execute(select(webhooks).where(webhooks.c.disabled_at.is_(None))))
+            .mappings()
+            .all()
+        )
+        if not wanting:
+            return await self._move(connection, newest, 0)
+        told = (
+            select(events)
+            .where(events.c.cursor > int(known or 0), events.c.cursor <= newest)
+            .order_by(events.c.cursor)
+            .limit(limit)
+        )
+        page = (await connection.execute(told)).mappings().all()
+        messages = [
+            message
+            for event in page
+            for webhook in wanting
+            if (message := _message(event, webhook)) is not None
+        ]
+        if messages:
+            await connection.execute(insert(deliveries), messages)
+        return await self._move(connection, page[-1]["cursor"] if page else newest, len(page))
+
+    @staticmethod
+    async def _move(connection: AsyncConnection, cursor: int, read: int) -> int:
+        moved = update(upkeep).where(upkeep.c.name == _CURSOR).values(cursor=str(cursor))
+        await connection.execute(moved)
+        return read
+
+
+def wants(types: Sequence[str], type_: str) -> bool:
+    """Tell whether an endpoint that asked for these types is told about one."""
+    family = type_.partition(".")[0]
+    return family in FAMILIES and (not types or type_ in types or f"{family}.*" in types)
+
+
+def _message(event: RowMapping, webhook: RowMapping) -> Mapping[str, object] | None:
+    """Make the message that tells an endpoint about an event, if it wants it (docs/webhooks.md)."""
+    mine = event["organization"] == webhook["organization"] and event["cursor"] > webhook["after"]
+    if not mine or not wants(webhook["types"], event["type"]):
+        return None
+    facts = {name: event[name] for name in ("token_id", "node_id", "cause") if event[name] is not None}
+    data = {"organization": event["organization"], **facts, **event["detail"]}
+    body = {"type": event["type"], "timestamp": event["at"].isoformat().replace("+00:00", "Z"), "data": data}
+    return {
+        "message_id": f"msg_{uuid4().hex}",
+        "webhook_id": webhook["webhook_id"],
+        "body": json.dumps(body, separators=(",", ":")),
+        "attempt": 0,
+        "due_at": event["at"],
+    }
+
+
+async def _latest(connection: AsyncConnection) -> int:
+    return (await connection.execute(select(func.max(events.c.cursor)))).scalar() or 0
+
+
+def _named(organization: str, webhook_id: str) -> ColumnElement[bool]:
+    return and_(webhooks.c.organization == organization, webhooks.c.webhook_id == webhook_id)
+
+
+def _without(delivery: Delivery) -> Delete:
+    return delete(deliveries).where(deliveries.c.message_id == delivery.message_id)
+
+
+def _webhook(row: RowMapping) -> Webhook:
+    facts = {column.name: row[column.name] for column in webhooks.c if column.name not in _SECRETS}
+    return Webhook(**{**facts, "types": tuple(row["types"])})
+
+
+def _delivery(row: RowMapping) -> Delivery:
+    return Delivery(
+        message_id=row["message_id"],
+        webhook=_webhook(row),
+        secret=SealedSecret(row["kek_id"], row["sealed_secret"]),
+        body=row["body"],
+        attempt=row["attempt"] + 1,
+    )

@@ -1,0 +1,148 @@
+"""`crisper group`: what becomes of a group after its creation."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from registry.cli.client import connect
+from registry.cli.groups import (
+    ImportFailedError,
+    NameArgument,
+    follow_import,
+    show_group,
+)
+from registry.cli.options import (
+    DATA_DIR,
+    DEFAULT,
+    DataDirOption,
+    JsonOption,
+    OrganizationOption,
+    ProjectOption,
+)
+from registry.cli.output import run, table
+from registry.cli.registry_login import (
+    LoginKind,
+    LoginOption,
+    PasswordOption,
+    UsernameOption,
+    read_authentication,
+)
+
+InstanceArgument = Annotated[str, typer.Argument(help="From `crisper group instances`.")]
+
+
+def update(
+    name: NameArgument,
+    image: Annotated[str | None, typer.Option(help="The next version's image.")] = None,
+    pull: Annotated[bool, typer.Option(help="Pull the image again though it is the same.")] = False,
+    replicas: Annotated[int | None, typer.Option(min=0, max=500)] = None,
+    username: UsernameOption = None,
+    password_stdin: PasswordOption = False,
+    login: LoginOption = LoginKind.BASIC,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Change a group; a new image is imported, and followed to the end."""
+    body = _patch(image, replicas, read_authentication(login, username, password_stdin))
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            path = f"{quote(name)}?pull=always" if pull else quote(name)
+            changed = await client.group("PATCH", organization, project, path, body)
+            group = await follow_import(client, organization, project, changed)
+        show_group(group, as_json=as_json)
+        if group["current_state"]["status"] == "failed":
+            raise ImportFailedError(group["current_state"]["description"])
+
+    run(work())
+
+
+def start(
+    name: NameArgument,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+) -> None:
+    """Start a group: at once, or when its image is there."""
+    _post(f"{quote(name)}/start", organization, project, data_dir, f"started {name}")
+
+
+def stop(
+    name: NameArgument,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+) -> None:
+    """Stop a group: its nodes are free, their pull tokens revoked."""
+    _post(f"{quote(name)}/stop", organization, project, data_dir, f"stopped {name}")
+
+
+def instances(
+    name: NameArgument,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """List a group's instances: the nodes designated for it."""
+
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            found = await client.group("GET", organization, project, f"{quote(name)}/instances")
+        columns = {
+            "ID": "id",
+            "NODE": "node_id",
+            "STATE": "state",
+            "PULLED %": "pulling_progress",
+            "VERSION": "version",
+            "SINCE": "update_time",
+        }
+        empty = f"No instances; designate a node: crisper token mint {name} --node NODE"
+        table(found["instances"], columns, as_json=as_json, empty=empty)
+
+    run(work())
+
+
+def reallocate(
+    name: NameArgument,
+    instance_id: InstanceArgument,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+) -> None:
+    """Free an instance's node and revoke its tokens, so that another node takes its place."""
+    path = f"{quote(name)}/instances/{quote(instance_id)}/reallocate"
+    _post(path, organization, project, data_dir, f"reallocated {instance_id}")
+
+
+def register(group_app: typer.Typer) -> None:
+    """Add these commands to `crisper group`."""
+    example = "Example: crisper group update camera --image ghcr.io/acme/camera:2 --replicas 5"
+    group_app.command("update", epilog=example)(update)
+    for command in (start, stop, instances, reallocate):
+        group_app.command()(command)
+
+
+def _post(path: str, organization: str, project: str, data_dir: DataDirOption, done: str) -> None:
+    async def work() -> None:
+        async with connect(data_dir) as client:
+            await client.group("POST", organization, project, path)
+        print(done)
+
+    run(work())
+
+
+def _patch(
+    image: str | None, replicas: int | None, authentication: Mapping[str, Mapping[str, str]] | None
+) -> dict[str, Any]:
+    container: dict[str, object] = {}
+    if image is not None:
+        container["image"] = image
+    if authentication is not None:
+        container["registry_authentication"] = authentication
+    patch: dict[str, Any] = {"container": container} if container else {}
+    return patch if replicas is None else {**patch, "replicas": replicas}

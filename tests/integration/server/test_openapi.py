@@ -1,0 +1,56 @@
+"""The APIs keep to the document that they publish."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.integration.server.conftest import Shop
+from tests.support.http import request
+
+# A run of everything that the document leads to takes minutes; CRISPER_TEST_SCHEMA_S=300 is one.
+BUDGET_S = int(os.environ.get("CRISPER_TEST_SCHEMA_S", "12"))
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "ignored_auth",
+)
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+ENDLESS = "/api/v1/events/stream"
+
+
+def test_the_document_is_there_for_anybody(shop: Shop) -> None:
+    document = request("GET", f"{shop.server.url}/openapi.json").expect(200).json()
+    assert document["openapi"] == "3.1.0"
+    assert sum(len(methods) for methods in document["paths"].values()) > 35
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(shop: Shop) -> None:
+    page = request("GET", f"{shop.server.url}/docs").expect(200)
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for link in re.findall(r'(?:src|href)="([^"]+)"', page.body.decode()):
+        assert urlsplit(link).netloc == ""
+        assert request("GET", shop.server.url + link).expect(200).body
+    request("GET", f"{shop.server.url}/docs/index.html").expect(404)
+
+
+def test_the_apis_answer_as_the_document_says(shop: Shop, tmp_path: Path) -> None:
+    operator = shop.server.operator
+    operator.create_organization("acme-corp")
+    operator.create_node("node-7")
+    key = shop.server.operator_key
+    command = [
+        *(str(SCHEMATHESIS), "run", f"{shop.server.url}/openapi.json", "--exclude-path", ENDLESS),
+        *("--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-time", str(BUDGET_S)),
+        *("--generation-database", "none", "--no-color", "--continue-on-failure", "--no-shrink"),
+        *("-H", f"Authorization: Bearer {key}", "-H", f"Salad-Api-Key: {key}"),
+    ]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    assert ended.returncode == 0, ended.stdout[-8000:] + ended.stderr[-2000:]

@@ -1,0 +1,126 @@
+"""A courier over a real catalog and keyring, and an endpoint that answers as it is told."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from auth.ports import AuditEvent
+from registry.catalog.database import Database
+from registry.catalog.directory import SqlOrganizationDirectory
+from registry.catalog.events import SqlEventLog
+from registry.catalog.webhooks import SqlWebhooks
+from registry.groups.courier import Courier
+from registry.groups.webhooks import NewWebhook, Webhooks, WebhookSecrets
+from registry.ports import Organization
+from registry.upstream.egress import EgressGuard
+from registry.upstream.hooks import HookClient
+from storage.keys.local import LocalKeyring
+from tests.support.catalogs import sqlite_catalog
+
+
+@dataclass(frozen=True)
+class Message:
+    headers: dict[str, str]
+    body: str
+
+
+@dataclass
+class Endpoint:
+    """What a customer runs: takes messages, or answers `status`."""
+
+    status: int = 204
+    headers: dict[str, str] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.messages.append(Message(dict(request.headers), await request.text()))
+        return web.Response(status=self.status, headers=self.headers)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def later(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Post:
+    """Everything from the trail to the endpoint."""
+
+    webhooks: Webhooks
+    catalog: SqlWebhooks
+    courier: Courier
+    events: SqlEventLog
+    endpoint: Endpoint
+    url: str
+    clock: Clock
+    database: Database
+    folder: Path
+
+    async def register(self, *types: str) -> NewWebhook:
+        return await self.webhooks.register("acme", self.url, types)
+
+    async def tell(self, type_: str = "group.imported", organization: str = "acme") -> None:
+        await self.events.record(AuditEvent(type_, organization, node_id="pc-1", detail={"group": "web"}))
+
+    async def carry(self) -> list[Message]:
+        """Carry until there is nothing to do at this moment; return what arrived."""
+        before = len(self.endpoint.messages)
+        while await self.courier.round():
+            pass
+        return self.endpoint.messages[before:]
+
+
+@pytest.fixture
+async def post(tmp_path: Path) -> AsyncIterator[Post]:
+    database, clock, endpoint = await sqlite_catalog(tmp_path), Clock(), Endpoint()
+    keyring = tmp_path / "keyring.json"
+    LocalKeyring.create(keyring)
+    keys = LocalKeyring.load(keyring)
+    organizations = SqlOrganizationDirectory(database)
+    for name in ("acme", "rival"):
+        await organizations.add(Organization(name, clock.now()))
+    app = web.Application()
+    app.add_routes([web.post("/hook", endpoint.handle)])
+    async with TestServer(app) as server:
+        client = HookClient(EgressGuard(insecure=[f"127.0.0.1:{server.port}"]))
+        catalog, secrets = SqlWebhooks(database, clock), WebhookSecrets(keys)
+        events = SqlEventLog(database, clock)
+        yield Post(
+            webhooks=Webhooks(
+                catalog=catalog,
+                secrets=secrets,
+                organizations=organizations,
+                events=events,
+                clock=clock,
+                vet=client.vet,
+            ),
+            catalog=catalog,
+            courier=Courier(
+                catalog=catalog,
+                secrets=secrets,
+                post=client.post,
+                clock=clock,
+                disable_after=timedelta(days=1),
+                schedule_s=(5, 60, 3600),
+            ),
+            events=events,
+            endpoint=endpoint,
+            url=f"http://127.0.0.1:{server.port}/hook",
+            clock=clock,
+            database=database,
+            folder=tmp_path,
+        )
+        await client.close()
+    await keys.aclose()
+    await database.close()
