@@ -7,7 +7,7 @@ UV := $(VENV)/bootstrap/bin/uv
 IMAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages check format reference docs test e2e conformance fuzz soak demo bench clean
+.PHONY: help setup packages check format reference docs test e2e screenshots conformance fuzz soak demo bench clean
 
 help: ## Show this list
 	@if [ -t 1 ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
@@ -49,6 +49,10 @@ test: setup packages ## Unit, contract and integration tests
 
 e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real server (root)
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
+
+screenshots: setup packages ## Pictures of the portal's pages, into docs/screenshots/
+	@.ci/packages pngquant
+	$(BIN)/python -m tests.support.portal_screenshots
 
 conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt (needs Go)
 	$(BIN)/python -m tests.conformance

@@ -20,6 +20,7 @@ from auth.nodes.ca import NodeCA
 from auth.nodes.enrolment import NodeEnrolment
 from auth.nodes.trust import ClientTrust, Issuers
 from auth.realm import Realm
+from auth.secret import Secret
 from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
 from registry.api import operator, public, v2
@@ -50,6 +51,7 @@ from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
 from registry.catalog.origins import SqlBlobOrigins
+from registry.catalog.overview import SqlOverview
 from registry.catalog.partials import SqlPartials
 from registry.catalog.quotas import SqlImportQuota
 from registry.catalog.upkeep import SqlUpkeep
@@ -70,6 +72,8 @@ from registry.importer.transfer import Roads
 from registry.importer.worker import ImportWorker
 from registry.observe import CountedAuditTrail, MeteredImports, Metrics
 from registry.oci.reference import Reference
+from registry.portal import Doorkeeper, Portal, Services
+from registry.portal.doorkeeper import ATTEMPTS_PER_MINUTE
 from registry.ports import Group, Variant
 from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
@@ -77,6 +81,7 @@ from registry.transient.credentials import RedisCredentialVault
 from registry.transient.flights import RedisFlightLeases
 from registry.transient.progress import RedisProgressBoard
 from registry.transient.rates import RedisRates
+from registry.transient.sessions import RedisPortalSessions
 from registry.upkeep import Collection, DamageDesk, repeat
 from registry.upstream.configured import hook_client, shared_registries, upstream_client
 from registry.upstream.credentials import from_registry_authentication
@@ -196,8 +201,9 @@ class _Composer:
 
         self._webhook_secrets = WebhookSecrets(keys)
         self._webhook_catalog = SqlWebhooks(self._database, self._clock)
+        self._key_directory = SqlApiKeyDirectory(self._database, self._clock)
         self._api_keys = ApiKeys(
-            keys=SqlApiKeyDirectory(self._database, self._clock),
+            keys=self._key_directory,
             organizations=self._organizations,
             events=self._events,
             clock=self._clock,
@@ -221,7 +227,8 @@ class _Composer:
         if Role.PULL in roles:
             mounted[v2.PREFIX] = self._distribution()
         if Role.API in roles:
-            mounted[public.PREFIX] = self._public(worker.nudge if worker else _nobody)
+            groups = self._groups(worker.nudge if worker else _nobody)
+            mounted[public.PREFIX] = self._public(groups)
             mounted[operator.PREFIX] = self._operator(hooks)
         routes = HealthApi(self._probes(), self._metrics).routes()
         if Role.API in roles:
@@ -229,9 +236,10 @@ class _Composer:
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
-        return Composition(
-            root_app(mounted, routes, self._metrics, self._peers()), worker, self._upkeep(hooks)
-        )
+        root = root_app(mounted, routes, self._metrics, self._peers())
+        if Role.API in roles:
+            self._portal(groups).mount(root)
+        return Composition(root, worker, self._upkeep(hooks))
 
     def _upkeep(self, hooks: HookClient) -> Callable[[], Awaitable[None]] | None:
         if Role.IMPORT not in self._settings.roles:
@@ -323,8 +331,8 @@ class _Composer:
             origin=self._origin,
         ).app()
 
-    def _public(self, nudge: Callable[[], None]) -> web.Application:
-        groups = ContainerGroups(
+    def _groups(self, nudge: Callable[[], None]) -> ContainerGroups:
+        return ContainerGroups(
             catalog=self._catalog,
             vault=self._vault,
             board=self._board,
@@ -337,6 +345,8 @@ class _Composer:
             revoke_tokens=self._authority.revoke_group,
             nudge=nudge,
         )
+
+    def _public(self, groups: ContainerGroups) -> web.Application:
         rate = self._settings.api_requests_per_minute
         authenticate = ApiKeyAuthenticator(
             keys=self._api_keys,
@@ -373,19 +383,52 @@ class _Composer:
                 InstancesApi(self._instances),
                 WebhooksApi(webhooks),
             ),
-            tokens=PullTokens(
-                self._catalog,
-                self._designations,
-                self._nodes,
-                self._authority,
-                Variant(self._settings.default_variant),
-            ),
+            tokens=self._pull_tokens(),
             images=SqlImages(self._database),
             authority=self._authority,
             verifier=self._verifier,
             events=self._events,
             origin=self._origin,
         ).app()
+
+    def _pull_tokens(self) -> PullTokens:
+        return PullTokens(
+            self._catalog,
+            self._designations,
+            self._nodes,
+            self._authority,
+            Variant(self._settings.default_variant),
+        )
+
+    def _portal(self, groups: ContainerGroups) -> Portal:
+        async def organization_of(key_hash: bytes) -> str | None:
+            found = await self._key_directory.by_hash(key_hash)
+            return found.organization if found is not None else None
+
+        doorkeeper = Doorkeeper(
+            sessions=RedisPortalSessions(self._redis, self._settings.portal_session_s),
+            organization_of=organization_of,
+            operator_key=Secret(read_operator_key(self._data.operator_key)),
+            attempts=RedisRates(self._redis, ATTEMPTS_PER_MINUTE).take,
+            trail=self._trail,
+            origin=self._origin,
+        )
+        services = Services(
+            groups=groups,
+            instances=self._instances,
+            catalog=self._catalog,
+            overview=SqlOverview(self._database),
+            board=self._board,
+            nodes=self._nodes,
+            tokens=self._pull_tokens(),
+            authority=self._authority,
+            origin=self._origin,
+            clock=self._clock,
+            probes=self._probes(),
+            signing_keys=lambda: self._keys.keys,
+            docs_url=self._settings.docs_url,
+        )
+        return Portal(doorkeeper, services)
 
     def _peers(self) -> Peers:
         node_ca, proxy_ca = self._settings.node_ca, self._settings.proxy_ca

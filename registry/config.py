@@ -102,6 +102,8 @@ class Settings(BaseSettings):
         api_requests_per_minute: What one API key has on the public API; 0 counts nothing.
         insecure_webhooks: `host[:port]` of webhooks that may be spoken to in the clear, at private addresses.
         webhook_days: After so many days without a success a webhook is given up.
+        docs_url: Where this documentation is published as a site; the portal links to it.
+        portal_session_s: For how long a sign-in to the portal lasts.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -163,6 +165,8 @@ class Settings(BaseSettings):
     api_requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 1200
     insecure_webhooks: Annotated[tuple[str, ...], NoDecode] = ()
     webhook_days: Annotated[float, Field(gt=0, le=365)] = 5.0
+    docs_url: str | None = None
+    portal_session_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 8 * 3600
     log_level: str = "info"
 
     @field_validator("roles", *_LISTS, mode="before")
@@ -172,6 +176,13 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @field_validator("docs_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("write the documentation's address with its scheme: https://docs.example.com")
+        return value.rstrip("/") if value else None
 
     @field_validator("public_url")
     @classmethod

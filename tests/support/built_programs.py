@@ -29,6 +29,7 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 _AZURITE = "3.37.0"
+_AXE_CORE = "4.14.1"
 
 
 def go_program(name: str) -> Path:
@@ -45,10 +46,19 @@ def version_of(name: str) -> str:
 
 def azurite() -> Path:
     """Return Azurite's blob server; the first call on a machine installs it."""
-    folder = _CACHE / f"azurite-{_AZURITE}"
-    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"azurite@{_AZURITE}"]
+    return _npm_install("azurite", _AZURITE, ".bin/azurite-blob")
+
+
+def axe_core() -> Path:
+    """Return axe-core's script; the first call on a machine installs it."""
+    return _npm_install("axe-core", _AXE_CORE, "axe-core/axe.min.js")
+
+
+def _npm_install(package: str, version: str, file: str) -> Path:
+    folder = _CACHE / f"{package}-{version}"
+    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"{package}@{version}"]
     return _once(
-        folder / "node_modules" / ".bin" / "azurite-blob",
+        folder / "node_modules" / file,
         lambda: subprocess.run(command, check=True, timeout=_BUILD_TIMEOUT_S),
     )
 
@@ -80,3 +90,4 @@ if __name__ == "__main__":
     for each in _GO_PACKAGES:
         print(go_program(each))  # noqa: T201
     print(azurite())  # noqa: T201
+    print(axe_core())  # noqa: T201

@@ -244,6 +244,7 @@ class Customer:
         self,
         image: str,
         *,
+        name: str | None = None,
         username: str | None = None,
         password: str | None = None,
         authentication: Mapping[str, Mapping[str, str]] | None = None,
@@ -254,7 +255,7 @@ class Customer:
             container["registry_authentication"] = {"basic": {"username": username, "password": password}}
         if authentication is not None:
             container["registry_authentication"] = authentication
-        name = unique("group")
+        name = name or unique("group")
         body = {
             "name": name,
             "container": container,
