@@ -35,6 +35,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "image list": ("crisper image list", "crisper image list --organization acme --json"),
         "group create": ("crisper group create app docker.io/library/alpine:3 --replicas 3",),
+        "group follow": ("crisper group follow app",),
         "group list": ("crisper group list", "crisper group list --organization acme --json"),
         "group show": ("crisper group show app",),
         "group update": (
