@@ -15,11 +15,15 @@ import psutil
 
 from tests.support.certificates import CertificateFiles
 from tests.support.http import Response, request
+from tests.support.postgres import another_database
 from tests.support.processes import Process, free_port, wait_until
 
 CRISPER = Path(sys.executable).with_name("crisper")
 PROJECT = "default"
 IMPORT_TIMEOUT_S = 60
+POSTGRES = "CRISPER_TEST_POSTGRES"
+"""Names the PostgreSQL server that servers under test keep their catalogs on, instead of SQLite."""
+
 START_S = float(os.environ.get("CRISPER_TEST_START_S", "90"))
 
 
@@ -91,6 +95,8 @@ class CrisperServer:
         self.trust = tls.trusting() if tls else None
         self._insecure = tuple(insecure_registries)
         self._env = {"TMPDIR": str(self.tmp_dir), **(env or {})}
+        if POSTGRES in os.environ:
+            self._env.setdefault("CRISPER_DATABASE_URL", another_database(os.environ[POSTGRES]))
         self._process: Process | None = None
 
     @property
