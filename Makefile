@@ -7,7 +7,7 @@ UV := $(VENV)/bootstrap/bin/uv
 IMAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages check format test e2e conformance fuzz soak demo bench clean
+.PHONY: help setup packages check format reference docs test e2e screenshots conformance fuzz soak demo bench clean
 
 help: ## Show this list
 	@if [ -t 1 ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
@@ -28,6 +28,13 @@ check: setup ## Lint, formatting, types, import contracts, lock file
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(UV) lock --check --quiet
+	$(BIN)/python -m docs.generate --check
+
+reference: setup ## Write docs/reference/ from the code
+	$(BIN)/python -m docs.generate
+
+docs: setup ## The documentation as a site, in build/docs; broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: setup ## Rewrite the code as the formatter and the safe fixes want it
 	$(BIN)/ruff format .
@@ -42,6 +49,10 @@ test: setup packages ## Unit, contract and integration tests
 
 e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real server (root)
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
+
+screenshots: setup packages ## Pictures of the portal's pages, into docs/screenshots/
+	@.ci/packages pngquant
+	$(BIN)/python -m tests.support.portal_screenshots
 
 conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt (needs Go)
 	$(BIN)/python -m tests.conformance

@@ -140,6 +140,11 @@ class LocalSigningKeys:
         """
         return cls(folder, read_keys(folder, now()), now)
 
+    @property
+    def keys(self) -> Sequence[SigningKey]:
+        """The set as it was read last, in the order in which its keys sign."""
+        return self._keys
+
     def refresh(self) -> bool:
         """Remove the keys whose time is over, and read the folder again where it has changed.
 

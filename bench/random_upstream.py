@@ -1,8 +1,8 @@
-"""An upstream registry with one huge image that is nowhere: its layers are made as they are read.
+"""An upstream registry with huge images that are nowhere: their layers are made as they are read.
 
 Each layer is a tar of one file of incompressible bytes, an AES-CTR keystream, so that any range of it
 costs microseconds and no memory, and its digest is that of real content. Run as a program it serves
-`/v2/big/image` on a free port and prints one line of JSON once it is ready.
+`/v2/big/image` on a free port and prints one line of JSON once it is ready; `/sent` says what was fetched.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -102,23 +103,36 @@ def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def make_image(size_bytes: int, layers: int) -> RandomImage:
-    """Build an image of about `size_bytes` in `layers` equal layers."""
-    made = [RandomLayer(seed, size_bytes // layers) for seed in range(layers)]
+def make_images(size_bytes: int, layers: int, images: int = 1) -> list[RandomImage]:
+    """Build images of about `size_bytes` each in `layers` equal layers, the first of which they share."""
+    made = {
+        (image, place): RandomLayer(image * layers + place, size_bytes // layers)
+        for image in range(images)
+        for place in range(layers)
+        if place or not image
+    }
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(RandomLayer.measure, made))
-    return RandomImage(made)
+        list(pool.map(RandomLayer.measure, made.values()))
+    return [
+        RandomImage([made[image if place else 0, place] for place in range(layers)])
+        for image in range(images)
+    ]
 
 
 class Registry:
     """The `/v2/` endpoints that an importer asks for."""
 
-    def __init__(self, image: RandomImage) -> None:
-        self._image = image
+    def __init__(self, images: Sequence[RandomImage]) -> None:
+        numbered = {str(number): image for number, image in enumerate(images)}
+        self._images = {"latest": images[0]} | numbered | {image.digest: image for image in images}
+        self._layers = {digest: layer for image in images for digest, layer in image.layers.items()}
+        self._configs = {image.config_digest: image.config for image in images}
+        self._sent: Counter[str] = Counter()
 
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/v2/", self._base)
+        app.router.add_get("/sent", self._tell)
         app.router.add_get(f"/v2/{REPOSITORY}/manifests/{{reference}}", self._manifest)
         app.router.add_get(f"/v2/{REPOSITORY}/blobs/{{digest}}", self._blob)
         return app
@@ -126,18 +140,23 @@ class Registry:
     async def _base(self, _: web.Request) -> web.Response:
         return web.json_response({})
 
+    async def _tell(self, _: web.Request) -> web.Response:
+        """Say how many bytes of each layer were written to a connection."""
+        return web.json_response(self._sent)
+
     async def _manifest(self, request: web.Request) -> web.Response:
-        if request.match_info["reference"] not in {"latest", self._image.digest}:
+        image = self._images.get(request.match_info["reference"])
+        if image is None:
             raise web.HTTPNotFound
-        headers = {"Docker-Content-Digest": self._image.digest}
-        return web.Response(body=self._image.manifest, content_type=MANIFEST_TYPE, headers=headers)
+        headers = {"Docker-Content-Digest": image.digest}
+        return web.Response(body=image.manifest, content_type=MANIFEST_TYPE, headers=headers)
 
     async def _blob(self, request: web.Request) -> web.StreamResponse:
         digest = request.match_info["digest"]
         headers = {"Docker-Content-Digest": digest, "Accept-Ranges": "bytes"}
-        if digest == self._image.config_digest:
-            return web.Response(body=self._image.config, headers=headers)
-        layer = self._image.layers.get(digest)
+        if digest in self._configs:
+            return web.Response(body=self._configs[digest], headers=headers)
+        layer = self._layers.get(digest)
         if layer is None:
             raise web.HTTPNotFound
         start, stop = _range(request, layer.size_bytes)
@@ -150,7 +169,9 @@ class Registry:
         await response.prepare(request)
         if request.method == "GET":
             for at in range(start, stop, CHUNK_BYTES):
-                await response.write(await asyncio.to_thread(layer.read, at, min(CHUNK_BYTES, stop - at)))
+                data = await asyncio.to_thread(layer.read, at, min(CHUNK_BYTES, stop - at))
+                await response.write(data)
+                self._sent[digest] += len(data)
         await response.write_eof()
         return response
 
@@ -166,14 +187,15 @@ def _range(request: web.Request, size_bytes: int) -> tuple[int, int]:
     return start, min(last + 1, size_bytes)
 
 
-async def _serve(image: RandomImage) -> None:
-    runner = web.AppRunner(Registry(image).app(), access_log=None)
+async def _serve(images: Sequence[RandomImage]) -> None:
+    runner = web.AppRunner(Registry(images).app(), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    ready = {"reference": f"127.0.0.1:{port}/{REPOSITORY}:latest", "port": port, "digest": image.digest}
-    print(json.dumps({**ready, "size_bytes": image.size_bytes}), flush=True)
+    ready = {"reference": f"127.0.0.1:{port}/{REPOSITORY}:latest", "port": port, "digest": images[0].digest}
+    layers = {digest: layer.size_bytes for image in images for digest, layer in image.layers.items()}
+    print(json.dumps({**ready, "size_bytes": images[0].size_bytes, "layers": layers}), flush=True)
     await asyncio.Event().wait()
 
 
@@ -181,8 +203,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size-gb", type=float, required=True)
     parser.add_argument("--layers", type=int, required=True)
+    parser.add_argument("--images", type=int, default=1, help="tags 0, 1 ...; they share their first layer")
     options = parser.parse_args()
-    asyncio.run(_serve(make_image(int(options.size_gb * 1e9), options.layers)))
+    asyncio.run(_serve(make_images(int(options.size_gb * 1e9), options.layers, options.images)))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from auth.nodes.ca import NodeCA
 from auth.nodes.enrolment import NodeEnrolment
 from auth.nodes.trust import ClientTrust, Issuers
 from auth.realm import Realm
+from auth.secret import Secret
 from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
 from registry.api import operator, public, v2
@@ -50,6 +51,9 @@ from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
 from registry.catalog.origins import SqlBlobOrigins
+from registry.catalog.overview import SqlOverview
+from registry.catalog.partials import SqlPartials
+from registry.catalog.quotas import SqlImportQuota
 from registry.catalog.upkeep import SqlUpkeep
 from registry.catalog.webhooks import SqlWebhooks
 from registry.config import Role, Settings
@@ -58,23 +62,32 @@ from registry.groups import ApiKeys, ContainerGroups, Instances
 from registry.groups.courier import Courier
 from registry.groups.instances import SWEEP_S
 from registry.groups.webhooks import Webhooks, WebhookSecrets
+from registry.importer.bandwidth import Bandwidth
 from registry.importer.compress import Compression, Compressor
 from registry.importer.counted import CountedJobQueue
+from registry.importer.flights import Flights
 from registry.importer.job import Importer
 from registry.importer.sharing import Sharing
+from registry.importer.transfer import Roads
 from registry.importer.worker import ImportWorker
-from registry.observe import CountedAuditTrail, Metrics
+from registry.observe import CountedAuditTrail, MeteredImports, Metrics
 from registry.oci.reference import Reference
+from registry.portal import Doorkeeper, Portal, Services
+from registry.portal.doorkeeper import ATTEMPTS_PER_MINUTE
 from registry.ports import Group, Variant
 from registry.pull.resolve import ImageResolver
 from registry.pull.tokens import PullTokens
 from registry.transient.credentials import RedisCredentialVault
+from registry.transient.flights import RedisFlightLeases
 from registry.transient.progress import RedisProgressBoard
 from registry.transient.rates import RedisRates
+from registry.transient.sessions import RedisPortalSessions
 from registry.upkeep import Collection, DamageDesk, repeat
 from registry.upstream.configured import hook_client, shared_registries, upstream_client
 from registry.upstream.credentials import from_registry_authentication
 from registry.upstream.hooks import HookClient
+from registry.upstream.providers import detect
+from registry.upstream.ranges import Lines, Memory
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
 from storage.ports import KeyProvider
@@ -102,7 +115,13 @@ def database_url(settings: Settings, data: DataDir) -> str:
 
 def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> BlobStore:
     """Open storage; the caller closes it."""
-    return BlobStore(settings.storage_location.open(), keys, SqlKeyRecords(database), name_key(keys))
+    return BlobStore(
+        settings.storage_location.open(),
+        keys,
+        SqlKeyRecords(database),
+        name_key(keys),
+        partials=SqlPartials(database, SystemClock()),
+    )
 
 
 def open_compressor(
@@ -182,8 +201,9 @@ class _Composer:
 
         self._webhook_secrets = WebhookSecrets(keys)
         self._webhook_catalog = SqlWebhooks(self._database, self._clock)
+        self._key_directory = SqlApiKeyDirectory(self._database, self._clock)
         self._api_keys = ApiKeys(
-            keys=SqlApiKeyDirectory(self._database, self._clock),
+            keys=self._key_directory,
             organizations=self._organizations,
             events=self._events,
             clock=self._clock,
@@ -207,7 +227,8 @@ class _Composer:
         if Role.PULL in roles:
             mounted[v2.PREFIX] = self._distribution()
         if Role.API in roles:
-            mounted[public.PREFIX] = self._public(worker.nudge if worker else _nobody)
+            groups = self._groups(worker.nudge if worker else _nobody)
+            mounted[public.PREFIX] = self._public(groups)
             mounted[operator.PREFIX] = self._operator(hooks)
         routes = HealthApi(self._probes(), self._metrics).routes()
         if Role.API in roles:
@@ -215,9 +236,10 @@ class _Composer:
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
-        return Composition(
-            root_app(mounted, routes, self._metrics, self._peers()), worker, self._upkeep(hooks)
-        )
+        root = root_app(mounted, routes, self._metrics, self._peers())
+        if Role.API in roles:
+            self._portal(groups).mount(root)
+        return Composition(root, worker, self._upkeep(hooks))
 
     def _upkeep(self, hooks: HookClient) -> Callable[[], Awaitable[None]] | None:
         if Role.IMPORT not in self._settings.roles:
@@ -257,9 +279,18 @@ class _Composer:
     async def _worker(self) -> ImportWorker:
         client = upstream_client(self._settings)
         self._stack.push_async_callback(client.close)
+        settings = self._settings
+        lines = Lines(
+            Memory(settings.ahead_bytes),
+            connections=settings.blob_connections,
+            pace=Bandwidth(settings.import_bytes_per_s).pace,
+        )
+        # Shorter than a job's: whoever takes a dead worker's job over does not wait for its blobs as well.
+        flights = Flights(RedisFlightLeases(self._redis), settings.lease_s / 2)
+        daily = settings.organization_import_bytes_per_day
         origins = SqlBlobOrigins(self._database, self._clock)
-        sharing = Sharing(self._blobs, origins, shared_registries(self._settings))
-        compressor = open_compressor(self._settings, self._blobs, self._database, self._metrics)
+        sharing = Sharing(self._blobs, origins, shared_registries(settings))
+        compressor = open_compressor(settings, self._blobs, self._database, self._metrics)
         if compressor is not None:
             self._stack.callback(compressor.close)
         importer = Importer(
@@ -267,18 +298,21 @@ class _Composer:
             self._blobs,
             SqlBlobPins(self._database),
             sharing=sharing,
-            max_image_bytes=self._settings.max_image_bytes,
-            layer_transfers=self._settings.layer_transfers,
+            max_image_bytes=settings.max_image_bytes,
+            roads=Roads(lines, flights, settings.layer_transfers),
+            quota=SqlImportQuota(self._database, self._clock, daily),
+            meter=MeteredImports(self._metrics, detect),
             compressor=compressor,
         )
+        queue = SqlJobQueue(self._database, self._clock, settings.organization_import_jobs)
         return ImportWorker(
-            CountedJobQueue(SqlJobQueue(self._database, self._clock), self._metrics),
+            CountedJobQueue(queue, self._metrics),
             self._vault,
             self._board,
             importer,
-            worker_id=f"{socket.gethostname()[:40]}-{secrets.token_hex(8)}",
-            lease_s=self._settings.lease_s,
-            jobs=self._settings.import_jobs,
+            worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
+            lease_s=settings.lease_s,
+            jobs=settings.import_jobs,
         )
 
     def _distribution(self) -> web.Application:
@@ -297,8 +331,8 @@ class _Composer:
             origin=self._origin,
         ).app()
 
-    def _public(self, nudge: Callable[[], None]) -> web.Application:
-        groups = ContainerGroups(
+    def _groups(self, nudge: Callable[[], None]) -> ContainerGroups:
+        return ContainerGroups(
             catalog=self._catalog,
             vault=self._vault,
             board=self._board,
@@ -311,6 +345,8 @@ class _Composer:
             revoke_tokens=self._authority.revoke_group,
             nudge=nudge,
         )
+
+    def _public(self, groups: ContainerGroups) -> web.Application:
         rate = self._settings.api_requests_per_minute
         authenticate = ApiKeyAuthenticator(
             keys=self._api_keys,
@@ -347,19 +383,52 @@ class _Composer:
                 InstancesApi(self._instances),
                 WebhooksApi(webhooks),
             ),
-            tokens=PullTokens(
-                self._catalog,
-                self._designations,
-                self._nodes,
-                self._authority,
-                Variant(self._settings.default_variant),
-            ),
+            tokens=self._pull_tokens(),
             images=SqlImages(self._database),
             authority=self._authority,
             verifier=self._verifier,
             events=self._events,
             origin=self._origin,
         ).app()
+
+    def _pull_tokens(self) -> PullTokens:
+        return PullTokens(
+            self._catalog,
+            self._designations,
+            self._nodes,
+            self._authority,
+            Variant(self._settings.default_variant),
+        )
+
+    def _portal(self, groups: ContainerGroups) -> Portal:
+        async def organization_of(key_hash: bytes) -> str | None:
+            found = await self._key_directory.by_hash(key_hash)
+            return found.organization if found is not None else None
+
+        doorkeeper = Doorkeeper(
+            sessions=RedisPortalSessions(self._redis, self._settings.portal_session_s),
+            organization_of=organization_of,
+            operator_key=Secret(read_operator_key(self._data.operator_key)),
+            attempts=RedisRates(self._redis, ATTEMPTS_PER_MINUTE).take,
+            trail=self._trail,
+            origin=self._origin,
+        )
+        services = Services(
+            groups=groups,
+            instances=self._instances,
+            catalog=self._catalog,
+            overview=SqlOverview(self._database),
+            board=self._board,
+            nodes=self._nodes,
+            tokens=self._pull_tokens(),
+            authority=self._authority,
+            origin=self._origin,
+            clock=self._clock,
+            probes=self._probes(),
+            signing_keys=lambda: self._keys.keys,
+            docs_url=self._settings.docs_url,
+        )
+        return Portal(doorkeeper, services)
 
     def _peers(self) -> Peers:
         node_ca, proxy_ca = self._settings.node_ca, self._settings.proxy_ca

@@ -37,6 +37,21 @@ class Settings(BaseSettings):
     """Everything that an operator can set; each field is `CRISPER_<NAME>` in the environment.
 
     Attributes:
+        env: `production` refuses defaults that are only safe on one developer's machine.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        data_dir: Everything that the server keeps, where no other setting says otherwise.
+        workers: Server processes behind one port.
+        roles: What the server does.
+        tls_cert: Its certificate chain, PEM; read again when it changes.
+        tls_key: The certificate's private key, PEM.
+        log_level: `debug`, `info`, `warning` or `error`.
+        max_image_bytes: Limit on an image's config and layers, compressed.
+        import_jobs: Imports that one process runs at a time.
+        layer_transfers: Layers of one image that are fetched at a time.
+        lease_s: An import whose worker is silent for so long is another worker's.
+        completion_grace_s: How long a session goes on after it had every blob of its image.
+        drain_s: How long a server that ends waits for running responses.
         public_url: How nodes reach the server; None derives it from each request's own Host.
         insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
             addresses.
@@ -74,11 +89,21 @@ class Settings(BaseSettings):
         idle_s: A connection that has not finished asking by then is closed, new or kept; above a proxy's own.
         stall_s: A client that takes nothing for so long is gone.
         node_responses: Blob responses that one node has running in one process; further ones wait.
+        import_jobs: Imports that one server process runs at a time.
+        layer_transfers: Layers of one image that are fetched at a time.
+        blob_connections: To one upstream for one large layer; 1 fetches every layer as one stream.
+        ahead_bytes: Memory of one server process for what is fetched ahead of its turn, over all imports.
+        import_bytes_per_s: What one server process takes from upstreams, over all imports; 0 is no limit.
+        organization_import_jobs: Imports of one organization that run at a time; 0 is without limit.
+        organization_import_bytes_per_day: What one organization may import within any 24 hours; 0 is without
+            limit.
         gc_interval_s: How often some server of the import role collects; 0 leaves it to `crisper gc`.
         gc_grace_s: How long something has to be dead before it is removed.
         api_requests_per_minute: What one API key has on the public API; 0 counts nothing.
         insecure_webhooks: `host[:port]` of webhooks that may be spoken to in the clear, at private addresses.
         webhook_days: After so many days without a success a webhook is given up.
+        docs_url: Where this documentation is published as a site; the portal links to it.
+        portal_session_s: For how long a sign-in to the portal lasts.
         service: The registry's name in tokens (`aud`) and challenges (`service`).
     """
 
@@ -116,6 +141,11 @@ class Settings(BaseSettings):
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB
     import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
     layer_transfers: Annotated[int, Field(ge=1, le=16)] = 3
+    blob_connections: Annotated[int, Field(ge=1, le=16)] = 4
+    ahead_bytes: Annotated[int, Field(ge=0)] = 32 << 20
+    import_bytes_per_s: Annotated[int, Field(ge=0)] = 0
+    organization_import_jobs: Annotated[int, Field(ge=0)] = 0
+    organization_import_bytes_per_day: Annotated[int, Field(ge=0)] = 0
     lease_s: Annotated[float, Field(gt=0)] = 20.0
     compress: bool = True
     compress_level: Annotated[int, Field(ge=1, le=19)] = 3
@@ -135,6 +165,8 @@ class Settings(BaseSettings):
     api_requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 1200
     insecure_webhooks: Annotated[tuple[str, ...], NoDecode] = ()
     webhook_days: Annotated[float, Field(gt=0, le=365)] = 5.0
+    docs_url: str | None = None
+    portal_session_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 8 * 3600
     log_level: str = "info"
 
     @field_validator("roles", *_LISTS, mode="before")
@@ -144,6 +176,13 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @field_validator("docs_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("write the documentation's address with its scheme: https://docs.example.com")
+        return value.rstrip("/") if value else None
 
     @field_validator("public_url")
     @classmethod
@@ -178,6 +217,11 @@ class Settings(BaseSettings):
         file = (self.keyring or self.data_dir / "keyring.json").absolute()
         return KeyLocation.parse(self.keys_url or f"local://{quote(str(file))}")
 
+    @property
+    def production(self) -> bool:
+        """Whether nothing is left to defaults that are only safe on one developer's machine."""
+        return self.env == "production"
+
     def refuse_unsafe(self) -> None:
         """Refuse to start in production on defaults that are only safe on one developer's machine.
 
@@ -188,11 +232,16 @@ class Settings(BaseSettings):
             raise ConfigError("set both --tls-cert and --tls-key, or neither")
         if self.proxy_ca is not None and self.tls_cert is None:
             raise ConfigError("proxies show their certificates over TLS: set --tls-cert and --tls-key")
-        if self.env != "production":
+        if not self.production:
             return
+        loopback = self.host in {"127.0.0.1", "::1", "localhost"}
         unsafe = {
             "CRISPER_REDIS_URL: the embedded ledger lives and dies with one machine": self.redis_url is None,
             "CRISPER_DATABASE_URL: the embedded catalog serves one machine": self.database_url is None,
+            "CRISPER_STORAGE_URL: the data folder serves one machine": self.storage_url is None,
+            "CRISPER_TLS_CERT and CRISPER_TLS_KEY: tokens would cross the network in the clear": (
+                self.tls_cert is None and not loopback
+            ),
             "CRISPER_KEYS_URL or CRISPER_KEYRING: the keyring lies beside the data that it protects": (
                 self.keyring is None and self.keys_url is None
             ),

@@ -4,7 +4,7 @@ The types are values; the protocols are kept by adapters (`registry.catalog`, `r
 that `registry.app` chooses.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -230,21 +230,43 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an import is. Bytes are compressed bytes, as they came."""
+    """How far an import is. Bytes are compressed bytes, as they came.
+
+    Attributes:
+        bytes_done: Of the layers; what was there already counts.
+        bytes_per_s: What comes over the network; 0 while nobody knows.
+    """
 
     stage: Stage
     layers_done: int = 0
     layers_total: int = 0
     bytes_done: int = 0
     bytes_total: int = 0
+    bytes_per_s: int = 0
+
+    @property
+    def percent(self) -> int | None:
+        """How much of the layers has arrived; None before anything is known of them."""
+        if not self.layers_total:
+            return None
+        return 100 * self.bytes_done // self.bytes_total if self.bytes_total else 0
+
+    @property
+    def eta_s(self) -> int | None:
+        """Seconds until the last layer has arrived, at this rate; None while nobody knows."""
+        if self.stage is not Stage.PULLING or not self.bytes_per_s:
+            return None
+        return -(-(self.bytes_total - self.bytes_done) // self.bytes_per_s)
 
     def __str__(self) -> str:
         if self.stage is Stage.COMPRESSING and self.layers_total:
             return f"compressing: {self.layers_done} of {self.layers_total} layers"
-        if self.stage is not Stage.PULLING or not self.layers_total:
+        if self.stage is not Stage.PULLING or self.percent is None:
             return self.stage.value
-        percent = 100 * self.bytes_done // self.bytes_total if self.bytes_total else 0
-        return f"pulling: {self.layers_done} of {self.layers_total} layers, {percent} %"
+        text = f"pulling: {self.layers_done} of {self.layers_total} layers, {self.percent} %"
+        if self.eta_s is None:
+            return text
+        return f"{text}, {self.bytes_per_s / 1e6:.1f} MB/s, {self.eta_s} s left"
 
 
 class JobQueue(Protocol):
@@ -255,6 +277,9 @@ class JobQueue(Protocol):
 
     async def heartbeat(self, job_id: str, worker_id: str, lease_s: float) -> bool:
         """Extend the lease. False when it is lost or the job is gone: stop at once."""
+
+    async def held(self, worker_id: str) -> Collection[str]:
+        """Return the jobs that are this worker's; others that it runs are to be stopped."""
 
     async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
         """Make the image visible and end the job, in one transaction. False when the lease is lost."""
@@ -271,6 +296,37 @@ class BlobPins(Protocol):
 
         Pin a blob before asking storage whether it is there: what is found from then on, stays.
         """
+
+
+class FlightLeases(Protocol):
+    """Who is bringing a blob just now; losing it costs a transfer that was not needed."""
+
+    async def take(self, key: str, holder: str, lease_s: float) -> bool:
+        """Lease a key; False while another holds it."""
+
+    async def extend(self, key: str, holder: str, lease_s: float) -> None:
+        """Extend a lease, if it is the holder's."""
+
+    async def end(self, key: str, holder: str) -> None:
+        """End a lease, if it is the holder's."""
+
+
+class ImportQuota(Protocol):
+    """What each organization may import."""
+
+    async def charge(self, job: ImportJob, size_bytes: int) -> None:
+        """Let an import in, for what it is about to fetch; once, however often the job starts over.
+
+        Raises:
+            PullFailedError: The organization has no room left; says when to try again.
+        """
+
+
+class ImportMeter(Protocol):
+    """Counts transfers, by the registry that an image's reference names."""
+
+    def transferred(self, registry: str, size_bytes: int, duration_s: float) -> None:
+        """Count an image's layers: what of them came over the network, and how long that took."""
 
 
 class BlobOrigins(Protocol):

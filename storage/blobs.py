@@ -1,5 +1,6 @@
 """The blobs of all tenants: encrypted, content-addressed, deduplicated."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,8 @@ from storage.errors import (
 )
 from storage.ingest import BlobWriter, Hashes, SealedBlob, Sink
 from storage.objects import Objects
-from storage.ports import BlobBackend, KeyProvider, KeyRecord, KeyRecords
+from storage.partials import MIN_BYTES, Resumption
+from storage.ports import BlobBackend, KeyProvider, KeyRecord, KeyRecords, Partials
 from storage.publishing import Publisher, object_name
 from storage.reading import CHUNK_BYTES, BlobReader
 from storage.recent import RecentRecords
@@ -35,6 +37,9 @@ class BlobStore:
         name_key: 32 secret bytes that object names are made with.
         threads: Worker threads; by default some more than there are processors.
         segment_log2: Ciphertext bytes of a segment, as a power of two (docs/blob-format.md).
+        partials: Where containers that are being written are noted, so that another process can go on with
+            what a dead one wrote; without, it starts over.
+        partials_from_bytes: Smaller blobs are not worth it.
     """
 
     def __init__(
@@ -46,10 +51,14 @@ class BlobStore:
         *,
         threads: int | None = None,
         segment_log2: int = DEFAULT_SEGMENT_LOG2,
+        partials: Partials | None = None,
+        partials_from_bytes: int = MIN_BYTES,
     ) -> None:
         self._backend = backend
         self._key_provider = keys
         self._records = records
+        self._partials = partials
+        self._partials_from_bytes = partials_from_bytes
         self._segment_log2 = segment_log2
         self._name_key = name_key
         self._executor = ThreadPoolExecutor(
@@ -57,7 +66,7 @@ class BlobStore:
         )
         self._threads = Threads(self._executor)
         self._recent = RecentRecords()
-        data_keys = DataKeys(keys)
+        data_keys = self._data_keys = DataKeys(keys)
         self._unlocker = Unlocker(backend, data_keys, self._threads)
         self._publisher = Publisher(
             backend=backend,
@@ -76,7 +85,10 @@ class BlobStore:
     async def ingest(
         self, tenant: str, digest: Digest, size_bytes: int | None = None
     ) -> AsyncIterator[BlobWriter]:
-        """Take in one blob. Leaving the context without `commit` leaves nothing behind.
+        """Take in one blob. Leaving the context by an error leaves nothing behind.
+
+        A large one goes on where an earlier writer was stopped or died: what is there already counts in the
+        writer's `written_bytes`, and the caller writes the rest. Being cancelled leaves it to a later one.
 
         Args:
             tenant: Who will be able to open it.
@@ -90,10 +102,33 @@ class BlobStore:
             self._threads,
             partial(self._publisher.publish, tenant, digest),
         )
+        resumption = self._resumption(tenant, digest, size_bytes)
         try:
+            if resumption is not None:
+                await resumption.take_up(writer)
             yield writer
+        except asyncio.CancelledError:
+            if resumption is not None and resumption.announced:
+                await writer.leave()
+                resumption = None
+            raise
         finally:
             await writer.aclose()
+            if resumption is not None:
+                await resumption.end()
+
+    def _resumption(self, tenant: str, digest: Digest, size_bytes: int | None) -> Resumption | None:
+        if self._partials is None or size_bytes is None or size_bytes < self._partials_from_bytes:
+            return None
+        return Resumption(
+            self._backend,
+            self._partials,
+            self._data_keys,
+            self._threads,
+            tenant=tenant,
+            digest=digest,
+            size_bytes=size_bytes,
+        )
 
     @asynccontextmanager
     async def derive(
@@ -213,12 +248,15 @@ class BlobStore:
             raise BlobDamagedError(f"the container of {record.digest} holds another blob") from error
 
     async def recover(self) -> int:
-        """Remove what writers that died were writing, and return how many there were; the living are spared.
+        """Remove what writers that died were writing, and return how many there were.
+
+        The living are spared, and what an import that has not ended will go on with.
 
         Objects whose writer died before their key record was there are left to collection (`storage.gc`),
         because another server may be about to write that record.
         """
-        return await self.objects.remove_leftovers()
+        keep = await self._partials.wanted() if self._partials is not None else ()
+        return await self.objects.remove_leftovers(keep)
 
     async def probe(self) -> None:
         """Prove that backend and key provider answer. Raises what they raise."""

@@ -28,7 +28,8 @@ class Collected:
         records: Key records removed: their blobs can no longer be opened by that tenant.
         objects: Objects removed.
         bytes: Of the removed objects.
-        temporaries: Unfinished objects of writers that died.
+        temporaries: Unfinished objects of writers that died, removed.
+        partials: Unfinished objects that an import may go on with.
     """
 
     dry_run: bool = False
@@ -40,6 +41,7 @@ class Collected:
     objects: int = 0
     bytes: int = 0
     temporaries: int = 0
+    partials: int = 0
 
 
 class Collector:
@@ -111,7 +113,8 @@ class Collector:
             for name in names:
                 await self._remove(name, done)
             await self._catalog.bury(names)
-        done.temporaries = await self._objects.remove_leftovers()
+        keep = await self._catalog.partials()
+        done.partials, done.temporaries = len(keep), await self._objects.remove_leftovers(keep)
 
     async def _remove(self, name: str, done: Collected) -> None:
         size_bytes = await self._objects.size(name)

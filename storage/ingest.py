@@ -9,6 +9,7 @@ from functools import partial
 
 from storage.digest import Digest, Hasher
 from storage.envelope.frames import SAMPLE_BYTES, choose_codec
+from storage.envelope.header import Codec
 from storage.envelope.key import DataKey
 from storage.envelope.sealer import Data, Sealer
 from storage.errors import DigestMismatchError
@@ -17,6 +18,15 @@ from storage.threads import Threads, settle
 
 BATCH_BYTES = 1 << 20
 _BATCHES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BegunBlob:
+    """A container that is being written, and that can be read back as far as it is."""
+
+    key: DataKey = field(repr=False)
+    file_id: bytes
+    object_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,7 @@ class Sink:
         self._sealer: Sealer | None = None
         self._object: ObjectWriter | None = None
         self._size_bytes = 0
+        self.begun: BegunBlob | None = None
 
     def feed(self, data: Data) -> None:
         """Take in plaintext."""
@@ -90,16 +101,24 @@ class Sink:
         if self._object is not None:
             self._object.abort()
 
+    def leave(self) -> None:
+        """Leave the object to whoever goes on with it."""
+        if self._object is not None:
+            self._object.leave()
+
     def _begin(self) -> tuple[Sealer, ObjectWriter]:
         if self._sealer is None or self._object is None:
             codec = choose_codec(memoryview(self._sample)[:SAMPLE_BYTES])
             self._sealer = Sealer(self._key, codec=codec, segment_log2=self._segment_log2)
-            name = self._name_of(self._sealer.header.file_id)
+            file_id = self._sealer.header.file_id
+            name = self._name_of(file_id)
             self._object = self._backend.create(name, self._expected_bytes)
             self._object.write(self._sealer.head)
             for start in range(0, len(self._sample), BATCH_BYTES):
                 self._object.write(self._sealer.feed(self._sample[start : start + BATCH_BYTES]))
             self._sample = bytearray()
+            if codec is Codec.NONE:  # a compressed one cannot be read without its index
+                self.begun = BegunBlob(self._key, file_id, name)
         return self._sealer, self._object
 
 
@@ -139,6 +158,11 @@ class BlobWriter:
 
     Batches are hashed in one thread and sealed in another while the next one fills; `_BATCHES` of them
     are in memory at most.
+
+    Attributes:
+        written_bytes: How far the blob is.
+        resumed_bytes: How much of that an earlier writer had left.
+        announce: Awaited once, when there is something that a later writer could take up.
     """
 
     def __init__(
@@ -162,6 +186,8 @@ class BlobWriter:
         self._running: deque[_Batch] = deque()
         self._closed = False
         self.written_bytes = 0
+        self.resumed_bytes = 0
+        self.announce: Callable[[BegunBlob], Awaitable[None]] | None = None
 
     async def write(self, data: Data) -> None:
         """Append bytes of any number; they are copied before this returns.
@@ -182,6 +208,9 @@ class BlobWriter:
             view = view[len(part) :]
             if self._fill == BATCH_BYTES:
                 await self._flush()
+        if self.announce is not None and self._sink.begun is not None:
+            announce, self.announce = self.announce, None
+            await announce(self._sink.begun)
 
     async def commit(self) -> KeyRecord:
         """Verify the bytes, make the blob durable, and return the key record that stands for it.
@@ -209,6 +238,15 @@ class BlobWriter:
         finally:
             self._running.clear()
             await self._threads.run(self._sink.close)
+
+    async def leave(self) -> None:
+        """Stop, and leave what is sealed to whoever goes on with it (`storage.partials`)."""
+        self._closed = True
+        try:
+            await settle(*(future for batch in self._running for future in (batch.hashed, batch.sealed)))
+        finally:
+            self._running.clear()
+            await self._threads.run(self._sink.leave)
 
     async def _flush(self) -> None:
         if len(self._running) + 1 == _BATCHES:

@@ -1,6 +1,6 @@
 """The backend as the event loop sees it: every call is a hop to a worker thread."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from itertools import islice
 
 from storage.errors import BlobNotFoundError
@@ -31,9 +31,9 @@ class Objects:
         """Remove an object; False when there was none."""
         return await self._threads.run(self._backend.delete, name)
 
-    async def remove_leftovers(self) -> int:
-        """Remove what writers that died left behind, and return how many; the living are spared."""
-        return await self._threads.run(self._backend.recover)
+    async def remove_leftovers(self, keep: Collection[str] = frozenset()) -> int:
+        """Remove what writers that died left behind, but for `keep`; return how many."""
+        return await self._threads.run(self._backend.recover, keep)
 
     def _size(self, name: str) -> int | None:
         try:

@@ -1,6 +1,6 @@
 """What storage asks of the outside: where objects lie, who holds the keys, where key records are kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,9 @@ class ObjectWriter(Protocol):
 
     def abort(self) -> None:
         """Forget what was written. Safe to call after anything, `commit` included."""
+
+    def leave(self) -> None:
+        """Stop writing, and leave what was written to `BlobBackend.salvage`, where the backend can."""
 
 
 class ObjectReader(Protocol):
@@ -54,10 +57,24 @@ class BlobBackend(Protocol):
     def names(self) -> Iterator[str]:
         """List the visible objects."""
 
-    def recover(self) -> int:
+    def salvage(self, name: str) -> ObjectReader | None:
+        """Open what a writer that died, or left, had written of an object that it did not commit.
+
+        Returns:
+            None: there is nothing that can be read, or its writer lives. While the reader is open, nobody
+            else salvages the object and `recover` spares it.
+        """
+
+    def discard(self, name: str) -> None:
+        """Remove what `salvage` found."""
+
+    def recover(self, keep: Collection[str] = frozenset()) -> int:
         """Remove what writers that died left behind; return how many.
 
         Called at any time, while writers of this process, others and other machines are at work.
+
+        Args:
+            keep: Names of unfinished objects that somebody may go on with (`Partials`).
         """
 
     def probe(self) -> None:
@@ -132,6 +149,26 @@ class KeyRecords(Protocol):
 
     async def replace(self, changes: Sequence[tuple[KeyRecord, KeyRecord]]) -> int:
         """Give records another wrapped key, each only while it is still what it was; return how many."""
+
+
+class Partials(Protocol):
+    """Containers that were begun: what it takes to read back what a writer left (docs/adr/0140).
+
+    One for each tenant and digest, as a key record whose `stored_bytes` is 0: there is no blob yet. Losing
+    one costs a transfer and nothing else, so no method fails because the catalog does not answer.
+    """
+
+    async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
+        """Return a tenant's unfinished container of a digest."""
+
+    async def put(self, record: KeyRecord) -> None:
+        """Note a container that was begun, in place of an earlier one."""
+
+    async def drop(self, record: KeyRecord) -> None:
+        """Forget a container: it is finished, or given up."""
+
+    async def wanted(self) -> Collection[str]:
+        """Forget those that no unfinished import needs or that are too old; name the objects of the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +263,9 @@ class CollectionCatalog(Protocol):
 
     async def bury(self, names: Sequence[str]) -> None:
         """Note that condemned objects are removed; their names stay refused for a week."""
+
+    async def partials(self) -> Collection[str]:
+        """Forget unfinished containers that nobody needs; name the objects of the rest."""
 
     async def remove_images(self) -> int:
         """Remove images that no version of a group has; return how many."""

@@ -13,6 +13,7 @@ from registry.api.operator import operations as operator_operations
 from registry.api.peers import Peers, identified
 from registry.api.problems import errors_as, problem_response
 from registry.api.public import operations as public_operations
+from registry.api.traced import traced
 from registry.observe import Metrics
 
 _SURFACES = ("/v2", "/token", "/api/public", "/api/v1")
@@ -24,6 +25,7 @@ def root_app(
     """Mount the applications by prefix; addresses that nobody serves are answered as a problem."""
     app = web.Application(
         middlewares=[
+            *traced(),
             _measured(metrics),
             errors_as(problem_response, challenge=lambda *_: "Bearer"),
             identified(peers),

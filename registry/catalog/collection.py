@@ -4,7 +4,7 @@ Alive is a key record that a version's image has as content, or that an import w
 pinned. Whoever makes something live, and whoever condemns, excludes the other for one transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.ports import Clock
 from registry.catalog.database import Database
+from registry.catalog.partials import SqlPartials
 from registry.catalog.tables import (
     UtcDateTime,
     blob_keys,
@@ -167,6 +168,10 @@ class SqlCollection:
             named = object_marks.c.object_name.in_(names)
             await connection.execute(update(object_marks).where(named).values(removed_at=self._clock.now()))
             await connection.execute(delete(quarantine).where(quarantine.c.object_name.in_(names)))
+
+    async def partials(self) -> Collection[str]:
+        """Forget unfinished containers that nobody needs; name the objects of the rest."""
+        return await SqlPartials(self._database, self._clock).wanted()
 
     async def remove_images(self) -> int:
         """Remove what is superseded: images that no version has, and where blobs that nobody has came from.

@@ -24,6 +24,7 @@ class AdvisoryLock(IntEnum):
 
     MIGRATION = 7281903
     COLLECTION = 7281905
+    QUEUE = 7281906
     APPEND = 7281904
 
 
@@ -89,6 +90,11 @@ class Database:
             await connection.execute(
                 text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.COLLECTION}
             )
+
+    async def queue_up(self, connection: AsyncConnection) -> None:
+        """Exclude others that decide by what an organization has running or has used; they do so rarely."""
+        if not self.is_sqlite:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.QUEUE})
 
     async def migrate(self) -> None:
         """Bring the schema to this version's; several servers may start at once."""

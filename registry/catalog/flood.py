@@ -15,7 +15,7 @@ WINDOW_S = 60.0
 
 # Anybody can bring these about; every other refusal takes a token that we have signed.
 _ANYBODY = frozenset({Cause.MALFORMED, Cause.FORGED, Cause.NOT_YET_VALID})
-_BOUNDED = frozenset({"token.refused", "token.exchanged", "node.refused"})
+_BOUNDED = frozenset({"token.refused", "token.exchanged", "node.refused", "portal.refused"})
 _IPV6_SITE = 64
 _MANY = "many"
 

@@ -8,9 +8,10 @@ what the other does not (docs/adr/0001-jobs-in-the-catalog.md).
                         └──┘ claim again, once the lease has lapsed
 """
 
-from datetime import timedelta
+from collections.abc import Collection
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.ports import Clock
@@ -22,16 +23,22 @@ from registry.ports import GroupKey, GroupStatus, ImportJob, StoredImage, group_
 
 
 class SqlJobQueue:
-    """The table `jobs`, seen as a queue."""
+    """The table `jobs`, seen as a queue.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    Args:
+        organization_jobs: How many imports of one organization run at a time; 0 is without limit. The others
+            wait, and those of other organizations go first.
+    """
+
+    def __init__(self, database: Database, clock: Clock, organization_jobs: int = 0) -> None:
         self._database = database
         self._clock = clock
+        self._organization_jobs = organization_jobs
 
     async def claim(self, worker_id: str, lease_s: float) -> ImportJob | None:
         """Lease the oldest job that nobody holds; None when there is none."""
         now = self._clock.now()
-        free = or_(jobs.c.state == "queued", and_(jobs.c.state == "running", jobs.c.lease_until < now))
+        free = self._free(now)
         query = (
             select(jobs, groups.c.organization, groups.c.project, groups.c.name)
             .join(groups, groups.c.id == jobs.c.group_id)
@@ -43,6 +50,8 @@ class SqlJobQueue:
         if not await self._has_work(free):
             return None
         async with self._database.write() as connection:
+            if self._organization_jobs:
+                await self._database.queue_up(connection)
             row = (await connection.execute(query)).mappings().first()
             if row is None:
                 return None
@@ -74,6 +83,12 @@ class SqlJobQueue:
         async with self._database.write() as connection:
             result = await connection.execute(update(jobs).where(held).values(lease_until=until))
             return result.rowcount == 1
+
+    async def held(self, worker_id: str) -> Collection[str]:
+        """Return the jobs that are this worker's; others that it runs are to be stopped."""
+        query = select(jobs.c.id).where(jobs.c.worker_id == worker_id, jobs.c.state == "running")
+        async with self._database.read() as connection:
+            return set((await connection.execute(query)).scalars())
 
     async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
         """Make the image visible and end the job, in one transaction. False when the lease is lost."""
@@ -115,7 +130,27 @@ class SqlJobQueue:
     async def _has_work(self, free: ColumnElement[bool]) -> bool:
         # Asked outside a transaction: an idle worker must not take SQLite's write lock each second.
         async with self._database.read() as connection:
-            return (await connection.execute(select(jobs.c.id).where(free).limit(1))).first() is not None
+            query = select(jobs.c.id).join(groups, groups.c.id == jobs.c.group_id).where(free)
+            return (await connection.execute(query.limit(1))).first() is not None
+
+    def _free(self, now: datetime) -> ColumnElement[bool]:
+        """Tell of a job and its group whether the job may be claimed."""
+        free = or_(jobs.c.state == "queued", and_(jobs.c.state == "running", jobs.c.lease_until < now))
+        if not self._organization_jobs:
+            return free
+        other, its_group = jobs.alias(), groups.alias()
+        running = (
+            select(func.count())
+            .select_from(other.join(its_group, its_group.c.id == other.c.group_id))
+            .where(
+                its_group.c.organization == groups.c.organization,
+                other.c.state == "running",
+                other.c.lease_until >= now,
+            )
+            .correlate(groups)
+            .scalar_subquery()
+        )
+        return and_(free, running < self._organization_jobs)
 
     async def _holds(self, connection: AsyncConnection, job: ImportJob, worker_id: str) -> bool:
         query = select(jobs.c.id).where(

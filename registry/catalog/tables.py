@@ -9,6 +9,7 @@ groups ──< jobs
 blob_keys          one row per tenant and blob: the wrapped data key
 blob_origins       which registries a blob was downloaded from, and verified
 blob_pins          what a running import needs kept (jobs ──< blob_pins)
+partials           containers that were begun and not finished
 record_marks, object_marks, quarantine, upkeep    collection and scrubbing (docs/operations.md)
 ```
 """
@@ -260,6 +261,30 @@ blob_keys = Table(
     Column("stored_bytes", BigInteger, nullable=False),
     Column("kek_id", String(255), nullable=False, index=True),
     Column("wrapped_dek", LargeBinary(1024), nullable=False),
+)
+
+partials = Table(
+    "partials",
+    metadata,
+    Column("tenant", String(63), primary_key=True),
+    Column("digest", _Digest, primary_key=True),
+    Column("file_id", LargeBinary(16), nullable=False),
+    Column("object_name", String(128), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("kek_id", String(255), nullable=False),
+    Column("wrapped_dek", LargeBinary(1024), nullable=False),
+    _time("begun_at"),
+)
+
+# Not tied to its job: an organization that deletes its groups has imported all the same.
+import_charges = Table(
+    "import_charges",
+    metadata,
+    Column("job_id", String(36), primary_key=True),
+    Column("organization", String(63), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    _time("charged_at"),
+    Index(None, "organization", "charged_at"),
 )
 
 blob_origins = Table(

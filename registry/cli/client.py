@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import aiohttp
 
 from auth.secret import Secret
+from registry.cli.configuration import CONFIGURED, ClientConfiguration, usual_path
 from registry.datadir import DataDir, read_operator_key
 from registry.errors import ConfigError, RegistryError
 
@@ -43,16 +45,28 @@ class Server:
 
     url: str
     key: Secret
+    ca: Path | None = None
+
+    def tls(self) -> ssl.SSLContext:
+        """Return what its certificate is verified by. Raises ConfigError: the CA cannot be read."""
+        try:
+            return ssl.create_default_context(cafile=self.ca)
+        except (OSError, ssl.SSLError):
+            raise ConfigError(f"{self.ca} holds no certificate of a CA") from None
 
 
-def find_server(data_dir: Path) -> Server:
-    """Find server and key in CRISPER_URL and CRISPER_API_KEY, else in a local server's data folder.
+def find_server(data_dir: Path, configured: ClientConfiguration) -> Server:
+    """Find server and key in the environment, the configuration file, or a local server's data folder.
 
     Raises:
-        ConfigError: Neither is there.
+        ConfigError: No key is anywhere.
     """
     folder = DataDir(data_dir)
-    url, key = os.environ.get("CRISPER_URL"), os.environ.get("CRISPER_API_KEY")
+    url = os.environ.get("CRISPER_URL") or configured.url
+    key = os.environ.get("CRISPER_API_KEY") or configured.api_key
+    if key is None and configured.api_key_file is not None:
+        key = read_operator_key(configured.api_key_file)
+    ca = Path(named) if (named := os.environ.get("CRISPER_CA")) else configured.ca
     if url is None:
         try:
             url = str(json.loads(folder.address.read_text())["url"])
@@ -61,10 +75,11 @@ def find_server(data_dir: Path) -> Server:
     if key is None:
         if not folder.operator_key.exists():
             raise ConfigError(
-                f"no key to the server: set CRISPER_API_KEY, or give --data-dir (looked in {folder.root})"
+                f"no key to the server: set CRISPER_API_KEY, write api_key_file into {usual_path()}, "
+                f"or give --data-dir (looked in {folder.root})"
             )
         key = read_operator_key(folder.operator_key)
-    return Server(url.rstrip("/"), Secret(key))
+    return Server(url.rstrip("/"), Secret(key), ca)
 
 
 class ApiClient:
@@ -97,13 +112,22 @@ class ApiClient:
         self, method: str, path: str, headers: dict[str, str], body: object, query: Mapping[str, object]
     ) -> Any:  # noqa: ANN401 (JSON)
         params = {name: str(value) for name, value in query.items() if value is not None}
+        url = self._server.url + path
         try:
             async with self._session.request(
-                method, self._server.url + path, headers=headers, json=body, params=params
+                method, url, headers=headers, json=body, params=params
             ) as response:
                 text = await response.text()
                 status = response.status
-        except (aiohttp.ClientConnectionError, TimeoutError):
+        except aiohttp.ClientConnectorCertificateError:
+            raise ServerUnreachableError(
+                f"the certificate of {self._server.url} is not trusted; name its CA: CRISPER_CA=ca.pem"
+            ) from None
+        except aiohttp.InvalidURL:
+            raise ServerUnreachableError(
+                f"{self._server.url} is no address; write it as https://registry.example.com"
+            ) from None
+        except (aiohttp.ClientError, TimeoutError):
             raise ServerUnreachableError(
                 f"no server answers at {self._server.url}; start one with `crisper serve`, or set CRISPER_URL"
             ) from None
@@ -116,8 +140,11 @@ class ApiClient:
 @asynccontextmanager
 async def connect(data_dir: Path) -> AsyncIterator[ApiClient]:
     """Open a client of the server that `find_server` finds."""
-    server = find_server(data_dir)
-    async with aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    server = find_server(data_dir, CONFIGURED.get(ClientConfiguration()))
+    connector = aiohttp.TCPConnector(ssl=server.tls())
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
         yield ApiClient(server, session)
         await asyncio.sleep(0)  # let the connector close its transports
 
@@ -126,7 +153,7 @@ def _json(text: str) -> Any:  # noqa: ANN401 (JSON)
     try:
         return json.loads(text) if text else None
     except ValueError:
-        return {"detail": "the answer is not of a Crisper server; check CRISPER_URL"}
+        raise ServerUnreachableError("the answer is not of a Crisper server; check CRISPER_URL") from None
 
 
 def _refusal(status: int, document: object) -> ServerRefusedError:

@@ -7,14 +7,9 @@ import typer
 
 from auth.secret import Secret
 from registry.cli.identity import NodeIdentity
-from registry.cli.options import JsonOption
+from registry.cli.options import ROOT, JsonOption, RootOption
 from registry.cli.output import fail, run, show
 from registry.errors import ConfigError, RegistryError
-
-RootOption = Annotated[
-    Path, typer.Option("--root", help="Root of the file system to write to, as of an image being prepared.")
-]
-_ROOT = Path("/")
 
 
 def enroll(
@@ -30,7 +25,7 @@ def enroll(
         ),
     ],
     ca: Annotated[Path | None, typer.Option(help="PEM of who signed the registry's own certificate.")] = None,
-    root: RootOption = _ROOT,
+    root: RootOption = ROOT,
     as_json: JsonOption = False,
 ) -> None:
     """Make this machine's key, get its certificate, and set up Docker, containerd, Podman and skopeo."""
@@ -49,7 +44,7 @@ def enroll(
 
 def renew(
     force: Annotated[bool, typer.Option("--force", help="Whether it is due or not.")] = False,
-    root: RootOption = _ROOT,
+    root: RootOption = ROOT,
     as_json: JsonOption = False,
 ) -> None:
     """Renew this machine's certificates, each once half of its life is over. Run it by a timer."""

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from registry.cli.client import ApiClient, connect
+from registry.cli.ask import ask
+from registry.cli.client import ApiClient
 from registry.cli.options import (
     DATA_DIR,
     DEFAULT,
@@ -17,7 +18,7 @@ from registry.cli.options import (
     OrganizationOption,
     ProjectOption,
 )
-from registry.cli.output import follow, run, show, table
+from registry.cli.output import fail, follow, show, table
 from registry.cli.registry_login import (
     LoginKind,
     LoginOption,
@@ -48,17 +49,35 @@ def create(
     password_stdin: PasswordOption = False,
     login: LoginOption = LoginKind.BASIC,
     replicas: ReplicasOption = 1,
+    follow_it: Annotated[bool, typer.Option("--follow", help="Follow its import to the end.")] = False,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Create a container group; its image is imported at once, in the background."""
     body = _request(name, image, read_authentication(login, username, password_stdin), replicas)
 
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            show_group(await client.groups("POST", organization, project, body=body), as_json=as_json)
+    async def work(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
+        created = await client.groups("POST", organization, project, body=body)
+        return await follow_import(client, organization, project, created) if follow_it else created
 
-    run(work())
+    show_followed(ask(data_dir, work), as_json=as_json)
+
+
+@group_app.command("follow")
+def follow_(
+    name: NameArgument,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a container group's import to the end."""
+
+    async def work(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
+        group = await client.groups("GET", organization, project, name)
+        return await follow_import(client, organization, project, group)
+
+    show_followed(ask(data_dir, work), as_json=as_json)
 
 
 @group_app.command("list")
@@ -69,24 +88,14 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List a project's container groups."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            found = (await client.groups("GET", organization, project))["items"]
-        columns = {
-            "NAME": "name",
-            "STATUS": "current_state.status",
-            "IMAGE": "container.image",
-            "DETAIL": "current_state.description",
-        }
-        table(
-            found,
-            columns,
-            as_json=as_json,
-            empty="No groups yet; create one: crisper group create NAME IMAGE",
-        )
-
-    run(work())
+    found = ask(data_dir, lambda client: client.groups("GET", organization, project))["items"]
+    columns = {
+        "NAME": "name",
+        "STATUS": "current_state.status",
+        "IMAGE": "container.image",
+        "DETAIL": "current_state.description",
+    }
+    table(found, columns, as_json=as_json, empty="No groups yet; create one: crisper group create NAME IMAGE")
 
 
 @group_app.command("show")
@@ -98,12 +107,8 @@ def show_(
     as_json: JsonOption = False,
 ) -> None:
     """Show a container group."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            show_group(await client.groups("GET", organization, project, name), as_json=as_json)
-
-    run(work())
+    group = ask(data_dir, lambda client: client.groups("GET", organization, project, name))
+    show_group(group, as_json=as_json)
 
 
 @group_app.command("delete")
@@ -114,13 +119,8 @@ def delete(
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
     """Delete a container group: its import stops, its tokens are revoked."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            await client.groups("DELETE", organization, project, name)
-        print(f"deleted {organization}/{project}/{name}")
-
-    run(work())
+    ask(data_dir, lambda client: client.groups("DELETE", organization, project, name))
+    print(f"deleted {organization}/{project}/{name}")
 
 
 @image_app.command("list")
@@ -133,21 +133,17 @@ def list_images(
     """List stored images, and how much smaller they are in zstd (the operator's view)."""
     only = {"organization_name": organization, "limit": limit}
 
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            found = (await client.operator("GET", "/images", **only))["items"]
-        shown = found if as_json else [{**image, "saved": f"{image['gain']:.1%}"} for image in found]
-        columns = {
-            "ORGANIZATION": "organization_name",
-            "DIGEST": "digest",
-            "PLATFORM": "platform",
-            "BYTES": "size",
-            "IN ZSTD": "zstd.size",
-            "SAVED": "saved",
-        }
-        table(shown, columns, as_json=as_json, empty="No images yet; import one: crisper image import IMAGE")
-
-    run(work())
+    found = ask(data_dir, lambda client: client.operator("GET", "/images", **only))["items"]
+    shown = found if as_json else [{**image, "saved": f"{image['gain']:.1%}"} for image in found]
+    columns = {
+        "ORGANIZATION": "organization_name",
+        "DIGEST": "digest",
+        "PLATFORM": "platform",
+        "BYTES": "size",
+        "IN ZSTD": "zstd.size",
+        "SAVED": "saved",
+    }
+    table(shown, columns, as_json=as_json, empty="No images yet; import one: crisper image import IMAGE")
 
 
 @image_app.command("import")
@@ -168,15 +164,11 @@ def import_(
         name or _name_for(image), image, read_authentication(login, username, password_stdin), replicas
     )
 
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            created = await client.groups("POST", organization, project, body=body)
-            group = await follow_import(client, organization, project, created)
-        show_group(group, as_json=as_json)
-        if group["current_state"]["status"] == "failed":
-            raise ImportFailedError(group["current_state"]["description"])
+    async def work(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
+        created = await client.groups("POST", organization, project, body=body)
+        return await follow_import(client, organization, project, created)
 
-    run(work())
+    show_followed(ask(data_dir, work), as_json=as_json)
 
 
 class ImportFailedError(RegistryError):
@@ -216,6 +208,13 @@ def _name_for(image: str) -> str:
     last = image.partition("@")[0].rsplit("/", 1)[-1]
     words = re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:50]
     return f"{words if words[:1].isalpha() else f'image-{words}'}-{secrets.token_hex(3)}"
+
+
+def show_followed(group: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
+    """Print a group whose import has ended; one without an image is a failure of the command."""
+    show_group(group, as_json=as_json)
+    if group["current_state"]["status"] == "failed":
+        fail(ImportFailedError(group["current_state"]["description"]))
 
 
 def show_group(group: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)

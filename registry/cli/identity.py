@@ -68,6 +68,11 @@ class NodeIdentity:
         found = sorted((root / _NODES).glob("*/node.json"))
         return [cls(root, host=path.parent.name, **json.loads(path.read_text())) for path in found]
 
+    @classmethod
+    def at(cls, root: Path, host: str) -> "NodeIdentity | None":
+        """Return the identity towards one registry, if this machine has it. `host` is `host[:port]`."""
+        return next((identity for identity in cls.enrolled(root) if identity.host == host), None)
+
     @property
     def folder(self) -> Path:
         """Where its files lie."""
@@ -107,12 +112,16 @@ class NodeIdentity:
 
     async def renew(self) -> None:
         """Replace the certificate, which must still be valid. Raises RegistryError."""
+        await self._request(self._key(), self.client_tls(), {})
+
+    def client_tls(self) -> ssl.SSLContext:
+        """Return a context that shows the certificate. Raises ConfigError: there is none with its key."""
         tls = self._tls()
         try:
             tls.load_cert_chain(self.folder / "node.crt", self.folder / "node.key")
         except (OSError, ssl.SSLError):
             raise ConfigError(f"{self.folder} holds no certificate with its key; enrol again") from None
-        await self._request(self._key(), tls, {})
+        return tls
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
         path = self.folder / "node.key"

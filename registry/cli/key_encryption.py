@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
-from registry.cli.output import fail, show, table
+from registry.cli.output import fail, misused, show, table
 from registry.config import Settings
 from registry.errors import ConfigError, RegistryError
 from storage.errors import StorageError
@@ -59,12 +59,14 @@ def shred(
     organization: Annotated[str, typer.Argument(help="Whose blobs nobody shall ever read again.")],
     data_dir: DataDirOption = DATA_DIR,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Destroy an organization's keys for good: its blobs, backups included, can never be opened again."""
     if not yes:
         typer.confirm(f"Destroy every key of {organization}? This cannot be undone.", abort=True)
     gone = _run(data_dir, lambda manager: manager.shred(organization))
-    print(f"{gone.keys} keys were destroyed, {gone.records} key records forgotten")
+    counts = {"keys_destroyed": gone.keys, "records_forgotten": gone.records}
+    show(counts, as_json=as_json, rows=[("keys destroyed", gone.keys), ("records forgotten", gone.records)])
 
 
 def _run(data_dir: Path, work: Callable[[KeyManager], Awaitable[R]]) -> R:
@@ -75,8 +77,7 @@ def _run(data_dir: Path, work: Callable[[KeyManager], Awaitable[R]]) -> R:
     try:
         return asyncio.run(run())
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
-        raise typer.BadParameter("; ".join(lines)) from None
+        misused(error)
     except (RegistryError, StorageError) as error:
         fail(error)
 

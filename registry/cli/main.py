@@ -8,12 +8,14 @@ from pydantic import ValidationError
 
 from auth.errors import AuthError
 from registry.cli import group_life, maintenance
+from registry.cli.configuration import CONFIGURED, ClientConfiguration
 from registry.cli.enrol import enroll, renew
+from registry.cli.examples import EPILOG, attach_examples
 from registry.cli.groups import group_app, image_app
 from registry.cli.keys import keys_app
 from registry.cli.nodes import node_app
 from registry.cli.organizations import organization_app
-from registry.cli.output import fail
+from registry.cli.output import fail, misused
 from registry.cli.tokens import token_app
 from registry.cli.webhooks import webhook_app
 from registry.config import Settings
@@ -25,6 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="A private, encrypted registry whose pull tokens work once, for one image, on one node.",
+    epilog=EPILOG,
 )
 app.add_typer(image_app, name="image")
 app.add_typer(group_app, name="group")
@@ -37,6 +40,27 @@ node_app.command("renew")(renew)
 app.add_typer(token_app, name="token")
 app.add_typer(keys_app, name="keys")
 maintenance.register(app)
+
+
+@app.callback()
+def configured(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="CRISPER_CONFIG",
+            help="Where the server is and whose key to use, in TOML.",
+            show_default="~/.config/crisper/config.toml",
+        ),
+    ] = None,
+) -> None:
+    """Read what every client command is told by a file."""
+    try:
+        file = ClientConfiguration.load(config)
+    except RegistryError as error:
+        fail(error)
+    CONFIGURED.set(file)
+    context.default_map = file.defaults(context.command)
 
 
 @app.command()
@@ -81,12 +105,14 @@ def serve(
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
         run_server(settings)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
-        raise typer.BadParameter("; ".join(lines)) from None
+        misused(error)
     except (AuthError, RegistryError, StorageError) as error:
         fail(error)
     except OSError as error:
         fail(RegistryError(f"the server cannot start: {error.strerror or error}"))
+
+
+attach_examples(app)
 
 
 def main() -> None:

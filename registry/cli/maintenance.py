@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
+from auth.errors import AuthError
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
-from registry.cli.output import fail, run
+from registry.cli.output import fail, misused, run, show
 from registry.config import Settings
+from registry.datadir import DataDir
 from registry.errors import RegistryError
 from storage.errors import StorageError
 
@@ -51,7 +54,7 @@ def gc(
         print(
             f"{verb} {done.objects} objects ({done.bytes:,} bytes), {done.records} keys, "
             f"{done.images} images, {done.temporaries} leftovers; "
-            f"{done.marked_records} keys and {done.marked_objects} objects wait"
+            f"{done.marked_records} keys and {done.marked_objects} objects wait, {done.partials} unfinished"
         )
 
     _run(settings, collect)
@@ -131,9 +134,31 @@ def backup(
         fail(RegistryError(f"the backup cannot be written: {error.strerror or error}"))
 
 
+def init(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
+    """Draw the keys of a new installation, which all of its servers share. What is there already stays."""
+    from registry.server.first_start import ensure_secrets  # noqa: PLC0415 (client commands start without it)
+
+    settings = _settings(data_dir)
+    data = DataDir(settings.data_dir)
+    try:
+        data.create()
+        ensure_secrets(settings, data)
+    except (RegistryError, StorageError, AuthError) as error:
+        fail(error)
+    except OSError as error:
+        fail(RegistryError(f"the keys cannot be written: {error.strerror or error}"))
+    drawn = {
+        "operator_key": str(data.operator_key),
+        "signing_keys": str(data.signing_keys),
+        "node_ca": str(data.node_ca),
+        "keyring": str(settings.key_location.file) if settings.key_location.file else None,
+    }
+    show(drawn, as_json=as_json, rows=[(name.replace("_", " "), path) for name, path in drawn.items()])
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (gc, scrub, doctor, backup):
+    for command in (init, gc, scrub, doctor, backup):
         app.command()(command)
 
 
@@ -141,7 +166,10 @@ def _settings(data_dir: Path, insecure: list[str] | None = None) -> Settings:
     given: dict[str, Any] = {"data_dir": data_dir}
     if insecure:
         given["insecure_registries"] = tuple(insecure)
-    return Settings(**given)
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        misused(error)
 
 
 def _run(settings: Settings, work: Callable[["Upkeep"], Awaitable[None]]) -> None:

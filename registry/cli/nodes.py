@@ -2,15 +2,17 @@
 
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from auth.ports import Binding
 from auth.secret import Secret
-from registry.cli.client import connect
-from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
+from registry.cli.ask import ask
+from registry.cli.identity import NodeIdentity
+from registry.cli.options import DATA_DIR, ROOT, DataDirOption, JsonOption, RootOption
 from registry.cli.output import follow, run, show, table
-from registry.errors import RegistryError
+from registry.errors import ConfigError, RegistryError
 from registry.oci.reference import Reference
 from registry.ports import Progress, UpstreamCredential
 from registry.upstream.client import UpstreamClient
@@ -39,82 +41,64 @@ def create(
     """Create a node. Its secret, or the secret to enrol it with, is shown once."""
     body = {"node_id": node_id, "binding": binding.value, "networks": network or [], "zstd": zstd}
 
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            made = await client.operator("POST", "/nodes", body)
-        show(made, as_json=as_json, rows=_shown_once(made))
-
-    run(work())
+    made = ask(data_dir, lambda client: client.operator("POST", "/nodes", body))
+    show(made, as_json=as_json, rows=_shown_once(made))
 
 
 @node_app.command("offer")
 def offer(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """Offer a node bound by certificate another enrolment: its secret or its certificate lapsed."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            made = await client.operator("POST", f"/nodes/{node_id}/enrolment")
-        show(made, as_json=as_json, rows=_shown_once(made))
-
-    run(work())
+    made = ask(data_dir, lambda client: client.operator("POST", f"{_path(node_id)}/enrolment"))
+    show(made, as_json=as_json, rows=_shown_once(made))
 
 
 @node_app.command("list")
 def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """List nodes."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            found = (await client.operator("GET", "/nodes"))["items"]
-        columns = {
-            "NODE": "node_id",
-            "BOUND BY": "binding",
-            "NETWORKS": "networks",
-            "STRUCK OFF": "revoked_at",
-        }
-        table(found, columns, as_json=as_json, empty="No nodes yet; create one: crisper node create NODE_ID")
-
-    run(work())
+    found = ask(data_dir, lambda client: client.operator("GET", "/nodes"))["items"]
+    columns = {"NODE": "node_id", "BOUND BY": "binding", "NETWORKS": "networks", "STRUCK OFF": "revoked_at"}
+    table(found, columns, as_json=as_json, empty="No nodes yet; create one: crisper node create NODE_ID")
 
 
 @node_app.command("show")
 def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """Show a node."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            node: Any = await client.operator("GET", f"/nodes/{node_id}")
-        rows = [
-            ("node", node["node_id"]),
-            ("bound by", node["binding"]),
-            ("networks", ", ".join(node["networks"]) or "any"),
-            ("reads zstd", {True: "yes", False: "no", None: None}[node["zstd"]]),
-            ("struck off", node["revoked_at"]),
-        ]
-        show(node, as_json=as_json, rows=rows)
-
-    run(work())
+    node = ask(data_dir, lambda client: client.operator("GET", _path(node_id)))
+    rows = [
+        ("node", node["node_id"]),
+        ("bound by", node["binding"]),
+        ("networks", ", ".join(node["networks"]) or "any"),
+        ("reads zstd", {True: "yes", False: "no", None: None}[node["zstd"]]),
+        ("struck off", node["revoked_at"]),
+    ]
+    show(node, as_json=as_json, rows=rows)
 
 
 @node_app.command("delete")
 def delete(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     """Strike a node off: its tokens are revoked, its id is never given out again."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            await client.operator("DELETE", f"/nodes/{node_id}")
-        print(f"struck off {node_id}")
-
-    run(work())
+    ask(data_dir, lambda client: client.operator("DELETE", _path(node_id)))
+    print(f"struck off {node_id}")
 
 
 @node_app.command("pull")
 def pull(
     reference: Annotated[str, typer.Argument(metavar="REF", help="As the minted token says.")],
     directory: Annotated[Path, typer.Option("--output", help="OCI image layout to write to.")],
-    node_id: Annotated[str, typer.Option(envvar="CRISPER_NODE_ID", help="The node that pulls.")],
     token: Annotated[str, typer.Option(envvar="CRISPER_PULL_TOKEN", help="Better given by environment.")],
-    secret: Annotated[str, typer.Option(envvar="CRISPER_NODE_SECRET", help="Better given by environment.")],
+    node_id: Annotated[
+        str | None,
+        typer.Option(envvar="CRISPER_NODE_ID", help="The node that pulls.", show_default="as enrolled here"),
+    ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CRISPER_NODE_SECRET",
+            help="Better given by environment. A node bound by certificate has none.",
+            show_default="the certificate of crisper node enroll",
+        ),
+    ] = None,
+    root: RootOption = ROOT,
     plain_http: Annotated[bool, typer.Option("--plain-http", help="Do not ask for TLS.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -122,7 +106,8 @@ def pull(
 
     async def work() -> None:
         image = Reference.parse(reference)
-        credential = UpstreamCredential(node_id, Secret(f"{token}~{secret}"))
+        enrolled = NodeIdentity.at(root.absolute(), image.host)
+        credential = _credential(image.host, enrolled, node_id, token, secret)
         # The operator chose this host: it may be a private one, and in the clear where that was said.
         listed = [image.host]
         guard = EgressGuard(insecure=listed) if plain_http else EgressGuard(private=listed)
@@ -132,7 +117,8 @@ def pull(
                 percent = 100 * progress.bytes_done / progress.bytes_total if progress.bytes_total else None
                 tell(str(progress), percent)
 
-            async with UpstreamClient(guard) as client:
+            tls = enrolled.client_tls() if enrolled else None
+            async with UpstreamClient(guard, ssl_context=tls) as client:
                 try:
                     pulled = await pull_to_layout(client, image, credential, directory, on_progress)
                 except OSError as error:
@@ -153,6 +139,23 @@ def pull(
         show(document, as_json=as_json, rows=rows)
 
     run(work())
+
+
+def _path(node_id: str) -> str:
+    return f"/nodes/{quote(node_id, safe='')}"
+
+
+def _credential(
+    host: str, enrolled: NodeIdentity | None, node_id: str | None, token: str, secret: str | None
+) -> UpstreamCredential:
+    """Choose how the node proves itself: by its secret, else by the certificate that it shows."""
+    name = node_id or (enrolled.node_id if enrolled else None)
+    if name is None or not (secret or enrolled):
+        raise ConfigError(
+            f"this machine has no certificate for {host}: crisper node enroll https://{host} NODE_ID; "
+            "or give --node-id, and the secret in CRISPER_NODE_SECRET"
+        )
+    return UpstreamCredential(name, Secret(f"{token}~{secret}" if secret else token))
 
 
 def _shown_once(made: Any) -> list[tuple[str, object]]:  # noqa: ANN401 (JSON)

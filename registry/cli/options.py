@@ -16,6 +16,16 @@ DataDirOption = Annotated[
 DATA_DIR = Path("crisper-data")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-OrganizationOption = Annotated[str, typer.Option("--organization", "-o", help="The customer.")]
-ProjectOption = Annotated[str, typer.Option("--project", "-p", help="A project of the customer.")]
+OrganizationOption = Annotated[
+    str, typer.Option("--organization", "-o", envvar="CRISPER_ORGANIZATION", help="The customer.")
+]
+ProjectOption = Annotated[
+    str, typer.Option("--project", "-p", envvar="CRISPER_PROJECT", help="A project of the customer.")
+]
 DEFAULT = "default"
+
+RootOption = Annotated[
+    Path,
+    typer.Option("--root", help="Root of the file system that /etc is of, as of an image being prepared."),
+]
+ROOT = Path("/")

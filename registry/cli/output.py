@@ -2,12 +2,15 @@
 
 import json
 import sys
+import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol
+from types import MappingProxyType
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import typer
 import uvloop
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -15,14 +18,29 @@ from rich.table import Table
 from registry.cli.client import ServerRefusedError
 from registry.errors import RegistryError
 
+T = TypeVar("T")
+
+_LINE_S = 2.0
 _out = Console()
 _err = Console(stderr=True)
 
+_NEXT: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        401: "check the key: CRISPER_API_KEY, the configuration file, or --data-dir",
+        403: "this needs another key: an operator's, or the organization's own",
+        404: "see what there is: crisper group list, crisper node list",
+        429: "wait a little, and try again",
+        502: "see whether the server runs, and what its proxy is told",
+        503: "on the server's machine, crisper doctor says what does not answer",
+    }
+)
+"""What to do about a refusal, by its status."""
 
-def run(work: Coroutine[Any, Any, None]) -> None:
+
+def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command; turn what goes wrong on purpose into one line and exit code 1."""
     try:
-        uvloop.run(work)
+        return uvloop.run(work)
     except RegistryError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -30,12 +48,20 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def fail(error: Exception) -> NoReturn:
-    """Say what went wrong on standard error, and exit with code 1."""
+    """Say what went wrong and what to do about it on standard error, and exit with code 1."""
     sys.stderr.write(f"crisper: {error}\n")
     if isinstance(error, ServerRefusedError):
         for field, reasons in error.fields.items():
             sys.stderr.write(f"  {field}: {'; '.join(map(str, reasons))}\n")
+        if step := _NEXT.get(error.status):
+            sys.stderr.write(f"  {step}\n")
     raise typer.Exit(1)
+
+
+def misused(error: ValidationError) -> NoReturn:
+    """Say which settings do not validate, and exit with code 2."""
+    lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
+    raise typer.BadParameter("; ".join(lines)) from None
 
 
 def show(document: object, *, as_json: bool, rows: Sequence[tuple[str, object]] = ()) -> None:
@@ -88,7 +114,7 @@ class Follower(Protocol):
 
 @contextmanager
 def follow(title: str) -> Iterator[Follower]:
-    """Show progress on standard error: a bar on a terminal, a line at each change elsewhere."""
+    """Show progress on standard error: a bar on a terminal, lines elsewhere."""
     if not _err.is_terminal:
         yield _Lines(title)
         return
@@ -103,11 +129,15 @@ def follow(title: str) -> Iterator[Follower]:
 
 
 class _Lines:
+    """A line when the first words change; one every `_LINE_S` at most while only figures do."""
+
     def __init__(self, title: str) -> None:
         self._title = title
         self._last = ""
+        self._at = 0.0
 
     def __call__(self, text: str, percent: float | None) -> None:  # noqa: ARG002 (the text says it too)
-        if text != self._last:
-            self._last = text
+        begins = text.partition(",")[0] != self._last.partition(",")[0]
+        if text != self._last and (begins or time.monotonic() - self._at >= _LINE_S):
+            self._last, self._at = text, time.monotonic()
             sys.stderr.write(f"{self._title}: {text}\n")

@@ -1,10 +1,11 @@
 """`crisper token`: pull tokens that work once, for one image, on one node."""
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from registry.cli.client import connect
+from registry.cli.ask import ask
 from registry.cli.options import (
     DATA_DIR,
     DEFAULT,
@@ -13,7 +14,7 @@ from registry.cli.options import (
     OrganizationOption,
     ProjectOption,
 )
-from registry.cli.output import run, show
+from registry.cli.output import show
 from registry.ports import WantedVariant
 
 token_app = typer.Typer(no_args_is_help=True, help="Pull tokens.")
@@ -27,9 +28,7 @@ def mint(
     node: Annotated[str, typer.Option("--node", "-n", help="The node that will pull.")],
     organization: OrganizationOption = DEFAULT,
     project: ProjectOption = DEFAULT,
-    ttl_s: Annotated[
-        int | None, typer.Option("--ttl", min=1, max=900, help="Seconds to redeem it in.")
-    ] = None,
+    ttl_s: TtlOption = None,
     variant: Annotated[
         WantedVariant, typer.Option(help="Layers as they came, or in zstd where the image has that.")
     ] = WantedVariant.AUTO,
@@ -47,56 +46,41 @@ def mint(
     if ttl_s is not None:
         body["ttl_s"] = ttl_s  # type: ignore[assignment]
 
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            minted = await client.operator("POST", "/pull-tokens", body)
-        rows = [
-            ("image", minted["image"]["reference"]),
-            ("digest", minted["image"]["digest"]),
-            ("variant", minted["image"]["variant"]),
-            ("username", minted["username"]),
-            ("token", minted["token"]),
-            ("token id", minted["token_id"]),
-            ("expires", minted["expires_at"]),
-        ]
-        show(minted, as_json=as_json, rows=rows)
-
-    run(work())
+    minted = ask(data_dir, lambda client: client.operator("POST", "/pull-tokens", body))
+    rows = [
+        ("image", minted["image"]["reference"]),
+        ("digest", minted["image"]["digest"]),
+        ("variant", minted["image"]["variant"]),
+        ("username", minted["username"]),
+        ("token", minted["token"]),
+        ("token id", minted["token_id"]),
+        ("expires", minted["expires_at"]),
+    ]
+    show(minted, as_json=as_json, rows=rows)
 
 
 @token_app.command("show")
 def show_(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """Show a token's state and how far its pull is."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            _show(await client.operator("GET", f"/pull-tokens/{token_id}"), as_json=as_json)
-
-    run(work())
+    _show(ask(data_dir, lambda client: client.operator("GET", _path(token_id))), as_json=as_json)
 
 
 @token_app.command("complete")
 def complete(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     """Say that the pull is complete: the token's session ends now."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            await client.operator("POST", f"/pull-tokens/{token_id}/complete")
-        print(f"completed {token_id}")
-
-    run(work())
+    ask(data_dir, lambda client: client.operator("POST", f"{_path(token_id)}/complete"))
+    print(f"completed {token_id}")
 
 
 @token_app.command("revoke")
 def revoke(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     """Revoke a token and the session that it opened, at once."""
+    ask(data_dir, lambda client: client.operator("DELETE", _path(token_id)))
+    print(f"revoked {token_id}")
 
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            await client.operator("DELETE", f"/pull-tokens/{token_id}")
-        print(f"revoked {token_id}")
 
-    run(work())
+def _path(token_id: str) -> str:
+    return f"/pull-tokens/{quote(token_id, safe='')}"
 
 
 def _show(token: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)

@@ -360,7 +360,10 @@ class ContainerGroups:
         counts = await self._fleet.counts([group.id for group in groups]) if groups else {}
         return [
             GroupView(
-                group, str(progress.get(group.job_id, group.status_description)), counts.get(group.id, {})
+                group,
+                str(progress.get(group.job_id, group.status_description)),
+                progress.get(group.job_id),
+                counts.get(group.id, {}),
             )
             for group in groups
         ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry.instance_ports import Instance, InstanceState
-from registry.ports import Group
+from registry.ports import Group, Progress
 
 Spec = Mapping[str, Any]
 
@@ -50,11 +50,13 @@ class GroupView:
 
     Attributes:
         description: The sentence beside the status: an import's progress while there is one.
+        progress: Of an import that is running, as far as is known.
         counts: Its instances by state.
     """
 
     group: Group
     description: str
+    progress: Progress | None = None
     counts: Mapping[InstanceState, int] = field(default_factory=dict)
 
     @property

@@ -46,6 +46,11 @@ class Arrivals:
         if self._complete:
             self._report(progress)
 
+    async def completed_by(self, transfer: Awaitable[None]) -> None:
+        """Await the transfer, after which everything is there."""
+        await transfer
+        self.complete()
+
     def complete(self) -> None:
         """Say that everything is there."""
         self._complete = True

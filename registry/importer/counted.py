@@ -1,5 +1,7 @@
 """Counts imports that ended, by the registry's family and by outcome."""
 
+from collections.abc import Collection
+
 from registry.errors import ReferenceFormatError
 from registry.observe import Metrics
 from registry.oci.reference import Reference
@@ -23,6 +25,10 @@ class CountedJobQueue:
     async def heartbeat(self, job_id: str, worker_id: str, lease_s: float) -> bool:
         """Extend the lease. False when it is lost or the job is gone: stop at once."""
         return await self._queue.heartbeat(job_id, worker_id, lease_s)
+
+    async def held(self, worker_id: str) -> Collection[str]:
+        """Return the jobs that are this worker's; others that it runs are to be stopped."""
+        return await self._queue.held(worker_id)
 
     async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
         """Make the image visible and end the job, in one transaction. False when the lease is lost."""

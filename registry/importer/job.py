@@ -12,10 +12,21 @@ from registry.importer.attachments import Attacher
 from registry.importer.compress import Compressor
 from registry.importer.plan import Plan, plan_import
 from registry.importer.sharing import Sharing
-from registry.importer.transfer import Tally, Transfer
+from registry.importer.tally import Tally
+from registry.importer.transfer import Roads, Transfer
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
-from registry.ports import BlobPins, ImageContent, ImportJob, Progress, Stage, StoredImage, UpstreamCredential
+from registry.ports import (
+    BlobPins,
+    ImageContent,
+    ImportJob,
+    ImportMeter,
+    ImportQuota,
+    Progress,
+    Stage,
+    StoredImage,
+    UpstreamCredential,
+)
 from registry.upstream.client import UpstreamClient
 from registry.upstream.walk import read_documents
 from storage.blobs import BlobStore
@@ -34,7 +45,9 @@ class Importer:
         *,
         max_image_bytes: int,
         sharing: Sharing | None = None,
-        layer_transfers: int = 3,
+        roads: Roads | None = None,
+        quota: ImportQuota | None = None,
+        meter: ImportMeter | None = None,
         platform: Platform = LINUX_AMD64,
         compressor: Compressor | None = None,
     ) -> None:
@@ -43,7 +56,9 @@ class Importer:
         Args:
             sharing: Which blobs of other organizations need no download; None downloads all.
             max_image_bytes: Limit on an image's config and layers, compressed.
-            layer_transfers: How many layers of one image are fetched at a time.
+            roads: What transfers share; one for each process.
+            quota: What each organization may import; without, as much as it likes.
+            meter: Counts the bytes that arrive.
             compressor: Makes zstd variants; without one, images are kept as they come and no more.
         """
         self._client = client
@@ -51,7 +66,9 @@ class Importer:
         self._pins = pins
         self._sharing = sharing
         self._max_image_bytes = max_image_bytes
-        self._layer_transfers = layer_transfers
+        self._roads = roads or Roads()
+        self._quota = quota
+        self._meter = meter
         self._platform = platform
         self._compressor = compressor
 
@@ -87,29 +104,37 @@ class Importer:
         await self._pins.pin(
             job.id, job.key.organization, [content.digest for content in plan.image.contents]
         )
-        transfer = Transfer(source, self._store, job.key.organization, self._layer_transfers, self._sharing)
+        transfer = Transfer(source, self._store, job.key.organization, self._roads, self._sharing)
+        if self._quota is not None:
+            await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
         arrivals = Arrivals(report, partial(self._store.contains, job.key.organization))
         tally = Tally(plan, arrivals.report)
-        fetching = _fetch(transfer, plan, tally, arrivals)
+        fetching = self._fetch(job, reference.registry, transfer, plan, tally)
         if self._compressor is None:
-            await fetching
             image = plan.image
+            await fetching
         else:
-            image = await together(fetching, self._compressor.run(job, documents, plan.image, arrivals))
+            compressing = self._compressor.run(job, documents, plan.image, arrivals)
+            image = await together(arrivals.completed_by(fetching), compressing)
         tally.enter(Stage.STORING)
         await _store_documents(transfer, plan)
         attached = await Attacher(source, partial(self._put, job, transfer)).attach(image)
         _log.info("import.stored", job_id=job.id, seconds=round(time.monotonic() - began, 3))
         return image.with_attached(attached)
 
+    async def _fetch(
+        self, job: ImportJob, registry: str, transfer: Transfer, plan: Plan, tally: Tally
+    ) -> None:
+        try:
+            await transfer.fetch_layers(plan.layers, tally)
+        finally:
+            _log.info("import.pulled", job_id=job.id, **tally.figures())
+            if self._meter is not None:
+                self._meter.transferred(registry, tally.fetched_bytes, tally.duration_s)
+
     async def _put(self, job: ImportJob, transfer: Transfer, content: ImageContent, data: bytes) -> None:
         await self._pins.pin(job.id, job.key.organization, [content.digest])
         await transfer.put(content.digest, data)
-
-
-async def _fetch(transfer: Transfer, plan: Plan, tally: Tally, arrivals: Arrivals) -> None:
-    await transfer.fetch_layers(plan.layers, tally)
-    arrivals.complete()
 
 
 async def _store_documents(transfer: Transfer, plan: Plan) -> None:

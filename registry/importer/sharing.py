@@ -45,7 +45,7 @@ class Sharing:
         Args:
             source: The image's repository, as this import's credentials see it.
         """
-        if not self._trusts(source):
+        if not self.trusts(source):
             return False
         try:
             if not await self._origins.has(blob.digest, source.reference.registry):
@@ -61,9 +61,10 @@ class Sharing:
 
     async def verified(self, source: Source, blob: Descriptor) -> None:
         """Remember a blob that was just downloaded and hashed; forgetting costs a download, no more."""
-        if self._trusts(source):
+        if self.trusts(source):
             with suppress(CatalogUnavailableError):
                 await self._origins.add(blob.digest, source.reference.registry)
 
-    def _trusts(self, source: Source) -> bool:
+    def trusts(self, source: Source) -> bool:
+        """Tell whether blobs from there may be linked at all."""
         return source.encrypted and source.reference.registry in self._registries

@@ -1,20 +1,25 @@
 """Layers from an upstream into storage: in parallel, resumed after cuts, verified before they are visible.
 
 Memory is bounded by what runs: per layer one read buffer of the connection and the batches of one
-`BlobWriter`, a few MiB, whatever the sizes. Bytes are counted and hashed as they arrive, so nothing that an
-upstream says of itself is believed.
+`BlobWriter`, a few MiB, whatever the sizes; and for all of them together what may be fetched ahead
+(`registry.upstream.ranges`). Bytes are counted and hashed as they arrive, so nothing that an upstream says of
+itself is believed.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Final
 
+import structlog
+
 from registry.errors import ImportFailedError, PullFailedError, StoreFailedError
-from registry.importer.plan import Plan
+from registry.importer.flights import Flights
 from registry.importer.sharing import Sharing
+from registry.importer.tally import Tally
 from registry.oci.documents import Descriptor
-from registry.ports import Progress, Stage
+from registry.upstream.ranges import Download, Lines, Memory
 from registry.upstream.source import Source
 from storage.blobs import BlobStore
 from storage.digest import Digest
@@ -28,49 +33,48 @@ from storage.errors import (
 
 STORE_ATTEMPTS: Final = 3
 STORE_PAUSE_S: Final = 1.0
+AHEAD_BYTES: Final = 32 << 20
+
+_log = structlog.get_logger(__name__)
 
 
-class Tally:
-    """Counts what has arrived, and says so."""
+@dataclass(frozen=True, slots=True)
+class Roads:
+    """What all transfers of a process share.
 
-    def __init__(self, plan: Plan, report: Callable[[Progress], None]) -> None:
-        self._report = report
-        self._layers_total = len(plan.layers)
-        self._bytes_total = sum(layer.size_bytes for layer in plan.layers)
-        self._layers_done = self._bytes_done = 0
-        self.enter(Stage.PULLING)
+    Attributes:
+        lines: How large blobs are fetched.
+        flights: Who is bringing which blob.
+        layers: How many layers of one image are fetched at a time.
+    """
 
-    def add(self, count: int) -> None:
-        """Count bytes; negative when they have to come again."""
-        self._bytes_done += count
-        self.enter(Stage.PULLING)
-
-    def layer_done(self) -> None:
-        """Count a layer."""
-        self._layers_done += 1
-        self.enter(Stage.PULLING)
-
-    def enter(self, stage: Stage) -> None:
-        """Report where the import is."""
-        self._report(
-            Progress(stage, self._layers_done, self._layers_total, self._bytes_done, self._bytes_total)
-        )
+    lines: Lines = field(default_factory=lambda: Lines(Memory(AHEAD_BYTES)))
+    flights: Flights = field(default_factory=Flights)
+    layers: int = 3
 
 
 class Transfer:
     """Copies blobs of one import into one tenant's storage."""
 
     def __init__(
-        self, source: Source, store: BlobStore, tenant: str, parallel: int, sharing: Sharing | None = None
+        self, source: Source, store: BlobStore, tenant: str, roads: Roads, sharing: Sharing | None = None
     ) -> None:
         self._sharing = sharing
         self._source = source
         self._store = store
         self._tenant = tenant
-        self._parallel = parallel
+        self._roads = roads
+
+    async def missing_bytes(self, layers: tuple[Descriptor, ...]) -> int:
+        """Add up the layers that the tenant does not have. Raises StoreFailedError."""
+        try:
+            absent = [layer for layer in layers if not await self._store.contains(self._tenant, layer.digest)]
+        except StorageError as error:
+            raise _store_failed(error) from error
+        return sum(layer.size_bytes for layer in absent)
 
     async def fetch_layers(self, layers: tuple[Descriptor, ...], tally: Tally) -> None:
-        """Fetch every layer that the tenant does not have, `parallel` at a time.
+        """Fetch every layer that the tenant does not have, some at a time.
 
         Raises:
             AuthenticationFailedError, PullFailedError, StoreFailedError: Of the first layer that failed;
@@ -79,7 +83,7 @@ class Transfer:
         waiting = iter(layers)
         try:
             async with asyncio.TaskGroup() as lanes:
-                for _ in range(min(self._parallel, len(layers))):
+                for _ in range(min(self._roads.layers, len(layers))):
                     lanes.create_task(self._lane(waiting, tally))
         except BaseExceptionGroup as group:
             failure = _first(group)
@@ -104,59 +108,86 @@ class Transfer:
 
     async def _lane(self, waiting: Iterator[Descriptor], tally: Tally) -> None:
         for layer in waiting:
-            await self._layer(layer, tally)
+            if not await self._found(layer, tally):
+                async with self._roads.flights.alone(f"{self._scope}/{layer.digest}"):
+                    await self._layer(layer, tally)
             tally.layer_done()
+
+    @property
+    def _scope(self) -> str:
+        """Among whom a layer is brought by one at a time."""
+        if self._sharing is not None and self._sharing.trusts(self._source):
+            return self._source.reference.registry
+        return self._tenant
 
     async def _layer(self, layer: Descriptor, tally: Tally) -> None:
         for last in (*[False] * (STORE_ATTEMPTS - 1), True):
-            counted = _Counted(tally)
+            if await self._found(layer, tally) or await self._linked(layer, tally):
+                break
+            copy = _Copy(self._source, self._store, self._tenant, layer, tally)
             try:
-                return await self._copy(layer, counted)
+                await copy.run(self._roads.lines)
+                if self._sharing is not None:
+                    await self._sharing.verified(self._source, layer)
             except DigestMismatchError:
-                raise PullFailedError(f"the layer {layer.digest} is not what its digest says") from None
+                if last or not copy.resumed_bytes:  # else what was left may have been wrong
+                    raise PullFailedError(f"the layer {layer.digest} is not what its digest says") from None
             except (StorageUnavailableError, KeyUnavailableError) as error:
                 if last:
                     raise _store_failed(error) from error
-                counted.take_back()
                 await asyncio.sleep(STORE_PAUSE_S)
             except StorageError as error:
                 raise _store_failed(error) from error
-        return None
+            else:
+                break
+            copy.take_back()
 
-    async def _copy(self, layer: Descriptor, counted: "_Counted") -> None:
-        if await self._is_there(layer):
-            counted.add(layer.size_bytes)
-            return
-        async with (
-            self._store.ingest(self._tenant, layer.digest, layer.size_bytes) as writer,
-            aclosing(self._source.stream(layer)) as chunks,
-        ):
-            async for chunk in chunks:
-                await writer.write(chunk)
-                counted.add(len(chunk))
-            await writer.commit()
-        if self._sharing is not None:
-            await self._sharing.verified(self._source, layer)
+    async def _found(self, layer: Descriptor, tally: Tally) -> bool:
+        try:
+            there = await self._store.contains(self._tenant, layer.digest)
+        except StorageError as error:
+            raise _store_failed(error) from error
+        if there:
+            tally.found(layer.size_bytes)
+        return there
 
-    async def _is_there(self, layer: Descriptor) -> bool:
-        if await self._store.contains(self._tenant, layer.digest):
-            return True
-        return self._sharing is not None and await self._sharing.link(self._source, self._tenant, layer)
+    async def _linked(self, layer: Descriptor, tally: Tally) -> bool:
+        if self._sharing is None or not await self._sharing.link(self._source, self._tenant, layer):
+            return False
+        tally.found(layer.size_bytes)
+        return True
 
 
-class _Counted:
-    """One try at one layer: what it has added to the tally."""
+class _Copy:
+    """One try at one layer."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(
+        self, source: Source, store: BlobStore, tenant: str, layer: Descriptor, tally: Tally
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._tenant = tenant
+        self._layer = layer
         self._tally = tally
-        self.count = 0
+        self._fetched_bytes = 0
+        self.resumed_bytes = 0
 
-    def add(self, count: int) -> None:
-        self.count += count
-        self._tally.add(count)
+    async def run(self, lines: Lines) -> None:
+        async with self._store.ingest(self._tenant, self._layer.digest, self._layer.size_bytes) as writer:
+            self.resumed_bytes = writer.resumed_bytes
+            if self.resumed_bytes:
+                _log.info("layer.resumed", digest=str(self._layer.digest), resumed_bytes=self.resumed_bytes)
+                self._tally.resumed(self.resumed_bytes)
+            download = Download(self._source, self._layer, self.resumed_bytes, lines)
+            async with aclosing(download.chunks()) as chunks:
+                async for chunk in chunks:
+                    await writer.write(chunk)
+                    self._fetched_bytes += len(chunk)
+                    self._tally.fetched(len(chunk))
+            await writer.commit()
 
     def take_back(self) -> None:
-        self._tally.add(-self.count)
+        self._tally.take_back(self.resumed_bytes + self._fetched_bytes)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 import structlog
 
+from registry import tracing
 from registry.errors import ImportFailedError, StoreFailedError
 from registry.importer.job import Importer
+from registry.importer.stages import Stages
 from registry.ports import (
     CredentialVault,
     ImportJob,
@@ -64,6 +66,7 @@ class ImportWorker:
         self._jobs = jobs
         self._wake = asyncio.Event()
         self._stopping = False
+        self._gone: dict[str, asyncio.Event] = {}
 
     def nudge(self) -> None:
         """Look for work now rather than at the next poll."""
@@ -77,12 +80,14 @@ class ImportWorker:
     async def run(self) -> None:
         """Work until `stop`. Cancelling it does the same as `stop`."""
         running: set[asyncio.Task[None]] = set()
+        looked = 0.0
         try:
             while not self._stopping:
                 self._wake.clear()
                 while len(running) < self._jobs and (job := await self._claim()) is not None:
                     running.add(asyncio.create_task(self._work(job), name=f"import {job.id}"))
                 running = await self._wait(running)
+                looked = await self._stop_strays(looked)
         finally:
             for task in running:
                 task.cancel()
@@ -96,6 +101,21 @@ class ImportWorker:
         except Exception as error:  # noqa: BLE001 - whatever ails the queue, the worker outlives it
             _log.warning("import.queue_silent", error=type(error).__name__)
             return None
+
+    async def _stop_strays(self, looked: float) -> float:
+        """Stop imports whose group was deleted, or whose lease is another's; return when that was looked at.
+
+        Heartbeats would notice too, up to a third of a lease later.
+        """
+        now = asyncio.get_running_loop().time()
+        if not self._gone or now - looked < POLL_S / 2:
+            return looked
+        with suppress(Exception):  # a queue that is silent takes no job away
+            async with asyncio.timeout(self._lease_s / 3):
+                held = await self._queue.held(self._worker_id)
+                for job_id in self._gone.keys() - set(held):
+                    self._gone[job_id].set()
+        return now
 
     async def _wait(self, running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
         """Wait for a nudge, the end of an import or the next poll; return what still runs."""
@@ -150,20 +170,26 @@ class ImportWorker:
         importing = asyncio.create_task(self._open_and_import(job, latest))
         beating = asyncio.create_task(self._beat(job))
         reporting = asyncio.create_task(self._report(job, latest))
+        self._gone[job.id] = asyncio.Event()
+        gone = asyncio.create_task(self._gone[job.id].wait())
         try:
-            await asyncio.wait({importing, beating}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({importing, beating, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not importing.done():
                 raise _LeaseLostError
             return importing.result()
         finally:
-            await _cancel(importing, beating, reporting)
+            del self._gone[job.id]
+            await _cancel(importing, beating, reporting, gone)
 
     async def _open_and_import(self, job: ImportJob, latest: "_Latest") -> StoredImage:
         credential: UpstreamCredential | None = None
         if job.credential_key is not None:
             async with asyncio.timeout(VAULT_S):
                 credential = await self._vault.open(job.id, job.credential_key)
-        return await self._importer.run(job, credential, latest.set)
+        with tracing.span("import") as span:
+            span.set("crisper.job_id", job.id)
+            with Stages(span, latest.set) as report:
+                return await self._importer.run(job, credential, report)
 
     async def _beat(self, job: ImportJob) -> None:
         """Extend the lease until it is lost; a queue that does not answer loses it when it would lapse."""

@@ -7,6 +7,7 @@ from registry.catalog.database import Database, SystemClock
 from registry.catalog.directory import SqlOrganizationDirectory
 from registry.config import Settings
 from registry.datadir import DataDir
+from registry.errors import ConfigError
 from registry.ports import Organization
 from storage.keys.local import LocalKeyring
 
@@ -23,6 +24,25 @@ def ensure_secrets(settings: Settings, data: DataDir) -> None:
         LocalSigningKeys.create(data.signing_keys)
     if not data.node_ca.exists():
         NodeCA.create(data.node_ca)
+
+
+def refuse_missing(settings: Settings, data: DataDir) -> None:
+    """Refuse to start without secrets that other servers may have: one with keys of its own trusts nobody's.
+
+    Raises:
+        ConfigError: Names what is missing.
+    """
+    keyring = settings.key_location.file
+    files = [data.operator_key, data.node_ca, *([keyring] if keyring else [])]
+    missing = [str(path) for path in files if not path.exists()]
+    if not any(data.signing_keys.glob("*.json")):
+        missing.append(str(data.signing_keys))
+    if missing:
+        lines = "\n  ".join(missing)
+        raise ConfigError(
+            "CRISPER_ENV=production draws no keys; `crisper init` does, once for all replicas. "
+            f"Missing:\n  {lines}"
+        )
 
 
 async def prepare(settings: Settings, data: DataDir) -> None:

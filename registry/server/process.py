@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 import structlog
 from aiohttp import web
 
+from registry import tracing
 from registry.app import compose
 from registry.config import Settings
 from registry.datadir import DataDir
@@ -115,6 +116,7 @@ async def answer(
         ready: Called once the port answers.
     """
     tls = server_tls(settings, data)
+    tracing.configure(settings.service)
     async with compose(settings, data, redis_url) as composition, AsyncExitStack() as stack:
         if tls:
             _keep_fresh(tls, stack)
@@ -150,6 +152,7 @@ async def answer(
         if runner.server:
             patient = retiring is not None and retiring.is_set()
             await drain.run(runner.server, patient=patient, hurry=stopping)
+    await asyncio.to_thread(tracing.close)
 
 
 def _start_importing(worker: ImportWorker | None, stack: AsyncExitStack) -> asyncio.Task[None] | None:

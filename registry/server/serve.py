@@ -16,7 +16,7 @@ from registry.config import Settings
 from registry.datadir import DataDir, write_secret
 from registry.errors import ConfigError
 from registry.observe import configure_logging
-from registry.server.first_start import ensure_secrets, prepare
+from registry.server.first_start import ensure_secrets, prepare, refuse_missing
 from registry.server.ledger_child import LedgerChild
 from registry.server.process import answer, bind, bind_for_proxy
 from registry.server.workers import Workers
@@ -38,6 +38,8 @@ def serve(settings: Settings) -> None:
     if not os.isatty(sys.stdin.fileno() if sys.stdin else -1):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a service's reload; TLS has something to do then
     data = DataDir(settings.data_dir)
+    if settings.production:
+        refuse_missing(settings, data)
     data.create()
     lock = data.lock(_LOCK_WAIT_S)
     try:

@@ -1,1 +1,1 @@
-"""What lives only while an import runs: sealed credentials and progress, in Redis."""
+"""What lives for a while, in Redis: sealed credentials, progress, rates, sessions."""

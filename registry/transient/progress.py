@@ -48,4 +48,5 @@ def _name(job_id: str) -> str:
 
 def _progress(text: bytes) -> Progress:
     facts = json.loads(text)
-    return Progress(stage=Stage(facts.pop("stage")), **facts)
+    known = {name: facts[name] for name in Progress.__slots__ if name in facts}
+    return Progress(**known | {"stage": Stage(facts["stage"])})

@@ -41,6 +41,20 @@ class Document:
         return Descriptor(self.parsed.media_type, self.digest, len(self.data))
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The answer to a range of a blob.
+
+    Attributes:
+        stop: Where it ends: where it was asked to; at the blob's end when an upstream that knows no ranges
+            sends all of it; at its start when the answer is of no use.
+        chunks: Its bytes.
+    """
+
+    stop: int
+    chunks: AsyncIterator[bytes]
+
+
 class Source:
     """One repository of an upstream registry, as one credential sees it."""
 
@@ -53,7 +67,7 @@ class Source:
         backoff: Backoff,
     ) -> None:
         self.reference = reference
-        self._backoff = backoff
+        self.backoff = backoff
         self._transport = transport
         self._base = origin / "v2" / reference.repository
         self._authorization = authorization
@@ -152,11 +166,31 @@ class Source:
         url = self._base / "blobs" / str(blob.digest)
         async with self._request("GET", url, f"blob {blob.digest}", headers=headers) as response:
             skip = _check_extent(response, blob, offset)
-            async with aclosing(_exactly(response, blob, offset, skip)) as chunks:
+            async with aclosing(_exactly(response, blob, offset, blob.size_bytes, skip)) as chunks:
                 yield chunks
 
-    async def stream(self, blob: Descriptor) -> AsyncGenerator[bytes, None]:
-        """Yield a blob's bytes, exactly as many as its descriptor says, going on after every cut.
+    @asynccontextmanager
+    async def piece(self, blob: Descriptor, start: int, stop: int) -> AsyncIterator["Piece"]:
+        """Ask once for a range of a blob.
+
+        Args:
+            start: First byte.
+            stop: After the last byte.
+
+        Raises:
+            AuthenticationFailedError: The credentials are refused.
+            PullFailedError: Not there, or the upstream does not know what a range is.
+            UpstreamUnavailableError: Passing trouble, or the stream ends early.
+        """
+        url = self._base / "blobs" / str(blob.digest)
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
+        async with self._request("GET", url, f"blob {blob.digest}", headers=headers) as response:
+            end = _piece_end(response, blob, start, stop)
+            async with aclosing(_exactly(response, blob, start, end, 0)) as chunks:
+                yield Piece(end, chunks)
+
+    async def stream(self, blob: Descriptor, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """Yield a blob's bytes from `offset`, as many as its descriptor says, going on after every cut.
 
         The digest is the caller's to verify. Close the iterator when leaving it early.
 
@@ -164,7 +198,7 @@ class Source:
             AuthenticationFailedError: The credentials are refused.
             PullFailedError: Not there, of another size, or no answer after retries.
         """
-        received = failed = 0
+        received, failed = offset, 0
         while received < blob.size_bytes:
             before = received
             try:
@@ -173,8 +207,8 @@ class Source:
                         received += len(chunk)
                         yield chunk
             except UpstreamUnavailableError as error:
-                failed = 1 if received - before >= self._backoff.progress_bytes else failed + 1
-                await self._backoff.wait(failed, error)
+                failed = 1 if received - before >= self.backoff.progress_bytes else failed + 1
+                await self.backoff.wait(failed, error)
 
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
         failed = 0
@@ -183,7 +217,7 @@ class Source:
                 return await attempt()
             except UpstreamUnavailableError as error:
                 failed += 1
-                await self._backoff.wait(failed, error)
+                await self.backoff.wait(failed, error)
 
     async def _document(self, identifier: str, expected: Descriptor | None) -> Document:
         async with self._small("GET", identifier) as response:
@@ -296,6 +330,17 @@ def _check_extent(response: Response, blob: Descriptor, offset: int) -> int:
     return offset - start
 
 
+def _piece_end(response: Response, blob: Descriptor, start: int, stop: int) -> int:
+    """Return where the answer to a range ends: `start`, when it is not that range and cannot be used."""
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
+        if match is None or (int(match[1]), int(match[2])) != (start, stop - 1):
+            return start
+        return stop if match[3] in {str(blob.size_bytes), "*"} else start
+    length = response.header("Content-Length")
+    return blob.size_bytes if start == 0 and length in {None, str(blob.size_bytes)} else start
+
+
 def _stated_size(response: Response) -> int | None:
     """Return the size of a whole blob, as an answer to a HEAD or to a range of it says."""
     if response.status == HTTPStatus.PARTIAL_CONTENT:
@@ -307,9 +352,9 @@ def _stated_size(response: Response) -> int | None:
 
 
 async def _exactly(
-    response: Response, blob: Descriptor, offset: int, skip: int
+    response: Response, blob: Descriptor, offset: int, stop: int, skip: int
 ) -> AsyncGenerator[bytes, None]:
-    missing = blob.size_bytes - offset
+    missing = stop - offset
     async with aclosing(response.chunks()) as chunks:
         async for chunk in chunks:
             data = chunk[skip:] if skip else chunk

@@ -5,10 +5,11 @@ Nothing of aiohttp's errors leaves this module: they carry the request, and with
 
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, Self
+from functools import wraps
+from typing import Concatenate, Final, ParamSpec, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -17,6 +18,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from auth.secret import Secret
+from registry import tracing
 from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
 from registry.upstream.egress import EgressGuard, bracketed_host, parse_url
 from registry.upstream.routes import OutboundProxy, Routes, Trust
@@ -41,6 +43,7 @@ _PASSING: Final[Mapping[type[Exception], str]] = {
 #: A proxy's own answers that no retry changes: refused, and refused to this server.
 _FINAL_OF_PROXY: Final = frozenset({400, 403, 405, 407})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_Rest = ParamSpec("_Rest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,25 @@ class Response:
             if len(body) > limit:
                 raise PullFailedError(f"{self.host} sent {what} of more than {limit} bytes")
         return bytes(body)
+
+
+def _traced(
+    ask: Callable[Concatenate["Transport", str, URL, _Rest], Awaitable[aiohttp.ClientResponse]],
+) -> Callable[Concatenate["Transport", str, URL, _Rest], Awaitable[aiohttp.ClientResponse]]:
+    """Record a request's method, host and status; no path and no query, which a redirect may have signed."""
+
+    @wraps(ask)
+    async def asked(
+        transport: "Transport", method: str, url: URL, /, *rest: _Rest.args, **named: _Rest.kwargs
+    ) -> aiohttp.ClientResponse:
+        with tracing.span("upstream") as span:
+            span.set("http.request.method", method)
+            span.set("server.address", url.host or "")
+            response = await ask(transport, method, url, *rest, **named)
+            span.set("http.response.status_code", response.status)
+            return response
+
+    return asked
 
 
 class Transport:
@@ -227,6 +249,7 @@ class Transport:
             if url.origin() != origin:
                 authorization = None
 
+    @_traced
     async def _open(
         self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
     ) -> aiohttp.ClientResponse:

@@ -56,7 +56,7 @@ def s3(location: StorageLocation) -> ObjectStoreBackend:
         credential_provider=credential,
     )
     leftovers = S3Leftovers(client, location.place, location.prefix, STALE_AFTER)
-    return ObjectStoreBackend(bucket, reap=leftovers.reap)
+    return ObjectStoreBackend(bucket, reap=leftovers.reap, complete=leftovers.complete)
 
 
 def google(location: StorageLocation) -> ObjectStoreBackend:

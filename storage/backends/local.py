@@ -4,7 +4,8 @@
       objects/
         3f/3fa4...e1      a visible object: complete, durable, never changed; 0600
       incoming/
-        9c01...7a         being written; its writer holds a lock on it, which dies with the writer
+        9c01...7a         being written; its writer holds a lock on it, which dies with the writer; then it
+                        waits for whoever goes on with it, or for recovery
 
 A commit is: fsync the file, link it to its name (which never replaces an object), fsync the folder.
 The file system has to support hard links.
@@ -15,7 +16,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class LocalBackend:
         """Start an object that nobody sees before its commit."""
         target = _path(self._objects, name)
         with _translated():
-            return LocalObjectWriter(self._incoming / secrets.token_hex(16), target)
+            return LocalObjectWriter(self._incoming / name, target)
 
     def open(self, name: str) -> "LocalObjectReader":
         """Open a visible object. Raises BlobNotFoundError."""
@@ -78,13 +79,32 @@ class LocalBackend:
             for folder in sorted(self._objects.iterdir()):
                 yield from sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name))
 
-    def recover(self) -> int:
-        """Remove what writers that died left behind; return how many.
+    def salvage(self, name: str) -> "LocalObjectReader | None":
+        """Open what a writer that is gone left; its lock is the reader's until it is closed."""
+        path = self._incoming / _checked(name)
+        with _translated(reading=True):
+            try:
+                reader = LocalObjectReader(path)
+            except BlobNotFoundError:
+                return None
+            if reader.lock():
+                return reader
+            reader.close()
+            return None
+
+    def discard(self, name: str) -> None:
+        """Remove what `salvage` found."""
+        with _translated():
+            (self._incoming / _checked(name)).unlink(missing_ok=True)
+
+    def recover(self, keep: Collection[str] = frozenset()) -> int:
+        """Remove what writers that died left behind, but for `keep`; return how many.
 
         A writer that is alive, in this process or another, still holds its lock and keeps its file.
         """
         with _translated():
-            removed = sum(_remove_if_dead(path) for path in list(self._incoming.iterdir()))
+            dead = [path for path in self._incoming.iterdir() if path.name not in keep]
+            removed = sum(map(_remove_if_dead, dead))
             _fsync_folder(self._incoming)
         return removed
 
@@ -154,6 +174,12 @@ class LocalObjectWriter:
             self._path.unlink()
         os.close(fd)
 
+    def leave(self) -> None:
+        """Give up the lock and keep the file."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
 
 class LocalObjectReader:
     """An open file. Threads may share it until it is closed."""
@@ -178,6 +204,14 @@ class LocalObjectReader:
                 filled += count
         return filled
 
+    def lock(self) -> bool:
+        """Lock the file for as long as it is open; False when another has it, or it was removed."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return os.fstat(self._fd).st_nlink > 0
+
     def close(self) -> None:
         """Close the file."""
         fd, self._fd = self._fd, -1
@@ -200,9 +234,13 @@ def _create_locked(path: Path) -> int:
 
 
 def _path(objects: Path, name: str) -> Path:
+    return objects / name[:2] / _checked(name)
+
+
+def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise BlobNotFoundError("an object name is 64 lower-case hex digits")
-    return objects / name[:2] / name
+    return name
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Objects in memory, for unit tests of what lies above."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from storage.errors import BlobNotFoundError, ObjectExistsError
 
@@ -11,11 +11,12 @@ class MemoryBackend:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.left: dict[str, bytes] = {}
         self.naming = threading.Lock()
 
     def create(self, name: str, expected_bytes: int | None = None) -> "MemoryObjectWriter":  # noqa: ARG002
         """Start an object that nobody sees before its commit."""
-        return MemoryObjectWriter(self.objects, self.naming, name)
+        return MemoryObjectWriter(self, name)
 
     def open(self, name: str) -> "MemoryObjectReader":
         """Open a visible object. Raises BlobNotFoundError."""
@@ -32,9 +33,20 @@ class MemoryBackend:
         """List the visible objects."""
         yield from sorted(self.objects)
 
-    def recover(self) -> int:
-        """Find nothing: what a dead writer held died with it."""
-        return 0
+    def salvage(self, name: str) -> "MemoryObjectReader | None":
+        """Open what a writer left."""
+        return MemoryObjectReader(self.left[name]) if name in self.left else None
+
+    def discard(self, name: str) -> None:
+        """Remove what a writer left."""
+        self.left.pop(name, None)
+
+    def recover(self, keep: Collection[str] = frozenset()) -> int:
+        """Remove what writers left, but for `keep`; return how many."""
+        gone = self.left.keys() - set(keep)
+        for name in gone:
+            del self.left[name]
+        return len(gone)
 
     def probe(self) -> None:
         """Memory always answers."""
@@ -43,9 +55,8 @@ class MemoryBackend:
 class MemoryObjectWriter:
     """Bytes on their way in."""
 
-    def __init__(self, objects: dict[str, bytes], naming: threading.Lock, name: str) -> None:
-        self._objects = objects
-        self._naming = naming
+    def __init__(self, backend: MemoryBackend, name: str) -> None:
+        self._backend = backend
         self._name = name
         self._data = bytearray()
 
@@ -55,14 +66,18 @@ class MemoryObjectWriter:
 
     def commit(self) -> None:
         """Make the object visible. Raises ObjectExistsError."""
-        with self._naming:
-            if self._name in self._objects:
+        with self._backend.naming:
+            if self._name in self._backend.objects:
                 raise ObjectExistsError("an object of this name is there already")
-            self._objects[self._name] = bytes(self._data)
+            self._backend.objects[self._name] = bytes(self._data)
 
     def abort(self) -> None:
         """Forget what was written."""
         self._data = bytearray()
+
+    def leave(self) -> None:
+        """Keep what was written."""
+        self._backend.left[self._name] = bytes(self._data)
 
 
 class MemoryObjectReader:

@@ -6,8 +6,8 @@ shows to nobody before it is complete; names are never used twice (docs/blob-for
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 
 import obstore
 from obstore import exceptions
@@ -40,14 +40,22 @@ class ObjectStoreBackend:
         bucket: Where, with credentials, retries and time-outs.
         reap: Ends multipart uploads that dead writers left, and says how many; None where the service does
             that by itself.
+        complete: Makes an object of what an upload that its writer left has brought, and says whether there
+            was one; None where the service cannot.
         part_bytes: Of a multipart upload; three parts of each writer are in memory at most.
     """
 
     def __init__(
-        self, bucket: Bucket, *, reap: Callable[[], int] | None = None, part_bytes: int = PART_BYTES
+        self,
+        bucket: Bucket,
+        *,
+        reap: Callable[[], int] | None = None,
+        complete: Callable[[str], bool] | None = None,
+        part_bytes: int = PART_BYTES,
     ) -> None:
         self._bucket = bucket
         self._reap = reap
+        self._complete = complete
         self._part_bytes = part_bytes
 
     def create(self, name: str, expected_bytes: int | None = None) -> "StoredObjectWriter":
@@ -72,7 +80,26 @@ class ObjectStoreBackend:
             for page in obstore.list(self._bucket):
                 yield from (entry["path"] for entry in page if _NAME.fullmatch(entry["path"]))
 
-    def recover(self) -> int:
+    def salvage(self, name: str) -> "StoredObjectReader | None":
+        """Open what a writer left under its name: an object that no key record refers to.
+
+        The service keeps the parts of an upload whose writer died, and gives them back only as an object. A
+        writer that is alive after all finds its upload gone, and fails.
+        """
+        with _translated(reading=True):
+            there = _size(self._bucket, _checked(name)) is not None
+            if not there and (self._complete is None or not self._complete(name)):
+                return None
+        try:
+            return self.open(name)
+        except BlobNotFoundError:
+            return None
+
+    def discard(self, name: str) -> None:
+        """Remove what `salvage` found."""
+        self.delete(name)
+
+    def recover(self, keep: Collection[str] = frozenset()) -> int:  # noqa: ARG002 (kept for longer anyway)
         """End multipart uploads that were begun long ago and never completed; return how many."""
         if self._reap is None:
             return 0
@@ -132,6 +159,13 @@ class StoredObjectWriter:
         self._held = []
         if self._upload is not None:
             self._upload.abort()
+
+    def leave(self) -> None:
+        """Complete the upload as it is; until somebody goes on with it, it is an object without a record."""
+        if self._upload is None:
+            return
+        with suppress(StorageError), _translated():
+            self._upload.finish()
 
     def _begin(self) -> None:
         upload = self._upload = MultipartUpload(self._bucket, self._name, self._part_bytes)

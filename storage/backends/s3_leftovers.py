@@ -1,6 +1,6 @@
-"""Multipart uploads that nobody will complete, which S3 keeps and charges for until they are ended."""
+"""Multipart uploads whose writer is gone, which S3 keeps and charges for until they are ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,7 @@ STALE_AFTER = timedelta(hours=24)
 
 
 class S3Leftovers:
-    """Ends uploads under a prefix that were begun before `stale_after`: no import takes so long.
+    """Ends uploads under a prefix that were begun before `stale_after`, or completes one as it is.
 
     Args:
         client: botocore's S3 client, made at the first use.
@@ -25,7 +25,7 @@ class S3Leftovers:
         self._stale_after = stale_after
 
     def reap(self) -> int:
-        """End them; return how many. Raises StorageUnavailableError."""
+        """End those that no import can still need; return how many. Raises StorageUnavailableError."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 (half a second of imports)
 
         begun_before = datetime.now(UTC) - self._stale_after
@@ -46,3 +46,39 @@ class S3Leftovers:
                 f"leftover uploads could not be ended ({type(error).__name__})"
             ) from None
         return ended
+
+    def complete(self, name: str) -> bool:
+        """Make an object of the parts that an upload has; False when there is none.
+
+        Raises:
+            StorageUnavailableError: The service does not answer.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 (half a second of imports)
+
+        key = self._prefix + name
+        try:
+            client = self._client()
+            listed = client.list_multipart_uploads(Bucket=self._bucket, Prefix=key)
+            uploads = [entry for entry in listed.get("Uploads", []) if entry["Key"] == key]
+            if not uploads:
+                return False
+            upload = {"Bucket": self._bucket, "Key": key, "UploadId": uploads[-1]["UploadId"]}
+            pages = client.get_paginator("list_parts").paginate(**upload)
+            parts = _gapless([_part(part) for page in pages for part in page.get("Parts", [])])
+            if parts:
+                client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        except (BotoCoreError, ClientError) as error:
+            raise StorageUnavailableError(
+                f"a leftover upload could not be completed ({type(error).__name__})"
+            ) from None
+        return bool(parts)
+
+
+def _part(listed: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("PartNumber", "ETag", "ChecksumSHA256")
+    return {name: listed[name] for name in kept if name in listed}
+
+
+def _gapless(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out what follows a missing part: parts travel side by side."""
+    return [part for number, part in enumerate(parts, 1) if part["PartNumber"] == number]

@@ -132,6 +132,30 @@ class BlobBackendContract:
         assert backend.recover() == 0
         assert get(backend, NAME) == b"kept"
 
+    def test_what_a_writer_left_is_read_back_and_removed(self, backend: BlobBackend) -> None:
+        data = random.Random(8).randbytes(20 << 20)
+        writer = backend.create(NAME, 40 << 20)
+        for start in range(0, len(data), 1 << 20):
+            writer.write(data[start : start + (1 << 20)])
+        writer.leave()
+        writer.abort()
+        assert backend.recover({NAME}) == 0
+        reader = backend.salvage(NAME)
+        assert reader is not None
+        assert reader.size_bytes == len(data)
+        buffer = memoryview(bytearray(1 << 20))
+        assert reader.read_into(19 << 20, buffer) == 1 << 20
+        assert bytes(buffer) == data[19 << 20 :]
+        backend.discard(NAME)
+        reader.close()
+        assert backend.salvage(NAME) is None
+        assert list(backend.names()) == []
+        assert backend.recover() == 0
+
+    def test_there_is_nothing_to_salvage_where_nothing_was_written(self, backend: BlobBackend) -> None:
+        assert backend.salvage(NAME) is None
+        backend.discard(NAME)
+
     def test_probing_leaves_nothing_behind(self, backend: BlobBackend) -> None:
         backend.probe()
         assert list(backend.names()) == []

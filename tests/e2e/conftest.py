@@ -1,18 +1,20 @@
 """One upstream, one Crisper and one daemon of each engine for the whole run; logs shown on failure."""
 
+import os
 import time
 from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Protocol
 
 import pytest
 
 from tests.support import images
 from tests.support.clients import Client, Ctr, Docker, Podman, Skopeo
-from tests.support.crisper import CrisperServer, Customer, Node, Operator, Organization, PullToken
+from tests.support.crisper import POSTGRES, CrisperServer, Customer, Node, Operator, Organization, PullToken
 from tests.support.dockerd import Containerd, Dockerd
+from tests.support.postgres import postgres
 from tests.support.processes import tail
 from tests.support.upstream import Upstream
 
@@ -48,6 +50,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             if log.stat().st_mtime >= item.stash[STARTED]:
                 report.sections.append((f"log: {log}", tail(log)))
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _database() -> Iterator[None]:
+    """Have every server keep its catalog on PostgreSQL when `CRISPER_TEST_DATABASE` says so."""
+    if os.environ.get("CRISPER_TEST_DATABASE") != "postgresql":
+        yield
+        return
+    # A socket's path may not be long, and the server's own user must reach it.
+    with TemporaryDirectory(prefix="crisper-pg-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        with postgres(Path(folder)) as url, pytest.MonkeyPatch.context() as patch:
+            patch.setenv(POSTGRES, url)
+            yield
 
 
 @pytest.fixture(scope="session")

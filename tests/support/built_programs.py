@@ -22,12 +22,14 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "v0.0.0-20260831232431-97274622c111",
         ),
         "crane": ("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
+        "helm": ("helm.sh/helm/v3/cmd/helm", "v3.20.2"),
         "oras": ("oras.land/oras/cmd/oras", "v1.3.4"),
         "regctl": ("github.com/regclient/regclient/cmd/regctl", "v0.11.5"),
         "versitygw": ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0"),
     }
 )
 _AZURITE = "3.37.0"
+_AXE_CORE = "4.14.1"
 
 
 def go_program(name: str) -> Path:
@@ -44,10 +46,19 @@ def version_of(name: str) -> str:
 
 def azurite() -> Path:
     """Return Azurite's blob server; the first call on a machine installs it."""
-    folder = _CACHE / f"azurite-{_AZURITE}"
-    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"azurite@{_AZURITE}"]
+    return _npm_install("azurite", _AZURITE, ".bin/azurite-blob")
+
+
+def axe_core() -> Path:
+    """Return axe-core's script; the first call on a machine installs it."""
+    return _npm_install("axe-core", _AXE_CORE, "axe-core/axe.min.js")
+
+
+def _npm_install(package: str, version: str, file: str) -> Path:
+    folder = _CACHE / f"{package}-{version}"
+    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"{package}@{version}"]
     return _once(
-        folder / "node_modules" / ".bin" / "azurite-blob",
+        folder / "node_modules" / file,
         lambda: subprocess.run(command, check=True, timeout=_BUILD_TIMEOUT_S),
     )
 
@@ -79,3 +90,4 @@ if __name__ == "__main__":
     for each in _GO_PACKAGES:
         print(go_program(each))  # noqa: T201
     print(azurite())  # noqa: T201
+    print(axe_core())  # noqa: T201

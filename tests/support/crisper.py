@@ -1,5 +1,6 @@
 """`crisper serve` as a process of its own, and what customers and operators say to it over HTTP."""
 
+import os
 import ssl
 import sys
 import uuid
@@ -14,11 +15,16 @@ import psutil
 
 from tests.support.certificates import CertificateFiles
 from tests.support.http import Response, request
+from tests.support.postgres import another_database
 from tests.support.processes import Process, free_port, wait_until
 
 CRISPER = Path(sys.executable).with_name("crisper")
 PROJECT = "default"
 IMPORT_TIMEOUT_S = 60
+POSTGRES = "CRISPER_TEST_POSTGRES"
+"""Names the PostgreSQL server that servers under test keep their catalogs on, instead of SQLite."""
+
+START_S = float(os.environ.get("CRISPER_TEST_START_S", "90"))
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,8 @@ class CrisperServer:
         self.trust = tls.trusting() if tls else None
         self._insecure = tuple(insecure_registries)
         self._env = {"TMPDIR": str(self.tmp_dir), **(env or {})}
+        if POSTGRES in os.environ:
+            self._env.setdefault("CRISPER_DATABASE_URL", another_database(os.environ[POSTGRES]))
         self._process: Process | None = None
 
     @property
@@ -97,7 +105,11 @@ class CrisperServer:
             raise RuntimeError("the server was not started")
         return self._process
 
-    def start(self) -> None:
+    @property
+    def started(self) -> bool:
+        return self._process is not None
+
+    def start(self, timeout_s: float = START_S) -> None:
         """Start it and wait until `/readyz` answers 200."""
         argv = [str(CRISPER), "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         argv += ["--host", self.address]
@@ -105,7 +117,7 @@ class CrisperServer:
             argv += ["--tls-cert", str(self.tls.certificate), "--tls-key", str(self.tls.key)]
         for registry in self._insecure:
             argv += ["--insecure-registry", registry]
-        self._process = Process(argv, self.log, env=self._env, ready=self.ready, timeout_s=90)
+        self._process = Process(argv, self.log, env=self._env, ready=self.ready, timeout_s=timeout_s)
 
     def ready(self) -> bool:
         try:
@@ -238,6 +250,7 @@ class Customer:
         self,
         image: str,
         *,
+        name: str | None = None,
         username: str | None = None,
         password: str | None = None,
         authentication: Mapping[str, Mapping[str, str]] | None = None,
@@ -248,7 +261,7 @@ class Customer:
             container["registry_authentication"] = {"basic": {"username": username, "password": password}}
         if authentication is not None:
             container["registry_authentication"] = authentication
-        name = unique("group")
+        name = name or unique("group")
         body = {
             "name": name,
             "container": container,

@@ -56,6 +56,26 @@ class MemoryKeyRecords:
         return changed
 
 
+class MemoryPartials:
+    """Unfinished containers in a dictionary; all of them are wanted."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, Digest], KeyRecord] = {}
+
+    async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
+        return self.rows.get((tenant, digest))
+
+    async def put(self, record: KeyRecord) -> None:
+        self.rows[record.tenant, record.digest] = record
+
+    async def drop(self, record: KeyRecord) -> None:
+        if self.rows.get((record.tenant, record.digest)) == record:
+            del self.rows[record.tenant, record.digest]
+
+    async def wanted(self) -> set[str]:
+        return {row.object_name for row in self.rows.values()}
+
+
 class NothingDies:
     """The collection's catalog over records that are all alive: only objects without a record go, at once."""
 
@@ -92,6 +112,9 @@ class NothingDies:
 
     async def bury(self, names: Sequence[str]) -> None:
         self._condemned = [name for name in self._condemned if name not in names]
+
+    async def partials(self) -> Sequence[str]:
+        return []
 
     async def remove_images(self) -> int:
         return 0

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,14 @@ def _binaries() -> Path:
     if not found:
         raise RuntimeError("these tests need a PostgreSQL server: apt-get install postgresql")
     return found[-1].parent
+
+
+def another_database(url: str) -> str:
+    """Make one more empty database on the server that `postgres` runs; return its URL."""
+    name, folder = f"crisper_{secrets.token_hex(6)}", url.rpartition("host=")[2]
+    createdb = [_binaries() / "createdb", "-h", folder, "-U", "crisper", name]
+    subprocess.run(createdb, check=True, capture_output=True)
+    return f"postgresql+asyncpg://crisper@/{name}?host={folder}"
 
 
 @contextmanager

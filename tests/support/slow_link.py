@@ -69,6 +69,11 @@ class SlowLink:
             busiest[0].shutdown(socket.SHUT_RDWR)
         return True
 
+    @property
+    def busy(self) -> bool:
+        """Whether a connection that has answered something is still open."""
+        return bool(self._answers)
+
     def _wait_for_turn(self, size: int) -> None:
         with self._turn:
             time.sleep(size / self.bytes_per_s)

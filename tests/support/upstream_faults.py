@@ -35,7 +35,7 @@ class FaultyUpstream:
         self.basic: str | None = None
         self.realm: str | None = None
         self.tokens: set[str] = set()
-        self.expires_in = 300
+        self.expires_in: float = 300
         self.token_status = 200
         self.seen: list[Seen] = []
         self._manifests: dict[str, tuple[str, bytes]] = {}
@@ -61,7 +61,13 @@ class FaultyUpstream:
     def starts(self, name: str) -> list[int]:
         """List where each request for a blob asked to start."""
         asked = [seen.range or "bytes=0-" for seen in self.seen if seen.path.endswith(name)]
-        return [int(text.removeprefix("bytes=").removesuffix("-")) for text in asked]
+        return [int(text.removeprefix("bytes=").partition("-")[0]) for text in asked]
+
+    def ranges(self, name: str) -> list[tuple[int, int]]:
+        """List which closed ranges of a blob were asked for, as start and stop."""
+        asked = (seen.range or "" for seen in self.seen if seen.path.endswith(name))
+        found = (re.fullmatch(r"bytes=(\d+)-(\d+)", text) for text in asked)
+        return [(int(match[1]), int(match[2]) + 1) for match in found if match]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         name = request.path.rsplit("/", 1)[-1]
@@ -105,18 +111,19 @@ class FaultyUpstream:
             return web.json_response({}, status=self.token_status if self.token_status != 200 else 401)
         token = secrets.token_urlsafe(12)
         self.tokens.add(token)
+        asyncio.get_running_loop().call_later(self.expires_in, self.tokens.discard, token)
         return web.json_response({"token": token, "expires_in": self.expires_in})
 
 
 def ranged(request: web.Request, data: bytes, kind: str) -> web.Response:
-    match = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+    match = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
     if match is None:
         return web.Response(body=data, content_type=kind)
-    start = int(match[1])
+    start, stop = int(match[1]), min(int(match[2] or len(data)) + 1, len(data))
     if start >= len(data):
         return web.Response(status=416)
-    where = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
-    return web.Response(status=206, body=data[start:], content_type=kind, headers=where)
+    where = {"Content-Range": f"bytes {start}-{stop - 1}/{len(data)}"}
+    return web.Response(status=206, body=data[start:stop], content_type=kind, headers=where)
 
 
 def cut_after(count: int) -> Fault:

@@ -1,12 +1,12 @@
 """The audit trail as server-sent events (HTML, section 9.2, "Server-sent events")."""
 
 import asyncio
-import json
 from contextlib import suppress
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
+from registry.api import sse
 from registry.api.operator import documents
 from registry.api.operator.requests import EventFilters, event_filters, whole_number
 from registry.errors import CatalogUnavailableError
@@ -15,14 +15,7 @@ from registry.ports import EventLog, StoredEvent
 MAX_STREAMS: Final = 64
 
 _POLL_S = 0.5
-_HEARTBEAT_S = 15.0
 _PAGE = 200
-_WRITE_S = 30.0
-_HEADERS = {
-    hdrs.CONTENT_TYPE: "text/event-stream",
-    hdrs.CACHE_CONTROL: "no-store",
-    "X-Accel-Buffering": "no",  # nginx would hold events back
-}
 
 
 class EventStream:
@@ -37,7 +30,7 @@ class EventStream:
     """
 
     def __init__(
-        self, events: EventLog, *, poll_s: float = _POLL_S, heartbeat_s: float = _HEARTBEAT_S
+        self, events: EventLog, *, poll_s: float = _POLL_S, heartbeat_s: float = sse.HEARTBEAT_S
     ) -> None:
         self._events = events
         self._poll_s = poll_s
@@ -60,7 +53,7 @@ class EventStream:
         try:
             if after < 0:
                 after = await self._events.latest()
-            response = web.StreamResponse(headers=_HEADERS)
+            response = sse.stream()
             await response.prepare(request)
             with suppress(TimeoutError, CatalogUnavailableError, ConnectionError):
                 await self._send(response, after, filters)
@@ -70,27 +63,21 @@ class EventStream:
 
     async def _send(self, response: web.StreamResponse, after: int, filters: EventFilters) -> None:
         loop = asyncio.get_running_loop()
-        await _write(response, b": the audit trail\n\n")
+        await sse.write(response, b": the audit trail\n\n")
         spoke = loop.time()
         while not self._stopping.is_set():
             page = await self._events.page(after=after, limit=_PAGE, **filters)
             if page:
                 after = page[-1].cursor
-                await _write(response, b"".join(map(_message, page)))
+                await sse.write(response, b"".join(map(_message, page)))
                 spoke = loop.time()
             elif loop.time() - spoke >= self._heartbeat_s:
-                await _write(response, b":\n\n")
+                await sse.write(response, sse.SILENT)
                 spoke = loop.time()
             if len(page) < _PAGE:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), self._poll_s)
 
 
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    async with asyncio.timeout(_WRITE_S):
-        await response.write(data)
-
-
 def _message(stored: StoredEvent) -> bytes:
-    data = json.dumps(documents.event(stored), separators=(",", ":"))
-    return f"id: {stored.cursor}\nevent: {stored.event.type}\ndata: {data}\n\n".encode()
+    return sse.message(stored.event.type, documents.event(stored), stored.cursor)

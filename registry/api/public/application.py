@@ -15,6 +15,7 @@ from registry.api.problems import NO_HEADERS, errors_as, problem_response
 from registry.api.public.authentication import HEADER, Authenticate
 from registry.api.public.exchange import group_key, json_body, json_response, names
 from registry.api.public.instances import InstancesApi
+from registry.api.public.progress import ImportProgress
 from registry.api.public.requests import ContainerGroupPrototype
 from registry.api.public.responses import ContainerGroup, ContainerGroupCollection
 from registry.api.public.updates import ContainerGroupPatch
@@ -33,7 +34,8 @@ _ETAG = re.compile(r'\s*((?:W/)?"[\x21\x23-\x7e]*")\s*')
 
 def public_app(groups: ContainerGroups, instances: Instances, authenticate: Authenticate) -> web.Application:
     """Make the application to mount at `PREFIX`; whatever goes wrong in it is answered as a problem."""
-    api = _Api(groups)
+    progress = ImportProgress(groups)
+    api = _Api(groups, progress)
     app = web.Application(
         middlewares=[
             errors_as(problem_response, challenge=lambda *_: f'{HEADER} realm="crisper"'),
@@ -47,11 +49,13 @@ def public_app(groups: ContainerGroups, instances: Instances, authenticate: Auth
             web.get(_GROUP, api.get, allow_head=False),
             web.patch(_GROUP, api.update),
             web.delete(_GROUP, api.delete),
+            web.get(_GROUP + "/progress", api.progress, allow_head=False),
             web.post(_GROUP + "/start", api.start),
             web.post(_GROUP + "/stop", api.stop),
             *InstancesApi(instances).routes(_GROUP + "/instances"),
         ]
     )
+    app.on_shutdown.append(progress.stop)
     return app
 
 
@@ -81,8 +85,9 @@ def _authenticated(authenticate: Authenticate) -> Middleware:
 class _Api:
     """Handlers: HTTP in, HTTP out; the use-cases do the work."""
 
-    def __init__(self, groups: ContainerGroups) -> None:
+    def __init__(self, groups: ContainerGroups, progress: ImportProgress) -> None:
         self._groups = groups
+        self._progress = progress
 
     async def list(self, request: web.Request) -> web.Response:
         organization, project = names(request, "organization_name", "project_name")
@@ -130,6 +135,9 @@ class _Api:
     async def stop(self, request: web.Request) -> web.Response:
         await self._groups.stop(group_key(request), source=peer_of(request).source)
         return web.Response(status=HTTPStatus.ACCEPTED)
+
+    async def progress(self, request: web.Request) -> web.StreamResponse:
+        return await self._progress.answer(request, group_key(request))
 
     async def delete(self, request: web.Request) -> web.Response:
         await self._groups.delete(group_key(request), source=peer_of(request).source)

@@ -90,6 +90,7 @@ class _Running:
 
 def _nginx(folder: Path, tls: CertificateFiles) -> _Running:
     port, config = free_port(), (SHIPPED / "nginx.conf").read_text()
+    config = config.replace("/etc/nginx/crisper/client-cert.conf", str(SHIPPED / "nginx-client-cert.conf"))
     config = config.replace("/run/crisper/proxy.sock", str(folder / "proxy.sock"))
     config = config.replace("/etc/nginx/crisper/registry.crt", str(tls.certificate))
     config = config.replace("/etc/nginx/crisper/registry.key", str(tls.key))

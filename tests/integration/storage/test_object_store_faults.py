@@ -154,3 +154,27 @@ async def test_credentials_that_may_not_write_fail_the_import_as_a_full_disk_doe
     with pytest.raises(StorageError):
         await store.probe()
     await store.aclose()
+
+
+async def test_the_parts_of_a_killed_writer_are_read_back_and_a_writer_that_lives_on_fails(
+    shop: Shop,
+) -> None:
+    backend = shop.store._backend
+    name = "ef" * 32
+    writer = backend.create(name, 60 << 20)
+    for at in range(0, 36 << 20, 1 << 20):
+        writer.write(LARGE[at % len(LARGE) :][: 1 << 20])
+    async with asyncio.timeout(20):
+        while (reader := backend.salvage(name)) is None:  # noqa: ASYNC110 - the client's own thread
+            await asyncio.sleep(0.1)
+    assert 0 < reader.size_bytes <= 36 << 20
+    assert reader.size_bytes % (8 << 20) == 0
+    buffer = memoryview(bytearray(1 << 20))
+    assert reader.read_into(3 << 20, buffer) == 1 << 20
+    assert bytes(buffer) == LARGE[3 << 20 : 4 << 20]
+    with pytest.raises(StorageError):
+        writer.commit()
+    writer.abort()
+    backend.discard(name)
+    assert backend.salvage(name) is None
+    assert shop.objects() == set()

@@ -9,10 +9,12 @@ import pytest
 from auth.secret import Secret
 from registry.importer.job import Importer
 from registry.importer.sharing import Sharing
+from registry.importer.transfer import Roads
 from registry.ports import GroupKey, ImportJob, Progress, StoredImage, UpstreamCredential
 from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
+from registry.upstream.ranges import Lines, Memory
 from registry.upstream.retry import Backoff
 from registry.upstream.transport import Timeouts
 from storage.backends.memory import MemoryBackend
@@ -73,6 +75,13 @@ class Bench:
     backend: MemoryBackend
     reports: list[Progress] = field(default_factory=list)
     limit: int = 1 << 30
+    ahead_bytes: int = 8 << 20
+    backoff: Backoff = FAST
+    roads: Roads = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.roads = Roads(Lines(Memory(self.ahead_bytes)))
+
     sharing: Sharing | None = None
 
     async def run(
@@ -87,9 +96,16 @@ class Bench:
     ) -> StoredImage:
         listed = (image.partition("/")[0],) if insecure is None else insecure
         guard, pinned = options.pop("guard", EgressGuard(listed)), realms or PINNED_REALMS
-        async with UpstreamClient(guard, timeouts=SHORT, backoff=FAST, realms=pinned, **options) as client:
+        async with UpstreamClient(
+            guard, timeouts=SHORT, backoff=self.backoff, realms=pinned, **options
+        ) as client:
             importer = Importer(
-                client, self.store, MemoryPins(), sharing=self.sharing, max_image_bytes=self.limit
+                client,
+                self.store,
+                MemoryPins(),
+                sharing=self.sharing,
+                max_image_bytes=self.limit,
+                roads=self.roads,
             )
             return await importer.run(job_for(image, organization), given, self.reports.append)
 

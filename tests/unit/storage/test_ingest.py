@@ -69,7 +69,7 @@ class SlowWriter(MemoryObjectWriter):
     """Holds every write until it is let go, and remembers in which order things ended."""
 
     def __init__(self, backend: "SlowBackend", name: str) -> None:
-        super().__init__(backend.objects, backend.naming, name)
+        super().__init__(backend, name)
         self._gate, self._log = backend.gate, backend.log
 
     def write(self, data: bytes | bytearray | memoryview) -> None:

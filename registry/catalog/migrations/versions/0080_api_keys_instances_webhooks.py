@@ -1,6 +1,6 @@
 """API keys of their own, instances, webhooks
 
-Revision: 0080, after 0060
+Revision: 0080, after 0070
 """
 
 from uuid import uuid4
@@ -11,7 +11,7 @@ from alembic import op
 from registry.catalog.tables import UtcDateTime
 
 revision = "0080"
-down_revision = "0060"
+down_revision = "0070"
 branch_labels = None
 depends_on = None
 

@@ -61,6 +61,9 @@ class MemoryQueue:
         self.leases[job_id] = (worker_id, asyncio.get_running_loop().time() + lease_s)
         return True
 
+    async def held(self, worker_id: str) -> set[str]:
+        return {job_id for job_id in self.waiting if self._holds(job_id, worker_id)}
+
     async def succeed(self, done: ImportJob, worker_id: str, image: StoredImage) -> bool:
         return self._end(done, worker_id, image)
 
@@ -239,6 +242,19 @@ async def test_an_import_whose_group_was_deleted_is_stopped_and_nothing_recorded
         await until(lambda: office.importer.cancelled)
     assert office.queue.ended == {}
     assert office.vault.forgotten == []
+
+
+async def test_a_deletion_is_noticed_long_before_the_next_heartbeat(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.LEASE_S", 60.0)
+    office.queue.add(job())
+    async with office.worker():
+        await until(lambda: office.importer.running)
+        del office.queue.waiting["job-a"]
+        await until(lambda: office.importer.cancelled)
+    assert office.queue.beats == 0
+    assert office.queue.ended == {}
 
 
 async def test_a_lease_lost_to_another_worker_leaves_the_credential_to_it(office: Office) -> None:

@@ -127,3 +127,18 @@ def test_system_errors_become_this_packages(
     with pytest.raises(expected, match=errno.errorcode[code]):
         writer.write(b"data")
     writer.abort()
+
+
+def test_a_writer_that_lives_is_not_salvaged_and_one_salvage_excludes_another(tmp_path: Path) -> None:
+    backend = LocalBackend(tmp_path)
+    writer = backend.create(NAME)
+    writer.write(b"half")
+    assert backend.salvage(NAME) is None
+    writer.leave()
+    reader = backend.salvage(NAME)
+    assert reader is not None
+    assert backend.salvage(NAME) is None
+    assert backend.recover() == 0
+    reader.close()
+    assert backend.recover({NAME}) == 0
+    assert backend.recover() == 1

@@ -1,0 +1,72 @@
+"""Resident memory of `crisper serve` while it imports images of very different sizes.
+
+    python -m bench.import_memory --sizes-gb 0.1,1,10
+
+Each size has a server of its own, on a fresh data folder that is removed afterwards. Exits 1 when a process
+goes over the limit, or when memory grows with the image: by more than `--growth-mib` between the smallest and
+the largest.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench import results
+from bench.rss import MIB, Phase, TreeSampler
+from tests.support.crisper import CrisperServer
+from tests.support.many_imports import random_upstream
+
+
+def main() -> None:
+    options = _options()
+    sizes = [float(text) for text in options.sizes_gb.split(",")]
+    phases = {}
+    for size_gb in sizes:
+        with TemporaryDirectory(dir=options.folder, prefix="crisper-bench-") as name:
+            phases[size_gb] = phase = measure(Path(name), size_gb, options.layers)
+        print(f"{size_gb:g} GB: {peak_mib(phase):.0f} MiB, {phase.duration_s:.1f} s", flush=True)
+    peaks = [peak_mib(phases[size]) for size in sorted(sizes)]
+    growth = peaks[-1] - peaks[0]
+    figures = {
+        "layers": options.layers,
+        "limit_mib": options.limit_mib,
+        "growth_mib": round(growth, 1),
+        "sizes_gb": {f"{size:g}": phase.as_json() for size, phase in phases.items()},
+    }
+    path = results.write("import-memory", "resident memory while importing images of many sizes", figures)
+    print(f"grows by {growth:.0f} MiB from {min(sizes):g} to {max(sizes):g} GB; written to {path}")
+    if max(peaks) > options.limit_mib or growth > options.growth_mib:
+        sys.exit(1)
+
+
+def measure(folder: Path, size_gb: float, layers: int) -> Phase:
+    """Import one image and return what its import took."""
+    with random_upstream(folder, size_gb=size_gb, layers=layers) as upstream:
+        server = CrisperServer(folder / "crisper", insecure_registries=[upstream.host])
+        with server:
+            customer = server.customer(server.operator.create_organization())
+            with TreeSampler(server.process.pid).phase(f"{size_gb:g} GB") as phase:
+                group = customer.create_group(upstream.reference)
+                state = customer.wait_settled(group, timeout_s=60 + 120 * size_gb)["current_state"]
+    if state["status"] != "stopped":
+        sys.exit(f"the import ended {state['status']}: {state.get('description')}")
+    return phase
+
+
+def peak_mib(phase: Phase) -> float:
+    return max(peak for name, peak in phase.peaks.items() if name not in {"ledger", "total"}) / MIB
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes-gb", default="0.1,1,10", help="of the images, in 10^9 bytes, by comma")
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--limit-mib", type=int, default=256)
+    parser.add_argument("--growth-mib", type=int, default=48)
+    parser.add_argument("--folder", type=Path, help="where the ciphertext goes; default: the system's")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

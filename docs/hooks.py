@@ -1,0 +1,37 @@
+"""What the site needs beyond the files as they are: see mkdocs.yml."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+_OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./(?:\.\./)*((?:deploy|bench|tests)[^)]*)\)")
+_FOLDERS = ("registries", "adr")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:  # noqa: ANN401 (the builder's own objects)
+    """Name files outside docs/ in place of linking them: the site does not hold them."""
+    return _OUTSIDE.sub(
+        lambda link: f"{link[1]} (`{link[2]}`)" if link[1] != link[2] else f"`{link[2]}`", markdown
+    )
+
+
+def _named(link: re.Match[str]) -> str:
+    text, path = link.groups()
+    return f"`{path}`" if text == path else f"{text} (`{path}`)"
+
+
+def on_config(config: Any, **_: Any) -> Any:  # noqa: ANN401 (the builder's own objects)
+    """List the pages of folders that the navigation names."""
+    docs = Path(config["docs_dir"])
+
+    def expanded(entry: Any) -> Any:  # noqa: ANN401
+        if isinstance(entry, list):
+            return [expanded(each) for each in entry]
+        if isinstance(entry, dict):
+            return {title: expanded(each) for title, each in entry.items()}
+        if entry.strip("/") in _FOLDERS:
+            return [str(page.relative_to(docs)) for page in sorted((docs / entry).glob("*.md"))]
+        return entry
+
+    config["nav"] = expanded(config["nav"])
+    return config

@@ -1,0 +1,219 @@
+"""What the portal lists, as rows. Reads only."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, and_, func, or_, select
+
+from auth.ports import AuditEvent
+from registry.catalog.database import Database
+from registry.catalog.tables import (
+    blob_keys,
+    events,
+    groups,
+    images,
+    jobs,
+    organizations,
+    quarantine,
+    upkeep,
+    versions,
+)
+from registry.ports import GroupKey, GroupStatus, StoredEvent
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A container group in a list."""
+
+    key: GroupKey
+    image: str
+    status: GroupStatus
+    description: str
+    version: int
+    job_id: str
+    size_bytes: int | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """A version of a group whose image is stored.
+
+    Attributes:
+        zstd_bytes: Its size in zstd; None where it does not gain by that.
+    """
+
+    version: int
+    digest: str
+    platform: str
+    size_bytes: int
+    zstd_bytes: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """What one organization has in storage; blobs that organizations share count for each."""
+
+    organization: str
+    groups: int
+    blobs: int
+    size_bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are wanted; None means any."""
+
+    type: str | None = None
+    organization: str | None = None
+    token_id: str | None = None
+    node_id: str | None = None
+
+
+class SqlOverview:
+    """Lists of everything, newest first."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def groups(
+        self, organization: str | None, words: str, status: str | None, *, limit: int, offset: int
+    ) -> Sequence[GroupRow]:
+        """Return groups whose name or image holds some words.
+
+        Args:
+            organization: None for all.
+            status: None for any.
+        """
+        here = and_(versions.c.group_id == groups.c.id, versions.c.version == groups.c.version)
+        query = (
+            select(groups, images.c.size_bytes)
+            .outerjoin(versions, here)
+            .outerjoin(images, images.c.id == versions.c.image_id)
+            .order_by(groups.c.created_at.desc(), groups.c.id)
+            .limit(limit)
+            .offset(offset)
+        )
+        if organization is not None:
+            query = query.where(groups.c.organization == organization)
+        if status is not None:
+            query = query.where(groups.c.status == status)
+        if words:
+            names = (groups.c.name, groups.c.project, groups.c.organization, groups.c.image)
+            query = query.where(or_(*(name.icontains(words, autoescape=True) for name in names)))
+        return [
+            GroupRow(
+                GroupKey(row["organization"], row["project"], row["name"]),
+                row["image"],
+                GroupStatus(row["status"]),
+                row["status_description"],
+                row["version"],
+                row["job_id"],
+                row["size_bytes"],
+                row["updated_at"],
+            )
+            for row in await self._rows(query)
+        ]
+
+    async def versions(self, group_id: str) -> Sequence[VersionRow]:
+        """Return a group's stored versions."""
+        query = (
+            select(
+                versions.c.version,
+                images.c.digest,
+                images.c.platform,
+                images.c.size_bytes,
+                images.c.zstd_bytes,
+                versions.c.created_at,
+            )
+            .join(images, images.c.id == versions.c.image_id)
+            .where(versions.c.group_id == group_id)
+            .order_by(versions.c.version.desc())
+            .limit(100)
+        )
+        return [VersionRow(**row) for row in await self._rows(query)]
+
+    async def events(
+        self, wanted: EventFilter, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[StoredEvent]:
+        """Return the audit trail, newest first, from in front of a cursor."""
+        query = select(events).order_by(events.c.cursor.desc()).limit(limit)
+        if before is not None:
+            query = query.where(events.c.cursor < before)
+        for column, value in (
+            (events.c.type, wanted.type),
+            (events.c.organization, wanted.organization),
+            (events.c.token_id, wanted.token_id),
+            (events.c.node_id, wanted.node_id),
+        ):
+            if value:
+                query = query.where(column == value)
+        found = [dict(row) for row in await self._rows(query)]
+        return [StoredEvent(row.pop("cursor"), row.pop("at"), AuditEvent(**row)) for row in found]
+
+    async def organizations(self) -> Sequence[str]:
+        """Return the names of all organizations."""
+        query = select(organizations.c.name).order_by(organizations.c.name).limit(1000)
+        return [row["name"] for row in await self._rows(query)]
+
+    async def occupancy(self) -> Sequence[Occupancy]:
+        """Return what organizations have in storage, the largest first."""
+        owned = select(groups.c.organization, func.count().label("groups")).group_by(groups.c.organization)
+        count = owned.subquery()
+        query = (
+            select(
+                blob_keys.c.tenant.label("organization"),
+                func.coalesce(func.max(count.c.groups), 0).label("groups"),
+                func.count().label("blobs"),
+                func.sum(blob_keys.c.size_bytes).label("size_bytes"),
+                func.sum(blob_keys.c.stored_bytes).label("stored_bytes"),
+            )
+            .outerjoin(count, count.c.organization == blob_keys.c.tenant)
+            .group_by(blob_keys.c.tenant)
+            .order_by(func.sum(blob_keys.c.stored_bytes).desc())
+            .limit(100)
+        )
+        return [
+            Occupancy(
+                **{**row, "size_bytes": int(row["size_bytes"]), "stored_bytes": int(row["stored_bytes"])}
+            )
+            for row in await self._rows(query)
+        ]
+
+    async def objects(self) -> tuple[int, int]:
+        """Return how many objects there are in storage, and their bytes; shared ones count once."""
+        each = select(blob_keys.c.object_name, func.max(blob_keys.c.stored_bytes).label("bytes"))
+        one = each.group_by(blob_keys.c.object_name).subquery()
+        (row,) = await self._rows(
+            select(func.count().label("objects"), func.coalesce(func.sum(one.c.bytes), 0).label("bytes"))
+        )
+        return int(row["objects"]), int(row["bytes"])
+
+    async def wrapping_keys(self) -> Mapping[str, int]:
+        """Return how many data keys each key-encryption key wraps."""
+        query = select(blob_keys.c.kek_id, func.count().label("blobs")).group_by(blob_keys.c.kek_id)
+        return {row["kek_id"]: int(row["blobs"]) for row in await self._rows(query)}
+
+    async def imports(self) -> Mapping[str, int]:
+        """Count imports by state."""
+        query = select(jobs.c.state, func.count().label("jobs")).group_by(jobs.c.state)
+        return {row["state"]: int(row["jobs"]) for row in await self._rows(query)}
+
+    async def damaged(self) -> int:
+        """Count the objects that are out of service."""
+        (row,) = await self._rows(select(func.count().label("damaged")).select_from(quarantine))
+        return int(row["damaged"])
+
+    async def chores(self) -> Mapping[str, datetime | None]:
+        """Return when each kind of upkeep last came to its end."""
+        query = select(upkeep.c.name, upkeep.c.finished_at).order_by(upkeep.c.name)
+        return {row["name"]: row["finished_at"] for row in await self._rows(query)}
+
+    async def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
+        async with self._database.read() as connection:
+            rows: Sequence[RowMapping] = (await connection.execute(query)).mappings().all()
+        return rows

@@ -1,0 +1,89 @@
+"""Containers that were begun and not finished (keeps `storage.ports.Partials`)."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import ColumnElement, and_, delete, exists, insert, not_, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from auth.ports import Clock
+from registry.catalog.database import Database
+from registry.catalog.tables import blob_pins, jobs, partials
+from registry.errors import CatalogUnavailableError
+from storage.digest import Digest
+from storage.ports import KeyRecord
+
+MAX_AGE = timedelta(hours=24)
+
+_UNFINISHED = ("queued", "running")
+_log = structlog.get_logger(__name__)
+
+
+class SqlPartials:
+    """The table `partials`: one row for each tenant and digest."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
+        """Return a tenant's unfinished container of a digest."""
+        query = select(partials).where(partials.c.tenant == tenant, partials.c.digest == str(digest))
+        try:
+            async with self._database.read() as connection:
+                row = (await connection.execute(query)).mappings().first()
+        except CatalogUnavailableError:
+            return None
+        if row is None:
+            return None
+        facts = {name: value for name, value in row.items() if name != "begun_at"}
+        return KeyRecord(**facts | {"digest": digest, "stored_bytes": 0})
+
+    async def put(self, record: KeyRecord) -> None:
+        """Note a container that was begun, in place of an earlier one."""
+        values = {
+            "tenant": record.tenant,
+            "digest": str(record.digest),
+            "file_id": record.file_id,
+            "object_name": record.object_name,
+            "size_bytes": record.size_bytes,
+            "kek_id": record.kek_id,
+            "wrapped_dek": record.wrapped_dek,
+            "begun_at": self._clock.now(),
+        }
+        async with self._attempt() as connection:
+            await connection.execute(
+                delete(partials).where(
+                    partials.c.tenant == record.tenant, partials.c.digest == str(record.digest)
+                )
+            )
+            await connection.execute(insert(partials).values(values))
+
+    async def drop(self, record: KeyRecord) -> None:
+        """Forget a container: it is finished, or given up."""
+        async with self._attempt() as connection:
+            await connection.execute(delete(partials).where(partials.c.object_name == record.object_name))
+
+    async def wanted(self) -> Collection[str]:
+        """Forget those that no unfinished import needs or that are too old; name the objects of the rest."""
+        too_old = partials.c.begun_at < self._clock.now() - MAX_AGE
+        async with self._database.write() as connection:
+            await connection.execute(delete(partials).where(or_(too_old, not_(_is_needed()))))
+            return set((await connection.execute(select(partials.c.object_name))).scalars())
+
+    @asynccontextmanager
+    async def _attempt(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._database.write() as connection:
+                yield connection
+        except CatalogUnavailableError:
+            _log.warning("partial.not_noted")
+
+
+def _is_needed() -> ColumnElement[bool]:
+    of_jobs = blob_pins.join(jobs, jobs.c.id == blob_pins.c.job_id)
+    same = and_(blob_pins.c.organization == partials.c.tenant, blob_pins.c.digest == partials.c.digest)
+    unfinished = select(1).select_from(of_jobs).where(same, jobs.c.state.in_(_UNFINISHED))
+    return exists(unfinished.correlate(partials))

@@ -1,0 +1,18 @@
+"""What most commands do: ask the server one thing."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from registry.cli.client import ApiClient, connect
+from registry.cli.output import run
+
+
+def ask(data_dir: Path, question: Callable[[ApiClient], Awaitable[Any]]) -> Any:  # noqa: ANN401 (JSON)
+    """Ask the server that `find_server` finds, and return its answer; a refusal ends the command."""
+
+    async def asked() -> Any:  # noqa: ANN401
+        async with connect(data_dir) as client:
+            return await question(client)
+
+    return run(asked())

@@ -1,0 +1,110 @@
+"""An example or two for every command, shown below its options and in the reference."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import typer
+
+EPILOG: Final = (
+    "Exit codes: 0 done, 1 refused or failed (standard error says why and what to do), 2 wrong usage."
+    "\n\n"
+    "Shell completion: crisper --install-completion"
+)
+
+EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "serve": (
+            "crisper serve",
+            (
+                "crisper serve --host 0.0.0.0 --public-url https://registry.example.com "
+                "--tls-cert tls.crt --tls-key tls.key"
+            ),
+        ),
+        "init": ("crisper init --data-dir ./keys",),
+        "gc": ("crisper gc --dry-run", "crisper gc --grace 0"),
+        "scrub": ("crisper scrub --rate 100", "crisper scrub --restart --repair"),
+        "doctor": ("crisper doctor", "crisper doctor --json"),
+        "backup": ("crisper backup /backup/crisper",),
+        "image import": (
+            "crisper image import docker.io/library/alpine:3",
+            (
+                'echo "$PASSWORD" | crisper image import ghcr.io/acme/app:1.2 --name app '
+                "--username acme --password-stdin"
+            ),
+        ),
+        "image list": ("crisper image list", "crisper image list --organization acme --json"),
+        "group create": ("crisper group create app docker.io/library/alpine:3 --replicas 3",),
+        "group follow": ("crisper group follow app",),
+        "group list": ("crisper group list", "crisper group list --organization acme --json"),
+        "group show": ("crisper group show app",),
+        "group update": (
+            "crisper group update app --image ghcr.io/acme/app:1.3",
+            "crisper group update app --pull --replicas 5",
+        ),
+        "group start": ("crisper group start app",),
+        "group stop": ("crisper group stop app",),
+        "group instances": ("crisper group instances app",),
+        "group reallocate": ("crisper group reallocate app INSTANCE_ID",),
+        "group delete": ("crisper group delete app",),
+        "organization create": ("crisper organization create acme",),
+        "organization list": ("crisper organization list",),
+        "organization key create": ("crisper organization key create acme --name ci",),
+        "organization key list": ("crisper organization key list acme",),
+        "organization key revoke": ("crisper organization key revoke acme KEY_ID",),
+        "webhook create": ("crisper webhook create https://scheduler.example.com/crisper --type 'group.*'",),
+        "webhook list": ("crisper webhook list --organization acme",),
+        "webhook show": ("crisper webhook show WEBHOOK_ID",),
+        "webhook enable": ("crisper webhook enable WEBHOOK_ID",),
+        "webhook delete": ("crisper webhook delete WEBHOOK_ID",),
+        "node create": (
+            "crisper node create pc-7",
+            "crisper node create pc-8 --binding certificate --network 203.0.113.0/24",
+        ),
+        "node offer": ("crisper node offer pc-8",),
+        "node list": ("crisper node list",),
+        "node show": ("crisper node show pc-7 --json",),
+        "node delete": ("crisper node delete pc-7",),
+        "node enroll": (
+            "CRISPER_ENROLMENT_SECRET=... crisper node enroll https://registry.example.com pc-8",
+            "crisper node enroll https://registry.example.com pc-8 --ca registry-ca.pem --root /mnt/image",
+        ),
+        "node renew": ("crisper node renew", "crisper node renew --force"),
+        "node pull": (
+            (
+                "CRISPER_PULL_TOKEN=... CRISPER_NODE_SECRET=... crisper node pull "
+                "registry.example.com/acme/default/app:v1 --node-id pc-7 --output ./layout"
+            ),
+            (
+                "CRISPER_PULL_TOKEN=... crisper node pull registry.example.com/acme/default/app:v1 "
+                "--output ./layout"
+            ),
+        ),
+        "token mint": (
+            "crisper token mint app --node pc-7",
+            "crisper token mint app --node pc-7 --organization acme --ttl 60 --json",
+        ),
+        "token show": ("crisper token show TOKEN_ID",),
+        "token complete": ("crisper token complete TOKEN_ID",),
+        "token revoke": ("crisper token revoke TOKEN_ID",),
+        "keys status": ("crisper keys status", "crisper keys status --encryption"),
+        "keys rotate": (
+            "crisper keys rotate --signing",
+            "crisper keys rotate --signing --compromised",
+            "crisper keys rotate --encryption acme",
+        ),
+        "keys rewrap": ("crisper keys rewrap",),
+        "keys shred": ("crisper keys shred acme",),
+    }
+)
+
+
+def attach_examples(app: typer.Typer, prefix: str = "") -> None:
+    """Give every command of an application, and of those within it, its examples as an epilog."""
+    for command in app.registered_commands:
+        name = command.name or getattr(command.callback, "__name__", "")
+        if examples := EXAMPLES.get(f"{prefix}{name}"):
+            command.epilog = "\n\n".join(("Examples:", *(f"$ {line}" for line in examples)))
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            attach_examples(group.typer_instance, f"{prefix}{group.name} ")

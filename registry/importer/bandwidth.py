@@ -1,0 +1,30 @@
+"""A limit on what imports take from the network."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+_BURST_S: Final = 0.25
+
+
+class Bandwidth:
+    """A token bucket over all imports of a process; whoever is early waits for its own bytes.
+
+    Args:
+        bytes_per_s: 0 lets everything through.
+    """
+
+    def __init__(self, bytes_per_s: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._now = now
+        self._paid_until = now()
+
+    async def pace(self, count: int) -> None:
+        """Wait until `count` bytes that have arrived fit the rate."""
+        if not self._bytes_per_s:
+            return
+        now = self._now()
+        self._paid_until = max(self._paid_until, now - _BURST_S) + count / self._bytes_per_s
+        if self._paid_until > now:
+            await asyncio.sleep(self._paid_until - now)

@@ -1,0 +1,39 @@
+"""The portal's addresses, put together (docs/portal.md)."""
+
+from aiohttp import web
+
+from registry.portal.assets import PREFIX, serve_asset
+from registry.portal.audit import AuditViews
+from registry.portal.doorkeeper import Doorkeeper
+from registry.portal.group import GroupViews
+from registry.portal.groups import GroupsViews
+from registry.portal.guard import Guard
+from registry.portal.images import ImageViews
+from registry.portal.pages import Pages
+from registry.portal.pulls import PullViews
+from registry.portal.services import Services
+from registry.portal.signin import SignInViews
+from registry.portal.system import SystemViews
+
+
+class Portal:
+    """The pages at `/`.
+
+    Args:
+        doorkeeper: Who is signed in.
+        services: What the pages show and do.
+    """
+
+    def __init__(self, doorkeeper: Doorkeeper, services: Services) -> None:
+        self._doorkeeper = doorkeeper
+        self._services = services
+
+    def mount(self, root: web.Application) -> None:
+        """Add the pages to the server's own application, beside whatever else it answers."""
+        pages = Pages()
+        guard = Guard(self._doorkeeper, pages)
+        root.add_routes(SignInViews(self._doorkeeper, guard, pages).routes())
+        for views in (GroupsViews, GroupViews, ImageViews, PullViews, AuditViews, SystemViews):
+            root.add_routes(views(guard, pages, self._services).routes())
+        root.router.add_get(f"{PREFIX}{{name}}", serve_asset)
+        root.middlewares.append(guard.lost())

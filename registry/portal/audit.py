@@ -1,0 +1,80 @@
+"""The audit trail, newest first."""
+
+from dataclasses import replace
+from typing import Final
+
+from aiohttp import web
+from yarl import URL
+
+from registry.catalog.overview import EventFilter
+from registry.portal.doorkeeper import Visitor
+from registry.portal.guard import Guard
+from registry.portal.pages import Pages
+from registry.portal.services import Services
+from registry.portal.words import EVENT_TYPES
+
+AUDIT: Final = "/audit"
+PAGE: Final = 50
+
+_LIVE_S: Final = 3
+_MAX_LENGTH: Final = 128
+_MAX_CURSOR_DIGITS: Final = 18
+
+
+class AuditViews:
+    """What happened, and to whom."""
+
+    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._services = services
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the addresses."""
+        return [web.get(AUDIT, self._guard.show(self.show))]
+
+    async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """Show events; the newest page refreshes itself."""
+        wanted = _filter(request)
+        own = visitor.caller.organization
+        if own is not None:
+            wanted = replace(wanted, organization=own)
+        before = _cursor(request.query.get("before", ""))
+        found = await self._services.overview.events(wanted, before=before, limit=PAGE + 1)
+        events, more = found[:PAGE], len(found) > PAGE
+        asked = {name: text for name, text in _asked(request).items() if text}
+        return self._pages.live(
+            request,
+            visitor,
+            "audit.html",
+            "audit_live.html",
+            every_s=0 if before else _LIVE_S,
+            events=events,
+            wanted=wanted,
+            types=EVENT_TYPES,
+            organizations=await self._services.overview.organizations() if visitor.is_operator else [],
+            is_filtered=bool(asked),
+            is_latest=before is None,
+            newest=str(URL(AUDIT).with_query(asked)),
+            older=str(URL(AUDIT).with_query({**asked, "before": events[-1].cursor})) if more else "",
+        )
+
+
+def _asked(request: web.Request) -> dict[str, str]:
+    names = ("type", "organization", "token", "node")
+    return {name: request.query.get(name, "").strip()[:_MAX_LENGTH] for name in names}
+
+
+def _filter(request: web.Request) -> EventFilter:
+    asked = _asked(request)
+    return EventFilter(
+        type=asked["type"] or None,
+        organization=asked["organization"] or None,
+        token_id=asked["token"] or None,
+        node_id=asked["node"] or None,
+    )
+
+
+def _cursor(text: str) -> int | None:
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MAX_CURSOR_DIGITS
+    return int(text) if is_number else None

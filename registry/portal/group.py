@@ -1,0 +1,113 @@
+"""One container group: how it stands, its image, and the end of it."""
+
+import re
+from typing import Final
+
+from aiohttp import web
+
+from registry.api.peers import peer_of
+from registry.api.public.shapes import NAME_PATTERN
+from registry.errors import NotFoundError
+from registry.portal.doorkeeper import Visitor
+from registry.portal.guard import Form, Guard, see_other
+from registry.portal.layers import gain_percent, layers_of
+from registry.portal.pages import Pages
+from registry.portal.services import Services
+from registry.portal.words import failure
+from registry.ports import GroupKey, GroupStatus, Stage
+
+GROUP: Final = "/groups/{organization}/{project}/{name}"
+
+_NAME = re.compile(NAME_PATTERN, re.ASCII)
+_PENDING_S: Final = 1
+_MOVING_S: Final = 2
+_QUIET_S: Final = 10
+
+
+class GroupViews:
+    """A group's page."""
+
+    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._services = services
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the addresses."""
+        return [
+            web.get(GROUP, self._guard.show(self.show)),
+            web.get(f"{GROUP}/delete", self._guard.show(self.ask_delete)),
+            web.post(f"{GROUP}/delete", self._guard.act(self.delete)),
+            web.post(f"{GROUP}/start", self._guard.act(self.start)),
+            web.post(f"{GROUP}/stop", self._guard.act(self.stop)),
+            web.post(f"{GROUP}/instances/{{instance}}/reallocate", self._guard.act(self.reallocate)),
+        ]
+
+    async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """Show how a group stands; it refreshes itself, quickly while something happens."""
+        key = key_of(request, visitor)
+        view = await self._services.groups.get(key)
+        group = view.group
+        progress = (await self._services.board.get([group.job_id])).get(group.job_id)
+        every_s = {GroupStatus.PENDING: _PENDING_S, GroupStatus.DEPLOYING: _MOVING_S}
+        versions = await self._services.overview.versions(group.id)
+        instances = await self._services.instances.list(key)
+        image = await self._services.catalog.image(group.id, versions[0].version) if versions else None
+        return self._pages.live(
+            request,
+            visitor,
+            "group.html",
+            "group_live.html",
+            every_s=_MOVING_S
+            if any(each.progress is not None for each in instances)
+            else every_s.get(group.status, _QUIET_S),
+            group=group,
+            description=view.description,
+            progress=progress,
+            stages=list(Stage),
+            failure=failure(view.description) if group.status is GroupStatus.FAILED else None,
+            layers=layers_of(image) if image is not None else (),
+            versions=versions,
+            gain=gain_percent(versions[0].size_bytes, versions[0].zstd_bytes) if versions else None,
+            instances=instances,
+            docs_url=self._services.docs_url,
+            registry=self._services.origin.authority(request),
+        )
+
+    async def ask_delete(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """Ask whether a group shall go."""
+        view = await self._services.groups.get(key_of(request, visitor))
+        return self._pages.page("delete_group.html", visitor, group=view.group)
+
+    async def delete(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+        """Delete a group."""
+        await self._services.groups.delete(key_of(request, visitor), source=peer_of(request).source)
+        return see_other("/")
+
+    async def start(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+        """Have a group run."""
+        key = key_of(request, visitor)
+        await self._services.groups.start(key, source=peer_of(request).source)
+        return see_other(f"/groups/{key.repository}")
+
+    async def stop(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+        """Have a group stop."""
+        key = key_of(request, visitor)
+        await self._services.groups.stop(key, source=peer_of(request).source)
+        return see_other(f"/groups/{key.repository}")
+
+    async def reallocate(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+        """Free an instance's node for another."""
+        key = key_of(request, visitor)
+        instance = request.match_info["instance"]
+        await self._services.instances.reallocate(key, instance, source=peer_of(request).source)
+        return see_other(f"/groups/{key.repository}")
+
+
+def key_of(request: web.Request, visitor: Visitor) -> GroupKey:
+    """Read a group's name from the address. Raises NotFoundError: it is none, or another customer's."""
+    names = [request.match_info[part] for part in ("organization", "project", "name")]
+    if not all(_NAME.fullmatch(name) for name in names):
+        raise NotFoundError("No container group can have this name.")
+    visitor.require(names[0])
+    return GroupKey(*names)

@@ -1,0 +1,148 @@
+"""Container groups: the list, and the form for a new one."""
+
+import json
+import re
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+
+from registry.api.peers import peer_of
+from registry.api.public.requests import ContainerGroupPrototype
+from registry.api.public.shapes import NAME_PATTERN
+from registry.errors import ConflictError, InvalidInputError
+from registry.portal.doorkeeper import Visitor
+from registry.portal.guard import Form, Guard, see_other
+from registry.portal.imageform import Faults, ImageForm, faults_by_field
+from registry.portal.pages import Pages
+from registry.portal.services import Services
+from registry.ports import GroupKey, GroupStatus
+
+PAGE: Final = 50
+MAX_PAGE: Final = 1000
+BUSY_S: Final = 2
+QUIET_S: Final = 10
+
+_NAME = re.compile(NAME_PATTERN, re.ASCII)
+_NAME_RULE: Final = "Write 2 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last."
+_DEFAULTS: Final = {
+    "project": "default",
+    "name": "",
+    "image": "",
+    "private": "",
+    "autostart": "",
+    "cpu": "1",
+    "memory": "1024",
+    "replicas": "1",
+    "restart": "always",
+}
+
+
+class GroupsViews:
+    """The start page and the way to a new group."""
+
+    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._services = services
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the addresses."""
+        return [
+            web.get("/", self._guard.show(self.index)),
+            web.get("/groups/new", self._guard.show(self.new)),
+            web.get("/groups/new/reading", self._guard.show(self.read)),
+            web.post("/groups/new", self._guard.act(self.create)),
+        ]
+
+    async def index(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """Show the groups that the visitor reaches, newest first."""
+        words, status = request.query.get("q", "")[:200], request.query.get("status", "")
+        status = status if status in set(GroupStatus) else ""
+        number = _page_number(request)
+        rows = await self._services.overview.groups(
+            visitor.caller.organization, words, status or None, limit=PAGE + 1, offset=PAGE * (number - 1)
+        )
+        importing = [row.job_id for row in rows if row.status is GroupStatus.PENDING]
+        moving = bool(importing) or any(row.status is GroupStatus.DEPLOYING for row in rows)
+        return self._pages.live(
+            request,
+            visitor,
+            "groups.html",
+            "groups_live.html",
+            every_s=BUSY_S if moving else QUIET_S,
+            rows=rows[:PAGE],
+            progress=await self._services.board.get(importing),
+            words=words,
+            wanted=status,
+            statuses=list(GroupStatus),
+            number=number,
+            more=len(rows) > PAGE,
+        )
+
+    async def new(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """Ask what the group shall be."""
+        return await self._form(visitor, {**_DEFAULTS, "image": request.query.get("image", "")})
+
+    async def read(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """Say how an image reference is read while it is typed, and ask for its registry's credentials."""
+        typed = ImageForm.read(request.query.get("image", ""))
+        swap = typed.reference is not None and request.query.get("kind") != typed.kind
+        return self._pages.page("reading_live.html", visitor, typed=typed, swap=swap, errors={})
+
+    async def create(self, request: web.Request, visitor: Visitor, form: Form) -> web.StreamResponse:
+        """Create the group, or show the form again with what is wrong in it; secrets are typed anew."""
+        form = {**_DEFAULTS, **form}
+        try:
+            key, prototype = self._understood(visitor, form)
+            await self._services.groups.create(key, prototype.as_new_group(), source=peer_of(request).source)
+        except ConflictError as error:
+            return await self._form(visitor, form, {"name": [str(error)]})
+        except InvalidInputError as error:
+            return await self._form(visitor, form, faults_by_field(error))
+        return see_other(f"/groups/{key.repository}")
+
+    @staticmethod
+    def _understood(visitor: Visitor, form: Form) -> tuple[GroupKey, ContainerGroupPrototype]:
+        key = GroupKey(
+            visitor.caller.organization or form.get("organization", ""), form["project"], form["name"]
+        )
+        named = {"organization": key.organization, "project": key.project, "name": key.name}
+        faults = {field: [_NAME_RULE] for field, name in named.items() if not _NAME.fullmatch(name)}
+        typed = ImageForm.read(form["image"])
+        faults |= typed.faults(form)
+        if faults:
+            raise InvalidInputError("the form", faults)
+        document = {
+            "name": key.name,
+            "container": {
+                "image": typed.image,
+                "resources": {"cpu": _whole(form["cpu"]), "memory": _whole(form["memory"])},
+                "registry_authentication": typed.authentication(form),
+            },
+            "autostart_policy": bool(form["autostart"]),
+            "replicas": _whole(form["replicas"]),
+            "restart_policy": form["restart"],
+        }
+        return key, ContainerGroupPrototype.read(json.dumps(document).encode())
+
+    async def _form(self, visitor: Visitor, form: Form, errors: Faults | None = None) -> web.Response:
+        return self._pages.page(
+            "new_group.html",
+            visitor,
+            status=HTTPStatus.BAD_REQUEST if errors else HTTPStatus.OK,
+            form={name: value for name, value in form.items() if "." not in name},
+            organizations=await self._services.overview.organizations() if visitor.is_operator else [],
+            typed=ImageForm.read(form["image"]),
+            private=bool(form["private"]),
+            errors=errors or {},
+        )
+
+
+def _whole(text: str) -> Any:  # noqa: ANN401 (what is no number is refused with the rest)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else text  # noqa: PLR2004
+
+
+def _page_number(request: web.Request) -> int:
+    text = request.query.get("page", "1")
+    return min(max(int(text), 1), MAX_PAGE) if text.isascii() and text.isdigit() and len(text) <= 6 else 1  # noqa: PLR2004

@@ -1,0 +1,118 @@
+"""What stands around every handler of the portal: sessions, form tokens, and errors as pages."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+from yarl import URL
+
+from registry.api.bodies import in_time
+from registry.api.problems import problem_response
+from registry.portal.doorkeeper import Doorkeeper, Visitor
+from registry.portal.pages import HEADERS, Pages
+
+SIGN_IN: Final = "/sign-in"
+FORM_TOKEN: Final = "form_token"  # noqa: S105 (a field's name)
+
+_OF_MACHINES: Final = ("/v2", "/token", "/api/", "/.well-known/")
+
+Form = Mapping[str, str]
+Show = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
+Act = Callable[[web.Request, Visitor, Form], Awaitable[web.StreamResponse]]
+
+
+class Guard:
+    """Makes aiohttp's handlers from ours, which get a visitor, and a form that is the visitor's own."""
+
+    def __init__(self, doorkeeper: Doorkeeper, pages: Pages) -> None:
+        self._doorkeeper = doorkeeper
+        self._pages = pages
+
+    def show(self, handler: Show) -> Handler:
+        """Let a signed-in visitor see a page; send others to sign in."""
+
+        async def handle(request: web.Request, visitor: Visitor | None) -> web.StreamResponse:
+            return await handler(request, visitor) if visitor else self._to_sign_in(request)
+
+        return self._with_errors(handle)
+
+    def act(self, handler: Act) -> Handler:
+        """Let a signed-in visitor do something by a form of ours."""
+
+        async def handle(request: web.Request, visitor: Visitor | None) -> web.StreamResponse:
+            if visitor is None:
+                return self._pages.page("signed_out.html", status=HTTPStatus.UNAUTHORIZED)
+            return await handler(request, visitor, await self.form(request, visitor))
+
+        return self._with_errors(handle)
+
+    def open(self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Handler:
+        """Let anybody see a page."""
+
+        async def handle(request: web.Request, _visitor: Visitor | None) -> web.StreamResponse:
+            return await handler(request)
+
+        return self._with_errors(handle)
+
+    async def form(self, request: web.Request, visitor: Visitor | None) -> Form:
+        """Read a form. Raises HTTPForbidden: it was not made for this visitor's browser."""
+        posted = await in_time(request.post())
+        form = {name: value for name, value in posted.items() if isinstance(value, str)}
+        if not self._doorkeeper.is_own_form(request, visitor, form.pop(FORM_TOKEN, "")):
+            raise web.HTTPForbidden(
+                text="This form is out of date. Go back, reload the page and send it again."
+            )
+        return form
+
+    def lost(self) -> Middleware:
+        """Make the middleware that tells a browser, in a page, that nothing is at an address."""
+
+        @web.middleware
+        async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except web.HTTPNotFound as error:
+                wants_page = "text/html" in request.headers.get(hdrs.ACCEPT, "")
+                if not wants_page or request.path.startswith(_OF_MACHINES):
+                    raise
+                return self._error_page(error, await self._doorkeeper.visitor(request))
+
+        return answer
+
+    def _with_errors(
+        self, handler: Callable[[web.Request, Visitor | None], Awaitable[web.StreamResponse]]
+    ) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            visitor = None
+            try:
+                visitor = await self._doorkeeper.visitor(request)
+                return await handler(request, visitor)
+            except Exception as error:
+                if isinstance(error, web.HTTPException) and error.status < HTTPStatus.BAD_REQUEST:
+                    raise
+                return self._error_page(error, visitor)
+
+        return handle
+
+    def _error_page(self, error: Exception, visitor: Visitor | None) -> web.Response:
+        answer = problem_response(error)
+        problem = json.loads(answer.text or "{}")
+        kept = {name: answer.headers[name] for name in ("Retry-After",) if name in answer.headers}
+        return self._pages.page(
+            "problem.html", visitor, status=HTTPStatus(answer.status), headers=kept, problem=problem
+        )
+
+    @staticmethod
+    def _to_sign_in(request: web.Request) -> web.Response:
+        if "HX-Request" in request.headers:  # a part that refreshes itself: the whole page has to go
+            return web.Response(status=HTTPStatus.UNAUTHORIZED, headers={**HEADERS, "HX-Redirect": SIGN_IN})
+        here = URL(SIGN_IN) if request.path == "/" else URL(SIGN_IN).with_query(next=request.path_qs)
+        return web.Response(status=HTTPStatus.SEE_OTHER, headers={**HEADERS, hdrs.LOCATION: str(here)})
+
+
+def see_other(location: str) -> web.Response:
+    """Send the browser on after a form, so that reloading sends nothing twice (RFC 9110, section 15.4.4)."""
+    return web.Response(status=HTTPStatus.SEE_OTHER, headers={**HEADERS, hdrs.LOCATION: location})

@@ -1,0 +1,68 @@
+"""Another image for a group, or the same one again: its next version."""
+
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from registry.api.peers import peer_of
+from registry.errors import InvalidInputError
+from registry.groups import GroupChange
+from registry.portal.doorkeeper import Visitor
+from registry.portal.group import GROUP, key_of
+from registry.portal.guard import Form, Guard, see_other
+from registry.portal.imageform import Faults, ImageForm, faults_by_field
+from registry.portal.pages import Pages
+from registry.portal.services import Services
+from registry.ports import GroupKey
+
+_IMAGE: Final = GROUP + "/image"
+
+
+class ImageViews:
+    """The form for a group's next version."""
+
+    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._services = services
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the addresses."""
+        return [web.get(_IMAGE, self._guard.show(self.ask)), web.post(_IMAGE, self._guard.act(self.update))]
+
+    async def ask(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """Ask for the image."""
+        return await self._form(visitor, key_of(request, visitor), None)
+
+    async def update(self, request: web.Request, visitor: Visitor, form: Form) -> web.StreamResponse:
+        """Import an image anew, or show the form again; secrets are typed anew."""
+        key, typed = key_of(request, visitor), ImageForm.read(form.get("image", ""))
+        if faults := typed.faults(form):
+            return await self._form(visitor, key, form, faults_by_field(InvalidInputError("", faults)))
+        change = GroupChange(
+            amend=lambda spec: spec,
+            image=typed.image,
+            registry_authentication=typed.authentication(form),
+            pull=True,
+        )
+        try:
+            await self._services.groups.update(key, change, source=peer_of(request).source)
+        except InvalidInputError as error:
+            return await self._form(visitor, key, form, faults_by_field(error))
+        return see_other(f"/groups/{key.repository}")
+
+    async def _form(
+        self, visitor: Visitor, key: GroupKey, form: Form | None, errors: Faults | None = None
+    ) -> web.Response:
+        group = (await self._services.groups.get(key)).group
+        image = group.image if form is None else form.get("image", "")
+        return self._pages.page(
+            "group_image.html",
+            visitor,
+            status=HTTPStatus.BAD_REQUEST if errors else HTTPStatus.OK,
+            group=group,
+            typed=ImageForm.read(image),
+            private=bool(form and form.get("private")),
+            errors=errors or {},
+        )

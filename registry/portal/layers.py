@@ -1,0 +1,44 @@
+"""The layers of an image beside those of its variant. Pure."""
+
+from dataclasses import dataclass
+
+from registry.ports import ContentKind, ImageContent, StoredImage
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer.
+
+    Attributes:
+        size_bytes: As it came.
+        zstd_bytes: As a node gets it that reads zstd; None where the layer is the same in both.
+    """
+
+    digest: str
+    size_bytes: int
+    zstd_bytes: int | None = None
+
+
+def layers_of(image: StoredImage) -> tuple[Layer, ...]:
+    """Return an image's layers, base first."""
+    in_zstd = _layers(image.zstd) if image.zstd is not None else []
+    encoded = {each.diff_id: each for each in in_zstd if each.diff_id is not None}
+    return tuple(
+        _layer(each, encoded.get(each.diff_id) if each.diff_id is not None else None)
+        for each in _layers(image)
+    )
+
+
+def gain_percent(size_bytes: int, zstd_bytes: int | None) -> int | None:
+    """Return what part of an image zstd saves; None where it has no such variant."""
+    return round(100 * (1 - zstd_bytes / size_bytes)) if zstd_bytes is not None and size_bytes else None
+
+
+def _layers(image: StoredImage) -> list[ImageContent]:
+    return [content for content in image.contents if content.kind is ContentKind.LAYER]
+
+
+def _layer(original: ImageContent, encoded: ImageContent | None) -> Layer:
+    differs = encoded is not None and encoded.digest != original.digest
+    zstd_bytes = encoded.size_bytes if encoded is not None and differs else None
+    return Layer(str(original.digest), original.size_bytes, zstd_bytes)

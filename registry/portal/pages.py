@@ -1,0 +1,150 @@
+"""Templates into responses, with the headers that every page carries."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, Final
+
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from registry.portal import words
+from registry.portal.assets import static_addresses
+from registry.portal.doorkeeper import Visitor
+
+# No inline script or style, nothing from elsewhere, and in nobody's frame.
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "X-Content-Type-Options": "nosniff",
+        # Not `no-referrer`, with which browsers send forms with `Origin: null`.
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), clipboard-write=(self)",
+        "Cache-Control": "no-store",
+        "Vary": "Cookie, HX-Request",
+    }
+)
+_UNITS: Final = ("bytes", "kB", "MB", "GB", "TB", "PB")
+_THOUSAND: Final = 1000
+_HUNDRED: Final = 100
+_SHORT_HEX: Final = 12
+
+
+class Pages:
+    """Renders pages and the parts of them that refresh themselves."""
+
+    def __init__(self) -> None:
+        self._templates = Environment(
+            loader=PackageLoader("registry.portal"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(
+            bytes=readable_bytes,
+            cause=words.cause_sentence,
+            event=words.event_sentence,
+            instant=instant,
+            sentence=sentence,
+            short=short_digest,
+        )
+        self._templates.globals["static"] = static_addresses()
+
+    def page(
+        self,
+        name: str,
+        visitor: Visitor | None = None,
+        *,
+        status: HTTPStatus = HTTPStatus.OK,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        **facts: Any,  # noqa: ANN401 (a template's variables)
+    ) -> web.Response:
+        """Render a whole page."""
+        text = self._render(name, visitor, facts)
+        return web.Response(
+            text=text, status=status, content_type="text/html", headers={**HEADERS, **headers}
+        )
+
+    def part(self, name: str, visitor: Visitor, *, url: str, every_s: int, **facts: Any) -> "Part":  # noqa: ANN401
+        """Render a part that the browser asks for again.
+
+        Args:
+            url: Where the part is answered.
+            every_s: How long the browser waits before it asks; 0 is never.
+        """
+        inner = Markup(self._render(name, visitor, facts))  # noqa: S704 (rendered with escaping)
+        seen = hashlib.sha256(inner.encode()).hexdigest()[:16]
+        around = {"inner": inner, "seen": seen, "url": url, "every_s": every_s}
+        return Part(seen, Markup(self._render("part.html", visitor, around)))  # noqa: S704
+
+    def live(
+        self,
+        request: web.Request,
+        visitor: Visitor,
+        page: str,
+        part: str,
+        *,
+        every_s: int,
+        **facts: Any,  # noqa: ANN401 (a template's variables)
+    ) -> web.Response:
+        """Render a page around one part that refreshes itself; or that part, when it is asked for.
+
+        A part that is as the browser has it is answered with 204, and the page stays as it is: so do focus
+        and selection, and a screen reader has nothing to say.
+        """
+        url = str(request.rel_url.without_query_params("seen"))
+        rendered = self.part(part, visitor, url=url, every_s=every_s, **facts)
+        if "HX-Request" not in request.headers:
+            return self.page(page, visitor, live=rendered.html, **facts)
+        if request.query.get("seen") == rendered.seen:
+            return web.Response(status=HTTPStatus.NO_CONTENT, headers=HEADERS)
+        return web.Response(text=rendered.html, content_type="text/html", headers=HEADERS)
+
+    def _render(self, name: str, visitor: Visitor | None, facts: Mapping[str, Any]) -> str:
+        return self._templates.get_template(name).render(visitor=visitor, **facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a page, and the name of its content."""
+
+    seen: str
+    html: Markup
+
+
+def readable_bytes(count: float) -> str:
+    """Write a number of bytes for people: `1.2 GB`."""
+    size, units = float(count), iter(_UNITS)
+    unit = next(units)
+    while size >= _THOUSAND - 0.5 and unit != _UNITS[-1]:
+        size, unit = size / _THOUSAND, next(units)
+    return f"{size:.0f} {unit}" if unit == _UNITS[0] or size >= _HUNDRED else f"{size:.1f} {unit}"
+
+
+def instant(time: datetime) -> Markup:
+    """Write a time in UTC, for people and machines."""
+    aware = time.astimezone(UTC)
+    return Markup('<time datetime="{}">{}</time>').format(
+        aware.isoformat(timespec="seconds"), f"{aware:%d %b %Y, %H:%M:%S} UTC"
+    )
+
+
+def sentence(text: str) -> str:
+    """Begin a text with a capital letter, and leave the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def short_digest(digest: str) -> str:
+    """Shorten a digest to what tells it apart at a glance."""
+    return digest.partition(":")[2][:_SHORT_HEX]

@@ -1,0 +1,141 @@
+"""Designating a node: a pull token, the commands to paste, and how far the node is. For operators."""
+
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from auth.authority import DEFAULT_TTL_S
+from auth.ports import Binding
+from auth.records import MAX_TTL_S, TokenState, TokenView
+from registry.errors import ConflictError, NotFoundError
+from registry.portal.commands import Pull
+from registry.portal.doorkeeper import Visitor
+from registry.portal.group import GROUP, key_of
+from registry.portal.guard import Form, Guard, see_other
+from registry.portal.pages import Pages
+from registry.portal.services import Services
+from registry.ports import GroupKey, Variant, WantedVariant
+from registry.pull.tokens import Designation
+
+MAX_LISTED_NODES: Final = 200
+
+_MINT: Final = GROUP + "/mint"
+_TOKEN: Final = GROUP + "/tokens/{token_id}"
+_LIFETIMES_S: Final = (300, DEFAULT_TTL_S, MAX_TTL_S)
+_MOVING: Final = frozenset({TokenState.MINTED, TokenState.ACTIVE})
+_MOVING_S: Final = 2
+
+
+class PullViews:
+    """Tokens of one group."""
+
+    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._services = services
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the addresses."""
+        return [
+            web.get(_MINT, self._guard.show(self.ask)),
+            web.post(_MINT, self._guard.act(self.mint)),
+            web.get(_TOKEN, self._guard.show(self.show)),
+            web.post(_TOKEN + "/revoke", self._guard.act(self.revoke)),
+        ]
+
+    async def ask(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """Ask for a node."""
+        visitor.require_operator()
+        return await self._form(visitor, key_of(request, visitor))
+
+    async def mint(self, request: web.Request, visitor: Visitor, form: Form) -> web.Response:
+        """Mint a token and show it, this once."""
+        visitor.require_operator()
+        key, node_id = key_of(request, visitor), form.get("node", "").strip()
+        try:
+            made = await self._services.tokens.mint(
+                key, node_id, _lifetime_s(form.get("ttl", "")), _variant(form.get("variant", ""))
+            )
+        except (NotFoundError, ConflictError) as error:
+            await self._services.groups.get(key)
+            return await self._form(visitor, key, refusal=str(error))
+        node = await self._services.nodes.get(node_id)
+        binding = node.binding if node is not None else Binding.SECRET
+        return self._show_once(
+            request, visitor, made, binding, await self._services.authority.show(made.minted.token_id)
+        )
+
+    async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
+        """Show how far a token is; the token itself is not to be had again."""
+        visitor.require_operator()
+        key = key_of(request, visitor)
+        view = await self._of_group(key, request.match_info["token_id"])
+        every_s = _MOVING_S if view.state in _MOVING else 0
+        return self._pages.live(
+            request, visitor, "token.html", "token_live.html", every_s=every_s, key=key, token=view
+        )
+
+    async def revoke(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+        """Revoke a token."""
+        visitor.require_operator()
+        key = key_of(request, visitor)
+        view = await self._of_group(key, request.match_info["token_id"])
+        await self._services.authority.revoke(view.token_id)
+        return see_other(f"/groups/{key.repository}/tokens/{view.token_id}")
+
+    def _show_once(
+        self, request: web.Request, visitor: Visitor, made: Designation, binding: Binding, view: TokenView
+    ) -> web.Response:
+        pull = Pull(
+            origin=self._services.origin.url(request),
+            reference=f"{self._services.origin.authority(request)}/{made.key.repository}:v{made.version}",
+            node_id=made.node_id,
+            token=made.minted.token.reveal(),
+            binding=binding,
+        )
+        url = f"/groups/{made.key.repository}/tokens/{view.token_id}"
+        part = self._pages.part(
+            "token_live.html", visitor, url=url, every_s=_MOVING_S, key=made.key, token=view
+        )
+        return self._pages.page(
+            "minted.html",
+            visitor,
+            key=made.key,
+            version=made.version,
+            token=view,
+            commands=pull.commands(),
+            needs_secret=binding is Binding.SECRET,
+            live=part.html,
+        )
+
+    async def _form(self, visitor: Visitor, key: GroupKey, *, refusal: str = "") -> web.Response:
+        view = await self._services.groups.get(key)
+        image = await self._services.catalog.image(view.group.id, view.group.version)
+        nodes = [node for node in await self._services.nodes.list() if node.revoked_at is None]
+        return self._pages.page(
+            "mint.html",
+            visitor,
+            status=HTTPStatus.BAD_REQUEST if refusal else HTTPStatus.OK,
+            group=view.group,
+            nodes=nodes if len(nodes) <= MAX_LISTED_NODES else [],
+            has_nodes=bool(nodes),
+            lifetimes=_LIFETIMES_S,
+            usual=DEFAULT_TTL_S,
+            has_zstd=image is not None and image.zstd is not None,
+            refusal=refusal,
+        )
+
+    async def _of_group(self, key: GroupKey, token_id: str) -> TokenView:
+        view = await self._services.authority.show(token_id)
+        if view.repository != key.repository:
+            raise NotFoundError("The group has no such token.")
+        return view
+
+
+def _lifetime_s(text: str) -> int:
+    return next((seconds for seconds in _LIFETIMES_S if text == str(seconds)), DEFAULT_TTL_S)
+
+
+def _variant(text: str) -> Variant | None:
+    return next((wanted.choice for wanted in WantedVariant if text == wanted.value), None)

@@ -1,0 +1,86 @@
+"""Signing in and out."""
+
+from http import HTTPStatus
+
+from aiohttp import web
+
+from auth.errors import RefusedError
+from registry.api.peers import peer_of
+from registry.portal.doorkeeper import Doorkeeper, TooManyAttemptsError, Visitor
+from registry.portal.guard import SIGN_IN, Form, Guard, see_other
+from registry.portal.pages import Pages
+
+
+class SignInViews:
+    """The way in and the way out."""
+
+    def __init__(self, doorkeeper: Doorkeeper, guard: Guard, pages: Pages) -> None:
+        self._doorkeeper = doorkeeper
+        self._guard = guard
+        self._pages = pages
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the addresses."""
+        return [
+            web.get(SIGN_IN, self._guard.open(self.show)),
+            web.post(SIGN_IN, self._guard.open(self.sign_in)),
+            web.post("/sign-out", self._guard.act(self.sign_out)),
+        ]
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Ask for a key."""
+        return self._form(request, request.query.get("next", "/"))
+
+    async def sign_in(self, request: web.Request) -> web.StreamResponse:
+        """Take a key for a session."""
+        form = await self._guard.form(request, None)
+        following = form.get("next", "/")
+        try:
+            session = await self._doorkeeper.sign_in(form.get("key", ""), source=peer_of(request).source)
+        except RefusedError:
+            refusal = (
+                "No organization has this key. See that it was copied whole, and that it was not revoked."
+            )
+            return self._form(request, following, refusal, HTTPStatus.UNAUTHORIZED)
+        except TooManyAttemptsError as error:
+            wait_s = max(1, round(error.retry_after_s))
+            refusal = f"Too many attempts from your address. Try again in {wait_s} s."
+            return self._form(request, following, refusal, HTTPStatus.TOO_MANY_REQUESTS, wait_s)
+        response = see_other(_own_path(following))
+        self._doorkeeper.keep(request, response, session)
+        return response
+
+    async def sign_out(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+        """End the session."""
+        await self._doorkeeper.sign_out(visitor, source=peer_of(request).source)
+        response = see_other(SIGN_IN)
+        self._doorkeeper.forget(request, response)
+        return response
+
+    def _form(
+        self,
+        request: web.Request,
+        following: str,
+        refusal: str = "",
+        status: HTTPStatus = HTTPStatus.OK,
+        retry_after_s: int = 0,
+    ) -> web.Response:
+        headers = {"Retry-After": str(retry_after_s)} if retry_after_s else {}
+        carrier = web.Response()
+        token = self._doorkeeper.stranger_token(request, carrier)
+        page = self._pages.page(
+            "sign_in.html",
+            status=status,
+            headers=headers,
+            form_token=token,
+            following=_own_path(following),
+            refusal=refusal,
+        )
+        page.cookies.update(carrier.cookies)
+        return page
+
+
+def _own_path(path: str) -> str:
+    """Return a path of this site; the start page for anything that could lead elsewhere."""
+    own = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if own and "\\" not in path else "/"

@@ -1,0 +1,38 @@
+// What htmx leaves over: copying, telling screen readers, and not asking from a tab that nobody sees.
+"use strict";
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const source = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    say(button, "Copied");
+  } catch {
+    // No clipboard without TLS: select the text, so that the keyboard copies it.
+    getSelection().selectAllChildren(source);
+    say(button, "Selected");
+  }
+});
+
+function say(button, word) {
+  const before = button.dataset.label || button.textContent;
+  button.dataset.label = before;
+  button.textContent = word;
+  announce(word);
+  setTimeout(() => { button.textContent = before; }, 2000);
+}
+
+function announce(sentence) {
+  const region = document.getElementById("announcement");
+  if (region.textContent !== sentence) region.textContent = sentence;
+}
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.target.hasAttribute("data-poll")) event.preventDefault();
+});
+
+document.addEventListener("htmx:afterSwap", () => {
+  const standing = document.querySelector("[data-announce]");
+  if (standing) announce(standing.dataset.announce);
+});

@@ -1,0 +1,56 @@
+"""Who is signed in to the portal, in Redis."""
+
+import hashlib
+import secrets
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from auth.errors import LedgerUnavailableError
+from auth.ledger import LedgerClient
+from auth.secret import Secret
+
+_ID_BYTES: Final = 32
+
+
+class RedisPortalSessions:
+    """Sessions as `portal:{<hash of the id>}`, holding the hash of the key that opened each.
+
+    Neither an id nor a key can be read from a copy of Redis. Every method raises `LedgerUnavailableError`
+    when Redis does not answer.
+
+    Args:
+        ttl_s: How long a session lives, used or not.
+    """
+
+    def __init__(self, redis: LedgerClient, ttl_s: int) -> None:
+        self._redis = redis
+        self.ttl_s = ttl_s
+
+    async def open(self, key_hash: bytes) -> Secret:
+        """Begin a session; return its id, which its cookie carries."""
+        session_id = secrets.token_urlsafe(_ID_BYTES)
+        try:
+            await self._redis.set(_name(session_id), key_hash, ex=self.ttl_s)
+        except (RedisError, OSError):
+            raise LedgerUnavailableError from None
+        return Secret(session_id)
+
+    async def find(self, session_id: str) -> bytes | None:
+        """Return the hash of the key that opened a session; None when it is over, or never was."""
+        try:
+            found = await self._redis.get(_name(session_id))
+        except (RedisError, OSError):
+            raise LedgerUnavailableError from None
+        return found if isinstance(found, bytes) else None
+
+    async def close(self, session_id: str) -> None:
+        """End a session."""
+        try:
+            await self._redis.delete(_name(session_id))
+        except (RedisError, OSError):
+            raise LedgerUnavailableError from None
+
+
+def _name(session_id: str) -> str:
+    return f"portal:{{{hashlib.sha256(session_id.encode(errors='replace')).hexdigest()}}}"

@@ -1,0 +1,215 @@
+"""A large blob over several connections, in order (docs/importer.md, "Transfer").
+
+The bytes are hashed and sealed in their order, so one request is always at the front and streams. Ranges
+behind it are fetched ahead into memory, as far as the process' memory for that reaches. A range ahead is a
+bet: when it fails, or brings less, the front fetches what is missing, with all retries. An upstream that does
+not answer a range with exactly that range is read as one stream.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from registry.errors import (
+    AuthenticationFailedError,
+    ImportFailedError,
+    PullFailedError,
+    UpstreamUnavailableError,
+)
+from registry.oci.documents import Descriptor
+from registry.upstream.source import Source
+
+RANGE_BYTES: Final = 4 << 20
+MIN_BYTES: Final = 4 * RANGE_BYTES
+
+
+class Memory:
+    """What may be fetched ahead, over all imports of a process."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._free_bytes = size_bytes
+
+    def take(self, size_bytes: int) -> bool:
+        """Take some, if there is so much; never waits."""
+        if size_bytes > self._free_bytes:
+            return False
+        self._free_bytes -= size_bytes
+        return True
+
+    def give_back(self, size_bytes: int) -> None:
+        """Give back what was taken."""
+        self._free_bytes += size_bytes
+
+
+async def unpaced(_count: int) -> None:
+    """Let everything through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """How blobs are fetched: shared by all imports of a process.
+
+    Attributes:
+        memory: For ranges ahead.
+        connections: To one upstream, for one blob.
+        pace: Awaited with the number of bytes that arrived; for a limit on bandwidth.
+    """
+
+    memory: Memory
+    connections: int = 4
+    pace: Callable[[int], Awaitable[None]] = unpaced
+
+
+class _Ahead:
+    """A range that is fetched before it is wanted; its task is its owner's."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start = start
+        self.stop = stop
+        self.failed = False
+        self.task: asyncio.Task[None] | None = None
+        self._chunks: deque[bytes] = deque()
+        self._changed = asyncio.Event()
+        self._ended = False
+
+    def put(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._changed.set()
+
+    def end(self, *, failed: bool) -> None:
+        self.failed, self._ended = failed, True
+        self._changed.set()
+
+    async def next(self) -> bytes:
+        """Return the next chunk; empty at the end."""
+        while not self._chunks:
+            if self._ended:
+                return b""
+            self._changed.clear()
+            await self._changed.wait()
+        return self._chunks.popleft()
+
+
+class Download:
+    """One blob on its way, from `offset` to its end. Iterate over `chunks` once, and close it."""
+
+    def __init__(self, source: Source, blob: Descriptor, offset: int, lines: Lines) -> None:
+        self._source = source
+        self._blob = blob
+        self._lines = lines
+        self._received = offset
+        self._width = lines.connections
+        self._ahead: deque[_Ahead] = deque()
+        self._failed = self._failed_at = 0
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the blob's bytes, exactly as many as its descriptor says, going on after every cut.
+
+        The digest is the caller's to verify.
+
+        Raises:
+            AuthenticationFailedError: The credentials are refused.
+            PullFailedError: Not there, of another size, or no answer after retries.
+        """
+        parallel = self._width > 1 and self._blob.size_bytes - self._received >= MIN_BYTES
+        try:
+            while parallel and self._received < self._blob.size_bytes:
+                next_ = self._ahead[0].start if self._ahead else None
+                pieces = self._from_ahead() if next_ == self._received else self._front(next_)
+                async with aclosing(pieces):
+                    async for chunk in pieces:
+                        self._received += len(chunk)
+                        yield chunk
+                parallel = self._width > 0
+        finally:
+            await self._drop(*self._ahead)
+            self._ahead.clear()
+        async with aclosing(self._source.stream(self._blob, self._received)) as rest:
+            async for chunk in rest:
+                await self._lines.pace(len(chunk))
+                yield chunk
+
+    async def _front(self, ahead: int | None) -> AsyncGenerator[bytes, None]:
+        """Stream up to where a range ahead begins, or the next range.
+
+        Where ranges are not given all is left to one stream: the width is 0 from then on.
+        """
+        stop = ahead or min(self._received + RANGE_BYTES, self._blob.size_bytes)
+        while self._received < stop:
+            before = self._received
+            try:
+                async with self._source.piece(self._blob, before, stop) as piece:
+                    if piece.stop == before:
+                        self._width = 0
+                        return
+                    if piece.stop == stop:
+                        self._look_ahead(stop)
+                    async for chunk in piece.chunks:
+                        await self._lines.pace(len(chunk))
+                        yield chunk
+            except UpstreamUnavailableError as error:
+                await self._wait(error)
+            except AuthenticationFailedError:
+                raise
+            except PullFailedError:
+                self._width = 0
+                return
+
+    async def _from_ahead(self) -> AsyncGenerator[bytes, None]:
+        """Yield what the next range ahead has; what it lacks is the front's to fetch."""
+        piece = self._ahead.popleft()
+        try:
+            self._look_ahead(piece.stop)
+            while chunk := await piece.next():
+                yield chunk
+            if piece.failed:
+                self._width = max(1, self._width // 2)
+        finally:
+            await self._drop(piece)
+
+    def _look_ahead(self, start: int) -> None:
+        """Start ranges from `start` on, or behind those that are running, as width and memory allow."""
+        start = self._ahead[-1].stop if self._ahead else start
+        while start < self._blob.size_bytes and len(self._ahead) + 1 < self._width:
+            if not self._lines.memory.take(RANGE_BYTES):
+                return
+            piece = _Ahead(start, min(start + RANGE_BYTES, self._blob.size_bytes))
+            piece.task = asyncio.create_task(self._fetch(piece), name=f"range {start}")
+            self._ahead.append(piece)
+            start = piece.stop
+
+    async def _fetch(self, ahead: _Ahead) -> None:
+        missing = ahead.stop - ahead.start
+        try:
+            async with self._source.piece(self._blob, ahead.start, ahead.stop) as piece:
+                if piece.stop == ahead.stop:
+                    async for chunk in piece.chunks:
+                        missing -= len(chunk)
+                        ahead.put(chunk)
+                        await self._lines.pace(len(chunk))
+        except ImportFailedError:
+            pass  # the front will meet with it too, and say so
+        finally:
+            ahead.end(failed=missing > 0)
+
+    async def _wait(self, error: UpstreamUnavailableError) -> None:
+        """Wait before the front tries again, and ask for less at a time: it may have been too much."""
+        self._width = max(1, self._width // 2)
+        backoff = self._source.backoff
+        if tasks := [piece.task for piece in self._ahead if piece.task is not None]:
+            await asyncio.wait(tasks, timeout=backoff.cap_s)
+        progress = self._received - self._failed_at >= backoff.progress_bytes
+        self._failed, self._failed_at = 1 if progress else self._failed + 1, self._received
+        await backoff.wait(self._failed, error)
+
+    async def _drop(self, *pieces: _Ahead) -> None:
+        tasks = [piece.task for piece in pieces if piece.task is not None]
+        for task in tasks:
+            task.cancel()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            self._lines.memory.give_back(RANGE_BYTES * len(pieces))

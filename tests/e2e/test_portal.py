@@ -1,0 +1,151 @@
+"""The portal in a real browser, from signing in to a pull that its own command makes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.browser import chromium, faults, sign_in
+from tests.support.crisper import CrisperServer
+from tests.support.processes import run
+from tests.support.slow_link import SlowLink
+from tests.support.upstream import PASSWORD, USERNAME, Upstream
+
+SLOW: Final = 400_000
+FAST: Final = 50_000_000
+PATIENCE_MS: Final = 60_000
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture(scope="module")
+def link(upstream: Upstream) -> Iterator[SlowLink]:
+    with SlowLink(upstream.port, SLOW) as link:
+        yield link
+
+
+@pytest.fixture(scope="module")
+def server(workdir: Path, link: SlowLink) -> Iterator[CrisperServer]:
+    with CrisperServer(workdir / "portal", insecure_registries=[link.host]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page whose every complaint fails the test; its policy is checked over HTTP."""
+    complaints: list[str] = []
+    context = browser.new_context(bypass_csp=True)
+    context.set_default_timeout(PATIENCE_MS)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda request: complaints.append(request.url))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def fill_in(page: Page, image: str, name: str, password: str) -> None:
+    page.get_by_role("link", name="Groups").click()
+    page.get_by_role("link", name="New group").click()
+    page.get_by_label("Image", exact=True).fill(image)
+    expect(page.locator("#reading")).to_contain_text("acme/random")
+    page.get_by_label("The image is private").check()
+    page.get_by_label("User name").fill(USERNAME)
+    page.get_by_label("Password").fill(password)
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_role("button", name="Create and import").click()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+
+
+def look_well(page: Page) -> None:
+    assert faults(page) == [], page.url
+
+
+def test_an_operator_goes_from_an_image_to_a_pull_in_the_audit_trail(
+    page: Page, server: CrisperServer, link: SlowLink, own_folder: Path
+) -> None:
+    server.operator.create_organization("acme")
+    node = server.operator.create_node("node-7")
+    image = f"{link.host}/acme/random:latest"
+    page.goto(server.url)
+    look_well(page)
+    sign_in(page, server.url, server.operator_key)
+    look_well(page)
+
+    fill_in(page, image, "slow", PASSWORD)
+    expect(page.get_by_text("of 8 layers")).to_be_visible()
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    look_well(page)
+    link.bytes_per_s = FAST
+    expect(page.locator(".status")).to_have_text("stopped")
+    expect(page.get_by_role("status")).to_have_text("slow is stopped")
+    expect(page.get_by_role("row")).to_have_count(9)
+    look_well(page)
+
+    page.get_by_role("link", name="Mint a pull token").click()
+    look_well(page)
+    page.get_by_role("button", name="Mint").click()
+    look_well(page)
+    page.get_by_role("radio", name="podman").check()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    command = page.evaluate("navigator.clipboard.readText()")
+    run(["sh", "-ec", command], env={**podman(own_folder), "CRISPER_NODE_SECRET": node.secret}).check()
+    expect(page.locator("#live")).to_contain_text("node-7 has the whole image")
+
+    page.get_by_role("link", name="What happened to it").click()
+    expect(page.locator("#live")).to_contain_text("The node redeemed its token and may pull")
+    look_well(page)
+    page.get_by_role("link", name="Groups").click()
+    page.get_by_role("link", name="slow").click()
+    expect(page.get_by_role("row", name="node-7")).to_contain_text("creating")
+    look_well(page)
+    page.get_by_role("link", name="System").click()
+    expect(page.get_by_role("row", name="acme")).to_contain_text("25")
+    look_well(page)
+
+
+def podman(folder: Path) -> dict[str, str]:
+    """Give podman storage of its own, by its environment: the command stays as it was copied."""
+    storage = folder / "storage.conf"
+    storage.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n')
+    return {
+        "CONTAINERS_STORAGE_CONF": str(storage),
+        "REGISTRY_AUTH_FILE": str(folder / "auth.json"),
+        "XDG_RUNTIME_DIR": str(folder),
+        "TMPDIR": str(folder),
+    }
+
+
+def test_a_customer_is_told_on_a_narrow_dark_screen_why_an_import_failed(
+    page: Page, server: CrisperServer, link: SlowLink
+) -> None:
+    organization = server.operator.create_organization()
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.emulate_media(color_scheme="dark")
+    sign_in(page, server.url, organization.api_key)
+    link.bytes_per_s = FAST
+    fill_in(page, f"{link.host}/acme/random:latest", "locked", "wrong")
+    expect(page.get_by_role("heading", name="Failed to authenticate")).to_be_visible()
+    expect(page.get_by_role("heading", name="What to do")).to_be_visible()
+    look_well(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    page.goto(f"{server.url}/groups/new")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    look_well(page)
+    page.get_by_role("link", name="Audit trail").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    expect(page.get_by_role("link", name="System")).to_have_count(0)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_focused()

@@ -1,0 +1,118 @@
+"""What the catalog keeps of transfers: quotas, turns of organizations, unfinished containers."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from registry.catalog.collection import SqlBlobPins, SqlCollection
+from registry.catalog.database import Database
+from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.jobs import SqlJobQueue
+from registry.catalog.partials import MAX_AGE, SqlPartials
+from registry.catalog.quotas import SqlImportQuota
+from registry.errors import PullFailedError
+from registry.ports import GroupKey, ImportJob
+from storage.digest import Digest
+from storage.ports import KeyRecord
+from tests.integration.catalog.test_catalog import SettableClock, a_group
+
+DIGEST = Digest.of(b"a layer")
+
+
+def job(name: str, organization: str = "acme") -> ImportJob:
+    return ImportJob(f"job-{name}", name, GroupKey(organization, "shop", name), 1, "app", attempt=1)
+
+
+def partial(name: str = "a", tenant: str = "acme") -> KeyRecord:
+    return KeyRecord(tenant, DIGEST, name[0].encode() * 16, f"object-{name}", 10**9, 0, "kek-1", b"wrapped")
+
+
+async def test_an_organization_imports_no_more_than_its_quota_within_a_day(database: Database) -> None:
+    clock = SettableClock()
+    quota = SqlImportQuota(database, clock, 100)
+    await quota.charge(job("one"), 60)
+    await quota.charge(job("one"), 60)  # it starts over
+    await quota.charge(job("two"), 40)
+    with pytest.raises(PullFailedError, match="24 hours"):
+        await quota.charge(job("three"), 1)
+    await quota.charge(job("other", "rival"), 100)
+    clock.time += timedelta(hours=25)
+    await quota.charge(job("three"), 100)
+
+
+async def test_imports_that_are_charged_at_once_do_not_overdraw_together(database: Database) -> None:
+    quota = SqlImportQuota(database, SettableClock(), 100)
+    charged = await asyncio.gather(*(quota.charge(job(str(n)), 30) for n in range(8)), return_exceptions=True)
+    assert sum(result is None for result in charged) == 3
+
+
+async def test_without_a_quota_nothing_is_charged(database: Database) -> None:
+    await SqlImportQuota(database, SettableClock(), 0).charge(job("one"), 10**15)
+
+
+async def test_an_organizations_turns_are_limited_and_others_go_first(database: Database) -> None:
+    clock = SettableClock()
+    queue, catalog = SqlJobQueue(database, clock, organization_jobs=2), SqlGroupCatalog(database)
+    for number, organization in enumerate(["acme", "acme", "acme", "rival"]):
+        await catalog.create(a_group(f"web-{number}", organization), None)
+    claimed = [await queue.claim(f"w{n}", 60) for n in range(4)]
+    assert [each.key.organization if each else None for each in claimed] == ["acme", "acme", "rival", None]
+    clock.time += timedelta(seconds=61)  # all their workers are dead
+    assert [await queue.claim("w9", 60) is not None for _ in range(4)] == [True, True, True, False]
+
+
+async def test_workers_that_claim_at_once_do_not_exceed_an_organizations_turns(database: Database) -> None:
+    queue, catalog = SqlJobQueue(database, SettableClock(), organization_jobs=2), SqlGroupCatalog(database)
+    for number in range(6):
+        await catalog.create(a_group(f"web-{number}"), None)
+    claimed = await asyncio.gather(*(queue.claim(f"w{n}", 60) for n in range(6)))
+    assert sum(each is not None for each in claimed) == 2
+
+
+async def test_a_worker_is_told_which_jobs_are_still_its_own(database: Database) -> None:
+    clock = SettableClock()
+    queue, catalog = SqlJobQueue(database, clock), SqlGroupCatalog(database)
+    kept, deleted = a_group("kept"), a_group("deleted")
+    await catalog.create(kept, None)
+    await catalog.create(deleted, None)
+    for _ in range(2):
+        await queue.claim("w1", 60)
+    assert await queue.held("w1") == {kept.job_id, deleted.job_id}
+    await catalog.delete(deleted.key)
+    assert await queue.held("w1") == {kept.job_id}
+    clock.time += timedelta(seconds=61)
+    await queue.claim("w2", 60)
+    assert await queue.held("w1") == set()
+
+
+async def test_an_unfinished_container_is_one_for_each_tenant_and_digest(database: Database) -> None:
+    partials = SqlPartials(database, SettableClock())
+    assert await partials.get("acme", DIGEST) is None
+    await partials.put(partial("first"))
+    await partials.put(partial("rivals", "rival"))
+    await partials.put(partial("second"))
+    assert await partials.get("acme", DIGEST) == partial("second")
+    await partials.drop(partial("first"))  # its writer comes late
+    assert await partials.get("acme", DIGEST) == partial("second")
+    await partials.drop(partial("second"))
+    assert await partials.get("acme", DIGEST) is None
+    assert await partials.get("rival", DIGEST) == partial("rivals", "rival")
+
+
+async def test_unfinished_containers_are_kept_while_an_import_needs_them_and_a_day_at_most(
+    database: Database,
+) -> None:
+    clock, group = SettableClock(), a_group()
+    collection, partials = SqlCollection(database, clock), SqlPartials(database, clock)
+    await SqlGroupCatalog(database).create(group, None)
+    await SqlBlobPins(database).pin(group.job_id, "acme", [DIGEST])
+    for record in (partial("mine"), partial("unpinned", "rival")):
+        await partials.put(record)
+    assert await collection.partials() == {"object-mine"}
+    assert await partials.get("rival", DIGEST) is None
+    clock.time += MAX_AGE + timedelta(seconds=1)
+    assert await collection.partials() == set()
+    await partials.put(partial("mine"))
+    await SqlGroupCatalog(database).delete(group.key)
+    assert await collection.partials() == set()

@@ -1,0 +1,90 @@
+"""The Helm chart, as Helm itself reads it and as Kubernetes' own schemas have it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from registry.config import Settings
+from tests.support.built_programs import go_program
+from tests.support.processes import Result, run
+
+CHART = Path(__file__).parents[3] / "deploy" / "helm" / "crisper"
+KUBERNETES = "1.31.0"
+EVERYTHING = (
+    *("ingress.enabled=true", "ingress.tlsSecret=public", "nodeCa.existingSecret=nodes"),
+    *("tracing.endpoint=http://otel:4318", "settings.CRISPER_LEASE_S=30"),
+    *(
+        "networkPolicy.state[0].to[0].ipBlock.cidr=10.0.0.0/8",
+        "networkPolicy.from[0].podSelector.matchLabels.a=b",
+    ),
+)
+
+
+def helm(verb: str, *arguments: str, values: str = "example-values.yaml") -> Result:
+    name = ["crisper"] if verb == "template" else []
+    return run([str(go_program("helm")), verb, *name, str(CHART), "-f", str(CHART / values), *arguments])
+
+
+def rendered(*settings: str) -> Iterator[dict[str, Any]]:
+    chosen = [word for setting in settings for word in ("--set", setting)]
+    text = helm("template", "--kube-version", KUBERNETES, *chosen).check().output
+    return (document for document in yaml.safe_load_all(text) if document)
+
+
+def test_helm_finds_nothing_to_criticise() -> None:
+    helm("lint", "--strict", "--kube-version", KUBERNETES).check()
+
+
+@pytest.mark.parametrize("settings", [(), EVERYTHING, ("roles.pull.autoscaling.enabled=false",)])
+def test_what_it_makes_is_what_kubernetes_takes(settings: tuple[str, ...]) -> None:
+    kinds = []
+    for document in rendered(*settings):
+        kubernetes_validate.validate(document, "1.31", strict=True)
+        kinds.append(document["kind"])
+    assert (
+        kinds.count("Deployment") == kinds.count("PodDisruptionBudget") == kinds.count("NetworkPolicy") == 3
+    )
+    assert ("HorizontalPodAutoscaler" in kinds) is (settings[:1] != ("roles.pull.autoscaling.enabled=false",))
+
+
+def test_every_pod_is_confined_and_every_setting_exists() -> None:
+    known = {f"CRISPER_{name.upper()}" for name in Settings.model_fields}
+    for deployment in rendered(*EVERYTHING):
+        if deployment["kind"] != "Deployment":
+            continue
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["automountServiceAccountToken"] is False
+        for container in (*pod["initContainers"], *pod["containers"]):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        (server,) = pod["containers"]
+        assert {probe for probe in server if probe.endswith("Probe")} == {
+            "startupProbe",
+            "livenessProbe",
+            "readinessProbe",
+        }
+        named = {each["name"] for each in server["env"] if each["name"].startswith("CRISPER_")}
+        assert named <= known
+        assert {"CRISPER_ENV", "CRISPER_PROXY_CA", "CRISPER_NODE_CA", "CRISPER_LEASE_S"} <= named
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("publicUrl=http://registry.example.com", "publicUrl"),
+        ("keys.url=", "keys"),
+        ("tls.existingSecret=", "existingSecret"),
+        ("storage.url=file:///blobs", "storage"),
+        ("redis.url=redis://:password@redis", "redis"),
+        ("settings.OTHER=1", "OTHER"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(setting: str, said: str) -> None:
+    refused = helm("template", "--kube-version", KUBERNETES, "--set", setting)
+    assert not refused.ok
+    assert said in refused.output

@@ -1,0 +1,350 @@
+"""The portal of a real server, over HTTP."""
+
+import json
+import re
+from http.cookies import Morsel, SimpleCookie
+
+import pytest
+
+from tests.integration.portal.conftest import FAILED, READY, Stage
+from tests.support import images
+from tests.support.http import Response, request
+from tests.support.portal import PortalVisitor, plain
+from tests.support.upstream import PASSWORD
+
+PAGES = ("/", "/groups/new", "/audit")
+OPERATOR_PAGES = ("/system",)
+
+
+def cookies_of(answer: Response) -> dict[str, Morsel[str]]:
+    lines = answer.headers.get_all("Set-Cookie") or ()
+    return {name: morsel for line in lines for name, morsel in SimpleCookie(line).items()}
+
+
+def policy_of(answer: Response) -> dict[str, str]:
+    directives = answer.headers["Content-Security-Policy"].split("; ")
+    return dict(directive.split(" ", 1) for directive in directives)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *OPERATOR_PAGES])
+def test_a_stranger_is_sent_to_sign_in_and_then_to_where_they_wanted(stage: Stage, path: str) -> None:
+    stranger = PortalVisitor(stage.server.url)
+    sent = stranger.get(path).expect(303)
+    form = stranger.get(sent.headers["Location"]).expect(200).body.decode()
+    following = re.findall(r'name="next" value="([^"]*)"', form)
+    done = stranger.send("/sign-in", {"key": stage.server.operator_key, "next": following[0]})
+    assert done.expect(303).headers["Location"] == path
+
+
+@pytest.mark.parametrize("elsewhere", ["https://evil.example", "//evil.example", "/\\evil.example", "audit"])
+def test_signing_in_never_leads_elsewhere(stage: Stage, elsewhere: str) -> None:
+    stranger = PortalVisitor(stage.server.url)
+    done = stranger.send("/sign-in", {"key": stage.organization.api_key, "next": elsewhere})
+    assert done.expect(303).headers["Location"] == "/"
+
+
+def test_the_session_cookie_is_out_of_reach_of_script_and_of_other_sites(stage: Stage) -> None:
+    stranger = PortalVisitor(stage.server.url)
+    done = stranger.send("/sign-in", {"key": stage.organization.api_key}).expect(303)
+    session = cookies_of(done)["crisper-session"]
+    assert session["httponly"]
+    assert session["samesite"] == "Strict"
+    assert session["path"] == "/"
+    assert len(session.value) >= 43
+    assert stage.organization.api_key not in done.body.decode() + str(done.headers)
+
+
+def test_a_wrong_key_is_a_401_that_says_so_and_opens_nothing(stage: Stage) -> None:
+    stranger = PortalVisitor(stage.server.url)
+    refused = stranger.send("/sign-in", {"key": "crisper_key_of_nobody"}).expect(401)
+    assert "No organization has this key" in plain(refused)
+    assert "crisper_key_of_nobody" not in refused.body.decode()
+    assert stranger.get("/").status == 303
+
+
+def test_signing_out_ends_the_session_and_not_only_the_cookie(stage: Stage) -> None:
+    visitor = PortalVisitor.signed_in(stage.server.url, stage.organization.api_key)
+    kept = dict(visitor.cookies)
+    visitor.send("/sign-out", {}, page="/").expect(303)
+    visitor.cookies = kept
+    assert visitor.get("/").status == 303
+    assert "You are signed out" in plain(visitor.post("/groups/new", {"name": "x"}).expect(401))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/sign-out", "/groups/new", "{ready}/delete", "{ready}/mint", "/sign-in"],
+    ids=lambda path: path[-8:],
+)
+def test_no_form_is_taken_without_the_token_of_its_own_page(stage: Stage, path: str) -> None:
+    visitor, path = stage.operator, path.format(ready=stage.path(READY))
+    foreign = stage.visitor(stage.other).form_token("/")
+    for token in ({}, {"form_token": ""}, {"form_token": "0" * 64}, {"form_token": foreign}):
+        fields = {"name": "forged", "node": stage.node.node_id, "key": stage.server.operator_key, **token}
+        visitor.post(path, fields).expect(403)
+    own = {"form_token": visitor.form_token("/")}
+    visitor.post(path, own, Sec_Fetch_Site="cross-site").expect(403)
+    assert stage.customer.status(READY) == "stopped"
+    assert visitor.get("/").status == 200
+
+
+def test_pages_allow_no_inline_script_nothing_foreign_and_no_frame(stage: Stage) -> None:
+    visitor = stage.operator
+    paths = [*PAGES, *OPERATOR_PAGES, stage.path(READY), stage.path(READY, "/mint"), "/nothing"]
+    for answer in [visitor.get(path) for path in paths] + [PortalVisitor(stage.server.url).get("/sign-in")]:
+        policy = policy_of(answer)
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        text = answer.body.decode()
+        assert not re.search(r"<style|<script(?! src=\"/static/)|\son[a-z]+=|\sstyle=|javascript:", text)
+        assert not re.search(r'(?:src|href|action|hx-get)="(?!/|#|\?)', text)
+
+
+def test_files_are_kept_by_browsers_for_ever_under_the_name_of_their_content(stage: Stage) -> None:
+    page = PortalVisitor(stage.server.url).get("/sign-in").body.decode()
+    for address in re.findall(r'"(/static/portal/[^"]+)"', page):
+        answer = request("GET", f"{stage.server.url}{address}").expect(200)
+        assert "immutable" in answer.headers["Cache-Control"]
+        squeezed = request("GET", f"{stage.server.url}{address}", headers={"Accept-Encoding": "gzip"})
+        assert squeezed.headers["Content-Encoding"] == "gzip"
+    request("GET", f"{stage.server.url}/static/portal/../app.py").expect(404)
+    request("GET", f"{stage.server.url}/static/portal/none.js").expect(404)
+
+
+def test_another_organizations_group_looks_like_one_that_is_not_there(stage: Stage) -> None:
+    other = stage.visitor(stage.other)
+    absent = f"/groups/{stage.organization.name}/default/absent"
+    for path in (stage.path(READY), stage.path(READY, "/delete"), absent, absent + "/delete"):
+        assert plain(other.get(path).expect(404)).count("There is no such page") == 1
+    other.send(stage.path(READY, "/delete"), {}, page="/").expect(404)
+    assert stage.customer.status(READY) == "stopped"
+    assert READY not in plain(other.get("/"))
+    assert stage.organization.name not in other.text("/audit")
+    narrowed = other.text(f"/audit?organization={stage.organization.name}").partition("<ol")[2]
+    assert "The organization was created" in narrowed
+    assert READY not in narrowed
+    assert stage.organization.name not in narrowed
+
+
+def test_operators_pages_are_not_there_for_customers(stage: Stage) -> None:
+    customer = stage.visitor(stage.organization)
+    for path in (*OPERATOR_PAGES, stage.path(READY, "/mint"), stage.path(READY, "/tokens/x")):
+        customer.get(path).expect(404)
+    customer.send(stage.path(READY, "/mint"), {"node": stage.node.node_id}, page="/").expect(404)
+    page = customer.text(stage.path(READY))
+    assert "Mint" not in page
+    assert "/system" not in page
+
+
+def test_a_customer_creates_a_group_in_their_own_organization_whatever_the_form_says(stage: Stage) -> None:
+    other = stage.visitor(stage.other)
+    fields = {
+        "image": stage.upstream.reference(images.runnable()),
+        "private": "yes",
+        "basic.username": stage.upstream.username or "",
+        "basic.password": PASSWORD,
+        "project": "default",
+        "name": "mine",
+        "organization": stage.organization.name,
+    }
+    done = other.send("/groups/new", fields).expect(303)
+    assert done.headers["Location"] == f"/groups/{stage.other.name}/default/mine"
+    settled = stage.server.customer(stage.other).wait_settled("mine")
+    assert settled["current_state"]["status"] == "stopped"
+    page = other.text(done.headers["Location"])
+    assert images.runnable().digest in page
+    assert PASSWORD not in page + other.text("/audit") + other.text("/")
+    other.send(done.headers["Location"] + "/delete", {}).expect(303)
+    other.get(done.headers["Location"]).expect(404)
+
+
+def test_a_form_that_is_refused_keeps_what_was_typed_but_for_secrets(stage: Stage) -> None:
+    visitor = stage.visitor(stage.organization)
+    fields = {
+        "image": "https://ghcr.io/acme/app",
+        "private": "yes",
+        "basic.username": "robot",
+        "basic.password": "typed-once",
+        "project": "default",
+        "name": "No Capitals",
+        "cpu": "many",
+    }
+    refused = visitor.send("/groups/new", fields).expect(400)
+    text = refused.body.decode()
+    assert "drop the https:// in front" in text
+    assert "lower-case letters" in text
+    assert 'value="No Capitals"' in text
+    assert "typed-once" not in text
+    taken = {**fields, "image": "ghcr.io/acme/app", "name": READY}
+    refused = visitor.send("/groups/new", {**taken, "cpu": "0"}).expect(400)
+    assert "greater than or equal to 1" in plain(refused)
+    refused = visitor.send("/groups/new", {**taken, "cpu": "1"}).expect(400)
+    assert READY in plain(refused)
+    assert "typed-once" not in refused.body.decode()
+
+
+def test_a_reference_is_read_as_it_is_typed_and_its_registrys_credentials_are_asked_for(stage: Stage) -> None:
+    visitor = stage.visitor(stage.organization)
+    hub = visitor.get("/groups/new/reading?image=alpine&kind=basic+x", HX_Request="true").expect(200)
+    assert "library/alpine" in plain(hub)
+    assert 'name="docker_hub.personal_access_token"' in hub.body.decode()
+    again = visitor.get("/groups/new/reading?image=alpine:3&kind=docker_hub+Docker+Hub", HX_Request="true")
+    assert "hx-swap-oob" not in again.body.decode()
+    wrong = visitor.get("/groups/new/reading?image=ALPINE", HX_Request="true")
+    assert "A repository is lower-case" in plain(wrong)
+
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'</dd><script>"
+
+
+def test_whatever_strangers_write_is_text(stage: Stage) -> None:
+    url = f"{stage.server.url}/api/public/organizations/{stage.other.name}/projects/default/containers"
+    body = {
+        "name": "hostile",
+        "container": {"image": "x", "resources": {"cpu": 1, "memory": 1024}},
+        "autostart_policy": False,
+        "replicas": 1,
+        "restart_policy": "never",
+    }
+    body["container"] = {**body["container"], "image": f"{stage.upstream.host}/a/b:1"}  # type: ignore[dict-item]
+    headers = {"Salad-Api-Key": stage.other.api_key}
+    request("POST", url, headers=headers, body=body).expect(201)
+    realm = f"{stage.server.url}/token?service=crisper&account={HOSTILE}".replace(" ", "%20")
+    request("GET", realm, headers={"Authorization": "Basic PGltZz46eA=="}).expect(401)
+    operator = stage.operator
+    encoded = "".join(f"%{byte:02x}" for byte in HOSTILE.encode())
+    pages = [
+        operator.text("/audit"),
+        operator.text(f"/audit?node={encoded}&token={encoded}&type={encoded}&organization={encoded}"),
+        operator.text(f"/?q={encoded}&status={encoded}"),
+        operator.text(f"/groups/new?image={encoded}"),
+        operator.get(f"/groups/new/reading?image={encoded}", HX_Request="true").body.decode(),
+        operator.get(f"/{encoded}").expect(404).body.decode(),
+        operator.get(f"/groups/{encoded}/x/y").expect(404).body.decode(),
+        PortalVisitor(stage.server.url).get(f"/sign-in?next=/{encoded}").expect(200).body.decode(),
+        operator.send("/groups/new", {"image": HOSTILE, "name": HOSTILE, "project": HOSTILE}).body.decode(),
+    ]
+    for page in pages:
+        assert "<img" not in page
+        assert "<script>" not in page
+
+
+def test_a_minted_token_is_shown_once_and_its_progress_from_then_on(stage: Stage) -> None:
+    operator = stage.operator
+    made = operator.send(stage.path(READY, "/mint"), {"node": stage.node.node_id, "ttl": "300"}).expect(200)
+    token = re.findall(r"eyJ[\w.-]+", made.body.decode())[0]
+    assert "docker pull" in made.body.decode()
+    (follow,) = re.findall(r'hx-get="([^"]+)"', made.body.decode())
+    page = operator.text(follow)
+    assert "waiting" in page
+    assert token not in page
+    assert token not in operator.text("/audit") + operator.text(stage.path(READY))
+    operator.send(follow + "/revoke", {}, page=follow).expect(303)
+    assert "revoked" in operator.text(follow)
+    stage.server.operator.call("GET", f"/pull-tokens/{follow.rpartition('/')[2]}").expect(200)
+    operator.get(stage.path(FAILED, f"/tokens/{follow.rpartition('/')[2]}")).expect(404)
+
+
+def test_a_failed_group_says_why_and_what_to_do_and_cannot_be_minted_for(stage: Stage) -> None:
+    operator = stage.operator
+    said = plain(operator.get(stage.path(FAILED)))
+    assert "Failed to pull" in said
+    assert "check its spelling" in said
+    assert "What to do" in said
+    refused = operator.send(stage.path(FAILED, "/mint"), {"node": stage.node.node_id}).expect(400)
+    assert "its import failed" in plain(refused)
+
+
+def test_a_failed_group_is_tried_again_with_another_image(stage: Stage) -> None:
+    name = stage.customer.create_group(f"{stage.upstream.host}/acme/none:1")
+    stage.customer.wait_settled(name)
+    visitor, path = stage.visitor(stage.organization), stage.path(name, "/image")
+    fields = {
+        "image": stage.upstream.reference(images.runnable()),
+        "private": "yes",
+        "basic.username": stage.upstream.username or "",
+        "basic.password": "",
+    }
+    refused = visitor.send(path, {**fields, "basic.username": ""}).expect(400)
+    assert "Give the credentials" in plain(refused)
+    visitor.send(path, {**fields, "basic.password": PASSWORD}).expect(303)
+    stage.customer.wait_settled(name)
+    page = visitor.text(stage.path(name))
+    assert f"{name}:v2" in page
+    assert PASSWORD not in page
+    stage.visitor(stage.other).send(path, fields, page="/").expect(404)
+
+
+def test_a_group_is_started_and_stopped_and_its_instances_are_shown(stage: Stage) -> None:
+    node = stage.server.operator.create_node()
+    visitor = stage.visitor(stage.organization)
+    visitor.send(stage.path(READY, "/start"), {}, page="/").expect(303)
+    assert stage.customer.status(READY) == "deploying"
+    stage.server.operator.mint(stage.organization, READY, node)
+    page = visitor.text(stage.path(READY))
+    assert node.node_id in page
+    assert "allocating" in page
+    (free,) = re.findall(r'action="([^"]+/reallocate)"', page)
+    stage.visitor(stage.other).send(free, {}, page="/").expect(404)
+    visitor.send(free, {}, page="/").expect(303)
+    assert node.node_id not in visitor.text(stage.path(READY))
+    visitor.send(stage.path(READY, "/stop"), {}, page="/").expect(303)
+    assert stage.customer.status(READY) == "stopped"
+
+
+def test_a_part_that_has_not_changed_is_not_sent_again(stage: Stage) -> None:
+    visitor = stage.visitor(stage.organization)
+    page = visitor.text(stage.path(READY))
+    (seen,) = re.findall(r"hx-vals='(\{[^']+\})'", page)
+    name = json.loads(seen)["seen"]
+    visitor.get(f"{stage.path(READY)}?seen={name}", HX_Request="true").expect(204)
+    part = visitor.get(f"{stage.path(READY)}?seen=other", HX_Request="true").expect(200).body.decode()
+    assert part.startswith('<div id="live"')
+    assert f'"{name}"' in part
+
+
+def test_a_part_of_a_page_whose_session_is_over_sends_the_whole_page_to_sign_in(stage: Stage) -> None:
+    answer = PortalVisitor(stage.server.url).get("/", HX_Request="true").expect(401)
+    assert answer.headers["HX-Redirect"] == "/sign-in"
+
+
+def test_the_audit_trail_goes_back_page_by_page_and_by_filter(stage: Stage) -> None:
+    node = stage.server.operator.create_node()
+    for _ in range(26):
+        stage.server.operator.revoke(stage.server.operator.mint(stage.organization, READY, node))
+    operator = stage.operator
+    first = operator.text(f"/audit?node={node.node_id}")
+    assert first.count("<li>") == 50
+    (older,) = re.findall(r'rel="next" href="([^"]+)"', first)
+    second = operator.text(older.replace("&amp;", "&"))
+    assert second.count("<li>") >= 3
+    assert "The node was enrolled" in second
+    assert "data-poll" not in second
+    assert "token.revoked" not in operator.text("/audit?type=organization.created").partition("<ol")[2]
+    own = stage.visitor(stage.organization).text("/audit?type=token.minted")
+    assert node.node_id in own
+    assert "127.0.0.1" not in own
+
+
+def test_addresses_that_are_not_there_are_pages_for_people_and_problems_for_machines(stage: Stage) -> None:
+    assert "text/html" in PortalVisitor(stage.server.url).get("/nothing").expect(404).headers["Content-Type"]
+    for path in ("/nothing", "/v2/nothing", "/api/v1x", "/token/x"):
+        answer = request("GET", f"{stage.server.url}{path}", headers={"Accept": "*/*"})
+        assert "text/html" not in answer.headers["Content-Type"]
+    machine = PortalVisitor(stage.server.url).get("/api/v1/nothing")
+    assert "json" in machine.headers["Content-Type"]
+
+
+def test_keys_that_are_guessed_are_soon_told_to_wait(stage: Stage) -> None:
+    stranger = PortalVisitor(stage.server.url)
+    token = stranger.form_token("/sign-in")
+    for _ in range(60):
+        answer = stranger.post("/sign-in", {"form_token": token, "key": "guess"})
+        if answer.status == 429:
+            break
+        answer.expect(401)
+    assert int(answer.expect(429).headers["Retry-After"]) >= 1
+    assert "Too many attempts" in plain(answer)
