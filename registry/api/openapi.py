@@ -137,7 +137,10 @@ def _answer(answer: Answer, refs: _Refs) -> dict[str, object]:
             name: {"description": text, "schema": _WORD} for name, text in answer.headers.items()
         }
     if answer.model is not None:
-        told["content"] = {answer.media_type: {"schema": refs[answer.model, "serialization"]}}
+        told["content"] = {
+            answer.media_type: {"schema": refs[answer.model, "serialization"]},
+            **{media_type: {"schema": _WORD} for media_type in answer.also},
+        }
     elif answer.media_type != "application/json":
         told["content"] = {answer.media_type: {"schema": _WORD}}
     return told

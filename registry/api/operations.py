@@ -42,6 +42,7 @@ class Answer:
         model: The document; None where there is no body.
         media_type: Where it is not JSON; then without a model.
         headers: Name to what it says.
+        also: Media types that it answers in instead, to those who accept them.
     """
 
     status: HTTPStatus
@@ -49,6 +50,7 @@ class Answer:
     model: type[BaseModel] | None = None
     media_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    also: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from registry.api.public.responses import (
     ContainerGroupCollection,
     ContainerGroupInstance,
     ContainerGroupInstanceCollection,
+    ContainerGroupProgress,
 )
 from registry.api.public.shapes import NAME_PATTERN
 from registry.api.public.updates import ContainerGroupInstancePatch, ContainerGroupPatch
@@ -77,6 +78,18 @@ _GROUPS: Final[Operations] = {
         errors=_WRITE,
     ),
     ("GET", _GROUP): Operation("get_container_group", "Get a container group", _SHOWN, errors=_READ),
+    ("GET", f"{_GROUP}/progress"): Operation(
+        "get_container_group_progress",
+        "Get how far a group's import is",
+        Answer(
+            HTTPStatus.OK,
+            "The group's status, and its import in figures.",
+            ContainerGroupProgress,
+            also=("text/event-stream",),
+        ),
+        "Those who accept `text/event-stream` are told of every change until the import ends.",
+        errors=_READ,
+    ),
     ("PATCH", _GROUP): Operation(
         "update_container_group",
         "Update a container group",

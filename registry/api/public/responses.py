@@ -194,6 +194,27 @@ def _dns(key: GroupKey) -> str:
     return f"{key.name}.{key.project}.{key.organization}.internal"
 
 
+class Figures(Shape):
+    """How far an import is, in figures; bytes are compressed bytes, as they come."""
+
+    stage: Literal["pulling", "compressing", "storing"]
+    layers_done: Count
+    layers_total: Count
+    bytes_done: Count
+    bytes_total: Count
+    percent: Annotated[int, Field(ge=0, le=100)] | None
+    bytes_per_s: Count
+    eta_s: Count | None
+
+
+class ContainerGroupProgress(Shape):
+    """A group's status, and how far its import is; `progress` is null while there is none."""
+
+    status: Literal["pending", "running", "stopped", "succeeded", "failed", "deploying"]
+    description: str
+    progress: Figures | None
+
+
 def _machine_id(node_id: str) -> str:
     try:
         return str(UUID(node_id))

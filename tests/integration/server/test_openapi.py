@@ -59,6 +59,7 @@ def test_the_apis_answer_as_the_document_says(server: CrisperServer, tmp_path: P
         *(str(SCHEMATHESIS), "run", f"{server.url}/openapi.json", "--exclude-path", ENDLESS),
         *("--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-time", str(BUDGET_S)),
         *("--generation-database", "none", "--no-color", "--continue-on-failure", "--no-shrink"),
+        *("--request-timeout", "60"),
         *("-H", f"Authorization: Bearer {key}", "-H", f"Salad-Api-Key: {key}"),
     ]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
