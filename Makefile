@@ -45,7 +45,7 @@ packages: setup
 	@$(BIN)/python -m tests.support.built_programs >/dev/null
 
 test: setup packages ## Unit, contract and integration tests
-	$(BIN)/pytest -m "not e2e" $(ARGS)
+	$(BIN)/pytest -m "not e2e" -n 3 --dist loadfile $(ARGS)
 
 e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real server (root)
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)

@@ -112,6 +112,15 @@ def test_a_layer_that_is_not_what_the_config_says_is_refused() -> None:
         (in_zstd([b"tar"]) + b"trailing", "no zstd from its start to its end"),
         (in_zstd([b"tar"])[:9] + bytes(20), "no zstd from its start to its end"),
     ],
+    ids=[
+        "gzip cut",
+        "gzip head",
+        "gzip and text",
+        "gzip and zeros",
+        "gzip checksum",
+        "zstd and text",
+        "zstd cut",
+    ],
 )
 def test_damage_and_trailing_garbage_are_refused(packed: bytes, why: str) -> None:
     with pytest.raises(PullFailedError, match=why):
