@@ -160,7 +160,9 @@ def test_a_server_collects_by_itself(folder: Path, anonymous: Upstream) -> None:
         assert len(objects(server)) == 5
         server.customer(shop.organization).delete(shop.group)
         wait_until(lambda: not objects(server), timeout_s=20, what="what was deleted is collected")
-        assert server.operator.events(type="storage.collected")
+        wait_until(
+            lambda: server.operator.events(type="storage.collected"), timeout_s=20, what="it is recorded"
+        )
 
 
 def test_collection_makes_no_catalog_where_there_is_none(tmp_path: Path) -> None:

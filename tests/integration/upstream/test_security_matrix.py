@@ -115,7 +115,7 @@ REALMS = [
         "https://localhost/token": f"localhost {PRIVATE}",
         "https://2130706433/token": "2130706433 is not a host that can be reached",
         "http://OTHER/token": f"the import may not go there: 127.0.0.1 {CLEAR}",
-        "ftp://example.com/token": "the import may not go there: a registry is reached over https only",
+        "ftp://example.com/token": "the import may not go there: only https leads out of here",
         "https://user:pass@example.com/token": "the import may not go there: a URL at example.com carries",
         "/token": r"127\.0\.0\.1 names a token realm astray: what should be a URL is none",
     }.items()
