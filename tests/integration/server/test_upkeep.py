@@ -161,7 +161,9 @@ def test_a_server_collects_by_itself(folder: Path, anonymous: Upstream) -> None:
         server.customer(shop.organization).delete(shop.group)
         wait_until(lambda: not objects(server), timeout_s=20, what="what was deleted is collected")
         wait_until(
-            lambda: server.operator.events(type="storage.collected"), timeout_s=20, what="it is recorded"
+            lambda: bool(server.operator.events(type="storage.collected")),
+            timeout_s=20,
+            what="it is recorded",
         )
 
 

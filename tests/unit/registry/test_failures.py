@@ -27,7 +27,7 @@ ERRORS = {
     "EgressRefusedError",
     "ReferenceFormatError",
 }
-#: These fail no import: an attachment is left behind, a pulled layout and a webhook have customers of their own.
+#: These fail no import: attachments are left behind, layouts and webhooks have customers of their own.
 ELSEWHERE = {"attachments.py", "layout.py", "hooks.py"}
 GAP = "…"
 
