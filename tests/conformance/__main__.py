@@ -18,7 +18,11 @@ def main() -> int:
         with Upstream.anonymous(folder / "upstream") as upstream:
             fill(upstream.host, folder / "filling")
             attach_referrers(upstream.host)
-            with CrisperServer(folder / "crisper", insecure_registries=[upstream.host]) as server:
+            # The suite's configs name layers that its images do not have: no machine could run them, and
+            # imports that look into layers refuse them. What is checked here is how they are served.
+            env = {"CRISPER_COMPRESS": "false"}
+            registries = [upstream.host]
+            with CrisperServer(folder / "crisper", insecure_registries=registries, env=env) as server:
                 sections = _check_all(upstream.host, server, folder)
     write(sections)
     wrong = failures(sections)
