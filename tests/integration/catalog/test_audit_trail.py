@@ -1,6 +1,7 @@
 """The audit trail: nothing is lost, no reader misses an event, and no stranger fills it."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 
@@ -143,7 +144,9 @@ async def test_transactions_that_hold_collection_off_append_without_a_deadlock(p
         async with database.write() as connection:
             await database.exclude_collection(connection)
             await both.wait()
-            await append(connection, SystemClock().now(), AuditEvent("group.imported"))
+            await append(connection, SystemClock().now(), AuditEvent("group.imported", token_id=mark))
 
+    mark = uuid4().hex
     await asyncio.wait_for(asyncio.gather(change(), change()), timeout=30)
+    assert len(await SqlEventLog(database, SystemClock()).page(token_id=mark)) == 2
     await database.close()
