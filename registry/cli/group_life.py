@@ -6,13 +6,9 @@ from urllib.parse import quote
 
 import typer
 
-from registry.cli.client import connect
-from registry.cli.groups import (
-    ImportFailedError,
-    NameArgument,
-    follow_import,
-    show_group,
-)
+from registry.cli.ask import ask
+from registry.cli.client import ApiClient
+from registry.cli.groups import NameArgument, follow_import, show_followed
 from registry.cli.options import (
     DATA_DIR,
     DEFAULT,
@@ -21,7 +17,7 @@ from registry.cli.options import (
     OrganizationOption,
     ProjectOption,
 )
-from registry.cli.output import run, table
+from registry.cli.output import table
 from registry.cli.registry_login import (
     LoginKind,
     LoginOption,
@@ -49,16 +45,13 @@ def update(
     """Change a group; a new image is imported, and followed to the end."""
     body = _patch(image, replicas, read_authentication(login, username, password_stdin))
 
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            path = f"{quote(name)}?pull=always" if pull else quote(name)
-            changed = await client.group("PATCH", organization, project, path, body)
-            group = await follow_import(client, organization, project, changed)
-        show_group(group, as_json=as_json)
-        if group["current_state"]["status"] == "failed":
-            raise ImportFailedError(group["current_state"]["description"])
+    path = f"{quote(name)}?pull=always" if pull else quote(name)
 
-    run(work())
+    async def work(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
+        changed = await client.group("PATCH", organization, project, path, body)
+        return await follow_import(client, organization, project, changed)
+
+    show_followed(ask(data_dir, work), as_json=as_json)
 
 
 def start(
@@ -89,22 +82,18 @@ def instances(
     as_json: JsonOption = False,
 ) -> None:
     """List a group's instances: the nodes designated for it."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            found = await client.group("GET", organization, project, f"{quote(name)}/instances")
-        columns = {
-            "ID": "id",
-            "NODE": "node_id",
-            "STATE": "state",
-            "PULLED %": "pulling_progress",
-            "VERSION": "version",
-            "SINCE": "update_time",
-        }
-        empty = f"No instances; designate a node: crisper token mint {name} --node NODE"
-        table(found["instances"], columns, as_json=as_json, empty=empty)
-
-    run(work())
+    path = f"{quote(name)}/instances"
+    found = ask(data_dir, lambda client: client.group("GET", organization, project, path))["instances"]
+    columns = {
+        "ID": "id",
+        "NODE": "node_id",
+        "STATE": "state",
+        "PULLED %": "pulling_progress",
+        "VERSION": "version",
+        "SINCE": "update_time",
+    }
+    empty = f"No instances; designate a node: crisper token mint {name} --node NODE"
+    table(found, columns, as_json=as_json, empty=empty)
 
 
 def reallocate(
@@ -121,19 +110,13 @@ def reallocate(
 
 def register(group_app: typer.Typer) -> None:
     """Add these commands to `crisper group`."""
-    example = "Example: crisper group update camera --image ghcr.io/acme/camera:2 --replicas 5"
-    group_app.command("update", epilog=example)(update)
-    for command in (start, stop, instances, reallocate):
+    for command in (update, start, stop, instances, reallocate):
         group_app.command()(command)
 
 
 def _post(path: str, organization: str, project: str, data_dir: DataDirOption, done: str) -> None:
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            await client.group("POST", organization, project, path)
-        print(done)
-
-    run(work())
+    ask(data_dir, lambda client: client.group("POST", organization, project, path))
+    print(done)
 
 
 def _patch(

@@ -1,13 +1,13 @@
 """`crisper organization`: customers, and the keys that they use the public API with."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from registry.cli.client import connect
+from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
-from registry.cli.output import run, show, table
+from registry.cli.output import show, table
 
 organization_app = typer.Typer(no_args_is_help=True, help="Organizations: the customers.")
 key_app = typer.Typer(no_args_is_help=True, help="An organization's keys to the public API.")
@@ -16,32 +16,22 @@ organization_app.add_typer(key_app, name="key")
 NameArgument = Annotated[str, typer.Argument(help="The organization's name.")]
 
 
-@organization_app.command("create", epilog="Example: crisper organization create acme-corp")
+@organization_app.command("create")
 def create(name: NameArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """Create an organization; its first API key is shown this once."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            made = await client.operator("POST", "/organizations", {"name": name})
-        show(made, as_json=as_json, rows=[("organization", made["name"]), ("api key", made["api_key"])])
-
-    run(work())
+    made = ask(data_dir, lambda client: client.operator("POST", "/organizations", {"name": name}))
+    show(made, as_json=as_json, rows=[("organization", made["name"]), ("api key", made["api_key"])])
 
 
 @organization_app.command("list")
 def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """List all organizations."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            found = (await client.operator("GET", "/organizations"))["items"]
-        columns = {"NAME": "name", "SINCE": "created_at"}
-        table(found, columns, as_json=as_json, empty="No organizations yet.")
-
-    run(work())
+    found = ask(data_dir, lambda client: client.operator("GET", "/organizations"))["items"]
+    columns = {"NAME": "name", "SINCE": "created_at"}
+    table(found, columns, as_json=as_json, empty="No organizations yet.")
 
 
-@key_app.command("create", epilog="Example: crisper organization key create acme-corp --name ci")
+@key_app.command("create")
 def create_key(
     organization: NameArgument,
     name: Annotated[str, typer.Option(help="What its owner calls it.")],
@@ -49,13 +39,9 @@ def create_key(
     as_json: JsonOption = False,
 ) -> None:
     """Make a further API key, shown this once."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            path = f"/organizations/{quote(organization)}/api-keys"
-            _show_key(await client.operator("POST", path, {"name": name}), as_json=as_json)
-
-    run(work())
+    made = ask(data_dir, lambda client: client.operator("POST", _keys(organization), {"name": name}))
+    rows = [("key", made["key_id"]), ("name", made["name"]), ("api key", made["api_key"])]
+    show(made, as_json=as_json, rows=rows)
 
 
 @key_app.command("list")
@@ -63,15 +49,10 @@ def list_keys(
     organization: NameArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False
 ) -> None:
     """List an organization's API keys, revoked ones included; never the keys themselves."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            found = (await client.operator("GET", f"/organizations/{quote(organization)}/api-keys"))["items"]
-        columns = {"ID": "key_id", "NAME": "name", "SINCE": "created_at", "REVOKED": "revoked_at"}
-        empty = f"No keys; make one: crisper organization key create {organization} --name NAME"
-        table(found, columns, as_json=as_json, empty=empty)
-
-    run(work())
+    found = ask(data_dir, lambda client: client.operator("GET", _keys(organization)))["items"]
+    columns = {"ID": "key_id", "NAME": "name", "SINCE": "created_at", "REVOKED": "revoked_at"}
+    empty = f"No keys; make one: crisper organization key create {organization} --name NAME"
+    table(found, columns, as_json=as_json, empty=empty)
 
 
 @key_app.command("revoke")
@@ -81,15 +62,9 @@ def revoke_key(
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
     """Revoke an API key from the next request on."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            await client.operator("DELETE", f"/organizations/{quote(organization)}/api-keys/{quote(key_id)}")
-        print(f"revoked {key_id}")
-
-    run(work())
+    ask(data_dir, lambda client: client.operator("DELETE", f"{_keys(organization)}/{quote(key_id)}"))
+    print(f"revoked {key_id}")
 
 
-def _show_key(made: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
-    rows = [("key", made["key_id"]), ("name", made["name"]), ("api key", made["api_key"])]
-    show(made, as_json=as_json, rows=rows)
+def _keys(organization: str) -> str:
+    return f"/organizations/{quote(organization)}/api-keys"

@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 import typer
 
-from registry.cli.client import connect
+from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationOption
-from registry.cli.output import run, show, table
+from registry.cli.output import show, table
 
 webhook_app = typer.Typer(
     no_args_is_help=True, help="Endpoints that are told about groups, instances and tokens."
@@ -16,9 +16,7 @@ webhook_app = typer.Typer(
 IdArgument = Annotated[str, typer.Argument(help="From `crisper webhook list`.")]
 
 
-@webhook_app.command(
-    "create", epilog="Example: crisper webhook create https://scheduler.example.com/crisper --type 'group.*'"
-)
+@webhook_app.command("create")
 def create(
     url: Annotated[str, typer.Argument(help="https, at a public address.")],
     types: Annotated[
@@ -30,14 +28,9 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Register an endpoint; its signing secret is shown this once."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            body = {"url": url, "types": types or []}
-            made = await client.operator("POST", f"/organizations/{quote(organization)}/webhooks", body)
-        show(made, as_json=as_json, rows=[*_rows(made), ("secret", made["secret"])])
-
-    run(work())
+    body = {"url": url, "types": types or []}
+    made = ask(data_dir, lambda client: client.operator("POST", _path(organization), body))
+    show(made, as_json=as_json, rows=[*_rows(made), ("secret", made["secret"])])
 
 
 @webhook_app.command("list")
@@ -47,21 +40,16 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List an organization's endpoints, and how they do."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            found = (await client.operator("GET", f"/organizations/{quote(organization)}/webhooks"))["items"]
-        columns = {
-            "ID": "webhook_id",
-            "URL": "url",
-            "TYPES": "types",
-            "DELIVERED": "delivered_at",
-            "FAILING SINCE": "failing_since",
-            "GIVEN UP": "disabled_at",
-        }
-        table(found, columns, as_json=as_json, empty="No webhooks; register one: crisper webhook create URL")
-
-    run(work())
+    found = ask(data_dir, lambda client: client.operator("GET", _path(organization)))["items"]
+    columns = {
+        "ID": "webhook_id",
+        "URL": "url",
+        "TYPES": "types",
+        "DELIVERED": "delivered_at",
+        "FAILING SINCE": "failing_since",
+        "GIVEN UP": "disabled_at",
+    }
+    table(found, columns, as_json=as_json, empty="No webhooks; register one: crisper webhook create URL")
 
 
 @webhook_app.command("show")
@@ -72,7 +60,8 @@ def show_(
     as_json: JsonOption = False,
 ) -> None:
     """Show an endpoint, and how it does."""
-    _call("GET", webhook_id, "", organization, data_dir, as_json=as_json)
+    found = ask(data_dir, lambda client: client.operator("GET", _path(organization, webhook_id)))
+    show(found, as_json=as_json, rows=_rows(found))
 
 
 @webhook_app.command("enable")
@@ -83,7 +72,9 @@ def enable(
     as_json: JsonOption = False,
 ) -> None:
     """Begin to tell an endpoint again that was given up."""
-    _call("POST", webhook_id, "/enable", organization, data_dir, as_json=as_json)
+    path = f"{_path(organization, webhook_id)}/enable"
+    found = ask(data_dir, lambda client: client.operator("POST", path))
+    show(found, as_json=as_json, rows=_rows(found))
 
 
 @webhook_app.command("delete")
@@ -91,27 +82,13 @@ def delete(
     webhook_id: IdArgument, organization: OrganizationOption = DEFAULT, data_dir: DataDirOption = DATA_DIR
 ) -> None:
     """Remove an endpoint, and what waits for it."""
-
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            await client.operator(
-                "DELETE", f"/organizations/{quote(organization)}/webhooks/{quote(webhook_id)}"
-            )
-        print(f"deleted {webhook_id}")
-
-    run(work())
+    ask(data_dir, lambda client: client.operator("DELETE", _path(organization, webhook_id)))
+    print(f"deleted {webhook_id}")
 
 
-def _call(
-    method: str, webhook_id: str, verb: str, organization: str, data_dir: DataDirOption, *, as_json: bool
-) -> None:
-    async def work() -> None:
-        async with connect(data_dir) as client:
-            path = f"/organizations/{quote(organization)}/webhooks/{quote(webhook_id)}{verb}"
-            found = await client.operator(method, path)
-        show(found, as_json=as_json, rows=_rows(found))
-
-    run(work())
+def _path(organization: str, webhook_id: str | None = None) -> str:
+    base = f"/organizations/{quote(organization)}/webhooks"
+    return base if webhook_id is None else f"{base}/{quote(webhook_id)}"
 
 
 def _rows(webhook: Any) -> list[tuple[str, object]]:  # noqa: ANN401 (JSON)

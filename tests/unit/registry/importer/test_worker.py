@@ -287,6 +287,7 @@ async def test_a_queue_that_is_briefly_away_at_the_end_is_told_when_it_is_back(o
         await asyncio.sleep(0.02)
         office.queue.broken = False
         await until(lambda: office.queue.ended)
+    assert office.queue.ended == {"job-a": IMAGE}
 
 
 async def test_stopping_hands_the_job_to_another_worker_at_once_with_its_credential(office: Office) -> None:
@@ -333,6 +334,7 @@ async def test_a_nudge_is_quicker_than_the_poll(office: Office, monkeypatch: pyt
         office.queue.add(job())
         worker.nudge()
         await until(lambda: office.queue.ended)
+    assert office.queue.ended == {"job-a": IMAGE}
 
 
 async def test_a_job_that_kills_its_workers_is_given_up(office: Office) -> None:
