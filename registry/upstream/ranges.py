@@ -3,10 +3,12 @@
 The bytes are hashed and sealed in their order, so one request is always at the front and streams. Ranges
 behind it are fetched ahead into memory, as far as the process' memory for that reaches. A range ahead is a
 bet: when it fails, or brings less, the front fetches what is missing, with all retries. An upstream that does
-not answer a range with exactly that range is read as one stream.
+not answer a range with exactly that range is read as one stream; so is one whose first range came so quickly
+that the connection is not what is slow.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -24,6 +26,7 @@ from registry.upstream.source import Source
 
 RANGE_BYTES: Final = 4 << 20
 MIN_BYTES: Final = 4 * RANGE_BYTES
+QUICK_BYTES_PER_S: Final = 100e6
 
 
 class Memory:
@@ -55,11 +58,13 @@ class Lines:
     Attributes:
         memory: For ranges ahead.
         connections: To one upstream, for one blob.
+        quick_bytes_per_s: A connection that brings so much is left alone: more would only cost.
         pace: Awaited with the number of bytes that arrived; for a limit on bandwidth.
     """
 
     memory: Memory
     connections: int = 4
+    quick_bytes_per_s: float = QUICK_BYTES_PER_S
     pace: Callable[[int], Awaitable[None]] = unpaced
 
 
@@ -103,6 +108,7 @@ class Download:
         self._received = offset
         self._width = lines.connections
         self._ahead: deque[_Ahead] = deque()
+        self._betting = False
         self._failed = self._failed_at = 0
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -115,6 +121,7 @@ class Download:
             PullFailedError: Not there, of another size, or no answer after retries.
         """
         parallel = self._width > 1 and self._blob.size_bytes - self._received >= MIN_BYTES
+        offset, began = self._received, time.monotonic()
         try:
             while parallel and self._received < self._blob.size_bytes:
                 next_ = self._ahead[0].start if self._ahead else None
@@ -123,7 +130,9 @@ class Download:
                     async for chunk in pieces:
                         self._received += len(chunk)
                         yield chunk
-                parallel = self._width > 0
+                quick = self._received - offset > self._lines.quick_bytes_per_s * (time.monotonic() - began)
+                parallel = self._width > 0 and (self._betting or not quick)
+                self._betting = True
         finally:
             await self._drop(*self._ahead)
             self._ahead.clear()
@@ -145,7 +154,7 @@ class Download:
                     if piece.stop == before:
                         self._width = 0
                         return
-                    if piece.stop == stop:
+                    if piece.stop == stop and self._betting:
                         self._look_ahead(stop)
                     async for chunk in piece.chunks:
                         await self._lines.pace(len(chunk))

@@ -1,3 +1,4 @@
+import math
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -80,7 +81,9 @@ class Bench:
     roads: Roads = field(init=False)
 
     def __post_init__(self) -> None:
-        self.roads = Roads(Lines(Memory(self.ahead_bytes)))
+        self.roads = Roads(
+            Lines(Memory(self.ahead_bytes), quick_bytes_per_s=math.inf)
+        )  # else loopback never needs ranges
 
     sharing: Sharing | None = None
 

@@ -8,8 +8,9 @@ import pytest
 from aiohttp import web
 
 from registry.errors import AuthenticationFailedError, PullFailedError
+from registry.importer.transfer import Roads
 from registry.upstream import ranges
-from registry.upstream.ranges import Memory
+from registry.upstream.ranges import Lines, Memory
 from tests.integration.upstream.conftest import FAST, Bench, credential
 from tests.support.distribution import digest_of, make_image
 from tests.support.upstream_faults import (
@@ -70,6 +71,15 @@ async def test_a_layer_comes_in_ranges_each_byte_once_and_several_at_a_time(
     asked = sorted(upstream.ranges(DIGEST))
     assert asked == [(at, min(at + RANGE, len(LAYER))) for at in range(0, len(LAYER), RANGE)]
     assert 2 < most <= 4
+
+
+async def test_a_layer_whose_first_range_comes_quickly_is_left_to_one_connection(
+    bench: Bench, upstream: FaultyUpstream
+) -> None:
+    bench.roads = Roads(Lines(Memory(bench.ahead_bytes), quick_bytes_per_s=1))
+    await imported(bench, upstream)
+    asked = [seen.range for seen in upstream.seen if seen.path.endswith(DIGEST)]
+    assert asked == [f"bytes=0-{RANGE - 1}", f"bytes={RANGE}-"]
 
 
 async def test_a_layer_that_is_small_is_one_request(bench: Bench, upstream: FaultyUpstream) -> None:
@@ -268,7 +278,7 @@ async def test_wrong_bytes_in_one_range_are_a_failure_to_pull(bench: Bench, upst
 async def test_ranges_that_are_longer_or_shorter_than_they_say_are_made_up_for(
     bench: Bench, upstream: FaultyUpstream, fault: Fault
 ) -> None:
-    upstream.fail(DIGEST, genuine, fault, genuine, fault)
+    upstream.fail(DIGEST, genuine, genuine, fault, genuine, fault)
     await imported(bench, upstream)
 
 
