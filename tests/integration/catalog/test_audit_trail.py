@@ -135,9 +135,8 @@ async def test_refusals_of_one_token_are_bounded_wherever_it_is_shown(cause: str
     assert kept.events[-1].detail == {"suppressed": 95}
 
 
-async def test_transactions_that_hold_collection_off_append_without_a_deadlock(postgres_url: str) -> None:
-    database = Database(postgres_url)
-    await database.migrate()
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # SQLite has one writer at a time
+async def test_transactions_that_hold_collection_off_append_without_a_deadlock(database: Database) -> None:
     both = asyncio.Barrier(2)
 
     async def change() -> None:
@@ -149,4 +148,3 @@ async def test_transactions_that_hold_collection_off_append_without_a_deadlock(p
     mark = uuid4().hex
     await asyncio.wait_for(asyncio.gather(change(), change()), timeout=30)
     assert len(await SqlEventLog(database, SystemClock()).page(token_id=mark)) == 2
-    await database.close()
