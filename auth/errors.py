@@ -48,13 +48,22 @@ class RefusedError(AuthError):
         cause: The true reason, for the audit trail and metrics only.
         token_id: The token's `jti` where it could be trusted enough to name, else None.
         node_id: The node that was claimed, else None.
+        organization: Whose token it is, where that is certain, else None.
     """
 
-    def __init__(self, cause: Cause, *, token_id: str | None = None, node_id: str | None = None) -> None:
+    def __init__(
+        self,
+        cause: Cause,
+        *,
+        token_id: str | None = None,
+        node_id: str | None = None,
+        organization: str | None = None,
+    ) -> None:
         super().__init__(cause.value)
         self.cause = cause
         self.token_id = token_id
         self.node_id = node_id
+        self.organization = organization
 
 
 class OutsideScopeError(RefusedError):

@@ -3,8 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -132,17 +131,21 @@ class Realm:
             OutsideScopeError: The token is not for what is asked; it stays as it was.
             LedgerUnavailableError: The ledger did not answer for 8 s; the client may repeat the exchange.
         """
-        token_id = None
         try:
             claims = self._read(request)
-            token_id = claims.token_id
-            with _naming(claims):
-                return await self._answer(claims, request)
         except RefusedError as refusal:
-            await self._record_refusal(request, refusal.cause, refusal.token_id)
+            await self._record_refusal(request, refusal)
+            raise
+        try:
+            return await self._answer(claims, request)
+        except RefusedError as refusal:
+            refusal.token_id, refusal.node_id = claims.token_id, claims.node_id
+            refusal.organization = await self._owner(claims)
+            await self._record_refusal(request, refusal)
             raise
         except LedgerUnavailableError:
-            await self._record_refusal(request, Cause.LEDGER_UNAVAILABLE, token_id)
+            unanswered = RefusedError(Cause.LEDGER_UNAVAILABLE, token_id=claims.token_id)
+            await self._record_refusal(request, unanswered)
             raise
 
     def _read(self, request: ExchangeRequest) -> PullClaims:
@@ -225,14 +228,23 @@ class Realm:
                     raise
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _record_refusal(self, request: ExchangeRequest, cause: Cause, token_id: str | None) -> None:
+    async def _owner(self, claims: PullClaims) -> str | None:
+        """Return whose token it is, if the ledger knows it as what it says: both have to be ours."""
+        try:
+            view = await self._ledger.show(claims.token_id)
+        except (TokenNotFoundError, LedgerUnavailableError):
+            return None
+        return view.organization if view.organization == claims.organization else None
+
+    async def _record_refusal(self, request: ExchangeRequest, refusal: RefusedError) -> None:
         named = len(request.username) <= _MAX_NAME and request.username.isprintable()
         await self._audit.record(
             AuditEvent(
                 "token.refused",
-                token_id=token_id,
+                organization=refusal.organization,
+                token_id=refusal.token_id,
                 node_id=request.username if named else None,
-                cause=cause.value,
+                cause=refusal.cause.value,
                 source=request.source,
                 detail={"at": "realm", **described(request.peer)},
             )
@@ -262,14 +274,3 @@ class Realm:
             access = Access("repository", claims.repository, _PULL)
             said |= {"sid": session_id, "img": claims.image_digest, "access": [access.to_claim()]}
         return sign(self._keys, TokenType.SESSION, said)
-
-
-@contextmanager
-def _naming(claims: PullClaims) -> Iterator[None]:
-    """Let every refusal within name the token that was proven genuine."""
-    try:
-        yield
-    except RefusedError as refusal:
-        refusal.token_id = claims.token_id
-        refusal.node_id = claims.node_id
-        raise

@@ -65,7 +65,7 @@ class Verifier:
         else:
             self._verified.move_to_end(key)
         if claims.expired(self._clock.now()):
-            raise RefusedError(Cause.EXPIRED, token_id=claims.token_id, node_id=claims.node_id)
+            raise _of(claims, RefusedError(Cause.EXPIRED))
         return claims
 
     async def admit(self, bearer: str, *, source: str, peer: ShownCertificate | None = None) -> SessionClaims:
@@ -84,7 +84,7 @@ class Verifier:
             claims = self.verify(bearer)
             _prove(claims, source, peer)
         except RefusedError as refusal:
-            await self._record(refusal, None, source, peer)
+            await self._record(refusal, source, peer)
             raise
         return claims
 
@@ -94,8 +94,8 @@ class Verifier:
         Raises:
             OutsideScopeError: Always.
         """
-        refusal = OutsideScopeError(cause, token_id=claims.token_id, node_id=claims.node_id)
-        await self._record(refusal, claims.organization, source)
+        refusal = _of(claims, OutsideScopeError(cause))
+        await self._record(refusal, source)
         raise refusal
 
     async def begin(
@@ -133,14 +133,10 @@ class Verifier:
             _prove(claims, source, peer)
             return await self._begin(claims, repository, digest if blob else None, length_bytes)
         except RefusedError as refusal:
-            refusal.token_id, refusal.node_id = claims.token_id, claims.node_id
-            await self._record(refusal, claims.organization, source, peer)
+            await self._record(_of(claims, refusal), source, peer)
             raise
         except LedgerUnavailableError:
-            unanswered = RefusedError(
-                Cause.LEDGER_UNAVAILABLE, token_id=claims.token_id, node_id=claims.node_id
-            )
-            await self._record(unanswered, claims.organization, source)
+            await self._record(_of(claims, RefusedError(Cause.LEDGER_UNAVAILABLE)), source)
             raise
 
     async def _begin(
@@ -172,17 +168,11 @@ class Verifier:
         )
         return read_session_claims(payload)
 
-    async def _record(
-        self,
-        refusal: RefusedError,
-        organization: str | None,
-        source: str,
-        peer: ShownCertificate | None = None,
-    ) -> None:
+    async def _record(self, refusal: RefusedError, source: str, peer: ShownCertificate | None = None) -> None:
         await self._audit.record(
             AuditEvent(
                 "token.refused",
-                organization=organization,
+                organization=refusal.organization,
                 token_id=refusal.token_id,
                 node_id=refusal.node_id,
                 cause=refusal.cause.value,
@@ -194,6 +184,13 @@ class Verifier:
 
 def _prove(claims: SessionClaims, source: str, peer: ShownCertificate | None) -> None:
     if claims.networks and not within(source, claims.networks):
-        raise RefusedError(Cause.WRONG_NETWORK, token_id=claims.token_id, node_id=claims.node_id)
+        raise _of(claims, RefusedError(Cause.WRONG_NETWORK))
     if claims.by_certificate and not proves(peer, claims.node_id):
-        raise RefusedError(Cause.WRONG_PEER, token_id=claims.token_id, node_id=claims.node_id)
+        raise _of(claims, RefusedError(Cause.WRONG_PEER))
+
+
+def _of(claims: SessionClaims, refusal: RefusedError) -> RefusedError:
+    """Name the session: we signed its bearer when we opened it."""
+    refusal.token_id, refusal.node_id = claims.token_id, claims.node_id
+    refusal.organization = claims.organization
+    return refusal

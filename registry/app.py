@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 
 from aiohttp import web
 
@@ -222,7 +222,6 @@ class _Composer:
         await self._stack.enter_async_context(watched(self._keys))
         roles = self._settings.roles
         worker = await self._worker() if Role.IMPORT in roles else None
-        hooks = self._hooks()
         mounted: dict[str, web.Application] = {}
         tokens = TokenApi(self._realm, self._keys.verification_keys)
         if Role.PULL in roles:
@@ -230,7 +229,7 @@ class _Composer:
         if Role.API in roles:
             groups = self._groups(worker.nudge if worker else _nobody)
             mounted[public.PREFIX] = self._public(groups)
-            mounted[operator.PREFIX] = self._operator(hooks)
+            mounted[operator.PREFIX] = self._operator()
         routes = HealthApi(self._probes(), self._metrics).routes()
         if Role.API in roles:
             routes += ApiReference(partial(apis_document, mounted)).routes()
@@ -240,15 +239,15 @@ class _Composer:
         root = root_app(mounted, routes, self._metrics, self._peers())
         if Role.API in roles:
             self._portal(groups).mount(root)
-        return Composition(root, worker, self._upkeep(hooks))
+        return Composition(root, worker, self._upkeep())
 
-    def _upkeep(self, hooks: HookClient) -> Callable[[], Awaitable[None]] | None:
+    def _upkeep(self) -> Callable[[], Awaitable[None]] | None:
         if Role.IMPORT not in self._settings.roles:
             return None
         courier = Courier(
             catalog=self._webhook_catalog,
             secrets=self._webhook_secrets,
-            post=hooks.post,
+            post=self._hooks.post,
             clock=self._clock,
             disable_after=timedelta(days=self._settings.webhook_days),
         )
@@ -272,7 +271,9 @@ class _Composer:
         collection = Collection(self._blobs, dead, upkeep, self._events, self._clock)
         return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
 
+    @cached_property
     def _hooks(self) -> HookClient:
+        """What reaches webhooks; opened by the roles that register them or tell them."""
         hooks = hook_client(self._settings)
         self._stack.push_async_callback(hooks.close)
         return hooks
@@ -359,7 +360,7 @@ class _Composer:
     async def _dismiss_tokens(self, group: Group) -> None:
         await self._authority.revoke_group(group.id, organization=group.key.organization, barred=False)
 
-    def _operator(self, hooks: HookClient) -> web.Application:
+    def _operator(self) -> web.Application:
         enrolment = NodeEnrolment(
             self._node_ca,
             self._nodes,
@@ -374,7 +375,7 @@ class _Composer:
             organizations=self._organizations,
             events=self._events,
             clock=self._clock,
-            vet=hooks.vet,
+            vet=self._hooks.vet,
         )
         return operator.OperatorApi(
             is_operator_key=self._is_operator_key,

@@ -1,4 +1,6 @@
-"""What is alive, and what is dead (keeps `storage.ports.CollectionCatalog` and `registry.ports.BlobPins`).
+"""What is alive, and what is dead.
+
+Keeps `storage.ports.CollectionCatalog` and `registry.import_ports.BlobPins`.
 
 Alive is a key record that a version's image has as content, or that an import which is not at its end has
 pinned. Whoever makes something live, and whoever condemns, excludes the other for one transaction.

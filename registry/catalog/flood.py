@@ -87,7 +87,8 @@ class BoundedAuditTrail:
 
     def _suppress(self, kind: tuple[str, str], event: AuditEvent) -> None:
         if kind not in self._suppressed and len(self._suppressed) >= self._limits.kinds:
-            kind, event = (kind[0], _MANY), replace(event, source=None, token_id=None, node_id=None)
+            kind = (kind[0], _MANY)
+            event = replace(event, organization=None, source=None, token_id=None, node_id=None)
         first, count = self._suppressed.get(kind, (event, 0))
         self._suppressed[kind] = (first, count + 1)
         if self._summing is None or self._summing.done():

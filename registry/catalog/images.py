@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from registry.catalog.database import Database
 from registry.catalog.tables import image_contents, images
+from registry.import_ports import KnownLayer
 from registry.oci.variant import OCI_ZSTD_LAYER
-from registry.ports import ContentKind, ImageContent, KnownLayer, StoredImage, Variant
+from registry.ports import ContentKind, ImageContent, StoredImage, Variant
 from storage.digest import Digest
 
 
@@ -88,7 +89,7 @@ async def load_image(connection: AsyncConnection, image_id: str) -> StoredImage:
 
 
 class SqlLayerMemory:
-    """What imports found out about layers (keeps `registry.ports.LayerMemory`)."""
+    """What imports found out about layers (keeps `registry.import_ports.LayerMemory`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Imports waiting and running (keeps `registry.ports.JobQueue`).
+"""Imports waiting and running (keeps `registry.import_ports.JobQueue`).
 
 The jobs table is the queue: a job and its group change in one transaction, so neither can say
 what the other does not (docs/adr/0001-jobs-in-the-catalog.md).
@@ -19,7 +19,8 @@ from registry.catalog.database import Database
 from registry.catalog.events import append
 from registry.catalog.images import enter_image
 from registry.catalog.tables import blob_pins, groups, jobs, versions
-from registry.ports import GroupKey, GroupStatus, ImportJob, StoredImage, group_event
+from registry.import_ports import ImportJob
+from registry.ports import GroupKey, GroupStatus, StoredImage, group_event
 
 
 class SqlJobQueue:

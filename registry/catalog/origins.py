@@ -1,4 +1,4 @@
-"""From where blobs were verified (keeps `registry.ports.BlobOrigins`)."""
+"""From where blobs were verified (keeps `registry.import_ports.BlobOrigins`)."""
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError

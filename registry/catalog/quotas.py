@@ -1,4 +1,4 @@
-"""What each organization has imported of late (keeps `registry.ports.ImportQuota`)."""
+"""What each organization has imported of late (keeps `registry.import_ports.ImportQuota`)."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from auth.ports import Clock
 from registry.catalog.database import Database
 from registry.catalog.tables import import_charges
 from registry.errors import PullFailedError
-from registry.ports import ImportJob
+from registry.import_ports import ImportJob
 
 PERIOD = timedelta(hours=24)
 

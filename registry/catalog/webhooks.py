@@ -126,8 +126,8 @@ class SqlWebhooks:
         endpoint = webhooks.c.webhook_id == delivery.webhook.webhook_id
         well = {"delivered_at": self._clock.now(), "failing_since": None, "last_failure": None}
         async with self._database.write() as connection:
-            await connection.execute(_without(delivery))
             await connection.execute(update(webhooks).where(endpoint).values(well))
+            await connection.execute(_without(delivery))
 
     async def failed(
         self, delivery: Delivery, why: str, *, retry_s: float | None, disable_after: timedelta
@@ -136,7 +136,10 @@ class SqlWebhooks:
         now = self._clock.now()
         endpoint = webhooks.c.webhook_id == delivery.webhook.webhook_id
         since = func.coalesce(webhooks.c.failing_since, now)
+        noted = update(webhooks).where(endpoint, webhooks.c.disabled_at.is_(None))
         async with self._database.write() as connection:
+            # The endpoint first, here as elsewhere: two attempts that fail at once would wait for each other.
+            await connection.execute(noted.values(failing_since=since, last_failure=why))
             if retry_s is None:
                 await connection.execute(_without(delivery))
             else:
@@ -148,8 +151,6 @@ class SqlWebhooks:
                 )
                 pause = now + timedelta(seconds=min(retry_s, _PAUSE_S))
                 await connection.execute(update(deliveries).where(of_same).values(due_at=pause))
-            noted = update(webhooks).where(endpoint, webhooks.c.disabled_at.is_(None))
-            await connection.execute(noted.values(failing_since=since, last_failure=why))
             await self._give_up(connection, delivery.webhook, why, now, disable_after)
 
     async def _give_up(

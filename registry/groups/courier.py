@@ -78,7 +78,9 @@ class Courier:
         """Fill the outbox from the trail, and carry what is due; False when there was nothing to do."""
         read = await self._catalog.collect(_PAGE)
         due = await self._catalog.claim(_AT_ONCE, _LEASE_S)
-        await asyncio.gather(*(self._carry(delivery) for delivery in due))
+        ends = await asyncio.gather(*map(self._carry, due), return_exceptions=True)
+        for error in filter(None, ends):  # once all have come to their end
+            raise error
         return bool(read or due)
 
     async def _carry(self, delivery: Delivery) -> None:

@@ -21,19 +21,15 @@ from registry.errors import (
 )
 from registry.groups.paging import Position
 from registry.groups.values import GroupChange, GroupPage, GroupView, NewGroup
+from registry.import_ports import CredentialVault, Progress, ProgressBoard, Stage, UpstreamCredential
 from registry.instance_ports import InstanceState
 from registry.ports import (
-    CredentialVault,
     EventLog,
     Group,
     GroupCatalog,
     GroupKey,
     GroupStatus,
     OrganizationDirectory,
-    Progress,
-    ProgressBoard,
-    Stage,
-    UpstreamCredential,
     group_event,
 )
 

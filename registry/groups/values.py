@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from registry.import_ports import Progress
 from registry.instance_ports import Instance, InstanceState
-from registry.ports import Group, Progress
+from registry.ports import Group
 
 Spec = Mapping[str, Any]
 

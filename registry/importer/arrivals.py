@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from registry.errors import ImportFailedError
-from registry.ports import Progress
+from registry.import_ports import Progress
 from storage.digest import Digest
 
 LOOKED_AT: Final = 20

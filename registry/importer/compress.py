@@ -20,6 +20,7 @@ from typing import Final
 import structlog
 
 from registry.errors import DocumentError, ImportFailedError, PullFailedError
+from registry.import_ports import BlobPins, ImportJob, KnownLayer, LayerMemory, Progress, Stage
 from registry.importer.arrivals import Arrivals
 from registry.importer.encode import EncodedLayer, LayerEncoder
 from registry.importer.unpack import Allowance
@@ -27,18 +28,7 @@ from registry.observe import Metrics
 from registry.oci.documents import Descriptor
 from registry.oci.mediatypes import OCI_MANIFEST
 from registry.oci.variant import ENCODABLE, parse_diff_ids, variant_manifest
-from registry.ports import (
-    BlobPins,
-    ContentKind,
-    ImageContent,
-    ImportJob,
-    KnownLayer,
-    LayerMemory,
-    Progress,
-    Stage,
-    StoredImage,
-    Variant,
-)
+from registry.ports import ContentKind, ImageContent, StoredImage, Variant
 from registry.upstream.source import off_loop
 from registry.upstream.walk import ImageDocuments
 from storage.blobs import BlobStore

@@ -3,9 +3,10 @@
 from collections.abc import Collection
 
 from registry.errors import ReferenceFormatError
+from registry.import_ports import ImportJob, JobQueue
 from registry.observe import Metrics
 from registry.oci.reference import Reference
-from registry.ports import ImportJob, JobQueue, StoredImage
+from registry.ports import StoredImage
 from registry.upstream.providers import Provider, detect
 
 _DONE = "done"

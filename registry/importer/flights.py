@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from registry.ports import FlightLeases
+from registry.import_ports import FlightLeases
 
 _LOOK_S: Final = 0.5
 _CALL_S: Final = 5.0

@@ -7,6 +7,15 @@ from functools import partial
 import structlog
 
 from registry.errors import PullFailedError, ReferenceFormatError
+from registry.import_ports import (
+    BlobPins,
+    ImportJob,
+    ImportMeter,
+    ImportQuota,
+    Progress,
+    Stage,
+    UpstreamCredential,
+)
 from registry.importer.arrivals import Arrivals, together
 from registry.importer.attachments import Attacher
 from registry.importer.compress import Compressor
@@ -16,17 +25,7 @@ from registry.importer.tally import Tally
 from registry.importer.transfer import Roads, Transfer
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
-from registry.ports import (
-    BlobPins,
-    ImageContent,
-    ImportJob,
-    ImportMeter,
-    ImportQuota,
-    Progress,
-    Stage,
-    StoredImage,
-    UpstreamCredential,
-)
+from registry.ports import ImageContent, StoredImage
 from registry.upstream.client import UpstreamClient
 from registry.upstream.walk import read_documents
 from storage.blobs import BlobStore

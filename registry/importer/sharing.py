@@ -17,8 +17,8 @@ from contextlib import suppress
 import structlog
 
 from registry.errors import CatalogUnavailableError
+from registry.import_ports import BlobOrigins
 from registry.oci.documents import Descriptor
-from registry.ports import BlobOrigins
 from registry.upstream.source import Source
 from storage.blobs import BlobStore
 from storage.errors import StorageError

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from registry.ports import Progress, Stage
+from registry.import_ports import Progress, Stage
 from registry.tracing import Span
 
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from registry.import_ports import Progress, Stage
 from registry.importer.plan import Plan
-from registry.ports import Progress, Stage
 
 _WINDOW_S: Final = 1.0
 _WEIGHT: Final = 0.3

@@ -11,17 +11,17 @@ import structlog
 
 from registry import tracing
 from registry.errors import ImportFailedError, StoreFailedError
-from registry.importer.job import Importer
-from registry.importer.stages import Stages
-from registry.ports import (
+from registry.import_ports import (
     CredentialVault,
     ImportJob,
     JobQueue,
     Progress,
     ProgressBoard,
-    StoredImage,
     UpstreamCredential,
 )
+from registry.importer.job import Importer
+from registry.importer.stages import Stages
+from registry.ports import StoredImage
 
 POLL_S: Final = 1.0
 REPORT_S: Final = 0.5

@@ -9,7 +9,8 @@ from auth.signing_keys import SigningKey
 from registry.api.origin import Origin
 from registry.catalog.overview import SqlOverview
 from registry.groups import ContainerGroups, Instances
-from registry.ports import GroupCatalog, NodeRegistry, ProgressBoard
+from registry.import_ports import ProgressBoard
+from registry.ports import GroupCatalog, NodeRegistry
 from registry.pull.tokens import PullTokens
 
 

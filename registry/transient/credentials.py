@@ -1,4 +1,4 @@
-"""Sealed upstream credentials (keeps `registry.ports.CredentialVault`).
+"""Sealed upstream credentials (keeps `registry.import_ports.CredentialVault`).
 
 Redis holds the ciphertext, the job's row in the catalog holds its key, wrapped by the key provider.
 Both are erased when the job ends, so a copy of either store opens nothing.
@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from auth.ledger import LedgerClient
 from auth.secret import Secret
 from registry.errors import StoreFailedError
-from registry.ports import CredentialKind, UpstreamCredential
+from registry.import_ports import CredentialKind, UpstreamCredential
 from storage.errors import KeyUnavailableError
 from storage.ports import KeyProvider
 

@@ -1,4 +1,4 @@
-"""Who is bringing a blob just now (keeps `registry.ports.FlightLeases`)."""
+"""Who is bringing a blob just now (keeps `registry.import_ports.FlightLeases`)."""
 
 from typing import Final
 

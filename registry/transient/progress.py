@@ -1,4 +1,4 @@
-"""How far running imports are (keeps `registry.ports.ProgressBoard`)."""
+"""How far running imports are (keeps `registry.import_ports.ProgressBoard`)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from auth.ledger import LedgerClient
-from registry.ports import Progress, Stage
+from registry.import_ports import Progress, Stage
 
 _TTL_S = 3600
 _log = structlog.get_logger(__name__)

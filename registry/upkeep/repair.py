@@ -6,9 +6,10 @@ from uuid import uuid4
 
 from registry.catalog.damage import DamagedImage, SqlQuarantine
 from registry.errors import ImportFailedError
+from registry.import_ports import ImportJob
 from registry.importer.job import Importer
 from registry.oci.reference import Reference
-from registry.ports import GroupKey, ImportJob
+from registry.ports import GroupKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from registry.errors import UpstreamUnavailableError
+from registry.import_ports import UpstreamCredential
 from registry.oci.reference import Reference, split_host
-from registry.ports import UpstreamCredential
 from registry.upstream.authorization import PINNED_REALMS, Authorization
 from registry.upstream.credentials.logins import login_for
 from registry.upstream.egress import HTTP_PORT, HTTPS_PORT, EgressGuard

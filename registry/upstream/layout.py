@@ -20,11 +20,11 @@ import aiofiles
 from aiofiles.os import makedirs, replace
 
 from registry.errors import PullFailedError
+from registry.import_ports import Progress, Stage, UpstreamCredential
 from registry.oci import mediatypes
 from registry.oci.documents import Descriptor
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
-from registry.ports import Progress, Stage, UpstreamCredential
 from registry.upstream.client import UpstreamClient
 from registry.upstream.source import Source
 from registry.upstream.walk import ImageDocuments, read_documents

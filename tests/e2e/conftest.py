@@ -21,9 +21,6 @@ from tests.support.upstream import Upstream
 IMAGES = (images.runnable(), images.random_layers(), images.multi_platform(), images.docker_schema2())
 CLIENTS = ("docker", "containerd", "podman", "skopeo")
 
-# What customers of Docker Hub and of Google's registries log in as.
-OTHER_USERS = {"hub-user": "dckr_pat_4711", "_json_key": '{"type": "service_account", "key": "4711"}'}
-
 WORKDIR = pytest.StashKey[Path]()
 STARTED = pytest.StashKey[float]()
 
@@ -82,7 +79,7 @@ def own_folder(workdir: Path) -> Path:
 @pytest.fixture(scope="session")
 def upstream(workdir: Path) -> Iterator[Upstream]:
     """The customer's registry, behind a password, holding `IMAGES`."""
-    with Upstream(workdir / "upstream", also=OTHER_USERS) as registry:
+    with Upstream(workdir / "upstream") as registry:
         for image in IMAGES:
             registry.push(image)
         yield registry

@@ -44,6 +44,7 @@ def test_an_import_and_a_pull_survive_what_dies_meanwhile(
     shape: ProductionShape, upstream: Upstream, folder: Path
 ) -> None:
     group, organization = _import_while_workers_die(shape, upstream)
+    _look_at_the_portal(shape, organization, group)
     node_id, secret = shape.operator.create_certified_node()
     root = folder / "node"
     enroll = ["node", "enroll", shape.url, node_id, "--ca", str(shape.ca), "--root", str(root)]
@@ -64,6 +65,13 @@ def test_an_import_and_a_pull_survive_what_dies_meanwhile(
         assert digest_of(blob.read_bytes()) == digest
     assert shape.ledger.replica_is_primary()
     assert len(shape.operator.events(type="token.redeemed", token_id=token.token_id)) == 1
+
+
+def _look_at_the_portal(shape: ProductionShape, organization: Organization, group: str) -> None:
+    """Sign in through the proxy, which ends the browser's TLS."""
+    visitor = shape.visitor(organization.api_key)
+    assert group in visitor.text("/")
+    assert visitor.cookies.keys() == {"__Host-crisper-visit", "__Host-crisper-session"}
 
 
 def _import_while_workers_die(shape: ProductionShape, upstream: Upstream) -> tuple[str, Organization]:

@@ -2,101 +2,40 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from contextlib import closing
-from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import OTHER_USERS
 from tests.support import images
-from tests.support.crisper import PROJECT, CrisperServer, Node, Operator, Organization, PullToken, unique
+from tests.support.crisper import PROJECT, CrisperServer, Node, Operator, Organization, PullToken
 from tests.support.http import basic
 from tests.support.pulling import Puller
 from tests.support.salad_sdk import (
+    CLIENTS,
     ApiError,
-    ContainerConfiguration,
-    ContainerGroup,
-    ContainerGroupCreationRequest,
+    Call,
     ContainerGroupInstance,
     ContainerGroupInstancePatch,
     ContainerGroupPatch,
     ContainerRegistryAuthentication,
     ContainerRegistryAuthenticationBasic,
-    ContainerRegistryAuthenticationDockerHub,
-    ContainerRegistryAuthenticationGcpGar,
-    ContainerRegistryAuthenticationGcpGcr,
-    CreateContainerResourceRequirements,
     ProblemDetails,
     SaladCloudSdk,
-    SaladCloudSdkAsync,
     UpdateContainer,
+    asking_for,
+    calling,
+    settled,
 )
 from tests.support.upstream import PASSWORD, USERNAME, Upstream
 
-SETTLE_TIMEOUT_S = 60
-SERVICE_KEY = OTHER_USERS["_json_key"]
-
-Call = Callable[..., Awaitable[Any]]
-
-CREDENTIALS = {
-    "basic": ContainerRegistryAuthentication(
-        basic=ContainerRegistryAuthenticationBasic(username=USERNAME, password=PASSWORD)
-    ),
-    "docker_hub": ContainerRegistryAuthentication(
-        docker_hub=ContainerRegistryAuthenticationDockerHub(
-            username="hub-user", personal_access_token=OTHER_USERS["hub-user"]
-        )
-    ),
-    "gcp_gar": ContainerRegistryAuthentication(
-        gcp_gar=ContainerRegistryAuthenticationGcpGar(service_key=SERVICE_KEY)
-    ),
-    "gcp_gcr": ContainerRegistryAuthentication(
-        gcp_gcr=ContainerRegistryAuthenticationGcpGcr(service_key=SERVICE_KEY)
-    ),
-}
+BASIC = ContainerRegistryAuthentication(
+    basic=ContainerRegistryAuthenticationBasic(username=USERNAME, password=PASSWORD)
+)
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=CLIENTS)
 def call(request: pytest.FixtureRequest, crisper: CrisperServer, organization: Organization) -> Call:
-    """Call a method of the SDK's container groups by name."""
-    base_url = f"{crisper.url}/api/public"
-    if request.param == "sync":
-        sync = SaladCloudSdk(api_key=organization.api_key, base_url=base_url, timeout=20_000)
-        return lambda method, *args: asyncio.to_thread(getattr(sync.container_groups, method), *args)
-    asynchronous = SaladCloudSdkAsync(base_url=base_url)
-    asynchronous.set_api_key(organization.api_key)  # its constructor drops the key that it is given
-    asynchronous.set_timeout(20_000)
-    return lambda method, *args: getattr(asynchronous.container_groups, method)(*args)
-
-
-def asking_for(
-    image: str, credentials: ContainerRegistryAuthentication, name: str | None = None
-) -> ContainerGroupCreationRequest:
-    container = ContainerConfiguration(
-        image=image,
-        resources=CreateContainerResourceRequirements(cpu=1, memory=1024),
-        registry_authentication=credentials,
-        command=["/bin/sh", "-c", "cat /etc/greeting"],
-        environment_variables={"GREETING": "hello"},
-    )
-    return ContainerGroupCreationRequest(
-        name=name or unique("sdk"),
-        display_name="Made by the SDK",
-        container=container,
-        autostart_policy=False,
-        replicas=2,
-        restart_policy="never",
-    )
-
-
-async def settled(call: Call, *place: str) -> ContainerGroup:
-    async with asyncio.timeout(SETTLE_TIMEOUT_S):
-        group = await call("get_container_group", *place)
-        while group.current_state.status == "pending":
-            await asyncio.sleep(0.1)
-            group = await call("get_container_group", *place)
-        return group
+    return calling(request.param, crisper.url, organization.api_key)
 
 
 async def only_instance(call: Call, *place: str) -> ContainerGroupInstance:
@@ -146,28 +85,11 @@ async def act_on_instances(
     assert (await only_instance(call, *place)).id_ == instance_id
 
 
-@pytest.mark.parametrize("kind", CREDENTIALS)
-async def test_a_group_is_imported_with_every_kind_of_credentials(
-    call: Call, organization: Organization, upstream: Upstream, kind: str
-) -> None:
-    asked = asking_for(upstream.reference(images.runnable()), CREDENTIALS[kind])
-    made = await call("create_container_group", asked, organization.name, PROJECT)
-    assert (made.name, made.display_name) == (asked.name, "Made by the SDK")
-    assert (made.replicas, made.version) == (2, 1)
-    assert made.current_state.status == "pending"
-    group = await settled(call, organization.name, PROJECT, made.name)
-    assert group.current_state.status == "stopped", group.current_state.description
-    assert group.container.hash == images.runnable().digest
-    assert group.container.size == sum(map(len, images.runnable().blobs.values()))
-    assert group.container.environment_variables == {"GREETING": "hello"}
-    assert not hasattr(group.container, "registry_authentication")
-
-
 async def test_a_group_lives_from_its_creation_to_its_deletion(
     call: Call, crisper: CrisperServer, operator: Operator, organization: Organization, upstream: Upstream
 ) -> None:
     first, second = images.random_layers(), images.runnable()
-    asked = asking_for(upstream.reference(first), CREDENTIALS["basic"])
+    asked = asking_for(upstream.reference(first), BASIC)
     place = (organization.name, PROJECT, asked.name)
     made = await call("create_container_group", asked, *place[:2])
     again = await call("create_container_group", asked, *place[:2])
@@ -194,9 +116,7 @@ async def test_a_group_lives_from_its_creation_to_its_deletion(
 
     await act_on_instances(call, operator, organization, seen[-1].id_, *place)
     older = operator.mint(organization, asked.name, node)
-    container = UpdateContainer(
-        image=upstream.reference(second), registry_authentication=CREDENTIALS["basic"]
-    )
+    container = UpdateContainer(image=upstream.reference(second), registry_authentication=BASIC)
     changed = await call("update_container_group", ContainerGroupPatch(container=container), *place)
     assert (changed.version, changed.current_state.status, changed.pending_change) == (2, "pending", True)
     updated = await settled(call, *place)

@@ -78,8 +78,11 @@ def test_every_refusal_is_recorded_with_its_true_cause(
     assert_refused(skopeo, token.reference, token.username, token.password(node))
 
     events = operator.events(token_id=token.token_id)
-    refused = {event["cause"] for event in events if event["type"] == "token.refused"}
-    assert refused == {"wrong_node", "wrong_secret", "replayed"}
+    refused = {
+        (event["cause"], event["organization_name"]) for event in events if event["type"] == "token.refused"
+    }
+    owner = token.reference.split("/")[1]
+    assert refused == {(cause, owner) for cause in ("wrong_node", "wrong_secret", "replayed")}
     assert {"token.minted", "token.redeemed", "token.completed"} <= {event["type"] for event in events}
 
 

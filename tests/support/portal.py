@@ -1,9 +1,10 @@
 """The portal as a browser without script sees it: pages, forms and cookies, over HTTP."""
 
 import re
+import ssl
 from collections.abc import Mapping
 from html import unescape
-from http.cookies import SimpleCookie
+from http.cookies import Morsel, SimpleCookie
 from typing import Self
 from urllib.parse import urlencode
 
@@ -13,21 +14,22 @@ _TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 
 
 class PortalVisitor:
-    """Keeps cookies and sends forms with the token of the page that they are on."""
+    """Keeps cookies and sends forms with the token of the page that they are on; `tls` is for `https://`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         self.url = url
         self.cookies: dict[str, str] = {}
+        self._tls = tls
 
     @classmethod
-    def signed_in(cls, url: str, key: str) -> Self:
-        visitor = cls(url)
+    def signed_in(cls, url: str, key: str, tls: ssl.SSLContext | None = None) -> Self:
+        visitor = cls(url, tls)
         visitor.send("/sign-in", {"key": key}).expect(303)
         return visitor
 
     def copy(self) -> "PortalVisitor":
         """Return the same browser, to do with as a test likes."""
-        copied = PortalVisitor(self.url)
+        copied = PortalVisitor(self.url, self._tls)
         copied.cookies = dict(self.cookies)
         return copied
 
@@ -56,11 +58,15 @@ class PortalVisitor:
     def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Response:
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items() if value)
         sent = {"Accept": "text/html", **({"Cookie": cookies} if cookies else {}), **headers}
-        answer = request(method, f"{self.url}{path}", headers=sent, body=body)
-        for line in answer.headers.get_all("Set-Cookie") or ():
-            for name, morsel in SimpleCookie(line).items():
-                self.cookies[name] = morsel.value
+        answer = request(method, f"{self.url}{path}", headers=sent, body=body, tls=self._tls)
+        self.cookies |= {name: morsel.value for name, morsel in cookies_of(answer).items()}
         return answer
+
+
+def cookies_of(answer: Response) -> dict[str, Morsel[str]]:
+    """Return the cookies that an answer sets, with their attributes."""
+    lines = answer.headers.get_all("Set-Cookie") or ()
+    return {name: morsel for line in lines for name, morsel in SimpleCookie(line).items()}
 
 
 def plain(answer: Response) -> str:

@@ -17,12 +17,26 @@ def _binaries() -> Path:
     return found[-1].parent
 
 
-def another_database(url: str) -> str:
-    """Make one more empty database on the server that `postgres` runs; return its URL."""
-    name, folder = f"crisper_{secrets.token_hex(6)}", url.rpartition("host=")[2]
-    createdb = [_binaries() / "createdb", "-h", folder, "-U", "crisper", name]
-    subprocess.run(createdb, check=True, capture_output=True)
-    return f"postgresql+asyncpg://crisper@/{name}?host={folder}"
+def another_database(url: str, *, like: str = "template1") -> str:
+    """Make one more database on the server that `postgres` runs; return its URL.
+
+    Args:
+        like: The database that it is a copy of, to which nobody is connected; the server's own is empty.
+    """
+    name = f"crisper_{secrets.token_hex(6)}"
+    _administer(url, "createdb", "-T", like, name)
+    return url.replace("/crisper?", f"/{name}?")
+
+
+def drop_database(url: str) -> None:
+    """Remove a database to which nobody is connected any more."""
+    _administer(url, "dropdb", url.partition("@/")[2].partition("?")[0])
+
+
+def _administer(url: str, tool: str, *argv: str) -> None:
+    folder = url.rpartition("host=")[2]
+    command = [_binaries() / tool, "-h", folder, "-U", "crisper", *argv]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 @contextmanager

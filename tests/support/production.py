@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from tests.support.certificates import CertificateFiles, TestCa
 from tests.support.crisper import CRISPER, CrisperServer, Customer, Operator, Organization
 from tests.support.object_stores import S3_ENVIRONMENT, S3Server, s3_server
+from tests.support.portal import PortalVisitor
 from tests.support.postgres import postgres
 from tests.support.processes import Process, free_port, listening, run
 from tests.support.replicated_redis import Sentinels, running
@@ -53,6 +54,10 @@ class ProductionShape:
         self.ca = tls.ca
         self._trust = tls.trusting()
         self.operator = Operator(url, key, self._trust)
+
+    def visitor(self, key: str) -> PortalVisitor:
+        """Sign in to the portal with a key."""
+        return PortalVisitor.signed_in(self.url, key, self._trust)
 
     def customer(self, organization: Organization) -> Customer:
         return Customer(self.url, organization, self._trust)

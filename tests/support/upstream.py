@@ -1,7 +1,6 @@
 """The customer's registry: CNCF Distribution as Debian packages it, with or without a password."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 from urllib.parse import urljoin
@@ -23,7 +22,6 @@ class Upstream(Process):
         username: Who may pull and push; None lets everybody.
         password: That user's password.
         tls: Its certificate; it answers over TLS then.
-        also: Further users, and their passwords.
     """
 
     def __init__(
@@ -33,9 +31,7 @@ class Upstream(Process):
         username: str | None = USERNAME,
         password: str | None = PASSWORD,
         tls: CertificateFiles | None = None,
-        also: Mapping[str, str] | None = None,
     ) -> None:
-        self._also = also or {}
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         self.username, self.password = username, password
@@ -76,8 +72,6 @@ class Upstream(Process):
     def _htpasswd(self, folder: Path) -> Path:
         path = folder / "htpasswd"
         run(["htpasswd", "-Bbc", str(path), str(self.username), str(self.password)]).check()
-        for username, password in self._also.items():
-            run(["htpasswd", "-Bb", str(path), username, password]).check()
         return path
 
     def reference(self, image: Image, tag: str = "latest") -> str:

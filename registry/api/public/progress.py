@@ -9,7 +9,8 @@ from aiohttp import hdrs, web
 from registry.api import sse
 from registry.errors import CatalogUnavailableError, NotFoundError
 from registry.groups import ContainerGroups, GroupView
-from registry.ports import GroupKey, GroupStatus, Progress
+from registry.import_ports import Progress
+from registry.ports import GroupKey, GroupStatus
 
 MAX_READERS: Final = 64
 

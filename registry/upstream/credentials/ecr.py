@@ -17,8 +17,8 @@ from registry.errors import (
     PullFailedError,
     UpstreamUnavailableError,
 )
+from registry.import_ports import UpstreamCredential
 from registry.oci.strict_json import parse_object
-from registry.ports import UpstreamCredential
 from registry.upstream.egress import bracketed_host
 from registry.upstream.logins import Shown
 from registry.upstream.retry import is_passing

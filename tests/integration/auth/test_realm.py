@@ -91,6 +91,8 @@ async def test_every_wrong_proof_is_refused_for_its_true_cause_and_burns_nothing
     for request, cause in attempts:
         assert await refused(house.realm.exchange(request)) is cause
     assert house.causes() == [cause.value for _, cause in attempts]
+    owners = [event.organization for event in house.audit.events if event.type == "token.refused"]
+    assert owners == 5 * ["acme"] + 3 * [None], "whose token it is, once its signature is good"
     assert await state(house, minted.token_id) is TokenState.MINTED
 
 
@@ -143,26 +145,40 @@ async def test_a_server_whose_clock_is_ahead_leaves_a_tokens_end_to_the_ledger(h
     assert (again.session_id, again.opened) == (grant.session_id, False)
 
 
-async def test_a_token_that_the_ledger_never_saw_is_refused_however_well_signed(house: House) -> None:
+def signed_pull(house: House, token_id: str, organization: str) -> Secret:
+    """Sign a token with the authority's own key, past the authority."""
     issued = int(house.clock.now().timestamp())
-    token = sign(
+    return sign(
         house.keys,
         TokenType.PULL,
         {
             "iss": "https://registry.test",
             "sub": "node-1",
             "aud": "registry.test",
-            "jti": "Z" * 22,
+            "jti": token_id,
             "iat": issued,
             "nbf": issued,
             "exp": issued + 600,
             "access": [{"type": "repository", "name": REPOSITORY, "actions": ["pull"]}],
             "img": IMAGE.digest,
-            "org": "acme",
+            "org": organization,
         },
     )
+
+
+async def test_a_token_that_the_ledger_never_saw_is_refused_however_well_signed(house: House) -> None:
+    token = signed_pull(house, "Z" * 22, "acme")
     assert await refused(house.realm.exchange(house.request(token))) is Cause.UNKNOWN
     assert await refused(house.realm.exchange(house.request(token, scopes=[]))) is Cause.UNKNOWN
+    assert [event.organization for event in house.audit.events] == [None, None]
+
+
+async def test_a_refusal_is_nobodys_when_token_and_ledger_disagree_whose_it_is(house: House) -> None:
+    minted = await house.mint()
+    token = signed_pull(house, minted.token_id, "rival")
+    assert await refused(house.realm.exchange(house.request(token, username="node-2"))) is Cause.WRONG_NODE
+    assert house.audit.events[-1].token_id == minted.token_id
+    assert house.audit.events[-1].organization is None
 
 
 async def test_a_completed_token_is_a_replay_and_a_revoked_one_is_revoked(house: House) -> None:
@@ -175,6 +191,7 @@ async def test_a_completed_token_is_a_replay_and_a_revoked_one_is_revoked(house:
     assert await refused(house.realm.exchange(house.request(revoked.token))) is Cause.REVOKED
     refusals = [event for event in house.audit.events if event.type == "token.refused"]
     assert [event.token_id for event in refusals] == [done.token_id, revoked.token_id]
+    assert [event.organization for event in refusals] == ["acme", "acme"]
     assert house.types().count("token.completed") == 1
 
 

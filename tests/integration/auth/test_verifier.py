@@ -184,7 +184,8 @@ async def test_a_certificate_bound_bearer_is_worth_nothing_without_the_certifica
         claims, repository=REPOSITORY, digest=LAYER, length_bytes=1, blob=True, source="192.0.2.7", peer=peer
     )
     assert await refused(begun) is Cause.WRONG_PEER
-    assert house.causes() == 3 * ["wrong_peer"]
+    refusals = [event for event in house.audit.events if event.type == "token.refused"]
+    assert [(event.cause, event.organization) for event in refusals] == 3 * [("wrong_peer", "acme")]
 
 
 @pytest.mark.parametrize(

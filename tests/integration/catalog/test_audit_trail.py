@@ -68,8 +68,10 @@ class Kept:
         self.events.append(event)
 
 
-def _refused(cause: str, source: str, token_id: str | None = None) -> AuditEvent:
-    return AuditEvent("token.refused", cause=cause, source=source, token_id=token_id)
+def _refused(
+    cause: str, source: str, token_id: str | None = None, organization: str | None = None
+) -> AuditEvent:
+    return AuditEvent("token.refused", organization, cause=cause, source=source, token_id=token_id)
 
 
 async def test_garbage_from_one_source_is_written_a_few_times_and_then_summed_up() -> None:
@@ -118,9 +120,18 @@ async def test_refusals_of_one_token_are_bounded_wherever_it_is_shown(cause: str
     assert kept.events[-1].detail == {"suppressed": 95}
 
 
-async def test_transactions_that_hold_collection_off_append_without_a_deadlock(postgres_url: str) -> None:
-    database = Database(postgres_url)
-    await database.migrate()
+async def test_a_sum_of_many_tokens_names_no_organization() -> None:
+    kept = Kept()
+    trail = BoundedAuditTrail(kept, FloodLimits(alike=0, kinds=1), window_s=60)
+    for token_id, organization in (("t1", "acme"), ("t2", "acme"), ("t3", "rival")):
+        await trail.record(_refused("replayed", "192.0.2.1", token_id, organization))
+    await trail.aclose()
+    told = [(event.token_id, event.organization, event.detail["suppressed"]) for event in kept.events]
+    assert told == [("t1", "acme", 1), (None, None, 2)]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # SQLite has one writer at a time
+async def test_transactions_that_hold_collection_off_append_without_a_deadlock(database: Database) -> None:
     both = asyncio.Barrier(2)
 
     async def change() -> None:
@@ -132,4 +143,3 @@ async def test_transactions_that_hold_collection_off_append_without_a_deadlock(p
     mark = uuid4().hex
     await asyncio.wait_for(asyncio.gather(change(), change()), timeout=30)
     assert len(await SqlEventLog(database, SystemClock()).page(token_id=mark)) == 2
-    await database.close()

@@ -21,15 +21,7 @@ from registry.catalog.keys import SqlKeyRecords
 from registry.catalog.origins import SqlBlobOrigins
 from registry.catalog.tables import jobs, metadata
 from registry.errors import ConflictError
-from registry.ports import (
-    ContentKind,
-    Group,
-    GroupKey,
-    GroupStatus,
-    ImageContent,
-    Organization,
-    StoredImage,
-)
+from registry.ports import ContentKind, Group, GroupKey, GroupStatus, ImageContent, Organization, StoredImage
 from storage.digest import Digest
 from storage.ports import KeyRecord
 

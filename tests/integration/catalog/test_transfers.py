@@ -12,7 +12,8 @@ from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.partials import MAX_AGE, SqlPartials
 from registry.catalog.quotas import SqlImportQuota
 from registry.errors import PullFailedError
-from registry.ports import GroupKey, ImportJob
+from registry.import_ports import ImportJob
+from registry.ports import GroupKey
 from storage.digest import Digest
 from storage.ports import KeyRecord
 from tests.integration.catalog.test_catalog import SettableClock, a_group

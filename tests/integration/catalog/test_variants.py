@@ -13,18 +13,10 @@ from registry.catalog.images import SqlImages, SqlLayerMemory
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.keys import SqlKeyRecords
 from registry.catalog.tables import image_contents
+from registry.import_ports import KnownLayer
 from registry.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from registry.oci.variant import OCI_ZSTD_LAYER
-from registry.ports import (
-    ContentKind,
-    Group,
-    GroupKey,
-    GroupStatus,
-    ImageContent,
-    KnownLayer,
-    StoredImage,
-    Variant,
-)
+from registry.ports import ContentKind, Group, GroupKey, GroupStatus, ImageContent, StoredImage, Variant
 from storage.digest import Digest
 from storage.ports import KeyRecord
 

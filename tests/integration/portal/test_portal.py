@@ -2,23 +2,17 @@
 
 import json
 import re
-from http.cookies import Morsel, SimpleCookie
 
 import pytest
 
 from tests.integration.portal.conftest import FAILED, READY, Stage
 from tests.support import images
 from tests.support.http import Response, request
-from tests.support.portal import PortalVisitor, plain
+from tests.support.portal import PortalVisitor, cookies_of, plain
 from tests.support.upstream import PASSWORD
 
 PAGES = ("/", "/groups/new", "/audit")
 OPERATOR_PAGES = ("/system",)
-
-
-def cookies_of(answer: Response) -> dict[str, Morsel[str]]:
-    lines = answer.headers.get_all("Set-Cookie") or ()
-    return {name: morsel for line in lines for name, morsel in SimpleCookie(line).items()}
 
 
 def policy_of(answer: Response) -> dict[str, str]:
@@ -52,6 +46,18 @@ def test_the_session_cookie_is_out_of_reach_of_script_and_of_other_sites(stage: 
     assert session["path"] == "/"
     assert len(session.value) >= 43
     assert stage.organization.api_key not in done.body.decode() + str(done.headers)
+
+
+def test_over_plain_http_the_cookie_is_one_that_browsers_keep_whatever_the_request_claims(
+    stage: Stage,
+) -> None:
+    stranger = PortalVisitor(stage.server.url)
+    fields = {"form_token": stranger.form_token("/sign-in"), "key": stage.organization.api_key}
+    done = stranger.post("/sign-in", fields, X_Forwarded_Proto="https", Forwarded="proto=https").expect(303)
+    session = cookies_of(done)["crisper-session"]
+    assert not session["secure"], "browsers drop secure cookies that come in the clear"
+    assert not any(name.startswith("__Host-") for name in stranger.cookies)
+    assert stranger.get("/").status == 200
 
 
 def test_a_wrong_key_is_a_401_that_says_so_and_opens_nothing(stage: Stage) -> None:

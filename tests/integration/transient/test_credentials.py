@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from auth.ledger import LedgerClient, connect
 from auth.secret import Secret
 from registry.errors import StoreFailedError
-from registry.ports import CredentialKind, UpstreamCredential
+from registry.import_ports import CredentialKind, UpstreamCredential
 from registry.transient.credentials import _TENANT, RedisCredentialVault
 from storage.keys.local import LocalKeyring
 from tests.support.redis_server import RedisServer, running_server, server_programs

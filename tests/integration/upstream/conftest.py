@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from auth.secret import Secret
+from registry.import_ports import ImportJob, Progress, UpstreamCredential
 from registry.importer.job import Importer
 from registry.importer.sharing import Sharing
 from registry.importer.transfer import Roads
-from registry.ports import GroupKey, ImportJob, Progress, StoredImage, UpstreamCredential
+from registry.ports import GroupKey, StoredImage
 from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from registry.errors import PullFailedError
+from registry.import_ports import Progress
 from registry.oci.reference import Reference
-from registry.ports import Progress
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
 from registry.upstream.layout import PulledImage, pull_to_layout

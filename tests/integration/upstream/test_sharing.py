@@ -23,7 +23,7 @@ IMAGE = make_image([LAYER])
 
 
 class MemoryOrigins:
-    """Keeps `registry.ports.BlobOrigins` in a set."""
+    """Keeps `registry.import_ports.BlobOrigins` in a set."""
 
     def __init__(self) -> None:
         self.known: set[tuple[Digest, str]] = set()

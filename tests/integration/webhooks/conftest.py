@@ -20,7 +20,6 @@ from registry.ports import Organization
 from registry.upstream.egress import EgressGuard
 from registry.upstream.hooks import HookClient
 from storage.keys.local import LocalKeyring
-from tests.support.catalogs import sqlite_catalog
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ class Post:
 
 
 @pytest.fixture
-async def post(tmp_path: Path) -> AsyncIterator[Post]:
-    database, clock, endpoint = await sqlite_catalog(tmp_path), Clock(), Endpoint()
+async def post(tmp_path: Path, database: Database) -> AsyncIterator[Post]:
+    clock, endpoint = Clock(), Endpoint()
     keyring = tmp_path / "keyring.json"
     LocalKeyring.create(keyring)
     keys = LocalKeyring.load(keyring)
@@ -123,4 +122,3 @@ async def post(tmp_path: Path) -> AsyncIterator[Post]:
         )
         await client.close()
     await keys.aclose()
-    await database.close()

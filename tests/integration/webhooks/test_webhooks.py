@@ -1,11 +1,13 @@
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from auth.ports import AuditEvent
 from registry.errors import ConflictError, InvalidInputError, NotFoundError, WebhookFailedError
 from registry.groups.webhooks import MAX_WEBHOOKS
 from registry.upstream.egress import EgressGuard
@@ -39,6 +41,24 @@ async def test_only_what_was_asked_for_of_ones_own_and_from_then_on_is_told(post
     await post.tell("group.failed", organization="rival")
     told = [json.loads(message.body)["type"] for message in await post.carry()]
     assert sorted(told) == ["group.failed", "token.redeemed"]
+
+
+async def test_refusals_are_told_to_whose_token_it_was_and_to_nobody_where_that_is_unknown(
+    post: Post,
+) -> None:
+    await post.register("token.refused")
+    for number, organization in enumerate(("acme", None, "rival")):
+        event = AuditEvent("token.refused", organization, token_id=f"t{number}", node_id="pc-1")
+        await post.events.record(replace(event, cause="replayed", source="192.0.2.7", detail={"at": "realm"}))
+    (message,) = await post.carry()
+    data = json.loads(message.body)["data"]
+    assert data == {
+        "organization": "acme",
+        "token_id": "t0",
+        "node_id": "pc-1",
+        "cause": "replayed",
+        "at": "realm",
+    }
 
 
 async def test_a_message_is_tried_again_as_itself_and_then_given_up(post: Post) -> None:

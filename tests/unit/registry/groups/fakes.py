@@ -14,7 +14,8 @@ from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
 from registry.errors import InvalidInputError, ReferenceFormatError
 from registry.groups import ApiKeys, ContainerGroups, Instances
-from registry.ports import Group, GroupCatalog, GroupKey, Progress, UpstreamCredential
+from registry.import_ports import Progress, UpstreamCredential
+from registry.ports import Group, GroupCatalog, GroupKey
 
 
 class Clock:

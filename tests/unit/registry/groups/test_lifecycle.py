@@ -6,7 +6,8 @@ import pytest
 from auth.errors import LedgerUnavailableError
 from registry.errors import ConflictError, InvalidInputError, NotFoundError
 from registry.groups import NewGroup
-from registry.ports import Group, GroupKey, GroupStatus, Progress, Stage
+from registry.import_ports import Progress, Stage
+from registry.ports import Group, GroupKey, GroupStatus
 from tests.unit.registry.groups.fakes import JournalledCatalog, World
 
 KEY = GroupKey("acme-corp", "dev-env", "mandelbrot")

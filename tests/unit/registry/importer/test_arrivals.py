@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from registry.errors import PullFailedError, StoreFailedError
+from registry.import_ports import Progress, Stage
 from registry.importer.arrivals import Arrivals, together
-from registry.ports import Progress, Stage
 from storage.digest import Digest
 
 FIRST, SECOND, THIRD = (Digest.of(name) for name in (b"first", b"second", b"third"))

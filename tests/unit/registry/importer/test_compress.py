@@ -14,6 +14,7 @@ import pytest
 import zstandard
 
 from registry.errors import PullFailedError
+from registry.import_ports import ImportJob, KnownLayer, Progress, Stage
 from registry.importer import encode
 from registry.importer.arrivals import Arrivals
 from registry.importer.compress import Compression, Compressor
@@ -23,16 +24,7 @@ from registry.oci.documents import Manifest, parse_document
 from registry.oci.platform import LINUX_AMD64
 from registry.oci.seekable import FRAME_BYTES
 from registry.oci.variant import OCI_ZSTD_LAYER
-from registry.ports import (
-    ContentKind,
-    GroupKey,
-    ImportJob,
-    KnownLayer,
-    Progress,
-    Stage,
-    StoredImage,
-    Variant,
-)
+from registry.ports import ContentKind, GroupKey, StoredImage, Variant
 from registry.upstream.source import Document
 from registry.upstream.walk import ImageDocuments
 from storage.backends.memory import MemoryBackend

@@ -1,6 +1,7 @@
+from registry.import_ports import ImportJob
 from registry.importer.counted import CountedJobQueue
 from registry.observe import Metrics
-from registry.ports import GroupKey, ImportJob, StoredImage
+from registry.ports import GroupKey, StoredImage
 from storage.digest import Digest
 
 IMAGE = StoredImage(Digest.of(b"i"), Digest.of(b"i"), "linux/amd64", (), 1)

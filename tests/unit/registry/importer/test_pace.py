@@ -2,11 +2,12 @@ import asyncio
 
 import pytest
 
+from registry.import_ports import Progress, Stage
 from registry.importer.bandwidth import Bandwidth
 from registry.importer.plan import Plan
 from registry.importer.tally import Speed, Tally
 from registry.oci.documents import Descriptor
-from registry.ports import Progress, Stage, StoredImage
+from registry.ports import StoredImage
 from storage.digest import Digest
 
 

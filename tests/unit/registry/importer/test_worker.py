@@ -10,9 +10,10 @@ import pytest
 
 from auth.secret import Secret
 from registry.errors import PullFailedError, StoreFailedError
+from registry.import_ports import ImportJob, Progress, Stage, UpstreamCredential
 from registry.importer import worker as worker_module
 from registry.importer.worker import MAX_ATTEMPTS, ImportWorker
-from registry.ports import GroupKey, ImportJob, Progress, Stage, StoredImage, UpstreamCredential
+from registry.ports import GroupKey, StoredImage
 from storage.digest import Digest
 
 IMAGE = StoredImage(Digest.of(b"i"), Digest.of(b"i"), "linux/amd64", (), 0)

@@ -1,0 +1,11 @@
+import pytest
+
+from registry.catalog.database import Database
+from registry.catalog.keys import SqlKeyRecords
+from tests.contracts.key_records import KeyRecordsContract
+
+
+class TestSqlKeyRecords(KeyRecordsContract):
+    @pytest.fixture
+    def key_records(self, database: Database) -> SqlKeyRecords:
+        return SqlKeyRecords(database)

@@ -1,0 +1,176 @@
+"""What the portal lists."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from auth.ports import AuditEvent
+from registry.catalog.damage import SqlQuarantine
+from registry.catalog.database import Database, SystemClock
+from registry.catalog.directory import SqlOrganizationDirectory
+from registry.catalog.events import SqlEventLog
+from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.jobs import SqlJobQueue
+from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.overview import EventFilter, Occupancy, SqlOverview, VersionRow
+from registry.catalog.upkeep import SqlUpkeep
+from registry.ports import Group, GroupStatus, Organization, Variant
+from storage.digest import Digest
+from storage.ports import KeyRecord
+from tests.integration.catalog.test_catalog import SettableClock, a_group, an_image
+
+IMAGE = an_image()
+GB_5 = 5_000_000_000
+
+
+class World:
+    """A catalog that is filled through its own adapters, an hour apart."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.clock = SettableClock()
+        self.groups = SqlGroupCatalog(database)
+        self.queue = SqlJobQueue(database, self.clock)
+        self.overview = SqlOverview(database)
+
+    async def create(self, name: str, organization: str = "acme", image: str = "ghcr.io/acme/web:1") -> Group:
+        self.clock.time += timedelta(hours=1)
+        group = replace(a_group(name, organization), image=image, created_at=self.clock.time)
+        await self.groups.create(group, None)
+        return group
+
+    async def imported(self, *, zstd: bool = False) -> None:
+        job = await self.queue.claim("worker", 60)
+        assert job is not None
+        smaller = replace(IMAGE, digest=Digest.of(b"zstd"), variant=Variant.ZSTD, size_bytes=GB_5 - 1)
+        image = replace(IMAGE, zstd=smaller) if zstd else IMAGE
+        assert await self.queue.succeed(job, "worker", image)
+
+    async def names(self, words: str = "", organization: str | None = None, **page: int) -> Sequence[str]:
+        page = {"limit": 10, "offset": 0, **page}
+        return [row.key.name for row in await self.overview.groups(organization, words, None, **page)]
+
+
+@pytest.fixture
+def world(database: Database) -> World:
+    return World(database)
+
+
+async def test_groups_are_listed_newest_first_page_by_page(world: World) -> None:
+    for number in range(3):
+        await world.create(f"web-{number}")
+    assert await world.names() == ["web-2", "web-1", "web-0"]
+    assert await world.names(limit=2) == ["web-2", "web-1"]
+    assert await world.names(limit=2, offset=2) == ["web-0"]
+
+
+async def test_groups_are_found_by_what_stands_in_their_names_and_images(world: World) -> None:
+    await world.create("a_b")
+    await world.create("proxy", image="docker.io/library/nginx:1")
+    await world.create("theirs", organization="rival")
+    for words, found in {
+        "NGIN": ["proxy"],
+        "rival": ["theirs"],
+        "shop": ["theirs", "proxy", "a_b"],
+        "a_b": ["a_b"],  # an underscore stands for itself, as does a percent sign
+        "%": [],
+        "\\": [],
+        "' OR 1=1 --": [],
+    }.items():
+        assert await world.names(words) == found, words
+
+
+async def test_groups_are_listed_by_organization_and_status_with_the_size_of_what_is_stored(
+    world: World,
+) -> None:
+    ready = await world.create("ready")
+    await world.imported()
+    imported_at = world.clock.time
+    await world.create("waiting")
+    await world.create("theirs", organization="rival")
+    assert await world.names(organization="acme") == ["waiting", "ready"]
+    (row,) = await world.overview.groups("acme", "", "stopped", limit=10, offset=0)
+    assert (row.key, row.status, row.version) == (ready.key, GroupStatus.STOPPED, 1)
+    assert (row.size_bytes, row.job_id) == (GB_5, ready.job_id)
+    assert row.updated_at == imported_at
+    (row,) = await world.overview.groups("acme", "", "pending", limit=10, offset=0)
+    assert (row.key.name, row.size_bytes) == ("waiting", None)
+
+
+async def test_a_groups_versions_tell_their_size_in_both_encodings(world: World) -> None:
+    group = await world.create("web")
+    await world.imported(zstd=True)
+    other = await world.create("other")
+    (found,) = await world.overview.versions(group.id)
+    stored = datetime(2026, 1, 1, 1, tzinfo=UTC)
+    assert found == VersionRow(1, str(IMAGE.digest), "linux/amd64", GB_5, GB_5 - 1, stored)
+    assert await world.overview.versions(other.id) == []
+
+
+async def test_events_are_listed_newest_first_by_what_they_are_of(world: World) -> None:
+    log = SqlEventLog(world.database, SystemClock())
+    await log.record(AuditEvent("token.minted", "acme", token_id="t1", node_id="pc-1", detail={"n": 1}))
+    await log.record(AuditEvent("token.refused", "acme", token_id="t1", cause="replayed", source="::1"))
+    await log.record(AuditEvent("token.minted", "rival", token_id="t2", node_id="pc-1"))
+
+    async def types(wanted: EventFilter, before: int | None = None) -> list[str]:
+        return [each.event.type for each in await world.overview.events(wanted, before=before)]
+
+    newest, *rest = await world.overview.events(EventFilter())
+    assert (newest.event.organization, len(rest)) == ("rival", 2)
+    assert rest[-1].event.detail == {"n": 1}
+    assert await types(EventFilter(), before=newest.cursor) == ["token.refused", "token.minted"]
+    assert await types(EventFilter(type="token.minted", organization="acme")) == ["token.minted"]
+    assert await types(EventFilter(token_id="t1")) == ["token.refused", "token.minted"]
+    assert await types(EventFilter(node_id="pc-1")) == ["token.minted", "token.minted"]
+    assert len(await world.overview.events(EventFilter(), limit=2)) == 2
+
+
+async def test_storage_is_counted_by_organization_and_shared_objects_once_in_all(world: World) -> None:
+    assert await world.overview.occupancy() == []
+    assert await world.overview.objects() == (0, 0)
+    records = SqlKeyRecords(world.database)
+    await world.create("web")
+    await world.create("api")
+    for tenant, name, size_bytes in (("acme", "one", GB_5), ("acme", "two", GB_5), ("rival", "one", GB_5)):
+        record = KeyRecord(
+            tenant,
+            Digest.of(name.encode()),
+            b"f" * 16,
+            name,
+            size_bytes,
+            size_bytes + 1,
+            f"kek-{tenant}",
+            b"w",
+        )
+        await records.add(record)
+    assert await world.overview.occupancy() == [
+        Occupancy("acme", groups=2, blobs=2, size_bytes=2 * GB_5, stored_bytes=2 * GB_5 + 2),
+        Occupancy("rival", groups=0, blobs=1, size_bytes=GB_5, stored_bytes=GB_5 + 1),
+    ]
+    assert await world.overview.objects() == (2, 2 * GB_5 + 2)
+    assert await world.overview.wrapping_keys() == {"kek-acme": 2, "kek-rival": 1}
+
+
+async def test_the_system_page_counts_imports_damage_and_chores(world: World) -> None:
+    await world.create("web")
+    await world.imported()
+    await world.create("api")
+    assert await world.overview.imports() == {"done": 1, "queued": 1}
+    assert await world.overview.damaged() == 0
+    await SqlQuarantine(world.database, world.clock).add("one", "cut short")
+    assert await world.overview.damaged() == 1
+    upkeep = SqlUpkeep(world.database, world.clock)
+    for name in ("scrub", "collect"):
+        assert await upkeep.acquire(name, "me", 60)
+    await upkeep.finish("scrub", "me", {})
+    assert await world.overview.chores() == {"collect": None, "scrub": world.clock.time}
+
+
+async def test_organizations_are_listed_by_name(world: World) -> None:
+    directory = SqlOrganizationDirectory(world.database)
+    for name in ("rival", "acme"):
+        await directory.add(Organization(name, world.clock.time))
+    assert await world.overview.organizations() == ["acme", "rival"]
