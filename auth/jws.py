@@ -27,6 +27,7 @@ _HEADER = {"alg", "typ", "kid"}
 _SEGMENTS = 3
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _es256 = ECAlgorithm(ECAlgorithm.SHA256)
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 class TokenType(StrEnum):
@@ -56,8 +57,7 @@ class VerificationKeys(Protocol):
 
 def sign(keys: SigningKeys, type_: TokenType, claims: Mapping[str, object]) -> Secret:
     """Return a token that says `claims`."""
-    payload = json.dumps(claims, separators=(",", ":"), allow_nan=False).encode()
-    return Secret(keys.sign({"alg": _ALGORITHM, "typ": type_.value}, payload))
+    return Secret(keys.sign({"alg": _ALGORITHM, "typ": type_.value}, _encoder.encode(claims).encode()))
 
 
 def verify(
@@ -114,7 +114,7 @@ def _decoded(segment: str) -> bytes:
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(raw, object_pairs_hook=_without_duplicates)
+        value = _decoder.decode(raw.decode())
     except (ValueError, RecursionError):
         raise RefusedError(Cause.MALFORMED) from None
     if not isinstance(value, dict):
@@ -127,6 +127,9 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(read) != len(pairs):
         raise ValueError("duplicate keys")
     return read
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_without_duplicates)
 
 
 def _check_times(payload: Mapping[str, Any], now: datetime) -> None:

@@ -18,7 +18,7 @@ from typing import Self
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from jwt.api_jws import PyJWS
+from jwt.algorithms import ECAlgorithm
 
 from auth.errors import KeyMaterialError
 from auth.keyfiles import read_private, write_private
@@ -28,7 +28,7 @@ RETENTION_S = 25 * 3600
 for its redemption (15 min), leeway, and time to spare."""
 
 _COORDINATE_BYTES = 32
-_jws = PyJWS(algorithms=["ES256"])
+_es256 = ECAlgorithm(ECAlgorithm.SHA256)
 
 
 class KeyState(StrEnum):
@@ -169,7 +169,9 @@ class LocalSigningKeys:
         """Return the compact form of `payload`, signed by the current key, whose `kid` is added."""
         now = self._now()
         key = next(key for key in reversed(self._keys) if key.signs_from <= now)
-        return _jws.encode(payload, key.key, "ES256", headers={**header, "kid": key.key_id})
+        named = json.dumps({**header, "kid": key.key_id}, separators=(",", ":")).encode()
+        signed = f"{_b64(named)}.{_b64(payload)}"  # RFC 7515, section 5.1
+        return f"{signed}.{_b64(_es256.sign(signed.encode(), key.key))}"
 
 
 def read_keys(folder: Path, now: float) -> list[SigningKey]:

@@ -189,6 +189,7 @@ class _Composer:
             replicated=LedgerAddress.parse(redis_url).topology is not Topology.SINGLE,
             min_replicas=settings.redis_min_replicas,
         )
+        stack.push_async_callback(ledger.aclose)
         name = settings.service
         bounded = BoundedAuditTrail(self._events)
         stack.push_async_callback(bounded.aclose)

@@ -181,6 +181,10 @@ class RedisTokenLedger:
         """Revoke every token of an organization, bar new ones for a while, and return how many."""
         return await self._index.revoke_organization(name)
 
+    async def aclose(self) -> None:
+        """Wait until everything is answered; once nobody calls any more, before the client closes."""
+        await self._runner.aclose()
+
     async def _end(self, token_id: str, state: TokenState, *, plant: bool) -> TokenState | None:
         plant_ms = round(self.limits.keep_s * 1000) if plant else 0
         reply = await self._run_durably(_END, token_id, state.value, plant_ms)

@@ -14,15 +14,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from auth.errors import LedgerUnavailableError
+from auth.ledger.calls import Argument, calls_of
 from auth.ledger.connect import LedgerClient
 
 _FOLDER = files("auth.ledger") / "scripts"
-_CALLS = 32
 _WAITING = 16  # so that calls which wait for replicas leave connections to those that do not
 _ATTEMPTS = 3
 _PASSING = (RedisConnectionError, RedisTimeoutError, MovedError, AskError)
-
-Argument = bytes | str | float
 
 
 class Script:
@@ -51,7 +49,7 @@ class ScriptRunner:
         self._timeout_s = timeout_s
         self._replicas = replicas
         self._replicas_timeout_s = replicas_timeout_s
-        self._calls = asyncio.Semaphore(_CALLS)
+        self._calls = calls_of(redis)
         self._waiting = asyncio.Semaphore(_WAITING)
 
     async def run(self, script: Script, keys: list[str], *args: Argument) -> Any:  # noqa: ANN401
@@ -64,9 +62,9 @@ class ScriptRunner:
             LedgerUnavailableError: No answer, or not one of a working ledger; nothing may be granted.
         """
         try:
-            async with asyncio.timeout(self._timeout_s), self._calls:
+            async with asyncio.timeout(self._timeout_s):
                 try:
-                    return await self._redis.evalsha(script.sha, len(keys), *keys, *args)
+                    return await self._calls.evalsha(script.sha, keys, args)
                 except NoScriptError:
                     return await self._redis.eval(script.text, len(keys), *keys, *args)
         except (RedisError, OSError, RuntimeError) as error:  # TimeoutError is an OSError
@@ -86,6 +84,10 @@ class ScriptRunner:
                 return await self._persist(script, keys, args)
         except (RedisError, OSError, RuntimeError) as error:
             raise _unavailable(error) from error
+
+    async def aclose(self) -> None:
+        """Wait until everything is answered; only once nobody calls any more."""
+        await self._calls.aclose()
 
     async def _persist(self, script: Script, keys: list[str], args: tuple[Argument, ...]) -> Any:  # noqa: ANN401
         for attempt in range(1, _ATTEMPTS + 1):

@@ -7,9 +7,9 @@ from ipaddress import ip_network
 from sqlalchemy import ColumnElement, RowMapping, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from auth.batches import Batches
 from auth.ports import Binding, Clock, Node
 from registry.access_ports import ApiKey
-from registry.catalog.batches import Batches
 from registry.catalog.database import Database
 from registry.catalog.tables import api_keys, nodes, organizations
 from registry.errors import ConflictError

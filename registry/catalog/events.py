@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import RowMapping, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from auth.batches import Batches
 from auth.ports import AuditEvent, Clock
-from registry.catalog.batches import Batches
 from registry.catalog.database import AdvisoryLock, Database
 from registry.catalog.tables import events
 from registry.ports import StoredEvent

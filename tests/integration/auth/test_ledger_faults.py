@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from auth.errors import LedgerUnavailableError, MintRefusedError
+from auth.errors import LedgerUnavailableError, MintRefusedError, RefusedError
 from auth.ledger import RedisTokenLedger, connect
 from auth.records import TokenState
 from auth.signing_keys import LocalSigningKeys
@@ -47,6 +47,23 @@ async def test_a_flushed_script_cache_is_filled_again(ledger: RedisTokenLedger, 
     await ledger.begin(token.token_id, "sid-1", "r", blob=LAYER, length_bytes=900)
     await redis.script_flush()
     assert await ledger.end(token.token_id, TokenState.REVOKED) is TokenState.ACTIVE
+
+
+async def test_calls_that_go_together_fail_each_for_itself(ledger: RedisTokenLedger, redis: Redis) -> None:
+    good, spent = new_token(), new_token()
+    for token in (good, spent):
+        await ledger.mint(token)
+    await ledger.end(spent.token_id, TokenState.REVOKED)
+    await redis.script_flush()
+    outcomes = await asyncio.gather(
+        ledger.redeem(spent.token_id, "node-1", "sid-1"),
+        ledger.redeem(some_id(), "node-1", "sid-2"),
+        ledger.redeem(good.token_id, "\ud800", "sid-3"),
+        ledger.redeem(good.token_id, "node-1", "sid-4"),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes[:3]] == [RefusedError, RefusedError, UnicodeEncodeError]
+    assert getattr(outcomes[3], "opened", False)
 
 
 async def test_a_killed_server_comes_back_with_every_token_as_it_was(

@@ -6,7 +6,6 @@ from uuid import uuid4
 import pytest
 
 from auth.ports import AuditEvent
-from registry.catalog.batches import Batches
 from registry.catalog.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog, append
 from registry.catalog.flood import BoundedAuditTrail, FloodLimits
@@ -47,22 +46,6 @@ async def test_events_of_one_moment_share_few_transactions(database: Database) -
     await asyncio.gather(*(log.record(AuditEvent("token.minted", token_id=str(n))) for n in range(500)))
     page = await log.page(limit=1000)
     assert [stored.event.token_id for stored in page] == [str(n) for n in range(500)]
-
-
-async def test_what_a_batch_raises_every_caller_of_it_gets_and_the_next_batch_works() -> None:
-    attempts = 0
-
-    async def work(items: object) -> list[int]:
-        nonlocal attempts
-        attempts += 1
-        if attempts == 1:
-            raise OSError("no")
-        return list(items)  # type: ignore[call-overload, no-any-return]
-
-    batches: Batches[int, int] = Batches(work, most=8)
-    outcomes = await asyncio.gather(*(batches.do(n) for n in range(20)), return_exceptions=True)
-    assert [isinstance(outcome, OSError) for outcome in outcomes] == [True] * 8 + [False] * 12
-    assert outcomes[8:] == list(range(8, 20))
 
 
 async def test_a_cancelled_caller_does_not_disturb_the_others_and_its_event_is_kept(

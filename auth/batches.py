@@ -17,6 +17,7 @@ class Batches(Generic[Item, Result]):
             that batch gets.
         most: Items in one batch.
         waiting: Callers at once; more wait their turn.
+        drop_cancelled: Whether what nobody waits for any more is left undone, unless it is under way.
     """
 
     def __init__(
@@ -25,15 +26,17 @@ class Batches(Generic[Item, Result]):
         *,
         most: int = 256,
         waiting: int = 4096,
+        drop_cancelled: bool = False,
     ) -> None:
         self._work = work
         self._most = most
+        self._drop_cancelled = drop_cancelled
         self._room = asyncio.Semaphore(waiting)
         self._queue: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._working: asyncio.Task[None] | None = None
 
     async def do(self, item: Item) -> Result:
-        """Have an item done, and return its result; it is done even when the caller is cancelled."""
+        """Have an item done, and return its result."""
         async with self._room:
             done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
             self._queue.append((item, done))
@@ -48,8 +51,7 @@ class Batches(Generic[Item, Result]):
 
     async def _drain(self) -> None:
         await asyncio.sleep(0)  # whoever asks in the same turn of the loop is in the first batch
-        while self._queue:
-            batch = [self._queue.popleft() for _ in range(min(self._most, len(self._queue)))]
+        while batch := self._next():
             try:
                 results = await self._work([item for item, _ in batch])
             except Exception as error:  # noqa: BLE001 (it is the callers' to handle)
@@ -60,3 +62,11 @@ class Batches(Generic[Item, Result]):
                 for (_, done), result in zip(batch, results, strict=True):
                     if not done.done():
                         done.set_result(result)
+
+    def _next(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        while self._queue and len(batch) < self._most:
+            item, done = self._queue.popleft()
+            if not (self._drop_cancelled and done.cancelled()):
+                batch.append((item, done))
+        return batch

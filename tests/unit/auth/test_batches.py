@@ -1,0 +1,49 @@
+"""Batches: what goes together, and what is left out."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from auth.batches import Batches
+
+
+async def test_what_a_batch_raises_every_caller_of_it_gets_and_the_next_batch_works() -> None:
+    attempts = 0
+
+    async def work(items: Sequence[int]) -> list[int]:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise OSError("no")
+        return list(items)
+
+    batches: Batches[int, int] = Batches(work, most=8)
+    outcomes = await asyncio.gather(*(batches.do(n) for n in range(20)), return_exceptions=True)
+    assert [isinstance(outcome, OSError) for outcome in outcomes] == [True] * 8 + [False] * 12
+    assert outcomes[8:] == list(range(8, 20))
+
+
+@pytest.mark.parametrize("drop", [False, True])
+async def test_what_its_caller_gave_up_while_it_waited_is_done_unless_that_is_to_be_dropped(
+    drop: bool,  # noqa: FBT001
+) -> None:
+    done: list[int] = []
+    first = asyncio.Event()
+
+    async def work(items: Sequence[int]) -> list[int]:
+        if not done:
+            await first.wait()
+        done.extend(items)
+        return list(items)
+
+    batches: Batches[int, int] = Batches(work, drop_cancelled=drop)
+    under_way = asyncio.create_task(batches.do(0))
+    await asyncio.sleep(0.01)
+    given_up, waiting = asyncio.create_task(batches.do(1)), asyncio.create_task(batches.do(2))
+    await asyncio.sleep(0.01)
+    given_up.cancel()
+    first.set()
+    assert await asyncio.gather(under_way, waiting) == [0, 2]
+    await batches.aclose()
+    assert done == ([0, 2] if drop else [0, 1, 2])
