@@ -73,6 +73,7 @@ bench: setup packages ## All of docs/performance.md, beside peers, an hour; writ
 	$(BIN)/python -m bench.manifests
 	$(BIN)/python -m bench.whole_pull
 	$(BIN)/python -m bench.import_vs_skopeo
+	$(BIN)/python -m bench.pull_while_compressing
 	$(BIN)/python -m bench.redemptions --outstanding 1000000
 	$(BIN)/python -m bench.storage
 	$(BIN)/python -m bench.slow_clients

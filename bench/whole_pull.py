@@ -53,10 +53,11 @@ def main() -> None:
 
 def realistic() -> images.Image:
     """Make an image whose layers compress about as much as those of real ones, to a half."""
-    return images.build("bench/whole", [_layer(n, size) for n, size in enumerate(LAYERS_MIB)])
+    return images.build("bench/whole", [compressible_layer(n, size) for n, size in enumerate(LAYERS_MIB)])
 
 
-def _layer(number: int, size_mib: int) -> images.Layer:
+def compressible_layer(number: int, size_mib: int) -> images.Layer:
+    """Make a layer of files, a half of which compresses to nothing."""
     noise, sink = Random(number), io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as tar:
         for part in range(size_mib * 2):

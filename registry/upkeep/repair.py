@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 from uuid import uuid4
 
 from registry.catalog.damage import DamagedImage, SqlQuarantine
@@ -10,6 +11,11 @@ from registry.import_ports import ImportJob
 from registry.importer.job import Importer
 from registry.oci.reference import Reference
 from registry.ports import GroupKey
+
+NO_VARIANT: Final = (
+    "the image itself is whole, its zstd variant is not: with compression on (CRISPER_COMPRESS), create a "
+    "group with this image again, which makes it anew; until then mint tokens with the variant original"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +61,7 @@ class Repair:
             await self._importer.run(job, None, lambda _progress: None)
         except ImportFailedError as error:
             return Repaired(key.repository, f"{error.reason}: {error.sentence}")
+        if damaged in await self._quarantine.images():
+            # Encoded with other settings, or not at all: nothing takes the place of the damaged blob.
+            return Repaired(key.repository, NO_VARIANT)
         return Repaired(key.repository)

@@ -13,6 +13,8 @@ from aiohttp import web
 
 from tests.support.distribution import Image, serve
 
+_PIECE_S = 0.25
+
 Fault = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
 
 
@@ -140,6 +142,30 @@ def cut_after(count: int) -> Fault:
         await asyncio.sleep(0.05)  # a client forgets what it has not read when the connection breaks
         assert request.transport is not None
         request.transport.close()
+        return response
+
+    return fault
+
+
+def slow_by(total_s: float, *, cut_at: int | None = None) -> Fault:
+    """Send what was asked for in pieces over `total_s`, or `cut_at` bytes of it and then break off."""
+
+    async def fault(request: web.Request, data: bytes) -> web.StreamResponse:
+        answer = ranged(request, data, "application/octet-stream")
+        body = answer.body
+        assert isinstance(body, bytes)
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        response.content_length = len(body)
+        await response.prepare(request)
+        sent, pieces = body[:cut_at], round(total_s / _PIECE_S)
+        size = -(-len(sent) // pieces)
+        for start in range(0, len(sent), size):
+            await asyncio.sleep(_PIECE_S)
+            await response.write(sent[start : start + size])
+        if cut_at is not None:
+            await asyncio.sleep(_PIECE_S)
+            assert request.transport is not None
+            request.transport.close()
         return response
 
     return fault

@@ -1,7 +1,9 @@
 """An image in two encodings: what nodes get, what each token admits, and what keeps both alive."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -203,3 +205,53 @@ def test_collection_and_inspection_know_the_blobs_of_both(both: Both) -> None:
         bearer = both.bearer(both.minted(variant))
         tars(both, bearer, both.manifest(bearer))
     both.crisper("doctor").check()
+
+
+def damage_variant(both: Both) -> str:
+    """Damage a zstd layer in storage and have it found; return its digest."""
+    manifest = both.manifest(both.bearer(both.minted("zstd")))
+    digest = next(layer["digest"] for layer in manifest["layers"] if layer["mediaType"] == ZSTD_LAYER)
+    with closing(sqlite3.connect(both.server.data_dir / "catalog.db")) as catalog:
+        query = "SELECT object_name FROM blob_keys WHERE digest = ?"
+        [(name,)] = catalog.execute(query, (digest,))
+    path = both.server.data_dir / "blobs" / "objects" / name[:2] / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert json.loads(both.crisper("scrub", "--restart", "--rate=0", "--json").output)["damaged"] == 1
+    return str(digest)
+
+
+def repaired(both: Both, anonymous: Upstream, **env: str) -> set[str]:
+    """Repair; return what stands against it, for all groups that share the layer."""
+    argv = ["scrub", "--restart", "--rate=0", "--repair", "--json", "--insecure-registry", anonymous.host]
+    done = run([str(CRISPER), *argv, "--data-dir", str(both.server.data_dir)], env=env)
+    document = json.loads(done.output[done.output.index("{") :])
+    assert (done.returncode == 0) == (not any(each["problem"] for each in document["repairs"]))
+    return {each["problem"] for each in document["repairs"]}
+
+
+def test_a_damaged_zstd_layer_is_encoded_anew_by_a_repair(both: Both, anonymous: Upstream) -> None:
+    digest = damage_variant(both)
+    both.get(f"blobs/{digest}", both.bearer(both.minted("zstd"))).expect(500)
+    assert repaired(both, anonymous) == {""}
+    bearer = both.bearer(both.minted("zstd"))
+    manifest = both.manifest(bearer)
+    assert digest in {layer["digest"] for layer in manifest["layers"]}
+    assert tars(both, bearer, manifest) == [layer.tar for layer in both.image.layers]
+    both.crisper("doctor").check()
+
+
+@pytest.mark.parametrize("setting", [{"CRISPER_COMPRESS": "false"}, {"CRISPER_COMPRESS_LEVEL": "19"}])
+def test_a_repair_that_makes_no_such_layer_says_so_and_what_to_do(
+    both: Both, anonymous: Upstream, setting: dict[str, str]
+) -> None:
+    digest = damage_variant(both)
+    (problem,) = repaired(both, anonymous, **setting)
+    assert problem.startswith("the image itself is whole, its zstd variant is not: with compression on")
+    original = both.bearer(both.minted("original"))
+    assert tars(both, original, both.manifest(original)) == [layer.tar for layer in both.image.layers]
+    both.server.customer(both.organization).import_image(anonymous.reference(both.image))
+    bearer = both.bearer(both.minted("zstd"))
+    both.get(f"blobs/{digest}", bearer).expect(200)
+    assert tars(both, bearer, both.manifest(bearer)) == [layer.tar for layer in both.image.layers]

@@ -12,7 +12,7 @@ from registry.errors import (
 )
 from tests.integration.upstream.conftest import FAST, Bench, credential
 from tests.support.distribution import Image, descriptor, digest_of, make_image, make_index
-from tests.support.upstream_faults import FaultyUpstream, body, cut_after, drip, redirect, status
+from tests.support.upstream_faults import FaultyUpstream, body, cut_after, drip, redirect, slow_by, status
 
 LAYER = random.Random(11).randbytes(1_000_000)
 IMAGE = make_image([LAYER])
@@ -225,6 +225,21 @@ async def test_a_token_is_renewed_before_it_lapses(bench: Bench, upstream: Fault
     refusals = [seen for seen in upstream.seen if seen.path != "/token" and seen.authorization is None]
     assert len(refusals) <= 2
     assert upstream.count("/token") >= 1
+
+
+async def test_a_stream_that_outlasts_its_token_of_five_seconds_goes_on_with_a_new_one(
+    bench: Bench, upstream: FaultyUpstream
+) -> None:
+    upstream.add(IMAGE)
+    upstream.want("robot$ci", "s3cret:päss", realm=f"http://{upstream.host}/token")
+    upstream.expires_in = 5
+    upstream.fail(DIGEST, slow_by(6, cut_at=600_000))
+    await bench.run(f"{upstream.host}/app:1", credential())
+    await bench.holds(IMAGE)
+    first, second = (seen.authorization for seen in upstream.seen if seen.path.endswith(DIGEST))
+    assert first != second
+    assert upstream.starts(DIGEST)[1] > 0
+    assert upstream.count("/token") == 2
 
 
 @pytest.mark.parametrize("code", [401, 403])

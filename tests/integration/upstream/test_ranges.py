@@ -21,6 +21,7 @@ from tests.support.upstream_faults import (
     drip,
     ranged,
     redirect,
+    slow_by,
     status,
 )
 
@@ -214,23 +215,29 @@ async def test_credentials_that_are_withdrawn_midway_end_the_import(
     assert_nothing_is_held(bench)
 
 
-async def test_tokens_that_lapse_soon_are_renewed_in_the_middle_of_a_layer(
+async def test_tokens_of_five_seconds_are_renewed_in_the_middle_of_a_layer(
     bench: Bench, upstream: FaultyUpstream
 ) -> None:
     upstream.add(IMAGE)
     upstream.want("robot$ci", "s3cret:päss", realm=f"http://{upstream.host}/token")
-    upstream.expires_in = 1
+    upstream.expires_in = 5
+    lapsed: list[str] = []
 
-    async def lapse(request: web.Request, data: bytes) -> web.StreamResponse:
-        if request.headers.get("Authorization", "")[7:] not in upstream.tokens:
+    async def checked(request: web.Request, data: bytes) -> web.StreamResponse:
+        token = request.headers.get("Authorization", "")[7:]
+        if token not in upstream.tokens:
+            lapsed.append(token)
             return web.Response(status=403)
-        await asyncio.sleep(0.4)
-        return ranged(request, data, "application/octet-stream")
+        return await slow_by(2.5)(request, data)
 
-    upstream.fail(DIGEST, *[lapse] * 11)
+    upstream.fail(DIGEST, *[checked] * 11)
+    started = asyncio.get_running_loop().time()
     await bench.run(f"{upstream.host}/app:1", credential())
+    assert asyncio.get_running_loop().time() - started > 5
     await bench.holds(IMAGE)
+    assert lapsed == []
     assert upstream.count("/token") >= 2
+    assert_nothing_is_held(bench)
 
 
 def wrong(start: int) -> Fault:

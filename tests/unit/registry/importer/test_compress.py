@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -276,8 +276,10 @@ async def test_a_config_that_contradicts_its_manifest_is_refused(stage: Press) -
         await stage.run(with_diff_ids(images.build("app", [layer, layer]), [layer.diff_id, other]))
 
 
-async def test_a_bomb_fails_the_import(stage: Press) -> None:
-    image = images.build("app", [gzipped(bytes(20 * MIB))])
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
+async def test_a_bomb_fails_the_import(stage: Press, pack: Callable[[bytes], bytes]) -> None:
+    tar = bytes(20 * MIB)
+    image = images.build("app", [images.Layer(tar, pack(tar))])
     with pytest.raises(PullFailedError, match="unpacks to more than is allowed"):
         await stage.run(image, replace(HOW, max_unpacked_bytes=10 * MIB))
 
