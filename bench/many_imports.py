@@ -66,7 +66,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--image-mb", type=float, default=60)
     parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--limit-mib", type=int, default=256)
+    parser.add_argument("--limit-mib", type=int, default=320)
     parser.add_argument("--timeout-s", type=float, default=1200)
     parser.add_argument("--folder", type=Path, help="where the ciphertext goes; default: the system's")
     return parser.parse_args()

@@ -3,7 +3,9 @@
 python -m bench.storage [--mib 512] [--rounds 5]
 
 Writes bench/results/<date>-<commit>-storage.json. All rates are the best of `rounds`, in MB/s (10^6 bytes);
-the data are random, so the codec is 0. Everything runs in one process, from page cache.
+the data are random, so the codec is 0. Everything runs in one process, from page cache. `open_one_thread`
+reads as the pull path does, up to where a segment ends; `open_at_any_border` reads even mebibytes, and so
+opens some segments twice.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,6 +30,7 @@ from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.keys.local import LocalKeyring
 from storage.ports import BlobBackend
+from storage.reading import BlobReader
 from tests.support.key_records import MemoryKeyRecords
 from tests.support.object_stores import S3_ENVIRONMENT, s3_server
 
@@ -118,14 +122,15 @@ async def measure(backend: BlobBackend, data: bytes, rounds: int, keys: Path) ->
                 await writer.write(view[start : start + PIECE])
             await writer.commit()
 
-    async def read_in_one_thread() -> None:
+    async def read_in_one_thread(*, aligned: bool = True) -> None:
         async with await store.open("bench", digest) as reader:
-            await asyncio.to_thread(read_all, reader)
+            await asyncio.to_thread(read_all, reader, aligned)
 
-    def read_all(reader: object) -> None:
-        buffer, at = bytearray(READ), 0
+    def read_all(reader: BlobReader, aligned: bool) -> None:  # noqa: FBT001
+        buffer, at = memoryview(bytearray(2 * READ)), 0
         while at < len(data):
-            at += reader.read_into(at, buffer)  # type: ignore[attr-defined]
+            end = reader.piece_end(at, READ) if aligned else at + READ
+            at += reader.read_into(at, buffer[: end - at])
 
     async def stream() -> None:
         async with await store.open("bench", digest) as reader:
@@ -142,6 +147,7 @@ async def measure(backend: BlobBackend, data: bytes, rounds: int, keys: Path) ->
         return {
             "ingest": await rate_async(ingest, size, rounds),
             "open_one_thread": await rate_async(read_in_one_thread, size, rounds),
+            "open_at_any_border": await rate_async(partial(read_in_one_thread, aligned=False), size, rounds),
             "stream_one_reader": await rate_async(stream, size, rounds),
             "stream_two_readers": await rate_async(two_streams, 2 * size, rounds),
         }
