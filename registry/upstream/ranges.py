@@ -26,7 +26,7 @@ from registry.upstream.source import Source
 
 RANGE_BYTES: Final = 4 << 20
 MIN_BYTES: Final = 4 * RANGE_BYTES
-QUICK_BYTES_PER_S: Final = 100e6
+QUICK_BYTES_PER_S: Final = 40e6  # three layers at a time fill a gigabit line with it
 
 
 class Memory:
