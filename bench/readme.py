@@ -131,12 +131,12 @@ def _redemptions(result: Result) -> list[str]:
 def _storage(result: Result) -> list[str]:
     alone, backends = result["alone"], result["backends"]
     opened, decrypted, read = (
-        backends["tmpfs"]["open_one_thread"],
+        backends["disk"]["open_one_thread"],
         alone["aes_256_gcm_open"],
         alone["page_cache_read"],
     )
     parts = f"AES-256-GCM alone {decrypted}, reading alone {read}"
-    lines = [f"| `BlobStore.open`, one thread, from memory | {opened} MB/s; {parts} | >= 3000 MB/s |"]
+    lines = [f"| `BlobStore.open`, one thread, from the page cache | {opened} MB/s; {parts} | >= 3000 MB/s |"]
     for name, speeds in backends.items():
         ratio = round(speeds["ingest"] / alone["sha256"], 2)
         lines.append(f"| ingest to {name}: speed / sha256's | {ratio} ({speeds['ingest']} MB/s) | >= 0.85 |")
