@@ -225,7 +225,7 @@ def damage_variant(both: Both) -> str:
 def repaired(both: Both, anonymous: Upstream, **env: str) -> set[str]:
     """Repair; return what stands against it, for all groups that share the layer."""
     argv = ["scrub", "--restart", "--rate=0", "--repair", "--json", "--insecure-registry", anonymous.host]
-    done = run([str(CRISPER), *argv, "--data-dir", str(both.server.data_dir)], env=env)
+    done = run([str(CRISPER), *argv, "--data-dir", str(both.server.data_dir)], timeout_s=100, env=env)
     document = json.loads(done.output[done.output.index("{") :])
     assert (done.returncode == 0) == (not any(each["problem"] for each in document["repairs"]))
     return {each["problem"] for each in document["repairs"]}
@@ -242,7 +242,7 @@ def test_a_damaged_zstd_layer_is_encoded_anew_by_a_repair(both: Both, anonymous:
     both.crisper("doctor").check()
 
 
-@pytest.mark.parametrize("setting", [{"CRISPER_COMPRESS": "false"}, {"CRISPER_COMPRESS_LEVEL": "19"}])
+@pytest.mark.parametrize("setting", [{"CRISPER_COMPRESS": "false"}, {"CRISPER_COMPRESS_LEVEL": "1"}])
 def test_a_repair_that_makes_no_such_layer_says_so_and_what_to_do(
     both: Both, anonymous: Upstream, setting: dict[str, str]
 ) -> None:
