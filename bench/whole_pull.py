@@ -22,6 +22,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from bench import results
+from bench.pull import cpu_s
 from tests.support import images
 from tests.support.clients import Client, Ctr, Docker
 from tests.support.crisper import CrisperServer
@@ -116,7 +117,8 @@ def measure(
             about |= {"image_bytes": sum(map(len, of.blobs.values())), "crisper_bytes": size}
             about["layers"] = "zstd" if variant == "zstd" else "gzip"
             print(f"{of.name}, {variant}: ", end="", flush=True)
-            return about | row(client, ours, theirs, rounds)
+            servers = (server.process.pid, upstream.pid)
+            return about | row(client, ours, theirs, servers, rounds)
 
         docker, ctr = Docker(daemon, folder / "docker"), Ctr(containerd)
         return [
@@ -136,19 +138,33 @@ def timed(client: Client, reference: str, username: str, password: str) -> float
 
 
 def row(
-    client: Client, ours: Callable[[Client], float], theirs: Callable[[Client], float], rounds: int
+    client: Client,
+    ours: Callable[[Client], float],
+    theirs: Callable[[Client], float],
+    servers: tuple[int, int],
+    rounds: int,
 ) -> dict[str, object]:
     ours(client), theirs(client)  # for caches
-    took = [(ours(client), theirs(client)) for _ in range(rounds)]
+    took, cpu = [], []
+    for _ in range(rounds):
+        before = [cpu_s(pid) for pid in servers]
+        took.append((ours(client), theirs(client)))
+        cpu.append([cpu_s(pid) - already for pid, already in zip(servers, before, strict=True)])
     medians = [round(statistics.median(times), 3) for times in zip(*took, strict=True)]
+    spent = [round(statistics.median(times), 2) for times in zip(*cpu, strict=True)]
     ratio = round(medians[0] / medians[1], 2)
-    print(f"{client.name}: ours {medians[0]} s, distribution {medians[1]} s, ours / distribution {ratio}")
+    print(
+        f"{client.name}: ours {medians[0]} s, distribution {medians[1]} s, ours / distribution {ratio}; "
+        f"servers' CPU {spent[0]} s and {spent[1]} s"
+    )
     client.forget()
     return {
         "client": client.name,
         "crisper_s": medians[0],
         "distribution_s": medians[1],
         "ours_to_distribution": ratio,
+        "crisper_cpu_s": spent[0],
+        "distribution_cpu_s": spent[1],
     }
 
 

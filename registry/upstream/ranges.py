@@ -130,8 +130,8 @@ class Download:
                     async for chunk in pieces:
                         self._received += len(chunk)
                         yield chunk
-                quick = self._received - offset > self._lines.quick_bytes_per_s * (time.monotonic() - began)
-                parallel = self._width > 0 and (self._betting or not quick)
+                quick = not self._betting and self._is_quick(offset, began)
+                parallel = self._width > 0 and not quick
                 self._betting = True
         finally:
             await self._drop(*self._ahead)
@@ -140,6 +140,11 @@ class Download:
             async for chunk in rest:
                 await self._lines.pace(len(chunk))
                 yield chunk
+
+    def _is_quick(self, offset: int, began: float) -> bool:
+        """Tell whether what came since `offset` and `began` came so quickly that one connection is enough."""
+        took_s = time.monotonic() - began
+        return self._received - offset > self._lines.quick_bytes_per_s * took_s
 
     async def _front(self, ahead: int | None) -> AsyncGenerator[bytes, None]:
         """Stream up to where a range ahead begins, or the next range.

@@ -128,16 +128,22 @@ def ranged(request: web.Request, data: bytes, kind: str) -> web.Response:
     return web.Response(status=206, body=data[start:stop], content_type=kind, headers=where)
 
 
+async def begun(request: web.Request, data: bytes) -> tuple[web.StreamResponse, bytes]:
+    """Send the head of the answer; return it, and the body that it promises."""
+    answer = ranged(request, data, "application/octet-stream")
+    body = answer.body
+    assert isinstance(body, bytes)
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_length = len(body)
+    await response.prepare(request)
+    return response, body
+
+
 def cut_after(count: int) -> Fault:
     """Send `count` bytes of what was asked for, then drop the connection."""
 
     async def fault(request: web.Request, data: bytes) -> web.StreamResponse:
-        answer = ranged(request, data, "application/octet-stream")
-        body = answer.body
-        assert isinstance(body, bytes)
-        response = web.StreamResponse(status=answer.status, headers=answer.headers)
-        response.content_length = len(body)
-        await response.prepare(request)
+        response, body = await begun(request, data)
         await response.write(body[:count])
         await asyncio.sleep(0.05)  # a client forgets what it has not read when the connection breaks
         assert request.transport is not None
@@ -151,12 +157,7 @@ def slow_by(total_s: float, *, cut_at: int | None = None) -> Fault:
     """Send what was asked for in pieces over `total_s`, or `cut_at` bytes of it and then break off."""
 
     async def fault(request: web.Request, data: bytes) -> web.StreamResponse:
-        answer = ranged(request, data, "application/octet-stream")
-        body = answer.body
-        assert isinstance(body, bytes)
-        response = web.StreamResponse(status=answer.status, headers=answer.headers)
-        response.content_length = len(body)
-        await response.prepare(request)
+        response, body = await begun(request, data)
         sent, pieces = body[:cut_at], round(total_s / _PIECE_S)
         size = -(-len(sent) // pieces)
         for start in range(0, len(sent), size):

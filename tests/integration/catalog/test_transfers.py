@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from registry.catalog.collection import SqlBlobPins, SqlCollection
 from registry.catalog.database import Database
@@ -11,6 +12,7 @@ from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.partials import MAX_AGE, SqlPartials
 from registry.catalog.quotas import SqlImportQuota
+from registry.catalog.tables import import_charges
 from registry.errors import PullFailedError
 from registry.import_ports import ImportJob
 from registry.ports import GroupKey
@@ -50,6 +52,8 @@ async def test_imports_that_are_charged_at_once_do_not_overdraw_together(databas
 
 async def test_without_a_quota_nothing_is_charged(database: Database) -> None:
     await SqlImportQuota(database, SettableClock(), 0).charge(job("one"), 10**15)
+    async with database.read() as connection:
+        assert (await connection.execute(select(import_charges))).first() is None
 
 
 async def test_an_organizations_turns_are_limited_and_others_go_first(database: Database) -> None:

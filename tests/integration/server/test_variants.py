@@ -203,7 +203,7 @@ def test_collection_and_inspection_know_the_blobs_of_both(both: Both) -> None:
     both.crisper("gc", "--grace", "0").check()
     for variant in ("original", "zstd"):
         bearer = both.bearer(both.minted(variant))
-        tars(both, bearer, both.manifest(bearer))
+        assert tars(both, bearer, both.manifest(bearer)) == [layer.tar for layer in both.image.layers]
     both.crisper("doctor").check()
 
 

@@ -56,6 +56,7 @@ async def test_an_upstream_that_ignores_ranges_is_read_again_from_its_start(
     upstream.add(IMAGE)
     upstream.fail(DIGEST, cut_after(400_000), body(LAYER))
     await imported(bench, upstream)
+    assert upstream.count(DIGEST) == 2
 
 
 @pytest.mark.parametrize("code", [429, 500, 502, 503])
@@ -64,6 +65,7 @@ async def test_a_burst_of_refusals_is_waited_out(bench: Bench, upstream: FaultyU
     upstream.fail("1", status(code), status(code, Retry_After="0"))
     upstream.fail(DIGEST, status(code), status(code))
     await imported(bench, upstream)
+    assert upstream.count(DIGEST) == 3
 
 
 async def test_retry_after_is_honoured(bench: Bench, upstream: FaultyUpstream) -> None:
@@ -259,6 +261,7 @@ async def test_a_realm_in_passing_trouble_is_asked_again(bench: Bench, upstream:
     upstream.fail("token", status(503), status(429, Retry_After="0"))
     await bench.run(f"{upstream.host}/app:1", credential())
     await bench.holds(IMAGE)
+    assert upstream.count("/token") >= 3
 
 
 async def test_a_forbidden_manifest_is_a_failure_to_authenticate(
@@ -292,6 +295,8 @@ async def test_a_redirect_within_the_origin_keeps_its_authorization(
     upstream.fail(DIGEST, redirect(f"/elsewhere/blobs/{DIGEST}"))
     await bench.run(f"{upstream.host}/app:1", credential())
     await bench.holds(IMAGE)
+    (elsewhere,) = (seen for seen in upstream.seen if seen.path.startswith("/elsewhere/"))
+    assert elsewhere.authorization
 
 
 async def test_a_signed_address_that_lapsed_is_asked_for_again(
@@ -301,6 +306,7 @@ async def test_a_signed_address_that_lapsed_is_asked_for_again(
     upstream.fail(DIGEST, redirect(f"http://{other.host}/blobs/{DIGEST}"))
     other.fail(DIGEST, status(403))
     await imported(bench, upstream, other)
+    assert upstream.count(DIGEST) == 2
 
 
 async def test_an_upstream_at_a_private_address_is_refused_unless_listed(
