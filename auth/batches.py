@@ -18,6 +18,8 @@ class Batches(Generic[Item, Result]):
         most: Items in one batch.
         waiting: Callers at once; more wait their turn.
         drop_cancelled: Whether what nobody waits for any more is left undone, unless it is under way.
+        pace_s: The least time from one batch's beginning to the next one's; what is asked when nothing has
+            been for so long begins at once.
     """
 
     def __init__(
@@ -27,10 +29,13 @@ class Batches(Generic[Item, Result]):
         most: int = 256,
         waiting: int = 4096,
         drop_cancelled: bool = False,
+        pace_s: float = 0,
     ) -> None:
         self._work = work
         self._most = most
         self._drop_cancelled = drop_cancelled
+        self._pace_s = pace_s
+        self._not_before = 0.0
         self._room = asyncio.Semaphore(waiting)
         self._queue: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._working: asyncio.Task[None] | None = None
@@ -50,8 +55,14 @@ class Batches(Generic[Item, Result]):
             await self._working
 
     async def _drain(self) -> None:
-        await asyncio.sleep(0)  # whoever asks in the same turn of the loop is in the first batch
-        while batch := self._next():
+        loop = asyncio.get_running_loop()
+        while self._queue:
+            # Even without a pace: whoever asks in the same turn of the loop is in the first batch.
+            await asyncio.sleep(max(0.0, self._not_before - loop.time()))
+            batch = self._next()
+            if not batch:
+                continue
+            self._not_before = loop.time() + self._pace_s
             try:
                 results = await self._work([item for item, _ in batch])
             except Exception as error:  # noqa: BLE001 (it is the callers' to handle)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from sqlalchemy import RowMapping, func, insert, select, text
+from sqlalchemy import Connection, RowMapping, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.batches import Batches
@@ -22,13 +23,13 @@ async def append(connection: AsyncConnection, at: datetime, event: AuditEvent) -
     The last statement of its transaction: on PostgreSQL it waits for others that append
     (docs/adr/0061-audit-trail-order.md), and must not make them wait for rows that they need.
     """
-    await _append_all(connection, [(at, event)])
+    await connection.run_sync(_append_all, [(at, event)])
 
 
-async def _append_all(connection: AsyncConnection, batch: Sequence[tuple[datetime, AuditEvent]]) -> None:
+def _append_all(connection: Connection, batch: Sequence[tuple[datetime, AuditEvent]]) -> None:
     if connection.dialect.name != "sqlite":  # where a transaction excludes all other writers anyway
-        await connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
-    await connection.execute(insert(events), [_values(at, event) for at, event in batch])
+        connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
+    connection.execute(insert(events), [_values(at, event) for at, event in batch])
 
 
 class SqlEventLog:
@@ -75,8 +76,7 @@ class SqlEventLog:
         await self._appends.aclose()
 
     async def _append(self, batch: Sequence[tuple[datetime, AuditEvent]]) -> Sequence[None]:
-        async with self._database.write() as connection:
-            await _append_all(connection, batch)
+        await self._database.transact(partial(_append_all, batch=batch))
         return [None] * len(batch)
 
 

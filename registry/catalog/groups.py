@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     RowMapping,
     Select,
     and_,
@@ -97,8 +98,8 @@ class SqlGroupCatalog:
 
     async def get(self, key: GroupKey) -> Group | None:
         """Return a group by name."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(GROUP.where(_named(key)))).mappings().first()
+        named = GROUP.where(_named(key))
+        row = await self._database.query(lambda connection: connection.execute(named).mappings().first())
         return group_of(row) if row else None
 
     async def list(
@@ -133,8 +134,7 @@ class SqlGroupCatalog:
     async def newest_version(self, group_id: str) -> int | None:
         """Return the newest version whose image is stored."""
         query = select(func.max(versions.c.version)).where(versions.c.group_id == group_id)
-        async with self._database.read() as connection:
-            newest: int | None = (await connection.execute(query)).scalar()
+        newest: int | None = await self._database.query(lambda connection: connection.execute(query).scalar())
         return newest
 
     async def image(self, group_id: str, version: int) -> StoredImage | None:
@@ -157,8 +157,7 @@ class SqlGroupCatalog:
             .join(versions, versions.c.image_id == images.c.id)
             .where(versions.c.repository == repository, versions.c.version == version)
         )
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
+        row = await self._database.query(lambda connection: connection.execute(query).first())
         return [Digest.parse(digest) for digest in row or () if digest is not None]
 
     async def tags(self, repository: str) -> Sequence[str]:
@@ -169,9 +168,11 @@ class SqlGroupCatalog:
         return sorted(["latest", *(f"v{number}" for number in numbers)]) if numbers else []
 
     async def _image(self, query: Select[tuple[str]]) -> StoredImage | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
-            return await load_image(connection, row.id) if row else None
+        def load(connection: Connection) -> StoredImage | None:
+            row = connection.execute(query).first()
+            return load_image(connection, row.id) if row else None
+
+        return await self._database.query(load)
 
 
 async def _queue(connection: AsyncConnection, group: Group, credential_key: bytes | None) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import RowMapping, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from registry.catalog.database import Database
@@ -57,11 +57,11 @@ async def enter_image(
     return image_id
 
 
-async def load_image(connection: AsyncConnection, image_id: str) -> StoredImage:
+def load_image(connection: Connection, image_id: str) -> StoredImage:
     """Return an image, with its variant where it has one."""
-    row = (await connection.execute(select(images).where(images.c.id == image_id))).mappings().one()
+    row = connection.execute(select(images).where(images.c.id == image_id)).mappings().one()
     of_image = select(image_contents).where(image_contents.c.image_id == image_id)
-    found = await connection.execute(of_image.order_by(image_contents.c.position))
+    found = connection.execute(of_image.order_by(image_contents.c.position))
     contents = [(content["variant"], _content(content)) for content in found.mappings()]
 
     def of(variant: Variant) -> tuple[ImageContent, ...]:

@@ -1,9 +1,13 @@
 """Key records: how each tenant opens each of its blobs (keeps `storage.ports.KeyRecords`)."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
+    CursorResult,
     RowMapping,
     bindparam,
     delete,
@@ -15,9 +19,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from registry.catalog.database import Database
+from registry.catalog.database import Database, exclude_collection
 from registry.catalog.tables import blob_keys, object_marks, quarantine
 from storage.digest import Digest
 from storage.errors import StorageUnavailableError
@@ -32,19 +35,11 @@ class SqlKeyRecords:
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
         """Return this tenant's record for a digest, unless its object is known to be damaged."""
-        query = select(blob_keys).where(
-            blob_keys.c.tenant == tenant, blob_keys.c.digest == str(digest), not_(_is_quarantined())
-        )
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).mappings().first()
-        return record_of(row) if row else None
+        return await self._database.query(partial(_get, tenant=tenant, digest=digest))
 
     async def find(self, digest: Digest) -> KeyRecord | None:
         """Return any tenant's record for a digest whose object is not known to be damaged."""
-        query = select(blob_keys).where(blob_keys.c.digest == str(digest), not_(_is_quarantined())).limit(1)
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).mappings().first()
-        return record_of(row) if row else None
+        return await self._database.query(partial(_find, digest=digest))
 
     async def add(self, record: KeyRecord) -> KeyRecord:
         """Insert the record unless (tenant, digest) has one; return the one that stands.
@@ -54,29 +49,8 @@ class SqlKeyRecords:
         Raises:
             StorageUnavailableError: The object was collected meanwhile; present the blob again.
         """
-        values = {
-            "tenant": record.tenant,
-            "digest": str(record.digest),
-            "file_id": record.file_id,
-            "object_name": record.object_name,
-            "size_bytes": record.size_bytes,
-            "stored_bytes": record.stored_bytes,
-            "kek_id": record.kek_id,
-            "wrapped_dek": record.wrapped_dek,
-        }
         try:
-            async with self._database.write() as connection:
-                await self._database.exclude_collection(connection)
-                if await self._is_condemned(connection, record.object_name):
-                    raise StorageUnavailableError("the object was collected before its key record was there")
-                await connection.execute(
-                    delete(blob_keys).where(
-                        blob_keys.c.tenant == record.tenant,
-                        blob_keys.c.digest == str(record.digest),
-                        _is_quarantined(),
-                    )
-                )
-                await connection.execute(insert(blob_keys).values(values))
+            await self._database.transact(partial(_add, record=record))
         except IntegrityError:
             standing = await self.get(record.tenant, record.digest)
             if standing is None:
@@ -97,8 +71,7 @@ class SqlKeyRecords:
         query = select(blob_keys.c.tenant).where(
             blob_keys.c.tenant == tenant, blob_keys.c.digest == str(digest), _is_quarantined()
         )
-        async with self._database.read() as connection:
-            return (await connection.execute(query)).first() is not None
+        return await self._database.query(lambda connection: connection.execute(query).first() is not None)
 
     async def uses(self, object_name: str) -> int:
         """Count the records that refer to an object."""
@@ -155,11 +128,46 @@ class SqlKeyRecords:
                 changed += (await connection.execute(statement, values)).rowcount
         return changed
 
-    async def _is_condemned(self, connection: AsyncConnection, object_name: str) -> bool:
-        query = select(object_marks.c.object_name).where(
-            object_marks.c.object_name == object_name, object_marks.c.condemned_at.is_not(None)
+
+def _get(connection: Connection, tenant: str, digest: Digest) -> KeyRecord | None:
+    named = {"tenant": tenant, "digest": str(digest)}
+    return _first(connection.execute(_OF_TENANT, named))
+
+
+def _find(connection: Connection, digest: Digest) -> KeyRecord | None:
+    return _first(connection.execute(_OF_ANYBODY, {"digest": str(digest)}))
+
+
+def _add(connection: Connection, record: KeyRecord) -> None:
+    exclude_collection(connection)
+    condemned = select(object_marks.c.object_name).where(
+        object_marks.c.object_name == record.object_name, object_marks.c.condemned_at.is_not(None)
+    )
+    if connection.execute(condemned).first() is not None:
+        raise StorageUnavailableError("the object was collected before its key record was there")
+    connection.execute(
+        delete(blob_keys).where(
+            blob_keys.c.tenant == record.tenant,
+            blob_keys.c.digest == str(record.digest),
+            _is_quarantined(),
         )
-        return (await connection.execute(query)).first() is not None
+    )
+    values = {
+        "tenant": record.tenant,
+        "digest": str(record.digest),
+        "file_id": record.file_id,
+        "object_name": record.object_name,
+        "size_bytes": record.size_bytes,
+        "stored_bytes": record.stored_bytes,
+        "kek_id": record.kek_id,
+        "wrapped_dek": record.wrapped_dek,
+    }
+    connection.execute(insert(blob_keys).values(values))
+
+
+def _first(found: CursorResult[Any]) -> KeyRecord | None:
+    row = found.mappings().first()
+    return record_of(row) if row else None
 
 
 def _is_quarantined() -> ColumnElement[bool]:
@@ -169,3 +177,9 @@ def _is_quarantined() -> ColumnElement[bool]:
 def record_of(row: RowMapping) -> KeyRecord:
     """Return a row of `blob_keys` as a value."""
     return KeyRecord(**{**row, "digest": Digest.parse(row["digest"])})
+
+
+_OF_ANYBODY = (
+    select(blob_keys).where(blob_keys.c.digest == bindparam("digest"), not_(_is_quarantined())).limit(1)
+)
+_OF_TENANT = _OF_ANYBODY.where(blob_keys.c.tenant == bindparam("tenant"))
