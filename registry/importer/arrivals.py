@@ -1,11 +1,10 @@
 """What has arrived of an image, for whoever goes on with it while the rest is still on its way."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from registry.errors import ImportFailedError
 from registry.import_ports import Progress
 from storage.digest import Digest
 
@@ -68,29 +67,3 @@ class Arrivals:
                 if self._complete or await self._is_there(digest):
                     return digest
             await self._moved.wait()
-
-
-async def together(first: Awaitable[Any], second: Awaitable[T]) -> T:
-    """Run both to their end, and return the second's result; when one fails, the other is stopped.
-
-    Raises:
-        ImportFailedError: Whichever failed first; other errors only where there is none of these.
-    """
-    try:
-        async with asyncio.TaskGroup() as both:
-            both.create_task(_run(first))
-            task = both.create_task(_run(second))
-    except BaseExceptionGroup as group:
-        failure = _failure(group.exceptions)
-    else:
-        return task.result()
-    raise failure
-
-
-async def _run(work: Awaitable[T]) -> T:
-    return await work
-
-
-def _failure(errors: Iterable[BaseException]) -> BaseException:
-    known = list(errors)
-    return next((error for error in known if isinstance(error, ImportFailedError)), known[0])

@@ -16,7 +16,8 @@ from registry.import_ports import (
     Stage,
     UpstreamCredential,
 )
-from registry.importer.arrivals import Arrivals, together
+from registry.importer.alongside import together
+from registry.importer.arrivals import Arrivals
 from registry.importer.attachments import Attacher
 from registry.importer.compress import Compressor
 from registry.importer.plan import Plan, plan_import
@@ -116,8 +117,9 @@ class Importer:
             compressing = self._compressor.run(job, documents, plan.image, arrivals)
             image = await together(arrivals.completed_by(fetching), compressing)
         tally.enter(Stage.STORING)
-        await _store_documents(transfer, plan)
-        attached = await Attacher(source, partial(self._put, job, transfer)).attach(image)
+        storing = transfer.put_all((content.digest, data) for content, data in plan.documents)
+        attaching = Attacher(source, partial(self._put, job, transfer)).attach(image)
+        attached = await together(storing, attaching)
         _log.info("import.stored", job_id=job.id, seconds=round(time.monotonic() - began, 3))
         return image.with_attached(attached)
 
@@ -133,9 +135,4 @@ class Importer:
 
     async def _put(self, job: ImportJob, transfer: Transfer, content: ImageContent, data: bytes) -> None:
         await self._pins.pin(job.id, job.key.organization, [content.digest])
-        await transfer.put(content.digest, data)
-
-
-async def _store_documents(transfer: Transfer, plan: Plan) -> None:
-    for content, data in plan.documents:
         await transfer.put(content.digest, data)

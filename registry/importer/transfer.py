@@ -7,14 +7,15 @@ itself is believed.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
-from registry.errors import ImportFailedError, PullFailedError, StoreFailedError
+from registry.errors import PullFailedError, StoreFailedError
+from registry.importer.alongside import all_of
 from registry.importer.flights import Flights
 from registry.importer.sharing import Sharing
 from registry.importer.tally import Tally
@@ -81,15 +82,11 @@ class Transfer:
                 the others are stopped and leave nothing behind.
         """
         waiting = iter(layers)
-        try:
-            async with asyncio.TaskGroup() as lanes:
-                for _ in range(min(self._roads.layers, len(layers))):
-                    lanes.create_task(self._lane(waiting, tally))
-        except BaseExceptionGroup as group:
-            failure = _first(group)
-        else:
-            return
-        raise failure
+        await all_of(self._lane(waiting, tally) for _ in range(min(self._roads.layers, len(layers))))
+
+    async def put_all(self, documents: Iterable[tuple[Digest, bytes]]) -> None:
+        """Store documents that were fetched whole, side by side. Raises StoreFailedError."""
+        await all_of(self.put(digest, data) for digest, data in documents)
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """Store a document that was fetched whole.
@@ -188,12 +185,6 @@ class _Copy:
 
     def take_back(self) -> None:
         self._tally.take_back(self.resumed_bytes + self._fetched_bytes)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Choose what to raise for several lanes: a failure of the import before anything else."""
-    failures = [error for error in group.exceptions if isinstance(error, ImportFailedError)]
-    return failures[0] if failures else group.exceptions[0]
 
 
 def _store_failed(error: StorageError) -> StoreFailedError:

@@ -2,11 +2,8 @@
 
 import asyncio
 
-import pytest
-
-from registry.errors import PullFailedError, StoreFailedError
 from registry.import_ports import Progress, Stage
-from registry.importer.arrivals import Arrivals, together
+from registry.importer.arrivals import Arrivals
 from storage.digest import Digest
 
 FIRST, SECOND, THIRD = (Digest.of(name) for name in (b"first", b"second", b"third"))
@@ -53,38 +50,3 @@ async def test_while_layers_arrive_pulling_is_what_is_told() -> None:
     arrivals.complete()
     arrivals.report_later(compressing)
     assert told == [pulled(1), compressing]
-
-
-async def for_ever(stopped: list[str]) -> None:
-    try:
-        await asyncio.Event().wait()
-    finally:
-        stopped.append("stopped")
-
-
-async def failing(error: Exception) -> None:
-    raise error
-
-
-async def test_what_fails_first_stops_the_other_and_is_what_is_raised() -> None:
-    stopped: list[str] = []
-    with pytest.raises(PullFailedError, match="gone"):
-        await together(failing(PullFailedError("gone")), for_ever(stopped))
-    with pytest.raises(PullFailedError, match="lies"):
-        await together(for_ever(stopped), failing(PullFailedError("lies")))
-    with pytest.raises(ConnectionError):
-        await together(for_ever(stopped), failing(ConnectionError()))
-    with pytest.raises(StoreFailedError):
-        await together(failing(ValueError()), failing(StoreFailedError("full")))
-    assert stopped == ["stopped"] * 3
-
-
-async def test_both_are_stopped_when_the_import_is() -> None:
-    stopped: list[str] = []
-    running = asyncio.create_task(together(for_ever(stopped), for_ever(stopped)))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert stopped == ["stopped"] * 2

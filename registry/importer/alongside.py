@@ -1,0 +1,41 @@
+"""Parts of one import that run side by side: all of them, or one failure."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import Any, TypeVar
+
+from registry.errors import ImportFailedError
+
+T = TypeVar("T")
+
+
+async def all_of(parts: Iterable[Awaitable[Any]]) -> list[Any]:
+    """Run every part to its end, and return their results in order; when one fails, the others are stopped.
+
+    Raises:
+        ImportFailedError: Whichever part failed first; other errors only where there is none of these.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_run(part)) for part in parts]
+    except BaseExceptionGroup as errors:
+        failure = _first(errors.exceptions)
+    else:
+        return [task.result() for task in tasks]
+    raise failure
+
+
+async def together(first: Awaitable[Any], second: Awaitable[T]) -> T:
+    """Run both as `all_of` does, and return the second's result."""
+    _, result = await all_of((first, second))
+    wanted: T = result
+    return wanted
+
+
+async def _run(part: Awaitable[T]) -> T:
+    return await part
+
+
+def _first(errors: Iterable[BaseException]) -> BaseException:
+    known = list(errors)
+    return next((error for error in known if isinstance(error, ImportFailedError)), known[0])
