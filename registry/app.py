@@ -110,7 +110,7 @@ class Composition:
 
 def database_url(settings: Settings, data: DataDir) -> str:
     """Return where the catalog is."""
-    return settings.database_url or f"sqlite+aiosqlite:///{data.catalog}"
+    return settings.database_url or f"sqlite:///{data.catalog}"
 
 
 def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> BlobStore:

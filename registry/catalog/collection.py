@@ -24,10 +24,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.ports import Clock
-from registry.catalog.database import Database
+from registry.catalog.database import CatalogConnection, Database
 from registry.catalog.partials import SqlPartials
 from registry.catalog.tables import (
     UtcDateTime,
@@ -202,7 +201,7 @@ class SqlCollection:
         )
 
     async def _due_records(
-        self, connection: AsyncConnection, grace_s: float, limit: int
+        self, connection: CatalogConnection, grace_s: float, limit: int
     ) -> Sequence[DeadRecord]:
         before = self._clock.now() - timedelta(seconds=grace_s)
         alive = or_(_is_live(), _is_pinned(), _older_import())
@@ -212,14 +211,14 @@ class SqlCollection:
         rows = (await connection.execute(query)).all()
         return [DeadRecord(row[0], Digest.parse(row[1]), row[2], row[3]) for row in rows]
 
-    async def _due_orphans(self, connection: AsyncConnection, grace_s: float, limit: int) -> Sequence[str]:
+    async def _due_orphans(self, connection: CatalogConnection, grace_s: float, limit: int) -> Sequence[str]:
         before = self._clock.now() - timedelta(seconds=grace_s)
         query = select(object_marks.c.object_name).where(
             object_marks.c.condemned_at.is_(None), object_marks.c.since <= before, _is_orphan()
         )
         return list((await connection.execute(query.limit(limit))).scalars())
 
-    async def _condemn(self, connection: AsyncConnection, names: Sequence[str]) -> None:
+    async def _condemn(self, connection: CatalogConnection, names: Sequence[str]) -> None:
         """Condemn those of these objects that no record refers to."""
         now = self._clock.now()
         used = select(blob_keys.c.object_name).where(blob_keys.c.object_name.in_(names))

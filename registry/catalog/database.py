@@ -1,20 +1,19 @@
 """The connection to the catalog: SQLite on one machine, PostgreSQL beyond it, one code for both."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum, unique
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Executable, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from registry.catalog.sqlite import Rows, SqliteEngine
 from registry.errors import CatalogUnavailableError
-from storage.threads import Threads
 
 T = TypeVar("T")
 
@@ -32,15 +31,14 @@ class AdvisoryLock(IntEnum):
     APPEND = 7281904
 
 
-_SQLITE_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",  # a committed key record must outlive a power cut
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA busy_timeout = 15000",
-    "PRAGMA secure_delete = ON",  # a forgotten credential's key leaves no bytes in free pages
-)
-_AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
-_THREADS = 4
+class CatalogConnection(Protocol):
+    """What `Database.read` and `Database.write` open."""
+
+    async def execute(self, statement: Executable, parameters: Any = None, /) -> Rows:  # noqa: ANN401
+        """Execute a statement; its rows are in memory when this returns."""
+
+    async def run_sync(self, work: Callable[[Connection], T], /) -> T:
+        """Run what executes several statements: on SQLite as quick as one."""
 
 
 class SystemClock:
@@ -55,79 +53,56 @@ class Database:
     """A pool of connections to the catalog's database.
 
     Args:
-        url: SQLAlchemy's asynchronous form: `sqlite+aiosqlite:///path` or `postgresql+asyncpg://...`.
+        url: In SQLAlchemy's form: `sqlite:///path` or `postgresql+asyncpg://...`.
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
-        self._threaded = _Threaded(url) if self.is_sqlite else None
-
-    async def query(self, work: Callable[[Connection], T]) -> T:
-        """Run statements that only read, on a connection on which each sees what is committed.
-
-        Quicker than `read` where they are asked for often: on SQLite all of them are one visit to a thread,
-        not one each (docs/adr/0181-hot-statements-in-one-visit.md).
-        """
-        with _translated():
-            if self._threaded is not None:
-                return await self._threaded.query(work)
-            async with self._engine.connect() as connection:
-                return await (await connection.execution_options(**_AUTOCOMMIT)).run_sync(work)
-
-    async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run statements in a transaction that is committed when `work` returns; as quick as `query`.
-
-        A caller who is cancelled waits until it has ended; it is not undone.
-        """
-        with _translated():
-            if self._threaded is not None:
-                return await self._threaded.transact(work)
-            async with self._engine.begin() as connection:
-                return await connection.run_sync(work)
+        self.is_sqlite = url.startswith("sqlite")
+        self._engine: SqliteEngine | _ServerEngine = (
+            SqliteEngine(url) if self.is_sqlite else _ServerEngine(url)
+        )
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self) -> AsyncIterator[CatalogConnection]:
         """Open a connection on which each statement sees what is committed."""
         with _translated():
-            async with self._engine.connect() as connection:
-                yield await connection.execution_options(**_AUTOCOMMIT)
-
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction: committed when the block ends, rolled back when it raises."""
-        with _translated():
-            async with self._engine.begin() as connection:
+            async with self._engine.read() as connection:
                 yield connection
 
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether statements run on SQLite, where a transaction excludes all other writers."""
-        return self._engine.dialect.name == "sqlite"
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[CatalogConnection]:
+        """Open a transaction: committed when the block ends, rolled back when it raises."""
+        with _translated():
+            async with self._engine.write() as connection:
+                yield connection
 
-    async def exclude_collection(self, connection: AsyncConnection) -> None:
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run a whole transaction, committed when `work` returns: on SQLite as quick as one statement.
+
+        Where the caller is cancelled it may still be committed, as it may where a server's answer is lost.
+        """
+        with _translated():
+            return await self._engine.transact(work)
+
+    async def exclude_collection(self, connection: CatalogConnection) -> None:
         """Do what `exclude_collection` does within `transact`."""
         await connection.run_sync(exclude_collection)
 
-    async def collect_alone(self, connection: AsyncConnection) -> None:
+    async def collect_alone(self, connection: CatalogConnection) -> None:
         """Exclude every transaction that calls `exclude_collection` until this one ends."""
         if not self.is_sqlite:
             await connection.execute(
                 text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.COLLECTION}
             )
 
-    async def queue_up(self, connection: AsyncConnection) -> None:
+    async def queue_up(self, connection: CatalogConnection) -> None:
         """Exclude others that decide by what an organization has running or has used; they do so rarely."""
         if not self.is_sqlite:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.QUEUE})
 
     async def migrate(self) -> None:
         """Bring the schema to this version's; several servers may start at once."""
-        async with self._engine.begin() as connection:
-            if not self.is_sqlite:
-                await connection.execute(
-                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.MIGRATION}
-                )
-            await connection.run_sync(_upgrade)
+        await self.transact(_upgrade)
 
     async def probe(self) -> None:
         """Prove that the database answers."""
@@ -136,9 +111,7 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._engine.dispose()
-        if self._threaded is not None:
-            self._threaded.close()
+        await self._engine.close()
 
 
 def exclude_collection(connection: Connection) -> None:
@@ -152,30 +125,27 @@ def exclude_collection(connection: Connection) -> None:
         )
 
 
-class _Threaded:
-    """SQLite as it is: synchronous, in threads of its own."""
+class _ServerEngine:
+    """PostgreSQL's connections."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(make_url(url).set(drivername="sqlite"))
-        _prepare_sqlite(self._engine)
-        self._reading = self._engine.execution_options(**_AUTOCOMMIT)
-        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="catalog")
-        self._threads = Threads(self._executor)
+        self._writing = create_async_engine(
+            url, pool_size=10, max_overflow=10, pool_timeout=10, pool_pre_ping=True
+        )
+        self._reading = self._writing.execution_options(isolation_level="AUTOCOMMIT")
 
-    async def query(self, work: Callable[[Connection], T]) -> T:
-        return await self._threads.run(self._run, self._reading.connect, work)
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        return self._reading.connect()
+
+    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        return self._writing.begin()
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        return await self._threads.run(self._run, self._engine.begin, work)
+        async with self._writing.begin() as connection:
+            return await connection.run_sync(work)
 
-    def close(self) -> None:
-        self._executor.shutdown()
-        self._engine.dispose()
-
-    @staticmethod
-    def _run(opened: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]) -> T:
-        with opened() as connection:
-            return work(connection)
+    async def close(self) -> None:
+        await self._writing.dispose()
 
 
 @contextmanager
@@ -196,30 +166,9 @@ def _upgrade(connection: Connection) -> None:
     from alembic import command  # noqa: PLC0415 (a second of imports that only the first process needs)
     from alembic.config import Config  # noqa: PLC0415
 
+    if connection.dialect.name != "sqlite":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.MIGRATION})
     config = Config()
     config.set_main_option("script_location", str(files("registry.catalog") / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-def _engine(url: str) -> AsyncEngine:
-    if not url.startswith("sqlite"):
-        return create_async_engine(url, pool_size=10, max_overflow=10, pool_timeout=10, pool_pre_ping=True)
-    engine = create_async_engine(url)
-    _prepare_sqlite(engine.sync_engine)
-    return engine
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 (the driver's own type)
-        connection.isolation_level = None  # the driver's implicit BEGIN would start a reader, then deadlock
-        cursor = connection.cursor()
-        for pragma in _SQLITE_PRAGMAS:
-            cursor.execute(pragma)
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -15,7 +15,7 @@ from registry.catalog.tables import api_keys, nodes, organizations
 from registry.errors import ConflictError
 from registry.ports import Organization
 
-_LOOKUPS_PACE_S = 0.005  # docs/adr/0181-hot-statements-in-one-visit.md
+_LOOKUPS_PACE_S = 0.005  # docs/adr/0181-one-visit-per-statement.md
 _BY_ID = select(nodes).where(nodes.c.node_id.in_(bindparam("node_ids", expanding=True)))
 
 
@@ -140,9 +140,8 @@ class SqlNodeRegistry:
 
     async def _look_up(self, node_ids: Sequence[str]) -> Sequence[Node | None]:
         wanted = {"node_ids": list(set(node_ids))}
-        rows = await self._database.query(
-            lambda connection: connection.execute(_BY_ID, wanted).mappings().all()
-        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_BY_ID, wanted)).mappings().all()
         found = {row["node_id"]: _node(row) for row in rows}
         return [found.get(node_id) for node_id in node_ids]
 

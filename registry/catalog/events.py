@@ -6,24 +6,23 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.batches import Batches
 from auth.ports import AuditEvent, Clock
-from registry.catalog.database import AdvisoryLock, Database
+from registry.catalog.database import AdvisoryLock, CatalogConnection, Database
 from registry.catalog.tables import events
 from registry.ports import StoredEvent
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 
 
-async def append(connection: AsyncConnection, at: datetime, event: AuditEvent) -> None:
+async def append(connection: CatalogConnection, at: datetime, event: AuditEvent) -> None:
     """Insert an event within a transaction, so that it stands exactly when the change stands.
 
     The last statement of its transaction: on PostgreSQL it waits for others that append
     (docs/adr/0061-audit-trail-order.md), and must not make them wait for rows that they need.
     """
-    await connection.run_sync(_append_all, [(at, event)])
+    await connection.run_sync(partial(_append_all, batch=[(at, event)]))
 
 
 def _append_all(connection: Connection, batch: Sequence[tuple[datetime, AuditEvent]]) -> None:

@@ -18,9 +18,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from registry.catalog.database import Database
+from registry.catalog.database import CatalogConnection, Database
 from registry.catalog.images import load_image
 from registry.catalog.tables import (
     blob_keys,
@@ -98,8 +97,8 @@ class SqlGroupCatalog:
 
     async def get(self, key: GroupKey) -> Group | None:
         """Return a group by name."""
-        named = GROUP.where(_named(key))
-        row = await self._database.query(lambda connection: connection.execute(named).mappings().first())
+        async with self._database.read() as connection:
+            row = (await connection.execute(GROUP.where(_named(key)))).mappings().first()
         return group_of(row) if row else None
 
     async def list(
@@ -134,7 +133,8 @@ class SqlGroupCatalog:
     async def newest_version(self, group_id: str) -> int | None:
         """Return the newest version whose image is stored."""
         query = select(func.max(versions.c.version)).where(versions.c.group_id == group_id)
-        newest: int | None = await self._database.query(lambda connection: connection.execute(query).scalar())
+        async with self._database.read() as connection:
+            newest: int | None = (await connection.execute(query)).scalar()
         return newest
 
     async def image(self, group_id: str, version: int) -> StoredImage | None:
@@ -157,7 +157,8 @@ class SqlGroupCatalog:
             .join(versions, versions.c.image_id == images.c.id)
             .where(versions.c.repository == repository, versions.c.version == version)
         )
-        row = await self._database.query(lambda connection: connection.execute(query).first())
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
         return [Digest.parse(digest) for digest in row or () if digest is not None]
 
     async def tags(self, repository: str) -> Sequence[str]:
@@ -172,10 +173,11 @@ class SqlGroupCatalog:
             row = connection.execute(query).first()
             return load_image(connection, row.id) if row else None
 
-        return await self._database.query(load)
+        async with self._database.read() as connection:
+            return await connection.run_sync(load)
 
 
-async def _queue(connection: AsyncConnection, group: Group, credential_key: bytes | None) -> None:
+async def _queue(connection: CatalogConnection, group: Group, credential_key: bytes | None) -> None:
     job = {"id": group.job_id, "group_id": group.id, "version": group.version, "image": group.image}
     waiting = {"state": "queued", "attempt": 0, "credential_key": credential_key}
     await connection.execute(insert(jobs).values(**job, **waiting, created_at=group.updated_at))

@@ -12,9 +12,8 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from registry.catalog.database import Database
+from registry.catalog.database import CatalogConnection, Database
 from registry.catalog.tables import image_contents, images
 from registry.import_ports import KnownLayer
 from registry.oci.variant import OCI_ZSTD_LAYER
@@ -23,7 +22,7 @@ from storage.digest import Digest
 
 
 async def enter_image(
-    connection: AsyncConnection, organization: str, image: StoredImage, now: datetime
+    connection: CatalogConnection, organization: str, image: StoredImage, now: datetime
 ) -> str:
     """Enter an image with its variant, or what is new of one that stands; return its id.
 
@@ -136,7 +135,7 @@ class SqlImages:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def _replace_variant(connection: AsyncConnection, image_id: str, zstd: StoredImage) -> None:
+async def _replace_variant(connection: CatalogConnection, image_id: str, zstd: StoredImage) -> None:
     of_image = image_contents.c.image_id == image_id
     only_in_it = and_(of_image, image_contents.c.variant == Variant.ZSTD.value)
     await connection.execute(delete(image_contents).where(only_in_it))
@@ -144,7 +143,7 @@ async def _replace_variant(connection: AsyncConnection, image_id: str, zstd: Sto
     await connection.execute(update(images).where(images.c.id == image_id).values(shown))
 
 
-async def _enter_contents(connection: AsyncConnection, image_id: str, image: StoredImage) -> None:
+async def _enter_contents(connection: CatalogConnection, image_id: str, image: StoredImage) -> None:
     """Enter contents that the image did not have, and what is new of those that it had."""
     of_image = image_contents.c.image_id == image_id
     rows = await connection.execute(select(image_contents).where(of_image))

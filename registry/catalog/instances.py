@@ -6,10 +6,9 @@ from typing import Final
 from uuid import uuid4
 
 from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.ports import AuditEvent, Clock
-from registry.catalog.database import Database
+from registry.catalog.database import CatalogConnection, Database
 from registry.catalog.events import append
 from registry.catalog.groups import GROUP, group_of
 from registry.catalog.tables import groups, instance_tokens, instances
@@ -160,7 +159,7 @@ class SqlInstances:
             ).rowcount
 
     @staticmethod
-    async def _run(connection: AsyncConnection, group: Group, instance: Instance, now: datetime) -> bool:
+    async def _run(connection: CatalogConnection, group: Group, instance: Instance, now: datetime) -> bool:
         """Make a group running that waits for its first instance of this version."""
         deploys = and_(
             groups.c.id == group.id,
@@ -171,7 +170,7 @@ class SqlInstances:
         return (await connection.execute(update(groups).where(deploys).values(running))).rowcount == 1
 
     @staticmethod
-    async def _lock(connection: AsyncConnection, group: Group) -> None:
+    async def _lock(connection: CatalogConnection, group: Group) -> None:
         """Take a group's changes one after another, in the order group, instance."""
         await connection.execute(select(groups.c.id).where(groups.c.id == group.id).with_for_update())
 

@@ -12,10 +12,9 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.ports import Clock
-from registry.catalog.database import Database
+from registry.catalog.database import CatalogConnection, Database
 from registry.catalog.events import append
 from registry.catalog.images import enter_image
 from registry.catalog.tables import blob_pins, groups, jobs, versions
@@ -153,7 +152,7 @@ class SqlJobQueue:
         )
         return and_(free, running < self._organization_jobs)
 
-    async def _holds(self, connection: AsyncConnection, job: ImportJob, worker_id: str) -> bool:
+    async def _holds(self, connection: CatalogConnection, job: ImportJob, worker_id: str) -> bool:
         query = select(jobs.c.id).where(
             jobs.c.id == job.id, jobs.c.worker_id == worker_id, jobs.c.state == "running"
         )
@@ -161,7 +160,7 @@ class SqlJobQueue:
 
     async def _end(
         self,
-        connection: AsyncConnection,
+        connection: CatalogConnection,
         job: ImportJob,
         *,
         state: str,

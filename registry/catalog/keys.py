@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    CursorResult,
     RowMapping,
     bindparam,
     delete,
@@ -21,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from registry.catalog.database import Database, exclude_collection
+from registry.catalog.sqlite import Rows
 from registry.catalog.tables import blob_keys, object_marks, quarantine
 from storage.digest import Digest
 from storage.errors import StorageUnavailableError
@@ -35,11 +34,14 @@ class SqlKeyRecords:
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
         """Return this tenant's record for a digest, unless its object is known to be damaged."""
-        return await self._database.query(partial(_get, tenant=tenant, digest=digest))
+        named = {"tenant": tenant, "digest": str(digest)}
+        async with self._database.read() as connection:
+            return _first(await connection.execute(_OF_TENANT, named))
 
     async def find(self, digest: Digest) -> KeyRecord | None:
         """Return any tenant's record for a digest whose object is not known to be damaged."""
-        return await self._database.query(partial(_find, digest=digest))
+        async with self._database.read() as connection:
+            return _first(await connection.execute(_OF_ANYBODY, {"digest": str(digest)}))
 
     async def add(self, record: KeyRecord) -> KeyRecord:
         """Insert the record unless (tenant, digest) has one; return the one that stands.
@@ -71,7 +73,8 @@ class SqlKeyRecords:
         query = select(blob_keys.c.tenant).where(
             blob_keys.c.tenant == tenant, blob_keys.c.digest == str(digest), _is_quarantined()
         )
-        return await self._database.query(lambda connection: connection.execute(query).first() is not None)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).first() is not None
 
     async def uses(self, object_name: str) -> int:
         """Count the records that refer to an object."""
@@ -129,15 +132,6 @@ class SqlKeyRecords:
         return changed
 
 
-def _get(connection: Connection, tenant: str, digest: Digest) -> KeyRecord | None:
-    named = {"tenant": tenant, "digest": str(digest)}
-    return _first(connection.execute(_OF_TENANT, named))
-
-
-def _find(connection: Connection, digest: Digest) -> KeyRecord | None:
-    return _first(connection.execute(_OF_ANYBODY, {"digest": str(digest)}))
-
-
 def _add(connection: Connection, record: KeyRecord) -> None:
     exclude_collection(connection)
     condemned = select(object_marks.c.object_name).where(
@@ -165,7 +159,7 @@ def _add(connection: Connection, record: KeyRecord) -> None:
     connection.execute(insert(blob_keys).values(values))
 
 
-def _first(found: CursorResult[Any]) -> KeyRecord | None:
+def _first(found: Rows) -> KeyRecord | None:
     row = found.mappings().first()
     return record_of(row) if row else None
 

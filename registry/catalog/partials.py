@@ -6,10 +6,9 @@ from datetime import timedelta
 
 import structlog
 from sqlalchemy import ColumnElement, and_, delete, exists, insert, not_, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.ports import Clock
-from registry.catalog.database import Database
+from registry.catalog.database import CatalogConnection, Database
 from registry.catalog.tables import blob_pins, jobs, partials
 from registry.errors import CatalogUnavailableError
 from storage.digest import Digest
@@ -74,7 +73,7 @@ class SqlPartials:
             return set((await connection.execute(select(partials.c.object_name))).scalars())
 
     @asynccontextmanager
-    async def _attempt(self) -> AsyncIterator[AsyncConnection]:
+    async def _attempt(self) -> AsyncIterator[CatalogConnection]:
         try:
             async with self._database.write() as connection:
                 yield connection

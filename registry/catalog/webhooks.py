@@ -13,10 +13,9 @@ from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Delete, RowMapping, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.ports import AuditEvent, Clock
-from registry.catalog.database import Database
+from registry.catalog.database import CatalogConnection, Database
 from registry.catalog.events import append
 from registry.catalog.tables import deliveries, events, organizations, upkeep, webhooks
 from registry.errors import ConflictError
@@ -155,7 +154,7 @@ class SqlWebhooks:
 
     async def _give_up(
         self,
-        connection: AsyncConnection,
+        connection: CatalogConnection,
         webhook: Webhook,
         why: str,
         now: datetime,
@@ -171,7 +170,7 @@ class SqlWebhooks:
         detail = {"webhook_id": webhook.webhook_id, "why": why}
         await append(connection, now, AuditEvent("webhook.disabled", webhook.organization, detail=detail))
 
-    async def _collect(self, connection: AsyncConnection, limit: int) -> int:
+    async def _collect(self, connection: CatalogConnection, limit: int) -> int:
         row = select(upkeep.c.cursor).where(upkeep.c.name == _CURSOR).with_for_update()
         known = (await connection.execute(row)).scalar()
         if known is None:
@@ -202,7 +201,7 @@ class SqlWebhooks:
         return await self._move(connection, page[-1]["cursor"] if page else newest, len(page))
 
     @staticmethod
-    async def _move(connection: AsyncConnection, cursor: int, read: int) -> int:
+    async def _move(connection: CatalogConnection, cursor: int, read: int) -> int:
         moved = update(upkeep).where(upkeep.c.name == _CURSOR).values(cursor=str(cursor))
         await connection.execute(moved)
         return read
@@ -231,7 +230,7 @@ def _message(event: RowMapping, webhook: RowMapping) -> Mapping[str, object] | N
     }
 
 
-async def _latest(connection: AsyncConnection) -> int:
+async def _latest(connection: CatalogConnection) -> int:
     return (await connection.execute(select(func.max(events.c.cursor)))).scalar() or 0
 
 

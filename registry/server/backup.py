@@ -50,7 +50,7 @@ async def back_up(settings: Settings, target: Path) -> BackedUp:
         raise ConfigError(f"there is no catalog at {data.catalog}; give the server's --data-dir")
     copy = DataDir(target)
     copy.create()
-    database = Database(f"sqlite+aiosqlite:///{data.catalog}")
+    database = Database(f"sqlite:///{data.catalog}")
     try:
         async with Lease.hold(SqlUpkeep(database, SystemClock()), GC) as lease:
             await asyncio.to_thread(_copy_keys, settings, data, copy)

@@ -17,7 +17,7 @@ def _template() -> bytes:
 
 
 async def _migrate(file: Path) -> None:
-    database = Database(f"sqlite+aiosqlite:///{file}")
+    database = Database(f"sqlite:///{file}")
     await database.migrate()
     await database.close()  # the last connection writes the log back into the file
 
@@ -26,4 +26,4 @@ async def sqlite_catalog(folder: Path) -> Database:
     """Open a fresh SQLite catalog in a folder; the caller closes it."""
     file = folder / "catalog.db"
     await asyncio.to_thread(lambda: file.write_bytes(_template()))
-    return Database(f"sqlite+aiosqlite:///{file}")
+    return Database(f"sqlite:///{file}")

@@ -180,7 +180,7 @@ async def soak(
 ) -> Counter[str]:
     """Run rounds, each followed by a check of everything; return what was counted."""
     keyring = LocalKeyring.create(root / "keyring.json")
-    url = url or f"sqlite+aiosqlite:///{root}/catalog.db"
+    url = url or f"sqlite:///{root}/catalog.db"
     async with AsyncExitStack() as stack:
         servers = []
         for _ in range(3):

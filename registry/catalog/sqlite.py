@@ -1,0 +1,159 @@
+"""SQLite as it is, synchronous, in a few threads: each statement is one visit (docs/adr/0181).
+
+An asynchronous driver visits its thread to make a cursor, to execute, to fetch, to close and to roll back,
+and waits for the interpreter's lock each time. Here a statement's rows are fetched where it is executed,
+and what needs no disk needs no visit.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event, make_url
+
+from storage.threads import Threads
+
+T = TypeVar("T")
+
+Rows: TypeAlias = CursorResult[*tuple[Any, ...]]
+
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # a committed key record must outlive a power cut
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA busy_timeout = 15000",
+    "PRAGMA secure_delete = ON",  # a forgotten credential's key leaves no bytes in free pages
+)
+_THREADS = 4
+
+
+class SqliteEngine:
+    """A SQLite file's connections and the threads that visit them.
+
+    Args:
+        url: `sqlite:///path`.
+    """
+
+    def __init__(self, url: str) -> None:
+        # Without a limit: whoever waited for a connection here would keep a thread from who could return one.
+        self._writing = create_engine(
+            make_url(url), connect_args={"factory": _FetchingConnection}, max_overflow=-1
+        )
+        _prepare(self._writing)
+        self._reading = self._writing.execution_options(isolation_level="AUTOCOMMIT")
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="catalog")
+        self._threads = Threads(self._executor)
+        # Others of this process would wait for the file's lock in the threads that its holder needs.
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator["VisitedConnection"]:
+        """Open a connection on which each statement sees what is committed."""
+        visited = VisitedConnection(self._reading, self._threads)
+        try:
+            yield visited
+        finally:
+            visited.close()
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator["VisitedConnection"]:
+        """Open a transaction, which excludes all other writers from its first statement on."""
+        async with self._turn:
+            visited = VisitedConnection(self._writing, self._threads)
+            try:
+                yield visited
+                await visited.end(Connection.commit)
+            except BaseException:
+                await visited.end(Connection.rollback)
+                raise
+            finally:
+                visited.close()
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run a whole transaction in one visit."""
+
+        def visit() -> T:
+            with self._writing.begin() as connection:
+                return work(connection)
+
+        async with self._turn:
+            return await self._threads.run(visit)
+
+    async def close(self) -> None:
+        """Close the connections; only once nobody uses one."""
+        await self._threads.run(self._writing.dispose)
+        self._executor.shutdown(wait=False)
+
+
+class VisitedConnection:
+    """A connection that is taken from the pool by its first statement."""
+
+    def __init__(self, engine: Engine, threads: Threads) -> None:
+        self._engine = engine
+        self._threads = threads
+        self._connection: Connection | None = None
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> Rows:  # noqa: ANN401
+        """Execute a statement; its rows are in memory when this returns."""
+        return await self.run_sync(lambda connection: connection.execute(statement, parameters))
+
+    async def run_sync(self, work: Callable[[Connection], T]) -> T:
+        """Run what executes any number of statements, in one visit."""
+
+        def visit() -> T:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            return work(self._connection)
+
+        return await self._threads.run(visit)
+
+    async def end(self, how: Callable[[Connection], None]) -> None:
+        """Commit or roll back, if there was a statement."""
+        if self._connection is not None:
+            await self._threads.run(how, self._connection)
+
+    def close(self) -> None:
+        """Give the connection back, with nothing left to undo."""
+        if self._connection is not None:
+            self._connection.close()
+
+
+class _FetchingCursor(sqlite3.Cursor):
+    """Has all rows once it has executed, so that whoever reads them never waits for the disk."""
+
+    _rows: Iterator[Any] = iter(())
+
+    def execute(self, sql: str, parameters: Any = (), /) -> "_FetchingCursor":  # noqa: ANN401
+        super().execute(sql, parameters)
+        self._rows = iter(super().fetchall()) if self.description else iter(())
+        return self
+
+    def fetchone(self) -> Any:  # noqa: ANN401
+        return next(self._rows, None)
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        return [row for _, row in zip(range(size or self.arraysize), self._rows, strict=False)]
+
+    def fetchall(self) -> list[Any]:
+        return list(self._rows)
+
+
+class _FetchingConnection(sqlite3.Connection):
+    def cursor(self, factory: Any = _FetchingCursor) -> Any:  # noqa: ANN401 (as the base class has it)
+        return super().cursor(factory)
+
+
+def _prepare(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _connected(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # the driver's implicit BEGIN would start a reader, then deadlock
+        for pragma in _PRAGMAS:
+            connection.execute(pragma).close()
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,87 @@
+"""Transactions of the catalog's two engines: whole or not at all, many at once, cancelled at any moment."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Connection, func, insert, select
+
+from registry.catalog.database import Database
+from registry.catalog.tables import organizations
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def entered(name: str) -> dict[str, object]:
+    return {"name": name, "created_at": NOW}
+
+
+async def names(database: Database) -> list[str]:
+    async with database.read() as connection:
+        found = await connection.execute(select(organizations.c.name).order_by(organizations.c.name))
+    return list(found.scalars())  # of a connection that was given back
+
+
+async def test_many_transactions_of_several_statements_end_while_others_read(database: Database) -> None:
+    async def add(number: int) -> None:
+        async with database.write() as connection:
+            await connection.execute(insert(organizations).values(entered(f"org-{number:02}-a")))
+            await asyncio.sleep(0)
+            await connection.execute(insert(organizations).values(entered(f"org-{number:02}-b")))
+
+    async def count() -> int:
+        async with database.read() as connection:
+            return (await connection.execute(select(func.count()).select_from(organizations))).scalar_one()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        counted = [group.create_task(count()) for _ in range(40)]
+        for number in range(40):
+            group.create_task(add(number))
+    assert len(await names(database)) == 80
+    assert all(task.result() % 2 == 0 for task in counted)
+
+
+async def test_a_transaction_that_fails_leaves_nothing_and_keeps_nobody_waiting(database: Database) -> None:
+    def half(connection: Connection) -> None:
+        connection.execute(insert(organizations).values(entered("half")))
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await database.transact(half)
+    with pytest.raises(ValueError, match="no"):
+        async with database.write() as connection:
+            await connection.run_sync(half)
+    await database.transact(lambda connection: connection.execute(insert(organizations), [entered("whole")]))
+    assert await names(database) == ["whole"]
+
+
+async def test_a_transaction_that_is_cancelled_leaves_nothing_and_keeps_nobody_waiting(
+    database: Database,
+) -> None:
+    begun = asyncio.Event()
+
+    async def for_ever() -> None:
+        async with database.write() as connection:
+            await connection.execute(insert(organizations).values(entered("cancelled")))
+            begun.set()
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(for_ever())
+    await begun.wait()
+    waiting = asyncio.create_task(for_ever())
+    await asyncio.sleep(0.01)
+    for task in (waiting, running):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    async with asyncio.timeout(5), database.write() as connection:
+        await connection.execute(insert(organizations).values(entered("next")))
+    assert await names(database) == ["next"]
+
+
+async def test_a_transaction_without_a_statement_is_none(database: Database) -> None:
+    async with database.write():
+        pass
+    async with database.read():
+        pass
+    assert await names(database) == []
