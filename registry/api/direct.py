@@ -22,7 +22,7 @@ from aiohttp import web
 from registry.pull.ranges import ByteRange
 from storage.reading import BlobReader
 
-PIECE_BYTES: Final = 1 << 20
+PIECE_BYTES: Final = 2 << 20
 LEAST_PIECE_BYTES: Final = 64 << 10
 PUSH_BYTES: Final = 32 << 20
 PATIENCE_MS: Final = 4  # a quick client makes room within it; a slow one is left to the loop
