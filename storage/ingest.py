@@ -17,7 +17,7 @@ from storage.ports import BlobBackend, KeyRecord, ObjectWriter
 from storage.threads import Threads, settle
 
 BATCH_BYTES = 1 << 20
-_BATCHES = 3
+_BATCHES = 4
 
 
 @dataclass(frozen=True, slots=True)

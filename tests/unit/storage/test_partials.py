@@ -19,7 +19,7 @@ from tests.support.key_records import MemoryKeyRecords, MemoryPartials
 DATA = random.Random(5).randbytes(9 << 20)
 DIGEST = Digest.of(DATA)
 SEGMENT = 1 << 18
-BATCHES = 3 << 20  # what a writer that dies may hold
+BATCHES = 4 << 20  # what a writer that dies may hold
 
 
 @pytest.fixture
