@@ -91,7 +91,7 @@ async def test_recovery_spares_what_somebody_may_go_on_with_and_takes_it_when_it
     store: BlobStore, partials: MemoryPartials, incoming: Path
 ) -> None:
     with pytest.raises(asyncio.CancelledError):
-        await interrupted(store, 6 << 20)
+        await interrupted(store, 8 << 20)
     assert await store.recover() == 0
     partials.rows.clear()
     assert await store.recover() == 1
