@@ -22,7 +22,10 @@ def newest(kind: str) -> Result | None:
 
 def where(result: Result) -> str:
     machine = result["machine"]
-    return f"{machine['cores']} cores, {machine['cpu']}; {result['date'][:10]}, commit {result['commit']}"
+    vaes = {True: " with VAES", False: " without VAES", None: ""}[machine.get("vaes")]
+    return (
+        f"{machine['cores']} cores, {machine['cpu']}{vaes}; {result['date'][:10]}, commit {result['commit']}"
+    )
 
 
 def memory_table() -> str:

@@ -1,6 +1,6 @@
 """Whole pulls by `docker` and `ctr`: a multi-layer image from Crisper and from Distribution, in turns.
 
-    python -m bench.whole_pull --rounds 5        (as root)
+    python -m bench.whole_pull --rounds 9        (as root)
 
 Every pull starts from nothing. Crisper's is over its single-use token: challenge, exchange, ledger and
 decryption included. Distribution's is anonymous and in plaintext. Two images: one of half random bytes, and
@@ -42,7 +42,7 @@ SYSTEM_MIB = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     if os.geteuid():
         raise SystemExit("container engines need root")
