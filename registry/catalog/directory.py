@@ -15,7 +15,7 @@ from registry.catalog.tables import api_keys, nodes, organizations
 from registry.errors import ConflictError
 from registry.ports import Organization
 
-_LOOKUPS_PACE_S = 0.005  # docs/adr/0181-one-visit-per-statement.md
+_LOOKUPS_PACE_S = 0.008  # docs/adr/0181-one-visit-per-statement.md
 _BY_ID = select(nodes).where(nodes.c.node_id.in_(bindparam("node_ids", expanding=True)))
 
 
