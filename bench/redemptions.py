@@ -5,7 +5,7 @@
 
 Measures the most redemptions a second (`--connections`, each token redeemed once), latencies at half of
 that rate (open loop: counted from when a request was due), and what outstanding tokens weigh in Redis and
-do to a redemption. Writes `bench/results/<date>-<commit>-redemptions.json`.
+do to a redemption; medians of several rounds each. Writes `bench/results/<date>-<commit>-redemptions.json`.
 """
 
 import argparse
@@ -154,40 +154,44 @@ async def measure(server: CrisperServer, url: str, options: argparse.Namespace) 
             costs.append(cost)
             print(f"flat out   {rate:8.0f} /s   {cost:6.2f} CPU ms each")
         half = statistics.median(rates[1:] or rates) / 2  # the first round warms up
-        latencies = await bench.paced(await bench.mint(options.tokens), half)
+        steady = await _steadily(bench, "half_load", half, options)
         found: dict[str, object] = {
             "redemptions_per_s": round(2 * half),
             "rates": [round(rate) for rate in rates],
             "cpu_ms_each": round(statistics.median(costs), 3),
-            **_quantiles("half_load", latencies),
+            **steady,
             "half_load_rate": round(half),
         }
         if options.outstanding:
-            found |= await _weigh(bench, url, options, half)
+            found |= await _weigh(bench, url, half, options)
     for name, value in found.items():
         print(f"{name:<32}{value}")
     return found
 
 
-async def _weigh(bench: Bench, url: str, options: argparse.Namespace, rate: float) -> dict[str, object]:
+async def _weigh(bench: Bench, url: str, rate: float, options: argparse.Namespace) -> dict[str, object]:
     before, keys = await bench.redis.info("memory"), await bench.redis.dbsize()
     began = time.perf_counter()
     await asyncio.to_thread(fill, url, IMAGE, options.outstanding)
     seconds = time.perf_counter() - began
     after, made = await bench.redis.info("memory"), await bench.redis.dbsize() - keys
-    latencies = await bench.paced(await bench.mint(options.tokens), rate)
     return {
         "outstanding": options.outstanding,
         "keys": made,
         "bytes_each": round((after["used_memory"] - before["used_memory"]) / options.outstanding),
         "filled_per_s": round(options.outstanding / seconds),
-        **_quantiles("outstanding", latencies),
+        **await _steadily(bench, "outstanding", rate, options),
     }
 
 
-def _quantiles(name: str, latencies: Sequence[float]) -> dict[str, object]:
-    cuts = statistics.quantiles(latencies, n=1000)
-    return {f"{name}_p{p}_ms": round(cuts[p * 10 - 1] * 1000, 2) for p in (50, 90, 99)}
+async def _steadily(bench: Bench, name: str, rate: float, options: argparse.Namespace) -> dict[str, object]:
+    """Redeem at a rate, in rounds: the medians of their quantiles, in ms, and every round's worst one."""
+    rounds = [await bench.paced(await bench.mint(options.tokens), rate) for _ in range(options.rounds)]
+    cuts = [[1000 * cut for cut in statistics.quantiles(latencies, n=100)] for latencies in rounds]
+    medians = {
+        f"{name}_p{p}_ms": round(statistics.median(each[p - 1] for each in cuts), 2) for p in (50, 90, 99)
+    }
+    return medians | {f"{name}_p99s_ms": [round(each[98], 1) for each in cuts]}
 
 
 @asynccontextmanager
