@@ -9,10 +9,11 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
 
 from storage.threads import Threads
 
@@ -26,7 +27,9 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA busy_timeout = 15000",
     "PRAGMA secure_delete = ON",  # a forgotten credential's key leaves no bytes in free pages
+    "PRAGMA wal_autocheckpoint = 16384",  # 64 MiB: only where `_tidy` does not keep up
 )
+_TIDY_S = 1.0
 _THREADS = 4
 
 
@@ -48,6 +51,8 @@ class SqliteEngine:
         self._threads = Threads(self._executor)
         # Others of this process would wait for the file's lock in the threads that its holder needs.
         self._turn = asyncio.Lock()
+        self._tidying: asyncio.Task[None] | None = None
+        self._tidied_at = 0.0
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator["VisitedConnection"]:
@@ -71,6 +76,7 @@ class SqliteEngine:
                 raise
             finally:
                 visited.close()
+        self._written()
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         """Run a whole transaction in one visit."""
@@ -80,12 +86,37 @@ class SqliteEngine:
                 return work(connection)
 
         async with self._turn:
-            return await self._threads.run(visit)
+            result = await self._threads.run(visit)
+        self._written()
+        return result
 
     async def close(self) -> None:
         """Close the connections; only once nobody uses one."""
+        if self._tidying is not None:
+            await self._tidying
         await self._threads.run(self._writing.dispose)
         self._executor.shutdown(wait=False)
+
+    def _written(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if (self._tidying is None or self._tidying.done()) and now - self._tidied_at >= _TIDY_S:
+            self._tidied_at = now
+            self._tidying = asyncio.create_task(self._tidy())
+
+    async def _tidy(self) -> None:
+        """Copy the log back into the file beside the writers, then what came meanwhile before the next one.
+
+        Left to SQLite, the writer that finds the log long does all of it, and everybody behind it waits. When
+        none of the log is left, the next writer begins it anew.
+        """
+        with suppress(DBAPIError):  # the next one does it
+            await self._threads.run(self._checkpoint)
+            async with self._turn:
+                await self._threads.run(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        with self._reading.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 class VisitedConnection:

@@ -1,13 +1,18 @@
 """Transactions of the catalog's two engines: whole or not at all, many at once, cancelled at any moment."""
 
 import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, func, insert, select
 
 from registry.catalog.database import Database
 from registry.catalog.tables import organizations
+from tests.support.catalogs import sqlite_catalog
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -85,3 +90,34 @@ async def test_a_transaction_without_a_statement_is_none(database: Database) -> 
     async with database.read():
         pass
     assert await names(database) == []
+
+
+async def test_what_is_written_is_copied_back_into_sqlites_file_beside_the_writers(tmp_path: Path) -> None:
+    database = await sqlite_catalog(tmp_path)
+    log = tmp_path / "catalog.db-wal"
+    loop = asyncio.get_running_loop()
+    written, until, sizes = 0, loop.time() + 4, []
+    while loop.time() < until:
+        name = f"org-{written}"
+        await database.transact(
+            lambda connection, name=name: connection.execute(insert(organizations), [entered(name)])
+        )
+        written += 1
+        sizes.append(log.stat().st_size)
+    third = len(sizes) // 3
+    assert sizes[-1] < 3 * sizes[third]  # it began anew: the log grows no more once it has been copied
+    file = tmp_path / "copy.db"  # without its log
+    await asyncio.to_thread(shutil.copyfile, tmp_path / "catalog.db", file)
+    with closing(sqlite3.connect(file)) as copied:
+        ((there,),) = copied.execute("SELECT count(*) FROM organizations").fetchall()
+    assert there > third
+    await database.close()
+    assert len(await _names_of(tmp_path / "catalog.db")) == written
+
+
+async def _names_of(file: Path) -> list[str]:
+    database = Database(f"sqlite:///{file}")
+    try:
+        return await names(database)
+    finally:
+        await database.close()
