@@ -188,9 +188,8 @@ async def _weigh(bench: Bench, url: str, rate: float, options: argparse.Namespac
 
 async def _steadily(bench: Bench, name: str, rate: float, options: argparse.Namespace) -> dict[str, object]:
     """Redeem at a rate, in rounds: the medians of their quantiles, in ms, and every round's worst one."""
-    tokens = (
-        options.tokens // 3
-    )  # the ledger's hash table doubles behind 2^20 keys, which is not what is weighed
+    # Few enough: the ledger's hash table doubles behind 2^20 keys, which is not what is weighed.
+    tokens = options.tokens // 3
     rounds = [await bench.paced(await bench.mint(tokens), rate) for _ in range(options.rounds)]
     cuts = [[1000 * cut for cut in statistics.quantiles(latencies, n=100)] for latencies in rounds]
     medians = {

@@ -42,12 +42,12 @@ def _git(*argv: str) -> str:
 
 
 def _machine() -> dict[str, object]:
+    # With VAES, AES-GCM is two to three times as quick.
     processors = Path("/proc/cpuinfo").read_text()
     cpu = re.search(r"model name\s*: (.*)", processors)
     return {
         "cpu": cpu[1] if cpu else platform.machine(),
-        "vaes": re.search(r"\bvaes\b", processors)
-        is not None,  # AES-GCM is two to three times as quick with it
+        "vaes": re.search(r"\bvaes\b", processors) is not None,
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / (1 << 30), 1),
         "kernel": platform.release(),

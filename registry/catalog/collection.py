@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from auth.ports import Clock
-from registry.catalog.database import CatalogConnection, Database
+from registry.catalog.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.partials import SqlPartials
 from registry.catalog.tables import (
     UtcDateTime,
@@ -59,7 +59,7 @@ class SqlBlobPins:
     async def pin(self, job_id: str, organization: str, digests: Sequence[Digest]) -> None:
         """Keep these blobs of the organization until the job ends, those included that are not there yet."""
         async with self._database.write() as connection:
-            await self._database.exclude_collection(connection)
+            await connection.run_sync(exclude_collection)
             job = await connection.execute(select(jobs.c.id).where(jobs.c.id == job_id))
             if job.first() is None:
                 return  # its group was deleted; the worker's next heartbeat ends the import

@@ -84,10 +84,6 @@ class Database:
         with _translated():
             return await self._engine.transact(work)
 
-    async def exclude_collection(self, connection: CatalogConnection) -> None:
-        """Do what `exclude_collection` does within `transact`."""
-        await connection.run_sync(exclude_collection)
-
     async def collect_alone(self, connection: CatalogConnection) -> None:
         """Exclude every transaction that calls `exclude_collection` until this one ends."""
         if not self.is_sqlite:

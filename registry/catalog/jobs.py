@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 
 from auth.ports import Clock
-from registry.catalog.database import CatalogConnection, Database
+from registry.catalog.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
 from registry.catalog.images import enter_image
 from registry.catalog.tables import blob_pins, groups, jobs, versions
@@ -93,7 +93,7 @@ class SqlJobQueue:
     async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
         """Make the image visible and end the job, in one transaction. False when the lease is lost."""
         async with self._database.write() as connection:
-            await self._database.exclude_collection(connection)  # from pinned to visible, never unreferenced
+            await connection.run_sync(exclude_collection)  # from pinned to visible, never unreferenced
             if not await self._holds(connection, job, worker_id):
                 return False
             now = self._clock.now()

@@ -1,7 +1,9 @@
 """Key records: how each tenant opens each of its blobs (keeps `storage.ports.KeyRecords`)."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -146,17 +148,7 @@ def _add(connection: Connection, record: KeyRecord) -> None:
             _is_quarantined(),
         )
     )
-    values = {
-        "tenant": record.tenant,
-        "digest": str(record.digest),
-        "file_id": record.file_id,
-        "object_name": record.object_name,
-        "size_bytes": record.size_bytes,
-        "stored_bytes": record.stored_bytes,
-        "kek_id": record.kek_id,
-        "wrapped_dek": record.wrapped_dek,
-    }
-    connection.execute(insert(blob_keys).values(values))
+    connection.execute(insert(blob_keys).values(values_of(record)))
 
 
 def _first(found: Rows) -> KeyRecord | None:
@@ -166,6 +158,11 @@ def _first(found: Rows) -> KeyRecord | None:
 
 def _is_quarantined() -> ColumnElement[bool]:
     return exists().where(quarantine.c.object_name == blob_keys.c.object_name)
+
+
+def values_of(record: KeyRecord) -> dict[str, Any]:
+    """Return a record as a row of `blob_keys`."""
+    return asdict(record) | {"digest": str(record.digest)}
 
 
 def record_of(row: RowMapping) -> KeyRecord:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, insert, not_, or_, s
 
 from auth.ports import Clock
 from registry.catalog.database import CatalogConnection, Database
+from registry.catalog.keys import values_of
 from registry.catalog.tables import blob_pins, jobs, partials
 from registry.errors import CatalogUnavailableError
 from storage.digest import Digest
@@ -42,16 +43,8 @@ class SqlPartials:
 
     async def put(self, record: KeyRecord) -> None:
         """Note a container that was begun, in place of an earlier one."""
-        values = {
-            "tenant": record.tenant,
-            "digest": str(record.digest),
-            "file_id": record.file_id,
-            "object_name": record.object_name,
-            "size_bytes": record.size_bytes,
-            "kek_id": record.kek_id,
-            "wrapped_dek": record.wrapped_dek,
-            "begun_at": self._clock.now(),
-        }
+        values = values_of(record) | {"begun_at": self._clock.now()}
+        del values["stored_bytes"]  # known at its end
         async with self._attempt() as connection:
             await connection.execute(
                 delete(partials).where(

@@ -21,11 +21,12 @@ T = TypeVar("T")
 
 Rows: TypeAlias = CursorResult[*tuple[Any, ...]]
 
+_PATIENCE_S = 15
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a committed key record must outlive a power cut
     "PRAGMA foreign_keys = ON",
-    "PRAGMA busy_timeout = 15000",
+    f"PRAGMA busy_timeout = {_PATIENCE_S * 1000}",
     "PRAGMA secure_delete = ON",  # a forgotten credential's key leaves no bytes in free pages
     "PRAGMA wal_autocheckpoint = 16384",  # 64 MiB: only where `_tidy` does not keep up
 )
@@ -41,9 +42,10 @@ class SqliteEngine:
     """
 
     def __init__(self, url: str) -> None:
-        # Without a limit: whoever waited for a connection here would keep a thread from who could return one.
+        # Without a limit (0): whoever waited for a connection would keep a thread from who could return one,
+        # and one over a limit would be closed where it is returned, in the event loop.
         self._writing = create_engine(
-            make_url(url), connect_args={"factory": _FetchingConnection}, max_overflow=-1
+            make_url(url), connect_args={"factory": _FetchingConnection}, pool_size=0
         )
         _prepare(self._writing)
         self._reading = self._writing.execution_options(isolation_level="AUTOCOMMIT")
@@ -66,7 +68,7 @@ class SqliteEngine:
     @asynccontextmanager
     async def write(self) -> AsyncIterator["VisitedConnection"]:
         """Open a transaction, which excludes all other writers from its first statement on."""
-        async with self._turn:
+        async with self._in_turn():
             visited = VisitedConnection(self._writing, self._threads)
             try:
                 yield visited
@@ -85,7 +87,7 @@ class SqliteEngine:
             with self._writing.begin() as connection:
                 return work(connection)
 
-        async with self._turn:
+        async with self._in_turn():
             result = await self._threads.run(visit)
         self._written()
         return result
@@ -96,6 +98,16 @@ class SqliteEngine:
             await self._tidying
         await self._threads.run(self._writing.dispose)
         self._executor.shutdown(wait=False)
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        """Exclude this process's other writers. Raises TimeoutError: they took as long as another's may."""
+        async with asyncio.timeout(_PATIENCE_S):
+            await self._turn.acquire()
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _written(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -109,9 +121,9 @@ class SqliteEngine:
         Left to SQLite, the writer that finds the log long does all of it, and everybody behind it waits. When
         none of the log is left, the next writer begins it anew.
         """
-        with suppress(DBAPIError):  # the next one does it
+        with suppress(DBAPIError, TimeoutError):  # the next one does it
             await self._threads.run(self._checkpoint)
-            async with self._turn:
+            async with self._in_turn():
                 await self._threads.run(self._checkpoint)
 
     def _checkpoint(self) -> None:

@@ -27,9 +27,8 @@ async def all_of(parts: Iterable[Awaitable[Any]]) -> list[Any]:
 
 async def together(first: Awaitable[Any], second: Awaitable[T]) -> T:
     """Run both as `all_of` does, and return the second's result."""
-    _, result = await all_of((first, second))
-    wanted: T = result
-    return wanted
+    result: T = (await all_of((first, second)))[1]
+    return result
 
 
 async def _run(part: Awaitable[T]) -> T:

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from auth.ports import AuditEvent
-from registry.catalog.database import Database, SystemClock
+from registry.catalog.database import Database, SystemClock, exclude_collection
 from registry.catalog.events import SqlEventLog, append
 from registry.catalog.flood import BoundedAuditTrail, FloodLimits
 
@@ -136,7 +136,7 @@ async def test_transactions_that_hold_collection_off_append_without_a_deadlock(d
 
     async def change() -> None:
         async with database.write() as connection:
-            await database.exclude_collection(connection)
+            await connection.run_sync(exclude_collection)
             await both.wait()
             await append(connection, SystemClock().now(), AuditEvent("group.imported", token_id=mark))
 

@@ -2,16 +2,18 @@
 
 import asyncio
 import shutil
-import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from sqlite3 import connect
 
 import pytest
 from sqlalchemy import Connection, func, insert, select
 
+from registry.catalog import sqlite
 from registry.catalog.database import Database
 from registry.catalog.tables import organizations
+from registry.errors import CatalogUnavailableError
 from tests.support.catalogs import sqlite_catalog
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -84,6 +86,20 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_and_keeps_nobody_w
     assert await names(database) == ["next"]
 
 
+async def test_whoever_waits_too_long_for_a_turn_is_told_that_the_catalog_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_PATIENCE_S", 0.1)
+    database = await sqlite_catalog(tmp_path)
+    async with database.write() as connection:
+        await connection.execute(insert(organizations).values(entered("first")))
+        with pytest.raises(CatalogUnavailableError):
+            await database.transact(lambda other: other.execute(insert(organizations), [entered("second")]))
+    await database.transact(lambda other: other.execute(insert(organizations), [entered("third")]))
+    assert await names(database) == ["first", "third"]
+    await database.close()
+
+
 async def test_a_transaction_without_a_statement_is_none(database: Database) -> None:
     async with database.write():
         pass
@@ -108,7 +124,7 @@ async def test_what_is_written_is_copied_back_into_sqlites_file_beside_the_write
     assert sizes[-1] < 3 * sizes[third]  # it began anew: the log grows no more once it has been copied
     file = tmp_path / "copy.db"  # without its log
     await asyncio.to_thread(shutil.copyfile, tmp_path / "catalog.db", file)
-    with closing(sqlite3.connect(file)) as copied:
+    with closing(connect(file)) as copied:
         ((there,),) = copied.execute("SELECT count(*) FROM organizations").fetchall()
     assert there > third
     await database.close()
