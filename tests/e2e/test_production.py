@@ -19,7 +19,7 @@ from tests.support.processes import Result, run, wait_until
 from tests.support.production import ProductionShape, production
 from tests.support.upstream import Upstream
 
-IMAGE = images.random_layers(6, 4 * images.MIB)
+IMAGE = images.random_layers(6, 4 * images.MIB, "acme/production")
 BYTES = sum(map(len, IMAGE.blobs.values()))
 
 

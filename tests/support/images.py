@@ -145,9 +145,9 @@ def docker_schema2() -> Image:
 
 
 @cache
-def random_layers(count: int = 8, size_bytes: int = 3 * MIB) -> Image:
+def random_layers(count: int = 8, size_bytes: int = 3 * MIB, name: str = "acme/random") -> Image:
     """Layers that do not compress; distinct `count` and `size_bytes` give distinct images."""
-    return build("acme/random", [_noise(f"{count}-{size_bytes}-{n}", size_bytes) for n in range(count)])
+    return build(name, [_noise(f"{count}-{size_bytes}-{n}", size_bytes) for n in range(count)])
 
 
 @cache

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -13,61 +12,29 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.support.processes import Process, free_port, listening, wait_until
+from tests.support.relay import Relay
 
 SERVICE = "ledger"
 _SLOTS = 16384
 
 
-class Cable:
-    """A TCP connection between programs that can be cut and mended; it copies bytes until it is cut."""
+class Cable(Relay):
+    """A TCP connection between programs that can be cut and mended."""
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self, target_port: int) -> None:
         self._cut = threading.Event()
-        self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(target_port)
+
+    def admits(self) -> bool:
+        return not self._cut.is_set()
 
     def cut(self) -> None:
-        """Break what is connected, and swallow what connects from now on without an answer."""
+        """Break what is connected, and hang up on what connects from now on."""
         self._cut.set()
-        for end in self._sockets:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        self.cut_all()
 
     def mend(self) -> None:
         self._cut.clear()
-
-    def close(self) -> None:
-        self.cut()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                if self._cut.is_set():
-                    near.close()
-                    continue
-                try:
-                    far = socket.create_connection(("127.0.0.1", self._target), timeout=2)
-                except OSError:
-                    near.close()
-                    continue
-                far.settimeout(None)
-                self._sockets += [near, far]
-                for ends in ((near, far), (far, near)):
-                    threading.Thread(target=_copy, args=ends, daemon=True).start()
-
-
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := source.recv(65536):
-            sink.sendall(chunk)
-    for end in (source, sink):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
 
 
 class Server:
