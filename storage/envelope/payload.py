@@ -147,10 +147,10 @@ class SegmentCipher:
         Raises:
             BlobDamagedError: A segment does not authenticate.
         """
-        base = layout.ciphertext_start(first)
+        start, border = 0, layout.ciphertext_end(first) - layout.ciphertext_start(first)
         written, index, final = 0, first, layout.segments - 1
-        while written < len(out) and layout.ciphertext_start(index) - base < len(ciphertext):
-            sealed = ciphertext[layout.ciphertext_start(index) - base : layout.ciphertext_end(index) - base]
+        while written < len(out) and start < len(ciphertext):
+            sealed = ciphertext[start:border]
             size = len(sealed) - TAG_BYTES
             if skip == 0 and size <= len(out) - written:
                 written += self.open(index, sealed, out[written : written + size], last=index == final)
@@ -160,6 +160,5 @@ class SegmentCipher:
                 part = whole[skip : skip + len(out) - written]
                 out[written : written + len(part)] = part
                 written += len(part)
-            skip = 0
-            index += 1
+            start, border, index, skip = border, border + layout.segment_bytes, index + 1, 0
         return written
