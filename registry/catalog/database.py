@@ -76,13 +76,17 @@ class Database:
             async with self._engine.write() as connection:
                 yield connection
 
-    async def transact(self, work: Callable[[Connection], T]) -> T:
+    async def transact(self, work: Callable[[Connection], T], *, single: bool = False) -> T:
         """Run a whole transaction, committed when `work` returns: on SQLite as quick as one statement.
 
         Where the caller is cancelled it may still be committed, as it may where a server's answer is lost.
+
+        Args:
+            work: Executes its statements.
+            single: Whether it is only one on SQLite, which needs no BEGIN and COMMIT around it there.
         """
         with _translated():
-            return await self._engine.transact(work)
+            return await self._engine.transact(work, single=single)
 
     async def collect_alone(self, connection: CatalogConnection) -> None:
         """Exclude every transaction that calls `exclude_collection` until this one ends."""
@@ -136,7 +140,8 @@ class _ServerEngine:
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         return self._writing.begin()
 
-    async def transact(self, work: Callable[[Connection], T]) -> T:
+    async def transact(self, work: Callable[[Connection], T], *, single: bool = False) -> T:
+        del single  # a server has a lock to take first, or none: a transaction either way
         async with self._writing.begin() as connection:
             return await connection.run_sync(work)
 

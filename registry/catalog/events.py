@@ -10,10 +10,12 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, text
 from auth.batches import Batches
 from auth.ports import AuditEvent, Clock
 from registry.catalog.database import AdvisoryLock, CatalogConnection, Database
+from registry.catalog.sqlite import RowsInsert
 from registry.catalog.tables import events
 from registry.ports import StoredEvent
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+_AT_ONCE = RowsInsert(events)
 
 
 async def append(connection: CatalogConnection, at: datetime, event: AuditEvent) -> None:
@@ -26,9 +28,12 @@ async def append(connection: CatalogConnection, at: datetime, event: AuditEvent)
 
 
 def _append_all(connection: Connection, batch: Sequence[tuple[datetime, AuditEvent]]) -> None:
-    if connection.dialect.name != "sqlite":  # where a transaction excludes all other writers anyway
-        connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
-    connection.execute(insert(events), [_values(at, event) for at, event in batch])
+    rows = [_values(at, event) for at, event in batch]
+    if connection.dialect.name == "sqlite":  # where a transaction excludes all other writers anyway
+        _AT_ONCE.execute(connection, rows)
+        return
+    connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
+    connection.execute(insert(events), rows)
 
 
 class SqlEventLog:
@@ -75,7 +80,7 @@ class SqlEventLog:
         await self._appends.aclose()
 
     async def _append(self, batch: Sequence[tuple[datetime, AuditEvent]]) -> Sequence[None]:
-        await self._database.transact(partial(_append_all, batch=batch))
+        await self._database.transact(partial(_append_all, batch=batch), single=True)
         return [None] * len(batch)
 
 

@@ -6,14 +6,31 @@ and what needs no disk needs no visit.
 """
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event, make_url
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Dialect,
+    Engine,
+    Executable,
+    String,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    insert,
+    make_url,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeEngine
 
 from storage.threads import Threads
 
@@ -31,6 +48,8 @@ _PRAGMAS = (
     "PRAGMA wal_autocheckpoint = 16384",  # 64 MiB: only where `_tidy` does not keep up
 )
 _TIDY_S = 1.0
+# Instead of the library's AUTOCOMMIT, which ends with a PRAGMA for each connection that is given back.
+_NO_BEGIN = "no_begin"
 _THREADS = 4
 
 
@@ -48,7 +67,7 @@ class SqliteEngine:
             make_url(url), connect_args={"factory": _FetchingConnection}, pool_size=0
         )
         _prepare(self._writing)
-        self._reading = self._writing.execution_options(isolation_level="AUTOCOMMIT")
+        self._reading = self._writing.execution_options(**{_NO_BEGIN: True})
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="catalog")
         self._threads = Threads(self._executor)
         # Others of this process would wait for the file's lock in the threads that its holder needs.
@@ -80,11 +99,11 @@ class SqliteEngine:
                 visited.close()
         self._written()
 
-    async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run a whole transaction in one visit."""
+    async def transact(self, work: Callable[[Connection], T], *, single: bool = False) -> T:
+        """Run a whole transaction in one visit; `single` when it is one statement, which is a transaction."""
 
         def visit() -> T:
-            with self._writing.begin() as connection:
+            with self._reading.connect() if single else self._writing.begin() as connection:
                 return work(connection)
 
         async with self._in_turn():
@@ -164,6 +183,45 @@ class VisitedConnection:
             self._connection.close()
 
 
+class RowsInsert:
+    """Inserts any number of rows by one statement, whose only parameter is all of them.
+
+    Row by row, the driver lets go of the interpreter's lock for each, and on a busy server waits as long
+    for it again as for the disk.
+
+    Args:
+        table: Where they go; it numbers its rows itself.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._columns = [column for column in table.columns if not column.primary_key]
+        rows = func.json_each(bindparam("rows", type_=String)).table_valued("key", "value")
+        values = [func.json_extract(rows.c.value, f"$[{place}]") for place in range(len(self._columns))]
+        names = [column.name for column in self._columns]
+        self._statement = insert(table).from_select(names, select(*values).order_by(rows.c.key))
+
+    def execute(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Insert rows in their order: numbers and text, or what the columns' types make either of.
+
+        Raises:
+            ValueError: Text that SQLite would cut off at a NUL, or that is not Unicode.
+        """
+        columns = [(column.name, _bound_by(column.type, connection.dialect)) for column in self._columns]
+        every = [[_whole(bound(row[name])) for name, bound in columns] for row in rows]
+        # Unescaped, so that the driver still refuses what has no UTF-8.
+        connection.execute(self._statement, {"rows": json.dumps(every, ensure_ascii=False)})
+
+
+def _bound_by(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any]:
+    return type_.dialect_impl(dialect).bind_processor(dialect) or (lambda value: value)
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("text with a NUL")
+    return value
+
+
 class _FetchingCursor(sqlite3.Cursor):
     """Has all rows once it has executed, so that whoever reads them never waits for the disk."""
 
@@ -198,5 +256,5 @@ def _prepare(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        if not connection.get_execution_options().get(_NO_BEGIN):
             connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -4,11 +4,13 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from auth.ports import AuditEvent
 from registry.catalog.database import Database, SystemClock, exclude_collection
 from registry.catalog.events import SqlEventLog, append
 from registry.catalog.flood import BoundedAuditTrail, FloodLimits
+from registry.errors import RegistryError
 
 
 async def test_a_reader_behind_a_cursor_misses_nothing_that_many_writers_append(database: Database) -> None:
@@ -46,6 +48,40 @@ async def test_events_of_one_moment_share_few_transactions(database: Database) -
     await asyncio.gather(*(log.record(AuditEvent("token.minted", token_id=str(n))) for n in range(500)))
     page = await log.page(limit=1000)
     assert [stored.event.token_id for stored in page] == [str(n) for n in range(500)]
+
+
+async def test_what_is_recorded_together_is_read_as_it_was_said(database: Database) -> None:
+    log = SqlEventLog(database, SystemClock())
+    detail = {
+        "quotes": "'\"\\",
+        "lines": "a\nb\t\x7f",
+        "nul": "\0",
+        "none": None,
+        "list": [1, 2.5, True],
+        "é": "😀",
+    }
+    said = [
+        AuditEvent("a", "org", "token", "node", "cause", "::1", detail),
+        AuditEvent("b"),
+        AuditEvent("c", source="'); DROP TABLE events; --", node_id='$[0] "\\u0041" é 😀'),
+    ]
+    before = SystemClock().now()
+    await asyncio.gather(*map(log.record, said))
+    page = await log.page()
+    assert [stored.event for stored in page] == said
+    assert all(before <= stored.at <= SystemClock().now() for stored in page)
+
+
+@pytest.mark.parametrize("source", ["10.0.0.1\0", "\udcff"])
+async def test_text_that_would_be_read_as_another_is_refused_and_hides_no_event(
+    database: Database, source: str
+) -> None:
+    log = SqlEventLog(database, SystemClock())
+    await log.record(AuditEvent("before"))
+    with pytest.raises((ValueError, RegistryError, DBAPIError)):
+        await log.record(AuditEvent("odd", source=source))
+    await log.record(AuditEvent("after"))
+    assert [stored.event.type for stored in await log.page()] == ["before", "after"]
 
 
 async def test_a_cancelled_caller_does_not_disturb_the_others_and_its_event_is_kept(
