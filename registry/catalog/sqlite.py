@@ -201,25 +201,18 @@ class RowsInsert:
         self._statement = insert(table).from_select(names, select(*values).order_by(rows.c.key))
 
     def execute(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Insert rows in their order: numbers and text, or what the columns' types make either of.
+        """Insert rows in their order; what the columns' types make of each value is a number or text.
 
-        Raises:
-            ValueError: Text that SQLite would cut off at a NUL, or that is not Unicode.
+        Text has no NUL: SQLite would cut it off there (`registry.catalog.tables.storable`).
         """
         columns = [(column.name, _bound_by(column.type, connection.dialect)) for column in self._columns]
-        every = [[_whole(bound(row[name])) for name, bound in columns] for row in rows]
+        every = [[bound(row[name]) for name, bound in columns] for row in rows]
         # Unescaped, so that the driver still refuses what has no UTF-8.
         connection.execute(self._statement, {"rows": json.dumps(every, ensure_ascii=False)})
 
 
 def _bound_by(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any]:
     return type_.dialect_impl(dialect).bind_processor(dialect) or (lambda value: value)
-
-
-def _whole(value: object) -> object:
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError("text with a NUL")
-    return value
 
 
 class _FetchingCursor(sqlite3.Cursor):

@@ -69,9 +69,34 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC)
 
 
+class Heard(TypeDecorator[str]):
+    """What a stranger may have said, kept as far as every database can hold it.
+
+    One row that cannot be written would take those of others with it, in the same statement.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Replace what PostgreSQL refuses or SQLite cuts off, and shorten."""
+        return None if value is None else storable(value, self.length)
+
+
+def storable(text: str, length: int) -> str:
+    """Return text without NULs and halves of surrogate pairs, in `length` characters at most."""
+    whole = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+    return whole[:length]
+
+
 # SQLite counts rows up only in an INTEGER primary key.
 _Cursor = BigInteger().with_variant(Integer, "sqlite")
 _Digest = String(135)
+NODE_ID_CHARS = 128
 
 
 def _time(name: str, *, nullable: bool = False) -> Column[Any]:
@@ -99,7 +124,7 @@ api_keys = Table(
 nodes = Table(
     "nodes",
     metadata,
-    Column("node_id", String(128), primary_key=True),
+    Column("node_id", String(NODE_ID_CHARS), primary_key=True),
     Column("binding", String(16), nullable=False),
     Column("secret_hash", LargeBinary(64)),
     Column("networks", JSON, nullable=False),
@@ -201,7 +226,7 @@ instances = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), nullable=False),
-    Column("node_id", String(128), nullable=False),
+    Column("node_id", String(NODE_ID_CHARS), nullable=False),
     Column("version", Integer, nullable=False),
     Column("token_id", String(64), nullable=False),
     Column("state", String(16), nullable=False),
@@ -349,9 +374,9 @@ events = Table(
     Column("type", String(64), nullable=False, index=True),
     Column("organization", String(63), index=True),
     Column("token_id", String(64), index=True),
-    Column("node_id", String(128)),
+    Column("node_id", Heard(NODE_ID_CHARS)),
     Column("cause", String(32)),
-    Column("source", String(64)),
+    Column("source", Heard(64)),
     Column("detail", JSON, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -240,6 +240,14 @@ async def test_nodes_are_struck_off_and_never_come_back(database: Database) -> N
     assert [n.node_id for n in await nodes.list()] == ["pc-1"]
 
 
+@pytest.mark.parametrize("odd", ["a\0", "\udcff", "n" * 129, ""])
+async def test_a_name_that_no_node_can_have_spoils_no_other_lookup(database: Database, odd: str) -> None:
+    nodes = SqlNodeRegistry(database, SystemClock())
+    node = Node("pc-1", Binding.SECRET, b"0" * 32)
+    await nodes.add(node)
+    assert await asyncio.gather(nodes.get("pc-1"), nodes.get(odd), nodes.get("pc-1")) == [node, None, node]
+
+
 async def test_organizations_are_found_by_name(database: Database) -> None:
     organizations = SqlOrganizationDirectory(database)
     acme = Organization("acme", datetime(2026, 1, 1, tzinfo=UTC))
