@@ -55,8 +55,6 @@ class PullClaims:
     organization: str
     repository: str
     image_digest: str
-    issued_at: datetime
-    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,6 @@ class SessionClaims:
     session_id: str | None
     access: tuple[Access, ...]
     image_digest: str | None
-    issued_at: datetime
     expires_at: datetime
     by_certificate: bool = False
     networks: tuple[Network, ...] = ()
@@ -108,8 +105,6 @@ def read_pull_claims(payload: VerifiedPayload) -> PullClaims:
         organization=_text(payload, "org"),
         repository=access.name,
         image_digest=_text(payload, "img", _DIGEST),
-        issued_at=read_time(payload, "iat"),
-        expires_at=read_time(payload, "exp"),
     )
 
 
@@ -127,8 +122,7 @@ def read_session_claims(payload: VerifiedPayload) -> SessionClaims:
         session_id=None if login else _text(payload, "sid", _ID),
         access=_access(payload, entries=0 if login else 1),
         image_digest=None if login else _text(payload, "img", _DIGEST),
-        issued_at=read_time(payload, "iat"),
-        expires_at=read_time(payload, "exp"),
+        expires_at=datetime.fromtimestamp(read_time(payload, "exp"), UTC),
         by_certificate=_confirmed(payload),
         networks=_networks(payload),
     )
@@ -142,8 +136,8 @@ def confirmation(node_id: str) -> dict[str, object]:
     return {"san": f"{NODE_URN}{node_id}"}
 
 
-def read_time(payload: Mapping[str, Any], name: str) -> datetime:
-    """Read a NumericDate: whole seconds only, as we write them.
+def read_time(payload: Mapping[str, Any], name: str) -> int:
+    """Read a NumericDate (RFC 7519, section 2) in seconds: whole ones only, as we write them.
 
     Raises:
         RefusedError: It is missing, or not a time.
@@ -151,7 +145,7 @@ def read_time(payload: Mapping[str, Any], name: str) -> datetime:
     value = payload.get(name)
     if type(value) is not int or not 0 < value < 1 << 35:
         raise RefusedError(Cause.MALFORMED)
-    return datetime.fromtimestamp(value, UTC)
+    return value
 
 
 def _text(payload: Mapping[str, Any], name: str, grammar: re.Pattern[str] | None = None) -> str:

@@ -10,8 +10,10 @@ import json
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -25,6 +27,8 @@ MAX_TOKEN_BYTES = 8 * 1024
 _ALGORITHM = "ES256"
 _HEADER = {"alg", "typ", "kid"}
 _SEGMENTS = 3
+_LONGEST_S = 2 * 86400
+_HEADERS = 64  # ours are one for each kind of token and key
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _es256 = ECAlgorithm(ECAlgorithm.SHA256)
 _encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
@@ -92,15 +96,20 @@ def verify(
     return VerifiedPayload(payload)
 
 
-def _split(token: str) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
+def _split(token: str) -> tuple[Mapping[str, Any], dict[str, Any], bytes, bytes]:
     """Return header, payload, what is signed, and the signature (RFC 7515, section 7.1)."""
     if len(token) > MAX_TOKEN_BYTES or not token.isascii():
         raise RefusedError(Cause.MALFORMED)
     segments = token.split(".")
     if len(segments) != _SEGMENTS:
         raise RefusedError(Cause.MALFORMED)
-    header, payload, signature = map(_decoded, segments)
-    return _object(header), _object(payload), token.rpartition(".")[0].encode(), signature
+    header, payload, signature = segments
+    return _header(header), _object(_decoded(payload)), token.rpartition(".")[0].encode(), _decoded(signature)
+
+
+@lru_cache(maxsize=_HEADERS)
+def _header(segment: str) -> Mapping[str, Any]:
+    return MappingProxyType(_object(_decoded(segment)))
 
 
 def _decoded(segment: str) -> bytes:
@@ -134,7 +143,7 @@ _decoder = json.JSONDecoder(object_pairs_hook=_without_duplicates)
 
 def _check_times(payload: Mapping[str, Any], now: datetime) -> None:
     issued_at, not_before, expires_at = (read_time(payload, name) for name in ("iat", "nbf", "exp"))
-    if not issued_at < expires_at <= issued_at + timedelta(days=2):
+    if not issued_at < expires_at <= issued_at + _LONGEST_S:
         raise RefusedError(Cause.MALFORMED)
-    if now < max(issued_at, not_before) - LEEWAY:
+    if now.timestamp() < max(issued_at, not_before) - LEEWAY.total_seconds():
         raise RefusedError(Cause.NOT_YET_VALID)

@@ -13,6 +13,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -28,6 +29,7 @@ RETENTION_S = 25 * 3600
 for its redemption (15 min), leeway, and time to spare."""
 
 _COORDINATE_BYTES = 32
+_HEADERS = 16  # one for each kind of token and key
 _es256 = ECAlgorithm(ECAlgorithm.SHA256)
 
 
@@ -169,8 +171,7 @@ class LocalSigningKeys:
         """Return the compact form of `payload`, signed by the current key, whose `kid` is added."""
         now = self._now()
         key = next(key for key in reversed(self._keys) if key.signs_from <= now)
-        named = json.dumps({**header, "kid": key.key_id}, separators=(",", ":")).encode()
-        signed = f"{_b64(named)}.{_b64(payload)}"  # RFC 7515, section 5.1
+        signed = f"{_named(tuple(header.items()), key.key_id)}.{_b64(payload)}"  # RFC 7515, section 5.1
         return f"{signed}.{_b64(_es256.sign(signed.encode(), key.key))}"
 
 
@@ -208,6 +209,11 @@ def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
     """Return a key's RFC 7638 thumbprint: SHA-256 over its required members, base64url."""
     canonical = json.dumps(_jwk(key), sort_keys=True, separators=(",", ":"))
     return _b64(hashlib.sha256(canonical.encode()).digest())
+
+
+@lru_cache(maxsize=_HEADERS)
+def _named(header: tuple[tuple[str, str], ...], key_id: str) -> str:
+    return _b64(json.dumps({**dict(header), "kid": key_id}, separators=(",", ":")).encode())
 
 
 def _files(folder: Path) -> frozenset[tuple[str, int, int]]:

@@ -1,10 +1,15 @@
 """How calls of scripts reach the ledger's server: together where one server has all keys."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from auth.batches import Batches
 from auth.ledger.connect import LedgerClient
@@ -53,10 +58,35 @@ class _Together:
         await self._batches.aclose()
 
     async def _send(self, calls: Sequence[Call]) -> Sequence[Any]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for call in calls:
-            pipeline.execute_command("EVALSHA", *call)
-        return await pipeline.execute(raise_on_error=False)
+        packed = [pack_command(("EVALSHA", *call)) for call in calls]  # type: ignore[arg-type]
+        pool = self._redis.connection_pool
+        connection: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            return await connection.retry.call_with_retry(
+                lambda: _ask(connection, packed), lambda _: connection.disconnect(nowait=True)
+            )
+        finally:
+            await pool.release(connection)
+
+
+async def _ask(connection: AbstractConnection, packed: Sequence[bytes]) -> Sequence[Any]:
+    """Send commands and return their replies, errors among them, all of them within one time-out."""
+    try:
+        async with asyncio.timeout(connection.socket_timeout):
+            await connection.send_packed_command(packed)
+            return [await _reply(connection) for _ in packed]
+    except TimeoutError:
+        raise RedisTimeoutError("no answer in time") from None
+
+
+async def _reply(connection: AbstractConnection) -> Any:  # noqa: ANN401
+    try:
+        reply = await connection.read_response(timeout=math.inf)
+    except ResponseError as error:
+        return error
+    if reply is None:  # what the client library makes of the system's ETIMEDOUT; no script says nil
+        raise RedisTimeoutError("the connection timed out")
+    return reply
 
 
 class _Singly:

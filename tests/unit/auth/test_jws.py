@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm
 
 from auth.claims import read_pull_claims, read_session_claims
 from auth.errors import Cause, RefusedError
@@ -66,8 +67,10 @@ def headed(**changes: object) -> Forge:
     """Sign honestly under a header that says more, or something else."""
 
     def forge(keys: LocalSigningKeys, _: LocalSigningKeys) -> str:
-        header = {"alg": "ES256", "typ": "pull+jwt", **changes}
-        return keys.sign(header, json.dumps(CLAIMS).encode())  # type: ignore[arg-type]
+        header = {"alg": "ES256", "typ": "pull+jwt", "kid": kid(keys), **changes}
+        signed = f"{b64(json.dumps(header).encode())}.{b64(json.dumps(CLAIMS).encode())}"
+        signature = ECAlgorithm(ECAlgorithm.SHA256).sign(signed.encode(), keys.keys[-1].key)
+        return f"{signed}.{b64(signature)}"
 
     return forge
 
