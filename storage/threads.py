@@ -88,8 +88,11 @@ class Threads:
     async def run(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` and return its result; when cancelled, only after `work` has ended."""
         future = self.start(work, *args, **kwargs)
-        await settle(future)
-        return future.result()
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await settle(future)
+            raise
 
     async def acquire(self, work: Callable[[], R], release: Callable[[R], object]) -> R:
         """Run `work`, which opens something; `release` it when the caller is cancelled meanwhile."""

@@ -1,6 +1,7 @@
 """The connection to the catalog: SQLite on one machine, PostgreSQL beyond it, one code for both."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum, unique
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from registry.catalog.plain import PlainInsert, PlainSelect
 from registry.catalog.sqlite import Rows, SqliteEngine
 from registry.errors import CatalogUnavailableError
 
@@ -57,10 +59,14 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.is_sqlite = url.startswith("sqlite")
         self._engine: SqliteEngine | _ServerEngine = (
-            SqliteEngine(url) if self.is_sqlite else _ServerEngine(url)
+            SqliteEngine(url) if url.startswith("sqlite") else _ServerEngine(url)
         )
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file on this machine."""
+        return isinstance(self._engine, SqliteEngine)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[CatalogConnection]:
@@ -76,17 +82,25 @@ class Database:
             async with self._engine.write() as connection:
                 yield connection
 
-    async def transact(self, work: Callable[[Connection], T], *, single: bool = False) -> T:
+    async def transact(self, work: Callable[[Connection], T]) -> T:
         """Run a whole transaction, committed when `work` returns: on SQLite as quick as one statement.
 
         Where the caller is cancelled it may still be committed, as it may where a server's answer is lost.
-
-        Args:
-            work: Executes its statements.
-            single: Whether it is only one on SQLite, which needs no BEGIN and COMMIT around it there.
         """
         with _translated():
-            return await self._engine.transact(work, single=single)
+            return await self._engine.transact(work)
+
+    async def select(self, statement: PlainSelect, keys: Collection[str]) -> list[dict[str, Any]]:
+        """Return the rows that have one of `keys`."""
+        with _translated():
+            return await self._engine.select(statement, keys)
+
+    async def insert(self, statement: PlainInsert, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Insert rows, all of them or none; only on SQLite. Where the caller is cancelled they may stand."""
+        if not isinstance(self._engine, SqliteEngine):
+            raise TypeError("a plain statement is for SQLite")
+        with _translated():
+            await self._engine.insert(statement, rows)
 
     async def collect_alone(self, connection: CatalogConnection) -> None:
         """Exclude every transaction that calls `exclude_collection` until this one ends."""
@@ -140,10 +154,14 @@ class _ServerEngine:
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         return self._writing.begin()
 
-    async def transact(self, work: Callable[[Connection], T], *, single: bool = False) -> T:
-        del single  # a server has a lock to take first, or none: a transaction either way
+    async def transact(self, work: Callable[[Connection], T]) -> T:
         async with self._writing.begin() as connection:
             return await connection.run_sync(work)
+
+    async def select(self, statement: PlainSelect, keys: Collection[str]) -> list[dict[str, Any]]:
+        async with self._reading.connect() as connection:
+            rows = await connection.execute(statement.elsewhere, {"keys": list(keys)})
+            return [dict(row) for row in rows.mappings()]
 
     async def close(self) -> None:
         await self._writing.dispose()
@@ -154,7 +172,7 @@ def _translated() -> Iterator[None]:
     """Turn a database that does not answer into our own error; a driver's message may hold a row's values."""
     try:
         yield
-    except (InterfaceError, OperationalError, PoolTimeoutError, OSError) as error:
+    except (InterfaceError, OperationalError, PoolTimeoutError, OSError, sqlite3.Error) as error:
         raise CatalogUnavailableError(f"the catalog does not answer ({type(error).__name__})") from None
     except DBAPIError as error:
         if type(error) is not DBAPIError:

@@ -1,22 +1,24 @@
 """Who may speak to us: organizations and nodes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from ipaddress import ip_network
+from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth.batches import Batches
 from auth.ports import Binding, Clock, Node
 from registry.access_ports import ApiKey
 from registry.catalog.database import Database
+from registry.catalog.plain import PlainSelect
 from registry.catalog.tables import NODE_ID_CHARS, api_keys, nodes, organizations, storable
 from registry.errors import ConflictError
 from registry.ports import Organization
 
 _LOOKUPS_PACE_S = 0.008  # docs/adr/0181-one-visit-per-statement.md
-_BY_ID = select(nodes).where(nodes.c.node_id.in_(bindparam("node_ids", expanding=True)))
+_BY_ID = PlainSelect(nodes, nodes.c.node_id)
 
 
 class SqlOrganizationDirectory:
@@ -134,21 +136,19 @@ class SqlNodeRegistry:
         """Return all nodes by id."""
         async with self._database.read() as connection:
             rows = (await connection.execute(select(nodes).order_by(nodes.c.node_id))).mappings().all()
-        return [_node(row) for row in rows]
+        return [_node(dict(row)) for row in rows]
 
     async def aclose(self) -> None:
         """Wait until every lookup is answered."""
         await self._lookups.aclose()
 
     async def _look_up(self, node_ids: Sequence[str]) -> Sequence[Node | None]:
-        wanted = {"node_ids": list(set(node_ids))}
-        async with self._database.read() as connection:
-            rows = (await connection.execute(_BY_ID, wanted)).mappings().all()
+        rows = await self._database.select(_BY_ID, set(node_ids))
         found = {row["node_id"]: _node(row) for row in rows}
         return [found.get(node_id) for node_id in node_ids]
 
 
-def _node(row: RowMapping) -> Node:
+def _node(row: Mapping[str, Any]) -> Node:
     return Node(
         node_id=row["node_id"],
         binding=Binding(row["binding"]),

@@ -1,6 +1,6 @@
 """The audit trail (keeps `auth.ports.AuditTrail` and `registry.ports.EventLog`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -10,12 +10,12 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, text
 from auth.batches import Batches
 from auth.ports import AuditEvent, Clock
 from registry.catalog.database import AdvisoryLock, CatalogConnection, Database
-from registry.catalog.sqlite import RowsInsert
+from registry.catalog.plain import PlainInsert
 from registry.catalog.tables import events
 from registry.ports import StoredEvent
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
-_AT_ONCE = RowsInsert(events)
+_AT_ONCE = PlainInsert(events)
 
 
 async def append(connection: CatalogConnection, at: datetime, event: AuditEvent) -> None:
@@ -24,15 +24,12 @@ async def append(connection: CatalogConnection, at: datetime, event: AuditEvent)
     The last statement of its transaction: on PostgreSQL it waits for others that append
     (docs/adr/0061-audit-trail-order.md), and must not make them wait for rows that they need.
     """
-    await connection.run_sync(partial(_append_all, batch=[(at, event)]))
+    await connection.run_sync(partial(_append_all, rows=[_values(at, event)]))
 
 
-def _append_all(connection: Connection, batch: Sequence[tuple[datetime, AuditEvent]]) -> None:
-    rows = [_values(at, event) for at, event in batch]
-    if connection.dialect.name == "sqlite":  # where a transaction excludes all other writers anyway
-        _AT_ONCE.execute(connection, rows)
-        return
-    connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
+def _append_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    if connection.dialect.name != "sqlite":  # where a transaction excludes all other writers anyway
+        connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
     connection.execute(insert(events), rows)
 
 
@@ -80,7 +77,11 @@ class SqlEventLog:
         await self._appends.aclose()
 
     async def _append(self, batch: Sequence[tuple[datetime, AuditEvent]]) -> Sequence[None]:
-        await self._database.transact(partial(_append_all, batch=batch), single=True)
+        rows = [_values(at, event) for at, event in batch]
+        if self._database.is_sqlite:
+            await self._database.insert(_AT_ONCE, rows)
+        else:
+            await self._database.transact(partial(_append_all, rows=rows))
         return [None] * len(batch)
 
 

@@ -6,32 +6,16 @@ and what needs no disk needs no visit.
 """
 
 import asyncio
-import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
-from sqlalchemy import (
-    Connection,
-    CursorResult,
-    Dialect,
-    Engine,
-    Executable,
-    String,
-    Table,
-    bindparam,
-    create_engine,
-    event,
-    func,
-    insert,
-    make_url,
-    select,
-)
+from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.types import TypeEngine
 
+from registry.catalog.plain import PlainInsert, PlainSelect
 from storage.threads import Threads
 
 T = TypeVar("T")
@@ -70,6 +54,7 @@ class SqliteEngine:
         self._reading = self._writing.execution_options(**{_NO_BEGIN: True})
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="catalog")
         self._threads = Threads(self._executor)
+        self._plain: list[sqlite3.Connection] = []
         # Others of this process would wait for the file's lock in the threads that its holder needs.
         self._turn = asyncio.Lock()
         self._tidying: asyncio.Task[None] | None = None
@@ -99,11 +84,11 @@ class SqliteEngine:
                 visited.close()
         self._written()
 
-    async def transact(self, work: Callable[[Connection], T], *, single: bool = False) -> T:
-        """Run a whole transaction in one visit; `single` when it is one statement, which is a transaction."""
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run a whole transaction in one visit."""
 
         def visit() -> T:
-            with self._reading.connect() if single else self._writing.begin() as connection:
+            with self._writing.begin() as connection:
                 return work(connection)
 
         async with self._in_turn():
@@ -111,12 +96,46 @@ class SqliteEngine:
         self._written()
         return result
 
+    async def select(self, statement: PlainSelect, keys: Collection[str]) -> list[dict[str, Any]]:
+        """Return the rows that have one of `keys`. Raises CatalogUnavailableError."""
+        rows = await self._threads.run(self._execute, statement.sql, statement.parameters(keys))
+        return [statement.read(row) for row in rows]
+
+    async def insert(self, statement: PlainInsert, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Insert rows durably, all of them or none. Raises CatalogUnavailableError."""
+        parameters = statement.parameters(rows)
+        async with self._in_turn():
+            await self._threads.run(self._execute, statement.sql, parameters)
+        self._written()
+
     async def close(self) -> None:
         """Close the connections; only once nobody uses one."""
         if self._tidying is not None:
             await self._tidying
+        while self._plain:
+            self._plain.pop().close()
         await self._threads.run(self._writing.dispose)
         self._executor.shutdown(wait=False)
+
+    def _execute(self, sql: str, parameters: tuple[str]) -> list[tuple[Any, ...]]:
+        """Execute a statement, which is a transaction of its own, on a connection that is kept for such."""
+        try:
+            connection = self._plain.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            rows = connection.execute(sql, parameters).fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        self._plain.append(connection)
+        return rows
+
+    def _connect(self) -> sqlite3.Connection:
+        lent = self._writing.raw_connection()  # as all are: with the pragmas set
+        connection = cast("sqlite3.Connection", lent.driver_connection)
+        lent.detach()
+        return connection
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[None]:
@@ -181,38 +200,6 @@ class VisitedConnection:
         """Give the connection back, with nothing left to undo."""
         if self._connection is not None:
             self._connection.close()
-
-
-class RowsInsert:
-    """Inserts any number of rows by one statement, whose only parameter is all of them.
-
-    Row by row, the driver lets go of the interpreter's lock for each, and on a busy server waits as long
-    for it again as for the disk.
-
-    Args:
-        table: Where they go; it numbers its rows itself.
-    """
-
-    def __init__(self, table: Table) -> None:
-        self._columns = [column for column in table.columns if not column.primary_key]
-        rows = func.json_each(bindparam("rows", type_=String)).table_valued("key", "value")
-        values = [func.json_extract(rows.c.value, f"$[{place}]") for place in range(len(self._columns))]
-        names = [column.name for column in self._columns]
-        self._statement = insert(table).from_select(names, select(*values).order_by(rows.c.key))
-
-    def execute(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Insert rows in their order; what the columns' types make of each value is a number or text.
-
-        Text has no NUL: SQLite would cut it off there (`registry.catalog.tables.storable`).
-        """
-        columns = [(column.name, _bound_by(column.type, connection.dialect)) for column in self._columns]
-        every = [[bound(row[name]) for name, bound in columns] for row in rows]
-        # Unescaped, so that the driver still refuses what has no UTF-8.
-        connection.execute(self._statement, {"rows": json.dumps(every, ensure_ascii=False)})
-
-
-def _bound_by(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any]:
-    return type_.dialect_impl(dialect).bind_processor(dialect) or (lambda value: value)
 
 
 class _FetchingCursor(sqlite3.Cursor):
