@@ -31,7 +31,7 @@ class RandomLayer:
     def __init__(self, seed: int, size_bytes: int) -> None:
         entry = tarfile.TarInfo(f"data-{seed}.bin")
         entry.size = self._data_bytes = size_bytes - size_bytes % SECTOR_BYTES
-        self._head = entry.tobuf(tarfile.USTAR_FORMAT)
+        self._head = entry.tobuf(tarfile.GNU_FORMAT)
         self._key = hashlib.sha256(f"layer {seed}".encode()).digest()
         self.size_bytes = len(self._head) + self._data_bytes + len(END_OF_ARCHIVE)
         self.digest = ""
