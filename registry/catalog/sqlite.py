@@ -97,12 +97,12 @@ class SqliteEngine:
         return result
 
     async def select(self, statement: PlainSelect, keys: Collection[str]) -> list[dict[str, Any]]:
-        """Return the rows that have one of `keys`. Raises CatalogUnavailableError."""
+        """Return the rows that have one of `keys`. Raises sqlite3.Error."""
         rows = await self._threads.run(self._execute, statement.sql, statement.parameters(keys))
         return [statement.read(row) for row in rows]
 
     async def insert(self, statement: PlainInsert, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Insert rows durably, all of them or none. Raises CatalogUnavailableError."""
+        """Insert rows durably, all of them or none. Raises sqlite3.Error."""
         parameters = statement.parameters(rows)
         async with self._in_turn():
             await self._threads.run(self._execute, statement.sql, parameters)

@@ -1,6 +1,7 @@
 """The ledger's server dies, stalls, fills up or forgets: nothing is granted, and work goes on afterwards."""
 
 import asyncio
+import errno
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +12,7 @@ from redis.asyncio import Redis
 
 from auth.errors import LedgerUnavailableError, MintRefusedError, RefusedError
 from auth.ledger import RedisTokenLedger, connect
-from auth.records import TokenState
+from auth.records import Redemption, TokenState
 from auth.signing_keys import LocalSigningKeys
 from tests.support.authorities import REPOSITORY, House
 from tests.support.ledgers import LAYER, new_token, some_id
@@ -64,6 +65,31 @@ async def test_calls_that_go_together_fail_each_for_itself(ledger: RedisTokenLed
     )
     assert [type(outcome) for outcome in outcomes[:3]] == [RefusedError, RefusedError, UnicodeEncodeError]
     assert getattr(outcomes[3], "opened", False)
+
+
+async def test_a_connection_that_the_system_gives_up_is_opened_anew(
+    server: RedisServer, ledger: RedisTokenLedger, redis: Redis
+) -> None:
+    tokens = [new_token() for _ in range(4)]
+    for token in tokens:
+        await ledger.mint(token)
+    connection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+    await redis.connection_pool.release(connection)
+    reader = connection._reader
+    server.pause()
+    asked = [
+        asyncio.create_task(ledger.redeem(token.token_id, f"node-{n}", f"sid-{n}"))
+        for n, token in enumerate(tokens)
+    ]
+    await asyncio.sleep(0.1)
+    # As its transport does when TCP's own time-out is over.
+    reader.set_exception(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+    await asyncio.sleep(0.05)
+    server.resume()
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    # Every token is node-1's: nobody has the answer to somebody else's call.
+    assert [type(outcome) for outcome in found] == [RefusedError, Redemption, RefusedError, RefusedError]
+    assert connection._reader is not reader
 
 
 async def test_a_killed_server_comes_back_with_every_token_as_it_was(
