@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -41,33 +41,41 @@ class Lane:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._waiting: deque[tuple[Future[None], Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], Callable[[], None]]] = deque()
         self._lock = threading.Lock()
         self._busy = False
 
     def start(self, work: Callable[[], None]) -> asyncio.Future[None]:
         """Queue `work`; the caller owns the future, has to `settle` it, and bounds how many there are."""
-        done: Future[None] = Future()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._lock:
             self._waiting.append((done, work))
             idle, self._busy = not self._busy, True
         if idle:
             self._executor.submit(self._step)
-        return asyncio.wrap_future(done)
+        return done
 
     def _step(self) -> None:
         done, work = self._waiting.popleft()
-        done.set_running_or_notify_cancel()
+        error: BaseException | None = None
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - it is the owner's, who gets it from the future
-            done.set_exception(error)
-        else:
-            done.set_result(None)
+        except BaseException as raised:  # noqa: BLE001 - it is the owner's, who gets it from the future
+            error = raised
+        done.get_loop().call_soon_threadsafe(_tell, done, error)
         with self._lock:
             more = self._busy = bool(self._waiting)
         if more:
             self._executor.submit(self._step)
+
+
+def _tell(done: asyncio.Future[None], error: BaseException | None) -> None:
+    if done.done():  # cancelled
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
 
 
 class Threads:
