@@ -36,7 +36,8 @@ def memory_table() -> str:
     for name, phase in result["phases"].items():
         lines.append(f"| {name} | {phase['duration_s']:.0f} s | {phase['peak_rss_mib']['server']:.0f} MiB |")
     size_gb = result["image"]["size_bytes"] / 1e9
-    lines += ["", f"{size_gb:.0f} GB in {result['image']['layers']} layers; {where(result)}."]
+    layers = result["image"]["layers"]
+    lines += ["", f"{size_gb:.0f} GB in {layers} layer{'s' * (layers != 1)}; {where(result)}."]
     return "\n".join(lines)
 
 
