@@ -56,6 +56,7 @@ def test_workers_are_replaced_under_pulling_clients_and_no_pull_fails(pair: Shop
             done.set()
         for each in pulling:
             each.result()
+    assert len(pulls) >= seen + CLIENTS
 
 
 def test_a_worker_that_cannot_start_ends_the_start(folder: Path) -> None:

@@ -129,6 +129,7 @@ async def test_a_silent_upstream_times_out_and_is_tried_again(bench: Bench, upst
 
     upstream.fail(DIGEST, hang)  # type: ignore[arg-type]
     await imported(bench, upstream)
+    assert upstream.count(DIGEST) == 2
 
 
 async def test_an_upstream_that_drips_is_given_up(bench: Bench, upstream: FaultyUpstream) -> None:
