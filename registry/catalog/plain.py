@@ -1,16 +1,16 @@
-"""Statements that SQLite's driver executes as they are: the two that every redemption waits for.
+"""Statements that SQLite's driver executes by itself: the two that every redemption waits for.
 
 SQLAlchemy makes their text and knows their types. Its connection, its cache of statements and its result
-around each of them take several times what SQLite needs, under the interpreter's lock
-(docs/adr/0181-one-visit-per-statement.md, "Later"). Each has one parameter, a JSON list, so that any number
-of rows is one text and one call.
+around each of them take several times what SQLite needs (docs/adr/0181-one-visit-per-statement.md, "Later").
+Each has one parameter, a JSON list, so that any number of rows is one text and one call; and each is executed
+by a process of its own (`registry.catalog.statement_process`).
 """
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, String, Table, bindparam, func, insert, literal_column, select
+from sqlalchemy import Column, LargeBinary, String, Table, bindparam, func, insert, literal_column, select
 from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.types import TypeEngine
 
@@ -35,20 +35,17 @@ class PlainSelect:
         self._columns = [(column.name, _read_by(column.type)) for column in table.columns]
 
     @staticmethod
-    def parameters(keys: Collection[str]) -> tuple[str]:
+    def parameter(keys: Collection[str]) -> str:
         """Return what `sql` is executed with."""
-        return (json.dumps(list(keys)),)
+        return json.dumps(list(keys))
 
     def read(self, row: Sequence[Any]) -> dict[str, Any]:
-        """Return a row's values as the columns' types read them, by name."""
+        """Return a row's values, which came as JSON, as the columns' types read them, by name."""
         return {name: read(value) for (name, read), value in zip(self._columns, row, strict=True)}
 
 
 class PlainInsert:
     """Inserts rows in their order, by one statement, which is a transaction of its own.
-
-    Row by row, the driver lets go of the interpreter's lock for each, and on a busy server waits as long
-    for it again as for the disk.
 
     Args:
         table: Where they go; it numbers its rows itself.
@@ -63,14 +60,14 @@ class PlainInsert:
         self.sql = str(statement.compile(dialect=_DIALECT))
         self._columns = [(column.name, _bound_by(column.type)) for column in columns]
 
-    def parameters(self, rows: Iterable[Mapping[str, Any]]) -> tuple[str]:
+    def parameter(self, rows: Iterable[Mapping[str, Any]]) -> str:
         """Return what `sql` is executed with; what the columns' types make of each value is a number or text.
 
         Text has no NUL: SQLite would cut it off there (`registry.catalog.tables.storable`).
         """
         every = [[bound(row[name]) for name, bound in self._columns] for row in rows]
-        # Unescaped, so that the driver still refuses what has no UTF-8.
-        return (json.dumps(every, ensure_ascii=False),)
+        # Unescaped, so that what has no UTF-8 is still refused.
+        return json.dumps(every, ensure_ascii=False)
 
 
 def _bound_by(type_: TypeEngine[Any]) -> Callable[[Any], Any]:
@@ -78,7 +75,13 @@ def _bound_by(type_: TypeEngine[Any]) -> Callable[[Any], Any]:
 
 
 def _read_by(type_: TypeEngine[Any]) -> Callable[[Any], Any]:
+    if isinstance(type_, LargeBinary):
+        return _unhex
     return type_.dialect_impl(_DIALECT).result_processor(_DIALECT, None) or _same
+
+
+def _unhex(value: str | None) -> bytes | None:
+    return None if value is None else bytes.fromhex(value)
 
 
 def _same(value: Any) -> Any:  # noqa: ANN401

@@ -54,7 +54,8 @@ async def test_a_plain_select_reads_what_the_library_wrote(database: Database) -
 async def test_a_plain_select_goes_by_the_key_and_not_through_the_table(tmp_path: Path) -> None:
     await (await sqlite_catalog(tmp_path)).close()
     with closing(connect(tmp_path / "catalog.db")) as connection:
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {BY_ID.sql}", BY_ID.parameters(["node-1"])).fetchall()
+        asked = (BY_ID.parameter(["node-1"]),)
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {BY_ID.sql}", asked).fetchall()
     steps = [step for *_, step in plan]
     assert any(step.startswith("SEARCH nodes USING INDEX") for step in steps), steps
     assert not any(step.startswith("SCAN nodes") for step in steps), steps

@@ -1,0 +1,177 @@
+"""A statement's own process: it dies, hangs and is started again, and nobody gets another one's answer."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import closing, suppress
+from pathlib import Path
+from textwrap import dedent
+
+import psutil
+import pytest
+
+from registry.catalog.statement_process import StatementProcess
+
+ECHO = "SELECT value, x'00ff' FROM json_each(?)"
+INSERT = "INSERT INTO words SELECT value FROM json_each(?)"
+WAL = ("PRAGMA journal_mode = WAL", "PRAGMA busy_timeout = 60000")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "one.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE words (word TEXT NOT NULL UNIQUE)")
+    return file
+
+
+@pytest.fixture
+async def echo(file: Path) -> AsyncIterator[StatementProcess]:
+    process = StatementProcess(str(file), ECHO, WAL, patience_s=60)
+    yield process
+    await process.close()
+
+
+@pytest.fixture
+async def words(file: Path) -> AsyncIterator[StatementProcess]:
+    process = StatementProcess(
+        str(file), "INSERT INTO words SELECT value FROM json_each(?)", WAL, patience_s=60
+    )
+    yield process
+    await process.close()
+
+
+def kept(file: Path) -> list[str]:
+    with closing(sqlite3.connect(file)) as connection:
+        return [word for (word,) in connection.execute("SELECT word FROM words ORDER BY rowid")]
+
+
+def children() -> list[psutil.Process]:
+    return [
+        child for child in psutil.Process().children() if "statement_child.py" in " ".join(child.cmdline())
+    ]
+
+
+async def test_each_question_gets_its_own_answer_also_when_many_are_asked_at_once(
+    echo: StatementProcess,
+) -> None:
+    asked = [f'["{n}{"é" * n}"]' for n in range(200)]
+    answers = await asyncio.gather(*map(echo.execute, asked))
+    assert answers == [[[f"{n}{'é' * n}", "00ff"]] for n in range(200)]
+    assert len(children()) == 1
+
+
+async def test_an_error_is_the_drivers_and_the_next_question_is_answered(
+    words: StatementProcess, file: Path
+) -> None:
+    await words.execute('["one"]')
+    with pytest.raises(sqlite3.IntegrityError) as error:
+        await words.execute('["one"]')
+    assert "one" not in str(error.value)  # a driver's message may hold what strangers sent
+    await words.execute('["two"]')
+    assert kept(file) == ["one", "two"]
+
+
+async def test_what_has_no_utf8_is_refused_before_it_is_asked(words: StatementProcess, file: Path) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        await words.execute('["\ud800"]')
+    await words.execute('["next"]')
+    assert kept(file) == ["next"]
+
+
+async def test_a_process_that_is_killed_fails_who_waits_and_the_next_question_starts_another(
+    words: StatementProcess, file: Path
+) -> None:
+    await words.execute('["before"]')
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = [asyncio.create_task(words.execute(word)) for word in ('["lost"]', '["lost too"]')]
+        await asyncio.sleep(0.1)
+        (child,) = children()
+        child.kill()
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(error, sqlite3.OperationalError)
+        other.execute("COMMIT")
+    await words.execute('["after"]')
+    assert kept(file) == ["before", "after"]
+    assert [process.pid for process in children()] != [child.pid]
+
+
+async def test_a_process_that_hangs_is_killed_when_patience_ends(file: Path) -> None:
+    process = StatementProcess(str(file), ECHO, WAL, patience_s=0.5)
+    assert await process.execute('["a"]') == [["a", "00ff"]]
+    (child,) = children()
+    await asyncio.sleep(0.7)  # without a question it may be silent for as long as it likes
+    assert await process.execute('["b"]') == [["b", "00ff"]]
+    os.kill(child.pid, signal.SIGSTOP)
+    async with asyncio.timeout(5):
+        with pytest.raises(sqlite3.OperationalError):
+            await process.execute('["c"]')
+        assert await process.execute('["d"]') == [["d", "00ff"]]
+        (child,) = children()
+        os.kill(child.pid, signal.SIGSTOP)
+        await process.close()
+    assert children() == []
+
+
+async def test_a_caller_who_is_cancelled_waits_and_the_answer_is_nobody_elses(
+    words: StatementProcess, file: Path
+) -> None:
+    await words.execute('["first"]')
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        cancelled = asyncio.create_task(words.execute('["first"]'))
+        behind = asyncio.create_task(words.execute('["second"]'))
+        await asyncio.sleep(0.1)
+        cancelled.cancel()
+        await asyncio.sleep(0.1)
+        assert not cancelled.done()
+        other.execute("COMMIT")
+    assert await behind == []
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert kept(file) == ["first", "second"]
+
+
+async def test_it_works_through_the_signals_that_end_its_parent(echo: StatementProcess) -> None:
+    await echo.execute("[]")
+    (child,) = children()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        child.send_signal(number)
+    assert await echo.execute('["still"]') == [["still", "00ff"]]
+    assert children() == [child]
+    assert os.getsid(child.pid) != os.getsid(0)
+
+
+async def test_a_file_that_cannot_be_opened_is_the_drivers_error(tmp_path: Path) -> None:
+    process = StatementProcess(str(tmp_path / "none" / "one.db"), ECHO, WAL, patience_s=60)
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError):
+            await process.execute("[]")
+    await process.close()
+
+
+def test_it_ends_with_its_parent_even_by_kill_9(file: Path) -> None:
+    program = f"""
+        import asyncio, os
+        from registry.catalog.statement_process import StatementProcess
+
+        async def main():
+            await StatementProcess({str(file)!r}, {ECHO!r}, (), patience_s=60).execute("[]")
+            print("asked", flush=True)
+            await asyncio.sleep(60)
+
+        asyncio.run(main())
+    """
+    with subprocess.Popen([sys.executable, "-c", dedent(program)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"asked\n"
+        (child,) = psutil.Process(parent.pid).children()
+        parent.kill()
+    with suppress(psutil.NoSuchProcess):
+        child.wait(10)
+    assert not child.is_running()
