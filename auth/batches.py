@@ -16,7 +16,6 @@ class Batches(Generic[Item, Result]):
         work: Does a whole batch, and returns a result per item, in order; what it raises, every caller of
             that batch gets.
         most: Items in one batch.
-        waiting: Callers at once; more wait their turn.
         drop_cancelled: Whether what nobody waits for any more is left undone, unless it is under way.
         pace_s: The least time from one batch's beginning to the next one's; what is asked when nothing has
             been for so long begins at once.
@@ -27,7 +26,6 @@ class Batches(Generic[Item, Result]):
         work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         most: int = 256,
-        waiting: int = 4096,
         drop_cancelled: bool = False,
         pace_s: float = 0,
     ) -> None:
@@ -36,18 +34,16 @@ class Batches(Generic[Item, Result]):
         self._drop_cancelled = drop_cancelled
         self._pace_s = pace_s
         self._not_before = 0.0
-        self._room = asyncio.Semaphore(waiting)
         self._queue: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._working: asyncio.Task[None] | None = None
 
     async def do(self, item: Item) -> Result:
         """Have an item done, and return its result."""
-        async with self._room:
-            done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-            self._queue.append((item, done))
-            if self._working is None or self._working.done():
-                self._working = asyncio.create_task(self._drain())
-            return await done
+        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._queue.append((item, done))
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._drain())
+        return await done
 
     async def aclose(self) -> None:
         """Wait until everything is done."""

@@ -16,6 +16,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import orjson
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from jwt.algorithms import ECAlgorithm
 
@@ -31,7 +32,6 @@ _LONGEST_S = 2 * 86400
 _HEADERS = 64  # ours are one for each kind of token and key
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _es256 = ECAlgorithm(ECAlgorithm.SHA256)
-_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 class TokenType(StrEnum):
@@ -61,7 +61,7 @@ class VerificationKeys(Protocol):
 
 def sign(keys: SigningKeys, type_: TokenType, claims: Mapping[str, object]) -> Secret:
     """Return a token that says `claims`."""
-    return Secret(keys.sign({"alg": _ALGORITHM, "typ": type_.value}, _encoder.encode(claims).encode()))
+    return Secret(keys.sign({"alg": _ALGORITHM, "typ": type_.value}, orjson.dumps(claims)))
 
 
 def verify(

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -140,11 +141,12 @@ class CountedAuditTrail:
     def __init__(self, trail: AuditTrail, metrics: Metrics) -> None:
         self._trail = trail
         self._metrics = metrics
+        self._tokens = cache(metrics.tokens.labels)  # which are looked up behind a lock otherwise
 
     async def record(self, event: AuditEvent) -> None:
         """Append one event durably."""
         if event.type == "token.refused":
             self._metrics.refusals.labels(event.cause or "unknown").inc()
         elif event.type.startswith("token."):
-            self._metrics.tokens.labels(event.type.removeprefix("token.")).inc()
+            self._tokens(event.type.removeprefix("token.")).inc()
         await self._trail.record(event)

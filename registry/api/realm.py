@@ -7,6 +7,7 @@ from base64 import b64decode
 from http import HTTPStatus
 from typing import Final
 
+import orjson
 from aiohttp import hdrs, web
 
 from auth.errors import Cause, RefusedError
@@ -19,6 +20,7 @@ from registry.api.problems import errors_as, oci_response
 
 MAX_FORM_BYTES: Final = 64 << 10
 JWKS_MAX_AGE_S: Final = 300
+_OF_GRANT = {hdrs.CONTENT_TYPE: "application/json; charset=utf-8", hdrs.CACHE_CONTROL: "no-store"}
 
 
 class TokenApi:
@@ -84,7 +86,7 @@ def _granted(grant: SessionGrant) -> web.Response:
         "expires_in": grant.expires_in_s,
         "token_type": "Bearer",
     }
-    return web.json_response(body, headers={hdrs.CACHE_CONTROL: "no-store"})
+    return web.Response(body=orjson.dumps(body), headers=_OF_GRANT)
 
 
 def _basic(header: str | None) -> tuple[str, Secret]:

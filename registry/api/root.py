@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from aiohttp import web
@@ -53,13 +54,17 @@ def apis_document(mounted: Mapping[str, web.Application]) -> dict[str, Any]:
 
 
 def _measured(metrics: Metrics) -> Middleware:
+    # The library looks a metric up by its labels behind a lock, each time.
+    latency = cache(metrics.latency.labels)
+    requests = cache(lambda surface, status: metrics.requests.labels(surface, str(status)))
+
     @web.middleware
     async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
         surface = next((s for s in _SURFACES if request.path.startswith(s)), "other")
         started = time.perf_counter()
         response = await handler(request)
-        metrics.latency.labels(surface).observe(time.perf_counter() - started)
-        metrics.requests.labels(surface, str(response.status)).inc()
+        latency(surface).observe(time.perf_counter() - started)
+        requests(surface, response.status).inc()
         return response
 
     return measure

@@ -6,15 +6,15 @@ Each has one parameter, a JSON list, so that any number of rows is one text and 
 by a process of its own (`registry.catalog.statement_process`).
 """
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
 from sqlalchemy import Column, LargeBinary, String, Table, bindparam, func, insert, literal_column, select
 from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.types import TypeEngine
 
-_DIALECT = dialect()
+_DIALECT = dialect(json_serializer=lambda value: orjson.dumps(value).decode())
 
 
 class PlainSelect:
@@ -35,9 +35,9 @@ class PlainSelect:
         self._columns = [(column.name, _read_by(column.type)) for column in table.columns]
 
     @staticmethod
-    def parameter(keys: Collection[str]) -> str:
+    def parameter(keys: Collection[str]) -> bytes:
         """Return what `sql` is executed with."""
-        return json.dumps(list(keys))
+        return orjson.dumps(list(keys))
 
     def read(self, row: Sequence[Any]) -> dict[str, Any]:
         """Return a row's values, which came as JSON, as the columns' types read them, by name."""
@@ -60,14 +60,13 @@ class PlainInsert:
         self.sql = str(statement.compile(dialect=_DIALECT))
         self._columns = [(column.name, _bound_by(column.type)) for column in columns]
 
-    def parameter(self, rows: Iterable[Mapping[str, Any]]) -> str:
+    def parameter(self, rows: Iterable[Mapping[str, Any]]) -> bytes:
         """Return what `sql` is executed with; what the columns' types make of each value is a number or text.
 
         Text has no NUL: SQLite would cut it off there (`registry.catalog.tables.storable`).
         """
         every = [[bound(row[name]) for name, bound in self._columns] for row in rows]
-        # Unescaped, so that what has no UTF-8 is still refused.
-        return json.dumps(every, ensure_ascii=False)
+        return orjson.dumps(every)
 
 
 def _bound_by(type_: TypeEngine[Any]) -> Callable[[Any], Any]:

@@ -5,7 +5,6 @@ event loop is busy. A process needs none of that: it is asked by a line, and ans
 """
 
 import asyncio
-import json
 import sqlite3
 import sys
 from collections import deque
@@ -13,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
+
+import orjson
 
 from storage.threads import settle
 
@@ -37,7 +38,7 @@ class StatementProcess:
         self._starting = asyncio.Lock()
         self._conversation: _Conversation | None = None
 
-    async def execute(self, parameter: str) -> list[Row]:
+    async def execute(self, parameter: bytes) -> list[Row]:
         """Execute the statement; return its rows, values as JSON has them, bytes as hexadecimal digits.
 
         A caller who is cancelled waits for the answer all the same: the statement cannot be called back.
@@ -47,8 +48,7 @@ class StatementProcess:
                 been executed.
             OSError: The process could not be started.
         """
-        question = parameter.encode()
-        answer = (await self._running()).ask(question)
+        answer = (await self._running()).ask(parameter)
         try:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
@@ -115,7 +115,7 @@ class _Conversation(asyncio.SubprocessProtocol):
         *lines, rest = self._read.split(b"\n")
         self._read = rest
         for line in lines:
-            self._settle(json.loads(line))
+            self._settle(orjson.loads(line))
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         del exc

@@ -71,6 +71,15 @@ async def test_a_plain_insert_stands_whole_or_not_at_all(tmp_path: Path) -> None
     await database.close()
 
 
+async def test_an_event_that_has_no_utf8_is_refused_and_nothing_of_its_batch_stands(tmp_path: Path) -> None:
+    database = await sqlite_catalog(tmp_path)
+    with pytest.raises(TypeError):
+        await database.insert(AT_ONCE, [event("first"), event("\ud800")])
+    await database.insert(AT_ONCE, [event("second")])
+    assert await types(database) == ["second"]
+    await database.close()
+
+
 async def test_plain_statements_wait_for_another_process_and_tell_when_there_is_no_answer(
     tmp_path: Path,
 ) -> None:
