@@ -4,8 +4,8 @@
     python -m bench.redemptions --outstanding 1000000
 
 Measures the most redemptions a second (`--connections`, each token redeemed once), latencies at half of
-that rate (open loop: counted from when a request was due), and what outstanding tokens weigh in Redis and
-do to a redemption; medians of several rounds each. Writes `bench/results/<date>-<commit>-redemptions.json`.
+that rate and at 1,000 a second (open loop: counted from when a request was due), and what outstanding
+tokens weigh in Redis and do to a redemption; medians of several rounds each. Writes `bench/results/<date>-<commit>-redemptions.json`.
 """
 
 import argparse
@@ -38,6 +38,7 @@ from tests.support.redis_server import running_server, server_programs
 REPOSITORY = "acme/factory/camera"
 MINTING = 64
 REST_S = 3
+STEADY_RATE = 1000  # the same for every version and machine; half of the goal
 BLOBS = {digest_of(f"layer-{n}"): 30_000_000 + n for n in range(8)}
 IMAGE = ImageGrant(digest_of("image"), sum(BLOBS.values()), BLOBS)
 
@@ -164,6 +165,7 @@ async def measure(server: CrisperServer, url: str, options: argparse.Namespace) 
             "cpu_ms_each": round(statistics.median(costs), 3),
             **steady,
             "half_load_rate": round(half),
+            **await _steadily(bench, f"at_{STEADY_RATE}", STEADY_RATE, options),
         }
         if options.outstanding:
             found |= await _weigh(bench, url, half, options)
