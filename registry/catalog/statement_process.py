@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import orjson
+import structlog
 
 from storage.threads import settle
 
 _PROGRAM = Path(__file__).with_name("statement_child.py")
+
+_log = structlog.get_logger(__name__)
 
 Row = list[Any]
 
@@ -81,6 +84,7 @@ class _Conversation(asyncio.SubprocessProtocol):
 
     def __init__(self, patience_s: float) -> None:
         self.over = False
+        self._closing = False
         self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -99,11 +103,11 @@ class _Conversation(asyncio.SubprocessProtocol):
 
     async def close(self) -> None:
         """Let the process end, or kill it where it does not."""
-        if not self.over:
-            self._questions.close()
-            alarm = self._loop.call_later(self._patience_s, self._kill)
-            await self._ended
-            alarm.cancel()
+        self._closing = True
+        self._questions.close()
+        alarm = self._loop.call_later(self._patience_s, self._kill)
+        await self._ended
+        alarm.cancel()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._process = cast("asyncio.SubprocessTransport", transport)
@@ -125,6 +129,8 @@ class _Conversation(asyncio.SubprocessProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
+        if not self._closing:
+            _log.error("catalog.process_died", code=self._process.get_returncode())
         self._process.close()
         self._ended.set_result(None)
 

@@ -13,6 +13,8 @@ from textwrap import dedent
 
 import psutil
 import pytest
+import uvloop
+from structlog.testing import capture_logs
 
 from registry.catalog.statement_process import StatementProcess
 
@@ -85,9 +87,13 @@ async def test_a_process_that_is_killed_fails_who_waits_and_the_next_question_st
         waiting = [asyncio.create_task(words.execute(word)) for word in (b'["lost"]', b'["lost too"]')]
         await asyncio.sleep(0.1)
         (child,) = children()
-        child.kill()
-        for error in await asyncio.gather(*waiting, return_exceptions=True):
-            assert isinstance(error, sqlite3.OperationalError)
+        with capture_logs() as logs:
+            child.kill()
+            for error in await asyncio.gather(*waiting, return_exceptions=True):
+                assert isinstance(error, sqlite3.OperationalError)
+            while not logs:  # noqa: ASYNC110 (a log has no event)
+                await asyncio.sleep(0.01)
+        assert logs == [{"event": "catalog.process_died", "code": -signal.SIGKILL, "log_level": "error"}]
         other.execute("COMMIT")
     await words.execute(b'["after"]')
     assert kept(file) == ["before", "after"]
@@ -140,12 +146,37 @@ async def test_it_works_through_the_signals_that_end_its_parent(echo: StatementP
     assert os.getsid(child.pid) != os.getsid(0)
 
 
+async def test_one_that_has_just_been_killed_can_be_closed(file: Path) -> None:
+    process = StatementProcess(str(file), ECHO, WAL, patience_s=60)
+    await process.execute(b"[]")
+    (child,) = children()
+    child.kill()
+    await process.close()
+    assert children() == []
+
+
 async def test_a_file_that_cannot_be_opened_is_the_drivers_error(tmp_path: Path) -> None:
     process = StatementProcess(str(tmp_path / "none" / "one.db"), ECHO, WAL, patience_s=60)
     for _ in range(2):
         with pytest.raises(sqlite3.OperationalError):
             await process.execute(b"[]")
     await process.close()
+
+
+def test_it_is_killed_and_hangs_and_ends_in_the_same_way_on_the_loop_that_servers_have(file: Path) -> None:
+    async def life() -> None:
+        process = StatementProcess(str(file), ECHO, WAL, patience_s=0.5)
+        for number in (signal.SIGKILL, signal.SIGSTOP):
+            assert await process.execute(b'["one"]') == [["one", "00ff"]]
+            (child,) = children()
+            child.send_signal(number)
+            with pytest.raises(sqlite3.OperationalError):
+                await process.execute(b'["two"]')
+        assert await process.execute(b'["three"]') == [["three", "00ff"]]
+        await process.close()
+        assert children() == []
+
+    uvloop.run(life())
 
 
 def test_it_ends_with_its_parent_even_by_kill_9(file: Path) -> None:
