@@ -2,10 +2,10 @@
 
     statement_child.py FILE STATEMENT [PRAGMA ...]
 
-A program by itself, of the standard library alone, so that it starts in 30 ms and holds 10 MB. A line of
-input is the statement's one parameter, JSON. The line that answers it is a list of rows in JSON, bytes as
-hexadecimal digits; or a string, the name of the driver's error, whose message may hold a row's values. It
-ends when its input does.
+A program by itself, of the standard library alone, so that it starts in 20 ms and has 5 MB to itself. A
+line of input is the statement's one parameter, JSON. The line that answers it is a list of rows in JSON,
+bytes as hexadecimal digits; or a string, the name of the driver's error, whose message may hold a row's
+values. It ends when its input does.
 """
 
 import json
