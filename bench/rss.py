@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -32,7 +33,9 @@ class Phase:
 
 
 class TreeSampler:
-    """Watches `pid` and its descendants: `server`, `ledger` (the Redis-protocol child), `worker-N`."""
+    """Watches `pid` and its descendants: `server`, `ledger` (the Redis-protocol child), `worker-N`,
+    `statement-N`.
+    """
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
@@ -57,10 +60,17 @@ class TreeSampler:
 
     def _resident(self) -> dict[str, int]:
         resident = {"server": self._root.memory_info().rss}
-        workers = 0
+        seen: Counter[str] = Counter()
         for child in self._root.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                ledger = any(word in child.name() for word in ("redis", "valkey"))
-                workers += not ledger
-                resident["ledger" if ledger else f"worker-{workers}"] = child.memory_info().rss
+                kind = _kind(child)
+                seen[kind] += 1
+                name = kind if kind == "ledger" else f"{kind}-{seen[kind]}"
+                resident[name] = child.memory_info().rss
         return resident
+
+
+def _kind(child: psutil.Process) -> str:
+    if any(word in child.name() for word in ("redis", "valkey")):
+        return "ledger"
+    return "statement" if any("statement_child" in part for part in child.cmdline()) else "worker"
