@@ -39,11 +39,13 @@ def calls_of(redis: LedgerClient) -> Calls:
 class _Together:
     """One pipeline at a time; what comes meanwhile goes with the next (docs/adr/0180-calls-go-together.md).
 
-    A server that syncs every write then syncs once for all of them.
+    A server that syncs every write then syncs once for all of them. The connection is kept: to borrow one
+    costs as much as the pipeline.
     """
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._pool = redis.connection_pool
+        self._connection: AbstractConnection | None = None
         self._batches: Batches[Call, Any] = Batches(self._send, most=_TOGETHER, drop_cancelled=True)
 
     async def evalsha(self, sha: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:  # noqa: ANN401
@@ -56,17 +58,27 @@ class _Together:
 
     async def aclose(self) -> None:
         await self._batches.aclose()
+        if self._connection is not None:
+            await self._pool.release(self._connection)
 
     async def _send(self, calls: Sequence[Call]) -> Sequence[Any]:
         packed = [pack_command(("EVALSHA", *call)) for call in calls]  # type: ignore[arg-type]
-        pool = self._redis.connection_pool
-        connection: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        connection = await self._ready()
         try:
             return await connection.retry.call_with_retry(
                 lambda: _ask(connection, packed), lambda _: connection.disconnect(nowait=True)
             )
-        finally:
-            await pool.release(connection)
+        except BaseException:  # there may be answers to come, which are not those to the next calls
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def _ready(self) -> AbstractConnection:
+        """Return the connection, with nothing unread; opened anew where the server has closed it."""
+        if self._connection is None:
+            self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        else:
+            await self._pool.ensure_connection(self._connection)
+        return self._connection
 
 
 async def _ask(connection: AbstractConnection, packed: Sequence[bytes]) -> Sequence[Any]:

@@ -73,8 +73,7 @@ async def test_a_connection_that_the_system_gives_up_is_opened_anew(
     tokens = [new_token() for _ in range(4)]
     for token in tokens:
         await ledger.mint(token)
-    connection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-    await redis.connection_pool.release(connection)
+    (connection,) = redis.connection_pool._in_use_connections
     reader = connection._reader
     server.pause()
     asked = [
@@ -90,6 +89,20 @@ async def test_a_connection_that_the_system_gives_up_is_opened_anew(
     # Every token is node-1's: nobody has the answer to somebody else's call.
     assert [type(outcome) for outcome in found] == [RefusedError, Redemption, RefusedError, RefusedError]
     assert connection._reader is not reader
+
+
+async def test_an_answer_that_nobody_waits_for_is_not_the_next_calls(
+    ledger: RedisTokenLedger, redis: Redis
+) -> None:
+    first, second = new_token(), new_token()
+    for token in (first, second):
+        await ledger.mint(token)
+    assert (await ledger.redeem(first.token_id, "node-1", "sid-1")).opened
+    (connection,) = redis.connection_pool._in_use_connections
+    await connection.send_command("ECHO", "not asked for")
+    await asyncio.sleep(0.1)
+    assert (await ledger.redeem(second.token_id, "node-1", "sid-2")).session_id == "sid-2"
+    assert (await ledger.redeem(first.token_id, "node-1", "sid-3")).session_id == "sid-1"
 
 
 async def test_a_killed_server_comes_back_with_every_token_as_it_was(
