@@ -14,8 +14,8 @@ import asyncio
 import gc
 import statistics
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
@@ -40,9 +40,12 @@ from tests.support.redis_server import running_server, server_programs
 REPOSITORY = "acme/factory/camera"
 MINTING = 64
 REST_S = 3
+SETTLE_S = 0.3  # in which the server takes all of the connections, and what minting set off is over
 STEADY_RATE = 1000  # the same for every version and machine; half of the goal
 BLOBS = {digest_of(f"layer-{n}"): 30_000_000 + n for n in range(8)}
 IMAGE = ImageGrant(digest_of("image"), sum(BLOBS.values()), BLOBS)
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class NoTrail:
@@ -92,41 +95,59 @@ class Bench:
     async def flat_out(self, requests: Sequence[bytes]) -> tuple[float, float]:
         """Return redemptions per second, and the server's CPU seconds for each thousand of them."""
         process = psutil.Process(self.server.process.pid)
-        with _without_garbage_collection():
+        async with self._connected() as connections:
             cpu, began = sum(process.cpu_times()[:2]), time.perf_counter()
-            await self._send(requests, rate=None)
+            await _send(connections, requests, rate=None)
             seconds = time.perf_counter() - began
-        spent = sum(process.cpu_times()[:2]) - cpu
+            spent = sum(process.cpu_times()[:2]) - cpu
         return len(requests) / seconds, spent / len(requests) * 1000
 
     async def paced(self, requests: Sequence[bytes], rate: float) -> list[float]:
         """Return every redemption's latency in seconds when they come at a steady rate."""
-        with _without_garbage_collection():
-            return await self._send(requests, rate=rate)
+        async with self._connected() as connections:
+            return await _send(connections, requests, rate=rate)
 
-    async def _send(self, requests: Sequence[bytes], *, rate: float | None) -> list[float]:
-        waiting = iter(list(enumerate(requests)))
-        latencies: list[float] = []
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Sequence[Connection]]:
+        """Open the connections, and keep this process from collecting garbage while they are used.
+
+        That would take it 70 ms, in which it sends nothing and reads nothing.
+        """
         connections = [
             await asyncio.open_connection("127.0.0.1", self.server.port) for _ in range(self.connections)
         ]
-        began = time.perf_counter()
+        gc.collect()
+        gc.disable()
+        await asyncio.sleep(SETTLE_S)
+        try:
+            yield connections
+        finally:
+            gc.enable()
+            for _, writer in connections:
+                writer.close()
 
-        async def sender(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            for number, request in waiting:
-                due = began + number / rate if rate else time.perf_counter()
-                if (early := due - time.perf_counter()) > 0:
-                    await asyncio.sleep(early)
-                writer.write(request)
-                head = await reader.readuntil(b"\r\n\r\n")
-                assert head.startswith(b"HTTP/1.1 200"), head
-                length = head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]
-                await reader.readexactly(int(length))
-                latencies.append(time.perf_counter() - due)
-            writer.close()
 
-        await asyncio.gather(*(sender(*connection) for connection in connections))
-        return latencies
+async def _send(
+    connections: Sequence[Connection], requests: Sequence[bytes], *, rate: float | None
+) -> list[float]:
+    waiting = iter(list(enumerate(requests)))
+    latencies: list[float] = []
+    began = time.perf_counter()
+
+    async def sender(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number, request in waiting:
+            due = began + number / rate if rate else time.perf_counter()
+            if (early := due - time.perf_counter()) > 0:
+                await asyncio.sleep(early)
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            length = head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]
+            await reader.readexactly(int(length))
+            latencies.append(time.perf_counter() - due)
+
+    await asyncio.gather(*(sender(*connection) for connection in connections))
+    return latencies
 
 
 def main() -> None:
@@ -219,17 +240,6 @@ async def _steadily(bench: Bench, name: str, rate: float, options: argparse.Name
         f"{name}_p{p}_ms": round(statistics.median(each[p - 1] for each in cuts), 2) for p in (50, 90, 99)
     }
     return medians | {f"{name}_p99s_ms": [round(each[98], 1) for each in cuts]}
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Keep this process from searching its garbage, 70 ms in which it sends nothing and reads nothing."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 @asynccontextmanager
