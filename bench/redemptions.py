@@ -14,7 +14,7 @@ import asyncio
 import gc
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -166,7 +166,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tokens", type=int, default=6000, help="in each round")
     parser.add_argument("--connections", type=int, default=128)
     parser.add_argument("--outstanding", type=int, default=0, help="tokens minted beside those measured")
@@ -183,14 +183,12 @@ async def measure(server: CrisperServer, url: str, options: argparse.Namespace) 
             costs.append(cost)
             print(f"flat out   {rate:8.0f} /s   {cost:6.2f} CPU ms each")
         half = statistics.median(rates[1:] or rates) / 2  # the first round warms up
-        steady = await _steadily(bench, "half_load", half, options)
         found: dict[str, object] = {
             "redemptions_per_s": round(2 * half),
             "rates": [round(rate) for rate in rates],
             "cpu_ms_each": round(statistics.median(costs), 3),
-            **steady,
             "half_load_rate": round(half),
-            **await _steadily(bench, f"at_{STEADY_RATE}", STEADY_RATE, options),
+            **await _steadily(bench, {"half_load": half, f"at_{STEADY_RATE}": STEADY_RATE}, options),
         }
         if options.outstanding:
             found |= await _weigh(bench, url, half, options)
@@ -213,7 +211,7 @@ async def _weigh(bench: Bench, url: str, rate: float, options: argparse.Namespac
         "keys": made,
         "bytes_each": round((after["used_memory"] - before["used_memory"]) / options.outstanding),
         "filled_per_s": round(options.outstanding / seconds),
-        **await _steadily(bench, "outstanding", rate, options),
+        **await _steadily(bench, {"outstanding": rate}, options),
     }
 
 
@@ -231,15 +229,21 @@ async def _at_rest(redis: Redis) -> None:
         await asyncio.sleep(1)
 
 
-async def _steadily(bench: Bench, name: str, rate: float, options: argparse.Namespace) -> dict[str, object]:
-    """Redeem at a rate, in rounds: the medians of their quantiles, in ms, and every round's worst one."""
-    tokens = options.tokens // 3
-    rounds = [await bench.paced(await bench.mint(tokens), rate) for _ in range(options.rounds)]
-    cuts = [[1000 * cut for cut in statistics.quantiles(latencies, n=100)] for latencies in rounds]
-    medians = {
-        f"{name}_p{p}_ms": round(statistics.median(each[p - 1] for each in cuts), 2) for p in (50, 90, 99)
-    }
-    return medians | {f"{name}_p99s_ms": [round(each[98], 1) for each in cuts]}
+async def _steadily(
+    bench: Bench, rates: Mapping[str, float], options: argparse.Namespace
+) -> dict[str, object]:
+    """Redeem at rates, in turns: the medians of their quantiles, in ms, and every round's worst one."""
+    cuts: dict[str, list[list[float]]] = {name: [] for name in rates}
+    for _ in range(options.rounds):
+        for name, rate in rates.items():
+            latencies = await bench.paced(await bench.mint(options.tokens // 3), rate)
+            cuts[name].append([1000 * cut for cut in statistics.quantiles(latencies, n=100)])
+    found: dict[str, object] = {}
+    for name, rounds in cuts.items():
+        for p in (50, 90, 99):
+            found[f"{name}_p{p}_ms"] = round(statistics.median(each[p - 1] for each in rounds), 2)
+        found[f"{name}_p99s_ms"] = [round(each[98], 1) for each in rounds]
+    return found
 
 
 @asynccontextmanager
