@@ -5,7 +5,7 @@
 
 Measures the most redemptions a second (`--connections`, each token redeemed once), latencies at half of
 that rate and at 1,000 a second (open loop: counted from when a request was due), and what outstanding
-tokens weigh in Redis and do to a redemption; medians of several rounds each. Writes
+tokens weigh in Redis and do to a redemption; medians of several rounds each, the two rates in turns. Writes
 `bench/results/<date>-<commit>-redemptions.json`.
 """
 

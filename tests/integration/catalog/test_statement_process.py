@@ -40,9 +40,7 @@ async def echo(file: Path) -> AsyncIterator[StatementProcess]:
 
 @pytest.fixture
 async def words(file: Path) -> AsyncIterator[StatementProcess]:
-    process = StatementProcess(
-        str(file), "INSERT INTO words SELECT value FROM json_each(?)", WAL, patience_s=60
-    )
+    process = StatementProcess(str(file), INSERT, WAL, patience_s=60)
     yield process
     await process.close()
 
