@@ -78,6 +78,10 @@ def test_damage_cuts_the_response_is_told_and_shown_and_mended_by_a_new_import(
     flip(object_of(shop.server, middle), 2_000_000)
     with pytest.raises((OSError, HTTPException)):
         shop.get(f"blobs/{middle}", bearer)
+    # The connection is cut first, and then it is told.
+    wait_until(
+        lambda: bool(shop.server.operator.events(type="blob.damaged")), timeout_s=10, what="damage is told"
+    )
     flip(object_of(shop.server, header), 40)
     refused = shop.get(f"blobs/{header}", bearer).expect(500)
     assert refused.json()["errors"][0]["message"].startswith("The stored blob is damaged")
