@@ -31,7 +31,7 @@ from auth.records import ImageGrant
 from auth.signing_keys import LocalSigningKeys
 from bench import results
 from bench.fill_ledger import fill
-from registry.catalog.database import SystemClock
+from registry.catalog.engine.database import SystemClock
 from tests.support.crisper import CrisperServer, Node
 from tests.support.http import basic
 from tests.support.ledgers import digest_of

@@ -30,7 +30,7 @@ from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.keys.local import LocalKeyring
 from storage.ports import BlobBackend
-from storage.reading import BlobReader
+from storage.read.reader import BlobReader
 from tests.support.key_records import MemoryKeyRecords
 from tests.support.object_stores import S3_ENVIRONMENT, s3_server
 

@@ -23,68 +23,76 @@ from auth.realm import Realm
 from auth.secret import Secret
 from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
-from registry.api import operator, public, v2
-from registry.api.direct import DirectSender
+from registry.api import operator, public
+from registry.api.documentation import ApiReference
 from registry.api.health import HealthApi
+from registry.api.http.origin import Origin
+from registry.api.http.peers import Peers
+from registry.api.http.socket_sender import DirectSender
+from registry.api.http.streaming import BlobStreamer
 from registry.api.operator.instances import InstancesApi
 from registry.api.operator.nodes import NodesApi
 from registry.api.operator.organizations import OrganizationsApi
 from registry.api.operator.webhooks import WebhooksApi
-from registry.api.origin import Origin
-from registry.api.peers import Peers
 from registry.api.public import ApiKeyAuthenticator, public_app
-from registry.api.realm import TokenApi
-from registry.api.reference import ApiReference
 from registry.api.root import apis_document, root_app
-from registry.api.streaming import BlobStreamer
-from registry.api.turns import Turns
+from registry.api.token import TokenApi
+from registry.api.v2.application import PREFIX as DISTRIBUTION_PREFIX
+from registry.api.v2.application import DistributionApi
+from registry.api.v2.node_limit import Turns
+from registry.audit.throttling import BoundedAuditTrail
+from registry.catalog.api_keys import SqlApiKeyDirectory
+from registry.catalog.blob_origins import SqlBlobOrigins
 from registry.catalog.collection import SqlBlobPins, SqlCollection
-from registry.catalog.damage import SqlQuarantine
-from registry.catalog.database import Database, SystemClock
-from registry.catalog.directory import SqlApiKeyDirectory, SqlNodeRegistry, SqlOrganizationDirectory
+from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.events import SqlEventLog
-from registry.catalog.flood import BoundedAuditTrail
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.images import SqlImages, SqlLayerMemory
+from registry.catalog.import_quotas import SqlImportQuota
 from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
-from registry.catalog.keys import SqlKeyRecords
-from registry.catalog.origins import SqlBlobOrigins
+from registry.catalog.key_records import SqlKeyRecords
+from registry.catalog.maintenance import SqlUpkeep
+from registry.catalog.nodes import SqlNodeRegistry
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
 from registry.catalog.partials import SqlPartials
-from registry.catalog.quotas import SqlImportQuota
-from registry.catalog.upkeep import SqlUpkeep
+from registry.catalog.quarantine import SqlQuarantine
 from registry.catalog.webhooks import SqlWebhooks
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
-from registry.groups import ApiKeys, ContainerGroups, Instances
-from registry.groups.courier import Courier
-from registry.groups.instances import SWEEP_S
-from registry.groups.webhooks import Webhooks, WebhookSecrets
-from registry.importer.bandwidth import Bandwidth
-from registry.importer.compress import Compression, Compressor
-from registry.importer.counted import CountedJobQueue
-from registry.importer.flights import Flights
-from registry.importer.job import Importer
-from registry.importer.sharing import Sharing
-from registry.importer.transfer import Roads
-from registry.importer.worker import ImportWorker
+from registry.ephemeral.credential_vault import RedisCredentialVault
+from registry.ephemeral.portal_sessions import RedisPortalSessions
+from registry.ephemeral.progress import RedisProgressBoard
+from registry.ephemeral.rate_limits import RedisRates
+from registry.ephemeral.transfer_leases import RedisFlightLeases
+from registry.imports.bandwidth import Bandwidth
+from registry.imports.counted import CountedJobQueue
+from registry.imports.importer import Importer
+from registry.imports.linking import Sharing
+from registry.imports.recompress.pipeline import Compression, Compressor
+from registry.imports.transfer import Roads
+from registry.imports.transfer_lock import Flights
+from registry.imports.worker import ImportWorker
+from registry.maintenance.collection import Collection
+from registry.maintenance.damage import DamageDesk
+from registry.maintenance.periodic import repeat
+from registry.model.groups import Group
+from registry.model.images import Variant
 from registry.observe import CountedAuditTrail, MeteredImports, Metrics
 from registry.oci.reference import Reference
 from registry.portal import Doorkeeper, Portal, Services
-from registry.portal.doorkeeper import ATTEMPTS_PER_MINUTE
-from registry.ports import Group, Variant
+from registry.portal.sessions import ATTEMPTS_PER_MINUTE
 from registry.pull.resolve import ImageResolver
-from registry.pull.tokens import PullTokens
-from registry.transient.credentials import RedisCredentialVault
-from registry.transient.flights import RedisFlightLeases
-from registry.transient.progress import RedisProgressBoard
-from registry.transient.rates import RedisRates
-from registry.transient.sessions import RedisPortalSessions
-from registry.upkeep import Collection, DamageDesk, repeat
-from registry.upstream.configured import hook_client, shared_registries, upstream_client
+from registry.services.api_keys import ApiKeys
+from registry.services.groups import ContainerGroups
+from registry.services.instances import SWEEP_S, Instances
+from registry.services.pull_tokens import PullTokens
+from registry.services.webhook_delivery import Courier
+from registry.services.webhooks import Webhooks, WebhookSecrets
 from registry.upstream.credentials import from_registry_authentication
+from registry.upstream.from_settings import hook_client, shared_registries, upstream_client
 from registry.upstream.hooks import HookClient
 from registry.upstream.providers import detect
 from registry.upstream.ranges import Lines, Memory
@@ -225,7 +233,7 @@ class _Composer:
         mounted: dict[str, web.Application] = {}
         tokens = TokenApi(self._realm, self._keys.verification_keys)
         if Role.PULL in roles:
-            mounted[v2.PREFIX] = self._distribution()
+            mounted[DISTRIBUTION_PREFIX] = self._distribution()
         if Role.API in roles:
             groups = self._groups(worker.nudge if worker else _nobody)
             mounted[public.PREFIX] = self._public(groups)
@@ -320,7 +328,7 @@ class _Composer:
     def _distribution(self) -> web.Application:
         sender = DirectSender()
         self._stack.callback(sender.close)
-        return v2.DistributionApi(
+        return DistributionApi(
             verifier=self._verifier,
             resolver=ImageResolver(self._catalog),
             blobs=self._blobs,

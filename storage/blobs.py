@@ -16,15 +16,16 @@ from storage.errors import (
     DigestMismatchError,
     KeyUnavailableError,
 )
-from storage.ingest import BlobWriter, Hashes, SealedBlob, Sink
 from storage.objects import Objects
-from storage.partials import MIN_BYTES, Resumption
-from storage.ports import BlobBackend, KeyProvider, KeyRecord, KeyRecords, Partials
-from storage.publishing import Publisher, object_name
-from storage.reading import CHUNK_BYTES, BlobReader
-from storage.recent import RecentRecords
+from storage.ports import BlobBackend, KeyProvider
+from storage.read.reader import CHUNK_BYTES, BlobReader
+from storage.read.recent import RecentRecords
+from storage.read.unlocking import DataKeys, Unlocker
+from storage.records import KeyRecord, KeyRecords, Partials
 from storage.threads import Threads
-from storage.unlocking import DataKeys, Unlocker
+from storage.write.ingest import BlobWriter, Hashes, SealedBlob, Sink
+from storage.write.publishing import Publisher, object_name
+from storage.write.resumption import MIN_BYTES, Resumption
 
 
 class BlobStore:
@@ -160,7 +161,7 @@ class BlobStore:
     async def open(self, tenant: str, digest: Digest) -> BlobReader:
         """Open a blob for reading; the caller closes it.
 
-        A deletion by another process is seen within `storage.recent.LIFETIME_S`.
+        A deletion by another process is seen within `storage.read.recent.LIFETIME_S`.
 
         Raises:
             BlobNotFoundError: This tenant has no such blob.
@@ -252,8 +253,8 @@ class BlobStore:
 
         The living are spared, and what an import that has not ended will go on with.
 
-        Objects whose writer died before their key record was there are left to collection (`storage.gc`),
-        because another server may be about to write that record.
+        Objects whose writer died before their key record was there are left to collection
+        (`storage.upkeep.gc`), because another server may be about to write that record.
         """
         keep = await self._partials.wanted() if self._partials is not None else ()
         return await self.objects.remove_leftovers(keep)

@@ -11,7 +11,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from auth.batches import Batches
+from auth.coalescer import Batches
 from auth.ledger.connect import LedgerClient
 
 _TOGETHER = 64  # a server that runs so many is busy for two or three milliseconds

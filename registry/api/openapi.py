@@ -10,8 +10,8 @@ from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from registry.api.http.problem_document import ProblemDocument
 from registry.api.operations import Answer, Operation, Parameter, Schema
-from registry.api.problem_document import ProblemDocument
 
 API_KEY: Final = "api_key"
 OPERATOR_KEY: Final = "operator_key"

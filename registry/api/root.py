@@ -9,12 +9,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from registry.api import operator, public
+from registry.api.http.peers import Peers, identified
+from registry.api.http.problems import errors_as, problem_response
+from registry.api.http.traced import traced
 from registry.api.openapi import Documented, document
 from registry.api.operator import operations as operator_operations
-from registry.api.peers import Peers, identified
-from registry.api.problems import errors_as, problem_response
 from registry.api.public import operations as public_operations
-from registry.api.traced import traced
 from registry.observe import Metrics
 
 _SURFACES = ("/v2", "/token", "/api/public", "/api/v1")

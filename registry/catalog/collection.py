@@ -1,6 +1,6 @@
 """What is alive, and what is dead.
 
-Keeps `storage.ports.CollectionCatalog` and `registry.import_ports.BlobPins`.
+Keeps `storage.upkeep.catalog.CollectionCatalog` and `registry.model.imports.BlobPins`.
 
 Alive is a key record that a version's image has as content, or that an import which is not at its end has
 pinned. Whoever makes something live, and whoever condemns, excludes the other for one transaction.
@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from auth.ports import Clock
-from registry.catalog.database import CatalogConnection, Database, exclude_collection
+from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.partials import SqlPartials
 from registry.catalog.tables import (
     UtcDateTime,
@@ -43,7 +43,7 @@ from registry.catalog.tables import (
     versions,
 )
 from storage.digest import Digest
-from storage.ports import DeadRecord
+from storage.upkeep.catalog import DeadRecord
 
 _TOMBSTONE = timedelta(days=7)
 _SUPERSEDED = timedelta(hours=26)  # a token's wait and its session together are shorter

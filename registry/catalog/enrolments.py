@@ -6,7 +6,7 @@ from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth.nodes.enrolment import Claim
-from registry.catalog.database import Database
+from registry.catalog.engine.database import Database
 from registry.catalog.tables import enrolments
 from registry.errors import ConflictError
 

@@ -1,4 +1,4 @@
-"""The audit trail (keeps `auth.ports.AuditTrail` and `registry.ports.EventLog`)."""
+"""The audit trail (keeps `auth.ports.AuditTrail` and `registry.audit.trail.EventLog`)."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, text
 
-from auth.batches import Batches
+from auth.coalescer import Batches
 from auth.ports import AuditEvent, Clock
-from registry.catalog.database import AdvisoryLock, CatalogConnection, Database
-from registry.catalog.plain import PlainInsert
+from registry.audit.trail import StoredEvent
+from registry.catalog.engine.database import AdvisoryLock, CatalogConnection, Database
+from registry.catalog.engine.plain import PlainInsert
 from registry.catalog.tables import events
-from registry.ports import StoredEvent
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _AT_ONCE = PlainInsert(events)

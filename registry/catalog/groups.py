@@ -1,4 +1,4 @@
-"""Container groups and the images of their versions (keeps `registry.ports.GroupCatalog`)."""
+"""Container groups and the images of their versions (keeps `registry.model.groups.GroupCatalog`)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from registry.catalog.database import CatalogConnection, Database
+from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.images import load_image
 from registry.catalog.tables import (
     blob_keys,
@@ -31,7 +31,8 @@ from registry.catalog.tables import (
     versions,
 )
 from registry.errors import ConflictError
-from registry.ports import Group, GroupKey, GroupStatus, StoredImage
+from registry.model.groups import Group, GroupKey, GroupStatus
+from registry.model.images import StoredImage
 from storage.digest import Digest
 
 _HAS_DAMAGE = exists(

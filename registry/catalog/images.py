@@ -13,11 +13,11 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, select, update
 
-from registry.catalog.database import CatalogConnection, Database
+from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.tables import image_contents, images
-from registry.import_ports import KnownLayer
+from registry.model.images import ContentKind, ImageContent, StoredImage, Variant
+from registry.model.imports import KnownLayer
 from registry.oci.variant import OCI_ZSTD_LAYER
-from registry.ports import ContentKind, ImageContent, StoredImage, Variant
 from storage.digest import Digest
 
 
@@ -88,7 +88,7 @@ def load_image(connection: Connection, image_id: str) -> StoredImage:
 
 
 class SqlLayerMemory:
-    """What imports found out about layers (keeps `registry.import_ports.LayerMemory`)."""
+    """What imports found out about layers (keeps `registry.model.imports.LayerMemory`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -121,7 +121,7 @@ class SqlLayerMemory:
 
 
 class SqlImages:
-    """Lists images (keeps `registry.ports.ImageDirectory`)."""
+    """Lists images (keeps `registry.model.images.ImageDirectory`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

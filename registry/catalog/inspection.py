@@ -7,10 +7,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, select, text
 
-from registry.catalog.database import Database
-from registry.catalog.keys import record_of
+from registry.catalog.engine.database import Database
+from registry.catalog.key_records import record_of
 from registry.catalog.tables import blob_keys, jobs
-from storage.ports import KeyRecord
+from storage.records import KeyRecord
 
 
 class SqlInspection:

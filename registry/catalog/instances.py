@@ -1,4 +1,4 @@
-"""Which nodes are designated for which groups (keeps `registry.instance_ports.InstanceCatalog`)."""
+"""Which nodes are designated for which groups (keeps `registry.model.instances.InstanceCatalog`)."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,12 +8,12 @@ from uuid import uuid4
 from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
 
 from auth.ports import AuditEvent, Clock
-from registry.catalog.database import CatalogConnection, Database
+from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.events import append
 from registry.catalog.groups import GROUP, group_of
 from registry.catalog.tables import groups, instance_tokens, instances
-from registry.instance_ports import Instance, InstanceState
-from registry.ports import Group, GroupStatus, group_event
+from registry.model.groups import Group, GroupStatus, group_event
+from registry.model.instances import Instance, InstanceState
 
 # Longer than a token's wait and its session together can last.
 _TOKEN_LIFE: Final = timedelta(hours=26)

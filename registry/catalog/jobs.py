@@ -1,4 +1,4 @@
-"""Imports waiting and running (keeps `registry.import_ports.JobQueue`).
+"""Imports waiting and running (keeps `registry.model.imports.JobQueue`).
 
 The jobs table is the queue: a job and its group change in one transaction, so neither can say
 what the other does not (docs/adr/0001-jobs-in-the-catalog.md).
@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 
 from auth.ports import Clock
-from registry.catalog.database import CatalogConnection, Database, exclude_collection
+from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
 from registry.catalog.images import enter_image
 from registry.catalog.tables import blob_pins, groups, jobs, versions
-from registry.import_ports import ImportJob
-from registry.ports import GroupKey, GroupStatus, StoredImage, group_event
+from registry.model.groups import GroupKey, GroupStatus, group_event
+from registry.model.images import StoredImage
+from registry.model.imports import ImportJob
 
 
 class SqlJobQueue:

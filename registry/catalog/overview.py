@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import RowMapping, Select, and_, func, or_, select
 
 from auth.ports import AuditEvent
-from registry.catalog.database import Database
+from registry.audit.trail import StoredEvent
+from registry.catalog.engine.database import Database
 from registry.catalog.tables import (
     blob_keys,
     events,
@@ -20,7 +21,7 @@ from registry.catalog.tables import (
     upkeep,
     versions,
 )
-from registry.ports import GroupKey, GroupStatus, StoredEvent
+from registry.model.groups import GroupKey, GroupStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Containers that were begun and not finished (keeps `storage.ports.Partials`)."""
+"""Containers that were begun and not finished (keeps `storage.records.Partials`)."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -8,12 +8,12 @@ import structlog
 from sqlalchemy import ColumnElement, and_, delete, exists, insert, not_, or_, select
 
 from auth.ports import Clock
-from registry.catalog.database import CatalogConnection, Database
-from registry.catalog.keys import values_of
+from registry.catalog.engine.database import CatalogConnection, Database
+from registry.catalog.key_records import values_of
 from registry.catalog.tables import blob_pins, jobs, partials
 from registry.errors import CatalogUnavailableError
 from storage.digest import Digest
-from storage.ports import KeyRecord
+from storage.records import KeyRecord
 
 MAX_AGE = timedelta(hours=24)
 

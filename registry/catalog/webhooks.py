@@ -1,4 +1,4 @@
-"""Endpoints, and the messages that wait for them (keeps `registry.webhook_ports.WebhookCatalog`).
+"""Endpoints, and the messages that wait for them (keeps `registry.model.webhooks.WebhookCatalog`).
 
 The audit trail is read once, in its order, behind the cursor `webhooks` of the table `upkeep`; what an
 endpoint wants of it goes into `deliveries` in the same transaction that moves the cursor on. So every event
@@ -15,11 +15,11 @@ from sqlalchemy import ColumnElement, Delete, RowMapping, and_, delete, func, in
 from sqlalchemy.exc import IntegrityError
 
 from auth.ports import AuditEvent, Clock
-from registry.catalog.database import CatalogConnection, Database
+from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.events import append
 from registry.catalog.tables import deliveries, events, organizations, upkeep, webhooks
 from registry.errors import ConflictError
-from registry.webhook_ports import Delivery, SealedSecret, Webhook
+from registry.model.webhooks import Delivery, SealedSecret, Webhook
 
 FAMILIES: Final = ("group", "instance", "token")
 """What is told about: types of events begin with one of these and a full stop."""

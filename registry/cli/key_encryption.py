@@ -18,7 +18,7 @@ from registry.cli.output import fail, misused, show, table
 from registry.config import Settings
 from registry.errors import ConfigError, RegistryError
 from storage.errors import StorageError
-from storage.rewrapping import KeyManager, Rewrapped
+from storage.upkeep.rewrapping import KeyManager, Rewrapped
 
 R = TypeVar("R")
 
@@ -85,8 +85,8 @@ def _run(data_dir: Path, work: Callable[[KeyManager], Awaitable[R]]) -> R:
 @asynccontextmanager
 async def _manager(data_dir: Path) -> AsyncIterator[KeyManager]:
     from registry.app import database_url  # noqa: PLC0415 (other commands start without the server)
-    from registry.catalog.database import Database  # noqa: PLC0415
-    from registry.catalog.keys import SqlKeyRecords  # noqa: PLC0415
+    from registry.catalog.engine.database import Database  # noqa: PLC0415
+    from registry.catalog.key_records import SqlKeyRecords  # noqa: PLC0415
     from registry.datadir import DataDir  # noqa: PLC0415
 
     settings = Settings(data_dir=data_dir)

@@ -18,7 +18,7 @@ from registry.errors import RegistryError
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
-    from registry.server.upkeep import Upkeep
+    from registry.server.maintenance import Upkeep
 
 InsecureOption = Annotated[
     list[str] | None,
@@ -94,7 +94,7 @@ def scrub(
 
 def doctor(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """Check catalog, storage, keys, ledger and files against each other. Exits with 1 on a problem."""
-    from registry.server.upkeep import examine  # noqa: PLC0415 (client commands start without it)
+    from registry.server.maintenance import examine  # noqa: PLC0415 (client commands start without it)
 
     async def show() -> None:
         findings = await examine(_settings(data_dir))
@@ -117,7 +117,7 @@ def backup(
     as_json: JsonOption = False,
 ) -> None:
     """Copy keys, catalog and blobs to a folder that a server can start on. It may run meanwhile."""
-    from registry.server.backup import back_up  # noqa: PLC0415 (client commands start without it)
+    from registry.maintenance.backup import back_up  # noqa: PLC0415 (client commands start without it)
 
     settings = _settings(data_dir)
 
@@ -173,7 +173,7 @@ def _settings(data_dir: Path, insecure: list[str] | None = None) -> Settings:
 
 
 def _run(settings: Settings, work: Callable[["Upkeep"], Awaitable[None]]) -> None:
-    from registry.server.upkeep import open_upkeep  # noqa: PLC0415 (client commands start without it)
+    from registry.server.maintenance import open_upkeep  # noqa: PLC0415 (client commands start without it)
 
     async def with_upkeep() -> None:
         async with open_upkeep(settings) as upkeep:

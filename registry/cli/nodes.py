@@ -13,7 +13,7 @@ from registry.cli.identity import NodeIdentity
 from registry.cli.options import DATA_DIR, ROOT, DataDirOption, JsonOption, RootOption
 from registry.cli.output import follow, run, show, table
 from registry.errors import ConfigError, RegistryError
-from registry.import_ports import Progress, UpstreamCredential
+from registry.model.imports import Progress, UpstreamCredential
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard

@@ -15,7 +15,7 @@ from registry.cli.options import (
     ProjectOption,
 )
 from registry.cli.output import show
-from registry.ports import WantedVariant
+from registry.model.images import WantedVariant
 
 token_app = typer.Typer(no_args_is_help=True, help="Pull tokens.")
 TtlOption = Annotated[int | None, typer.Option("--ttl", min=1, max=900, help="Seconds to redeem it in.")]

@@ -1,7 +1,7 @@
 """The portal at `/`: what people see of container groups, pulls, storage and keys (docs/portal.md)."""
 
 from registry.portal.application import Portal
-from registry.portal.doorkeeper import Doorkeeper
 from registry.portal.services import Services
+from registry.portal.sessions import Doorkeeper
 
 __all__ = ["Doorkeeper", "Portal", "Services"]

@@ -4,7 +4,6 @@ from aiohttp import web
 
 from registry.portal.assets import PREFIX, serve_asset
 from registry.portal.audit import AuditViews
-from registry.portal.doorkeeper import Doorkeeper
 from registry.portal.group import GroupViews
 from registry.portal.groups import GroupsViews
 from registry.portal.guard import Guard
@@ -12,6 +11,7 @@ from registry.portal.images import ImageViews
 from registry.portal.pages import Pages
 from registry.portal.pulls import PullViews
 from registry.portal.services import Services
+from registry.portal.sessions import Doorkeeper
 from registry.portal.signin import SignInViews
 from registry.portal.system import SystemViews
 

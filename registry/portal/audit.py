@@ -7,11 +7,11 @@ from aiohttp import web
 from yarl import URL
 
 from registry.catalog.overview import EventFilter
-from registry.portal.doorkeeper import Visitor
 from registry.portal.guard import Guard
+from registry.portal.messages import EVENT_TYPES
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.portal.words import EVENT_TYPES
+from registry.portal.sessions import Visitor
 
 AUDIT: Final = "/audit"
 PAGE: Final = 50

@@ -5,17 +5,17 @@ from typing import Final
 
 from aiohttp import web
 
-from registry.api.peers import peer_of
+from registry.api.http.peers import peer_of
 from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import NotFoundError
-from registry.import_ports import Stage
-from registry.portal.doorkeeper import Visitor
+from registry.model.groups import GroupKey, GroupStatus
+from registry.model.imports import Stage
 from registry.portal.guard import Form, Guard, see_other
 from registry.portal.layers import gain_percent, layers_of
+from registry.portal.messages import failure
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.portal.words import failure
-from registry.ports import GroupKey, GroupStatus
+from registry.portal.sessions import Visitor
 
 GROUP: Final = "/groups/{organization}/{project}/{name}"
 

@@ -7,16 +7,16 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from registry.api.peers import peer_of
+from registry.api.http.peers import peer_of
 from registry.api.public.requests import ContainerGroupPrototype
 from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import ConflictError, InvalidInputError
-from registry.portal.doorkeeper import Visitor
+from registry.model.groups import GroupKey, GroupStatus
 from registry.portal.guard import Form, Guard, see_other
 from registry.portal.imageform import Faults, ImageForm, faults_by_field
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.ports import GroupKey, GroupStatus
+from registry.portal.sessions import Visitor
 
 PAGE: Final = 50
 MAX_PAGE: Final = 1000

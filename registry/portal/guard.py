@@ -9,10 +9,10 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
-from registry.api.bodies import in_time
-from registry.api.problems import problem_response
-from registry.portal.doorkeeper import Doorkeeper, Visitor
+from registry.api.http.bodies import in_time
+from registry.api.http.problems import problem_response
 from registry.portal.pages import HEADERS, Pages
+from registry.portal.sessions import Doorkeeper, Visitor
 
 SIGN_IN: Final = "/sign-in"
 FORM_TOKEN: Final = "form_token"  # noqa: S105 (a field's name)

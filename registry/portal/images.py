@@ -5,16 +5,16 @@ from typing import Final
 
 from aiohttp import web
 
-from registry.api.peers import peer_of
+from registry.api.http.peers import peer_of
 from registry.errors import InvalidInputError
-from registry.groups import GroupChange
-from registry.portal.doorkeeper import Visitor
+from registry.model.groups import GroupKey
 from registry.portal.group import GROUP, key_of
 from registry.portal.guard import Form, Guard, see_other
 from registry.portal.imageform import Faults, ImageForm, faults_by_field
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.ports import GroupKey
+from registry.portal.sessions import Visitor
+from registry.services.views import GroupChange
 
 _IMAGE: Final = GROUP + "/image"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from registry.ports import ContentKind, ImageContent, StoredImage
+from registry.model.images import ContentKind, ImageContent, StoredImage
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from registry.portal import words
+from registry.portal import messages as words
 from registry.portal.assets import static_addresses
-from registry.portal.doorkeeper import Visitor
+from registry.portal.sessions import Visitor
 
 # No inline script or style, nothing from elsewhere, and in nobody's frame.
 CONTENT_SECURITY_POLICY: Final = (

@@ -9,14 +9,15 @@ from auth.authority import DEFAULT_TTL_S
 from auth.ports import Binding
 from auth.records import MAX_TTL_S, TokenState, TokenView
 from registry.errors import ConflictError, NotFoundError
+from registry.model.groups import GroupKey
+from registry.model.images import Variant, WantedVariant
 from registry.portal.commands import Pull
-from registry.portal.doorkeeper import Visitor
 from registry.portal.group import GROUP, key_of
 from registry.portal.guard import Form, Guard, see_other
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.ports import GroupKey, Variant, WantedVariant
-from registry.pull.tokens import Designation
+from registry.portal.sessions import Visitor
+from registry.services.pull_tokens import Designation
 
 MAX_LISTED_NODES: Final = 200
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from auth.authority import Authority
 from auth.ports import Clock
 from auth.signing_keys import SigningKey
-from registry.api.origin import Origin
+from registry.api.http.origin import Origin
 from registry.catalog.overview import SqlOverview
-from registry.groups import ContainerGroups, Instances
-from registry.import_ports import ProgressBoard
-from registry.ports import GroupCatalog, NodeRegistry
-from registry.pull.tokens import PullTokens
+from registry.model.groups import GroupCatalog
+from registry.model.imports import ProgressBoard
+from registry.model.nodes import NodeRegistry
+from registry.services.groups import ContainerGroups
+from registry.services.instances import Instances
+from registry.services.pull_tokens import PullTokens
 
 
 @dataclass(frozen=True, slots=True)

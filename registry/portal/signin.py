@@ -5,10 +5,10 @@ from http import HTTPStatus
 from aiohttp import web
 
 from auth.errors import RefusedError
-from registry.api.peers import peer_of
-from registry.portal.doorkeeper import Doorkeeper, TooManyAttemptsError, Visitor
+from registry.api.http.peers import peer_of
 from registry.portal.guard import SIGN_IN, Form, Guard, see_other
 from registry.portal.pages import Pages
+from registry.portal.sessions import Doorkeeper, TooManyAttemptsError, Visitor
 
 
 class SignInViews:

@@ -9,10 +9,10 @@ from typing import Final
 from aiohttp import web
 
 from auth.signing_keys import SigningKey
-from registry.portal.doorkeeper import Visitor
 from registry.portal.guard import Guard
 from registry.portal.pages import Pages
 from registry.portal.services import Services
+from registry.portal.sessions import Visitor
 
 SYSTEM: Final = "/system"
 

@@ -3,8 +3,8 @@
 from collections import OrderedDict
 from typing import Final
 
+from registry.model.images import ContentKind, StoredImage
 from registry.oci.attachments import Attachments
-from registry.ports import ContentKind, StoredImage
 from storage.blobs import BlobStore
 from storage.digest import Digest
 

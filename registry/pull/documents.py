@@ -6,7 +6,7 @@ from typing import Final
 
 from storage.blobs import BlobStore
 from storage.digest import Digest
-from storage.recent import LIFETIME_S
+from storage.read.recent import LIFETIME_S
 
 KEPT_BYTES: Final = 32 << 20
 LARGEST_KEPT_BYTES: Final = 1 << 20

@@ -9,9 +9,10 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
+from registry.model.groups import GroupCatalog
+from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.oci.mediatypes import INDEXES
 from registry.oci.reference import is_tag
-from registry.ports import ContentKind, GroupCatalog, ImageContent, StoredImage
 from registry.pull.negotiation import accepts
 from storage.digest import Digest
 

@@ -3,12 +3,12 @@
 from auth.nodes.ca import NodeCA
 from auth.signing_keys import LocalSigningKeys
 from registry.app import database_url, open_blobs
-from registry.catalog.database import Database, SystemClock
-from registry.catalog.directory import SqlOrganizationDirectory
+from registry.catalog.engine.database import Database, SystemClock
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError
-from registry.ports import Organization
+from registry.model.organizations import Organization
 from storage.keys.local import LocalKeyring
 
 DEFAULT_ORGANIZATION = "default"

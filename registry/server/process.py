@@ -17,7 +17,7 @@ from registry.app import compose
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError
-from registry.importer.worker import ImportWorker
+from registry.imports.worker import ImportWorker
 from registry.server.drain import Drain
 from registry.server.tls import ServerTls, server_tls
 

@@ -20,7 +20,7 @@ from registry.server.first_start import ensure_secrets, prepare, refuse_missing
 from registry.server.ledger_child import LedgerChild
 from registry.server.process import answer, bind, bind_for_proxy
 from registry.server.workers import Workers
-from registry.upstream.configured import refuse_unreadable
+from registry.upstream.from_settings import refuse_unreadable
 
 _LOCK_WAIT_S = 10.0
 

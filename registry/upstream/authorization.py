@@ -24,7 +24,7 @@ from registry.errors import (
     PullFailedError,
     UpstreamUnavailableError,
 )
-from registry.import_ports import UpstreamCredential
+from registry.model.imports import UpstreamCredential
 from registry.oci.strict_json import parse_object
 from registry.upstream.challenge import Challenge, parse_challenges
 from registry.upstream.egress import authority, bracketed_host, parse_url

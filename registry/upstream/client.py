@@ -8,14 +8,14 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from registry.errors import UpstreamUnavailableError
-from registry.import_ports import UpstreamCredential
+from registry.model.imports import UpstreamCredential
 from registry.oci.reference import Reference, split_host
 from registry.upstream.authorization import PINNED_REALMS, Authorization
 from registry.upstream.credentials.logins import login_for
 from registry.upstream.egress import HTTP_PORT, HTTPS_PORT, EgressGuard
+from registry.upstream.repository import Source
 from registry.upstream.retry import Backoff
 from registry.upstream.routes import OutboundProxy, Trust
-from registry.upstream.source import Source
 from registry.upstream.transport import Timeouts, Transport
 
 

@@ -20,14 +20,14 @@ import aiofiles
 from aiofiles.os import makedirs, replace
 
 from registry.errors import PullFailedError
-from registry.import_ports import Progress, Stage, UpstreamCredential
+from registry.model.imports import Progress, Stage, UpstreamCredential
 from registry.oci import mediatypes
 from registry.oci.documents import Descriptor
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
-from registry.upstream.source import Source
-from registry.upstream.walk import ImageDocuments, read_documents
+from registry.upstream.image_documents import ImageDocuments, read_documents
+from registry.upstream.repository import Source
 from storage.digest import Digest, Hasher
 
 BATCH_BYTES: Final = 1 << 20

@@ -8,7 +8,7 @@ A login belongs to one import and is never kept beyond it. It gives HTTP Basic c
 from dataclasses import dataclass
 from typing import Protocol
 
-from registry.import_ports import UpstreamCredential
+from registry.model.imports import UpstreamCredential
 
 
 @dataclass(frozen=True, slots=True)

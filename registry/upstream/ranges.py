@@ -22,7 +22,7 @@ from registry.errors import (
     UpstreamUnavailableError,
 )
 from registry.oci.documents import Descriptor
-from registry.upstream.source import Source
+from registry.upstream.repository import Source
 
 RANGE_BYTES: Final = 4 << 20
 MIN_BYTES: Final = 4 * RANGE_BYTES

@@ -1,10 +1,10 @@
-"""What every `storage.ports.KeyRecords` has to keep. Subclass, and give a `key_records` fixture."""
+"""What every `storage.records.KeyRecords` has to keep. Subclass, and give a `key_records` fixture."""
 
 import asyncio
 from dataclasses import replace
 
 from storage.digest import Digest
-from storage.ports import KeyRecord, KeyRecords, KeyUse
+from storage.records import KeyRecord, KeyRecords, KeyUse
 
 DIGEST = Digest.of(b"a blob")
 RECORD = KeyRecord(

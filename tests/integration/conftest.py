@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.catalog.database import Database
+from registry.catalog.engine.database import Database
 from tests.support.background import Background
 from tests.support.catalogs import sqlite_catalog
 from tests.support.postgres import another_database, drop_database, postgres

@@ -4,7 +4,7 @@ import hashlib
 
 from storage.blobs import BlobStore
 from storage.digest import Digest
-from storage.ports import KeyRecord
+from storage.records import KeyRecord
 
 
 async def put(store: BlobStore, tenant: str, data: bytes, piece: int = 100_000) -> KeyRecord:

@@ -5,7 +5,7 @@ import functools
 import tempfile
 from pathlib import Path
 
-from registry.catalog.database import Database
+from registry.catalog.engine.database import Database
 
 
 @functools.cache

@@ -16,18 +16,19 @@ from pathlib import Path
 from uuid import uuid4
 
 from registry.catalog.collection import SqlBlobPins, SqlCollection
-from registry.catalog.database import Database, SystemClock
+from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
-from registry.catalog.keys import SqlKeyRecords
-from registry.ports import ContentKind, Group, GroupKey, GroupStatus, ImageContent, StoredImage
+from registry.catalog.key_records import SqlKeyRecords
+from registry.model.groups import Group, GroupKey, GroupStatus
+from registry.model.images import ContentKind, ImageContent, StoredImage
 from storage.backends.local import LocalBackend
 from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.errors import StorageUnavailableError
-from storage.gc import Collector
 from storage.keys.local import LocalKeyring
-from storage.ports import KeyRecord
+from storage.records import KeyRecord
+from storage.upkeep.gc import Collector
 from tests.support.blobs import get, put
 from tests.support.key_records import still_ours
 from tests.support.postgres import postgres

@@ -20,7 +20,7 @@ from storage.backends.local import LocalBackend
 from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.keys.local import LocalKeyring
-from storage.ports import KeyRecord
+from storage.records import KeyRecord
 from tests.support.blobs import put
 from tests.support.key_records import MemoryKeyRecords
 

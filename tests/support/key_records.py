@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from storage.digest import Digest
-from storage.ports import DeadRecord, KeyRecord, KeyUse
+from storage.records import KeyRecord, KeyUse
+from storage.upkeep.catalog import DeadRecord
 
 
 class MemoryKeyRecords:

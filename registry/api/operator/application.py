@@ -11,6 +11,9 @@ from auth.authority import Authority
 from auth.errors import Cause, RefusedError
 from auth.records import TokenView
 from auth.verifier import Verifier
+from registry.api.http.origin import Origin
+from registry.api.http.peers import peer_of
+from registry.api.http.problems import errors_as, problem_response
 from registry.api.operator import documents
 from registry.api.operator.answering import respond
 from registry.api.operator.nodes import CERTIFICATE
@@ -20,11 +23,10 @@ from registry.api.operator.requests import (
     whole_number,
 )
 from registry.api.operator.stream import EventStream
-from registry.api.origin import Origin
-from registry.api.peers import peer_of
-from registry.api.problems import errors_as, problem_response
-from registry.ports import EventLog, GroupKey, ImageDirectory
-from registry.pull.tokens import PullTokens
+from registry.audit.trail import EventLog
+from registry.model.groups import GroupKey
+from registry.model.images import ImageDirectory
+from registry.services.pull_tokens import PullTokens
 
 PREFIX: Final = "/api/v1"
 MAX_BODY_BYTES: Final = 64 << 10

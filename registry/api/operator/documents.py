@@ -7,11 +7,14 @@ from typing import Any
 from auth.nodes.enrolment import Offer
 from auth.ports import Node
 from auth.records import SessionView, TokenView
-from registry.access_ports import ApiKey
-from registry.groups import InstanceView
-from registry.ports import GroupKey, Organization, StoredEvent, Variant
-from registry.pull.tokens import Designation
-from registry.webhook_ports import Webhook
+from registry.audit.trail import StoredEvent
+from registry.model.api_keys import ApiKey
+from registry.model.groups import GroupKey
+from registry.model.images import Variant
+from registry.model.organizations import Organization
+from registry.model.webhooks import Webhook
+from registry.services.pull_tokens import Designation
+from registry.services.views import InstanceView
 
 
 def instant(time: datetime) -> str:

@@ -4,13 +4,13 @@ from typing import Final
 
 from aiohttp import web
 
+from registry.api.http.peers import peer_of
 from registry.api.operator import documents
 from registry.api.operator.answering import respond
 from registry.api.operator.requests import InstanceReport
-from registry.api.peers import peer_of
-from registry.groups import Instances
-from registry.instance_ports import InstanceState
-from registry.ports import GroupKey
+from registry.model.groups import GroupKey
+from registry.model.instances import InstanceState
+from registry.services.instances import Instances
 
 _GROUP: Final = "/organizations/{organization_name}/projects/{project_name}/containers/{container_group_name}"
 

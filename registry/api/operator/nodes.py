@@ -9,11 +9,12 @@ from auth.authority import Authority
 from auth.nodes.enrolment import NodeEnrolment, Offer
 from auth.ports import AuditEvent, Binding, Node
 from auth.secret import Secret, hash_secret, new_node_secret
+from registry.api.http.peers import peer_of
 from registry.api.operator import documents
 from registry.api.operator.requests import NewCertificate, NewNode
-from registry.api.peers import peer_of
+from registry.audit.trail import EventLog
 from registry.errors import ConflictError, NotFoundError
-from registry.ports import EventLog, NodeRegistry
+from registry.model.nodes import NodeRegistry
 
 CERTIFICATE: Final = "node-certificate"
 """Name of the route that asks for the node's proof instead of the operator's key."""

@@ -4,13 +4,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from registry.api.http.peers import peer_of
 from registry.api.operator import documents
 from registry.api.operator.answering import respond
 from registry.api.operator.requests import NewApiKey, NewOrganization
-from registry.api.peers import peer_of
 from registry.errors import NotFoundError
-from registry.groups import ApiKeys
-from registry.ports import OrganizationDirectory
+from registry.model.organizations import OrganizationDirectory
+from registry.services.api_keys import ApiKeys
 
 
 class OrganizationsApi:

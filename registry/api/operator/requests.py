@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from auth.ports import Binding
 from auth.records import MAX_TTL_S
-from registry.api.bodies import in_time
+from registry.api.http.bodies import in_time
 from registry.errors import InvalidInputError
-from registry.ports import WantedVariant
+from registry.model.images import WantedVariant
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
 EventType = Annotated[str, Field(pattern=r"^(group|instance|token)\.([a-z_]{1,32}|\*)$")]

@@ -6,11 +6,11 @@ from typing import Final
 
 from aiohttp import web
 
-from registry.api import sse
+from registry.api.http import sse
 from registry.api.operator import documents
 from registry.api.operator.requests import EventFilters, event_filters, whole_number
+from registry.audit.trail import EventLog, StoredEvent
 from registry.errors import CatalogUnavailableError
-from registry.ports import EventLog, StoredEvent
 
 MAX_STREAMS: Final = 64
 

@@ -4,11 +4,11 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from registry.api.http.peers import peer_of
 from registry.api.operator import documents
 from registry.api.operator.answering import respond
 from registry.api.operator.requests import NewWebhook
-from registry.api.peers import peer_of
-from registry.groups.webhooks import Webhooks
+from registry.services.webhooks import Webhooks
 
 
 class WebhooksApi:

@@ -8,10 +8,10 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from auth.errors import OutsideScopeError
-from registry.api.bodies import in_time
+from registry.api.http.bodies import in_time
+from registry.api.http.peers import peer_of
+from registry.api.http.problems import NO_HEADERS, errors_as, problem_response
 from registry.api.operations import JSON, MERGE_PATCH
-from registry.api.peers import peer_of
-from registry.api.problems import NO_HEADERS, errors_as, problem_response
 from registry.api.public.authentication import HEADER, Authenticate
 from registry.api.public.exchange import group_key, json_body, json_response, names
 from registry.api.public.instances import InstancesApi
@@ -20,9 +20,10 @@ from registry.api.public.requests import ContainerGroupPrototype
 from registry.api.public.responses import ContainerGroup, ContainerGroupCollection
 from registry.api.public.updates import ContainerGroupPatch
 from registry.errors import ConflictError, InvalidInputError, NotFoundError, PreconditionFailedError
-from registry.groups import ContainerGroups, GroupView, Instances
-from registry.groups.lifecycle import MAX_PAGE
-from registry.ports import GroupKey
+from registry.model.groups import GroupKey
+from registry.services.groups import MAX_PAGE, ContainerGroups
+from registry.services.instances import Instances
+from registry.services.views import GroupView
 
 PREFIX = "/api/public"
 ALWAYS_PULL = "always"

@@ -4,10 +4,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from auth.errors import Cause, OutsideScopeError, RefusedError
-from registry.access_ports import Rates
 from registry.errors import RateLimitedError
-from registry.groups import ApiKeys
-from registry.groups.keys import MAX_KEY_LENGTH
+from registry.model.api_keys import Rates
+from registry.services.api_keys import MAX_KEY_LENGTH, ApiKeys
 
 HEADER = "Salad-Api-Key"
 

@@ -6,11 +6,11 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
+from registry.api.http.problems import NO_HEADERS
 from registry.api.operations import JSON
-from registry.api.problems import NO_HEADERS
 from registry.api.public.shapes import NAME_PATTERN, Shape
 from registry.errors import NotFoundError
-from registry.ports import GroupKey
+from registry.model.groups import GroupKey
 
 MAX_BODY_BYTES = 1 << 20
 

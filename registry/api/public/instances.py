@@ -5,13 +5,13 @@ from typing import Final
 
 from aiohttp import web
 
-from registry.api.bodies import in_time
+from registry.api.http.bodies import in_time
+from registry.api.http.peers import peer_of
 from registry.api.operations import JSON, MERGE_PATCH
-from registry.api.peers import peer_of
 from registry.api.public.exchange import group_key, json_body, json_response
 from registry.api.public.responses import ContainerGroupInstance, ContainerGroupInstanceCollection
 from registry.api.public.updates import ContainerGroupInstancePatch
-from registry.groups import Instances
+from registry.services.instances import Instances
 
 _ID: Final = "container_group_instance_id"
 

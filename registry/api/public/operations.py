@@ -17,7 +17,7 @@ from registry.api.public.responses import (
 )
 from registry.api.public.shapes import NAME_PATTERN
 from registry.api.public.updates import ContainerGroupInstancePatch, ContainerGroupPatch
-from registry.groups.lifecycle import MAX_PAGE
+from registry.services.groups import MAX_PAGE
 
 _BASE: Final = "/organizations/{organization_name}/projects/{project_name}/containers"
 _GROUP: Final = _BASE + "/{container_group_name}"

@@ -6,11 +6,12 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from registry.api import sse
+from registry.api.http import sse
 from registry.errors import CatalogUnavailableError, NotFoundError
-from registry.groups import ContainerGroups, GroupView
-from registry.import_ports import Progress
-from registry.ports import GroupKey, GroupStatus
+from registry.model.groups import GroupKey, GroupStatus
+from registry.model.imports import Progress
+from registry.services.groups import ContainerGroups
+from registry.services.views import GroupView
 
 MAX_READERS: Final = 64
 

@@ -10,7 +10,7 @@ from registry.api.public.probes import LivenessProbe, ReadinessProbe, StartupPro
 from registry.api.public.scheduling import Networking, QueueAutoscaler, QueueConnection, ScalingAction
 from registry.api.public.shapes import CountryCode, DisplayName, Name, Omittable, Replicas, Shape
 from registry.errors import InvalidInputError
-from registry.groups import NewGroup
+from registry.services.views import NewGroup
 
 MAX_FAULTS = 50
 

@@ -12,9 +12,9 @@ from registry.api.public.probes import LivenessProbe, ReadinessProbe, StartupPro
 from registry.api.public.requests import RestartPolicy
 from registry.api.public.scheduling import QueueAutoscaler, QueueConnection, ScalingAction, ServedNetworking
 from registry.api.public.shapes import CountryCode, Omittable, Shape, Uuid
-from registry.groups import GroupView, InstanceView
-from registry.instance_ports import InstanceState
-from registry.ports import GroupKey, GroupStatus
+from registry.model.groups import GroupKey, GroupStatus
+from registry.model.instances import InstanceState
+from registry.services.views import GroupView, InstanceView
 
 MAX_DESCRIPTION_LENGTH = 1000
 

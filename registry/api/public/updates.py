@@ -24,7 +24,7 @@ from registry.api.public.requests import KeptSpec, invalid_input
 from registry.api.public.scheduling import QueueAutoscaler, ScalingAction
 from registry.api.public.shapes import CountryCode, DisplayName, Line, Port, Replicas, Shape, Uuid
 from registry.errors import InvalidInputError
-from registry.groups import GroupChange
+from registry.services.views import GroupChange
 
 _LINE = r"^.*$"
 _WHOLE: Final = frozenset({"liveness_probe", "readiness_probe", "startup_probe", "container.logging"})

@@ -1,4 +1,4 @@
-"""Run migrations on the connection that `registry.catalog.database` hands over."""
+"""Run migrations on the connection that `registry.catalog.engine.database` hands over."""
 
 from alembic import context
 

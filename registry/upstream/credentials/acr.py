@@ -20,7 +20,7 @@ from registry.errors import (
     PullFailedError,
     UpstreamUnavailableError,
 )
-from registry.import_ports import UpstreamCredential
+from registry.model.imports import UpstreamCredential
 from registry.oci.strict_json import parse_object
 from registry.upstream.egress import bracketed_host
 from registry.upstream.logins import Shown

@@ -3,7 +3,7 @@
 from yarl import URL
 
 from registry.errors import AuthenticationFailedError
-from registry.import_ports import CredentialKind, UpstreamCredential
+from registry.model.imports import CredentialKind, UpstreamCredential
 from registry.upstream.credentials.acr import EntraLogin, is_entra_token
 from registry.upstream.credentials.ecr import EcrLogin
 from registry.upstream.egress import bracketed_host

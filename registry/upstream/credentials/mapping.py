@@ -13,7 +13,7 @@ from typing import Final
 
 from auth.secret import Secret
 from registry.errors import InvalidInputError
-from registry.import_ports import CredentialKind, UpstreamCredential
+from registry.model.imports import CredentialKind, UpstreamCredential
 
 FIELD: Final = "registry_authentication"
 MAX_SECRET_LENGTH: Final = 16 << 10

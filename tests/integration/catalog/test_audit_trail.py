@@ -6,9 +6,9 @@ from uuid import uuid4
 import pytest
 
 from auth.ports import AuditEvent
-from registry.catalog.database import Database, SystemClock, exclude_collection
+from registry.audit.throttling import BoundedAuditTrail, FloodLimits
+from registry.catalog.engine.database import Database, SystemClock, exclude_collection
 from registry.catalog.events import SqlEventLog, append
-from registry.catalog.flood import BoundedAuditTrail, FloodLimits
 
 
 async def test_a_reader_behind_a_cursor_misses_nothing_that_many_writers_append(database: Database) -> None:

@@ -10,20 +10,24 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select
 
 from auth.ports import AuditEvent, Binding, Node
-from registry.access_ports import ApiKey
+from registry.catalog.api_keys import SqlApiKeyDirectory
+from registry.catalog.blob_origins import SqlBlobOrigins
 from registry.catalog.collection import SqlCollection
-from registry.catalog.database import Database, SystemClock
-from registry.catalog.directory import SqlApiKeyDirectory, SqlNodeRegistry, SqlOrganizationDirectory
+from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
-from registry.catalog.keys import SqlKeyRecords
-from registry.catalog.origins import SqlBlobOrigins
+from registry.catalog.key_records import SqlKeyRecords
+from registry.catalog.nodes import SqlNodeRegistry
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.tables import jobs, metadata
 from registry.errors import ConflictError
-from registry.ports import ContentKind, Group, GroupKey, GroupStatus, ImageContent, Organization, StoredImage
+from registry.model.api_keys import ApiKey
+from registry.model.groups import Group, GroupKey, GroupStatus
+from registry.model.images import ContentKind, ImageContent, StoredImage
+from registry.model.organizations import Organization
 from storage.digest import Digest
-from storage.ports import KeyRecord
+from storage.records import KeyRecord
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"

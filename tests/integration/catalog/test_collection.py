@@ -8,23 +8,24 @@ from pathlib import Path
 import pytest
 
 from registry.catalog.collection import SqlBlobPins, SqlCollection
-from registry.catalog.database import Database
+from registry.catalog.engine.database import Database
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
-from registry.catalog.keys import SqlKeyRecords
-from registry.catalog.upkeep import SqlUpkeep
+from registry.catalog.key_records import SqlKeyRecords
+from registry.catalog.maintenance import SqlUpkeep
 from registry.errors import CatalogUnavailableError, ConflictError
-from registry.ports import ContentKind, Group, GroupStatus, ImageContent, StoredImage
-from registry.upkeep import Collection
-from registry.upkeep.lease import Lease
+from registry.maintenance.collection import Collection
+from registry.maintenance.lease import Lease
+from registry.model.groups import Group, GroupStatus
+from registry.model.images import ContentKind, ImageContent, StoredImage
 from storage.backends.memory import MemoryBackend
 from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.errors import BlobNotFoundError, CollectionRefusedError, StorageUnavailableError
-from storage.gc import Collected
 from storage.keys.local import LocalKeyring
-from storage.ports import KeyRecord
+from storage.records import KeyRecord
+from storage.upkeep.gc import Collected
 from tests.integration.catalog.test_catalog import SettableClock, a_group
 from tests.support.blobs import get, put
 from tests.support.collection_soak import soak

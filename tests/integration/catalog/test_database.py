@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, func, insert, select
 
-from registry.catalog import sqlite
-from registry.catalog.database import Database
+from registry.catalog.engine import sqlite
+from registry.catalog.engine.database import Database
 from registry.catalog.tables import organizations
 from registry.errors import CatalogUnavailableError
 from tests.support.catalogs import sqlite_catalog

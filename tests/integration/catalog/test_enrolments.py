@@ -5,9 +5,9 @@ import pytest
 
 from auth.nodes.enrolment import Claim
 from auth.ports import Binding, Node
-from registry.catalog.database import Database, SystemClock
-from registry.catalog.directory import SqlNodeRegistry
+from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.enrolments import SqlEnrolmentRecords
+from registry.catalog.nodes import SqlNodeRegistry
 
 NOW = SystemClock().now()
 SOON = NOW + timedelta(minutes=5)

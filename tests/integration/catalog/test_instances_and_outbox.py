@@ -3,16 +3,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from auth.ports import AuditEvent
-from registry.catalog.database import Database, SystemClock
-from registry.catalog.directory import SqlOrganizationDirectory
+from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.webhooks import SqlWebhooks
-from registry.instance_ports import InstanceState, instance_event
-from registry.ports import Group, GroupStatus, Organization
-from registry.webhook_ports import SealedSecret, Webhook
+from registry.model.groups import Group, GroupStatus
+from registry.model.instances import InstanceState, instance_event
+from registry.model.organizations import Organization
+from registry.model.webhooks import SealedSecret, Webhook
 from tests.integration.catalog.test_catalog import a_group, an_image
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,7 +1,7 @@
 import pytest
 
-from registry.catalog.database import Database
-from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.engine.database import Database
+from registry.catalog.key_records import SqlKeyRecords
 from tests.contracts.key_records import KeyRecordsContract
 
 

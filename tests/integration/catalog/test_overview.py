@@ -7,18 +7,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from auth.ports import AuditEvent
-from registry.catalog.damage import SqlQuarantine
-from registry.catalog.database import Database, SystemClock
-from registry.catalog.directory import SqlOrganizationDirectory
+from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
-from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.key_records import SqlKeyRecords
+from registry.catalog.maintenance import SqlUpkeep
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import EventFilter, Occupancy, SqlOverview, VersionRow
-from registry.catalog.upkeep import SqlUpkeep
-from registry.ports import Group, GroupStatus, Organization, Variant
+from registry.catalog.quarantine import SqlQuarantine
+from registry.model.groups import Group, GroupStatus
+from registry.model.images import Variant
+from registry.model.organizations import Organization
 from storage.digest import Digest
-from storage.ports import KeyRecord
+from storage.records import KeyRecord
 from tests.integration.catalog.test_catalog import SettableClock, a_group, an_image
 
 IMAGE = an_image()

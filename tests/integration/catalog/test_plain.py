@@ -9,8 +9,8 @@ from sqlite3 import connect
 import pytest
 from sqlalchemy import insert, select
 
-from registry.catalog.database import Database
-from registry.catalog.plain import PlainInsert, PlainSelect
+from registry.catalog.engine.database import Database
+from registry.catalog.engine.plain import PlainInsert, PlainSelect
 from registry.catalog.tables import events, nodes
 from registry.errors import CatalogUnavailableError
 from tests.support.catalogs import sqlite_catalog

@@ -16,7 +16,7 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from registry.catalog.statement_process import StatementProcess
+from registry.catalog.engine.statement_process import StatementProcess
 
 ECHO = "SELECT value, x'00ff' FROM json_each(?)"
 INSERT = "INSERT INTO words SELECT value FROM json_each(?)"
@@ -180,7 +180,7 @@ def test_it_is_killed_and_hangs_and_ends_in_the_same_way_on_the_loop_that_server
 def test_it_ends_with_its_parent_even_by_kill_9(file: Path) -> None:
     program = f"""
         import asyncio, os
-        from registry.catalog.statement_process import StatementProcess
+        from registry.catalog.engine.statement_process import StatementProcess
 
         async def main():
             await StatementProcess({str(file)!r}, {ECHO!r}, (), patience_s=60).execute(b"[]")

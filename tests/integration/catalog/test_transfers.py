@@ -7,17 +7,17 @@ import pytest
 from sqlalchemy import select
 
 from registry.catalog.collection import SqlBlobPins, SqlCollection
-from registry.catalog.database import Database
+from registry.catalog.engine.database import Database
 from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.import_quotas import SqlImportQuota
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.partials import MAX_AGE, SqlPartials
-from registry.catalog.quotas import SqlImportQuota
 from registry.catalog.tables import import_charges
 from registry.errors import PullFailedError
-from registry.import_ports import ImportJob
-from registry.ports import GroupKey
+from registry.model.groups import GroupKey
+from registry.model.imports import ImportJob
 from storage.digest import Digest
-from storage.ports import KeyRecord
+from storage.records import KeyRecord
 from tests.integration.catalog.test_catalog import SettableClock, a_group
 
 DIGEST = Digest.of(b"a layer")

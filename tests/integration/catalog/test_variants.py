@@ -7,18 +7,19 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from registry.catalog.collection import SqlCollection
-from registry.catalog.database import Database, SystemClock
+from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.images import SqlImages, SqlLayerMemory
 from registry.catalog.jobs import SqlJobQueue
-from registry.catalog.keys import SqlKeyRecords
+from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.tables import image_contents
-from registry.import_ports import KnownLayer
+from registry.model.groups import Group, GroupKey, GroupStatus
+from registry.model.images import ContentKind, ImageContent, StoredImage, Variant
+from registry.model.imports import KnownLayer
 from registry.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from registry.oci.variant import OCI_ZSTD_LAYER
-from registry.ports import ContentKind, Group, GroupKey, GroupStatus, ImageContent, StoredImage, Variant
 from storage.digest import Digest
-from storage.ports import KeyRecord
+from storage.records import KeyRecord
 
 GZIP_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 REPOSITORY = "acme/shop/{}"

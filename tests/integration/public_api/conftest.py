@@ -9,13 +9,13 @@ import pytest
 from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from registry.access_ports import ApiKey
 from registry.api.public import PREFIX, ApiKeyAuthenticator, public_app
-from registry.catalog.directory import SqlApiKeyDirectory
-from registry.groups import hash_api_key
-from registry.ports import Organization
+from registry.catalog.api_keys import SqlApiKeyDirectory
+from registry.model.api_keys import ApiKey
+from registry.model.organizations import Organization
+from registry.services.api_keys import hash_api_key
 from tests.support.catalogs import sqlite_catalog
-from tests.unit.registry.groups.fakes import World
+from tests.unit.registry.services.fakes import World
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the SDK's own string escapes, seen when it is first compiled

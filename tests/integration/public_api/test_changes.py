@@ -2,10 +2,10 @@
 
 import pytest
 
-from registry.ports import GroupKey
+from registry.model.groups import GroupKey
 from tests.integration.public_api.conftest import Service
 from tests.integration.public_api.test_http import DOCUMENT, GROUPS
-from tests.unit.registry.groups.test_changes import end_import
+from tests.unit.registry.services.test_changes import end_import
 
 KEY = GroupKey("acme-corp", "dev-env", "app")
 APP = f"{GROUPS}/app"

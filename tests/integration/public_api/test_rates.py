@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from auth.ledger import LedgerClient, connect
 from registry.api.public import PREFIX, ApiKeyAuthenticator, public_app
-from registry.transient.rates import RedisRates
+from registry.ephemeral.rate_limits import RedisRates
 from tests.integration.public_api.conftest import API_KEYS, OPERATOR_KEY, Service
 from tests.support.redis_server import RedisServer, server_programs
 

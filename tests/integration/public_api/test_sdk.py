@@ -24,8 +24,8 @@ from salad_cloud_sdk.models import (
 )
 from salad_cloud_sdk.net.transport.api_error import ApiError
 
-from registry.import_ports import Progress, Stage
-from registry.ports import GroupKey
+from registry.model.groups import GroupKey
+from registry.model.imports import Progress, Stage
 from tests.integration.public_api.conftest import API_KEYS, Service
 
 PLACE = ("acme-corp", "dev-env")

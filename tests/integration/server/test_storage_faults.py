@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from storage.recent import LIFETIME_S
+from storage.read.recent import LIFETIME_S
 from tests.integration.server.conftest import Shop, open_shop
 from tests.support import images
 from tests.support.crisper import CRISPER, CrisperServer

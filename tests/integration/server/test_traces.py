@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from registry import tracing
-from registry.api.traced import traced
+from registry.api.http.traced import traced
 from registry.errors import ConfigError
 from tests.integration.server.conftest import open_shop
 from tests.support import images

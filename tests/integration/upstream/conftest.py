@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from auth.secret import Secret
-from registry.import_ports import ImportJob, Progress, UpstreamCredential
-from registry.importer.job import Importer
-from registry.importer.sharing import Sharing
-from registry.importer.transfer import Roads
-from registry.ports import GroupKey, StoredImage
+from registry.imports.importer import Importer
+from registry.imports.linking import Sharing
+from registry.imports.transfer import Roads
+from registry.model.groups import GroupKey
+from registry.model.images import StoredImage
+from registry.model.imports import ImportJob, Progress, UpstreamCredential
 from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from auth.secret import Secret
 from registry.errors import AuthenticationFailedError, PullFailedError
-from registry.import_ports import CredentialKind, UpstreamCredential
+from registry.model.imports import CredentialKind, UpstreamCredential
 from registry.upstream.egress import EgressGuard
 from tests.integration.upstream.conftest import Bench
 from tests.support.distribution import digest_of, make_image, serve

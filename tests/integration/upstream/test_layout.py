@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from registry.errors import PullFailedError
-from registry.import_ports import Progress
+from registry.model.imports import Progress
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from registry.errors import AuthenticationFailedError, PullFailedError
-from registry.importer.transfer import Roads
+from registry.imports.transfer import Roads
 from registry.upstream import ranges
 from registry.upstream.ranges import Lines, Memory
 from tests.integration.upstream.conftest import FAST, Bench, credential

@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 
 from registry.errors import AuthenticationFailedError, ImageTooLargeError, PullFailedError
-from registry.import_ports import Progress, Stage
+from registry.model.images import ContentKind
+from registry.model.imports import Progress, Stage
 from registry.oci.reference import Reference
-from registry.ports import ContentKind
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
 from tests.integration.upstream.conftest import Bench, credential

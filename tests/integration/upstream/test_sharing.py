@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from registry.errors import AuthenticationFailedError, PullFailedError
-from registry.importer.sharing import Sharing
+from registry.imports.linking import Sharing
 from registry.upstream.egress import EgressGuard
 from storage.digest import Digest
 from storage.errors import BlobNotFoundError
@@ -23,7 +23,7 @@ IMAGE = make_image([LAYER])
 
 
 class MemoryOrigins:
-    """Keeps `registry.import_ports.BlobOrigins` in a set."""
+    """Keeps `registry.model.imports.BlobOrigins` in a set."""
 
     def __init__(self) -> None:
         self.known: set[tuple[Digest, str]] = set()

@@ -18,7 +18,7 @@ from registry.oci.platform import LINUX_AMD64
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
-from registry.upstream.walk import read_documents
+from registry.upstream.image_documents import read_documents
 from tests.integration.upstream.conftest import FAST, SHORT, credential
 from tests.support.distribution import make_image
 from tests.support.upstream_faults import FaultyUpstream

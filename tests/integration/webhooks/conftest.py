@@ -10,13 +10,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from auth.ports import AuditEvent
-from registry.catalog.database import Database
-from registry.catalog.directory import SqlOrganizationDirectory
+from registry.catalog.engine.database import Database
 from registry.catalog.events import SqlEventLog
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.webhooks import SqlWebhooks
-from registry.groups.courier import Courier
-from registry.groups.webhooks import NewWebhook, Webhooks, WebhookSecrets
-from registry.ports import Organization
+from registry.model.organizations import Organization
+from registry.services.webhook_delivery import Courier
+from registry.services.webhooks import NewWebhook, Webhooks, WebhookSecrets
 from registry.upstream.egress import EgressGuard
 from registry.upstream.hooks import HookClient
 from storage.keys.local import LocalKeyring

@@ -9,7 +9,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from auth.ports import AuditEvent
 from registry.errors import ConflictError, InvalidInputError, NotFoundError, WebhookFailedError
-from registry.groups.webhooks import MAX_WEBHOOKS
+from registry.services.webhooks import MAX_WEBHOOKS
 from registry.upstream.egress import EgressGuard
 from registry.upstream.hooks import HookClient
 from tests.integration.webhooks.conftest import Post

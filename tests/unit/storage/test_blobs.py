@@ -13,12 +13,12 @@ from storage.errors import (
     BlobRangeError,
     KeyUnavailableError,
 )
-from storage.gc import Collector
-from storage.ingest import Hashes
 from storage.keys.local import LocalKeyring
-from storage.ports import KeyRecord
-from storage.publishing import object_name
-from storage.recent import RecentRecords
+from storage.read.recent import RecentRecords
+from storage.records import KeyRecord
+from storage.upkeep.gc import Collector
+from storage.write.ingest import Hashes
+from storage.write.publishing import object_name
 from tests.support.blobs import get, put, sha512
 from tests.support.containers import noise, text
 from tests.support.key_records import MemoryKeyRecords, NothingDies, still_ours

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.gc import Collector
+from storage.upkeep.gc import Collector
 from tests.support.blobs import put
 from tests.support.crashing_import import WINDOWS, open_store
 from tests.support.key_records import NothingDies, still_ours

@@ -11,7 +11,7 @@ import auth.errors
 import registry.errors
 import storage.errors
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError
-from registry.api.problems import TABLE, errors_as, oci_response, problem_of, problem_response
+from registry.api.http.problems import TABLE, errors_as, oci_response, problem_of, problem_response
 from registry.errors import ConflictError, InvalidInputError
 from storage.errors import BlobRangeError, KeyUnavailableError, StorageUnavailableError
 

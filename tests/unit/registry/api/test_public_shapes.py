@@ -12,8 +12,8 @@ from registry.api.public.requests import ContainerGroupPrototype
 from registry.api.public.responses import ContainerGroup
 from registry.api.public.shapes import COUNTRY_CODES
 from registry.errors import InvalidInputError
-from registry.groups import GroupView
-from registry.ports import Group, GroupKey, GroupStatus
+from registry.model.groups import Group, GroupKey, GroupStatus
+from registry.services.views import GroupView
 from storage.digest import Digest
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -3,7 +3,7 @@ from yarl import URL
 
 from auth.secret import Secret
 from registry.errors import AuthenticationFailedError, PullFailedError
-from registry.import_ports import UpstreamCredential
+from registry.model.imports import UpstreamCredential
 from registry.upstream.authorization import Authorization
 from registry.upstream.challenge import Challenge
 from registry.upstream.egress import EgressGuard

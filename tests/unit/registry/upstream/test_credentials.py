@@ -4,7 +4,7 @@ import pytest
 
 from auth.secret import Secret
 from registry.errors import InvalidInputError
-from registry.import_ports import CredentialKind, UpstreamCredential
+from registry.model.imports import CredentialKind, UpstreamCredential
 from registry.upstream.authorization import basic_header
 from registry.upstream.credentials import from_registry_authentication
 

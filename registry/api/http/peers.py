@@ -1,0 +1,129 @@
+"""Who is at the other end of a request: its network address and the certificate that it shows.
+
+A certificate comes from the TLS layer, or, when the other end is a proxy of ours, from the header that
+RFC 9440 defines. A proxy proves itself by the unix socket that only it may open, or by a client
+certificate of the proxies' own CA. From anybody else that header is an attack, and answered with a 400.
+"""
+
+import binascii
+import socket
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from auth.nodes.trust import ClientTrust
+from auth.peer import ShownCertificate
+from registry.api.http.problems import oci_response, problem_response
+
+CLIENT_CERT: Final = "Client-Cert"
+_CHAIN = "Client-Cert-Chain"
+_OF_CLIENTS = ("/v2", "/token")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a request, proxies looked through.
+
+    Attributes:
+        source: Its network address, "unknown" when a proxy does not tell.
+        certificate: What it shows, judged; None when it shows none.
+    """
+
+    source: str
+    certificate: ShownCertificate | None = None
+
+
+_PEER = web.RequestKey("peer", Peer)
+
+
+def peer_of(request: web.Request) -> Peer:
+    """Return who sent a request; without a certificate where it has not passed `identified`."""
+    return request.get(_PEER) or Peer(request.remote or "unknown")
+
+
+class Peers:
+    """Finds out who sent a request.
+
+    Args:
+        nodes: Judges nodes' certificates.
+        proxies: Judges the certificates of proxies that connect over TLS; None when there are none.
+        now: The time.
+    """
+
+    def __init__(self, nodes: ClientTrust, proxies: ClientTrust | None, now: Callable[[], datetime]) -> None:
+        self._nodes = nodes
+        self._proxies = proxies
+        self._now = now
+
+    def identify(self, request: web.Request) -> Peer:
+        """Return who sent the request.
+
+        Raises:
+            web.HTTPBadRequest: It has a header that only a proxy of ours may send, or one that cannot be
+                read.
+        """
+        shown = _tls_certificate(request)
+        if self._is_proxy(request, shown):
+            forwarded = _client_cert(request)
+            return Peer(_forwarded_for(request), self._judge(forwarded))
+        if CLIENT_CERT in request.headers or _CHAIN in request.headers:
+            raise web.HTTPBadRequest(text="Client-Cert is taken from this server's own proxies only.")
+        return Peer(request.remote or "unknown", self._judge(shown))
+
+    def _is_proxy(self, request: web.Request, shown: bytes | None) -> bool:
+        if _over_unix_socket(request):
+            return True
+        return shown is not None and self._proxies is not None and self._proxies.speaks(shown, self._now())
+
+    def _judge(self, der: bytes | None) -> ShownCertificate | None:
+        return None if der is None else self._nodes.node(der, self._now())
+
+
+def identified(peers: Peers) -> Middleware:
+    """Make the middleware that stands before every handler that asks `peer_of`."""
+
+    @web.middleware
+    async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            request[_PEER] = peers.identify(request)
+        except web.HTTPBadRequest as error:
+            render = oci_response if request.path.startswith(_OF_CLIENTS) else problem_response
+            return render(error)
+        return await handler(request)
+
+    return identify
+
+
+def _tls_certificate(request: web.Request) -> bytes | None:
+    tls = request.get_extra_info("ssl_object")
+    return tls.getpeercert(binary_form=True) if tls is not None else None
+
+
+def _over_unix_socket(request: web.Request) -> bool:
+    connection = request.get_extra_info("socket")
+    return connection is not None and connection.family == socket.AF_UNIX
+
+
+def _client_cert(request: web.Request) -> bytes | None:
+    """Read a byte sequence (RFC 9440, section 2.1; RFC 8941, section 3.3.5)."""
+    values = request.headers.getall(CLIENT_CERT, ())
+    if not values:
+        return None
+    value = values[0].strip(" ")
+    if len(values) > 1 or len(value) < 2 or value[0] != ":" or value[-1] != ":":  # noqa: PLR2004 (the colons)
+        raise web.HTTPBadRequest(text="Send one Client-Cert, as RFC 9440 has it.")
+    try:
+        return b64decode(value[1:-1], validate=True)
+    except binascii.Error:
+        raise web.HTTPBadRequest(text="Client-Cert is not base64 between colons.") from None
+
+
+def _forwarded_for(request: web.Request) -> str:
+    """Return the address that the proxy itself saw: the last one; those before are hearsay."""
+    listed = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ()))
+    return listed.rpartition(",")[2].strip()[:64] or "unknown"

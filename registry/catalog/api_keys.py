@@ -1,0 +1,54 @@
+"""The table `api_keys`."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import ColumnElement, and_, func, insert, select, update
+
+from auth.ports import Clock
+from registry.catalog.engine.database import Database
+from registry.catalog.tables import api_keys, organizations
+from registry.errors import ConflictError
+from registry.model.api_keys import ApiKey
+
+
+class SqlApiKeyDirectory:
+    """The table `api_keys`. A revoked key stays listed, so that its owner sees what became of it."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def add(self, key: ApiKey, key_hash: bytes, *, limit: int) -> None:
+        """Insert. Raises ConflictError: the organization has `limit` keys in use."""
+        of_owner = and_(api_keys.c.organization == key.organization, api_keys.c.revoked_at.is_(None))
+        owner = select(organizations.c.name).where(organizations.c.name == key.organization)
+        async with self._database.write() as connection:
+            await connection.execute(owner.with_for_update())
+            in_use = await connection.execute(select(func.count()).select_from(api_keys).where(of_owner))
+            if in_use.scalar_one() >= limit:
+                raise ConflictError(f"the organization has {limit} keys in use; revoke one first")
+            await connection.execute(insert(api_keys).values(**asdict(key), key_hash=key_hash))
+
+    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
+        """Return the key that has this hash, unless it is revoked."""
+        found = await self._where(api_keys.c.key_hash == key_hash, api_keys.c.revoked_at.is_(None))
+        return found[0] if found else None
+
+    async def list(self, organization: str) -> Sequence[ApiKey]:
+        """Return an organization's keys, oldest first, revoked ones included."""
+        return await self._where(api_keys.c.organization == organization)
+
+    async def revoke(self, organization: str, key_id: str) -> bool:
+        """Revoke a key from now on. False when there is none."""
+        named = and_(api_keys.c.organization == organization, api_keys.c.key_id == key_id)
+        change = update(api_keys).where(named, api_keys.c.revoked_at.is_(None))
+        async with self._database.write() as connection:
+            await connection.execute(change.values(revoked_at=self._clock.now()))
+            return (await connection.execute(select(api_keys.c.key_id).where(named))).first() is not None
+
+    async def _where(self, *conditions: ColumnElement[bool]) -> Sequence[ApiKey]:
+        shown = (column for column in api_keys.c if column.name != "key_hash")
+        query = select(*shown).where(*conditions).order_by(api_keys.c.created_at, api_keys.c.key_id)
+        async with self._database.read() as connection:
+            return [ApiKey(**row) for row in (await connection.execute(query)).mappings()]

@@ -1,0 +1,1 @@
+"""Database engines: connections, transactions and statements on SQLite and PostgreSQL."""

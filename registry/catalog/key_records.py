@@ -1,0 +1,176 @@
+"""Key records: how each tenant opens each of its blobs (keeps `storage.records.KeyRecords`)."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from registry.catalog.engine.database import Database, exclude_collection
+from registry.catalog.engine.sqlite import Rows
+from registry.catalog.tables import blob_keys, object_marks, quarantine
+from storage.digest import Digest
+from storage.errors import StorageUnavailableError
+from storage.records import KeyRecord, KeyUse
+
+
+class SqlKeyRecords:
+    """The table `blob_keys`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
+        """Return this tenant's record for a digest, unless its object is known to be damaged."""
+        named = {"tenant": tenant, "digest": str(digest)}
+        async with self._database.read() as connection:
+            return _first(await connection.execute(_OF_TENANT, named))
+
+    async def find(self, digest: Digest) -> KeyRecord | None:
+        """Return any tenant's record for a digest whose object is not known to be damaged."""
+        async with self._database.read() as connection:
+            return _first(await connection.execute(_OF_ANYBODY, {"digest": str(digest)}))
+
+    async def add(self, record: KeyRecord) -> KeyRecord:
+        """Insert the record unless (tenant, digest) has one; return the one that stands.
+
+        A record whose object is known to be damaged gives way.
+
+        Raises:
+            StorageUnavailableError: The object was collected meanwhile; present the blob again.
+        """
+        try:
+            await self._database.transact(partial(_add, record=record))
+        except IntegrityError:
+            standing = await self.get(record.tenant, record.digest)
+            if standing is None:
+                raise
+            return standing
+        return record
+
+    async def remove(self, tenant: str, digest: Digest) -> KeyRecord | None:
+        """Delete and return a record: the tenant can no longer open the blob."""
+        where = (blob_keys.c.tenant == tenant, blob_keys.c.digest == str(digest))
+        async with self._database.write() as connection:
+            row = (await connection.execute(select(blob_keys).where(*where))).mappings().first()
+            await connection.execute(delete(blob_keys).where(*where))
+        return record_of(row) if row else None
+
+    async def damaged(self, tenant: str, digest: Digest) -> bool:
+        """Tell whether this tenant has a record whose object is known to be damaged."""
+        query = select(blob_keys.c.tenant).where(
+            blob_keys.c.tenant == tenant, blob_keys.c.digest == str(digest), _is_quarantined()
+        )
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def uses(self, object_name: str) -> int:
+        """Count the records that refer to an object."""
+        query = select(func.count()).select_from(blob_keys).where(blob_keys.c.object_name == object_name)
+        async with self._database.read() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
+    async def census(self) -> list[KeyUse]:
+        """Count the records of each tenant and key-encryption key, ordered by both."""
+        by = (blob_keys.c.tenant, blob_keys.c.kek_id)
+        query = select(*by, func.count()).group_by(*by).order_by(*by)
+        async with self._database.read() as connection:
+            return [KeyUse(*row) for row in await connection.execute(query)]
+
+    async def page(self, tenant: str, kek_id: str, after: str, limit: int) -> list[KeyRecord]:
+        """Return a tenant's records under one key, ordered by digest, from the first one beyond `after`."""
+        query = (
+            select(blob_keys)
+            .where(blob_keys.c.tenant == tenant, blob_keys.c.kek_id == kek_id, blob_keys.c.digest > after)
+            .order_by(blob_keys.c.digest)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            return [record_of(row) for row in (await connection.execute(query)).mappings()]
+
+    async def replace(self, changes: Sequence[tuple[KeyRecord, KeyRecord]]) -> int:
+        """Give records another wrapped key, each only while it is still what it was; return how many.
+
+        All in one transaction, which holds no lock but on these rows.
+        """
+        statement = (
+            update(blob_keys)
+            .where(
+                blob_keys.c.tenant == bindparam("of_tenant"),
+                blob_keys.c.digest == bindparam("of_digest"),
+                blob_keys.c.file_id == bindparam("of_file_id"),
+                blob_keys.c.kek_id == bindparam("old_kek_id"),
+                blob_keys.c.wrapped_dek == bindparam("old_wrapped_dek"),
+            )
+            .values(kek_id=bindparam("new_kek_id"), wrapped_dek=bindparam("new_wrapped_dek"))
+        )
+        changed = 0
+        async with self._database.write() as connection:
+            for old, new in changes:
+                values = {
+                    "of_tenant": old.tenant,
+                    "of_digest": str(old.digest),
+                    "of_file_id": old.file_id,
+                    "old_kek_id": old.kek_id,
+                    "old_wrapped_dek": old.wrapped_dek,
+                    "new_kek_id": new.kek_id,
+                    "new_wrapped_dek": new.wrapped_dek,
+                }
+                changed += (await connection.execute(statement, values)).rowcount
+        return changed
+
+
+def _add(connection: Connection, record: KeyRecord) -> None:
+    exclude_collection(connection)
+    condemned = select(object_marks.c.object_name).where(
+        object_marks.c.object_name == record.object_name, object_marks.c.condemned_at.is_not(None)
+    )
+    if connection.execute(condemned).first() is not None:
+        raise StorageUnavailableError("the object was collected before its key record was there")
+    connection.execute(
+        delete(blob_keys).where(
+            blob_keys.c.tenant == record.tenant,
+            blob_keys.c.digest == str(record.digest),
+            _is_quarantined(),
+        )
+    )
+    connection.execute(insert(blob_keys).values(values_of(record)))
+
+
+def _first(found: Rows) -> KeyRecord | None:
+    row = found.mappings().first()
+    return record_of(row) if row else None
+
+
+def _is_quarantined() -> ColumnElement[bool]:
+    return exists().where(quarantine.c.object_name == blob_keys.c.object_name)
+
+
+def values_of(record: KeyRecord) -> dict[str, Any]:
+    """Return a record as a row of `blob_keys`."""
+    return asdict(record) | {"digest": str(record.digest)}
+
+
+def record_of(row: RowMapping) -> KeyRecord:
+    """Return a row of `blob_keys` as a value."""
+    return KeyRecord(**{**row, "digest": Digest.parse(row["digest"])})
+
+
+_OF_ANYBODY = (
+    select(blob_keys).where(blob_keys.c.digest == bindparam("digest"), not_(_is_quarantined())).limit(1)
+)
+_OF_TENANT = _OF_ANYBODY.where(blob_keys.c.tenant == bindparam("tenant"))

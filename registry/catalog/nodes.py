@@ -1,0 +1,85 @@
+"""The table `nodes`."""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from auth.coalescer import Batches
+from auth.ports import Binding, Clock, Node
+from registry.catalog.engine.database import Database
+from registry.catalog.engine.plain import PlainSelect
+from registry.catalog.tables import NODE_ID_CHARS, nodes, storable
+from registry.errors import ConflictError
+
+_LOOKUPS_PACE_S = 0.006  # docs/adr/0181-one-visit-per-statement.md
+_BY_ID = PlainSelect(nodes, nodes.c.node_id)
+
+
+class SqlNodeRegistry:
+    """The table `nodes`. A node is never removed, so that its id cannot come back as another machine."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        # Those who look up together go on together, through the ledger and the audit trail.
+        self._lookups: Batches[str, Node | None] = Batches(self._look_up, pace_s=_LOOKUPS_PACE_S)
+
+    async def get(self, node_id: str) -> Node | None:
+        """Return a node, struck off or not; lookups of one moment share a query."""
+        if storable(node_id, NODE_ID_CHARS) != node_id:
+            return None  # nobody is called so, and it would spoil the others' query
+        return await self._lookups.do(node_id)
+
+    async def add(self, node: Node) -> None:
+        """Insert. Raises ConflictError: the id was used before."""
+        values = {
+            "node_id": node.node_id,
+            "binding": node.binding.value,
+            "secret_hash": node.secret_hash,
+            "networks": [str(network) for network in node.networks],
+            "created_at": self._clock.now(),
+            "revoked_at": node.revoked_at,
+            "reads_zstd": node.reads_zstd,
+        }
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(nodes).values(values))
+        except IntegrityError as error:
+            raise ConflictError(f"the node id {node.node_id!r} was used before; choose another") from error
+
+    async def revoke(self, node_id: str) -> bool:
+        """Strike a node off; its id is never given out again. False when there is none."""
+        change = update(nodes).where(nodes.c.node_id == node_id, nodes.c.revoked_at.is_(None))
+        async with self._database.write() as connection:
+            await connection.execute(change.values(revoked_at=self._clock.now()))
+            known = await connection.execute(select(nodes.c.node_id).where(nodes.c.node_id == node_id))
+            return known.first() is not None
+
+    async def list(self) -> Sequence[Node]:
+        """Return all nodes by id."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(nodes).order_by(nodes.c.node_id))).mappings().all()
+        return [_node(dict(row)) for row in rows]
+
+    async def aclose(self) -> None:
+        """Wait until every lookup is answered."""
+        await self._lookups.aclose()
+
+    async def _look_up(self, node_ids: Sequence[str]) -> Sequence[Node | None]:
+        rows = await self._database.select(_BY_ID, set(node_ids))
+        found = {row["node_id"]: _node(row) for row in rows}
+        return [found.get(node_id) for node_id in node_ids]
+
+
+def _node(row: Mapping[str, Any]) -> Node:
+    return Node(
+        node_id=row["node_id"],
+        binding=Binding(row["binding"]),
+        secret_hash=row["secret_hash"],
+        networks=tuple(ip_network(network) for network in row["networks"]),
+        revoked_at=row["revoked_at"],
+        reads_zstd=row["reads_zstd"],
+    )

@@ -1,0 +1,122 @@
+"""Objects that are known to be damaged, and whom that concerns (the table `quarantine`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import RowMapping, and_, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from auth.ports import Clock
+from registry.catalog.engine.database import Database
+from registry.catalog.key_records import record_of
+from registry.catalog.tables import blob_keys, groups, image_contents, images, quarantine, versions
+from storage.digest import Digest
+from storage.records import KeyRecord
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedImage:
+    """A group whose image has a damaged blob.
+
+    Attributes:
+        image: The reference as the customer wrote it.
+        image_digest: What it named when it was imported.
+    """
+
+    organization: str
+    project: str
+    group: str
+    version: int
+    image: str
+    image_digest: Digest
+
+
+class SqlQuarantine:
+    """Which objects are out of service."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def add(self, object_name: str, reason: str) -> bool:
+        """Take an object out of service; False when it was already."""
+        row = {"object_name": object_name, "reason": reason[:500], "found_at": self._clock.now()}
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(quarantine).values(row))
+        except IntegrityError:
+            return False
+        return True
+
+    async def has(self, object_name: str) -> bool:
+        """Tell whether an object is out of service."""
+        query = select(quarantine.c.object_name).where(quarantine.c.object_name == object_name)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def lift(self, object_name: str) -> None:
+        """Put an object back into service."""
+        async with self._database.write() as connection:
+            await connection.execute(delete(quarantine).where(quarantine.c.object_name == object_name))
+
+    async def blobs(self) -> Sequence[Mapping[str, Any]]:
+        """Return the blobs that are out of service: tenant, digest, reason and when it was found."""
+        same = blob_keys.c.object_name == quarantine.c.object_name
+        query = (
+            select(blob_keys.c.tenant, blob_keys.c.digest, quarantine.c.reason, quarantine.c.found_at)
+            .join(quarantine, same)
+            .order_by(blob_keys.c.tenant, blob_keys.c.digest)
+        )
+        async with self._database.read() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def images(self) -> Sequence[DamagedImage]:
+        """Return the groups whose images have blobs that are out of service, or have no key record."""
+        same = and_(
+            blob_keys.c.tenant == images.c.organization, blob_keys.c.digest == image_contents.c.digest
+        )
+        query = (
+            select(
+                groups.c.organization,
+                groups.c.project,
+                groups.c.name.label("group"),
+                versions.c.version,
+                groups.c.image,
+                images.c.digest.label("image_digest"),
+            )
+            .select_from(image_contents)
+            .join(images, images.c.id == image_contents.c.image_id)
+            .join(versions, versions.c.image_id == images.c.id)
+            .join(groups, groups.c.id == versions.c.group_id)
+            .outerjoin(blob_keys, same)
+            .outerjoin(quarantine, quarantine.c.object_name == blob_keys.c.object_name)
+            .where(quarantine.c.object_name.is_not(None) | blob_keys.c.digest.is_(None))
+            .distinct()
+            .order_by(groups.c.organization, groups.c.project, groups.c.name)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [DamagedImage(**{**row, "image_digest": Digest.parse(row["image_digest"])}) for row in rows]
+
+    async def objects_after(self, object_name: str, limit: int) -> Sequence[Sequence[KeyRecord]]:
+        """Return the records of the next objects by name, those of one object together."""
+        names = (
+            select(blob_keys.c.object_name)
+            .where(blob_keys.c.object_name > object_name)
+            .distinct()
+            .order_by(blob_keys.c.object_name)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            chosen = list((await connection.execute(names)).scalars())
+            query = select(blob_keys).where(blob_keys.c.object_name.in_(chosen))
+            rows: Sequence[RowMapping] = (
+                (await connection.execute(query.order_by(blob_keys.c.object_name, blob_keys.c.tenant)))
+                .mappings()
+                .all()
+            )
+        return [
+            [record_of(row) for row in same] for _, same in groupby(rows, key=lambda row: row["object_name"])
+        ]

@@ -1,0 +1,89 @@
+"""Sealed upstream credentials (keeps `registry.model.imports.CredentialVault`).
+
+Redis holds the ciphertext, the job's row in the catalog holds its key, wrapped by the key provider.
+Both are erased when the job ends, so a copy of either store opens nothing.
+"""
+
+import json
+import os
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from redis.exceptions import RedisError
+
+from auth.ledger import LedgerClient
+from auth.secret import Secret
+from registry.errors import StoreFailedError
+from registry.model.imports import CredentialKind, UpstreamCredential
+from storage.errors import KeyUnavailableError
+from storage.ports import KeyProvider
+
+# Longer than any import; the bound is for jobs whose end nobody lived to see.
+TTL_S = 24 * 3600
+
+_TENANT = "_credentials"  # no organization has such a name
+_NONCE_BYTES = 12
+
+
+class RedisCredentialVault:
+    """Credentials as `credential:{<job id>}`, each under a key of its own."""
+
+    def __init__(self, redis: LedgerClient, keys: KeyProvider) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    async def seal(self, job_id: str, credential: UpstreamCredential) -> bytes:
+        """Keep a credential; return the wrapped key that the job's row holds until the job ends.
+
+        Raises:
+            StoreFailedError: Redis or the key provider does not answer; nothing was kept.
+        """
+        dek, nonce, aad = AESGCM.generate_key(256), os.urandom(_NONCE_BYTES), _aad(job_id)
+        plaintext = json.dumps([credential.username, credential.password.reveal(), credential.kind]).encode()
+        sealed = nonce + AESGCM(dek).encrypt(nonce, plaintext, aad)
+        try:
+            kek_id = await self._keys.current_id(_TENANT)
+            wrapped = await self._keys.wrap(kek_id, dek, aad)
+            await self._redis.set(_name(job_id), sealed, ex=TTL_S)
+        except (RedisError, OSError, KeyUnavailableError):
+            raise StoreFailedError(
+                "The credentials could not be kept for the import. Try again in a minute."
+            ) from None
+        return kek_id.encode() + b"\0" + wrapped
+
+    async def open(self, job_id: str, credential_key: bytes) -> UpstreamCredential:
+        """Return the credential. Raises StoreFailedError when it lapsed or does not open."""
+        kek_id, _, wrapped = credential_key.partition(b"\0")
+        aad = _aad(job_id)
+        try:
+            sealed = await self._redis.get(_name(job_id))
+            dek = await self._keys.unwrap(kek_id.decode(), wrapped, aad)
+        except (RedisError, OSError, KeyUnavailableError):
+            raise StoreFailedError("The credentials could not be read back. Try again in a minute.") from None
+        if not isinstance(sealed, bytes):
+            raise StoreFailedError("The credentials lapsed before the import ran. Create the group again.")
+        try:
+            plaintext = AESGCM(dek).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], aad)
+        except (InvalidTag, ValueError):
+            raise StoreFailedError(
+                "The credentials kept for the import are damaged. Create the group again."
+            ) from None
+        username, password, *kind = json.loads(plaintext)  # two, from servers before there were kinds
+        return UpstreamCredential(username, Secret(password), CredentialKind(*kind or ["password"]))
+
+    async def forget(self, job_id: str) -> None:
+        """Remove the credential; called however the job ended."""
+        try:
+            await self._redis.delete(_name(job_id))
+        except (RedisError, OSError):
+            raise StoreFailedError(
+                "The credentials could not be removed yet; they lapse by themselves."
+            ) from None
+
+
+def _name(job_id: str) -> str:
+    return f"credential:{{{job_id}}}"
+
+
+def _aad(job_id: str) -> bytes:
+    return b"crisper-credential|" + job_id.encode()

@@ -1,0 +1,124 @@
+"""Brings along what is attached to an image: signatures, SBOMs, attestations.
+
+They are extra. Whatever is missing, broken, too large or too many stays behind, and the image is
+imported without it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import structlog
+
+from registry.errors import DocumentError, ImportFailedError
+from registry.model.images import ContentKind, ImageContent, StoredImage
+from registry.oci.attachments import RECORD_TYPE, TAG_SUFFIXES, Attachments, subject_tag
+from registry.oci.documents import Artifact, Descriptor, Index, parse_artifact, parse_document
+from registry.upstream.repository import Source, off_loop
+from storage.digest import Digest
+
+MAX_ATTACHMENTS: Final = 32
+MAX_BLOB_BYTES: Final = 8 << 20
+MAX_TOTAL_BYTES: Final = 32 << 20
+TIMEOUT_S: Final = 30.0
+
+_log = structlog.get_logger(__name__)
+
+Put = Callable[[ImageContent, bytes], Awaitable[None]]
+
+
+class Attacher:
+    """Finds what is attached to one image and stores it.
+
+    Args:
+        source: The image's repository.
+        put: Stores one content.
+    """
+
+    def __init__(self, source: Source, put: Put) -> None:
+        self._source = source
+        self._put = put
+        self._record = Attachments()
+        self._artifacts: dict[Digest, Artifact] = {}
+        self._contents: dict[Digest, ImageContent] = {}
+        self._bytes_total = 0
+
+    async def attach(self, image: StoredImage) -> tuple[ImageContent, ...]:
+        """Bring along what is attached to an image's root and to its platform's manifest.
+
+        Returns:
+            The contents to add to the image; empty when there is nothing.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                for subject in dict.fromkeys((image.digest, image.manifest_digest)):
+                    await self._all_of(subject)
+        except TimeoutError:
+            _log.warning("attachments.cut_short", image=str(image.digest), found=len(self._artifacts))
+        if not self._artifacts:
+            return ()
+        data = self._record.dump()
+        record = ImageContent(Digest.of(data), ContentKind.ATTACHMENTS, RECORD_TYPE, len(data))
+        try:
+            await self._put(record, data)
+        except ImportFailedError as error:
+            _log.warning("attachments.left", image=str(image.digest), error=type(error).__name__)
+            return ()
+        known = {content.digest for content in image.contents}
+        return (*(each for each in self._contents.values() if each.digest not in known), record)
+
+    async def _all_of(self, subject: Digest) -> None:
+        for entry in await self._referrers(subject):
+            digest = await self._one(str(entry.digest))
+            if digest is not None and self._artifacts[digest].subject == subject:
+                self._record.refer(self._artifacts[digest], digest, self._contents[digest].size_bytes)
+        for tag in (subject_tag(subject, suffix) for suffix in TAG_SUFFIXES):
+            digest = await self._one(tag)
+            if digest is not None:
+                self._record.tags[tag] = str(digest)
+
+    async def _referrers(self, subject: Digest) -> Iterable[Descriptor]:
+        """List referrers by the API, else by the tag that clients keep where there is none."""
+        for identifier, kind in ((str(subject), "referrers"), (subject_tag(subject), "manifests")):
+            try:
+                data, content_type = await self._source.attempt(identifier, kind)
+                index = await off_loop(data, parse_document, content_type)
+            except (ImportFailedError, DocumentError):
+                continue
+            if isinstance(index, Index):
+                return index.manifests[:MAX_ATTACHMENTS]
+        return ()
+
+    async def _one(self, identifier: str) -> Digest | None:
+        """Bring along one artifact whole and return its digest; None when it stays behind."""
+        try:
+            data, content_type = await self._source.attempt(identifier)
+            artifact = await off_loop(data, parse_artifact, content_type)
+            digest = Digest.parse(identifier) if ":" in identifier else Digest.of(data)
+            if digest not in self._artifacts:
+                await self._store(artifact, digest, data)
+        except (ImportFailedError, DocumentError) as error:
+            _log.info("attachment.left", attachment=identifier, error=type(error).__name__)
+            return None
+        return digest
+
+    async def _store(self, artifact: Artifact, digest: Digest, data: bytes) -> None:
+        size_bytes = len(data) + sum(blob.size_bytes for blob in artifact.blobs)
+        if max(blob.size_bytes for blob in artifact.blobs) > MAX_BLOB_BYTES:
+            raise DocumentError("the attachment has a blob over the limit")
+        if self._bytes_total + size_bytes > MAX_TOTAL_BYTES or len(self._artifacts) >= MAX_ATTACHMENTS:
+            raise DocumentError("the attachments are over the limit")
+        self._bytes_total += size_bytes
+        stored: dict[Digest, ImageContent] = {}
+        for blob in artifact.blobs:
+            stored[blob.digest] = _content(blob, ContentKind.ATTACHMENT_BLOB)
+            await self._put(stored[blob.digest], await self._source.small_blob(blob))
+        manifest = Descriptor(artifact.media_type, digest, len(data))
+        stored[digest] = _content(manifest, ContentKind.ATTACHMENT)
+        await self._put(stored[digest], data)
+        self._contents |= stored
+        self._artifacts[digest] = artifact
+
+
+def _content(blob: Descriptor, kind: ContentKind) -> ImageContent:
+    return ImageContent(blob.digest, kind, blob.media_type, blob.size_bytes)

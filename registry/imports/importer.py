@@ -1,0 +1,138 @@
+"""One import from reference to stored image."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from registry.errors import PullFailedError, ReferenceFormatError
+from registry.imports.attachments import Attacher
+from registry.imports.gather import together
+from registry.imports.linking import Sharing
+from registry.imports.plan import Plan, plan_import
+from registry.imports.progress import Tally
+from registry.imports.recompress.arrivals import Arrivals
+from registry.imports.recompress.pipeline import Compressor
+from registry.imports.transfer import Roads, Transfer
+from registry.model.images import ImageContent, StoredImage
+from registry.model.imports import (
+    BlobPins,
+    ImportJob,
+    ImportMeter,
+    ImportQuota,
+    Progress,
+    Stage,
+    UpstreamCredential,
+)
+from registry.oci.platform import LINUX_AMD64, Platform
+from registry.oci.reference import Reference
+from registry.upstream.client import UpstreamClient
+from registry.upstream.image_documents import read_documents
+from storage.blobs import BlobStore
+
+_log = structlog.get_logger(__name__)
+
+
+class Importer:
+    """Brings images from upstream registries into encrypted storage. Safe to run in parallel."""
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        store: BlobStore,
+        pins: BlobPins,
+        *,
+        max_image_bytes: int,
+        sharing: Sharing | None = None,
+        roads: Roads | None = None,
+        quota: ImportQuota | None = None,
+        meter: ImportMeter | None = None,
+        platform: Platform = LINUX_AMD64,
+        compressor: Compressor | None = None,
+    ) -> None:
+        """Take what imports share.
+
+        Args:
+            sharing: Which blobs of other organizations need no download; None downloads all.
+            max_image_bytes: Limit on an image's config and layers, compressed.
+            roads: What transfers share; one for each process.
+            quota: What each organization may import; without, as much as it likes.
+            meter: Counts the bytes that arrive.
+            compressor: Makes zstd variants; without one, images are kept as they come and no more.
+        """
+        self._client = client
+        self._store = store
+        self._pins = pins
+        self._sharing = sharing
+        self._max_image_bytes = max_image_bytes
+        self._roads = roads or Roads()
+        self._quota = quota
+        self._meter = meter
+        self._platform = platform
+        self._compressor = compressor
+
+    async def run(
+        self,
+        job: ImportJob,
+        credential: UpstreamCredential | None,
+        report: Callable[[Progress], None],
+    ) -> StoredImage:
+        """Import a job's image for its organization.
+
+        Blobs become the organization's as they are verified; the image itself becomes visible only when the
+        caller records what this returns. A run that starts again takes up what is there.
+
+        Args:
+            report: Called in the event loop at every step, often; it must not block.
+
+        Raises:
+            AuthenticationFailedError: The registry or its realm refused the credentials.
+            PullFailedError: Not there, not for the platform, not intact, or no answer after retries.
+            ImageTooLargeError: Over the limit; nothing was fetched.
+            StoreFailedError: Storage or keys failed after retries.
+        """
+        began = time.monotonic()
+        report(Progress(Stage.PULLING))
+        try:
+            reference = Reference.parse(job.image)
+        except ReferenceFormatError as error:
+            raise PullFailedError(f"the image's name cannot be read: {error}") from None
+        source = await self._client.open(reference, credential)
+        documents = await read_documents(source, self._platform)
+        plan = plan_import(documents, self._max_image_bytes)
+        await self._pins.pin(
+            job.id, job.key.organization, [content.digest for content in plan.image.contents]
+        )
+        transfer = Transfer(source, self._store, job.key.organization, self._roads, self._sharing)
+        if self._quota is not None:
+            await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
+        arrivals = Arrivals(report, partial(self._store.contains, job.key.organization))
+        tally = Tally(plan, arrivals.report)
+        fetching = self._fetch(job, reference.registry, transfer, plan, tally)
+        if self._compressor is None:
+            image = plan.image
+            await fetching
+        else:
+            compressing = self._compressor.run(job, documents, plan.image, arrivals)
+            image = await together(arrivals.completed_by(fetching), compressing)
+        tally.enter(Stage.STORING)
+        storing = transfer.put_all((content.digest, data) for content, data in plan.documents)
+        attaching = Attacher(source, partial(self._put, job, transfer)).attach(image)
+        attached = await together(storing, attaching)
+        _log.info("import.stored", job_id=job.id, seconds=round(time.monotonic() - began, 3))
+        return image.with_attached(attached)
+
+    async def _fetch(
+        self, job: ImportJob, registry: str, transfer: Transfer, plan: Plan, tally: Tally
+    ) -> None:
+        try:
+            await transfer.fetch_layers(plan.layers, tally)
+        finally:
+            _log.info("import.pulled", job_id=job.id, **tally.figures())
+            if self._meter is not None:
+                self._meter.transferred(registry, tally.fetched_bytes, tally.duration_s)
+
+    async def _put(self, job: ImportJob, transfer: Transfer, content: ImageContent, data: bytes) -> None:
+        await self._pins.pin(job.id, job.key.organization, [content.digest])
+        await transfer.put(content.digest, data)

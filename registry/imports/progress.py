@@ -1,0 +1,115 @@
+"""Counts what of an import has arrived, and says so."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from registry.imports.plan import Plan
+from registry.model.imports import Progress, Stage
+
+_WINDOW_S: Final = 1.0
+_WEIGHT: Final = 0.3
+
+
+class Speed:
+    """A rate that follows the last seconds, smoothed."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._since = now()
+        self._count = 0
+        self._per_s: float | None = None
+
+    def add(self, count: int) -> None:
+        """Count bytes that came over the network just now."""
+        self._count += count
+
+    @property
+    def bytes_per_s(self) -> int:
+        """The rate; 0 until there has been a window."""
+        passed = self._now() - self._since
+        if passed >= _WINDOW_S:
+            latest = self._count / passed
+            # A window that was longer than others weighs as much as the windows in it.
+            weight = 1 - (1 - _WEIGHT) ** (passed / _WINDOW_S)
+            self._per_s = latest if self._per_s is None else self._per_s + weight * (latest - self._per_s)
+            self._since, self._count = self._now(), 0
+        return round(self._per_s or 0)
+
+
+class Tally:
+    """How far one import is.
+
+    Attributes:
+        fetched_bytes: What came over the network, repetitions included.
+        resumed_bytes: What an earlier run had left of layers that were not complete.
+        found_bytes: Of layers that the organization had already.
+    """
+
+    def __init__(
+        self, plan: Plan, report: Callable[[Progress], None], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._report = report
+        self._layers_total = len(plan.layers)
+        self._bytes_total = sum(layer.size_bytes for layer in plan.layers)
+        self._layers_done = self._bytes_done = 0
+        self.fetched_bytes = self.resumed_bytes = self.found_bytes = 0
+        self._now, self._began = now, now()
+        self._speed = Speed(now)
+        self.enter(Stage.PULLING)
+
+    def fetched(self, count: int) -> None:
+        """Count bytes that came over the network."""
+        self.fetched_bytes += count
+        self._speed.add(count)
+        self._add(count)
+
+    def resumed(self, count: int) -> None:
+        """Count bytes that an earlier run had left."""
+        self.resumed_bytes += count
+        self._add(count)
+
+    def found(self, count: int) -> None:
+        """Count the bytes of a layer that is there already."""
+        self.found_bytes += count
+        self._add(count)
+
+    def take_back(self, count: int) -> None:
+        """Count bytes off that have to come again."""
+        self._add(-count)
+
+    def layer_done(self) -> None:
+        """Count a layer."""
+        self._layers_done += 1
+        self.enter(Stage.PULLING)
+
+    def enter(self, stage: Stage) -> None:
+        """Report where the import is."""
+        self._report(
+            Progress(
+                stage,
+                self._layers_done,
+                self._layers_total,
+                self._bytes_done,
+                self._bytes_total,
+                self._speed.bytes_per_s if stage is Stage.PULLING else 0,
+            )
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Say for the log where the bytes came from, and how long that took."""
+        return {
+            "fetched_bytes": self.fetched_bytes,
+            "resumed_bytes": self.resumed_bytes,
+            "found_bytes": self.found_bytes,
+            "duration_s": round(self.duration_s, 3),
+        }
+
+    @property
+    def duration_s(self) -> float:
+        """Since the import began to fetch layers."""
+        return self._now() - self._began
+
+    def _add(self, count: int) -> None:
+        self._bytes_done += count
+        self.enter(Stage.PULLING)

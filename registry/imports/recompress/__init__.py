@@ -1,0 +1,1 @@
+"""Recompression: unpacks layers, checks them against the config, encodes them in zstd."""

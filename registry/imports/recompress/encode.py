@@ -1,0 +1,190 @@
+"""One layer in zstd: read from storage, unpacked, checked, compressed in frames, stored beside itself."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from registry.imports.recompress.unpack import Allowance, BlobSource, Packing, Unpacker
+from registry.model.images import ContentKind, ImageContent
+from registry.oci.documents import Descriptor
+from registry.oci.seekable import FRAME_BYTES, SeekTable, compress_frame
+from registry.oci.variant import OCI_ZSTD_LAYER
+from storage.blobs import BlobStore
+from storage.digest import Digest
+from storage.records import KeyRecord
+from storage.threads import Threads, settle
+from storage.write.ingest import BlobWriter
+
+TRIAL_BYTES: Final = 32 << 20
+
+Announce = Callable[[Digest], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedLayer:
+    """What came of a layer.
+
+    Attributes:
+        verified: It unpacks to what the image's config says; False when it is packed in an unread way.
+        content: The layer in zstd; None where that does not gain enough.
+    """
+
+    verified: bool
+    content: ImageContent | None = None
+
+
+class LayerEncoder:
+    """Encodes layers.
+
+    Args:
+        store: Where they are, and where the encoded ones go.
+        threads: What does the work.
+        ahead: How many frames may be compressed at a time.
+        level: Of zstd.
+        min_gain: What part of a layer's bytes encoding has to save.
+    """
+
+    def __init__(
+        self, store: BlobStore, threads: Threads, *, ahead: int, level: int, min_gain: float
+    ) -> None:
+        self._store = store
+        self._threads = threads
+        self._ahead = ahead
+        self._level = level
+        self._min_gain = min_gain
+
+    async def encode(
+        self,
+        tenant: str,
+        layer: Descriptor,
+        diff_id: Digest,
+        *,
+        allowance: Allowance,
+        announce: Announce,
+        progress: Callable[[int], None],
+    ) -> EncodedLayer:
+        """Unpack a stored layer to its end, check it, and keep it in zstd where it gains by that.
+
+        Layers that are in zstd already are only checked.
+
+        Args:
+            diff_id: What the layer has to unpack to.
+            allowance: How much may be unpacked.
+            announce: Told of the encoded layer before it is visible.
+            progress: Told how many bytes of the layer have been read.
+
+        Raises:
+            PullFailedError: It is not what the config says, or a bomb.
+            StorageError: Storage failed.
+        """
+        async with await self._store.open(tenant, layer.digest) as reader, AsyncExitStack() as stack:
+            source = BlobSource(reader)
+            unpacker = await self._threads.run(
+                Unpacker, source, layer.digest, layer.size_bytes, diff_id, allowance
+            )
+            if unpacker.packing is Packing.OTHER:
+                return EncodedLayer(verified=False)
+            output: _Output | None = None
+            if unpacker.packing is not Packing.ZSTD:
+                writer = await stack.enter_async_context(
+                    self._store.derive(tenant, announce, layer.size_bytes)
+                )
+                output = _Output(writer, self._threads, self._ahead, self._level)
+                stack.push_async_callback(output.settle)
+            await self._pump(unpacker, output, layer.size_bytes, progress)
+            unpacker.check()
+            if output is None or not await output.finish(self._most(layer.size_bytes)):
+                return EncodedLayer(verified=True)
+            record = await output.commit()
+        content = ImageContent(record.digest, ContentKind.LAYER, OCI_ZSTD_LAYER, record.size_bytes, diff_id)
+        return EncodedLayer(verified=True, content=content)
+
+    async def _pump(
+        self, unpacker: Unpacker, output: "_Output | None", size_bytes: int, progress: Callable[[int], None]
+    ) -> None:
+        while piece := await self._threads.run(unpacker.read, FRAME_BYTES):
+            progress(unpacker.packed_bytes)
+            if output is None or output.given_up:
+                continue
+            await output.add(piece, unpacker.packed_bytes)
+            tried = output.tried_bytes
+            hopeless = tried >= TRIAL_BYTES and output.written_bytes > tried * (1 - self._min_gain / 2)
+            if hopeless or output.written_bytes > self._most(size_bytes):
+                await output.give_up()
+
+    def _most(self, size_bytes: int) -> int:
+        return int(size_bytes * (1 - self._min_gain))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """A piece that is being compressed, and how much of the layer was read when it was there."""
+
+    packed: asyncio.Future[bytes]
+    length: int
+    tried_bytes: int
+
+
+class _Output:
+    """Compresses pieces side by side, and writes them in their order.
+
+    Attributes:
+        tried_bytes: How much of the layer, as it came, went into what is written.
+    """
+
+    def __init__(self, writer: BlobWriter, threads: Threads, ahead: int, level: int) -> None:
+        self._writer = writer
+        self._threads = threads
+        self._ahead = ahead
+        self._level = level
+        self._table = SeekTable()
+        self._running: deque[_Frame] = deque()
+        self.given_up = False
+        self.tried_bytes = 0
+
+    @property
+    def written_bytes(self) -> int:
+        return self._writer.written_bytes
+
+    async def add(self, piece: bytes, tried_bytes: int) -> None:
+        packed = self._threads.start(compress_frame, piece, self._level)
+        self._running.append(_Frame(packed, len(piece), tried_bytes))
+        while len(self._running) > self._ahead:
+            await self._write_oldest()
+
+    async def finish(self, most_bytes: int) -> bool:
+        """Write what is left; False when it is not worth keeping."""
+        while self._running and not self.given_up:
+            await self._write_oldest()
+        if self.given_up or self.written_bytes + self._table.size_bytes > most_bytes:
+            return False
+        await self._writer.write(self._table.dump())
+        return True
+
+    async def commit(self) -> KeyRecord:
+        return await self._writer.commit()
+
+    async def give_up(self) -> None:
+        """Free what was written; the layer is only checked from here on."""
+        self.given_up = True
+        await self.settle()
+        await self._writer.aclose()
+
+    async def settle(self) -> None:
+        """Wait for the threads at work."""
+        try:
+            await settle(*(frame.packed for frame in self._running))
+        finally:
+            self._running.clear()
+
+    async def _write_oldest(self) -> None:
+        frame = self._running[0]
+        await settle(frame.packed)
+        self._running.popleft()
+        packed = frame.packed.result()
+        self._table.add(len(packed), frame.length)
+        self.tried_bytes = frame.tried_bytes
+        await self._writer.write(packed)

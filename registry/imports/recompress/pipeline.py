@@ -1,0 +1,291 @@
+"""The compressing stage: an image's layers are unpacked, checked against its config, and encoded in zstd.
+
+Layers are read from storage, where they lie as they came, whether this import brought them or an earlier
+one. What is encoded lies beside them, and a second manifest names it; the original is never touched
+(docs/adr/0120-a-variant-is-an-image.md).
+
+The work is done by a few threads of its own, niced, so that pulls from the same machine come first. In
+memory are the frames that these threads work on, and one more.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+
+from registry.errors import DocumentError, ImportFailedError, PullFailedError
+from registry.imports.recompress.arrivals import Arrivals
+from registry.imports.recompress.encode import EncodedLayer, LayerEncoder
+from registry.imports.recompress.unpack import Allowance
+from registry.model.images import ContentKind, ImageContent, StoredImage, Variant
+from registry.model.imports import (
+    BlobPins,
+    ImportJob,
+    KnownLayer,
+    LayerMemory,
+    Progress,
+    Stage,
+)
+from registry.observe import Metrics
+from registry.oci.documents import Descriptor
+from registry.oci.mediatypes import OCI_MANIFEST
+from registry.oci.variant import ENCODABLE, parse_diff_ids, variant_manifest
+from registry.upstream.image_documents import ImageDocuments
+from registry.upstream.repository import off_loop
+from storage.blobs import BlobStore
+from storage.digest import Digest
+from storage.threads import Threads
+
+NICENESS: Final = 10
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """How to compress.
+
+    Attributes:
+        level: Of zstd, 1 to 19.
+        threads: How many work, for all imports of a process together.
+        min_gain: What part of a layer's bytes encoding has to save; else the layer stays as it is.
+        max_unpacked_bytes: How much the layers of one import may unpack to.
+    """
+
+    level: int
+    threads: int
+    min_gain: float
+    max_unpacked_bytes: int
+
+
+class Compressor:
+    """Gives images their zstd variant. Owns its threads: close it with `close`."""
+
+    def __init__(
+        self, store: BlobStore, pins: BlobPins, memory: LayerMemory, metrics: Metrics, how: Compression
+    ) -> None:
+        self._store = store
+        self._pins = pins
+        self._memory = memory
+        self._metrics = metrics
+        self._max_unpacked_bytes = how.max_unpacked_bytes
+        self._executor = ThreadPoolExecutor(how.threads, thread_name_prefix="compress", initializer=_give_way)
+        self._encoder = LayerEncoder(
+            store, Threads(self._executor), ahead=how.threads, level=how.level, min_gain=how.min_gain
+        )
+
+    def close(self) -> None:
+        """Stop the threads; only after every import has ended."""
+        self._executor.shutdown(wait=False)
+
+    async def run(
+        self,
+        job: ImportJob,
+        documents: ImageDocuments,
+        image: StoredImage,
+        arrivals: Arrivals,
+    ) -> StoredImage:
+        """Check an image's layers as they arrive, and make its zstd variant where that gains.
+
+        What concerns the variant alone never fails an import: the image then goes without one.
+
+        Args:
+            documents: The image's.
+            image: As planned.
+            arrivals: Says which layers are there, and takes progress.
+
+        Returns:
+            The image, with what was found out about its layers and with its variant, if it has one.
+
+        Raises:
+            PullFailedError: A layer is not what the config says, so that nothing would run the image; or it
+                is a decompression bomb.
+        """
+        try:
+            work = _Work(job, documents, image, arrivals.report_later)
+            await self._encode_layers(work, arrivals)
+            made = await self._assemble(work)
+        except ImportFailedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the original is whole
+            _log.warning("import.not_compressed", job_id=job.id, error=type(error).__name__)
+            return image
+        self._metrics.compression_seconds.inc(work.seconds)
+        _log.info("import.compressed", job_id=job.id, seconds=round(work.seconds, 3), **_gain(made))
+        return made
+
+    async def _encode_layers(self, work: "_Work", arrivals: Arrivals) -> None:
+        diff_ids = await _diff_ids(work.documents)
+        organization = work.job.key.organization
+        known = await self._memory.known(organization, list(diff_ids))
+        allowance = Allowance(self._max_unpacked_bytes)
+        waiting = {layer.digest: layer for layer in work.layers}
+        while waiting:
+            work.report_progress()
+            layer = waiting.pop(await arrivals.next_of(waiting))
+            if layer.media_type in ENCODABLE and layer.digest in diff_ids:
+                diff_id = diff_ids[layer.digest]
+                found = await self._recall(work.job, diff_id, known.get(layer.digest))
+                if found is None:
+                    found = await self._encode(work, layer, diff_id, allowance)
+                work.found[layer.digest] = found
+                if found.verified:
+                    work.diff_ids[layer.digest] = diff_id
+            work.layer_done(layer)
+
+    async def _recall(self, job: ImportJob, diff_id: Digest, known: KnownLayer | None) -> EncodedLayer | None:
+        """Return what an earlier import found out, while its blob is there."""
+        if known is None or known.diff_id != diff_id:
+            return None
+        if known.encoded is not None:
+            await self._pins.pin(job.id, job.key.organization, [known.encoded.digest])
+            if not await self._store.contains(job.key.organization, known.encoded.digest):
+                return None
+        self._metrics.compressed_layers.labels("known").inc()
+        return EncodedLayer(verified=True, content=known.encoded)
+
+    async def _encode(
+        self, work: "_Work", layer: Descriptor, diff_id: Digest, allowance: Allowance
+    ) -> EncodedLayer:
+        async def announce(digest: Digest) -> None:
+            await self._pins.pin(work.job.id, work.job.key.organization, [digest])
+
+        began = time.monotonic()
+        found = await self._encoder.encode(
+            work.job.key.organization,
+            layer,
+            diff_id,
+            allowance=allowance,
+            announce=announce,
+            progress=work.report_progress,
+        )
+        work.seconds += time.monotonic() - began
+        self._metrics.compressed_layers.labels("gained" if found.content else "kept").inc()
+        if found.content:
+            self._metrics.compression_bytes.labels("before").inc(layer.size_bytes)
+            self._metrics.compression_bytes.labels("after").inc(found.content.size_bytes)
+        return found
+
+    async def _assemble(self, work: "_Work") -> StoredImage:
+        """Put the variant together and store its manifest."""
+        image = work.checked_image()
+        encoded = work.encoded()
+        if not encoded:
+            return image
+        original = work.documents.manifest
+        descriptors = {of: Descriptor(c.media_type, c.digest, c.size_bytes) for of, c in encoded.items()}
+        data = await off_loop(original.data, variant_manifest, original.digest, descriptors)
+        digest = Digest.of(data)
+        await self._pins.pin(work.job.id, work.job.key.organization, [digest])
+        if not await self._store.contains(work.job.key.organization, digest):
+            async with self._store.ingest(work.job.key.organization, digest, len(data)) as writer:
+                await writer.write(data)
+                await writer.commit()
+        manifest = ImageContent(digest, ContentKind.MANIFEST, OCI_MANIFEST, len(data))
+        return replace(image, zstd=_variant(image, manifest, encoded))
+
+
+def _variant(
+    image: StoredImage, manifest: ImageContent, encoded: Mapping[Digest, ImageContent]
+) -> StoredImage:
+    kinds = (ContentKind.CONFIG, ContentKind.LAYER)
+    blobs = [encoded.get(content.digest, content) for content in image.contents if content.kind in kinds]
+    unique = {content.digest: content for content in blobs}
+    return StoredImage(
+        digest=manifest.digest,
+        manifest_digest=manifest.digest,
+        platform=image.platform,
+        contents=(manifest, *unique.values()),
+        size_bytes=sum(content.size_bytes for content in unique.values()),
+        variant=Variant.ZSTD,
+    )
+
+
+@dataclass(slots=True)
+class _Work:
+    """One image's way through the stage."""
+
+    job: ImportJob
+    documents: ImageDocuments
+    image: StoredImage
+    report: Callable[[Progress], None]
+    found: dict[Digest, EncodedLayer] = field(default_factory=dict)
+    diff_ids: dict[Digest, Digest] = field(default_factory=dict)
+    layers_done: int = 0
+    bytes_done: int = 0
+    seconds: float = 0.0
+
+    @property
+    def layers(self) -> Sequence[Descriptor]:
+        return self.documents.image.blobs[1:]
+
+    def report_progress(self, bytes_read: int = 0) -> None:
+        total = sum(layer.size_bytes for layer in self.layers)
+        read = self.bytes_done + bytes_read
+        self.report(Progress(Stage.COMPRESSING, self.layers_done, len(self.layers), read, total))
+
+    def layer_done(self, layer: Descriptor) -> None:
+        self.layers_done += 1
+        self.bytes_done += layer.size_bytes
+        self.report_progress()
+
+    def checked_image(self) -> StoredImage:
+        contents = (
+            replace(content, diff_id=self.diff_ids.get(content.digest)) for content in self.image.contents
+        )
+        return replace(self.image, contents=tuple(contents))
+
+    def encoded(self) -> Mapping[Digest, ImageContent]:
+        """Return the layers that gained, by the digest of the original."""
+        return {of: found.content for of, found in self.found.items() if found.content is not None}
+
+
+async def _diff_ids(documents: ImageDocuments) -> Mapping[Digest, Digest]:
+    """Return what each layer has to unpack to; nothing where the config does not say.
+
+    Raises:
+        PullFailedError: Config and manifest contradict each other.
+    """
+    try:
+        stated = await off_loop(documents.config, parse_diff_ids)
+    except DocumentError as error:
+        raise PullFailedError(f"{error}: push the image again") from None
+    layers = documents.image.layers
+    if not stated:
+        return {}
+    if len(stated) != len(layers):
+        raise PullFailedError(
+            f"the image's config names {len(stated)} layers, its manifest {len(layers)}: push the image again"
+        )
+    diff_ids: dict[Digest, Digest] = {}
+    for layer, diff_id in zip(layers, stated, strict=True):
+        if diff_ids.setdefault(layer.digest, diff_id) != diff_id:
+            raise PullFailedError(
+                f"the image's config says two things of the layer {layer.digest}: push the image again"
+            )
+    return diff_ids
+
+
+def _gain(image: StoredImage) -> Mapping[str, object]:
+    if image.zstd is None:
+        return {"digest": str(image.digest), "bytes_before": image.size_bytes, "gain_percent": 0.0}
+    return {
+        "digest": str(image.digest),
+        "zstd_digest": str(image.zstd.digest),
+        "bytes_before": image.size_bytes,
+        "bytes_after": image.zstd.size_bytes,
+        "gain_percent": round(100 * (1 - image.zstd.size_bytes / image.size_bytes), 1),
+    }
+
+
+def _give_way() -> None:
+    """Lower this thread's priority: on Linux a thread has one of its own."""
+    thread = threading.get_native_id()
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))

@@ -1,0 +1,195 @@
+"""Layers from an upstream into storage: in parallel, resumed after cuts, verified before they are visible.
+
+Memory is bounded by what runs: per layer one read buffer of the connection and the batches of one
+`BlobWriter`, a few MiB, whatever the sizes; and for all of them together what may be fetched ahead
+(`registry.upstream.ranges`). Bytes are counted and hashed as they arrive, so nothing that an upstream says of
+itself is believed.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from registry.errors import PullFailedError, StoreFailedError
+from registry.imports.gather import all_of
+from registry.imports.linking import Sharing
+from registry.imports.progress import Tally
+from registry.imports.transfer_lock import Flights
+from registry.oci.documents import Descriptor
+from registry.upstream.ranges import Download, Lines, Memory
+from registry.upstream.repository import Source
+from storage.blobs import BlobStore
+from storage.digest import Digest
+from storage.errors import (
+    DigestMismatchError,
+    KeyUnavailableError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+
+STORE_ATTEMPTS: Final = 3
+STORE_PAUSE_S: Final = 1.0
+AHEAD_BYTES: Final = 32 << 20
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Roads:
+    """What all transfers of a process share.
+
+    Attributes:
+        lines: How large blobs are fetched.
+        flights: Who is bringing which blob.
+        layers: How many layers of one image are fetched at a time.
+    """
+
+    lines: Lines = field(default_factory=lambda: Lines(Memory(AHEAD_BYTES)))
+    flights: Flights = field(default_factory=Flights)
+    layers: int = 3
+
+
+class Transfer:
+    """Copies blobs of one import into one tenant's storage."""
+
+    def __init__(
+        self, source: Source, store: BlobStore, tenant: str, roads: Roads, sharing: Sharing | None = None
+    ) -> None:
+        self._sharing = sharing
+        self._source = source
+        self._store = store
+        self._tenant = tenant
+        self._roads = roads
+
+    async def missing_bytes(self, layers: tuple[Descriptor, ...]) -> int:
+        """Add up the layers that the tenant does not have. Raises StoreFailedError."""
+        try:
+            absent = [layer for layer in layers if not await self._store.contains(self._tenant, layer.digest)]
+        except StorageError as error:
+            raise _store_failed(error) from error
+        return sum(layer.size_bytes for layer in absent)
+
+    async def fetch_layers(self, layers: tuple[Descriptor, ...], tally: Tally) -> None:
+        """Fetch every layer that the tenant does not have, some at a time.
+
+        Raises:
+            AuthenticationFailedError, PullFailedError, StoreFailedError: Of the first layer that failed;
+                the others are stopped and leave nothing behind.
+        """
+        waiting = iter(layers)
+        await all_of(self._lane(waiting, tally) for _ in range(min(self._roads.layers, len(layers))))
+
+    async def put_all(self, documents: Iterable[tuple[Digest, bytes]]) -> None:
+        """Store documents that were fetched whole, side by side. Raises StoreFailedError."""
+        await all_of(self.put(digest, data) for digest, data in documents)
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        """Store a document that was fetched whole.
+
+        Raises:
+            StoreFailedError: Storage failed.
+        """
+        try:
+            if await self._store.contains(self._tenant, digest):
+                return
+            async with self._store.ingest(self._tenant, digest, len(data)) as writer:
+                await writer.write(data)
+                await writer.commit()
+        except StorageError as error:
+            raise _store_failed(error) from error
+
+    async def _lane(self, waiting: Iterator[Descriptor], tally: Tally) -> None:
+        for layer in waiting:
+            if not await self._found(layer, tally):
+                async with self._roads.flights.alone(f"{self._scope}/{layer.digest}"):
+                    await self._layer(layer, tally)
+            tally.layer_done()
+
+    @property
+    def _scope(self) -> str:
+        """Among whom a layer is brought by one at a time."""
+        if self._sharing is not None and self._sharing.trusts(self._source):
+            return self._source.reference.registry
+        return self._tenant
+
+    async def _layer(self, layer: Descriptor, tally: Tally) -> None:
+        for last in (*[False] * (STORE_ATTEMPTS - 1), True):
+            if await self._found(layer, tally) or await self._linked(layer, tally):
+                break
+            copy = _Copy(self._source, self._store, self._tenant, layer, tally)
+            try:
+                await copy.run(self._roads.lines)
+                if self._sharing is not None:
+                    await self._sharing.verified(self._source, layer)
+            except DigestMismatchError:
+                if last or not copy.resumed_bytes:  # else what was left may have been wrong
+                    raise PullFailedError(f"the layer {layer.digest} is not what its digest says") from None
+            except (StorageUnavailableError, KeyUnavailableError) as error:
+                if last:
+                    raise _store_failed(error) from error
+                await asyncio.sleep(STORE_PAUSE_S)
+            except StorageError as error:
+                raise _store_failed(error) from error
+            else:
+                break
+            copy.take_back()
+
+    async def _found(self, layer: Descriptor, tally: Tally) -> bool:
+        try:
+            there = await self._store.contains(self._tenant, layer.digest)
+        except StorageError as error:
+            raise _store_failed(error) from error
+        if there:
+            tally.found(layer.size_bytes)
+        return there
+
+    async def _linked(self, layer: Descriptor, tally: Tally) -> bool:
+        if self._sharing is None or not await self._sharing.link(self._source, self._tenant, layer):
+            return False
+        tally.found(layer.size_bytes)
+        return True
+
+
+class _Copy:
+    """One try at one layer."""
+
+    def __init__(
+        self, source: Source, store: BlobStore, tenant: str, layer: Descriptor, tally: Tally
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._tenant = tenant
+        self._layer = layer
+        self._tally = tally
+        self._fetched_bytes = 0
+        self.resumed_bytes = 0
+
+    async def run(self, lines: Lines) -> None:
+        async with self._store.ingest(self._tenant, self._layer.digest, self._layer.size_bytes) as writer:
+            self.resumed_bytes = writer.resumed_bytes
+            if self.resumed_bytes:
+                _log.info("layer.resumed", digest=str(self._layer.digest), resumed_bytes=self.resumed_bytes)
+                self._tally.resumed(self.resumed_bytes)
+            download = Download(self._source, self._layer, self.resumed_bytes, lines)
+            async with aclosing(download.chunks()) as chunks:
+                async for chunk in chunks:
+                    await writer.write(chunk)
+                    self._fetched_bytes += len(chunk)
+                    self._tally.fetched(len(chunk))
+            await writer.commit()
+
+    def take_back(self) -> None:
+        self._tally.take_back(self.resumed_bytes + self._fetched_bytes)
+
+
+def _store_failed(error: StorageError) -> StoreFailedError:
+    if isinstance(error, StorageFullError):
+        return StoreFailedError("the storage is full: try again later")
+    if isinstance(error, KeyUnavailableError):
+        return StoreFailedError("the encryption keys cannot be reached: try again later")
+    return StoreFailedError("the storage does not answer: try again later")

@@ -1,0 +1,1 @@
+"""Collection, scrubbing, inspection and backup."""

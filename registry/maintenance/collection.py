@@ -1,0 +1,59 @@
+"""Collection as operators and servers run it."""
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from auth.ports import AuditEvent, Clock
+from registry.audit.trail import EventLog
+from registry.catalog.collection import SqlCollection
+from registry.catalog.maintenance import SqlUpkeep
+from registry.maintenance.lease import Lease
+from storage.blobs import BlobStore
+from storage.upkeep.gc import Collected, Collector
+
+GC: Final = "gc"
+_log = structlog.get_logger(__name__)
+
+
+class Collection:
+    """Runs the collector under a lease, and says what it did."""
+
+    def __init__(
+        self, blobs: BlobStore, catalog: SqlCollection, upkeep: SqlUpkeep, events: EventLog, clock: Clock
+    ) -> None:
+        self._blobs = blobs
+        self._catalog = catalog
+        self._upkeep = upkeep
+        self._events = events
+        self._clock = clock
+
+    async def run(self, grace_s: float, *, dry_run: bool = False, force: bool = False) -> Collected:
+        """Collect once.
+
+        Raises:
+            ConflictError: Another process is collecting.
+            CollectionRefusedError: The catalog may be another storage's.
+            StorageError, CatalogUnavailableError: Nothing more was removed.
+        """
+        async with Lease.hold(self._upkeep, GC) as lease:
+            collector = Collector(self._blobs.objects, self._catalog, lease.still_ours)
+            done = await collector.run(grace_s, dry_run=dry_run, force=force)
+            if not dry_run:
+                await lease.finish(asdict(done))
+                await self._tell(done)
+        return done
+
+    async def run_if_due(self, interval_s: float, grace_s: float) -> None:
+        """Collect unless a process did so less than `interval_s` ago."""
+        last = (await self._upkeep.standing(GC)).finished_at
+        if last is None or self._clock.now() - last >= timedelta(seconds=interval_s):
+            await self.run(grace_s)
+
+    async def _tell(self, done: Collected) -> None:
+        facts = asdict(done)
+        _log.info("storage.collected", **facts)
+        if done.records or done.objects or done.temporaries:
+            await self._events.record(AuditEvent("storage.collected", detail=facts))

@@ -1,0 +1,106 @@
+"""API keys: made, listed, revoked, and told apart when they are shown."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+from auth.ports import AuditEvent, Clock
+from auth.secret import Secret
+from registry.audit.trail import EventLog
+from registry.errors import NotFoundError
+from registry.model.api_keys import ApiKey, ApiKeyDirectory
+from registry.model.organizations import Organization, OrganizationDirectory
+
+FIRST: Final = "first"
+MAX_KEYS: Final = 50
+MAX_KEY_LENGTH: Final = 512
+
+_KEY_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class NewApiKey:
+    """A key that was just made; `secret` is shown once and kept nowhere."""
+
+    key: ApiKey
+    secret: Secret
+
+
+class ApiKeys:
+    """The organizations' keys to the public API."""
+
+    def __init__(
+        self,
+        *,
+        keys: ApiKeyDirectory,
+        organizations: OrganizationDirectory,
+        events: EventLog,
+        clock: Clock,
+    ) -> None:
+        self._keys = keys
+        self._organizations = organizations
+        self._events = events
+        self._clock = clock
+
+    async def found(self, organization: str, *, source: str | None = None) -> NewApiKey:
+        """Create an organization with its first key. Raises ConflictError: the name is taken."""
+        await self._organizations.add(Organization(organization, self._clock.now()))
+        made = await self._add(organization, FIRST)
+        await self._events.record(AuditEvent("organization.created", organization, source=source))
+        return made
+
+    async def create(self, organization: str, name: str, *, source: str | None = None) -> NewApiKey:
+        """Make a further key.
+
+        Raises:
+            NotFoundError: There is no such organization.
+            ConflictError: It has `MAX_KEYS` keys in use.
+        """
+        await self._require(organization)
+        made = await self._add(organization, name)
+        await self._record("api_key.created", made.key, source)
+        return made
+
+    async def list(self, organization: str) -> Sequence[ApiKey]:
+        """Return an organization's keys, oldest first, revoked ones included. Raises NotFoundError."""
+        await self._require(organization)
+        return await self._keys.list(organization)
+
+    async def revoke(self, organization: str, key_id: str, *, source: str | None = None) -> None:
+        """Revoke a key from the next request on. Raises NotFoundError: the organization has no such key."""
+        if not await self._keys.revoke(organization, key_id):
+            raise NotFoundError("the organization has no such key")
+        key = next(key for key in await self._keys.list(organization) if key.key_id == key_id)
+        await self._record("api_key.revoked", key, source)
+
+    async def whose(self, shown: str) -> ApiKey | None:
+        """Return the key that was shown, unless it is nobody's or revoked."""
+        if not shown or len(shown) > MAX_KEY_LENGTH:
+            return None
+        return await self._keys.by_hash(hash_api_key(shown))
+
+    async def _add(self, organization: str, name: str) -> NewApiKey:
+        secret = Secret(f"crisper_key_{secrets.token_urlsafe(_KEY_BYTES)}")
+        key = ApiKey(str(uuid4()), organization, name, self._clock.now())
+        await self._keys.add(key, hash_api_key(secret.reveal()), limit=MAX_KEYS)
+        return NewApiKey(key, secret)
+
+    async def _require(self, organization: str) -> None:
+        if await self._organizations.get(organization) is None:
+            raise NotFoundError(f"there is no organization named {organization!r}")
+
+    async def _record(self, type_: str, key: ApiKey, source: str | None) -> None:
+        detail = {"key_id": key.key_id, "name": key.name}
+        await self._events.record(AuditEvent(type_, key.organization, source=source, detail=detail))
+
+
+def hash_api_key(key: str) -> bytes:
+    """Hash an API key for storage and look-up.
+
+    A plain SHA-256 does: keys are 256 random bits, which no dictionary holds, and a look-up by the hash
+    tells by its timing nothing that helps to find one.
+    """
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,387 @@
+"""The life of container groups; framework-free.
+
+pending ──> stopped <──start, stop──> deploying ──> running
+  ^ │  └──────────(started)──────────────^             │
+  │ └──> failed                                        │
+  └──────────────── a new image ───────────────────────┘
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, Protocol, TypeVar
+from uuid import uuid4
+
+from auth.ports import Clock
+from registry.audit.trail import EventLog
+from registry.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    PreconditionFailedError,
+    ReferenceFormatError,
+)
+from registry.model.groups import Group, GroupCatalog, GroupKey, GroupStatus, group_event
+from registry.model.imports import (
+    CredentialVault,
+    Progress,
+    ProgressBoard,
+    Stage,
+    UpstreamCredential,
+)
+from registry.model.instances import InstanceState
+from registry.model.organizations import OrganizationDirectory
+from registry.services.paging import Position
+from registry.services.views import GroupChange, GroupPage, GroupView, NewGroup
+
+MAX_PAGE: Final = 1000
+
+Kept = TypeVar("Kept")
+
+_TRIES: Final = 8
+_PULLING: Final = str(Progress(Stage.PULLING))
+_UP: Final = (GroupStatus.DEPLOYING, GroupStatus.RUNNING)
+
+
+class Fleet(Protocol):
+    """The nodes that are designated for groups (`registry.services.instances.Instances`)."""
+
+    async def settle(self, group: Group) -> bool:
+        """Bring a group's instances up to date; True when the group itself may have changed."""
+
+    async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
+        """Count the instances of groups by state."""
+
+    async def dismiss(self, group: Group) -> None:
+        """End every designation of a group: revoke its tokens, and free its nodes."""
+
+
+class ContainerGroups:
+    """Creates, reads, changes, starts, stops and deletes container groups.
+
+    Args:
+        fleet: The groups' instances.
+        parse_reference: Reads an image reference; references of one image are equal. Raises
+            ReferenceFormatError.
+        credential_from: Turns the public API's `registry_authentication` into what the upstream is sent.
+            Raises InvalidInputError, its paths starting at `registry_authentication`.
+        revoke_tokens: Revokes every pull token of a group, by the group's id, and bars new ones for a while.
+        nudge: Tells idle import workers that a job waits; they find it without, only later.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: GroupCatalog,
+        vault: CredentialVault,
+        board: ProgressBoard,
+        organizations: OrganizationDirectory,
+        fleet: Fleet,
+        events: EventLog,
+        clock: Clock,
+        parse_reference: Callable[[str], object],
+        credential_from: Callable[[Mapping[str, Any]], UpstreamCredential | None],
+        revoke_tokens: Callable[[str], Awaitable[object]],
+        nudge: Callable[[], None],
+    ) -> None:
+        self._catalog = catalog
+        self._vault = vault
+        self._board = board
+        self._organizations = organizations
+        self._fleet = fleet
+        self._events = events
+        self._clock = clock
+        self._parse_reference = parse_reference
+        self._credential_from = credential_from
+        self._revoke_tokens = revoke_tokens
+        self._nudge = nudge
+
+    async def create(self, key: GroupKey, request: NewGroup, *, source: str | None = None) -> GroupView:
+        """Accept a group and queue the import of its image; nothing is fetched here.
+
+        Repeating a request is safe: while the group is what was asked for, it is the answer.
+
+        Args:
+            source: The caller's network address, for the audit trail.
+
+        Raises:
+            InvalidInputError: The image reference or the registry credentials cannot be read.
+            NotFoundError: There is no such organization.
+            ConflictError: The project has another group of that name.
+        """
+        self._read_reference(request.image)
+        await self._require_organization(key.organization)
+        credential = self._credential(request.registry_authentication)
+        if (standing := await self._same(key, request)) is not None:
+            return standing
+        group = self._new(key, request)
+        try:
+            await self._keep(group, credential, lambda sealed: self._catalog.create(group, sealed))
+        except ConflictError:
+            if (standing := await self._same(key, request)) is not None:
+                return standing
+            raise
+        await self._record("group.created", group, source, image=group.image, version=group.version)
+        self._nudge()
+        return GroupView(group, group.status_description)
+
+    async def get(self, key: GroupKey) -> GroupView:
+        """Return a group. Raises NotFoundError."""
+        group = await self._require(key)
+        if group.status in _UP and await self._fleet.settle(group):
+            group = await self._require(key)
+        return (await self._views([group]))[0]
+
+    async def list(
+        self, organization: str, project: str, *, after: str | None = None, limit: int = MAX_PAGE
+    ) -> GroupPage:
+        """Return a project's groups, oldest first.
+
+        Args:
+            after: A page's `next_after`.
+            limit: How many at most, up to `MAX_PAGE`.
+
+        Raises:
+            NotFoundError: There is no such organization.
+            InvalidInputError: `after` is not from here.
+        """
+        await self._require_organization(organization)
+        behind = Position.parse(after) if after is not None else None
+        found = await self._catalog.list(organization, project, after=behind, limit=limit + 1)
+        views = await self._views(found[:limit])
+        more = len(found) > limit and bool(views)
+        last = views[-1].group if more else None
+        return GroupPage(views, str(Position(last.created_at, last.id)) if last else None)
+
+    async def update(
+        self,
+        key: GroupKey,
+        change: GroupChange,
+        *,
+        if_match: Collection[str] | None = None,
+        source: str | None = None,
+    ) -> GroupView:
+        """Change a group; a changed image is imported anew, under the next version.
+
+        Until it is stored, nodes are given the version before. The same image is pulled again only when
+        `change.pull` says so, or when its import has failed.
+
+        Args:
+            if_match: What the group's `GroupView.etag` has to be one of; None takes any.
+            source: The caller's network address, for the audit trail.
+
+        Raises:
+            InvalidInputError: The image, the credentials or the changed spec cannot be taken.
+            NotFoundError: There is no such group.
+            PreconditionFailedError: The group has changed since.
+            ConflictError: Others change it again and again.
+        """
+        if change.image is not None:
+            self._read_reference(change.image)
+        credential = self._credential(change.registry_authentication)
+        for _ in range(_TRIES):
+            before = await self._require(key)
+            _check(before, if_match)
+            after = self._changed(before, change)
+            if await self._write(before, after, credential):
+                await self._tell_change(before, after, source)
+                return await self.get(key)
+        raise ConflictError("the group is being changed by others; read it again, then try once more")
+
+    async def start(self, key: GroupKey, *, source: str | None = None) -> None:
+        """Have a group run: at once where its image is stored, else when its import ends.
+
+        Raises:
+            NotFoundError: There is no such group.
+            InvalidInputError: Its import failed; there is nothing to start.
+        """
+        before, after = await self._switch(key, started=True)
+        if before.status is GroupStatus.FAILED:
+            raise InvalidInputError("The group's import failed: change its image first, then start it.")
+        if after is not before:
+            await self._record("group.started", after, source, version=after.version)
+
+    async def stop(self, key: GroupKey, *, source: str | None = None) -> None:
+        """Have a group stop: its instances are freed and their tokens revoked. A running import goes on.
+
+        Raises:
+            NotFoundError: There is no such group.
+        """
+        before, after = await self._switch(key, started=False)
+        await self._fleet.dismiss(after)
+        if after is not before:
+            await self._record("group.stopped", after, source, version=after.version)
+
+    async def delete(self, key: GroupKey, *, source: str | None = None) -> None:
+        """Stop a group's import, revoke its pull tokens and forget it; its blobs are left to collection.
+
+        Tokens are revoked on both sides of the removal. Before it, so that a crash in between leaves a
+        group that is there and cannot be pulled, and that can be deleted again; after it, for a token
+        that was minted in between, or for a group that took the name in between.
+
+        Raises:
+            NotFoundError: There is no such group.
+        """
+        group = await self._require(key)
+        await self._revoke_tokens(group.id)
+        removed = await self._catalog.delete(key)
+        if removed is None:
+            raise _no_such(key)
+        try:
+            await self._revoke_tokens(removed.id)
+            await self._vault.forget(removed.job_id)
+        finally:
+            await self._record("group.deleted", removed, source)
+
+    def _read_reference(self, image: str) -> object:
+        try:
+            return self._parse_reference(image)
+        except ReferenceFormatError as error:
+            raise InvalidInputError(
+                "The image reference cannot be read.", {"container.image": [str(error)]}
+            ) from None
+
+    def _credential(self, asked: Mapping[str, Any] | None) -> UpstreamCredential | None:
+        if asked is None:
+            return None
+        try:
+            return self._credential_from(asked)
+        except InvalidInputError as error:
+            fields = {f"container.{path}": reasons for path, reasons in error.fields.items()}
+            raise InvalidInputError("The registry credentials cannot be used.", fields) from None
+
+    async def _same(self, key: GroupKey, request: NewGroup) -> GroupView | None:
+        """Return the group that stands under this name, if it is the one asked for."""
+        group = await self._catalog.get(key)
+        asked = (request.image, request.autostart, request.spec)
+        if group is None or (group.image, group.autostart, group.spec) != asked:
+            return None
+        return (await self._views([group]))[0]
+
+    def _new(self, key: GroupKey, request: NewGroup) -> Group:
+        now = self._clock.now()
+        return Group(
+            id=str(uuid4()),
+            key=key,
+            image=request.image,
+            spec=request.spec,
+            version=1,
+            autostart=request.autostart,
+            status=GroupStatus.PENDING,
+            status_description=_PULLING,
+            status_since=now,
+            created_at=now,
+            updated_at=now,
+            job_id=str(uuid4()),
+            started=request.autostart,
+        )
+
+    def _changed(self, before: Group, change: GroupChange) -> Group:
+        now = self._clock.now()
+        changed = replace(
+            before, spec=change.amend(before.spec), revision=before.revision + 1, updated_at=now
+        )
+        if not self._pulls(before, change):
+            return changed
+        return replace(
+            changed,
+            image=change.image or before.image,
+            version=before.version + 1,
+            status=GroupStatus.PENDING,
+            status_description=_PULLING,
+            status_since=now,
+            job_id=str(uuid4()),
+            image_digest=None,
+            image_size_bytes=None,
+        )
+
+    def _pulls(self, before: Group, change: GroupChange) -> bool:
+        if change.pull:
+            return True
+        if change.image is None:
+            return False
+        same = self._parse_reference(change.image) == self._parse_reference(before.image)
+        return not same or before.status is GroupStatus.FAILED
+
+    async def _write(self, before: Group, after: Group, credential: UpstreamCredential | None) -> bool:
+        if after.job_id == before.job_id:
+            return await self._catalog.change(before, after, None)
+        written = await self._keep(
+            after, credential, lambda sealed: self._catalog.change(before, after, sealed)
+        )
+        if written:
+            await self._vault.forget(before.job_id)
+            self._nudge()
+        elif credential is not None:
+            await self._vault.forget(after.job_id)
+        return written
+
+    async def _keep(
+        self,
+        group: Group,
+        credential: UpstreamCredential | None,
+        write: Callable[[bytes | None], Awaitable[Kept]],
+    ) -> Kept:
+        """Seal the credential first: a worker may claim the job the moment that its row is there."""
+        if credential is None:
+            return await write(None)
+        credential_key = await self._vault.seal(group.job_id, credential)
+        try:
+            return await write(credential_key)
+        except BaseException:
+            await self._vault.forget(group.job_id)
+            raise
+
+    async def _switch(self, key: GroupKey, *, started: bool) -> tuple[Group, Group]:
+        """Write whether a group shall run; return it as it was and as it is, the same one where it was so."""
+        for _ in range(_TRIES):
+            before = await self._require(key)
+            if before.started is started or (started and before.status is GroupStatus.FAILED):
+                return before, before
+            now = self._clock.now()
+            after = replace(before, started=started, revision=before.revision + 1, updated_at=now)
+            if before.status in {GroupStatus.STOPPED, *_UP}:
+                status = GroupStatus.DEPLOYING if started else GroupStatus.STOPPED
+                after = replace(after, status=status, status_description="", status_since=now)
+            if await self._catalog.change(before, after, None):
+                return before, after
+        raise ConflictError("the group is being changed by others; try again")
+
+    async def _tell_change(self, before: Group, after: Group, source: str | None) -> None:
+        pulls = {"image": after.image} if after.version != before.version else {}
+        await self._record("group.updated", after, source, version=after.version, **pulls)
+
+    async def _views(self, groups: Sequence[Group]) -> Sequence[GroupView]:
+        importing = [group.job_id for group in groups if group.status is GroupStatus.PENDING]
+        progress = await self._board.get(importing) if importing else {}
+        counts = await self._fleet.counts([group.id for group in groups]) if groups else {}
+        return [
+            GroupView(
+                group,
+                str(progress.get(group.job_id, group.status_description)),
+                progress.get(group.job_id),
+                counts.get(group.id, {}),
+            )
+            for group in groups
+        ]
+
+    async def _require(self, key: GroupKey) -> Group:
+        group = await self._catalog.get(key)
+        if group is None:
+            raise _no_such(key)
+        return group
+
+    async def _require_organization(self, name: str) -> None:
+        if await self._organizations.get(name) is None:
+            raise NotFoundError(f"There is no organization named {name!r}; its operator has to create it.")
+
+    async def _record(self, type_: str, group: Group, source: str | None, **facts: object) -> None:
+        await self._events.record(group_event(type_, group.id, group.key, facts, source=source))
+
+
+def _check(group: Group, if_match: Collection[str] | None) -> None:
+    if if_match is not None and GroupView(group, "").etag not in if_match:
+        raise PreconditionFailedError("The group has changed since it was read; read it again.")
+
+
+def _no_such(key: GroupKey) -> NotFoundError:
+    return NotFoundError(f"There is no container group named {key.name!r} in project {key.project!r}.")

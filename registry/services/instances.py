@@ -1,0 +1,228 @@
+"""Instances: the nodes that are designated for a group, and how far each is with its image.
+
+    allocating ──redeems──> downloading ──has every blob, or says so──> creating ──> running
+        └───────────┴── its token ended first: the node is free
+
+What a session has delivered is the ledger's to know; the catalog holds the last state that was seen, so that
+it outlives the token. States are brought up to date when somebody looks, and every few seconds besides.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+from auth.errors import TokenNotFoundError
+from auth.ports import Clock
+from auth.records import SessionView, TokenState, TokenView
+from registry.audit.trail import EventLog
+from registry.errors import NotFoundError
+from registry.model.groups import Group, GroupCatalog, GroupKey
+from registry.model.instances import Instance, InstanceCatalog, InstanceState, instance_event
+from registry.services.views import InstanceView
+
+SWEEP_S: Final = 2.0
+
+_AT_ONCE: Final = 16
+_PAGE: Final = 500
+_UNSETTLED: Final = (InstanceState.ALLOCATING, InstanceState.DOWNLOADING)
+_HAS_IMAGE: Final = (InstanceState.CREATING, InstanceState.RUNNING)
+
+
+class TokenOffice(Protocol):
+    """The side of the token authority that instances need (`auth.authority.Authority`)."""
+
+    async def show(self, token_id: str) -> TokenView:
+        """Return a token as it stands. Raises TokenNotFoundError."""
+
+    async def revoke(self, token_id: str) -> TokenView:
+        """Revoke a token. Raises TokenNotFoundError."""
+
+
+class Instances:
+    """A group's instances, read and acted on.
+
+    Args:
+        catalog: Which nodes are designated.
+        groups: The groups.
+        tokens: The ledger's view of their tokens.
+        dismiss_tokens: Revokes every token of a group; new ones may be minted at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: InstanceCatalog,
+        groups: GroupCatalog,
+        tokens: TokenOffice,
+        dismiss_tokens: Callable[[Group], Awaitable[object]],
+        events: EventLog,
+        clock: Clock,
+    ) -> None:
+        self._catalog = catalog
+        self._groups = groups
+        self._tokens = tokens
+        self._dismiss_tokens = dismiss_tokens
+        self._events = events
+        self._clock = clock
+
+    async def list(self, key: GroupKey) -> Sequence[InstanceView]:
+        """Return a group's instances as they stand, oldest first. Raises NotFoundError."""
+        group = await self._require_group(key)
+        seen = await self._look(group, await self._catalog.of_group(group.id))
+        return [view for view in seen if view is not None]
+
+    async def get(self, key: GroupKey, instance_id: str) -> InstanceView:
+        """Return an instance as it stands. Raises NotFoundError."""
+        group, instance = await self._require(key, instance_id)
+        (view,) = await self._look(group, [instance])
+        if view is None:
+            raise _no_such()
+        return view
+
+    async def set_deletion_cost(
+        self, key: GroupKey, instance_id: str, cost: int, *, source: str | None = None
+    ) -> InstanceView:
+        """Change what it costs to give an instance up. Raises NotFoundError."""
+        group, instance = await self._require(key, instance_id)
+        facts = {"deletion_cost": cost}
+        changed = instance_event("instance.updated", group, instance, facts, source=source)
+        if not await self._catalog.set_deletion_cost(instance.id, cost, changed):
+            raise _no_such()
+        return await self.get(key, instance_id)
+
+    async def reallocate(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
+        """Free an instance's node and revoke its tokens, so that another node takes its place.
+
+        Revoked first: a node that is free can do nothing with what it was given.
+
+        Raises:
+            NotFoundError: No such group or instance.
+        """
+        group, instance = await self._require(key, instance_id)
+        await self._revoke(instance)
+        told = instance_event("instance.reallocated", group, instance, source=source)
+        if not await self._catalog.free(instance, told):
+            raise _no_such()
+
+    async def recreate(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
+        """Have an instance's container made anew on its node, which keeps the image. Raises NotFoundError."""
+        await self._begin_again(key, instance_id, "instance.recreated", source)
+
+    async def restart(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
+        """Have an instance's container stopped and started on its node. Raises NotFoundError."""
+        await self._begin_again(key, instance_id, "instance.restarted", source)
+
+    async def report(
+        self, instance_id: str, key: GroupKey, state: InstanceState, *, source: str | None = None
+    ) -> InstanceView:
+        """Take a scheduler's word for the state of an instance's container. Raises NotFoundError."""
+        group, instance = await self._require(key, instance_id)
+        if instance.state is not state:
+            told = instance_event(f"instance.{state.value}", group, instance, source=source)
+            await self._catalog.advance(group, instance, state, told)
+        return await self.get(key, instance_id)
+
+    async def settle(self, group: Group) -> bool:
+        """Bring a group's instances up to date; True when the group itself may have changed."""
+        before = await self._catalog.of_group(group.id)
+        moving = [instance for instance in before if instance.state in _UNSETTLED]
+        seen = await self._look(group, moving)
+        return any(view is not None and view.instance.state in _HAS_IMAGE for view in seen)
+
+    async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
+        """Count the instances of groups by state, as they were seen last."""
+        return await self._catalog.counts(group_ids)
+
+    async def dismiss(self, group: Group) -> None:
+        """End every designation of a group: revoke its tokens, and free its nodes."""
+        await self._dismiss_tokens(group)
+        await self._catalog.free_all(group)
+
+    async def sweep(self) -> None:
+        """Bring those instances up to date that were looked at longest ago."""
+        waiting = await self._catalog.unsettled(_PAGE)
+        for start in range(0, len(waiting), _AT_ONCE):
+            some = waiting[start : start + _AT_ONCE]
+            await asyncio.gather(*(self._see(group, instance) for group, instance in some))
+
+    async def _look(self, group: Group, found: Sequence[Instance]) -> Sequence[InstanceView | None]:
+        views: list[InstanceView | None] = []
+        for start in range(0, len(found), _AT_ONCE):
+            some = found[start : start + _AT_ONCE]
+            views += await asyncio.gather(*(self._see(group, instance) for instance in some))
+        return views
+
+    async def _see(self, group: Group, instance: Instance) -> InstanceView | None:
+        """Bring one instance up to date; None when its node turns out to be free."""
+        if instance.state not in _UNSETTLED:
+            return InstanceView(instance)
+        try:
+            view = await self._tokens.show(instance.token_id)
+        except TokenNotFoundError:
+            await self._lapse(group, instance, "expired")
+            return None
+        state = _state_of(view)
+        if state is None:
+            await self._lapse(group, instance, view.state.value)
+            return None
+        if state is not instance.state:
+            told = instance_event(f"instance.{state.value}", group, instance)
+            await self._catalog.advance(group, instance, state, told)
+            instance = replace(instance, state=state, updated_at=self._clock.now())
+        downloading = state is InstanceState.DOWNLOADING and view.session is not None
+        return InstanceView(instance, _percent(view, view.session) if downloading else None)
+
+    async def _lapse(self, group: Group, instance: Instance, cause: str) -> None:
+        told = instance_event("instance.lapsed", group, instance, cause=cause)
+        await self._catalog.free(instance, told)
+
+    async def _begin_again(self, key: GroupKey, instance_id: str, type_: str, source: str | None) -> None:
+        """Tell the scheduler; a node that has no image yet has nothing to begin again with, and goes on."""
+        group, instance = await self._require(key, instance_id)
+        told = instance_event(type_, group, instance, source=source)
+        if instance.state in _UNSETTLED:
+            await self._events.record(told)
+        elif not await self._catalog.advance(group, instance, InstanceState.CREATING, told):
+            raise _no_such()
+
+    async def _revoke(self, instance: Instance) -> None:
+        for token_id in {instance.token_id, *await self._catalog.tokens(instance.id)}:
+            try:
+                await self._tokens.revoke(token_id)
+            except TokenNotFoundError:
+                continue  # over for long
+
+    async def _require(self, key: GroupKey, instance_id: str) -> tuple[Group, Instance]:
+        group = await self._require_group(key)
+        instance = await self._catalog.get(group.id, instance_id)
+        if instance is None:
+            raise _no_such()
+        return group, instance
+
+    async def _require_group(self, key: GroupKey) -> Group:
+        group = await self._groups.get(key)
+        if group is None:
+            raise NotFoundError(f"There is no container group named {key.name!r} in project {key.project!r}.")
+        return group
+
+
+def _state_of(view: TokenView) -> InstanceState | None:
+    """Tell how far a token's node is; None when the token ended before the node had the image."""
+    session = view.session
+    whole = session is not None and 0 < session.blobs_total == session.blobs_complete
+    if whole or view.state is TokenState.DONE:
+        return InstanceState.CREATING
+    if view.state is TokenState.MINTED:
+        return InstanceState.ALLOCATING
+    return InstanceState.DOWNLOADING if view.state is TokenState.ACTIVE else None
+
+
+def _percent(view: TokenView, session: SessionView | None) -> float:
+    if session is None or view.image_size <= 0:
+        return 0.0
+    return min(100.0, round(100 * session.bytes_covered / view.image_size, 1))
+
+
+def _no_such() -> NotFoundError:
+    return NotFoundError("The container group has no such instance.")

@@ -1,0 +1,101 @@
+"""Designating a node: a pull token for a group's image."""
+
+from dataclasses import dataclass
+
+from auth.authority import Authority, MintedToken
+from auth.ports import Node
+from auth.records import ImageGrant
+from registry.errors import ConflictError, NotFoundError
+from registry.model.groups import GroupCatalog, GroupKey, GroupStatus
+from registry.model.images import StoredImage, Variant
+from registry.model.instances import InstanceCatalog
+from registry.model.nodes import NodeRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class Designation:
+    """A minted token and what it is good for."""
+
+    minted: MintedToken
+    node_id: str
+    key: GroupKey
+    version: int
+    image: StoredImage
+
+
+class PullTokens:
+    """Mints pull tokens for container groups.
+
+    Args:
+        catalog: Groups and their images.
+        instances: Where the node is entered as an instance of the group.
+        nodes: Who may be designated.
+        authority: Who signs.
+        default: What a node gets of which nobody said whether it reads layers in zstd.
+    """
+
+    def __init__(
+        self,
+        catalog: GroupCatalog,
+        instances: InstanceCatalog,
+        nodes: NodeRegistry,
+        authority: Authority,
+        default: Variant = Variant.ORIGINAL,
+    ) -> None:
+        self._catalog = catalog
+        self._instances = instances
+        self._nodes = nodes
+        self._authority = authority
+        self._default = default
+
+    async def mint(
+        self, key: GroupKey, node_id: str, ttl_s: int | None, wanted: Variant | None = None
+    ) -> Designation:
+        """Mint a token for one node to pull a group's image once: the newest version that is stored.
+
+        Args:
+            wanted: The variant that the node shall get; None goes by what is known of the node. An image
+                that does not gain by zstd has no such variant, and is designated as it is.
+
+        Raises:
+            NotFoundError: No such group, or no such node.
+            ConflictError: The group has no image yet or never will, or the node was struck off.
+        """
+        group = await self._catalog.get(key)
+        if group is None:
+            raise NotFoundError(f"there is no container group {key.repository}")
+        version = await self._catalog.newest_version(group.id)
+        image = await self._catalog.image(group.id, version) if version is not None else None
+        if version is None or image is None:
+            failed = group.status is GroupStatus.FAILED
+            hint = (
+                "its import failed; create it again" if failed else "its image is not ready; try again later"
+            )
+            raise ConflictError(f"the container group is {group.status.value}: {hint}")
+        node = await self._nodes.get(node_id)
+        if node is None:
+            raise NotFoundError(f"there is no node {node_id!r}; create it first")
+        if node.revoked_at is not None:
+            raise ConflictError(f"the node {node_id!r} was struck off; create another")
+        image = self._choose(image, node, wanted)
+        minted = await self._authority.mint(
+            organization=key.organization,
+            group_id=group.id,
+            repository=key.repository,
+            image=ImageGrant(str(image.digest), image.size_bytes, image.platform_blobs),
+            node_id=node_id,
+            ttl_s=ttl_s,
+        )
+        await self._instances.designate(group, node_id, version, minted.token_id)
+        return Designation(minted, node_id, key, version, image)
+
+    async def variant(self, repository: str, digest: str) -> Variant | None:
+        """Return which variant of its image a token is for; None when the image is gone."""
+        image = await self._catalog.image_by_digest(repository, digest)
+        return image.variant if image else None
+
+    def _choose(self, image: StoredImage, node: Node, wanted: Variant | None) -> StoredImage:
+        if wanted is None:
+            known = {True: Variant.ZSTD, False: Variant.ORIGINAL, None: self._default}
+            wanted = known[node.reads_zstd]
+        return image.zstd if wanted is Variant.ZSTD and image.zstd is not None else image

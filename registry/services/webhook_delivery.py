@@ -1,0 +1,124 @@
+"""Carries messages to webhooks: signed, again and again until they are taken or given up."""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Final, NoReturn, Protocol
+
+import structlog
+from standardwebhooks import Webhook as Signer
+
+from auth.ports import Clock
+from registry.errors import WebhookFailedError
+from registry.model.webhooks import Delivery, WebhookCatalog
+from registry.services.webhooks import WebhookSecrets
+from storage.errors import StorageError
+
+#: Between one attempt and the next; the one after the last gives the message up. About three days in all.
+SCHEDULE_S: Final = (5.0, 30.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0)
+POLL_S: Final = 1.0
+
+_AT_ONCE: Final = 16
+_PAGE: Final = 500
+_LEASE_S: Final = 60.0
+_GONE: Final = 410
+_MAX_ASKED_S: Final = 3600.0
+_log = structlog.get_logger(__name__)
+
+
+class Post(Protocol):
+    """Sends to a stranger (`registry.upstream.hooks`)."""
+
+    async def __call__(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, float | None]:
+        """POST a message; return the status, and how many seconds the endpoint asked to be left alone.
+
+        Raises:
+            WebhookFailedError: There is no answer.
+        """
+
+
+class Courier:
+    """Takes messages from the outbox and carries them; any number may do so at the same time.
+
+    Args:
+        disable_after: For how long an endpoint may take nothing before it is given up.
+        schedule_s: Between attempts.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: WebhookCatalog,
+        secrets: WebhookSecrets,
+        post: Post,
+        clock: Clock,
+        disable_after: timedelta,
+        schedule_s: Sequence[float] = SCHEDULE_S,
+    ) -> None:
+        self._catalog = catalog
+        self._secrets = secrets
+        self._post = post
+        self._clock = clock
+        self._disable_after = disable_after
+        self._schedule_s = schedule_s
+
+    async def run(self) -> NoReturn:
+        """Carry for as long as the process lives."""
+        while True:
+            try:
+                idle = not await self.round()
+            except Exception as error:  # noqa: BLE001 - the catalog's passing trouble; the outbox keeps
+                _log.warning("webhooks.stalled", error=type(error).__name__)
+                idle = True
+            if idle:
+                await asyncio.sleep(POLL_S * random.uniform(0.8, 1.2))  # noqa: S311 (spread)
+
+    async def round(self) -> bool:
+        """Fill the outbox from the trail, and carry what is due; False when there was nothing to do."""
+        read = await self._catalog.collect(_PAGE)
+        due = await self._catalog.claim(_AT_ONCE, _LEASE_S)
+        ends = await asyncio.gather(*map(self._carry, due), return_exceptions=True)
+        for error in filter(None, ends):  # once all have come to their end
+            raise error
+        return bool(read or due)
+
+    async def _carry(self, delivery: Delivery) -> None:
+        try:
+            status, asked_s = await self._post(
+                delivery.webhook.url, await self._headers(delivery), delivery.body.encode()
+            )
+        except WebhookFailedError as error:
+            await self._failed(delivery, str(error))
+            return
+        except StorageError as error:  # the keys do not answer, or were shredded: not the endpoint's fault
+            _log.warning(
+                "webhooks.unsigned", webhook_id=delivery.webhook.webhook_id, error=type(error).__name__
+            )
+            await self._failed(delivery, "the signing secret cannot be opened")
+            return
+        if 200 <= status < 300:  # noqa: PLR2004 (RFC 9110, section 15.3)
+            await self._catalog.delivered(delivery)
+            return
+        wait_s = min(asked_s or 0.0, _MAX_ASKED_S)
+        await self._failed(delivery, f"it answered {status}", wait_s, gone=status == _GONE)
+
+    async def _headers(self, delivery: Delivery) -> Mapping[str, str]:
+        """Sign a message (Standard Webhooks, "Signature scheme")."""
+        secret = await self._secrets.open(delivery.webhook.webhook_id, delivery.secret)
+        now = self._clock.now()
+        return {
+            "Content-Type": "application/json",
+            "webhook-id": delivery.message_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Signer(secret).sign(delivery.message_id, now, delivery.body),
+        }
+
+    async def _failed(
+        self, delivery: Delivery, why: str, asked_s: float = 0.0, *, gone: bool = False
+    ) -> None:
+        tried = delivery.attempt
+        retry_s = max(self._schedule_s[tried - 1], asked_s) if tried <= len(self._schedule_s) else None
+        await self._catalog.failed(
+            delivery, why, retry_s=retry_s, disable_after=timedelta(0) if gone else self._disable_after
+        )

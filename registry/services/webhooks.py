@@ -1,0 +1,126 @@
+"""Webhooks: endpoints that are told about an organization's groups and tokens (docs/webhooks.md)."""
+
+import base64
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+from auth.ports import AuditEvent, Clock
+from auth.secret import Secret
+from registry.audit.trail import EventLog
+from registry.errors import EgressRefusedError, InvalidInputError, NotFoundError
+from registry.model.organizations import OrganizationDirectory
+from registry.model.webhooks import SealedSecret, Webhook, WebhookCatalog
+from storage.ports import KeyProvider
+
+MAX_WEBHOOKS: Final = 20
+
+_SECRET_BYTES: Final = 32  # what key providers wrap
+
+
+@dataclass(frozen=True, slots=True)
+class NewWebhook:
+    """An endpoint that was just registered; `secret` is shown once, and kept wrapped."""
+
+    webhook: Webhook
+    secret: Secret
+
+
+class WebhookSecrets:
+    """Signing secrets, wrapped under the key of the organization whose endpoint it is."""
+
+    def __init__(self, keys: KeyProvider) -> None:
+        self._keys = keys
+
+    async def seal(self, organization: str, webhook_id: str, secret: bytes) -> SealedSecret:
+        """Wrap a secret. Raises KeyUnavailableError."""
+        kek_id = await self._keys.current_id(organization)
+        return SealedSecret(kek_id, await self._keys.wrap(kek_id, secret, _aad(webhook_id)))
+
+    async def open(self, webhook_id: str, sealed: SealedSecret) -> bytes:
+        """Return a secret. Raises KeyUnavailableError or BlobDamagedError."""
+        return await self._keys.unwrap(sealed.kek_id, sealed.wrapped, _aad(webhook_id))
+
+
+class Webhooks:
+    """Registers endpoints, and tells how they do.
+
+    Args:
+        vet: Refuses a URL that nothing may be sent to. Raises EgressRefusedError.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: WebhookCatalog,
+        secrets: WebhookSecrets,
+        organizations: OrganizationDirectory,
+        events: EventLog,
+        clock: Clock,
+        vet: Callable[[str], None],
+    ) -> None:
+        self._catalog = catalog
+        self._secrets = secrets
+        self._organizations = organizations
+        self._events = events
+        self._clock = clock
+        self._vet = vet
+
+    async def register(
+        self, organization: str, url: str, types: Sequence[str], *, source: str | None = None
+    ) -> NewWebhook:
+        """Register an endpoint; it is told what happens from now on.
+
+        Raises:
+            NotFoundError: There is no such organization.
+            InvalidInputError: Nothing may be sent to the URL.
+            ConflictError: The organization has `MAX_WEBHOOKS` already.
+        """
+        if await self._organizations.get(organization) is None:
+            raise NotFoundError(f"there is no organization named {organization!r}")
+        try:
+            self._vet(url)
+        except EgressRefusedError as error:
+            raise InvalidInputError("The URL cannot be told anything.", {"url": [str(error)]}) from None
+        secret = os.urandom(_SECRET_BYTES)
+        webhook = Webhook(str(uuid4()), organization, url, tuple(types), self._clock.now())
+        sealed = await self._secrets.seal(organization, webhook.webhook_id, secret)
+        await self._catalog.add(webhook, sealed, limit=MAX_WEBHOOKS)
+        await self._record("webhook.created", webhook, source)
+        return NewWebhook(webhook, Secret(f"whsec_{base64.b64encode(secret).decode()}"))
+
+    async def list(self, organization: str) -> Sequence[Webhook]:
+        """Return an organization's endpoints, oldest first. Raises NotFoundError."""
+        if await self._organizations.get(organization) is None:
+            raise NotFoundError(f"there is no organization named {organization!r}")
+        return await self._catalog.list(organization)
+
+    async def get(self, organization: str, webhook_id: str) -> Webhook:
+        """Return an endpoint. Raises NotFoundError."""
+        webhook = await self._catalog.get(organization, webhook_id)
+        if webhook is None:
+            raise NotFoundError("the organization has no such webhook")
+        return webhook
+
+    async def enable(self, organization: str, webhook_id: str, *, source: str | None = None) -> Webhook:
+        """Begin to tell an endpoint again that was given up, from now on. Raises NotFoundError."""
+        webhook = await self.get(organization, webhook_id)
+        if webhook.disabled_at is not None and await self._catalog.enable(organization, webhook_id):
+            await self._record("webhook.enabled", webhook, source)
+        return await self.get(organization, webhook_id)
+
+    async def remove(self, organization: str, webhook_id: str, *, source: str | None = None) -> None:
+        """Remove an endpoint and what waits for it. Raises NotFoundError."""
+        webhook = await self.get(organization, webhook_id)
+        await self._catalog.remove(organization, webhook_id)
+        await self._record("webhook.removed", webhook, source)
+
+    async def _record(self, type_: str, webhook: Webhook, source: str | None) -> None:
+        detail = {"webhook_id": webhook.webhook_id, "url": webhook.url}
+        await self._events.record(AuditEvent(type_, webhook.organization, source=source, detail=detail))
+
+
+def _aad(webhook_id: str) -> bytes:
+    return b"crisper-webhook|" + webhook_id.encode()

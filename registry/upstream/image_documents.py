@@ -1,0 +1,96 @@
+"""From a reference to the documents of its image: the index, where there is one, and one manifest."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from registry.errors import DocumentError, PullFailedError
+from registry.oci import mediatypes
+from registry.oci.documents import Descriptor, Index, Manifest, parse_config_platform
+from registry.oci.platform import Platform
+from registry.upstream.repository import Document, Source, off_loop
+
+MAX_INDEX_DEPTH: Final = 2
+MAX_CANDIDATES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDocuments:
+    """Everything about an image but its layers, verified.
+
+    Attributes:
+        indexes: From the one that the reference named down to the manifest; empty without an index.
+        manifest: Of the chosen platform.
+        config: The manifest's config, as it came.
+        platform: As the config or the index names it, else the one that was wanted.
+    """
+
+    indexes: tuple[Document, ...]
+    manifest: Document
+    config: bytes
+    platform: Platform
+
+    @property
+    def root(self) -> Document:
+        """The document that the reference named."""
+        return (*self.indexes, self.manifest)[0]
+
+    @property
+    def image(self) -> Manifest:
+        """The chosen manifest, parsed."""
+        parsed = self.manifest.parsed
+        if not isinstance(parsed, Manifest):
+            raise PullFailedError("an index stands where a manifest belongs")
+        return parsed
+
+
+async def read_documents(source: Source, wanted: Platform) -> ImageDocuments:
+    """Fetch and verify an image's documents for one platform, before any layer.
+
+    Raises:
+        AuthenticationFailedError: The credentials are refused.
+        PullFailedError: Not there, not for this platform, not intact, or not supported.
+    """
+    root = await source.document(source.reference.identifier)
+    fetched = 0
+    async for indexes, manifest in _manifests(source, (), root, wanted):
+        parsed = manifest.parsed
+        fetched += 1
+        if not isinstance(parsed, Manifest) or fetched > MAX_CANDIDATES:
+            break
+        config = await source.small_blob(parsed.config)
+        platform = await _platform(source, config)
+        if platform is None or wanted.runs(platform):
+            return ImageDocuments(indexes, manifest, config, platform or wanted)
+    raise PullFailedError(f"{source.reference} has no image for {wanted}")
+
+
+async def _manifests(
+    source: Source, above: tuple[Document, ...], document: Document, wanted: Platform
+) -> AsyncIterator[tuple[tuple[Document, ...], Document]]:
+    """Yield the manifests under a document that may be the platform's, best first, with the way there."""
+    parsed = document.parsed
+    if isinstance(parsed, Manifest):
+        yield above, document
+        return
+    if len(above) >= MAX_INDEX_DEPTH:
+        raise PullFailedError(f"{source.reference} nests indexes deeper than {MAX_INDEX_DEPTH}")
+    way = (*above, document)
+    for entry in _known(parsed, wanted):
+        child = await source.document(str(entry.digest), entry)
+        if child.parsed.media_type != entry.media_type:
+            raise PullFailedError(f"{source.reference} names a manifest of another kind than it has")
+        async for found in _manifests(source, way, child, wanted):
+            yield found
+
+
+def _known(index: Index, wanted: Platform) -> list[Descriptor]:
+    kinds = mediatypes.INDEXES | mediatypes.MANIFESTS
+    return [entry for entry in index.candidates(wanted) if entry.media_type in kinds][:MAX_CANDIDATES]
+
+
+async def _platform(source: Source, config: bytes) -> Platform | None:
+    try:
+        return await off_loop(config, parse_config_platform)
+    except DocumentError as error:
+        raise PullFailedError(f"{source.reference} cannot be imported: {error}") from None

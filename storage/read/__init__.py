@@ -1,0 +1,1 @@
+"""Reading blobs: unwrapping keys, opening containers."""

@@ -1,0 +1,145 @@
+"""From a key record to its open container; the ciphers are kept for a while."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from storage.envelope.key import DataKey, wrap_aad
+from storage.envelope.opener import Container, Scratch, Unlocked, read_head
+from storage.errors import BlobDamagedError, KeyUnavailableError
+from storage.ports import BlobBackend, KeyProvider
+from storage.read.buffers import BufferPool
+from storage.read.reader import CHUNK_BYTES, BlobReader
+from storage.records import KeyRecord
+from storage.threads import Threads
+
+_KEY_TIMEOUT_S = 10.0
+
+
+class DataKeys:
+    """Wraps and unwraps data keys, bound to their key record (docs/blob-format.md, "key record")."""
+
+    def __init__(self, keys: KeyProvider, timeout_s: float = _KEY_TIMEOUT_S) -> None:
+        self._keys = keys
+        self._timeout_s = timeout_s
+
+    async def wrap(self, tenant: str, digest: str, file_id: bytes, key: DataKey) -> tuple[str, bytes]:
+        """Wrap `key` under the tenant's current key; return that key's id and the wrapped key."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                kek_id = await self._keys.current_id(tenant)
+                aad = wrap_aad(file_id, digest, tenant, kek_id)
+                return kek_id, await self._keys.wrap(kek_id, key.reveal(), aad)
+        except TimeoutError:
+            raise KeyUnavailableError("the key provider did not answer in time") from None
+
+    async def unwrap(self, record: KeyRecord) -> DataKey:
+        """Unwrap a record's key. Raises BlobDamagedError when the record was tampered with."""
+        aad = wrap_aad(record.file_id, str(record.digest), record.tenant, record.kek_id)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                secret = await self._keys.unwrap(record.kek_id, record.wrapped_dek, aad)
+        except TimeoutError:
+            raise KeyUnavailableError("the key provider did not answer in time") from None
+        try:
+            return DataKey(secret)
+        except ValueError:
+            raise BlobDamagedError("a wrapped key has the wrong length") from None
+
+
+class Unlocker:
+    """Unlocks containers, each record once at a time, and remembers the ciphers for some minutes.
+
+    Entries are kept by the whole record, so that a record which changes in any way is unlocked anew.
+
+    Args:
+        capacity: Entries to keep, about 3 KiB each.
+        lifetime_s: After which an entry is unwrapped again, so that a destroyed key takes effect.
+    """
+
+    def __init__(
+        self,
+        backend: BlobBackend,
+        keys: DataKeys,
+        threads: Threads,
+        *,
+        capacity: int = 1024,
+        lifetime_s: float = 300.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._backend = backend
+        self._keys = keys
+        self._threads = threads
+        self._scratch = Scratch()
+        self._buffers = BufferPool(CHUNK_BYTES)
+        self._capacity = capacity
+        self._lifetime_s = lifetime_s
+        self._now = now
+        self._kept: OrderedDict[KeyRecord, tuple[float, Unlocked]] = OrderedDict()
+        self._running: dict[KeyRecord, asyncio.Task[Unlocked]] = {}
+
+    async def open(self, record: KeyRecord) -> BlobReader:
+        """Open a record's container (docs/blob-format.md, "reading").
+
+        Raises:
+            BlobNotFoundError: The container is not in storage.
+            BlobDamagedError: Record or container is damaged.
+            KeyUnavailableError: The key cannot be unwrapped now, or ever.
+        """
+        unlocked = await self._unlock(record)
+        return await self._threads.acquire(lambda: self._open(record, unlocked), BlobReader.release)
+
+    def forget(self, record: KeyRecord) -> None:
+        """Drop what is remembered of a record."""
+        self._kept.pop(record, None)
+
+    async def aclose(self) -> None:
+        """Wait for what is running and forget everything."""
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        self._kept.clear()
+
+    async def _unlock(self, record: KeyRecord) -> Unlocked:
+        kept = self._kept.get(record)
+        if kept is not None and kept[0] > self._now():
+            self._kept.move_to_end(record)
+            return kept[1]
+        task = self._running.get(record)
+        if task is None:
+            task = self._running[record] = asyncio.create_task(self._unwrap(record))
+            task.add_done_callback(lambda done: self._keep(record, done))
+        # Shielded: one caller's cancellation must not fail the others that wait for the same task.
+        return await asyncio.shield(task)
+
+    async def _unwrap(self, record: KeyRecord) -> Unlocked:
+        key = await self._keys.unwrap(record)
+        head = await self._threads.run(self._read_head, record.object_name)
+        unlocked = Unlocked.unlock(key, head)
+        if unlocked.header.file_id != record.file_id:
+            raise BlobDamagedError("the container is not the one that its key record names")
+        return unlocked
+
+    def _open(self, record: KeyRecord, unlocked: Unlocked) -> BlobReader:
+        source = self._backend.open(record.object_name)
+        try:
+            container = Container(source, unlocked, record.digest, self._scratch)
+        except BaseException:
+            source.close()
+            raise
+        return BlobReader(record.digest, container, source, self._threads, self._buffers)
+
+    def _read_head(self, object_name: str) -> bytes:
+        source = self._backend.open(object_name)
+        try:
+            return read_head(source)
+        finally:
+            source.close()
+
+    def _keep(self, record: KeyRecord, done: asyncio.Task[Unlocked]) -> None:
+        del self._running[record]
+        if done.cancelled() or done.exception() is not None:
+            return
+        self._kept[record] = (self._now() + self._lifetime_s, done.result())
+        self._kept.move_to_end(record)
+        while len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)

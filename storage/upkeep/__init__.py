@@ -1,0 +1,1 @@
+"""Garbage collection, scrubbing and key rotation."""

@@ -1,0 +1,1 @@
+"""Writing blobs: ingest, resumption and publishing."""

@@ -1,0 +1,118 @@
+"""Going on with a blob whose writer is gone (docs/adr/0140-unfinished-containers-are-read-back.md).
+
+A container is never continued under its key (docs/blob-format.md, "keys"): what is whole of it is decrypted,
+hashed and sealed anew, at the speed of memory, and only the rest has to come over the network.
+"""
+
+from storage.digest import Digest
+from storage.envelope.opener import Unlocked, read_head
+from storage.envelope.prefix import Prefix
+from storage.errors import BlobDamagedError, KeyUnavailableError, StorageUnavailableError
+from storage.ports import BlobBackend, ObjectReader
+from storage.read.unlocking import DataKeys
+from storage.records import KeyRecord, Partials
+from storage.threads import Threads
+from storage.write.ingest import BegunBlob, BlobWriter
+
+MIN_BYTES = 32 << 20
+
+
+class Resumption:
+    """What an ingest of one blob finds of an earlier one, and leaves to a later one.
+
+    Args:
+        size_bytes: What the blob has to have.
+    """
+
+    def __init__(
+        self,
+        backend: BlobBackend,
+        partials: Partials,
+        keys: DataKeys,
+        threads: Threads,
+        *,
+        tenant: str,
+        digest: Digest,
+        size_bytes: int,
+    ) -> None:
+        self._backend = backend
+        self._partials = partials
+        self._keys = keys
+        self._threads = threads
+        self._tenant = tenant
+        self._digest = digest
+        self._size_bytes = size_bytes
+        self._ours: KeyRecord | None = None
+
+    @property
+    def announced(self) -> bool:
+        """Whether others would find what we write."""
+        return self._ours is not None
+
+    async def take_up(self, writer: BlobWriter) -> None:
+        """Feed the writer what is whole of an earlier container, and forget that one.
+
+        Until all of it is written anew the earlier one stays, and stays noted: a death in between costs
+        nothing.
+        """
+        earlier = await self._partials.get(self._tenant, self._digest)
+        if earlier is not None:
+            reader = await self._threads.acquire(lambda: self._salvage(earlier.object_name), _close)
+            if reader is not None:
+                try:
+                    await self._read_back(earlier, reader, writer)
+                finally:
+                    reader.close()
+        writer.announce = self._announce
+
+    async def end(self) -> None:
+        """Forget our own container: it is finished, or given up."""
+        if self._ours is not None:
+            await self._partials.drop(self._ours)
+
+    async def _announce(self, begun: BegunBlob) -> None:
+        """Note a container that was begun. A death before this costs what was written so far."""
+        try:
+            kek_id, wrapped = await self._keys.wrap(self._tenant, str(self._digest), begun.file_id, begun.key)
+        except KeyUnavailableError:
+            return  # the commit will want the key too, and say so
+        self._ours = KeyRecord(
+            tenant=self._tenant,
+            digest=self._digest,
+            file_id=begun.file_id,
+            object_name=begun.object_name,
+            size_bytes=self._size_bytes,
+            stored_bytes=0,
+            kek_id=kek_id,
+            wrapped_dek=wrapped,
+        )
+        await self._partials.put(self._ours)
+
+    async def _read_back(self, earlier: KeyRecord, reader: ObjectReader, writer: BlobWriter) -> None:
+        prefix = await self._unlock(earlier, reader)
+        while prefix is not None and (plain := await self._threads.run(prefix.read)):
+            await writer.write(plain[: self._size_bytes - writer.written_bytes])
+        writer.resumed_bytes = writer.written_bytes
+        await self._partials.drop(earlier)
+        await self._threads.run(self._backend.discard, earlier.object_name)
+
+    def _salvage(self, name: str) -> ObjectReader | None:
+        try:
+            return self._backend.salvage(name)
+        except StorageUnavailableError:
+            return None
+
+    async def _unlock(self, earlier: KeyRecord, reader: ObjectReader) -> Prefix | None:
+        """Check the container's start as for any other; None when it cannot be opened (any more)."""
+        try:
+            key = await self._keys.unwrap(earlier)
+            head = await self._threads.run(read_head, reader)
+            unlocked = Unlocked.unlock(key, head)
+            return Prefix(reader, unlocked) if unlocked.header.file_id == earlier.file_id else None
+        except (BlobDamagedError, KeyUnavailableError):
+            return None
+
+
+def _close(reader: ObjectReader | None) -> None:
+    if reader is not None:
+        reader.close()

@@ -1,0 +1,95 @@
+"""Batches: what goes together, and what is left out."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+
+from auth.coalescer import Batches
+
+
+async def test_what_a_batch_raises_every_caller_of_it_gets_and_the_next_batch_works() -> None:
+    attempts = 0
+
+    async def work(items: Sequence[int]) -> list[int]:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise OSError("no")
+        return list(items)
+
+    batches: Batches[int, int] = Batches(work, most=8)
+    outcomes = await asyncio.gather(*(batches.do(n) for n in range(20)), return_exceptions=True)
+    assert [isinstance(outcome, OSError) for outcome in outcomes] == [True] * 8 + [False] * 12
+    assert outcomes[8:] == list(range(8, 20))
+
+
+@pytest.mark.parametrize("drop", [False, True])
+async def test_what_its_caller_gave_up_while_it_waited_is_done_unless_that_is_to_be_dropped(
+    drop: bool,  # noqa: FBT001
+) -> None:
+    done: list[int] = []
+    first = asyncio.Event()
+
+    async def work(items: Sequence[int]) -> list[int]:
+        if not done:
+            await first.wait()
+        done.extend(items)
+        return list(items)
+
+    batches: Batches[int, int] = Batches(work, drop_cancelled=drop)
+    under_way = asyncio.create_task(batches.do(0))
+    await asyncio.sleep(0.01)
+    given_up, waiting = asyncio.create_task(batches.do(1)), asyncio.create_task(batches.do(2))
+    await asyncio.sleep(0.01)
+    given_up.cancel()
+    first.set()
+    assert await asyncio.gather(under_way, waiting) == [0, 2]
+    await batches.aclose()
+    assert done == ([0, 2] if drop else [0, 1, 2])
+
+
+async def test_batches_keep_their_pace_and_what_comes_after_a_rest_begins_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    began: list[float] = []
+    sizes: list[int] = []
+
+    async def work(items: Sequence[int]) -> list[int]:
+        began.append(loop.time())
+        sizes.append(len(items))
+        return list(items)
+
+    batches: Batches[int, int] = Batches(work, pace_s=0.2)
+
+    async def steadily() -> None:
+        waiting = []
+        for n in range(10):
+            waiting.append(asyncio.create_task(batches.do(n)))
+            await asyncio.sleep(0.05)
+        assert await asyncio.gather(*waiting) == list(range(10))
+
+    await steadily()
+    assert sizes[0] == 1
+    assert sum(sizes) == 10
+    assert all(later - earlier >= 0.19 for earlier, later in pairwise(began))
+    await asyncio.sleep(0.25)
+    asked = loop.time()
+    await batches.do(0)
+    assert began[-1] - asked < 0.1
+
+
+async def test_a_batch_of_nothing_but_what_was_given_up_is_no_batch() -> None:
+    seen: list[Sequence[int]] = []
+
+    async def work(items: Sequence[int]) -> list[int]:
+        seen.append(items)
+        return list(items)
+
+    batches: Batches[int, int] = Batches(work, drop_cancelled=True)
+    given_up = asyncio.create_task(batches.do(1))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await batches.aclose()
+    assert seen == []
+    assert await batches.do(2) == 2

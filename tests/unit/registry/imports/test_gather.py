@@ -1,0 +1,52 @@
+"""Parts of an import side by side: what fails first is what is raised, and stops the others."""
+
+import asyncio
+
+import pytest
+
+from registry.errors import PullFailedError, StoreFailedError
+from registry.imports.gather import all_of, together
+
+
+async def for_ever(stopped: list[str]) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        stopped.append("stopped")
+
+
+async def failing(error: Exception) -> None:
+    raise error
+
+
+async def test_what_fails_first_stops_the_other_and_is_what_is_raised() -> None:
+    stopped: list[str] = []
+    with pytest.raises(PullFailedError, match="gone"):
+        await together(failing(PullFailedError("gone")), for_ever(stopped))
+    with pytest.raises(PullFailedError, match="lies"):
+        await together(for_ever(stopped), failing(PullFailedError("lies")))
+    with pytest.raises(ConnectionError):
+        await together(for_ever(stopped), failing(ConnectionError()))
+    with pytest.raises(StoreFailedError):
+        await together(failing(ValueError()), failing(StoreFailedError("full")))
+    assert stopped == ["stopped"] * 3
+
+
+async def test_both_are_stopped_when_the_import_is() -> None:
+    stopped: list[str] = []
+    running = asyncio.create_task(together(for_ever(stopped), for_ever(stopped)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert stopped == ["stopped"] * 2
+
+
+async def test_results_come_in_the_order_of_the_parts() -> None:
+    async def after(pause_s: float) -> float:
+        await asyncio.sleep(pause_s)
+        return pause_s
+
+    assert await all_of(map(after, (0.03, 0.01, 0.02))) == [0.03, 0.01, 0.02]
+    assert await all_of(()) == []

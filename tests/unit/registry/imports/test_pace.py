@@ -1,0 +1,100 @@
+import asyncio
+
+import pytest
+
+from registry.imports.bandwidth import Bandwidth
+from registry.imports.plan import Plan
+from registry.imports.progress import Speed, Tally
+from registry.model.images import StoredImage
+from registry.model.imports import Progress, Stage
+from registry.oci.documents import Descriptor
+from storage.digest import Digest
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def plan(*sizes: int) -> Plan:
+    layers = tuple(Descriptor("layer", Digest.of(bytes([size % 256])), size) for size in sizes)
+    return Plan((), layers, StoredImage(Digest.of(b"i"), Digest.of(b"i"), "linux/amd64", (), 0))
+
+
+async def test_a_bandwidth_is_shared_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    time, slept = Time(), 0.0
+
+    async def sleep(delay_s: float) -> None:
+        nonlocal slept
+        slept += delay_s
+        time.now += delay_s
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    bandwidth = Bandwidth(1000, time)
+    for _ in range(100):
+        await bandwidth.pace(100)
+    assert slept == pytest.approx(10, abs=0.3)
+
+
+async def test_an_idle_bandwidth_saves_up_no_more_than_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    time, slept = Time(), []
+
+    async def sleep(delay_s: float) -> None:
+        slept.append(delay_s)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    bandwidth = Bandwidth(1000, time)
+    time.now += 3600
+    await bandwidth.pace(1000)
+    assert slept == [pytest.approx(0.75)]
+
+
+async def test_no_limit_never_waits() -> None:
+    await asyncio.wait_for(Bandwidth(0).pace(10**15), 1)
+
+
+def test_a_speed_follows_the_last_seconds() -> None:
+    time = Time()
+    speed = Speed(time)
+    for _ in range(10):
+        speed.add(1000)
+        time.now += 1
+    assert speed.bytes_per_s == pytest.approx(1000, rel=0.01)
+    time.now += 20
+    assert speed.bytes_per_s < 10
+
+
+def test_a_tally_tells_what_came_from_where_and_only_the_network_counts_as_speed() -> None:
+    time, told = Time(), list[Progress]()
+    tally = Tally(plan(4000, 6000), told.append, time)
+    tally.found(4000)
+    tally.layer_done()
+    tally.resumed(3000)
+    time.now += 1
+    tally.fetched(500)
+    time.now += 1
+    tally.fetched(500)
+    latest = told[-1]
+    assert (latest.bytes_done, latest.bytes_total, latest.percent) == (8000, 10_000, 80)
+    assert latest.bytes_per_s == pytest.approx(500, rel=0.1)
+    assert latest.eta_s in {4, 5}
+    assert str(latest).startswith("pulling: 1 of 2 layers, 80 %, 0.0 MB/s, ")
+    assert tally.figures() == {
+        "fetched_bytes": 1000,
+        "resumed_bytes": 3000,
+        "found_bytes": 4000,
+        "duration_s": 2.0,
+    }
+    tally.take_back(4000)
+    assert told[-1].bytes_done == 4000
+
+
+def test_progress_says_no_more_than_is_known() -> None:
+    assert str(Progress(Stage.PULLING)) == "pulling"
+    assert str(Progress(Stage.PULLING, 3, 7, 41, 100)) == "pulling: 3 of 7 layers, 41 %"
+    known = Progress(Stage.PULLING, 3, 7, 41_000_000, 100_000_000, 2_950_000)
+    assert str(known) == "pulling: 3 of 7 layers, 41 %, 3.0 MB/s, 20 s left"
+    assert Progress(Stage.STORING, 7, 7, 100, 100, 50).eta_s is None

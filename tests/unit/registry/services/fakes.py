@@ -1,0 +1,178 @@
+"""Ports of container groups kept in memory, and what was asked of them, in order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from auth.errors import LedgerUnavailableError, TokenNotFoundError
+from auth.records import TokenState, TokenView
+from auth.secret import Secret
+from registry.catalog.api_keys import SqlApiKeyDirectory
+from registry.catalog.engine.database import Database
+from registry.catalog.events import SqlEventLog
+from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.instances import SqlInstances
+from registry.catalog.organizations import SqlOrganizationDirectory
+from registry.errors import InvalidInputError, ReferenceFormatError
+from registry.model.groups import Group, GroupCatalog, GroupKey
+from registry.model.imports import Progress, UpstreamCredential
+from registry.services.api_keys import ApiKeys
+from registry.services.groups import ContainerGroups
+from registry.services.instances import Instances
+
+
+class Clock:
+    """Starts at a fixed instant and moves on by a second with each look."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        self._now += timedelta(seconds=1)
+        return self._now
+
+
+class MemoryVault:
+    """Holds credentials by job, for as long as it is told to."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.held: dict[str, UpstreamCredential] = {}
+        self._journal = journal
+
+    async def seal(self, job_id: str, credential: UpstreamCredential) -> bytes:
+        self._journal.append("seal")
+        self.held[job_id] = credential
+        return b"wrapped " + job_id.encode()
+
+    async def open(self, job_id: str, credential_key: bytes) -> UpstreamCredential:
+        assert credential_key == b"wrapped " + job_id.encode()
+        return self.held[job_id]
+
+    async def forget(self, job_id: str) -> None:
+        self._journal.append("forget")
+        self.held.pop(job_id, None)
+
+
+class MemoryBoard:
+    """Holds progress by job."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Progress] = {}
+
+    async def put(self, job_id: str, progress: Progress) -> None:
+        self.known[job_id] = progress
+
+    async def get(self, job_ids: Sequence[str]) -> Mapping[str, Progress]:
+        return {job_id: self.known[job_id] for job_id in job_ids if job_id in self.known}
+
+
+class MemoryTokens:
+    """Tokens as the ledger would show them."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.views: dict[str, TokenView] = {}
+        self._journal = journal
+
+    async def show(self, token_id: str) -> TokenView:
+        if token_id not in self.views:
+            raise TokenNotFoundError(token_id)
+        return self.views[token_id]
+
+    async def revoke(self, token_id: str) -> TokenView:
+        self._journal.append(f"revoke {token_id}")
+        view = await self.show(token_id)
+        self.views[token_id] = replace(view, state=TokenState.REVOKED)
+        return self.views[token_id]
+
+
+class JournalledCatalog(SqlGroupCatalog):
+    """The real catalog; says when it writes and fails when it is told to."""
+
+    def __init__(self, database: Database, journal: list[str]) -> None:
+        super().__init__(database)
+        self._journal = journal
+        self.failure: Exception | None = None
+
+    async def create(self, group: Group, credential_key: bytes | None) -> None:
+        self._journal.append("insert")
+        if self.failure:
+            raise self.failure
+        await super().create(group, credential_key)
+
+    async def delete(self, key: GroupKey) -> Group | None:
+        self._journal.append("remove")
+        if self.failure:
+            raise self.failure
+        return await super().delete(key)
+
+
+class World:
+    """Use-cases over a real catalog in a file, with the rest in memory.
+
+    `journal` holds the writes in the order in which they came.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.journal: list[str] = []
+        self.clock = Clock()
+        self.vault = MemoryVault(self.journal)
+        self.board = MemoryBoard()
+        self.catalog = JournalledCatalog(database, self.journal)
+        self.organizations = SqlOrganizationDirectory(database)
+        self.events = SqlEventLog(database, self.clock)
+        self.revoked: list[str] = []
+        self.revocations_allowed = 1000
+        self.tokens = MemoryTokens(self.journal)
+        self.designations = SqlInstances(database, self.clock)
+        self.instances = Instances(
+            catalog=self.designations,
+            groups=self.catalog,
+            tokens=self.tokens,
+            dismiss_tokens=self._dismiss,
+            events=self.events,
+            clock=self.clock,
+        )
+        self.keys = ApiKeys(
+            keys=SqlApiKeyDirectory(database, self.clock),
+            organizations=self.organizations,
+            events=self.events,
+            clock=self.clock,
+        )
+        self.groups = self.over(self.catalog)
+
+    def over(self, catalog: GroupCatalog) -> ContainerGroups:
+        return ContainerGroups(
+            catalog=catalog,
+            vault=self.vault,
+            board=self.board,
+            organizations=self.organizations,
+            fleet=self.instances,
+            events=self.events,
+            clock=self.clock,
+            parse_reference=parse_reference,
+            credential_from=credential_from,
+            revoke_tokens=self._revoke,
+            nudge=lambda: self.journal.append("nudge"),
+        )
+
+    async def _dismiss(self, group: Group) -> None:
+        self.journal.append(f"dismiss {group.key.name}")
+
+    async def _revoke(self, group_id: str) -> None:
+        self.journal.append("revoke")
+        if len(self.revoked) == self.revocations_allowed:
+            raise LedgerUnavailableError
+        self.revoked.append(group_id)
+
+
+def parse_reference(text: str) -> str:
+    if "://" in text:
+        raise ReferenceFormatError("an image reference has no scheme: leave out https://")
+    return text
+
+
+def credential_from(value: Mapping[str, Mapping[str, str]]) -> UpstreamCredential | None:
+    if "basic" not in value:
+        raise InvalidInputError("no", {"registry_authentication": ["give basic"]})
+    basic = value["basic"]
+    return UpstreamCredential(basic["username"], Secret(basic["password"]))

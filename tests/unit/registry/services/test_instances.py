@@ -1,0 +1,178 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from auth.records import BlobProgress, SessionView, TokenState, TokenView
+from registry.errors import NotFoundError
+from registry.model.groups import Group, GroupKey, GroupStatus
+from registry.model.instances import Instance, InstanceState
+from registry.services.views import NewGroup
+from tests.unit.registry.services.fakes import World
+from tests.unit.registry.services.test_changes import end_import, image
+
+KEY = GroupKey("acme-corp", "dev-env", "mandelbrot")
+STARTED = NewGroup(image="registry.example/app:1", autostart=True, spec={"replicas": 3})
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def a_token(token_id: str, state: TokenState, delivered: int | None = None) -> TokenView:
+    """A token for an image of 100 bytes, with a session where bytes were delivered."""
+    blobs = {"layer": BlobProgress(100, delivered or 0)}
+    session = SessionView("sid", NOW, NOW, NOW, delivered or 0, blobs, 0, 1)
+    return TokenView(
+        token_id=token_id,
+        state=state,
+        node_id="node-1",
+        organization="acme-corp",
+        group_id="group",
+        repository=KEY.repository,
+        image_digest="sha256:00",
+        image_size=100,
+        minted_at=NOW,
+        expires_at=NOW,
+        session=None if delivered is None else session,
+    )
+
+
+async def designated(world: World, node_id: str = "node-1", jti: str = "t1") -> tuple[Group, Instance]:
+    """A started group whose image is stored, and a node with a fresh token for it."""
+    if await world.catalog.get(KEY) is None:
+        await world.groups.create(KEY, STARTED)
+        await end_import(world)
+    group = (await world.groups.get(KEY)).group
+    world.tokens.views[jti] = a_token(jti, TokenState.MINTED)
+    return group, await world.designations.designate(group, node_id, group.version, jti)
+
+
+async def told(world: World) -> list[str]:
+    page = await world.events.page(organization="acme-corp")
+    return [stored.event.type for stored in page if stored.event.type.startswith(("instance", "group.run"))]
+
+
+async def test_an_instance_follows_its_nodes_pull_and_the_group_runs_with_the_first(world: World) -> None:
+    await designated(world)
+    seen = []
+    for view in (
+        a_token("t1", TokenState.MINTED),
+        a_token("t1", TokenState.ACTIVE, 0),
+        a_token("t1", TokenState.ACTIVE, 42),
+        a_token("t1", TokenState.ACTIVE, 100),
+    ):
+        world.tokens.views["t1"] = view
+        (shown,) = await world.instances.list(KEY)
+        seen.append((shown.instance.state.value, shown.progress))
+    assert seen == [("allocating", None), ("downloading", 0.0), ("downloading", 42.0), ("creating", None)]
+    group = await world.groups.get(KEY)
+    assert group.group.status is GroupStatus.RUNNING
+    assert group.counts == {InstanceState.CREATING: 1}
+    assert await told(world) == ["instance.downloading", "instance.creating", "group.running"]
+
+
+async def test_what_an_instance_has_come_to_outlives_its_token(world: World) -> None:
+    await designated(world)
+    world.tokens.views["t1"] = a_token("t1", TokenState.DONE, 40)
+    await world.instances.sweep()
+    del world.tokens.views["t1"]
+    (shown,) = await world.instances.list(KEY)
+    assert shown.instance.state is InstanceState.CREATING
+    assert (await world.groups.get(KEY)).group.status is GroupStatus.RUNNING
+
+
+@pytest.mark.parametrize("state", [TokenState.EXPIRED, TokenState.REVOKED, None])
+async def test_a_token_that_ends_without_a_pull_frees_its_node(
+    world: World, state: TokenState | None
+) -> None:
+    await designated(world)
+    if state is None:
+        del world.tokens.views["t1"]
+    else:
+        world.tokens.views["t1"] = a_token("t1", state)
+    await world.instances.sweep()
+    assert await world.instances.list(KEY) == []
+    assert await told(world) == ["instance.lapsed"]
+    assert (await world.groups.get(KEY)).group.status is GroupStatus.DEPLOYING
+
+
+async def test_a_node_that_is_designated_again_is_the_same_instance_from_the_start(world: World) -> None:
+    _, first = await designated(world)
+    world.tokens.views["t1"] = a_token("t1", TokenState.DONE)
+    await world.instances.sweep()
+    _, again = await designated(world, jti="t2")
+    assert again.id == first.id
+    assert (again.state, again.token_id) == (InstanceState.ALLOCATING, "t2")
+
+
+async def test_reallocation_revokes_every_token_of_the_node_and_frees_it(world: World) -> None:
+    await designated(world)
+    _, instance = await designated(world, jti="t2")
+    other = (await designated(world, "node-2", "t3"))[1]
+    await world.instances.reallocate(KEY, instance.id)
+    assert [world.tokens.views[name].state for name in ("t1", "t2", "t3")] == [
+        TokenState.REVOKED,
+        TokenState.REVOKED,
+        TokenState.MINTED,
+    ]
+    assert [view.instance.id for view in await world.instances.list(KEY)] == [other.id]
+    with pytest.raises(NotFoundError):
+        await world.instances.reallocate(KEY, instance.id)
+    assert await told(world) == ["instance.reallocated"]
+
+
+@pytest.mark.parametrize("method", ["recreate", "restart"])
+async def test_beginning_again_keeps_the_node_and_its_image(world: World, method: str) -> None:
+    _, instance = await designated(world)
+    world.tokens.views["t1"] = a_token("t1", TokenState.DONE)
+    await world.instances.sweep()
+    running = await world.instances.report(instance.id, KEY, InstanceState.RUNNING)
+    assert running.instance.state is InstanceState.RUNNING
+    await getattr(world.instances, method)(KEY, instance.id)
+    (shown,) = await world.instances.list(KEY)
+    assert shown.instance.state is InstanceState.CREATING
+    assert shown.instance.id == instance.id
+    assert world.tokens.views["t1"].state is TokenState.DONE
+
+
+async def test_beginning_again_does_not_disturb_a_pull(world: World) -> None:
+    _, instance = await designated(world)
+    world.tokens.views["t1"] = a_token("t1", TokenState.ACTIVE, 42)
+    await world.instances.sweep()
+    await world.instances.restart(KEY, instance.id)
+    (shown,) = await world.instances.list(KEY)
+    assert (shown.instance.state, shown.progress) == (InstanceState.DOWNLOADING, 42.0)
+    assert "instance.restarted" in await told(world)
+
+
+async def test_stopping_a_group_ends_every_designation(world: World) -> None:
+    await designated(world)
+    await designated(world, "node-2", "t2")
+    await world.groups.stop(KEY)
+    assert world.journal[-1] == "dismiss mandelbrot"
+    assert await world.instances.list(KEY) == []
+    assert (await world.groups.get(KEY)).group.status is GroupStatus.STOPPED
+
+
+async def test_an_old_versions_instance_does_not_make_a_new_version_run(world: World) -> None:
+    await designated(world)
+    await world.groups.update(KEY, image("app:2"))
+    await end_import(world)
+    world.tokens.views["t1"] = a_token("t1", TokenState.DONE)
+    await world.instances.sweep()
+    assert (await world.groups.get(KEY)).group.status is GroupStatus.DEPLOYING
+    await designated(world, "node-2", "t2")
+    world.tokens.views["t2"] = a_token("t2", TokenState.DONE)
+    await world.instances.sweep()
+    assert (await world.groups.get(KEY)).group.status is GroupStatus.RUNNING
+
+
+async def test_the_deletion_cost_is_kept_and_shown(world: World) -> None:
+    _, instance = await designated(world)
+    view = await world.instances.set_deletion_cost(KEY, instance.id, 7)
+    assert view.instance == replace(instance, deletion_cost=7)
+
+
+async def test_another_groups_instance_is_not_found(world: World) -> None:
+    _, instance = await designated(world)
+    await world.groups.create(replace(KEY, name="other"), STARTED)
+    with pytest.raises(NotFoundError):
+        await world.instances.get(replace(KEY, name="other"), instance.id)
