@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Batches(Generic[Item, Result]):
+class Coalescer(Generic[Item, Result]):
     """Gathers items into batches; nobody waits for others, and every answer comes from after the question.
 
     Args:

@@ -13,7 +13,7 @@ REPORT_EVERY_S: Final = 15.0
 _log = structlog.get_logger(__name__)
 
 
-class Delivery:
+class MeteredDelivery:
     """The bytes of one response, from its start to its end (docs/tokens.md, "The byte budget").
 
     The HTTP layer calls `sent` after each piece, `report` whenever that says so and at least every 15 s

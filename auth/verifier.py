@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import NoReturn
 
 from auth.claims import SessionClaims, read_session_claims
-from auth.delivery import Delivery
+from auth.delivery import MeteredDelivery
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError
 from auth.jws import TokenType, VerificationKeys, verify
 from auth.networks import within
@@ -108,7 +108,7 @@ class Verifier:
         blob: bool,
         source: str,
         peer: ShownCertificate | None = None,
-    ) -> Delivery:
+    ) -> MeteredDelivery:
         """Let one request start: the one question to the ledger that every request asks.
 
         Args:
@@ -141,7 +141,7 @@ class Verifier:
 
     async def _begin(
         self, claims: SessionClaims, repository: str, blob: str | None, length_bytes: int
-    ) -> Delivery:
+    ) -> MeteredDelivery:
         if claims.session_id is None or claims.repository != repository:
             raise OutsideScopeError(Cause.OUTSIDE_SCOPE)
         response_id = secrets.token_urlsafe(_RESPONSE_ID_BYTES)
@@ -153,7 +153,7 @@ class Verifier:
             if refusal.cause is Cause.UNKNOWN:  # we signed its bearer, so there was a session
                 raise RefusedError(Cause.SESSION_OVER) from None
             raise
-        return Delivery(
+        return MeteredDelivery(
             self._ledger, claims.token_id, response_id, blob=blob, length=length_bytes, granted=granted
         )
 

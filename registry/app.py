@@ -28,7 +28,7 @@ from registry.api.documentation import ApiReference
 from registry.api.health import HealthApi
 from registry.api.http.origin import Origin
 from registry.api.http.peers import Peers
-from registry.api.http.socket_sender import DirectSender
+from registry.api.http.socket_sender import SocketSender
 from registry.api.http.streaming import BlobStreamer
 from registry.api.operator.instances import InstancesApi
 from registry.api.operator.nodes import NodesApi
@@ -39,8 +39,8 @@ from registry.api.root import apis_document, root_app
 from registry.api.token import TokenApi
 from registry.api.v2.application import PREFIX as DISTRIBUTION_PREFIX
 from registry.api.v2.application import DistributionApi
-from registry.api.v2.node_limit import Turns
-from registry.audit.throttling import BoundedAuditTrail
+from registry.api.v2.node_limit import NodeConcurrencyLimit
+from registry.audit.throttling import ThrottledAuditTrail
 from registry.catalog.api_keys import SqlApiKeyDirectory
 from registry.catalog.blob_origins import SqlBlobOrigins
 from registry.catalog.collection import SqlBlobPins, SqlCollection
@@ -48,7 +48,7 @@ from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
-from registry.catalog.images import SqlImages, SqlLayerMemory
+from registry.catalog.images import SqlImages, SqlKnownLayers
 from registry.catalog.import_quotas import SqlImportQuota
 from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
@@ -64,38 +64,38 @@ from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.ephemeral.credential_vault import RedisCredentialVault
 from registry.ephemeral.portal_sessions import RedisPortalSessions
-from registry.ephemeral.progress import RedisProgressBoard
-from registry.ephemeral.rate_limits import RedisRates
-from registry.ephemeral.transfer_leases import RedisFlightLeases
+from registry.ephemeral.progress import RedisProgressStore
+from registry.ephemeral.rate_limits import RedisRateLimiter
+from registry.ephemeral.transfer_leases import RedisTransferLeases
 from registry.imports.bandwidth import Bandwidth
-from registry.imports.counted import CountedJobQueue
+from registry.imports.counted import CountingJobQueue
 from registry.imports.importer import Importer
-from registry.imports.linking import Sharing
+from registry.imports.linking import BlobLinker
 from registry.imports.recompress.pipeline import Compression, Compressor
-from registry.imports.transfer import Roads
-from registry.imports.transfer_lock import Flights
+from registry.imports.transfer import TransferOptions
+from registry.imports.transfer_lock import TransferLock
 from registry.imports.worker import ImportWorker
 from registry.maintenance.collection import Collection
-from registry.maintenance.damage import DamageDesk
+from registry.maintenance.damage import DamageReporter
 from registry.maintenance.periodic import repeat
 from registry.model.groups import Group
 from registry.model.images import Variant
-from registry.observe import CountedAuditTrail, MeteredImports, Metrics
+from registry.observe import CountingAuditTrail, MeteredImports, Metrics
 from registry.oci.reference import Reference
-from registry.portal import Doorkeeper, Portal, Services
+from registry.portal import Portal, PortalSessions, Services
 from registry.portal.sessions import ATTEMPTS_PER_MINUTE
 from registry.pull.resolve import ImageResolver
 from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
 from registry.services.instances import SWEEP_S, Instances
 from registry.services.pull_tokens import PullTokens
-from registry.services.webhook_delivery import Courier
+from registry.services.webhook_delivery import WebhookDispatcher
 from registry.services.webhooks import Webhooks, WebhookSecrets
 from registry.upstream.credentials import from_registry_authentication
 from registry.upstream.from_settings import hook_client, shared_registries, upstream_client
 from registry.upstream.hooks import HookClient
 from registry.upstream.providers import detect
-from registry.upstream.ranges import Lines, Memory
+from registry.upstream.ranges import DownloadOptions, PrefetchBudget
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
 from storage.ports import KeyProvider
@@ -144,7 +144,7 @@ def open_compressor(
         min_gain=settings.compress_min_gain,
         max_unpacked_bytes=settings.max_unpacked_bytes,
     )
-    return Compressor(blobs, SqlBlobPins(database), SqlLayerMemory(database), metrics, how)
+    return Compressor(blobs, SqlBlobPins(database), SqlKnownLayers(database), metrics, how)
 
 
 @asynccontextmanager
@@ -187,7 +187,7 @@ class _Composer:
         self._events = SqlEventLog(self._database, self._clock)
         stack.push_async_callback(self._events.aclose)
         self._vault = RedisCredentialVault(self._redis, keys)
-        self._board = RedisProgressBoard(self._redis)
+        self._board = RedisProgressStore(self._redis)
 
         self._node_ca = NodeCA.load(data.node_ca)
         self._keys = LocalSigningKeys.load(data.signing_keys)
@@ -199,9 +199,9 @@ class _Composer:
         )
         stack.push_async_callback(ledger.aclose)
         name = settings.service
-        bounded = BoundedAuditTrail(self._events)
+        bounded = ThrottledAuditTrail(self._events)
         stack.push_async_callback(bounded.aclose)
-        trail = CountedAuditTrail(bounded, self._metrics)
+        trail = CountingAuditTrail(bounded, self._metrics)
         self._trail = trail
         self._authority = Authority(self._keys, ledger, trail, self._clock, issuer=name, service=name)
         self._realm = Realm(self._keys, ledger, self._nodes, trail, self._clock, issuer=name, service=name)
@@ -252,7 +252,7 @@ class _Composer:
     def _upkeep(self) -> Callable[[], Awaitable[None]] | None:
         if Role.IMPORT not in self._settings.roles:
             return None
-        courier = Courier(
+        courier = WebhookDispatcher(
             catalog=self._webhook_catalog,
             secrets=self._webhook_secrets,
             post=self._hooks.post,
@@ -290,16 +290,16 @@ class _Composer:
         client = upstream_client(self._settings)
         self._stack.push_async_callback(client.close)
         settings = self._settings
-        lines = Lines(
-            Memory(settings.ahead_bytes),
+        lines = DownloadOptions(
+            PrefetchBudget(settings.ahead_bytes),
             connections=settings.blob_connections,
             pace=Bandwidth(settings.import_bytes_per_s).pace,
         )
         # Shorter than a job's: whoever takes a dead worker's job over does not wait for its blobs as well.
-        flights = Flights(RedisFlightLeases(self._redis), settings.lease_s / 2)
+        transfer_lock = TransferLock(RedisTransferLeases(self._redis), settings.lease_s / 2)
         daily = settings.organization_import_bytes_per_day
         origins = SqlBlobOrigins(self._database, self._clock)
-        sharing = Sharing(self._blobs, origins, shared_registries(settings))
+        sharing = BlobLinker(self._blobs, origins, shared_registries(settings))
         compressor = open_compressor(settings, self._blobs, self._database, self._metrics)
         if compressor is not None:
             self._stack.callback(compressor.close)
@@ -309,14 +309,14 @@ class _Composer:
             SqlBlobPins(self._database),
             sharing=sharing,
             max_image_bytes=settings.max_image_bytes,
-            roads=Roads(lines, flights, settings.layer_transfers),
+            options=TransferOptions(lines, transfer_lock, settings.layer_transfers),
             quota=SqlImportQuota(self._database, self._clock, daily),
             meter=MeteredImports(self._metrics, detect),
             compressor=compressor,
         )
         queue = SqlJobQueue(self._database, self._clock, settings.organization_import_jobs)
         return ImportWorker(
-            CountedJobQueue(queue, self._metrics),
+            CountingJobQueue(queue, self._metrics),
             self._vault,
             self._board,
             importer,
@@ -326,7 +326,7 @@ class _Composer:
         )
 
     def _distribution(self) -> web.Application:
-        sender = DirectSender()
+        sender = SocketSender()
         self._stack.callback(sender.close)
         return DistributionApi(
             verifier=self._verifier,
@@ -334,8 +334,8 @@ class _Composer:
             blobs=self._blobs,
             catalog=self._catalog,
             streamer=BlobStreamer(sender, self._metrics, stall_s=self._settings.stall_s),
-            turns=Turns(self._settings.node_responses),
-            damage=DamageDesk(
+            turns=NodeConcurrencyLimit(self._settings.node_responses),
+            damage=DamageReporter(
                 SqlKeyRecords(self._database), SqlQuarantine(self._database, self._clock), self._events
             ),
             origin=self._origin,
@@ -361,7 +361,7 @@ class _Composer:
         authenticate = ApiKeyAuthenticator(
             keys=self._api_keys,
             is_operator_key=self._is_operator_key,
-            rates=RedisRates(self._redis, rate) if rate else None,
+            rates=RedisRateLimiter(self._redis, rate) if rate else None,
         )
         return public_app(groups, self._instances, authenticate)
 
@@ -415,11 +415,11 @@ class _Composer:
             found = await self._key_directory.by_hash(key_hash)
             return found.organization if found is not None else None
 
-        doorkeeper = Doorkeeper(
+        doorkeeper = PortalSessions(
             sessions=RedisPortalSessions(self._redis, self._settings.portal_session_s),
             organization_of=organization_of,
             operator_key=Secret(read_operator_key(self._data.operator_key)),
-            attempts=RedisRates(self._redis, ATTEMPTS_PER_MINUTE).take,
+            attempts=RedisRateLimiter(self._redis, ATTEMPTS_PER_MINUTE).take,
             trail=self._trail,
             origin=self._origin,
         )

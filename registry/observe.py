@@ -135,7 +135,7 @@ class MeteredImports:
         self._metrics.import_time.labels(provider).observe(duration_s)
 
 
-class CountedAuditTrail:
+class CountingAuditTrail:
     """Counts events on their way into the audit trail."""
 
     def __init__(self, trail: AuditTrail, metrics: Metrics) -> None:

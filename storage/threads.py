@@ -32,7 +32,7 @@ async def settle(*futures: asyncio.Future[Any]) -> None:
         raise cancelled
 
 
-class Lane:
+class SerialExecutor:
     """Runs one owner's work piece by piece in the order in which it came.
 
     The next piece follows without a turn of the event loop, but behind whatever else the executor has to
@@ -89,9 +89,9 @@ class Threads:
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._executor, lambda: work(*args, **kwargs))
 
-    def lane(self) -> Lane:
+    def serial_executor(self) -> SerialExecutor:
         """Return a lane of its own for one owner."""
-        return Lane(self._executor)
+        return SerialExecutor(self._executor)
 
     async def run(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` and return its result; when cancelled, only after `work` has ended."""

@@ -11,7 +11,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from auth.coalescer import Batches
+from auth.coalescer import Coalescer
 from auth.ledger.connect import LedgerClient
 
 _TOGETHER = 64  # a server that runs so many is busy for two or three milliseconds
@@ -33,10 +33,10 @@ class Calls(Protocol):
 
 def calls_of(redis: LedgerClient) -> Calls:
     """Choose by what the client is connected to."""
-    return _Together(redis) if isinstance(redis, Redis) else _Singly(redis)
+    return _PipelinedCalls(redis) if isinstance(redis, Redis) else _SingleCalls(redis)
 
 
-class _Together:
+class _PipelinedCalls:
     """One pipeline at a time; what comes meanwhile goes with the next (docs/adr/0180-calls-go-together.md).
 
     A server that syncs every write then syncs once for all of them. The connection is kept: to borrow one
@@ -46,7 +46,7 @@ class _Together:
     def __init__(self, redis: Redis) -> None:
         self._pool = redis.connection_pool
         self._connection: AbstractConnection | None = None
-        self._batches: Batches[Call, Any] = Batches(self._send, most=_TOGETHER, drop_cancelled=True)
+        self._batches: Coalescer[Call, Any] = Coalescer(self._send, most=_TOGETHER, drop_cancelled=True)
 
     async def evalsha(self, sha: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:  # noqa: ANN401
         # Encoded here, where what cannot be encoded is nobody else's failure.
@@ -101,7 +101,7 @@ async def _reply(connection: AbstractConnection) -> Any:  # noqa: ANN401
     return reply
 
 
-class _Singly:
+class _SingleCalls:
     """Every call by itself: a cluster's keys lie on many servers, and one may be slow."""
 
     def __init__(self, redis: RedisCluster) -> None:

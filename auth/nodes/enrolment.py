@@ -39,7 +39,7 @@ class EnrolmentRecords(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class EnrolmentOffer:
     """An enrolment secret; shown to the operator once and kept nowhere."""
 
     secret: Secret
@@ -83,7 +83,7 @@ class NodeEnrolment:
         self._clock = clock
         self._offer_s = offer_s
 
-    async def offer(self, node_id: str) -> Offer:
+    async def offer(self, node_id: str) -> EnrolmentOffer:
         """Draw an enrolment secret for a node; one offered before is void.
 
         The caller has checked that the node exists, is bound by certificate and was not struck off.
@@ -91,7 +91,7 @@ class NodeEnrolment:
         secret = new_node_secret()
         expires_at = self._clock.now() + timedelta(seconds=self._offer_s)
         await self._records.offer(node_id, hash_secret(secret), expires_at)
-        return Offer(secret, expires_at)
+        return EnrolmentOffer(secret, expires_at)
 
     async def enrol(self, node_id: str, secret: Secret, request: str, *, source: str) -> Issued:
         """Make a node's first certificate.

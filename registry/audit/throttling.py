@@ -21,7 +21,7 @@ _MANY = "many"
 
 
 @dataclass(frozen=True, slots=True)
-class FloodLimits:
+class ThrottleLimits:
     """How many refusals and repeated exchanges one process writes in a minute.
 
     Attributes:
@@ -35,7 +35,7 @@ class FloodLimits:
     kinds: int = 64
 
 
-class BoundedAuditTrail:
+class ThrottledAuditTrail:
     """Sums up refusals and exchanges that repeat, one event a minute and kind; passes everything else on.
 
     Args:
@@ -44,10 +44,10 @@ class BoundedAuditTrail:
     """
 
     def __init__(
-        self, trail: AuditTrail, limits: FloodLimits | None = None, *, window_s: float = WINDOW_S
+        self, trail: AuditTrail, limits: ThrottleLimits | None = None, *, window_s: float = WINDOW_S
     ) -> None:
         self._trail = trail
-        self._limits = limits or FloodLimits()
+        self._limits = limits or ThrottleLimits()
         self._window_s = window_s
         self._window_ends = 0.0
         self._written: Counter[tuple[str, str]] = Counter()

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, text
 
-from auth.coalescer import Batches
+from auth.coalescer import Coalescer
 from auth.ports import AuditEvent, Clock
 from registry.audit.trail import StoredEvent
 from registry.catalog.engine.database import AdvisoryLock, CatalogConnection, Database
@@ -39,7 +39,7 @@ class SqlEventLog:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._appends: Batches[tuple[datetime, AuditEvent], None] = Batches(self._append)
+        self._appends: Coalescer[tuple[datetime, AuditEvent], None] = Coalescer(self._append)
 
     async def record(self, event: AuditEvent) -> None:
         """Append one event durably; events of one moment share a transaction."""

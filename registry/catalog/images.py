@@ -87,8 +87,8 @@ def load_image(connection: Connection, image_id: str) -> StoredImage:
     return replace(image, zstd=zstd)
 
 
-class SqlLayerMemory:
-    """What imports found out about layers (keeps `registry.model.imports.LayerMemory`)."""
+class SqlKnownLayers:
+    """What imports found out about layers (keeps `registry.model.imports.KnownLayers`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

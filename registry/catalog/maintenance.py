@@ -14,7 +14,7 @@ from registry.catalog.tables import upkeep
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class WorkState:
     """What is known of a kind of work.
 
     Attributes:
@@ -35,12 +35,12 @@ class SqlUpkeep:
         self._database = database
         self._clock = clock
 
-    async def standing(self, name: str) -> Standing:
+    async def standing(self, name: str) -> WorkState:
         """Return what is known of a kind of work."""
         query = select(upkeep.c.cursor, upkeep.c.finished_at, upkeep.c.report).where(upkeep.c.name == name)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
-        return Standing(*row) if row else Standing()
+        return WorkState(*row) if row else WorkState()
 
     async def acquire(self, name: str, holder: str, lease_s: float) -> bool:
         """Lease a kind of work, or extend one's own lease; False while another holds it."""

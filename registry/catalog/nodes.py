@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from auth.coalescer import Batches
+from auth.coalescer import Coalescer
 from auth.ports import Binding, Clock, Node
 from registry.catalog.engine.database import Database
 from registry.catalog.engine.plain import PlainSelect
@@ -25,7 +25,7 @@ class SqlNodeRegistry:
         self._database = database
         self._clock = clock
         # Those who look up together go on together, through the ledger and the audit trail.
-        self._lookups: Batches[str, Node | None] = Batches(self._look_up, pace_s=_LOOKUPS_PACE_S)
+        self._lookups: Coalescer[str, Node | None] = Coalescer(self._look_up, pace_s=_LOOKUPS_PACE_S)
 
     async def get(self, node_id: str) -> Node | None:
         """Return a node, struck off or not; lookups of one moment share a query."""

@@ -55,7 +55,7 @@ class VersionRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Occupancy:
+class StorageUsage:
     """What one organization has in storage; blobs that organizations share count for each."""
 
     organization: str
@@ -161,7 +161,7 @@ class SqlOverview:
         query = select(organizations.c.name).order_by(organizations.c.name).limit(1000)
         return [row["name"] for row in await self._rows(query)]
 
-    async def occupancy(self) -> Sequence[Occupancy]:
+    async def occupancy(self) -> Sequence[StorageUsage]:
         """Return what organizations have in storage, the largest first."""
         owned = select(groups.c.organization, func.count().label("groups")).group_by(groups.c.organization)
         count = owned.subquery()
@@ -179,7 +179,7 @@ class SqlOverview:
             .limit(100)
         )
         return [
-            Occupancy(
+            StorageUsage(
                 **{**row, "size_bytes": int(row["size_bytes"]), "stored_bytes": int(row["stored_bytes"])}
             )
             for row in await self._rows(query)

@@ -69,7 +69,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC)
 
 
-class Heard(TypeDecorator[str]):
+class UntrustedText(TypeDecorator[str]):
     """What a stranger may have said, kept as far as every database can hold it.
 
     One row that cannot be written would take those of others with it, in the same statement.
@@ -374,9 +374,9 @@ events = Table(
     Column("type", String(64), nullable=False, index=True),
     Column("organization", String(63), index=True),
     Column("token_id", String(64), index=True),
-    Column("node_id", Heard(NODE_ID_CHARS)),
+    Column("node_id", UntrustedText(NODE_ID_CHARS)),
     Column("cause", String(32)),
-    Column("source", Heard(64)),
+    Column("source", UntrustedText(64)),
     Column("detail", JSON, nullable=False),
     sqlite_autoincrement=True,
 )

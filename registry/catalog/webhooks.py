@@ -19,7 +19,7 @@ from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.events import append
 from registry.catalog.tables import deliveries, events, organizations, upkeep, webhooks
 from registry.errors import ConflictError
-from registry.model.webhooks import Delivery, SealedSecret, Webhook
+from registry.model.webhooks import SealedSecret, Webhook, WebhookDelivery
 
 FAMILIES: Final = ("group", "instance", "token")
 """What is told about: types of events begin with one of these and a full stop."""
@@ -96,7 +96,7 @@ class SqlWebhooks:
         except IntegrityError:
             return 0  # another process made the cursor's row at the same moment
 
-    async def claim(self, limit: int, lease_s: float) -> Sequence[Delivery]:
+    async def claim(self, limit: int, lease_s: float) -> Sequence[WebhookDelivery]:
         """Lease messages that are due; they are due again when the lease lapses."""
         now = self._clock.now()
         due = deliveries.c.due_at <= now
@@ -120,7 +120,7 @@ class SqlWebhooks:
             await connection.execute(update(deliveries).where(taken).values(lease))
         return [_delivery(row) for row in rows]
 
-    async def delivered(self, delivery: Delivery) -> None:
+    async def delivered(self, delivery: WebhookDelivery) -> None:
         """Take a message out: its endpoint has it."""
         endpoint = webhooks.c.webhook_id == delivery.webhook.webhook_id
         well = {"delivered_at": self._clock.now(), "failing_since": None, "last_failure": None}
@@ -129,7 +129,7 @@ class SqlWebhooks:
             await connection.execute(_without(delivery))
 
     async def failed(
-        self, delivery: Delivery, why: str, *, retry_s: float | None, disable_after: timedelta
+        self, delivery: WebhookDelivery, why: str, *, retry_s: float | None, disable_after: timedelta
     ) -> None:
         """Note a failed attempt (docs/webhooks.md, "Attempts")."""
         now = self._clock.now()
@@ -238,7 +238,7 @@ def _named(organization: str, webhook_id: str) -> ColumnElement[bool]:
     return and_(webhooks.c.organization == organization, webhooks.c.webhook_id == webhook_id)
 
 
-def _without(delivery: Delivery) -> Delete:
+def _without(delivery: WebhookDelivery) -> Delete:
     return delete(deliveries).where(deliveries.c.message_id == delivery.message_id)
 
 
@@ -247,8 +247,8 @@ def _webhook(row: RowMapping) -> Webhook:
     return Webhook(**{**facts, "types": tuple(row["types"])})
 
 
-def _delivery(row: RowMapping) -> Delivery:
-    return Delivery(
+def _delivery(row: RowMapping) -> WebhookDelivery:
+    return WebhookDelivery(
         message_id=row["message_id"],
         webhook=_webhook(row),
         secret=SealedSecret(row["kek_id"], row["sealed_secret"]),

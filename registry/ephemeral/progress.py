@@ -1,4 +1,4 @@
-"""How far running imports are (keeps `registry.model.imports.ProgressBoard`)."""
+"""How far running imports are (keeps `registry.model.imports.ProgressStore`)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ _TTL_S = 3600
 _log = structlog.get_logger(__name__)
 
 
-class RedisProgressBoard:
+class RedisProgressStore:
     """Progress as `progress:{<job id>}`, gone an hour after the last word."""
 
     def __init__(self, redis: LedgerClient) -> None:

@@ -1,4 +1,4 @@
-"""How often callers ask, across all servers (keeps `registry.model.api_keys.Rates`)."""
+"""How often callers ask, across all servers (keeps `registry.model.api_keys.RateLimiter`)."""
 
 from typing import Final
 
@@ -24,7 +24,7 @@ return 0
 _log = structlog.get_logger(__name__)
 
 
-class RedisRates:
+class RedisRateLimiter:
     """A rate for each caller, as `rate:{<caller>}`; a minute's worth may come at once.
 
     Args:

@@ -1,4 +1,4 @@
-"""Who is bringing a blob just now (keeps `registry.model.imports.FlightLeases`)."""
+"""Who is bringing a blob just now (keeps `registry.model.imports.TransferLeases`)."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ return 0"""
 _log = structlog.get_logger(__name__)
 
 
-class RedisFlightLeases:
+class RedisTransferLeases:
     """Leases as `flight:{<key>}`, each gone when its holder stops extending it.
 
     They save work and guard nothing: when Redis does not answer, everybody goes ahead.

@@ -14,7 +14,7 @@ from registry.errors import DocumentError, ImportFailedError
 from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.oci.attachments import RECORD_TYPE, TAG_SUFFIXES, Attachments, subject_tag
 from registry.oci.documents import Artifact, Descriptor, Index, parse_artifact, parse_document
-from registry.upstream.repository import Source, off_loop
+from registry.upstream.repository import UpstreamRepository, off_loop
 from storage.digest import Digest
 
 MAX_ATTACHMENTS: Final = 32
@@ -35,7 +35,7 @@ class Attacher:
         put: Stores one content.
     """
 
-    def __init__(self, source: Source, put: Put) -> None:
+    def __init__(self, source: UpstreamRepository, put: Put) -> None:
         self._source = source
         self._put = put
         self._record = Attachments()
@@ -52,7 +52,7 @@ class Attacher:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 for subject in dict.fromkeys((image.digest, image.manifest_digest)):
-                    await self._all_of(subject)
+                    await self._gather_or_cancel(subject)
         except TimeoutError:
             _log.warning("attachments.cut_short", image=str(image.digest), found=len(self._artifacts))
         if not self._artifacts:
@@ -67,7 +67,7 @@ class Attacher:
         known = {content.digest for content in image.contents}
         return (*(each for each in self._contents.values() if each.digest not in known), record)
 
-    async def _all_of(self, subject: Digest) -> None:
+    async def _gather_or_cancel(self, subject: Digest) -> None:
         for entry in await self._referrers(subject):
             digest = await self._one(str(entry.digest))
             if digest is not None and self._artifacts[digest].subject == subject:

@@ -12,7 +12,7 @@ from registry.upstream.providers import Provider, detect
 _DONE = "done"
 
 
-class CountedJobQueue:
+class CountingJobQueue:
     """A queue that counts what it records. Both labels are from short lists: nobody's text becomes one."""
 
     def __init__(self, queue: JobQueue, metrics: Metrics) -> None:

@@ -9,7 +9,7 @@ from registry.errors import ImportFailedError
 T = TypeVar("T")
 
 
-async def all_of(parts: Iterable[Awaitable[Any]]) -> list[Any]:
+async def gather_or_cancel(parts: Iterable[Awaitable[Any]]) -> list[Any]:
     """Run every part to its end, and return their results in order; when one fails, the others are stopped.
 
     Raises:
@@ -26,8 +26,8 @@ async def all_of(parts: Iterable[Awaitable[Any]]) -> list[Any]:
 
 
 async def together(first: Awaitable[Any], second: Awaitable[T]) -> T:
-    """Run both as `all_of` does, and return the second's result."""
-    result: T = (await all_of((first, second)))[1]
+    """Run both as `gather_or_cancel` does, and return the second's result."""
+    result: T = (await gather_or_cancel((first, second)))[1]
     return result
 
 

@@ -9,12 +9,12 @@ import structlog
 from registry.errors import PullFailedError, ReferenceFormatError
 from registry.imports.attachments import Attacher
 from registry.imports.gather import together
-from registry.imports.linking import Sharing
+from registry.imports.linking import BlobLinker
 from registry.imports.plan import Plan, plan_import
-from registry.imports.progress import Tally
+from registry.imports.progress import TransferProgress
 from registry.imports.recompress.arrivals import Arrivals
 from registry.imports.recompress.pipeline import Compressor
-from registry.imports.transfer import Roads, Transfer
+from registry.imports.transfer import Transfer, TransferOptions
 from registry.model.images import ImageContent, StoredImage
 from registry.model.imports import (
     BlobPins,
@@ -44,8 +44,8 @@ class Importer:
         pins: BlobPins,
         *,
         max_image_bytes: int,
-        sharing: Sharing | None = None,
-        roads: Roads | None = None,
+        sharing: BlobLinker | None = None,
+        options: TransferOptions | None = None,
         quota: ImportQuota | None = None,
         meter: ImportMeter | None = None,
         platform: Platform = LINUX_AMD64,
@@ -66,7 +66,7 @@ class Importer:
         self._pins = pins
         self._sharing = sharing
         self._max_image_bytes = max_image_bytes
-        self._roads = roads or Roads()
+        self._options = options or TransferOptions()
         self._quota = quota
         self._meter = meter
         self._platform = platform
@@ -104,19 +104,19 @@ class Importer:
         await self._pins.pin(
             job.id, job.key.organization, [content.digest for content in plan.image.contents]
         )
-        transfer = Transfer(source, self._store, job.key.organization, self._roads, self._sharing)
+        transfer = Transfer(source, self._store, job.key.organization, self._options, self._sharing)
         if self._quota is not None:
             await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
         arrivals = Arrivals(report, partial(self._store.contains, job.key.organization))
-        tally = Tally(plan, arrivals.report)
-        fetching = self._fetch(job, reference.registry, transfer, plan, tally)
+        progress = TransferProgress(plan, arrivals.report)
+        fetching = self._fetch(job, reference.registry, transfer, plan, progress)
         if self._compressor is None:
             image = plan.image
             await fetching
         else:
             compressing = self._compressor.run(job, documents, plan.image, arrivals)
             image = await together(arrivals.completed_by(fetching), compressing)
-        tally.enter(Stage.STORING)
+        progress.enter(Stage.STORING)
         storing = transfer.put_all((content.digest, data) for content, data in plan.documents)
         attaching = Attacher(source, partial(self._put, job, transfer)).attach(image)
         attached = await together(storing, attaching)
@@ -124,14 +124,14 @@ class Importer:
         return image.with_attached(attached)
 
     async def _fetch(
-        self, job: ImportJob, registry: str, transfer: Transfer, plan: Plan, tally: Tally
+        self, job: ImportJob, registry: str, transfer: Transfer, plan: Plan, progress: TransferProgress
     ) -> None:
         try:
-            await transfer.fetch_layers(plan.layers, tally)
+            await transfer.fetch_layers(plan.layers, progress)
         finally:
-            _log.info("import.pulled", job_id=job.id, **tally.figures())
+            _log.info("import.pulled", job_id=job.id, **progress.figures())
             if self._meter is not None:
-                self._meter.transferred(registry, tally.fetched_bytes, tally.duration_s)
+                self._meter.transferred(registry, progress.fetched_bytes, progress.duration_s)
 
     async def _put(self, job: ImportJob, transfer: Transfer, content: ImageContent, data: bytes) -> None:
         await self._pins.pin(job.id, job.key.organization, [content.digest])

@@ -19,14 +19,14 @@ import structlog
 from registry.errors import CatalogUnavailableError
 from registry.model.imports import BlobOrigins
 from registry.oci.documents import Descriptor
-from registry.upstream.repository import Source
+from registry.upstream.repository import UpstreamRepository
 from storage.blobs import BlobStore
 from storage.errors import StorageError
 
 _log = structlog.get_logger(__name__)
 
 
-class Sharing:
+class BlobLinker:
     """Decides which blobs need no download. Safe to share among imports."""
 
     def __init__(self, store: BlobStore, origins: BlobOrigins, registries: Collection[str]) -> None:
@@ -39,7 +39,7 @@ class Sharing:
         self._origins = origins
         self._registries = frozenset(registries)
 
-    async def link(self, source: Source, organization: str, blob: Descriptor) -> bool:
+    async def link(self, source: UpstreamRepository, organization: str, blob: Descriptor) -> bool:
         """Give an organization a blob that is there already; False when it has to be downloaded.
 
         Args:
@@ -59,12 +59,12 @@ class Sharing:
             _log.info("blob.linked", digest=str(blob.digest), size_bytes=blob.size_bytes)
         return linked
 
-    async def verified(self, source: Source, blob: Descriptor) -> None:
+    async def verified(self, source: UpstreamRepository, blob: Descriptor) -> None:
         """Remember a blob that was just downloaded and hashed; forgetting costs a download, no more."""
         if self.trusts(source):
             with suppress(CatalogUnavailableError):
                 await self._origins.add(blob.digest, source.reference.registry)
 
-    def trusts(self, source: Source) -> bool:
+    def trusts(self, source: UpstreamRepository) -> bool:
         """Tell whether blobs from there may be linked at all."""
         return source.encrypted and source.reference.registry in self._registries

@@ -37,7 +37,7 @@ class Speed:
         return round(self._per_s or 0)
 
 
-class Tally:
+class TransferProgress:
     """How far one import is.
 
     Attributes:

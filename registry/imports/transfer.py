@@ -15,13 +15,13 @@ from typing import Final
 import structlog
 
 from registry.errors import PullFailedError, StoreFailedError
-from registry.imports.gather import all_of
-from registry.imports.linking import Sharing
-from registry.imports.progress import Tally
-from registry.imports.transfer_lock import Flights
+from registry.imports.gather import gather_or_cancel
+from registry.imports.linking import BlobLinker
+from registry.imports.progress import TransferProgress
+from registry.imports.transfer_lock import TransferLock
 from registry.oci.documents import Descriptor
-from registry.upstream.ranges import Download, Lines, Memory
-from registry.upstream.repository import Source
+from registry.upstream.ranges import Download, DownloadOptions, PrefetchBudget
+from registry.upstream.repository import UpstreamRepository
 from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.errors import (
@@ -40,7 +40,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Roads:
+class TransferOptions:
     """What all transfers of a process share.
 
     Attributes:
@@ -49,8 +49,8 @@ class Roads:
         layers: How many layers of one image are fetched at a time.
     """
 
-    lines: Lines = field(default_factory=lambda: Lines(Memory(AHEAD_BYTES)))
-    flights: Flights = field(default_factory=Flights)
+    lines: DownloadOptions = field(default_factory=lambda: DownloadOptions(PrefetchBudget(AHEAD_BYTES)))
+    transfer_lock: TransferLock = field(default_factory=TransferLock)
     layers: int = 3
 
 
@@ -58,13 +58,18 @@ class Transfer:
     """Copies blobs of one import into one tenant's storage."""
 
     def __init__(
-        self, source: Source, store: BlobStore, tenant: str, roads: Roads, sharing: Sharing | None = None
+        self,
+        source: UpstreamRepository,
+        store: BlobStore,
+        tenant: str,
+        options: TransferOptions,
+        sharing: BlobLinker | None = None,
     ) -> None:
         self._sharing = sharing
         self._source = source
         self._store = store
         self._tenant = tenant
-        self._roads = roads
+        self._options = options
 
     async def missing_bytes(self, layers: tuple[Descriptor, ...]) -> int:
         """Add up the layers that the tenant does not have. Raises StoreFailedError."""
@@ -74,7 +79,7 @@ class Transfer:
             raise _store_failed(error) from error
         return sum(layer.size_bytes for layer in absent)
 
-    async def fetch_layers(self, layers: tuple[Descriptor, ...], tally: Tally) -> None:
+    async def fetch_layers(self, layers: tuple[Descriptor, ...], progress: TransferProgress) -> None:
         """Fetch every layer that the tenant does not have, some at a time.
 
         Raises:
@@ -82,11 +87,13 @@ class Transfer:
                 the others are stopped and leave nothing behind.
         """
         waiting = iter(layers)
-        await all_of(self._lane(waiting, tally) for _ in range(min(self._roads.layers, len(layers))))
+        await gather_or_cancel(
+            self._lane(waiting, progress) for _ in range(min(self._options.layers, len(layers)))
+        )
 
     async def put_all(self, documents: Iterable[tuple[Digest, bytes]]) -> None:
         """Store documents that were fetched whole, side by side. Raises StoreFailedError."""
-        await all_of(self.put(digest, data) for digest, data in documents)
+        await gather_or_cancel(self.put(digest, data) for digest, data in documents)
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """Store a document that was fetched whole.
@@ -103,12 +110,12 @@ class Transfer:
         except StorageError as error:
             raise _store_failed(error) from error
 
-    async def _lane(self, waiting: Iterator[Descriptor], tally: Tally) -> None:
+    async def _lane(self, waiting: Iterator[Descriptor], progress: TransferProgress) -> None:
         for layer in waiting:
-            if not await self._found(layer, tally):
-                async with self._roads.flights.alone(f"{self._scope}/{layer.digest}"):
-                    await self._layer(layer, tally)
-            tally.layer_done()
+            if not await self._found(layer, progress):
+                async with self._options.transfer_lock.alone(f"{self._scope}/{layer.digest}"):
+                    await self._layer(layer, progress)
+            progress.layer_done()
 
     @property
     def _scope(self) -> str:
@@ -117,13 +124,13 @@ class Transfer:
             return self._source.reference.registry
         return self._tenant
 
-    async def _layer(self, layer: Descriptor, tally: Tally) -> None:
+    async def _layer(self, layer: Descriptor, progress: TransferProgress) -> None:
         for last in (*[False] * (STORE_ATTEMPTS - 1), True):
-            if await self._found(layer, tally) or await self._linked(layer, tally):
+            if await self._found(layer, progress) or await self._linked(layer, progress):
                 break
-            copy = _Copy(self._source, self._store, self._tenant, layer, tally)
+            copy = _Copy(self._source, self._store, self._tenant, layer, progress)
             try:
-                await copy.run(self._roads.lines)
+                await copy.run(self._options.lines)
                 if self._sharing is not None:
                     await self._sharing.verified(self._source, layer)
             except DigestMismatchError:
@@ -139,19 +146,19 @@ class Transfer:
                 break
             copy.take_back()
 
-    async def _found(self, layer: Descriptor, tally: Tally) -> bool:
+    async def _found(self, layer: Descriptor, progress: TransferProgress) -> bool:
         try:
             there = await self._store.contains(self._tenant, layer.digest)
         except StorageError as error:
             raise _store_failed(error) from error
         if there:
-            tally.found(layer.size_bytes)
+            progress.found(layer.size_bytes)
         return there
 
-    async def _linked(self, layer: Descriptor, tally: Tally) -> bool:
+    async def _linked(self, layer: Descriptor, progress: TransferProgress) -> bool:
         if self._sharing is None or not await self._sharing.link(self._source, self._tenant, layer):
             return False
-        tally.found(layer.size_bytes)
+        progress.found(layer.size_bytes)
         return True
 
 
@@ -159,32 +166,37 @@ class _Copy:
     """One try at one layer."""
 
     def __init__(
-        self, source: Source, store: BlobStore, tenant: str, layer: Descriptor, tally: Tally
+        self,
+        source: UpstreamRepository,
+        store: BlobStore,
+        tenant: str,
+        layer: Descriptor,
+        progress: TransferProgress,
     ) -> None:
         self._source = source
         self._store = store
         self._tenant = tenant
         self._layer = layer
-        self._tally = tally
+        self._progress = progress
         self._fetched_bytes = 0
         self.resumed_bytes = 0
 
-    async def run(self, lines: Lines) -> None:
+    async def run(self, lines: DownloadOptions) -> None:
         async with self._store.ingest(self._tenant, self._layer.digest, self._layer.size_bytes) as writer:
             self.resumed_bytes = writer.resumed_bytes
             if self.resumed_bytes:
                 _log.info("layer.resumed", digest=str(self._layer.digest), resumed_bytes=self.resumed_bytes)
-                self._tally.resumed(self.resumed_bytes)
+                self._progress.resumed(self.resumed_bytes)
             download = Download(self._source, self._layer, self.resumed_bytes, lines)
             async with aclosing(download.chunks()) as chunks:
                 async for chunk in chunks:
                     await writer.write(chunk)
                     self._fetched_bytes += len(chunk)
-                    self._tally.fetched(len(chunk))
+                    self._progress.fetched(len(chunk))
             await writer.commit()
 
     def take_back(self) -> None:
-        self._tally.take_back(self.resumed_bytes + self._fetched_bytes)
+        self._progress.take_back(self.resumed_bytes + self._fetched_bytes)
 
 
 def _store_failed(error: StorageError) -> StoreFailedError:

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from registry.model.imports import FlightLeases
+from registry.model.imports import TransferLeases
 
 _LOOK_S: Final = 0.5
 _CALL_S: Final = 5.0
 
 
-class Flights:
+class TransferLock:
     """Hands out the right to bring a blob; one for each process.
 
     Args:
@@ -25,7 +25,7 @@ class Flights:
         lease_s: After which a dead process' blobs are brought by another.
     """
 
-    def __init__(self, leases: FlightLeases | None = None, lease_s: float = 10.0) -> None:
+    def __init__(self, leases: TransferLeases | None = None, lease_s: float = 10.0) -> None:
         self._leases = leases
         self._lease_s = lease_s
         self._here: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -48,7 +48,7 @@ class Flights:
                 self._here[key] = lock, users - 1
 
     @asynccontextmanager
-    async def _leased(self, leases: FlightLeases, key: str) -> AsyncIterator[None]:
+    async def _leased(self, leases: TransferLeases, key: str) -> AsyncIterator[None]:
         holder = secrets.token_hex(8)
         while not await self._take(leases, key, holder):  # noqa: ASYNC110 (no event between processes)
             await asyncio.sleep(_LOOK_S * random.uniform(0.5, 1.0))  # noqa: S311 (spread)
@@ -62,14 +62,14 @@ class Flights:
                 async with asyncio.timeout(_CALL_S):
                     await leases.end(key, holder)
 
-    async def _take(self, leases: FlightLeases, key: str, holder: str) -> bool:
+    async def _take(self, leases: TransferLeases, key: str, holder: str) -> bool:
         try:
             async with asyncio.timeout(_CALL_S):
                 return await leases.take(key, holder, self._lease_s)
         except TimeoutError:
             return True
 
-    async def _extend(self, leases: FlightLeases, key: str, holder: str) -> None:
+    async def _extend(self, leases: TransferLeases, key: str, holder: str) -> None:
         while True:
             await asyncio.sleep(self._lease_s / 3)
             with suppress(TimeoutError):

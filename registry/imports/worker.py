@@ -19,7 +19,7 @@ from registry.model.imports import (
     ImportJob,
     JobQueue,
     Progress,
-    ProgressBoard,
+    ProgressStore,
     UpstreamCredential,
 )
 
@@ -43,7 +43,7 @@ class ImportWorker:
         self,
         queue: JobQueue,
         vault: CredentialVault,
-        board: ProgressBoard,
+        board: ProgressStore,
         importer: Importer,
         *,
         worker_id: str,

@@ -15,7 +15,7 @@ _QUIET_S = 300.0
 _REMEMBERED = 1024
 
 
-class DamageDesk:
+class DamageReporter:
     """Takes reports of damage from whoever reads.
 
     A damaged object is taken out of service at once: it cannot be served anyway, and so the next import of

@@ -6,7 +6,7 @@ from typing import Final
 
 from registry.catalog.maintenance import SqlUpkeep
 from registry.catalog.quarantine import SqlQuarantine
-from registry.maintenance.damage import DamageDesk
+from registry.maintenance.damage import DamageReporter
 from registry.maintenance.lease import Lease
 from storage.blobs import BlobStore
 from storage.records import KeyRecord
@@ -19,7 +19,7 @@ class Scrubbing:
     """Runs the scrubber under a lease, from where the last run was stopped."""
 
     def __init__(
-        self, blobs: BlobStore, quarantine: SqlQuarantine, desk: DamageDesk, upkeep: SqlUpkeep
+        self, blobs: BlobStore, quarantine: SqlQuarantine, desk: DamageReporter, upkeep: SqlUpkeep
     ) -> None:
         self._blobs = blobs
         self._quarantine = quarantine
@@ -46,7 +46,7 @@ class Scrubbing:
 
 
 class _Catalog:
-    def __init__(self, quarantine: SqlQuarantine, desk: DamageDesk, lease: Lease) -> None:
+    def __init__(self, quarantine: SqlQuarantine, desk: DamageReporter, lease: Lease) -> None:
         self._quarantine = quarantine
         self._desk = desk
         self._lease = lease

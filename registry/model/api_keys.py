@@ -37,7 +37,7 @@ class ApiKeyDirectory(Protocol):
         """Revoke a key from now on. False when there is none."""
 
 
-class Rates(Protocol):
+class RateLimiter(Protocol):
     """Counts what callers ask, across all servers."""
 
     async def take(self, caller: str) -> float:

@@ -127,7 +127,7 @@ class BlobPins(Protocol):
         """
 
 
-class FlightLeases(Protocol):
+class TransferLeases(Protocol):
     """Who is bringing a blob just now; losing it costs a transfer that was not needed."""
 
     async def take(self, key: str, holder: str, lease_s: float) -> bool:
@@ -181,14 +181,14 @@ class KnownLayer:
     encoded: ImageContent | None
 
 
-class LayerMemory(Protocol):
+class KnownLayers(Protocol):
     """What is known of layers, so that none is unpacked and encoded twice."""
 
     async def known(self, organization: str, layers: Sequence[Digest]) -> Mapping[Digest, KnownLayer]:
         """Return what is known of an organization's layers; whether blobs are there is not looked at."""
 
 
-class ProgressBoard(Protocol):
+class ProgressStore(Protocol):
     """Where running imports say how far they are; losing it loses nothing that matters."""
 
     async def put(self, job_id: str, progress: Progress) -> None:

@@ -38,7 +38,7 @@ class SealedSecret:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class WebhookDelivery:
     """A message on its way to an endpoint, leased to who sends it.
 
     Attributes:
@@ -74,14 +74,14 @@ class WebhookCatalog(Protocol):
     async def collect(self, limit: int) -> int:
         """Put the next events of the trail into the outboxes that want them; return how many were read."""
 
-    async def claim(self, limit: int, lease_s: float) -> Sequence[Delivery]:
+    async def claim(self, limit: int, lease_s: float) -> Sequence[WebhookDelivery]:
         """Lease messages that are due; they are due again when the lease lapses."""
 
-    async def delivered(self, delivery: Delivery) -> None:
+    async def delivered(self, delivery: WebhookDelivery) -> None:
         """Take a message out: its endpoint has it."""
 
     async def failed(
-        self, delivery: Delivery, why: str, *, retry_s: float | None, disable_after: timedelta
+        self, delivery: WebhookDelivery, why: str, *, retry_s: float | None, disable_after: timedelta
     ) -> None:
         """Note a failed attempt.
 

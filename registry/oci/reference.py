@@ -54,7 +54,7 @@ class Reference:
         Raises:
             ReferenceFormatError: Says what to change.
         """
-        _refuse_unreadable(text)
+        _check_upstream_settings(text)
         rest, at, digest_text = text.partition("@")
         digest = _parse_digest(digest_text) if at else None
         registry, path = _split_registry(rest)
@@ -118,7 +118,7 @@ def split_host(host: str) -> tuple[str, int | None]:
     return name, int(port)
 
 
-def _refuse_unreadable(text: str) -> None:
+def _check_upstream_settings(text: str) -> None:
     if not text or len(text) > MAX_REFERENCE_LENGTH:
         raise ReferenceFormatError(f"an image reference has 1 to {MAX_REFERENCE_LENGTH} characters")
     if not text.isascii() or not text.isprintable() or " " in text:

@@ -2,6 +2,6 @@
 
 from registry.portal.application import Portal
 from registry.portal.services import Services
-from registry.portal.sessions import Doorkeeper
+from registry.portal.sessions import PortalSessions
 
-__all__ = ["Doorkeeper", "Portal", "Services"]
+__all__ = ["Portal", "PortalSessions", "Services"]

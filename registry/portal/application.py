@@ -11,7 +11,7 @@ from registry.portal.images import ImageViews
 from registry.portal.pages import Pages
 from registry.portal.pulls import PullViews
 from registry.portal.services import Services
-from registry.portal.sessions import Doorkeeper
+from registry.portal.sessions import PortalSessions
 from registry.portal.signin import SignInViews
 from registry.portal.system import SystemViews
 
@@ -24,15 +24,15 @@ class Portal:
         services: What the pages show and do.
     """
 
-    def __init__(self, doorkeeper: Doorkeeper, services: Services) -> None:
-        self._doorkeeper = doorkeeper
+    def __init__(self, sessions: PortalSessions, services: Services) -> None:
+        self._sessions = sessions
         self._services = services
 
     def mount(self, root: web.Application) -> None:
         """Add the pages to the server's own application, beside whatever else it answers."""
         pages = Pages()
-        guard = Guard(self._doorkeeper, pages)
-        root.add_routes(SignInViews(self._doorkeeper, guard, pages).routes())
+        guard = Guard(self._sessions, pages)
+        root.add_routes(SignInViews(self._sessions, guard, pages).routes())
         for views in (GroupsViews, GroupViews, ImageViews, PullViews, AuditViews, SystemViews):
             root.add_routes(views(guard, pages, self._services).routes())
         root.router.add_get(f"{PREFIX}{{name}}", serve_asset)

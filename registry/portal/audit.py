@@ -11,7 +11,7 @@ from registry.portal.guard import Guard
 from registry.portal.messages import EVENT_TYPES
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.portal.sessions import Visitor
+from registry.portal.sessions import SignedInUser
 
 AUDIT: Final = "/audit"
 PAGE: Final = 50
@@ -33,7 +33,7 @@ class AuditViews:
         """Return the addresses."""
         return [web.get(AUDIT, self._guard.show(self.show))]
 
-    async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show events; the newest page refreshes itself."""
         wanted = _filter(request)
         own = visitor.caller.organization

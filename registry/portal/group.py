@@ -15,7 +15,7 @@ from registry.portal.layers import gain_percent, layers_of
 from registry.portal.messages import failure
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.portal.sessions import Visitor
+from registry.portal.sessions import SignedInUser
 
 GROUP: Final = "/groups/{organization}/{project}/{name}"
 
@@ -44,7 +44,7 @@ class GroupViews:
             web.post(f"{GROUP}/instances/{{instance}}/reallocate", self._guard.act(self.reallocate)),
         ]
 
-    async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show how a group stands; it refreshes itself, quickly while something happens."""
         key = key_of(request, visitor)
         view = await self._services.groups.get(key)
@@ -75,29 +75,29 @@ class GroupViews:
             registry=self._services.origin.authority(request),
         )
 
-    async def ask_delete(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def ask_delete(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Ask whether a group shall go."""
         view = await self._services.groups.get(key_of(request, visitor))
         return self._pages.page("delete_group.html", visitor, group=view.group)
 
-    async def delete(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+    async def delete(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """Delete a group."""
         await self._services.groups.delete(key_of(request, visitor), source=peer_of(request).source)
         return see_other("/")
 
-    async def start(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+    async def start(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """Have a group run."""
         key = key_of(request, visitor)
         await self._services.groups.start(key, source=peer_of(request).source)
         return see_other(f"/groups/{key.repository}")
 
-    async def stop(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+    async def stop(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """Have a group stop."""
         key = key_of(request, visitor)
         await self._services.groups.stop(key, source=peer_of(request).source)
         return see_other(f"/groups/{key.repository}")
 
-    async def reallocate(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+    async def reallocate(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """Free an instance's node for another."""
         key = key_of(request, visitor)
         instance = request.match_info["instance"]
@@ -105,7 +105,7 @@ class GroupViews:
         return see_other(f"/groups/{key.repository}")
 
 
-def key_of(request: web.Request, visitor: Visitor) -> GroupKey:
+def key_of(request: web.Request, visitor: SignedInUser) -> GroupKey:
     """Read a group's name from the address. Raises NotFoundError: it is none, or another customer's."""
     names = [request.match_info[part] for part in ("organization", "project", "name")]
     if not all(_NAME.fullmatch(name) for name in names):

@@ -16,7 +16,7 @@ from registry.portal.guard import Form, Guard, see_other
 from registry.portal.imageform import Faults, ImageForm, faults_by_field
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.portal.sessions import Visitor
+from registry.portal.sessions import SignedInUser
 
 PAGE: Final = 50
 MAX_PAGE: Final = 1000
@@ -55,7 +55,7 @@ class GroupsViews:
             web.post("/groups/new", self._guard.act(self.create)),
         ]
 
-    async def index(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def index(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show the groups that the visitor reaches, newest first."""
         words, status = request.query.get("q", "")[:200], request.query.get("status", "")
         status = status if status in set(GroupStatus) else ""
@@ -80,17 +80,17 @@ class GroupsViews:
             more=len(rows) > PAGE,
         )
 
-    async def new(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def new(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Ask what the group shall be."""
         return await self._form(visitor, {**_DEFAULTS, "image": request.query.get("image", "")})
 
-    async def read(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def read(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Say how an image reference is read while it is typed, and ask for its registry's credentials."""
         typed = ImageForm.read(request.query.get("image", ""))
         swap = typed.reference is not None and request.query.get("kind") != typed.kind
         return self._pages.page("reading_live.html", visitor, typed=typed, swap=swap, errors={})
 
-    async def create(self, request: web.Request, visitor: Visitor, form: Form) -> web.StreamResponse:
+    async def create(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.StreamResponse:
         """Create the group, or show the form again with what is wrong in it; secrets are typed anew."""
         form = {**_DEFAULTS, **form}
         try:
@@ -103,7 +103,7 @@ class GroupsViews:
         return see_other(f"/groups/{key.repository}")
 
     @staticmethod
-    def _understood(visitor: Visitor, form: Form) -> tuple[GroupKey, ContainerGroupPrototype]:
+    def _understood(visitor: SignedInUser, form: Form) -> tuple[GroupKey, ContainerGroupPrototype]:
         key = GroupKey(
             visitor.caller.organization or form.get("organization", ""), form["project"], form["name"]
         )
@@ -126,7 +126,7 @@ class GroupsViews:
         }
         return key, ContainerGroupPrototype.read(json.dumps(document).encode())
 
-    async def _form(self, visitor: Visitor, form: Form, errors: Faults | None = None) -> web.Response:
+    async def _form(self, visitor: SignedInUser, form: Form, errors: Faults | None = None) -> web.Response:
         return self._pages.page(
             "new_group.html",
             visitor,

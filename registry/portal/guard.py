@@ -12,7 +12,7 @@ from yarl import URL
 from registry.api.http.bodies import in_time
 from registry.api.http.problems import problem_response
 from registry.portal.pages import HEADERS, Pages
-from registry.portal.sessions import Doorkeeper, Visitor
+from registry.portal.sessions import PortalSessions, SignedInUser
 
 SIGN_IN: Final = "/sign-in"
 FORM_TOKEN: Final = "form_token"  # noqa: S105 (a field's name)
@@ -20,21 +20,21 @@ FORM_TOKEN: Final = "form_token"  # noqa: S105 (a field's name)
 _OF_MACHINES: Final = ("/v2", "/token", "/api/", "/.well-known/")
 
 Form = Mapping[str, str]
-Show = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
-Act = Callable[[web.Request, Visitor, Form], Awaitable[web.StreamResponse]]
+Show = Callable[[web.Request, SignedInUser], Awaitable[web.StreamResponse]]
+Act = Callable[[web.Request, SignedInUser, Form], Awaitable[web.StreamResponse]]
 
 
 class Guard:
     """Makes aiohttp's handlers from ours, which get a visitor, and a form that is the visitor's own."""
 
-    def __init__(self, doorkeeper: Doorkeeper, pages: Pages) -> None:
-        self._doorkeeper = doorkeeper
+    def __init__(self, sessions: PortalSessions, pages: Pages) -> None:
+        self._sessions = sessions
         self._pages = pages
 
     def show(self, handler: Show) -> Handler:
         """Let a signed-in visitor see a page; send others to sign in."""
 
-        async def handle(request: web.Request, visitor: Visitor | None) -> web.StreamResponse:
+        async def handle(request: web.Request, visitor: SignedInUser | None) -> web.StreamResponse:
             return await handler(request, visitor) if visitor else self._to_sign_in(request)
 
         return self._with_errors(handle)
@@ -42,7 +42,7 @@ class Guard:
     def act(self, handler: Act) -> Handler:
         """Let a signed-in visitor do something by a form of ours."""
 
-        async def handle(request: web.Request, visitor: Visitor | None) -> web.StreamResponse:
+        async def handle(request: web.Request, visitor: SignedInUser | None) -> web.StreamResponse:
             if visitor is None:
                 return self._pages.page("signed_out.html", status=HTTPStatus.UNAUTHORIZED)
             return await handler(request, visitor, await self.form(request, visitor))
@@ -52,16 +52,16 @@ class Guard:
     def open(self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Handler:
         """Let anybody see a page."""
 
-        async def handle(request: web.Request, _visitor: Visitor | None) -> web.StreamResponse:
+        async def handle(request: web.Request, _visitor: SignedInUser | None) -> web.StreamResponse:
             return await handler(request)
 
         return self._with_errors(handle)
 
-    async def form(self, request: web.Request, visitor: Visitor | None) -> Form:
+    async def form(self, request: web.Request, visitor: SignedInUser | None) -> Form:
         """Read a form. Raises HTTPForbidden: it was not made for this visitor's browser."""
         posted = await in_time(request.post())
         form = {name: value for name, value in posted.items() if isinstance(value, str)}
-        if not self._doorkeeper.is_own_form(request, visitor, form.pop(FORM_TOKEN, "")):
+        if not self._sessions.is_own_form(request, visitor, form.pop(FORM_TOKEN, "")):
             raise web.HTTPForbidden(
                 text="This form is out of date. Go back, reload the page and send it again."
             )
@@ -78,17 +78,17 @@ class Guard:
                 wants_page = "text/html" in request.headers.get(hdrs.ACCEPT, "")
                 if not wants_page or request.path.startswith(_OF_MACHINES):
                     raise
-                return self._error_page(error, await self._doorkeeper.visitor(request))
+                return self._error_page(error, await self._sessions.visitor(request))
 
         return answer
 
     def _with_errors(
-        self, handler: Callable[[web.Request, Visitor | None], Awaitable[web.StreamResponse]]
+        self, handler: Callable[[web.Request, SignedInUser | None], Awaitable[web.StreamResponse]]
     ) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             visitor = None
             try:
-                visitor = await self._doorkeeper.visitor(request)
+                visitor = await self._sessions.visitor(request)
                 return await handler(request, visitor)
             except Exception as error:
                 if isinstance(error, web.HTTPException) and error.status < HTTPStatus.BAD_REQUEST:
@@ -97,7 +97,7 @@ class Guard:
 
         return handle
 
-    def _error_page(self, error: Exception, visitor: Visitor | None) -> web.Response:
+    def _error_page(self, error: Exception, visitor: SignedInUser | None) -> web.Response:
         answer = problem_response(error)
         problem = json.loads(answer.text or "{}")
         kept = {name: answer.headers[name] for name in ("Retry-After",) if name in answer.headers}

@@ -13,7 +13,7 @@ from registry.portal.guard import Form, Guard, see_other
 from registry.portal.imageform import Faults, ImageForm, faults_by_field
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.portal.sessions import Visitor
+from registry.portal.sessions import SignedInUser
 from registry.services.views import GroupChange
 
 _IMAGE: Final = GROUP + "/image"
@@ -31,11 +31,11 @@ class ImageViews:
         """Return the addresses."""
         return [web.get(_IMAGE, self._guard.show(self.ask)), web.post(_IMAGE, self._guard.act(self.update))]
 
-    async def ask(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def ask(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Ask for the image."""
         return await self._form(visitor, key_of(request, visitor), None)
 
-    async def update(self, request: web.Request, visitor: Visitor, form: Form) -> web.StreamResponse:
+    async def update(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.StreamResponse:
         """Import an image anew, or show the form again; secrets are typed anew."""
         key, typed = key_of(request, visitor), ImageForm.read(form.get("image", ""))
         if faults := typed.faults(form):
@@ -53,7 +53,7 @@ class ImageViews:
         return see_other(f"/groups/{key.repository}")
 
     async def _form(
-        self, visitor: Visitor, key: GroupKey, form: Form | None, errors: Faults | None = None
+        self, visitor: SignedInUser, key: GroupKey, form: Form | None, errors: Faults | None = None
     ) -> web.Response:
         group = (await self._services.groups.get(key)).group
         image = group.image if form is None else form.get("image", "")

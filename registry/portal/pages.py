@@ -12,9 +12,9 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from registry.portal import messages as words
+from registry.portal import messages
 from registry.portal.assets import static_addresses
-from registry.portal.sessions import Visitor
+from registry.portal.sessions import SignedInUser
 
 # No inline script or style, nothing from elsewhere, and in nobody's frame.
 CONTENT_SECURITY_POLICY: Final = (
@@ -53,8 +53,8 @@ class Pages:
         )
         self._templates.filters.update(
             bytes=readable_bytes,
-            cause=words.cause_sentence,
-            event=words.event_sentence,
+            cause=messages.cause_sentence,
+            event=messages.event_sentence,
             instant=instant,
             sentence=sentence,
             short=short_digest,
@@ -64,7 +64,7 @@ class Pages:
     def page(
         self,
         name: str,
-        visitor: Visitor | None = None,
+        visitor: SignedInUser | None = None,
         *,
         status: HTTPStatus = HTTPStatus.OK,
         headers: Mapping[str, str] = MappingProxyType({}),
@@ -76,7 +76,7 @@ class Pages:
             text=text, status=status, content_type="text/html", headers={**HEADERS, **headers}
         )
 
-    def part(self, name: str, visitor: Visitor, *, url: str, every_s: int, **facts: Any) -> "Part":  # noqa: ANN401
+    def part(self, name: str, visitor: SignedInUser, *, url: str, every_s: int, **facts: Any) -> "Part":  # noqa: ANN401
         """Render a part that the browser asks for again.
 
         Args:
@@ -91,7 +91,7 @@ class Pages:
     def live(
         self,
         request: web.Request,
-        visitor: Visitor,
+        visitor: SignedInUser,
         page: str,
         part: str,
         *,
@@ -111,7 +111,7 @@ class Pages:
             return web.Response(status=HTTPStatus.NO_CONTENT, headers=HEADERS)
         return web.Response(text=rendered.html, content_type="text/html", headers=HEADERS)
 
-    def _render(self, name: str, visitor: Visitor | None, facts: Mapping[str, Any]) -> str:
+    def _render(self, name: str, visitor: SignedInUser | None, facts: Mapping[str, Any]) -> str:
         return self._templates.get_template(name).render(visitor=visitor, **facts)
 
 

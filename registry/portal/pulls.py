@@ -16,7 +16,7 @@ from registry.portal.group import GROUP, key_of
 from registry.portal.guard import Form, Guard, see_other
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.portal.sessions import Visitor
+from registry.portal.sessions import SignedInUser
 from registry.services.pull_tokens import Designation
 
 MAX_LISTED_NODES: Final = 200
@@ -45,12 +45,12 @@ class PullViews:
             web.post(_TOKEN + "/revoke", self._guard.act(self.revoke)),
         ]
 
-    async def ask(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def ask(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Ask for a node."""
         visitor.require_operator()
         return await self._form(visitor, key_of(request, visitor))
 
-    async def mint(self, request: web.Request, visitor: Visitor, form: Form) -> web.Response:
+    async def mint(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
         """Mint a token and show it, this once."""
         visitor.require_operator()
         key, node_id = key_of(request, visitor), form.get("node", "").strip()
@@ -67,7 +67,7 @@ class PullViews:
             request, visitor, made, binding, await self._services.authority.show(made.minted.token_id)
         )
 
-    async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show how far a token is; the token itself is not to be had again."""
         visitor.require_operator()
         key = key_of(request, visitor)
@@ -77,7 +77,7 @@ class PullViews:
             request, visitor, "token.html", "token_live.html", every_s=every_s, key=key, token=view
         )
 
-    async def revoke(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+    async def revoke(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """Revoke a token."""
         visitor.require_operator()
         key = key_of(request, visitor)
@@ -86,7 +86,12 @@ class PullViews:
         return see_other(f"/groups/{key.repository}/tokens/{view.token_id}")
 
     def _show_once(
-        self, request: web.Request, visitor: Visitor, made: Designation, binding: Binding, view: TokenView
+        self,
+        request: web.Request,
+        visitor: SignedInUser,
+        made: Designation,
+        binding: Binding,
+        view: TokenView,
     ) -> web.Response:
         pull = Pull(
             origin=self._services.origin.url(request),
@@ -110,7 +115,7 @@ class PullViews:
             live=part.html,
         )
 
-    async def _form(self, visitor: Visitor, key: GroupKey, *, refusal: str = "") -> web.Response:
+    async def _form(self, visitor: SignedInUser, key: GroupKey, *, refusal: str = "") -> web.Response:
         view = await self._services.groups.get(key)
         image = await self._services.catalog.image(view.group.id, view.group.version)
         nodes = [node for node in await self._services.nodes.list() if node.revoked_at is None]

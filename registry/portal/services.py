@@ -9,7 +9,7 @@ from auth.signing_keys import SigningKey
 from registry.api.http.origin import Origin
 from registry.catalog.overview import SqlOverview
 from registry.model.groups import GroupCatalog
-from registry.model.imports import ProgressBoard
+from registry.model.imports import ProgressStore
 from registry.model.nodes import NodeRegistry
 from registry.services.groups import ContainerGroups
 from registry.services.instances import Instances
@@ -30,7 +30,7 @@ class Services:
     instances: Instances
     catalog: GroupCatalog
     overview: SqlOverview
-    board: ProgressBoard
+    board: ProgressStore
     nodes: NodeRegistry
     tokens: PullTokens
     authority: Authority

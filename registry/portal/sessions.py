@@ -23,7 +23,7 @@ ATTEMPTS_PER_MINUTE: Final = 20
 _VISIT_BYTES: Final = 16
 
 
-class Sessions(Protocol):
+class SessionStore(Protocol):
     """Where sessions are kept (`registry.ephemeral.portal_sessions`)."""
 
     ttl_s: int
@@ -39,7 +39,7 @@ class Sessions(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class SignedInUser:
     """Somebody with a session.
 
     Attributes:
@@ -78,7 +78,7 @@ class TooManyAttemptsError(Exception):
         self.retry_after_s = retry_after_s
 
 
-class Doorkeeper:
+class PortalSessions:
     """Opens, finds and ends sessions.
 
     Args:
@@ -90,7 +90,7 @@ class Doorkeeper:
     def __init__(
         self,
         *,
-        sessions: Sessions,
+        sessions: SessionStore,
         organization_of: Callable[[bytes], Awaitable[str | None]],
         operator_key: Secret,
         attempts: Callable[[str], Awaitable[float]],
@@ -122,19 +122,19 @@ class Doorkeeper:
         await self._trail.record(AuditEvent("portal.signed_in", caller.organization, source=source))
         return session
 
-    async def sign_out(self, visitor: Visitor, *, source: str) -> None:
+    async def sign_out(self, visitor: SignedInUser, *, source: str) -> None:
         """End a session."""
         await self._sessions.close(visitor.session_id)
         await self._trail.record(AuditEvent("portal.signed_out", visitor.caller.organization, source=source))
 
-    async def visitor(self, request: web.Request) -> Visitor | None:
+    async def visitor(self, request: web.Request) -> SignedInUser | None:
         """Return whose session a request belongs to; a key that was revoked ends its sessions."""
         session_id = request.cookies.get(self._name(request, "session"))
         if not session_id or len(session_id) > MAX_KEY_LENGTH:
             return None
         key_hash = await self._sessions.find(session_id)
         caller = await self._caller(key_hash) if key_hash is not None else None
-        return Visitor(caller, session_id, _form_token(session_id)) if caller is not None else None
+        return SignedInUser(caller, session_id, _form_token(session_id)) if caller is not None else None
 
     def keep(self, request: web.Request, response: web.StreamResponse, session: Secret) -> None:
         """Give the browser its session; script does not see it, and other sites' requests do not carry it."""
@@ -151,7 +151,7 @@ class Doorkeeper:
         self._set(request, response, "visit", visit, self._sessions.ttl_s)
         return _form_token(visit)
 
-    def is_own_form(self, request: web.Request, visitor: Visitor | None, shown: str) -> bool:
+    def is_own_form(self, request: web.Request, visitor: SignedInUser | None, shown: str) -> bool:
         """Tell whether a form was filled in on a page of ours, by the browser that it was made for."""
         if (
             request.method != HTTPMethod.POST

@@ -8,14 +8,14 @@ from auth.errors import RefusedError
 from registry.api.http.peers import peer_of
 from registry.portal.guard import SIGN_IN, Form, Guard, see_other
 from registry.portal.pages import Pages
-from registry.portal.sessions import Doorkeeper, TooManyAttemptsError, Visitor
+from registry.portal.sessions import PortalSessions, SignedInUser, TooManyAttemptsError
 
 
 class SignInViews:
     """The way in and the way out."""
 
-    def __init__(self, doorkeeper: Doorkeeper, guard: Guard, pages: Pages) -> None:
-        self._doorkeeper = doorkeeper
+    def __init__(self, sessions: PortalSessions, guard: Guard, pages: Pages) -> None:
+        self._sessions = sessions
         self._guard = guard
         self._pages = pages
 
@@ -36,7 +36,7 @@ class SignInViews:
         form = await self._guard.form(request, None)
         following = form.get("next", "/")
         try:
-            session = await self._doorkeeper.sign_in(form.get("key", ""), source=peer_of(request).source)
+            session = await self._sessions.sign_in(form.get("key", ""), source=peer_of(request).source)
         except RefusedError:
             refusal = (
                 "No organization has this key. See that it was copied whole, and that it was not revoked."
@@ -47,14 +47,14 @@ class SignInViews:
             refusal = f"Too many attempts from your address. Try again in {wait_s} s."
             return self._form(request, following, refusal, HTTPStatus.TOO_MANY_REQUESTS, wait_s)
         response = see_other(_own_path(following))
-        self._doorkeeper.keep(request, response, session)
+        self._sessions.keep(request, response, session)
         return response
 
-    async def sign_out(self, request: web.Request, visitor: Visitor, _form: Form) -> web.Response:
+    async def sign_out(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """End the session."""
-        await self._doorkeeper.sign_out(visitor, source=peer_of(request).source)
+        await self._sessions.sign_out(visitor, source=peer_of(request).source)
         response = see_other(SIGN_IN)
-        self._doorkeeper.forget(request, response)
+        self._sessions.forget(request, response)
         return response
 
     def _form(
@@ -67,7 +67,7 @@ class SignInViews:
     ) -> web.Response:
         headers = {"Retry-After": str(retry_after_s)} if retry_after_s else {}
         carrier = web.Response()
-        token = self._doorkeeper.stranger_token(request, carrier)
+        token = self._sessions.stranger_token(request, carrier)
         page = self._pages.page(
             "sign_in.html",
             status=status,

@@ -12,7 +12,7 @@ from auth.signing_keys import SigningKey
 from registry.portal.guard import Guard
 from registry.portal.pages import Pages
 from registry.portal.services import Services
-from registry.portal.sessions import Visitor
+from registry.portal.sessions import SignedInUser
 
 SYSTEM: Final = "/system"
 
@@ -44,7 +44,7 @@ class SystemViews:
         """Return the addresses."""
         return [web.get(SYSTEM, self._guard.show(self.show))]
 
-    async def show(self, request: web.Request, visitor: Visitor) -> web.Response:
+    async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show what answers, what is stored, and which keys there are."""
         visitor.require_operator()
         answers = await asyncio.gather(*map(_answers, self._services.probes.values()))

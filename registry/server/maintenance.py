@@ -24,9 +24,9 @@ from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError, RegistryError
 from registry.imports.importer import Importer
-from registry.imports.linking import Sharing
+from registry.imports.linking import BlobLinker
 from registry.maintenance.collection import Collection
-from registry.maintenance.damage import DamageDesk
+from registry.maintenance.damage import DamageReporter
 from registry.maintenance.doctor import Doctor, Finding, Level
 from registry.maintenance.repair import Repair
 from registry.maintenance.scrubbing import Scrubbing
@@ -71,8 +71,8 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
         stack.push_async_callback(client.close)
         events, upkeep = SqlEventLog(database, clock), SqlUpkeep(database, clock)
         dead, quarantine = SqlCollection(database, clock), SqlQuarantine(database, clock)
-        desk = DamageDesk(SqlKeyRecords(database), quarantine, events)
-        sharing = Sharing(blobs, SqlBlobOrigins(database, clock), shared_registries(settings))
+        desk = DamageReporter(SqlKeyRecords(database), quarantine, events)
+        sharing = BlobLinker(blobs, SqlBlobOrigins(database, clock), shared_registries(settings))
         compressor = open_compressor(settings, blobs, database, Metrics())
         if compressor is not None:
             stack.callback(compressor.close)

@@ -20,7 +20,7 @@ from registry.server.first_start import ensure_secrets, prepare, refuse_missing
 from registry.server.ledger_child import LedgerChild
 from registry.server.process import answer, bind, bind_for_proxy
 from registry.server.workers import Workers
-from registry.upstream.from_settings import refuse_unreadable
+from registry.upstream.from_settings import check_upstream_settings
 
 _LOCK_WAIT_S = 10.0
 
@@ -32,7 +32,7 @@ def serve(settings: Settings) -> None:
         ConfigError: The settings or the data folder do not allow it.
     """
     settings.refuse_unsafe()
-    _refuse_unreadable(settings)
+    _check_upstream_settings(settings)
     configure_logging(settings.log_level)
     os.umask(0o077)
     if not os.isatty(sys.stdin.fileno() if sys.stdin else -1):
@@ -51,8 +51,8 @@ def serve(settings: Settings) -> None:
         os.close(lock)
 
 
-def _refuse_unreadable(settings: Settings) -> None:
-    refuse_unreadable(settings)
+def _check_upstream_settings(settings: Settings) -> None:
+    check_upstream_settings(settings)
     try:
         LedgerAddress.parse(settings.redis_url or "unix:///embedded")
     except LedgerAddressError as error:

@@ -24,7 +24,7 @@ from registry.model.groups import Group, GroupCatalog, GroupKey, GroupStatus, gr
 from registry.model.imports import (
     CredentialVault,
     Progress,
-    ProgressBoard,
+    ProgressStore,
     Stage,
     UpstreamCredential,
 )
@@ -42,7 +42,7 @@ _PULLING: Final = str(Progress(Stage.PULLING))
 _UP: Final = (GroupStatus.DEPLOYING, GroupStatus.RUNNING)
 
 
-class Fleet(Protocol):
+class GroupInstances(Protocol):
     """The nodes that are designated for groups (`registry.services.instances.Instances`)."""
 
     async def settle(self, group: Group) -> bool:
@@ -73,9 +73,9 @@ class ContainerGroups:
         *,
         catalog: GroupCatalog,
         vault: CredentialVault,
-        board: ProgressBoard,
+        board: ProgressStore,
         organizations: OrganizationDirectory,
-        fleet: Fleet,
+        fleet: GroupInstances,
         events: EventLog,
         clock: Clock,
         parse_reference: Callable[[str], object],

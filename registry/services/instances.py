@@ -29,7 +29,7 @@ _UNSETTLED: Final = (InstanceState.ALLOCATING, InstanceState.DOWNLOADING)
 _HAS_IMAGE: Final = (InstanceState.CREATING, InstanceState.RUNNING)
 
 
-class TokenOffice(Protocol):
+class TokenControl(Protocol):
     """The side of the token authority that instances need (`auth.authority.Authority`)."""
 
     async def show(self, token_id: str) -> TokenView:
@@ -54,7 +54,7 @@ class Instances:
         *,
         catalog: InstanceCatalog,
         groups: GroupCatalog,
-        tokens: TokenOffice,
+        tokens: TokenControl,
         dismiss_tokens: Callable[[Group], Awaitable[object]],
         events: EventLog,
         clock: Clock,

@@ -11,7 +11,7 @@ from standardwebhooks import Webhook as Signer
 
 from auth.ports import Clock
 from registry.errors import WebhookFailedError
-from registry.model.webhooks import Delivery, WebhookCatalog
+from registry.model.webhooks import WebhookCatalog, WebhookDelivery
 from registry.services.webhooks import WebhookSecrets
 from storage.errors import StorageError
 
@@ -38,7 +38,7 @@ class Post(Protocol):
         """
 
 
-class Courier:
+class WebhookDispatcher:
     """Takes messages from the outbox and carries them; any number may do so at the same time.
 
     Args:
@@ -83,7 +83,7 @@ class Courier:
             raise error
         return bool(read or due)
 
-    async def _carry(self, delivery: Delivery) -> None:
+    async def _carry(self, delivery: WebhookDelivery) -> None:
         try:
             status, asked_s = await self._post(
                 delivery.webhook.url, await self._headers(delivery), delivery.body.encode()
@@ -103,7 +103,7 @@ class Courier:
         wait_s = min(asked_s or 0.0, _MAX_ASKED_S)
         await self._failed(delivery, f"it answered {status}", wait_s, gone=status == _GONE)
 
-    async def _headers(self, delivery: Delivery) -> Mapping[str, str]:
+    async def _headers(self, delivery: WebhookDelivery) -> Mapping[str, str]:
         """Sign a message (Standard Webhooks, "Signature scheme")."""
         secret = await self._secrets.open(delivery.webhook.webhook_id, delivery.secret)
         now = self._clock.now()
@@ -115,7 +115,7 @@ class Courier:
         }
 
     async def _failed(
-        self, delivery: Delivery, why: str, asked_s: float = 0.0, *, gone: bool = False
+        self, delivery: WebhookDelivery, why: str, asked_s: float = 0.0, *, gone: bool = False
     ) -> None:
         tried = delivery.attempt
         retry_s = max(self._schedule_s[tried - 1], asked_s) if tried <= len(self._schedule_s) else None

@@ -13,9 +13,9 @@ from registry.oci.reference import Reference, split_host
 from registry.upstream.authorization import PINNED_REALMS, Authorization
 from registry.upstream.credentials.logins import login_for
 from registry.upstream.egress import HTTP_PORT, HTTPS_PORT, EgressGuard
-from registry.upstream.repository import Source
+from registry.upstream.repository import UpstreamRepository
 from registry.upstream.retry import Backoff
-from registry.upstream.routes import OutboundProxy, Trust
+from registry.upstream.routes import CertificateAuthorities, OutboundProxy
 from registry.upstream.transport import Timeouts, Transport
 
 
@@ -47,7 +47,9 @@ class UpstreamClient:
         """
         self._backoff = backoff or Backoff()
         private = {_endpoint(host): context for host, context in (authorities or {}).items()}
-        self._transport = Transport(guard, timeouts, Trust(ssl_context, private), proxy, resolver)
+        self._transport = Transport(
+            guard, timeouts, CertificateAuthorities(ssl_context, private), proxy, resolver
+        )
         self._realms = realms
         self._ecr_endpoint = ecr_endpoint
 
@@ -61,7 +63,9 @@ class UpstreamClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def open(self, reference: Reference, credential: UpstreamCredential | None = None) -> Source:
+    async def open(
+        self, reference: Reference, credential: UpstreamCredential | None = None
+    ) -> UpstreamRepository:
         """Find out how a reference's registry is spoken to; nothing is authenticated yet.
 
         Raises:
@@ -73,7 +77,7 @@ class UpstreamClient:
         authorization = Authorization(
             self._transport, origin, reference.repository, login, realms=self._realms
         )
-        return Source(self._transport, origin, reference, authorization, self._backoff)
+        return UpstreamRepository(self._transport, origin, reference, authorization, self._backoff)
 
     async def _origin(self, reference: Reference) -> URL:
         """Choose https; plain http only where the operator listed the host and nothing speaks TLS there."""

@@ -20,7 +20,7 @@ def upstream_client(settings: Settings) -> UpstreamClient:
     """Make the client that the settings ask for; to be called inside a running loop.
 
     Raises:
-        ConfigError: One of them cannot be read. `refuse_unreadable` has said so before.
+        ConfigError: One of them cannot be read. `check_upstream_settings` has said so before.
     """
     return UpstreamClient(
         _guard(settings),
@@ -35,12 +35,12 @@ def hook_client(settings: Settings) -> HookClient:
     """Make the client of webhooks that the settings ask for; to be called inside a running loop.
 
     Raises:
-        ConfigError: One of them cannot be read. `refuse_unreadable` has said so before.
+        ConfigError: One of them cannot be read. `check_upstream_settings` has said so before.
     """
     return HookClient(_hook_guard(settings), proxy=_proxy(settings))
 
 
-def refuse_unreadable(settings: Settings) -> None:
+def check_upstream_settings(settings: Settings) -> None:
     """Refuse to start with settings of upstreams that cannot be read.
 
     Raises:

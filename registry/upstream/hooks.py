@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from registry.errors import EgressRefusedError, WebhookFailedError
 from registry.upstream.egress import EgressGuard, is_public, parse_url
-from registry.upstream.routes import OutboundProxy, Routes, Trust
+from registry.upstream.routes import CertificateAuthorities, OutboundProxy, Routes
 from registry.upstream.transport import USER_AGENT
 
 _ANSWER_S: Final = 15.0
@@ -44,7 +44,7 @@ class HookClient:
         self._routes = Routes(
             guard,
             _session,
-            trust=Trust(),
+            trust=CertificateAuthorities(),
             proxy=proxy,
             resolver=resolver or DefaultResolver(),
             resolve_s=_CONNECT_S,

@@ -8,7 +8,7 @@ from registry.errors import DocumentError, PullFailedError
 from registry.oci import mediatypes
 from registry.oci.documents import Descriptor, Index, Manifest, parse_config_platform
 from registry.oci.platform import Platform
-from registry.upstream.repository import Document, Source, off_loop
+from registry.upstream.repository import Document, UpstreamRepository, off_loop
 
 MAX_INDEX_DEPTH: Final = 2
 MAX_CANDIDATES: Final = 8
@@ -44,7 +44,7 @@ class ImageDocuments:
         return parsed
 
 
-async def read_documents(source: Source, wanted: Platform) -> ImageDocuments:
+async def read_documents(source: UpstreamRepository, wanted: Platform) -> ImageDocuments:
     """Fetch and verify an image's documents for one platform, before any layer.
 
     Raises:
@@ -66,7 +66,7 @@ async def read_documents(source: Source, wanted: Platform) -> ImageDocuments:
 
 
 async def _manifests(
-    source: Source, above: tuple[Document, ...], document: Document, wanted: Platform
+    source: UpstreamRepository, above: tuple[Document, ...], document: Document, wanted: Platform
 ) -> AsyncIterator[tuple[tuple[Document, ...], Document]]:
     """Yield the manifests under a document that may be the platform's, best first, with the way there."""
     parsed = document.parsed
@@ -89,7 +89,7 @@ def _known(index: Index, wanted: Platform) -> list[Descriptor]:
     return [entry for entry in index.candidates(wanted) if entry.media_type in kinds][:MAX_CANDIDATES]
 
 
-async def _platform(source: Source, config: bytes) -> Platform | None:
+async def _platform(source: UpstreamRepository, config: bytes) -> Platform | None:
     try:
         return await off_loop(config, parse_config_platform)
     except DocumentError as error:

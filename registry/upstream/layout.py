@@ -27,7 +27,7 @@ from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
 from registry.upstream.image_documents import ImageDocuments, read_documents
-from registry.upstream.repository import Source
+from registry.upstream.repository import UpstreamRepository
 from storage.digest import Digest, Hasher
 
 BATCH_BYTES: Final = 1 << 20
@@ -92,7 +92,7 @@ class _Layout:
     def __init__(
         self,
         directory: Path,
-        source: Source,
+        source: UpstreamRepository,
         documents: ImageDocuments,
         progress: Callable[[Progress], None],
     ) -> None:

@@ -12,7 +12,7 @@ from registry.model.imports import UpstreamCredential
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class KnownLogin:
     """A user name and password, and how long they may be shown.
 
     Attributes:
@@ -31,7 +31,7 @@ class Login(Protocol):
     def anonymous(self) -> bool:
         """Whether there is nothing to show, and so nothing to lose."""
 
-    async def show(self) -> Shown:
+    async def show(self) -> KnownLogin:
         """Return what to show now, exchanging it first where the registry's family wants that.
 
         Raises:
@@ -48,14 +48,14 @@ class PlainLogin:
     """User name and password exactly as the customer gave them, or none."""
 
     def __init__(self, credential: UpstreamCredential | None) -> None:
-        self._shown = Shown(credential)
+        self._shown = KnownLogin(credential)
 
     @property
     def anonymous(self) -> bool:
         """Whether there is nothing to show."""
         return self._shown.credential is None
 
-    async def show(self) -> Shown:
+    async def show(self) -> KnownLogin:
         """Return what the customer gave."""
         return self._shown
 

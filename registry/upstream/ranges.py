@@ -22,14 +22,14 @@ from registry.errors import (
     UpstreamUnavailableError,
 )
 from registry.oci.documents import Descriptor
-from registry.upstream.repository import Source
+from registry.upstream.repository import UpstreamRepository
 
 RANGE_BYTES: Final = 4 << 20
 MIN_BYTES: Final = 4 * RANGE_BYTES
 QUICK_BYTES_PER_S: Final = 40e6  # three layers at a time fill a gigabit line with it
 
 
-class Memory:
+class PrefetchBudget:
     """What may be fetched ahead, over all imports of a process."""
 
     def __init__(self, size_bytes: int) -> None:
@@ -52,7 +52,7 @@ async def unpaced(_count: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class DownloadOptions:
     """How blobs are fetched: shared by all imports of a process.
 
     Attributes:
@@ -62,13 +62,13 @@ class Lines:
         pace: Awaited with the number of bytes that arrived; for a limit on bandwidth.
     """
 
-    memory: Memory
+    memory: PrefetchBudget
     connections: int = 4
     quick_bytes_per_s: float = QUICK_BYTES_PER_S
     pace: Callable[[int], Awaitable[None]] = unpaced
 
 
-class _Ahead:
+class _Prefetch:
     """A range that is fetched before it is wanted; its task is its owner's."""
 
     def __init__(self, start: int, stop: int) -> None:
@@ -101,13 +101,15 @@ class _Ahead:
 class Download:
     """One blob on its way, from `offset` to its end. Iterate over `chunks` once, and close it."""
 
-    def __init__(self, source: Source, blob: Descriptor, offset: int, lines: Lines) -> None:
+    def __init__(
+        self, source: UpstreamRepository, blob: Descriptor, offset: int, lines: DownloadOptions
+    ) -> None:
         self._source = source
         self._blob = blob
         self._lines = lines
         self._received = offset
         self._width = lines.connections
-        self._ahead: deque[_Ahead] = deque()
+        self._ahead: deque[_Prefetch] = deque()
         self._betting = False
         self._failed = self._failed_at = 0
 
@@ -190,12 +192,12 @@ class Download:
         while start < self._blob.size_bytes and len(self._ahead) + 1 < self._width:
             if not self._lines.memory.take(RANGE_BYTES):
                 return
-            piece = _Ahead(start, min(start + RANGE_BYTES, self._blob.size_bytes))
+            piece = _Prefetch(start, min(start + RANGE_BYTES, self._blob.size_bytes))
             piece.task = asyncio.create_task(self._fetch(piece), name=f"range {start}")
             self._ahead.append(piece)
             start = piece.stop
 
-    async def _fetch(self, ahead: _Ahead) -> None:
+    async def _fetch(self, ahead: _Prefetch) -> None:
         missing = ahead.stop - ahead.start
         try:
             async with self._source.piece(self._blob, ahead.start, ahead.stop) as piece:
@@ -219,7 +221,7 @@ class Download:
         self._failed, self._failed_at = 1 if progress else self._failed + 1, self._received
         await backoff.wait(self._failed, error)
 
-    async def _drop(self, *pieces: _Ahead) -> None:
+    async def _drop(self, *pieces: _Prefetch) -> None:
         tasks = [piece.task for piece in pieces if piece.task is not None]
         for task in tasks:
             task.cancel()

@@ -55,7 +55,7 @@ class Piece:
     chunks: AsyncIterator[bytes]
 
 
-class Source:
+class UpstreamRepository:
     """One repository of an upstream registry, as one credential sees it."""
 
     def __init__(

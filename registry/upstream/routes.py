@@ -41,7 +41,7 @@ class OutboundProxy:
     resolves: bool = False
 
 
-class Trust:
+class CertificateAuthorities:
     """Whose certificates count: the public roots, or for some registries a CA of their own instead."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Routes:
         guard: EgressGuard,
         session: Callable[[aiohttp.BaseConnector], aiohttp.ClientSession],
         *,
-        trust: Trust,
+        trust: CertificateAuthorities,
         proxy: OutboundProxy | None,
         resolver: AbstractResolver,
         resolve_s: float,

@@ -21,7 +21,7 @@ from auth.secret import Secret
 from registry import tracing
 from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
 from registry.upstream.egress import EgressGuard, bracketed_host, parse_url
-from registry.upstream.routes import OutboundProxy, Routes, Trust
+from registry.upstream.routes import CertificateAuthorities, OutboundProxy, Routes
 
 MAX_REDIRECTS: Final = 3
 READ_BUFFER_BYTES: Final = 1 << 20
@@ -158,7 +158,7 @@ class Transport:
         self,
         guard: EgressGuard,
         timeouts: Timeouts | None = None,
-        trust: Trust | None = None,
+        trust: CertificateAuthorities | None = None,
         proxy: OutboundProxy | None = None,
         resolver: AbstractResolver | None = None,
     ) -> None:
@@ -172,7 +172,7 @@ class Transport:
         self._routes = Routes(
             guard,
             self._session,
-            trust=trust or Trust(),
+            trust=trust or CertificateAuthorities(),
             proxy=proxy,
             resolver=resolver or DefaultResolver(),
             resolve_s=self.timeouts.connect_s,

@@ -179,8 +179,8 @@ class BlobWriter:
         self._expected_bytes = size_bytes
         self._threads = threads
         self._publish = publish
-        self._hashing = threads.lane()
-        self._sealing = threads.lane()
+        self._hashing = threads.serial_executor()
+        self._sealing = threads.serial_executor()
         self._filling = memoryview(bytearray(BATCH_BYTES))
         self._fill = 0
         self._spare: list[memoryview] = []

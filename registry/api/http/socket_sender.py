@@ -42,7 +42,7 @@ class _Buffers(threading.local):
         return memoryview(self._piece)[:size]
 
 
-class DirectSender:
+class SocketSender:
     """Threads that send. One per process; closed at its end."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class DirectSender:
     @asynccontextmanager
     async def stream(
         self, request: web.Request, reader: BlobReader, span: ByteRange
-    ) -> AsyncIterator["Push"]:
+    ) -> AsyncIterator["SocketBody"]:
         """Take over a connection's socket for a body; its head must have left the transport.
 
         Closing ends a push that is running and gives the socket back.
@@ -67,14 +67,14 @@ class DirectSender:
         while transport.get_write_buffer_size():  # noqa: ASYNC110 (the transport has no event for "empty")
             await asyncio.sleep(0)
         own = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-        push = Push(own, reader, span, self._executor, self._buffers)
+        push = SocketBody(own, reader, span, self._executor, self._buffers)
         try:
             yield push
         finally:
             await push.aclose()
 
 
-class Push:
+class SocketBody:
     """A body on its way.
 
     Args:

@@ -10,9 +10,9 @@ from http import HTTPStatus
 import structlog
 from aiohttp import HttpVersion11, hdrs, web
 
-from auth.delivery import REPORT_EVERY_S, Delivery
+from auth.delivery import REPORT_EVERY_S, MeteredDelivery
 from auth.errors import LedgerUnavailableError, RefusedError
-from registry.api.http.socket_sender import DirectSender
+from registry.api.http.socket_sender import SocketSender
 from registry.observe import Metrics
 from registry.pull.ranges import ByteRange
 from storage.errors import BlobDamagedError, StorageError
@@ -31,7 +31,7 @@ class BlobStreamer:
         stall_s: A client that takes nothing for so long is gone.
     """
 
-    def __init__(self, sender: DirectSender, metrics: Metrics, *, stall_s: float) -> None:
+    def __init__(self, sender: SocketSender, metrics: Metrics, *, stall_s: float) -> None:
         self._sender = sender
         self._metrics = metrics
         self._stall_s = stall_s
@@ -40,7 +40,7 @@ class BlobStreamer:
         self,
         request: web.Request,
         reader: BlobReader,
-        delivery: Delivery,
+        delivery: MeteredDelivery,
         part: ByteRange | None,
         headers: Mapping[str, str],
     ) -> web.StreamResponse:
@@ -80,7 +80,7 @@ class BlobStreamer:
         request: web.Request,
         response: web.StreamResponse,
         reader: BlobReader,
-        delivery: Delivery,
+        delivery: MeteredDelivery,
         span: ByteRange,
     ) -> None:
         if span.length <= _WATCHED_BYTES:
@@ -99,7 +99,7 @@ class BlobStreamer:
 
     @staticmethod
     async def _by_transport(
-        response: web.StreamResponse, reader: BlobReader, delivery: Delivery, span: ByteRange
+        response: web.StreamResponse, reader: BlobReader, delivery: MeteredDelivery, span: ByteRange
     ) -> None:
         """Send through the transport: small bodies, and TLS."""
         async with aclosing(
@@ -115,7 +115,7 @@ class BlobStreamer:
         request: web.Request,
         response: web.StreamResponse,
         reader: BlobReader,
-        delivery: Delivery,
+        delivery: MeteredDelivery,
         span: ByteRange,
     ) -> None:
         """Send the first piece with the head, the rest from the thread that decrypts it."""
@@ -132,7 +132,7 @@ class BlobStreamer:
                 delivery.sent(span.start + delivery.bytes_sent, taken)
 
 
-async def _watch(request: web.Request, delivery: Delivery, stall_s: float) -> None:
+async def _watch(request: web.Request, delivery: MeteredDelivery, stall_s: float) -> None:
     """Keep the session open while a slow client reads; cut it off when revoked or gone."""
     seen, since = _taken(request, delivery), 0.0
     every_s = min(REPORT_EVERY_S, stall_s)
@@ -148,7 +148,7 @@ async def _watch(request: web.Request, delivery: Delivery, stall_s: float) -> No
     _abort(request)
 
 
-def _taken(request: web.Request, delivery: Delivery) -> int:
+def _taken(request: web.Request, delivery: MeteredDelivery) -> int:
     """Return how much the kernel has taken, which moves while a chunk is on its way to a slow client."""
     transport = request.transport
     return delivery.bytes_sent - (transport.get_write_buffer_size() if transport else 0)

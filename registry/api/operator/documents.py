@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from auth.nodes.enrolment import Offer
+from auth.nodes.enrolment import EnrolmentOffer
 from auth.ports import Node
 from auth.records import SessionView, TokenView
 from registry.audit.trail import StoredEvent
@@ -84,7 +84,7 @@ def node(found: Node) -> dict[str, object]:
     }
 
 
-def offer(node_id: str, offered: Offer) -> dict[str, object]:
+def offer(node_id: str, offered: EnrolmentOffer) -> dict[str, object]:
     """Describe an enrolment, its secret included: the only time that it is shown."""
     return {
         "node_id": node_id,

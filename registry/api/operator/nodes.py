@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from auth.authority import Authority
-from auth.nodes.enrolment import NodeEnrolment, Offer
+from auth.nodes.enrolment import EnrolmentOffer, NodeEnrolment
 from auth.ports import AuditEvent, Binding, Node
 from auth.secret import Secret, hash_secret, new_node_secret
 from registry.api.http.peers import peer_of
@@ -64,7 +64,7 @@ class NodesApi:
             raise ConflictError("the node is bound by a secret; create another to bind by certificate")
         if node.revoked_at is not None:
             raise ConflictError("the node was struck off; create another")
-        offered: Offer = await self._enrolment.offer(node.node_id)
+        offered: EnrolmentOffer = await self._enrolment.offer(node.node_id)
         await self._record(request, "node.offered", node.node_id)
         return _created(documents.offer(node.node_id, offered))
 

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from auth.claims import SessionClaims
-from auth.delivery import Delivery
+from auth.delivery import MeteredDelivery
 from auth.errors import Cause, OutsideScopeError, RefusedError
 from auth.verifier import Verifier
 from registry.api.http.conditions import OCTETS, has_it, head, headers_of, range_header
@@ -24,9 +24,9 @@ from registry.api.http.origin import Origin
 from registry.api.http.peers import peer_of
 from registry.api.http.problems import errors_as, oci_response
 from registry.api.http.streaming import BlobStreamer
-from registry.api.v2.node_limit import Turns
+from registry.api.v2.node_limit import NodeConcurrencyLimit
 from registry.errors import InvalidInputError, ManifestNotFoundError, NotFoundError, ReferenceFormatError
-from registry.maintenance.damage import DamageDesk
+from registry.maintenance.damage import DamageReporter
 from registry.model.groups import GroupCatalog
 from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.oci.mediatypes import OCI_INDEX
@@ -74,8 +74,8 @@ class DistributionApi:
         blobs: BlobStore,
         catalog: GroupCatalog,
         streamer: BlobStreamer,
-        turns: Turns,
-        damage: DamageDesk,
+        turns: NodeConcurrencyLimit,
+        damage: DamageReporter,
         origin: Origin,
     ) -> None:
         self._verifier = verifier
@@ -231,7 +231,7 @@ class DistributionApi:
         claims: SessionClaims,
         content: ImageContent | None = None,
         length_bytes: int = 0,
-    ) -> Delivery:
+    ) -> MeteredDelivery:
         peer = peer_of(request)
         try:
             return await self._verifier.begin(

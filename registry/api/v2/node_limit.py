@@ -16,7 +16,7 @@ class _Node:
     holders: int = field(default=0)
 
 
-class Turns:
+class NodeConcurrencyLimit:
     """Lets a node's further responses wait rather than fail: clients take a 429 for final.
 
     Args:

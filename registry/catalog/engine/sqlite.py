@@ -64,19 +64,19 @@ class SqliteEngine:
         self._tidied_at = 0.0
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator["VisitedConnection"]:
+    async def read(self) -> AsyncIterator["LazyConnection"]:
         """Open a connection on which each statement sees what is committed."""
-        visited = VisitedConnection(self._reading, self._threads)
+        visited = LazyConnection(self._reading, self._threads)
         try:
             yield visited
         finally:
             visited.close()
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator["VisitedConnection"]:
+    async def write(self) -> AsyncIterator["LazyConnection"]:
         """Open a transaction, which excludes all other writers from its first statement on."""
         async with self._in_turn():
-            visited = VisitedConnection(self._writing, self._threads)
+            visited = LazyConnection(self._writing, self._threads)
             try:
                 yield visited
                 await visited.end(Connection.commit)
@@ -157,7 +157,7 @@ class SqliteEngine:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
 
-class VisitedConnection:
+class LazyConnection:
     """A connection that is taken from the pool by its first statement."""
 
     def __init__(self, engine: Engine, threads: Threads) -> None:

@@ -28,7 +28,7 @@ from registry.model.imports import (
     BlobPins,
     ImportJob,
     KnownLayer,
-    LayerMemory,
+    KnownLayers,
     Progress,
     Stage,
 )
@@ -68,7 +68,7 @@ class Compressor:
     """Gives images their zstd variant. Owns its threads: close it with `close`."""
 
     def __init__(
-        self, store: BlobStore, pins: BlobPins, memory: LayerMemory, metrics: Metrics, how: Compression
+        self, store: BlobStore, pins: BlobPins, memory: KnownLayers, metrics: Metrics, how: Compression
     ) -> None:
         self._store = store
         self._pins = pins

@@ -23,7 +23,7 @@ from registry.errors import (
 from registry.model.imports import UpstreamCredential
 from registry.oci.strict_json import parse_object
 from registry.upstream.egress import bracketed_host
-from registry.upstream.logins import Shown
+from registry.upstream.logins import KnownLogin
 from registry.upstream.retry import is_passing, parse_retry_after
 from registry.upstream.transport import Transport
 
@@ -53,12 +53,12 @@ class EntraLogin:
         self._transport = transport
         self._registry = registry.origin()
         self._token = token.password
-        self._shown: Shown | None = None
+        self._shown: KnownLogin | None = None
 
-    async def show(self) -> Shown:
+    async def show(self) -> KnownLogin:
         """Return the registry's refresh token, under the user name that stands for one."""
         if self._shown is None:
-            self._shown = Shown(UpstreamCredential(TOKEN_USER, await self._exchange()))
+            self._shown = KnownLogin(UpstreamCredential(TOKEN_USER, await self._exchange()))
         return self._shown
 
     def renew(self) -> bool:

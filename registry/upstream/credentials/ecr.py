@@ -20,7 +20,7 @@ from registry.errors import (
 from registry.model.imports import UpstreamCredential
 from registry.oci.strict_json import parse_object
 from registry.upstream.egress import bracketed_host
-from registry.upstream.logins import Shown
+from registry.upstream.logins import KnownLogin
 from registry.upstream.retry import is_passing
 from registry.upstream.transport import Transport
 
@@ -64,10 +64,10 @@ class EcrLogin:
         self._endpoint = endpoint
         self._monotonic = monotonic
         self._wall = wall
-        self._shown: Shown | None = None
+        self._shown: KnownLogin | None = None
         self._renewed = False
 
-    async def show(self) -> Shown:
+    async def show(self) -> KnownLogin:
         """Return user `AWS` and its password; of this import alone, and renewed before it lapses."""
         if self._shown is None or self._monotonic() >= self._shown.until_s:
             self._shown = await self._exchange()
@@ -80,7 +80,7 @@ class EcrLogin:
         self._shown, self._renewed = None, True
         return True
 
-    async def _exchange(self) -> Shown:
+    async def _exchange(self) -> KnownLogin:
         host = bracketed_host(self._endpoint)
         headers = await asyncio.to_thread(self._signed)
         asked_s = self._monotonic()
@@ -139,7 +139,7 @@ class EcrLogin:
             )
         return PullFailedError(f"{host} answers {status} when asked for a token")
 
-    def _read(self, host: str, fields: Mapping[str, object], asked_s: float) -> Shown:
+    def _read(self, host: str, fields: Mapping[str, object], asked_s: float) -> KnownLogin:
         match fields.get("authorizationData"):
             case [{"authorizationToken": str(token), "expiresAt": expires_at}, *_]:
                 username, password = _pair(token)
@@ -147,7 +147,9 @@ class EcrLogin:
                 username, password, expires_at = "", "", None
         if not password:
             raise PullFailedError(f"{host} answers without a token")
-        return Shown(UpstreamCredential(username, Secret(password)), asked_s + self._lifetime_s(expires_at))
+        return KnownLogin(
+            UpstreamCredential(username, Secret(password)), asked_s + self._lifetime_s(expires_at)
+        )
 
     def _lifetime_s(self, stated: object) -> float:
         """Believe the expiry only where it makes sense: the clocks are two, and may differ."""

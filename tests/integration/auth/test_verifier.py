@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from auth.claims import SessionClaims
-from auth.delivery import Delivery
+from auth.delivery import MeteredDelivery
 from auth.errors import Cause, OutsideScopeError, RefusedError
 from auth.jws import TokenType, sign
 from auth.peer import Fault, PeerCertificate, RejectedCertificate, ShownCertificate
@@ -21,7 +21,9 @@ async def session(house: House, **changes: object) -> SessionClaims:
     return house.verifier.verify(grant.token.reveal())
 
 
-async def begin(house: House, claims: SessionClaims, blob: str, length: int, **changes: str) -> Delivery:
+async def begin(
+    house: House, claims: SessionClaims, blob: str, length: int, **changes: str
+) -> MeteredDelivery:
     fields = {"repository": REPOSITORY, "source": "192.0.2.7", **changes}
     return await house.verifier.begin(claims, digest=blob, length_bytes=length, blob=True, **fields)
 

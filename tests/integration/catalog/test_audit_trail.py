@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from auth.ports import AuditEvent
-from registry.audit.throttling import BoundedAuditTrail, FloodLimits
+from registry.audit.throttling import ThrottledAuditTrail, ThrottleLimits
 from registry.catalog.engine.database import Database, SystemClock, exclude_collection
 from registry.catalog.events import SqlEventLog, append
 
@@ -118,7 +118,7 @@ def _refused(
 
 async def test_garbage_from_one_source_is_written_a_few_times_and_then_summed_up() -> None:
     kept = Kept()
-    trail = BoundedAuditTrail(kept, FloodLimits(alike=5, anybody=100, kinds=4), window_s=60)
+    trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, anybody=100, kinds=4), window_s=60)
     for n in range(1000):
         await trail.record(_refused("forged", f"2001:db8::{n:x}"))
     await trail.record(_refused("forged", "192.0.2.9"))
@@ -130,7 +130,7 @@ async def test_garbage_from_one_source_is_written_a_few_times_and_then_summed_up
 
 async def test_garbage_from_everywhere_is_bounded_in_all() -> None:
     kept = Kept()
-    trail = BoundedAuditTrail(kept, FloodLimits(alike=5, anybody=20, kinds=4), window_s=60)
+    trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, anybody=20, kinds=4), window_s=60)
     for n in range(2000):
         await trail.record(_refused("malformed", f"198.51.{n // 250}.{n % 250}"))
     assert len(kept.events) == 20
@@ -141,7 +141,7 @@ async def test_garbage_from_everywhere_is_bounded_in_all() -> None:
 
 async def test_every_window_is_summed_up_at_its_end_and_the_next_one_writes_again() -> None:
     kept = Kept()
-    trail = BoundedAuditTrail(kept, FloodLimits(alike=5, anybody=1), window_s=0.2)
+    trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, anybody=1), window_s=0.2)
     async with asyncio.timeout(60):
         while len(kept.events) < 4:
             await trail.record(_refused("malformed", "203.0.113.1"))
@@ -153,7 +153,7 @@ async def test_every_window_is_summed_up_at_its_end_and_the_next_one_writes_agai
 @pytest.mark.parametrize("cause", ["replayed", "expired", "wrong_node"])
 async def test_refusals_of_one_token_are_bounded_wherever_it_is_shown(cause: str) -> None:
     kept = Kept()
-    trail = BoundedAuditTrail(kept, FloodLimits(alike=5), window_s=60)
+    trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5), window_s=60)
     for n in range(100):
         await trail.record(_refused(cause, f"192.0.2.{n}", "token-1"))
     await trail.record(_refused(cause, "192.0.2.1", "token-2"))
@@ -164,7 +164,7 @@ async def test_refusals_of_one_token_are_bounded_wherever_it_is_shown(cause: str
 
 async def test_a_sum_of_many_tokens_names_no_organization() -> None:
     kept = Kept()
-    trail = BoundedAuditTrail(kept, FloodLimits(alike=0, kinds=1), window_s=60)
+    trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=0, kinds=1), window_s=60)
     for token_id, organization in (("t1", "acme"), ("t2", "acme"), ("t3", "rival")):
         await trail.record(_refused("replayed", "192.0.2.1", token_id, organization))
     await trail.aclose()

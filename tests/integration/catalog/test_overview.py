@@ -14,7 +14,7 @@ from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.maintenance import SqlUpkeep
 from registry.catalog.organizations import SqlOrganizationDirectory
-from registry.catalog.overview import EventFilter, Occupancy, SqlOverview, VersionRow
+from registry.catalog.overview import EventFilter, SqlOverview, StorageUsage, VersionRow
 from registry.catalog.quarantine import SqlQuarantine
 from registry.model.groups import Group, GroupStatus
 from registry.model.images import Variant
@@ -149,8 +149,8 @@ async def test_storage_is_counted_by_organization_and_shared_objects_once_in_all
         )
         await records.add(record)
     assert await world.overview.occupancy() == [
-        Occupancy("acme", groups=2, blobs=2, size_bytes=2 * GB_5, stored_bytes=2 * GB_5 + 2),
-        Occupancy("rival", groups=0, blobs=1, size_bytes=GB_5, stored_bytes=GB_5 + 1),
+        StorageUsage("acme", groups=2, blobs=2, size_bytes=2 * GB_5, stored_bytes=2 * GB_5 + 2),
+        StorageUsage("rival", groups=0, blobs=1, size_bytes=GB_5, stored_bytes=GB_5 + 1),
     ]
     assert await world.overview.objects() == (2, 2 * GB_5 + 2)
     assert await world.overview.wrapping_keys() == {"kek-acme": 2, "kek-rival": 1}

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from registry.catalog.collection import SqlCollection
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.groups import SqlGroupCatalog
-from registry.catalog.images import SqlImages, SqlLayerMemory
+from registry.catalog.images import SqlImages, SqlKnownLayers
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.tables import image_contents
@@ -98,7 +98,7 @@ async def test_an_image_comes_back_with_its_variant_and_either_by_its_digest(dat
 
 
 async def test_what_was_found_out_about_layers_is_known_to_the_next_import(database: Database) -> None:
-    memory, asked = SqlLayerMemory(database), [SHRINKS.digest, STAYS.digest, Digest.of(b"never seen")]
+    memory, asked = SqlKnownLayers(database), [SHRINKS.digest, STAYS.digest, Digest.of(b"never seen")]
     assert await memory.known("acme", asked) == {}
     await enter(database, "web", image(variant()))
     [encoded] = [c for c in variant().contents if c.media_type == OCI_ZSTD_LAYER]

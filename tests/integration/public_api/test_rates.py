@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from auth.ledger import LedgerClient, connect
 from registry.api.public import PREFIX, ApiKeyAuthenticator, public_app
-from registry.ephemeral.rate_limits import RedisRates
+from registry.ephemeral.rate_limits import RedisRateLimiter
 from tests.integration.public_api.conftest import API_KEYS, OPERATOR_KEY, Service
 from tests.support.redis_server import RedisServer, server_programs
 
@@ -38,7 +38,7 @@ async def test_a_key_that_asks_too_often_waits_on_every_server_and_no_other_does
         authenticate = ApiKeyAuthenticator(
             keys=world.keys,
             is_operator_key=lambda key: hmac.compare_digest(key, OPERATOR_KEY),
-            rates=RedisRates(redis, per_minute=6),
+            rates=RedisRateLimiter(redis, per_minute=6),
         )
         root = web.Application()
         root.add_subapp(PREFIX, public_app(world.groups, world.instances, authenticate))
@@ -61,9 +61,9 @@ async def test_a_key_that_asks_too_often_waits_on_every_server_and_no_other_does
 
 
 async def test_a_redis_that_does_not_answer_holds_nobody_back(redis: LedgerClient) -> None:
-    rates = RedisRates(redis, per_minute=1)
+    rates = RedisRateLimiter(redis, per_minute=1)
     assert await rates.take("acme") == 0
     assert await rates.take("acme") > 0
     gone = connect("unix:///tmp/nobody-listens-here.sock")
-    assert await RedisRates(gone, per_minute=1).take("acme") == 0
+    assert await RedisRateLimiter(gone, per_minute=1).take("acme") == 0
     await gone.aclose()

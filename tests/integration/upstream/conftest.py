@@ -9,15 +9,15 @@ import pytest
 
 from auth.secret import Secret
 from registry.imports.importer import Importer
-from registry.imports.linking import Sharing
-from registry.imports.transfer import Roads
+from registry.imports.linking import BlobLinker
+from registry.imports.transfer import TransferOptions
 from registry.model.groups import GroupKey
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob, Progress, UpstreamCredential
 from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
-from registry.upstream.ranges import Lines, Memory
+from registry.upstream.ranges import DownloadOptions, PrefetchBudget
 from registry.upstream.retry import Backoff
 from registry.upstream.transport import Timeouts
 from storage.backends.memory import MemoryBackend
@@ -80,14 +80,14 @@ class Bench:
     limit: int = 1 << 30
     ahead_bytes: int = 8 << 20
     backoff: Backoff = FAST
-    roads: Roads = field(init=False)
+    roads: TransferOptions = field(init=False)
 
     def __post_init__(self) -> None:
-        self.roads = Roads(
-            Lines(Memory(self.ahead_bytes), quick_bytes_per_s=math.inf)
+        self.roads = TransferOptions(
+            DownloadOptions(PrefetchBudget(self.ahead_bytes), quick_bytes_per_s=math.inf)
         )  # else loopback never needs ranges
 
-    sharing: Sharing | None = None
+    sharing: BlobLinker | None = None
 
     async def run(
         self,

@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 
 from registry.errors import AuthenticationFailedError, PullFailedError
-from registry.imports.transfer import Roads
+from registry.imports.transfer import TransferOptions
 from registry.upstream import ranges
-from registry.upstream.ranges import Lines, Memory
+from registry.upstream.ranges import DownloadOptions, PrefetchBudget
 from tests.integration.upstream.conftest import FAST, Bench, credential
 from tests.support.distribution import digest_of, make_image
 from tests.support.upstream_faults import (
@@ -77,7 +77,7 @@ async def test_a_layer_comes_in_ranges_each_byte_once_and_several_at_a_time(
 async def test_a_layer_whose_first_range_comes_quickly_is_left_to_one_connection(
     bench: Bench, upstream: FaultyUpstream
 ) -> None:
-    bench.roads = Roads(Lines(Memory(bench.ahead_bytes), quick_bytes_per_s=1))
+    bench.roads = TransferOptions(DownloadOptions(PrefetchBudget(bench.ahead_bytes), quick_bytes_per_s=1))
     await imported(bench, upstream)
     asked = [seen.range for seen in upstream.seen if seen.path.endswith(DIGEST)]
     assert asked == [f"bytes=0-{RANGE - 1}", f"bytes={RANGE}-"]
@@ -338,7 +338,7 @@ async def test_a_cancelled_import_ends_every_connection_and_holds_no_memory(
 
 
 def test_memory_is_never_given_out_twice() -> None:
-    memory = Memory(10)
+    memory = PrefetchBudget(10)
     assert [memory.take(6), memory.take(6), memory.take(4), memory.take(1)] == [True, False, True, False]
     memory.give_back(6)
     assert memory.take(6)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from registry.errors import AuthenticationFailedError, PullFailedError
-from registry.imports.linking import Sharing
+from registry.imports.linking import BlobLinker
 from registry.upstream.egress import EgressGuard
 from storage.digest import Digest
 from storage.errors import BlobNotFoundError
@@ -48,7 +48,7 @@ class Market:
                 upstream.host: ssl.create_default_context(cafile=ca) for upstream, ca in (trusted, other)
             },
         }
-        self.bench.sharing = Sharing(bench.store, MemoryOrigins(), [self.trusted.host])
+        self.bench.sharing = BlobLinker(bench.store, MemoryOrigins(), [self.trusted.host])
 
     async def run(self, upstream: FaultyUpstream, organization: str, password: str = "s3cret") -> None:  # noqa: S107
         given = credential("robot", password)
@@ -145,7 +145,7 @@ async def test_where_a_head_leads_to_a_signed_address_a_byte_is_fetched(market: 
 
 async def test_plain_http_proves_nothing(bench: Bench, upstream: FaultyUpstream) -> None:
     upstream.add(IMAGE)
-    bench.sharing = Sharing(bench.store, MemoryOrigins(), [upstream.host])
+    bench.sharing = BlobLinker(bench.store, MemoryOrigins(), [upstream.host])
     for organization in ("first", "second"):
         await bench.run(f"{upstream.host}/app:1", organization=organization)
     assert upstream.count(DIGEST) == 2

@@ -15,7 +15,7 @@ from registry.catalog.events import SqlEventLog
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.webhooks import SqlWebhooks
 from registry.model.organizations import Organization
-from registry.services.webhook_delivery import Courier
+from registry.services.webhook_delivery import WebhookDispatcher
 from registry.services.webhooks import NewWebhook, Webhooks, WebhookSecrets
 from registry.upstream.egress import EgressGuard
 from registry.upstream.hooks import HookClient
@@ -58,7 +58,7 @@ class Post:
 
     webhooks: Webhooks
     catalog: SqlWebhooks
-    courier: Courier
+    courier: WebhookDispatcher
     events: SqlEventLog
     endpoint: Endpoint
     url: str
@@ -105,7 +105,7 @@ async def post(tmp_path: Path, database: Database) -> AsyncIterator[Post]:
                 vet=client.vet,
             ),
             catalog=catalog,
-            courier=Courier(
+            courier=WebhookDispatcher(
                 catalog=catalog,
                 secrets=secrets,
                 post=client.post,

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from auth.coalescer import Batches
+from auth.coalescer import Coalescer
 
 
 async def test_what_a_batch_raises_every_caller_of_it_gets_and_the_next_batch_works() -> None:
@@ -19,7 +19,7 @@ async def test_what_a_batch_raises_every_caller_of_it_gets_and_the_next_batch_wo
             raise OSError("no")
         return list(items)
 
-    batches: Batches[int, int] = Batches(work, most=8)
+    batches: Coalescer[int, int] = Coalescer(work, most=8)
     outcomes = await asyncio.gather(*(batches.do(n) for n in range(20)), return_exceptions=True)
     assert [isinstance(outcome, OSError) for outcome in outcomes] == [True] * 8 + [False] * 12
     assert outcomes[8:] == list(range(8, 20))
@@ -38,7 +38,7 @@ async def test_what_its_caller_gave_up_while_it_waited_is_done_unless_that_is_to
         done.extend(items)
         return list(items)
 
-    batches: Batches[int, int] = Batches(work, drop_cancelled=drop)
+    batches: Coalescer[int, int] = Coalescer(work, drop_cancelled=drop)
     under_way = asyncio.create_task(batches.do(0))
     await asyncio.sleep(0.01)
     given_up, waiting = asyncio.create_task(batches.do(1)), asyncio.create_task(batches.do(2))
@@ -60,7 +60,7 @@ async def test_batches_keep_their_pace_and_what_comes_after_a_rest_begins_at_onc
         sizes.append(len(items))
         return list(items)
 
-    batches: Batches[int, int] = Batches(work, pace_s=0.2)
+    batches: Coalescer[int, int] = Coalescer(work, pace_s=0.2)
 
     async def steadily() -> None:
         waiting = []
@@ -86,7 +86,7 @@ async def test_a_batch_of_nothing_but_what_was_given_up_is_no_batch() -> None:
         seen.append(items)
         return list(items)
 
-    batches: Batches[int, int] = Batches(work, drop_cancelled=True)
+    batches: Coalescer[int, int] = Coalescer(work, drop_cancelled=True)
     given_up = asyncio.create_task(batches.do(1))
     await asyncio.sleep(0)
     given_up.cancel()

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from storage.threads import Lane, Threads, settle
+from storage.threads import SerialExecutor, Threads, settle
 
 
 @pytest.fixture
@@ -16,10 +16,13 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 
 async def test_a_lane_keeps_the_order_whatever_the_executor_does(executor: ThreadPoolExecutor) -> None:
-    lanes, done = [Lane(executor) for _ in range(3)], [list[int]() for _ in range(3)]
+    lanes, done = [SerialExecutor(executor) for _ in range(3)], [list[int]() for _ in range(3)]
     futures = []
     for number in range(2000):
-        futures += [lane.start(partial(log.append, number)) for lane, log in zip(lanes, done, strict=True)]
+        futures += [
+            serial_executor.start(partial(log.append, number))
+            for serial_executor, log in zip(lanes, done, strict=True)
+        ]
         if number % 100 == 0:
             await asyncio.sleep(0)
     await settle(*futures)
@@ -29,12 +32,12 @@ async def test_a_lane_keeps_the_order_whatever_the_executor_does(executor: Threa
 async def test_a_piece_that_fails_tells_its_owner_and_the_next_one_follows(
     executor: ThreadPoolExecutor,
 ) -> None:
-    lane, done = Lane(executor), list[str]()
+    serial_executor, done = SerialExecutor(executor), list[str]()
 
     def fail() -> None:
         raise OSError("no room")
 
-    first, second = lane.start(fail), lane.start(partial(done.append, "second"))
+    first, second = serial_executor.start(fail), serial_executor.start(partial(done.append, "second"))
     await settle(first, second)
     with pytest.raises(OSError, match="no room"):
         first.result()

@@ -1,4 +1,4 @@
-from registry.imports.counted import CountedJobQueue
+from registry.imports.counted import CountingJobQueue
 from registry.model.groups import GroupKey
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob
@@ -33,7 +33,7 @@ def job(image: str) -> ImportJob:
 
 async def test_ends_are_counted_by_family_and_outcome() -> None:
     metrics = Metrics()
-    queue = CountedJobQueue(RecordingQueue(takes=True), metrics)
+    queue = CountingJobQueue(RecordingQueue(takes=True), metrics)
     await queue.succeed(job("alpine"), "w", IMAGE)
     await queue.fail(job("ghcr.io/acme/app:1"), "w", "failed to pull", "sentence")
     await queue.fail(job("https://what is this"), "w", "failed to pull", "sentence")
@@ -48,6 +48,6 @@ async def test_ends_are_counted_by_family_and_outcome() -> None:
 
 async def test_an_end_that_another_worker_records_is_not_counted() -> None:
     metrics = Metrics()
-    queue = CountedJobQueue(RecordingQueue(takes=False), metrics)
+    queue = CountingJobQueue(RecordingQueue(takes=False), metrics)
     assert not await queue.succeed(job("alpine"), "w", IMAGE)
     assert "crisper_imports_total{" not in metrics.render().decode()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from registry.errors import PullFailedError, StoreFailedError
-from registry.imports.gather import all_of, together
+from registry.imports.gather import gather_or_cancel, together
 
 
 async def for_ever(stopped: list[str]) -> None:
@@ -48,5 +48,5 @@ async def test_results_come_in_the_order_of_the_parts() -> None:
         await asyncio.sleep(pause_s)
         return pause_s
 
-    assert await all_of(map(after, (0.03, 0.01, 0.02))) == [0.03, 0.01, 0.02]
-    assert await all_of(()) == []
+    assert await gather_or_cancel(map(after, (0.03, 0.01, 0.02))) == [0.03, 0.01, 0.02]
+    assert await gather_or_cancel(()) == []

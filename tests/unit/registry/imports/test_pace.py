@@ -4,7 +4,7 @@ import pytest
 
 from registry.imports.bandwidth import Bandwidth
 from registry.imports.plan import Plan
-from registry.imports.progress import Speed, Tally
+from registry.imports.progress import Speed, TransferProgress
 from registry.model.images import StoredImage
 from registry.model.imports import Progress, Stage
 from registry.oci.documents import Descriptor
@@ -69,26 +69,26 @@ def test_a_speed_follows_the_last_seconds() -> None:
 
 def test_a_tally_tells_what_came_from_where_and_only_the_network_counts_as_speed() -> None:
     time, told = Time(), list[Progress]()
-    tally = Tally(plan(4000, 6000), told.append, time)
-    tally.found(4000)
-    tally.layer_done()
-    tally.resumed(3000)
+    progress = TransferProgress(plan(4000, 6000), told.append, time)
+    progress.found(4000)
+    progress.layer_done()
+    progress.resumed(3000)
     time.now += 1
-    tally.fetched(500)
+    progress.fetched(500)
     time.now += 1
-    tally.fetched(500)
+    progress.fetched(500)
     latest = told[-1]
     assert (latest.bytes_done, latest.bytes_total, latest.percent) == (8000, 10_000, 80)
     assert latest.bytes_per_s == pytest.approx(500, rel=0.1)
     assert latest.eta_s in {4, 5}
     assert str(latest).startswith("pulling: 1 of 2 layers, 80 %, 0.0 MB/s, ")
-    assert tally.figures() == {
+    assert progress.figures() == {
         "fetched_bytes": 1000,
         "resumed_bytes": 3000,
         "found_bytes": 4000,
         "duration_s": 2.0,
     }
-    tally.take_back(4000)
+    progress.take_back(4000)
     assert told[-1].bytes_done == 4000
 
 

@@ -1,6 +1,6 @@
 import asyncio
 
-from registry.imports.transfer_lock import Flights
+from registry.imports.transfer_lock import TransferLock
 
 
 class MemoryLeases:
@@ -31,8 +31,8 @@ class Runway:
     def __init__(self) -> None:
         self.now = self.most = self.landed = 0
 
-    async def use(self, flights: Flights, key: str = "a") -> None:
-        async with flights.alone(key):
+    async def use(self, transfer_lock: TransferLock, key: str = "a") -> None:
+        async with transfer_lock.alone(key):
             self.now += 1
             self.most = max(self.most, self.now)
             await asyncio.sleep(0.01)
@@ -42,7 +42,7 @@ class Runway:
 
 async def test_one_at_a_time_has_a_key_over_all_processes_and_all_get_it() -> None:
     leases, runway = MemoryLeases(), Runway()
-    processes = [Flights(leases), Flights(leases)]
+    processes = [TransferLock(leases), TransferLock(leases)]
     async with asyncio.timeout(20):
         await asyncio.gather(*(runway.use(each) for each in processes * 3))
     assert (runway.most, runway.landed) == (1, 6)
@@ -50,33 +50,33 @@ async def test_one_at_a_time_has_a_key_over_all_processes_and_all_get_it() -> No
 
 
 async def test_different_keys_do_not_wait_for_each_other() -> None:
-    flights, runway = Flights(), Runway()
-    await asyncio.gather(*(runway.use(flights, key) for key in "abc"))
+    transfer_lock, runway = TransferLock(), Runway()
+    await asyncio.gather(*(runway.use(transfer_lock, key) for key in "abc"))
     assert runway.most == 3
 
 
 async def test_a_lease_outlasts_itself_while_its_holder_lives_and_is_followed_when_it_dies() -> None:
     leases, loop = MemoryLeases(), asyncio.get_running_loop()
-    async with Flights(leases, 0.3).alone("a"):
+    async with TransferLock(leases, 0.3).alone("a"):
         await asyncio.sleep(0.9)
         assert not await leases.take("a", "other", 1)
     await leases.take("a", "a dead process", 0.4)
     began = loop.time()
-    async with Flights(leases, 0.3).alone("a"):
+    async with TransferLock(leases, 0.3).alone("a"):
         assert loop.time() - began >= 0.4
 
 
 async def test_whoever_is_cancelled_gives_the_key_to_the_next_at_once() -> None:
     leases, runway = MemoryLeases(), Runway()
-    flights = Flights(leases, 60)
+    transfer_lock = TransferLock(leases, 60)
 
     async def hold() -> None:
-        async with flights.alone("a"):
+        async with transfer_lock.alone("a"):
             await asyncio.sleep(60)
 
     holder = asyncio.create_task(hold())
     await asyncio.sleep(0.05)
-    waiter = asyncio.create_task(runway.use(flights))
+    waiter = asyncio.create_task(runway.use(transfer_lock))
     holder.cancel()
     async with asyncio.timeout(5):
         await waiter
@@ -90,5 +90,5 @@ async def test_leases_that_do_not_answer_keep_nobody_waiting() -> None:
             raise TimeoutError(key, holder, lease_s)
 
     runway = Runway()
-    await runway.use(Flights(Silent()))
+    await runway.use(TransferLock(Silent()))
     assert runway.landed == 1

@@ -9,7 +9,7 @@ from auth.errors import RefusedError
 from auth.ports import AuditEvent
 from auth.secret import Secret
 from registry.api.http.origin import Origin
-from registry.portal.sessions import Doorkeeper, TooManyAttemptsError
+from registry.portal.sessions import PortalSessions, TooManyAttemptsError
 
 KEYS = {"key-of-acme": "acme"}
 OPERATOR = "operator-key"
@@ -47,7 +47,7 @@ class Door:
         self.sessions, self.trail = MemorySessions(), Trail()
         self.keys = {hashlib.sha256(key.encode()).digest(): name for key, name in KEYS.items()}
         self.wait_s = 0.0
-        self.keeper = Doorkeeper(
+        self.keeper = PortalSessions(
             sessions=self.sessions,
             organization_of=self._organization_of,
             operator_key=Secret(OPERATOR),

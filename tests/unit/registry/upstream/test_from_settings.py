@@ -55,7 +55,7 @@ def test_nothing_is_shared_where_the_list_is_empty() -> None:
 def test_a_setting_that_cannot_be_read_is_refused_by_name(name: str, value: str) -> None:
     expected = "insecure-registry" if name == "insecure_registries" else f"CRISPER_{name.upper()}"
     with pytest.raises(ConfigError, match=expected) as refused:
-        configured.refuse_unreadable(settings(**{name: value}))
+        configured.check_upstream_settings(settings(**{name: value}))
     assert "hunter2" not in str(refused.value)
 
 
@@ -63,7 +63,7 @@ def test_a_file_that_is_no_certificate_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text("none")
     with pytest.raises(ConfigError, match="CRISPER_REGISTRY_CAS"):
-        configured.refuse_unreadable(settings(registry_cas=f"registry.lan={path}"))
+        configured.check_upstream_settings(settings(registry_cas=f"registry.lan={path}"))
 
 
 def test_a_proxys_password_is_not_shown() -> None:
