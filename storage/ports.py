@@ -152,7 +152,7 @@ class KeyRecords(Protocol):
 
 
 class Partials(Protocol):
-    """Containers that were begun: what it takes to read back what a writer left (docs/adr/0140).
+    """Containers that were begun: what it takes to read back what a writer left (docs/adr/0040).
 
     One for each tenant and digest, as a key record whose `stored_bytes` is 0: there is no blob yet. Losing
     one costs a transfer and nothing else, so no method fails because the catalog does not answer.
@@ -227,7 +227,7 @@ class DeadRecord:
 
 
 class CollectionCatalog(Protocol):
-    """What the catalog knows of the dead (docs/adr/0090-collection-by-marks-and-pins.md).
+    """What the catalog knows of the dead (docs/adr/0026-garbage-collection-by-marks-and-pins.md).
 
     Every method that condemns decides and acts in one transaction that excludes those which pin a blob,
     add a key record or make an image visible. What was condemned never comes back.

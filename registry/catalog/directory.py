@@ -17,7 +17,7 @@ from registry.catalog.tables import NODE_ID_CHARS, api_keys, nodes, organization
 from registry.errors import ConflictError
 from registry.ports import Organization
 
-_LOOKUPS_PACE_S = 0.006  # docs/adr/0181-one-visit-per-statement.md
+_LOOKUPS_PACE_S = 0.006  # docs/adr/0049-synchronous-sqlite-in-threads.md
 _BY_ID = PlainSelect(nodes, nodes.c.node_id)
 
 
