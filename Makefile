@@ -72,7 +72,7 @@ soak: setup ## Long suites: 100 rounds of collection among imports and pulls, 20
 demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
 	@$(BIN)/python deploy/demo.py $(IMAGE)
 
-bench: setup packages ## All of docs/performance.md, beside peers, an hour; writes bench/results/ and README's tables
+bench: setup packages ## Measure everything beside peers (an hour); writes bench/results/, docs/performance.md, README
 	@.ci/packages wrk
 	$(BIN)/python -m bench.pull --tls
 	$(BIN)/python -m bench.manifests
