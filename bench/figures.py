@@ -10,6 +10,7 @@ from typing import Any, Final
 
 Result = Mapping[str, Any]
 PEERS: Final = {"distribution": "Distribution", "nginx": "nginx sendfile"}
+PHASES: Final = {"idle": "idle", "import": "import", "serve": "pull"}
 # By transport, peer, and whether there are many clients: the longest time, as a share of the peer's.
 BLOB_GOALS: Final = {
     ("plain", "distribution", False): 1.0,
@@ -102,9 +103,8 @@ def memory(result: Result) -> Iterator[Figure]:
     image = result["image"]
     layers = f"{image['layers']} layer{'s' * (image['layers'] != 1)}"
     for name, phase in result["phases"].items():
-        what = f"memory of the server, {name}" + (
-            f" of {image['size_bytes'] / 1e9:.0f} GB in {layers}" if name != "idle" else ""
-        )
+        size = f" of {image['size_bytes'] / 1e9:.0f} GB in {layers}"
+        what = f"memory of the server, {PHASES[name]}{size if name != 'idle' else ''}"
         peak = round(phase["peak_rss_mib"]["server"])
         yield Figure(what, peak, result["limit_mib"], " MiB", f"{phase['duration_s']:.0f} s")
 
