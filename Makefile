@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # uv lives apart from the project's packages, so that `uv sync` may remove whatever is not in the lock.
 UV := $(VENV)/bootstrap/bin/uv
 # The distribution's interpreter where it will do: built with profiles, it runs the server a fifth faster than
-# one that was built without (docs/adr/0183-an-optimized-interpreter.md).
+# one that was built without (docs/adr/0051-optimized-python-interpreter.md).
 PYTHON ?= $(shell for each in /usr/bin/python3 python3; do \
 	"$$each" -c 'import sqlite3, ssl, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
 	echo "$$each" && break; done)
@@ -72,7 +72,7 @@ soak: setup ## Long suites: 100 rounds of collection among imports and pulls, 20
 demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
 	@$(BIN)/python deploy/demo.py $(IMAGE)
 
-bench: setup packages ## All of docs/performance.md, beside peers, an hour; writes bench/results/ and README's tables
+bench: setup packages ## Measure everything beside peers (an hour); writes bench/results/, docs/performance.md, README
 	@.ci/packages wrk
 	$(BIN)/python -m bench.pull --tls
 	$(BIN)/python -m bench.manifests

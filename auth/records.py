@@ -143,6 +143,6 @@ def blob_key(digest: str) -> str:
     """Return how the ledger names a blob: the first 96 bits of its digest, in hex.
 
     Enough to tell the blobs of one image apart; whether a digest belongs to the image is not decided by
-    it alone (docs/adr/0023-compact-token-records.md).
+    it alone (docs/adr/0008-compact-token-records.md).
     """
     return digest.partition(":")[2][:_KEY_HEX]

@@ -3,7 +3,7 @@
     <folder>/<kid>.json   0600   {"signs_from": seconds since 1970, "private_key": PEM}
 
 The `kid` is the key's RFC 7638 thumbprint. What a key is used for follows from the times alone, so that all
-processes go from one key to the next at the same moment (docs/adr/0062-keys-rotate-by-the-clock.md).
+processes go from one key to the next at the same moment (docs/adr/0018-time-based-key-rotation.md).
 """
 
 import hashlib

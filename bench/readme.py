@@ -1,192 +1,101 @@
-"""Write README's tables from the newest results, so that no figure there is typed by hand."""
+"""Write the measured figures into docs/performance.md (all of them) and README.md (five).
+
+    python -m bench.readme
+
+The figures stand between `<!-- figures -->` and `<!-- /figures -->`, so that none is typed by hand. A result
+from a tree with uncommitted changes is refused.
+"""
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from bench.figures import FIGURES, Figure, Result
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-Result = dict[str, Any]
-PEERS = {"distribution": "Distribution, plaintext", "nginx": "nginx sendfile, plaintext"}
+RESULTS = ROOT / "bench" / "results"
+HEAD: Final = ("| figure | measured | goal | result |", "|---|---|---|---|")
+# What README shows: the first figure of each kind whose name starts so.
+HEADLINES: Final = (
+    ("pull", "blob, 1 client, TLS: time / Distribution"),
+    ("whole-pull", "whole pull, docker"),
+    ("import", "import: "),
+    ("redemptions", "redemptions per second"),
+    ("memory", "memory of the server, import"),
+)
 
 
-def newest(kind: str) -> Result | None:
-    """Return the newest result of a benchmark; None when it was never run."""
+class DirtyResultError(Exception):
+    """The newest result of a benchmark is from a tree with uncommitted changes."""
+
+
+def newest(kind: str, folder: Path = RESULTS) -> Result | None:
+    """Return the newest result of a benchmark; None if there is none.
+
+    Raises:
+        DirtyResultError: It was measured on a tree with uncommitted changes.
+    """
     name = re.compile(rf"\d{{4}}-\d\d-\d\d-[0-9a-f]+(-dirty)?-{kind}\.json")
-    paths = (path for path in (ROOT / "bench" / "results").iterdir() if name.fullmatch(path.name))
-    found = [json.loads(path.read_text()) for path in paths]
-    return max(found, key=lambda result: result["date"], default=None)
+    found = {path: json.loads(path.read_text()) for path in folder.iterdir() if name.fullmatch(path.name)}
+    if not found:
+        return None
+    path = max(found, key=lambda each: str(found[each]["date"]))
+    if found[path]["commit"].endswith("-dirty"):
+        raise DirtyResultError(
+            f"{path.name} was measured with uncommitted changes. Commit, measure again, or delete it."
+        )
+    result: dict[str, Any] = found[path]
+    return result
 
 
 def where(result: Result) -> str:
+    """Return the machine, day and commit of a result."""
     machine = result["machine"]
     vaes = {True: " with VAES", False: " without VAES", None: ""}[machine.get("vaes")]
-    return (
-        f"{machine['cores']} cores, {machine['cpu']}{vaes}; {result['date'][:10]}, commit {result['commit']}"
+    cpu = f"{machine['cores']} cores, {machine['cpu']}{vaes}"
+    return f"{cpu}; {result['date'][:10]}, commit {result['commit']}"
+
+
+def performance_table(results: Mapping[str, Result]) -> str:
+    """Return the table of all figures, and where each kind was measured."""
+    rows = [figure.row() for kind, result in results.items() for figure in FIGURES[kind](result)]
+    sources = [f"- {kind}: {where(result)}" for kind, result in results.items()]
+    return "\n".join([*HEAD, *rows, "", "Measured on:", "", *sources])
+
+
+def headline_table(results: Mapping[str, Result]) -> str:
+    """Return the table of five figures for README."""
+    rows = [_first(FIGURES[kind](results[kind]), start).row() for kind, start in HEADLINES if kind in results]
+    return "\n".join([*HEAD, *rows])
+
+
+def _first(figures: Iterator[Figure], start: str) -> Figure:
+    return next(figure for figure in figures if figure.name.startswith(start))
+
+
+def fill(text: str, table: str) -> str:
+    """Replace the text between the two markers.
+
+    Raises:
+        ValueError: The text does not have both markers, once each and in order.
+    """
+    filled, count = re.subn(
+        r"(?<=<!-- figures -->\n).*?(?=<!-- /figures -->)", lambda _: f"\n{table}\n\n", text, flags=re.DOTALL
     )
-
-
-def memory_table() -> str:
-    result = newest("memory")
-    if result is None:
-        return "Not measured yet: `make bench`."
-    lines = ["| phase | took | server's peak resident memory |", "|---|---|---|"]
-    for name, phase in result["phases"].items():
-        lines.append(f"| {name} | {phase['duration_s']:.0f} s | {phase['peak_rss_mib']['server']:.0f} MiB |")
-    size_gb = result["image"]["size_bytes"] / 1e9
-    layers = result["image"]["layers"]
-    lines += ["", f"{size_gb:.0f} GB in {layers} layer{'s' * (layers != 1)}; {where(result)}."]
-    return "\n".join(lines)
-
-
-def performance_table() -> str:
-    """One row a figure: measured, or why not."""
-    lines = ["| figure | measured | goal |", "|---|---|---|"]
-    notes = []
-    for kind, rows in ROWS.items():
-        result = newest(kind)
-        if result is None:
-            lines.append(f"| `bench.{MODULES[kind]}` | not run on this machine yet | |")
-            continue
-        lines += rows(result)
-        notes.append(f"{kind}: {where(result)}")
-    return "\n".join([*lines, "", "; ".join(dict.fromkeys(notes)) + "."])
-
-
-def _pull(result: Result) -> list[str]:
-    alone = {
-        ("distribution", "plain"): "1.0",
-        ("distribution", "tls"): "1.25",
-        ("nginx", "plain"): "0.85",
-        ("nginx", "tls"): "0.8",
-    }
-    lines = []
-    for row in result["rows"]:
-        for peer, name in PEERS.items():
-            if peer not in row["ours_to"]:
-                continue
-            ratio = row["ours_to"][peer]
-            what = f"blob, {row['clients']} client(s), {row['transport']}: ours / {name}"
-            # Of many clients the goals say only that they match Distribution.
-            many = row["clients"] > 1 and peer == "distribution"
-            goal = "1.0" if many else alone[peer, row["transport"]]
-            speed = row["medians"]["crisper"]["gb_per_s"]
-            lines.append(f"| {what} | {ratio['speed']} ({speed} GB/s), CPU {ratio['cpu']} | >= {goal} |")
-        fair = row["medians"]["crisper"]["mean_to_slowest_client"]
-        if row["clients"] > 1:
-            what = f"{row['clients']} clients, {row['transport']}: mean time / slowest client's"
-            lines.append(f"| {what} | {fair} | >= 0.5 |")
-    return lines
-
-
-def _manifests(result: Result) -> list[str]:
-    return [
-        f"| manifests/s, {row['workers']} worker(s): ours / Distribution with token auth "
-        f"| {row['ours_to_distribution']} ({row['requests_per_s']['crisper']}/s) | >= 1.5 |"
-        for row in result["rows"]
-    ]
-
-
-def _whole(result: Result) -> list[str]:
-    lines = []
-    for row in result["rows"]:
-        size = row.get("image_bytes", result["image_bytes"]) / 1e6
-        in_zstd, goal = (" in zstd", "0.7") if row["layers"] == "zstd" else ("", "1.0")
-        lines.append(
-            f"| whole pull by {row['client']}, {size:.0f} MB in gzip: ours{in_zstd} / Distribution "
-            f"| {row['ours_to_distribution']} ({row['crisper_s']} s) | <= {goal} |"
-        )
-    return lines
-
-
-def _import(result: Result) -> list[str]:
-    return [
-        f"| import{', compressed too' if row.get('compress') else ''}: ours / `skopeo copy` to a registry "
-        f"| {row['ours_to_skopeo']} ({row['import_s']} s) | <= 0.8 |"
-        for row in result.get("rows", [result])
-    ]
-
-
-def _slow(result: Result) -> list[str]:
-    return [f"| memory with {result['clients']} slow clients | {result['peak_rss_mib']} MiB | <= 400 MiB |"]
-
-
-def _restart(result: Result) -> list[str]:
-    what = f"rolling restarts under {result['clients']} clients: failed of {result['pulls']} pulls"
-    return [f"| {what} | {result['failed_pulls']} | 0 |"]
-
-
-def _redemptions(result: Result) -> list[str]:
-    rate, cost = result["redemptions_per_s"], result["cpu_ms_each"]
-    lines = [
-        f"| redemptions/s, one worker | {rate} ({cost} ms CPU each) | >= 2000 |",
-        f"| their p99 at half of that | {result['half_load_p99_ms']} ms | <= 20 ms |",
-        f"| their p99 at 1000/s | {result['at_1000_p99_ms']} ms | <= 20 ms |",
-    ]
-    if "outstanding" in result:
-        what = f"{result['outstanding']} outstanding tokens: bytes each in Redis"
-        lines.append(f"| {what} | {result['bytes_each']} | <= 800 |")
-        before, after = result["half_load_p50_ms"], result["outstanding_p50_ms"]
-        lines.append(f"| redemption p50 with them | {after} ms, without {before} ms | unchanged |")
-    return lines
-
-
-def _storage(result: Result) -> list[str]:
-    alone, backends = result["alone"], result["backends"]
-    opened, decrypted, read = (
-        backends["disk"]["open_one_thread"],
-        alone["aes_256_gcm_open"],
-        alone["page_cache_read"],
-    )
-    parts = f"AES-256-GCM alone {decrypted}, reading alone {read}"
-    lines = [f"| `BlobStore.open`, one thread, from the page cache | {opened} MB/s; {parts} | >= 3000 MB/s |"]
-    for name, speeds in backends.items():
-        ratio = round(speeds["ingest"] / alone["sha256"], 2)
-        lines.append(f"| ingest to {name}: speed / sha256's | {ratio} ({speeds['ingest']} MB/s) | >= 0.85 |")
-    return lines
-
-
-def _soak(result: Result) -> list[str]:
-    said = "; ".join(result["verdict"])
-    return [f"| soak, {result['minutes']:.0f} min, {result['pulls']} pulls | {said} | no growth |"]
-
-
-MODULES: Mapping[str, str] = {
-    "pull": "pull",
-    "manifests": "manifests",
-    "whole-pull": "whole_pull",
-    "import": "import_vs_skopeo",
-    "slow": "slow_clients",
-    "restart": "rolling_restart",
-    "soak": "soak",
-    "redemptions": "redemptions",
-    "storage": "storage",
-}
-ROWS: Mapping[str, Callable[[Result], list[str]]] = {
-    "pull": _pull,
-    "manifests": _manifests,
-    "whole-pull": _whole,
-    "import": _import,
-    "slow": _slow,
-    "restart": _restart,
-    "soak": _soak,
-    "redemptions": _redemptions,
-    "storage": _storage,
-}
-
-
-def fill(text: str, name: str, table: str) -> str:
-    """Replace what follows a marker, up to the next heading."""
-    marker = f"<!-- bench:{name} -->"
-    pattern = re.compile(f"{re.escape(marker)}\n.*?(?=\n## )", re.DOTALL)
-    return pattern.sub(lambda _: f"{marker}\n\n{table}\n", text)
+    if count != 1:
+        raise ValueError("the text needs the lines <!-- figures --> and <!-- /figures --> once each")
+    return filled
 
 
 def main() -> None:
-    text = fill(README.read_text(), "memory", memory_table())
-    README.write_text(fill(text, "performance", performance_table()))
+    found = {kind: newest(kind) for kind in FIGURES}
+    results = {kind: result for kind, result in found.items() if result is not None}
+    performance = ROOT / "docs" / "performance.md"
+    performance.write_text(fill(performance.read_text(), performance_table(results)))
+    readme = ROOT / "README.md"
+    readme.write_text(fill(readme.read_text(), headline_table(results)))
 
 
 if __name__ == "__main__":

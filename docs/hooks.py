@@ -20,8 +20,12 @@ def _named(link: re.Match[str]) -> str:
     return f"`{path}`" if text == path else f"{text} (`{path}`)"
 
 
+def _index_first(page: Path) -> tuple[bool, str]:
+    return page.name != "README.md", page.name
+
+
 def on_config(config: Any, **_: Any) -> Any:  # noqa: ANN401 (the builder's own objects)
-    """List the pages of folders that the navigation names."""
+    """List the pages of folders that the navigation names, the index first."""
     docs = Path(config["docs_dir"])
 
     def expanded(entry: Any) -> Any:  # noqa: ANN401
@@ -30,7 +34,8 @@ def on_config(config: Any, **_: Any) -> Any:  # noqa: ANN401 (the builder's own 
         if isinstance(entry, dict):
             return {title: expanded(each) for title, each in entry.items()}
         if entry.strip("/") in _FOLDERS:
-            return [str(page.relative_to(docs)) for page in sorted((docs / entry).glob("*.md"))]
+            pages = sorted((docs / entry).glob("*.md"), key=_index_first)
+            return [str(page.relative_to(docs)) for page in pages]
         return entry
 
     config["nav"] = expanded(config["nav"])

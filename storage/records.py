@@ -78,7 +78,7 @@ class KeyRecords(Protocol):
 
 
 class Partials(Protocol):
-    """Containers that were begun: what it takes to read back what a writer left (docs/adr/0140).
+    """Containers that were begun: what it takes to read back what a writer left (docs/adr/0040).
 
     One for each tenant and digest, as a key record whose `stored_bytes` is 0: there is no blob yet. Losing
     one costs a transfer and nothing else, so no method fails because the catalog does not answer.

@@ -37,7 +37,7 @@ def calls_of(redis: LedgerClient) -> Calls:
 
 
 class _PipelinedCalls:
-    """One pipeline at a time; what comes meanwhile goes with the next (docs/adr/0180-calls-go-together.md).
+    """One pipeline at a time; what comes meanwhile goes with the next (docs/adr/0048-ledger-pipelining.md).
 
     A server that syncs every write then syncs once for all of them. The connection is kept: to borrow one
     costs as much as the pipeline.

@@ -6,7 +6,7 @@
     ptx:{..}:bar         the scope has just been revoked
 
 Sorted sets, scored by the time until which an entry can matter, each on its own cluster slot. Why this
-order of steps leaves no gap: docs/adr/0022-revocation-indexes.md.
+order of steps leaves no gap: docs/adr/0007-revocation-indexes.md.
 """
 
 from typing import Protocol

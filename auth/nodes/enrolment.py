@@ -98,7 +98,7 @@ class NodeEnrolment:
 
         A request that cannot be answered spends nothing. The secret is spent for one key: a node whose
         answer was lost asks again with the same key and gets another certificate for it
-        (docs/adr/0071-an-enrolment-secret-is-spent-for-one-key.md).
+        (docs/adr/0021-enrolment-secret-bound-to-one-key.md).
 
         Raises:
             CertificateRequestError: The signing request is not acceptable.

@@ -36,7 +36,7 @@ class Issuers:
     """CA certificates, each trusted for what it signs itself.
 
     Chains are not followed: an operator whose nodes' certificates come from an intermediate lists the
-    intermediate (docs/adr/0070-nodes-are-named-by-listed-issuers.md).
+    intermediate (docs/adr/0020-node-certificate-verification.md).
     """
 
     def __init__(self, certificates: Sequence[x509.Certificate]) -> None:

@@ -22,7 +22,7 @@ async def append(connection: CatalogConnection, at: datetime, event: AuditEvent)
     """Insert an event within a transaction, so that it stands exactly when the change stands.
 
     The last statement of its transaction: on PostgreSQL it waits for others that append
-    (docs/adr/0061-audit-trail-order.md), and must not make them wait for rows that they need.
+    (docs/adr/0017-audit-trail-order.md), and must not make them wait for rows that they need.
     """
     await connection.run_sync(partial(_append_all, rows=[_values(at, event)]))
 

@@ -14,7 +14,7 @@ from registry.catalog.engine.plain import PlainSelect
 from registry.catalog.tables import NODE_ID_CHARS, nodes, storable
 from registry.errors import ConflictError
 
-_LOOKUPS_PACE_S = 0.006  # docs/adr/0181-one-visit-per-statement.md
+_LOOKUPS_PACE_S = 0.006  # docs/adr/0049-synchronous-sqlite-in-threads.md
 _BY_ID = PlainSelect(nodes, nodes.c.node_id)
 
 

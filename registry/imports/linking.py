@@ -2,7 +2,7 @@
 
 A digest is no secret, so knowing one proves nothing, and a registry of the customer's own choosing would
 swear to anything. A blob is therefore linked only when all of this holds
-(docs/adr/0132-linking-needs-proof-of-access.md):
+(docs/adr/0039-cross-organization-linking-by-proof-of-access.md):
 
 1. The operator trusts the image's registry to know who may see what, and it is spoken to over TLS.
 2. The blob was once downloaded from that very registry, and verified.

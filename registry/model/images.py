@@ -21,7 +21,7 @@ class ContentKind(StrEnum):
 
 
 class Variant(StrEnum):
-    """The encodings of one image. Nodes get one of them (docs/adr/0120-a-variant-is-an-image.md)."""
+    """The encodings of one image. Nodes get one of them (docs/adr/0034-zstd-variant-as-separate-image.md)."""
 
     ORIGINAL = "original"
     ZSTD = "zstd"

@@ -16,7 +16,7 @@ class Documents:
     """Reads small documents from storage and keeps the recent ones in memory, in the clear.
 
     Whether a session may have them is asked of the ledger at every request, before they are read here
-    (docs/adr/0111). That the tenant can still open them is asked of the catalog every few seconds, so that
+    (docs/adr/0032). That the tenant can still open them is asked of the catalog every few seconds, so that
     what was shredded or taken away is gone from here too.
 
     Args:

@@ -1,4 +1,4 @@
-"""Seeing the last requests of a process out, so that a restart loses none (docs/adr/0110)."""
+"""Seeing the last requests of a process out, so that a restart loses none (docs/adr/0031)."""
 
 import asyncio
 from typing import Final

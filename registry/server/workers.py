@@ -1,4 +1,4 @@
-"""Several processes behind one port, watched and replaced by their parent (docs/adr/0110).
+"""Several processes behind one port, watched and replaced by their parent (docs/adr/0031).
 
 The parent opens one SO_REUSEPORT socket a place, and the worker that holds the place inherits it. So the
 kernel spreads connections evenly, and a connection that waits to be accepted outlives the worker that did

@@ -2,7 +2,7 @@
 
 A host that the operator listed goes straight and unguarded, any other straight through sockets that the
 guard vets, or, where there is an outbound proxy, by CONNECT through it
-(docs/adr/0131-what-the-guard-promises-behind-a-proxy.md). Connections are pooled by way, and by whom they
+(docs/adr/0038-egress-guard-behind-a-proxy.md). Connections are pooled by way, and by whom they
 trust, so none crosses over.
 """
 

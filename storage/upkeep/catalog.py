@@ -19,7 +19,7 @@ class DeadRecord:
 
 
 class CollectionCatalog(Protocol):
-    """What the catalog knows of the dead (docs/adr/0090-collection-by-marks-and-pins.md).
+    """What the catalog knows of the dead (docs/adr/0026-garbage-collection-by-marks-and-pins.md).
 
     Every method that condemns decides and acts in one transaction that excludes those which pin a blob,
     add a key record or make an image visible. What was condemned never comes back.

@@ -2,7 +2,7 @@
 
 A record or object is first marked, and removed by a later run when it has been dead for the whole grace
 period. Every error ends the run: what could not be listed or asked is never taken for dead.
-See docs/operations.md, "collection", and docs/adr/0090-collection-by-marks-and-pins.md.
+See docs/operations.md, "collection", and docs/adr/0026-garbage-collection-by-marks-and-pins.md.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Which key record stands for a blob that has just been written (docs/adr/0010-unique-object-names.md)."""
+"""Which key record stands for a blob that has just been written (docs/adr/0003-unique-object-names.md)."""
 
 import asyncio
 import hmac

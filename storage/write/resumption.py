@@ -1,4 +1,4 @@
-"""Going on with a blob whose writer is gone (docs/adr/0140-unfinished-containers-are-read-back.md).
+"""Going on with a blob whose writer is gone (docs/adr/0040-resume-interrupted-transfers.md).
 
 A container is never continued under its key (docs/blob-format.md, "keys"): what is whole of it is decrypted,
 hashed and sealed anew, at the speed of memory, and only the rest has to come over the network.

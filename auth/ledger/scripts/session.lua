@@ -36,7 +36,7 @@ local function write(hash, changes)
 end
 
 -- Under which primary this is: the id of its replication history, new with every promotion and every start
--- (docs/adr/0060-fence-by-replication-id.md).
+-- (docs/adr/0016-fence-tokens-by-replication-id.md).
 local function reign()
   return string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)'), 1, 16)
 end

@@ -4,7 +4,7 @@ The usual way hands every chunk from a worker thread to the loop, which hands it
 copies what the socket does not take. Here the thread that decrypts a piece also gives it to the kernel,
 and stops when the kernel takes no more; the loop keeps the connection, waits until there is room, and
 sends the thread on. What was decrypted and not taken is dropped and decrypted again, so memory is
-bounded by threads, not by connections (docs/adr/0002-send-from-the-thread-that-decrypts.md).
+bounded by threads, not by connections (docs/adr/0002-send-large-bodies-from-a-worker-thread.md).
 """
 
 import asyncio

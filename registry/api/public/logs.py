@@ -1,7 +1,7 @@
 """Where a container's logs go.
 
 Tokens, passwords and header values are secrets: they are checked and then dropped, since Crisper ships no
-logs (docs/adr/0040-drop-log-shipping-secrets.md). What is kept and answered holds asterisks in their place.
+logs (docs/adr/0012-drop-log-provider-secrets.md). What is kept and answered holds asterisks in their place.
 """
 
 from typing import Annotated, Literal, Self

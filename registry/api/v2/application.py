@@ -2,7 +2,7 @@
 
 Every request shows a session's bearer, asks the ledger once, and sees its session's image and
 nothing else. In the session's own repository what is not of that image does not exist; every other
-repository is refused, whether it exists or not (docs/adr/0100-unknown-within-denied-without.md).
+repository is refused, whether it exists or not (docs/adr/0028-404-inside-403-outside-the-repository.md).
 """
 
 import asyncio

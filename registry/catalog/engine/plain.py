@@ -1,7 +1,7 @@
 """Statements that SQLite's driver executes by itself: the two that every redemption waits for.
 
 SQLAlchemy makes their text and knows their types. Its connection, its cache of statements and its result
-around each of them take several times what SQLite needs (docs/adr/0181-one-visit-per-statement.md, "Later").
+around each of them take several times what SQLite needs (docs/adr/0049-synchronous-sqlite-in-threads.md).
 Each has one parameter, a JSON list, so that any number of rows is one text and one call; and each is executed
 by a process of its own (`registry.catalog.engine.statement_process`).
 """

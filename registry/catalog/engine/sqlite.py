@@ -1,4 +1,4 @@
-"""SQLite as it is, synchronous, in a few threads: each statement is one visit (docs/adr/0181).
+"""SQLite as it is, synchronous, in a few threads: each statement is one visit (docs/adr/0049).
 
 An asynchronous driver visits its thread to make a cursor, to execute, to fetch, to close and to roll back,
 and waits for the interpreter's lock each time. Here a statement's rows are fetched where it is executed,

@@ -1,4 +1,4 @@
-"""A statement that SQLite executes in a process of its own (docs/adr/0182-hot-statements-in-processes.md).
+"""A statement that SQLite executes in a process of its own (docs/adr/0050-sqlite-statement-processes.md).
 
 A thread takes the interpreter's lock back after each step of a statement, and waits as long for it as the
 event loop is busy. A process needs none of that: it is asked by a line, and answers by a line.

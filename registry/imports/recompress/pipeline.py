@@ -2,7 +2,7 @@
 
 Layers are read from storage, where they lie as they came, whether this import brought them or an earlier
 one. What is encoded lies beside them, and a second manifest names it; the original is never touched
-(docs/adr/0120-a-variant-is-an-image.md).
+(docs/adr/0034-zstd-variant-as-separate-image.md).
 
 The work is done by a few threads of its own, niced, so that pulls from the same machine come first. In
 memory are the frames that these threads work on, and one more.

@@ -1,4 +1,4 @@
-"""SIGHUP replaces workers under load; what a worker cannot start with ends the start (docs/adr/0110)."""
+"""SIGHUP replaces workers under load; what a worker cannot start with ends the start (docs/adr/0031)."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What the egress guard promises behind an outbound proxy (docs/adr/0131)."""
+"""What the egress guard promises behind an outbound proxy (docs/adr/0038)."""
 
 import ssl
 from collections.abc import AsyncIterator
