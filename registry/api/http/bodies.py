@@ -31,7 +31,7 @@ async def read_text(
     """Read a body of one of `media_types`.
 
     Raises:
-        HTTPUnsupportedMediaType: It has another media type, another charset or a Content-Encoding.
+        HTTPUnsupportedMediaType: It has another media type or charset, or is compressed.
         HTTPRequestEntityTooLarge: It has more than `limit_bytes`.
         HTTPRequestTimeout: It did not arrive within `BODY_S`.
         InvalidInputError: It is not UTF-8, or its transfer coding is broken.
@@ -81,9 +81,12 @@ async def _read(request: web.Request, limit_bytes: int) -> bytes:
 
 
 def _require_readable(request: web.Request, media_types: Sequence[str]) -> None:
-    if request.headers.getall(hdrs.CONTENT_ENCODING, ["identity"]) != ["identity"]:
+    headers = request.headers
+    if headers.getall(hdrs.CONTENT_ENCODING, ["identity"]) != ["identity"]:
         raise web.HTTPUnsupportedMediaType(text="Send the body without a Content-Encoding.")
-    lines = request.headers.getall(hdrs.CONTENT_TYPE, [""])
+    if headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip().lower() != "chunked":
+        raise web.HTTPUnsupportedMediaType(text="Send the body with no other Transfer-Encoding than chunked.")
+    lines = headers.getall(hdrs.CONTENT_TYPE, [""])
     media_type, *parameters = (part.strip().lower() for part in lines[0].split(";"))
     if len(lines) > 1 or media_type not in media_types:
         raise web.HTTPUnsupportedMediaType(text=f"Send {' or '.join(media_types)}.")

@@ -1,4 +1,4 @@
-"""Nothing but registry/api/http/bodies.py reads a request's body, and nothing decodes a body by its sender's charset."""
+"""Only registry/api/http/bodies.py reads a request's body, and nothing decodes a body by its sender's charset."""
 
 import ast
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def findings(source: str) -> Iterator[str]:
                 yield f"{node.lineno}: .{name}()"
             case ast.Attribute(value=ast.Name(id="request"), attr=name) if name in OF_REQUEST:
                 yield f"{node.lineno}: request.{name}"
-            case ast.Attribute(attr="charset" | "get_encoding" as name):
+            case ast.Attribute(attr="charset" | "content_type" | "get_encoding" as name):
                 yield f"{node.lineno}: .{name}"
 
 
