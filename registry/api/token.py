@@ -1,6 +1,5 @@
 """The token endpoint as clients call it, and the public keys (docs/tokens.md)."""
 
-import binascii
 import hashlib
 import json
 from base64 import b64decode
@@ -14,11 +13,10 @@ from auth.errors import Cause, RefusedError
 from auth.realm import ExchangeRequest, Realm, SessionGrant
 from auth.secret import Secret
 from auth.signing_keys import LocalVerificationKeys
-from registry.api.http.bodies import in_time
+from registry.api.http.bodies import read_form
 from registry.api.http.peers import peer_of
 from registry.api.http.problems import errors_as, oci_response
 
-MAX_FORM_BYTES: Final = 64 << 10
 JWKS_MAX_AGE_S: Final = 300
 _OF_GRANT = {hdrs.CONTENT_TYPE: "application/json; charset=utf-8", hdrs.CACHE_CONTROL: "no-store"}
 
@@ -47,14 +45,12 @@ class TokenApi:
 
     async def by_post(self, request: web.Request) -> web.Response:
         """Exchange with a form (distribution's OAuth 2 scheme); containerd falls back to GET on a 400."""
-        if request.content_type != "application/x-www-form-urlencoded":
-            raise web.HTTPBadRequest(text="Send application/x-www-form-urlencoded.")
-        form = await in_time(request.clone(client_max_size=MAX_FORM_BYTES).post())
+        form = await read_form(request)
         if form.get("grant_type") != "password":
             raise web.HTTPBadRequest(text="The only grant_type here is password.")
-        username, password = str(form.get("username", "")), Secret(str(form.get("password", "")))
-        scopes = tuple(str(scope) for scope in form.getall("scope", ()))
-        return await self._exchange(request, username, password, str(form.get("service", "")), scopes)
+        username, password = form.get("username", ""), Secret(form.get("password", ""))
+        scopes = tuple(form.getall("scope", ()))
+        return await self._exchange(request, username, password, form.get("service", ""), scopes)
 
     async def jwks(self, request: web.Request) -> web.Response:
         """Answer the public keys (RFC 7517, section 5), to be cached until they change."""
@@ -96,7 +92,7 @@ def _basic(header: str | None) -> tuple[str, Secret]:
         if scheme.lower() != "basic":
             raise RefusedError(Cause.MALFORMED)
         username, separator, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, no ASCII or no UTF-8
         raise RefusedError(Cause.MALFORMED) from None
     if not separator:
         raise RefusedError(Cause.MALFORMED)

@@ -117,7 +117,7 @@ class ApiClient:
             async with self._session.request(
                 method, url, headers=headers, json=body, params=params
             ) as response:
-                text = await response.text()
+                answer = await response.read()
                 status = response.status
         except aiohttp.ClientConnectorCertificateError:
             raise ServerUnreachableError(
@@ -131,7 +131,7 @@ class ApiClient:
             raise ServerUnreachableError(
                 f"no server answers at {self._server.url}; start one with `crisper serve`, or set CRISPER_URL"
             ) from None
-        document = _json(text)
+        document = _json(answer)
         if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
             raise _refusal(status, document)
         return document
@@ -149,9 +149,9 @@ async def connect(data_dir: Path) -> AsyncIterator[ApiClient]:
         await asyncio.sleep(0)  # let the connector close its transports
 
 
-def _json(text: str) -> Any:  # noqa: ANN401 (JSON)
+def _json(answer: bytes) -> Any:  # noqa: ANN401 (JSON)
     try:
-        return json.loads(text) if text else None
+        return json.loads(answer.decode()) if answer else None
     except ValueError:
         raise ServerUnreachableError("the answer is not of a Crisper server; check CRISPER_URL") from None
 

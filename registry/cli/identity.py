@@ -195,7 +195,7 @@ async def _post(
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise RegistryError(f"{url} cannot be reached: {error or type(error).__name__}") from None
     try:
-        answer = json.loads(text)
+        answer = json.loads(text.decode())
     except ValueError:
         answer = {}
     if status != 200 or not isinstance(answer, dict):  # noqa: PLR2004 (RFC 9110, section 15.3.1)

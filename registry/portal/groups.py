@@ -124,7 +124,7 @@ class GroupsViews:
             "replicas": _whole(form["replicas"]),
             "restart_policy": form["restart"],
         }
-        return key, ContainerGroupPrototype.read(json.dumps(document).encode())
+        return key, ContainerGroupPrototype.read(json.dumps(document))
 
     async def _form(self, visitor: SignedInUser, form: Form, errors: Faults | None = None) -> web.Response:
         return self._pages.page(

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
-from registry.api.http.bodies import in_time
+from registry.api.http.bodies import read_form
 from registry.api.http.problems import problem_response
 from registry.portal.pages import HEADERS, Pages
 from registry.portal.sessions import PortalSessions, SignedInUser
@@ -59,8 +59,7 @@ class Guard:
 
     async def form(self, request: web.Request, visitor: SignedInUser | None) -> Form:
         """Read a form. Raises HTTPForbidden: it was not made for this visitor's browser."""
-        posted = await in_time(request.post())
-        form = {name: value for name, value in posted.items() if isinstance(value, str)}
+        form = dict(await read_form(request))
         if not self._sessions.is_own_form(request, visitor, form.pop(FORM_TOKEN, "")):
             raise web.HTTPForbidden(
                 text="This form is out of date. Go back, reload the page and send it again."

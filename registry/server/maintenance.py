@@ -136,7 +136,7 @@ async def _ledger(settings: Settings, data: DataDir) -> str:
             aiohttp.ClientSession(timeout=_HTTP) as session,
             session.get(f"{url}/readyz", ssl=False) as answer,  # on this machine, and nothing secret is said
         ):
-            failing = (await answer.json())["failing"]
+            failing = json.loads((await answer.read()).decode())["failing"]
     except aiohttp.ClientError as error:
         raise RegistryError(f"the server at {url} does not answer ({type(error).__name__})") from None
     if failing:

@@ -131,6 +131,7 @@ async def answer(
             shutdown_timeout=settings.drain_s,
             keepalive_timeout=settings.idle_s,
             lingering_time=_LINGER_S,
+            auto_decompress=False,  # a Content-Encoding is refused (registry/api/http/bodies.py), never tried
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -97,7 +97,8 @@ def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=_ANSWER_S, connect=_CONNECT_S),
-        headers={"User-Agent": USER_AGENT},
+        headers={"Accept-Encoding": "identity", "User-Agent": USER_AGENT},
+        auto_decompress=False,
         trust_env=False,
     )
 

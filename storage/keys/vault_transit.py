@@ -173,7 +173,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 def _data(said: bytes) -> dict[str, object]:
     try:
-        return dict(json.loads(said or b"{}").get("data") or {})
+        return dict(json.loads(said.decode() or "{}").get("data") or {})
     except (ValueError, AttributeError, TypeError):
         raise KeyUnavailableError("Vault gave an answer that is not JSON") from None
 

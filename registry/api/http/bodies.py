@@ -1,24 +1,95 @@
-"""Request bodies, which strangers may send as slowly as they like."""
+"""Request bodies, read by this server's rules and never by the sender's.
+
+aiohttp decodes a body, and even the parameters of a Content-Type (RFC 2231), with the Python codec that the
+sender names; some codecs need minutes for a megabyte. So this is the only module that reads a body or a
+Content-Type: UTF-8, bounded in bytes, time and fields, neither multipart nor compressed
+(tests/unit/registry/test_decoding.py holds the rest of the tree to it).
+"""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import parse_qsl
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import MultiDict
 
+from registry.api.operations import JSON
+from registry.errors import InvalidInputError
+
+MAX_BODY_BYTES: Final = 64 << 10
+MAX_FIELDS: Final = 64
 BODY_S: Final = 10.0
+FORM: Final = "application/x-www-form-urlencoded"
 
-T = TypeVar("T")
+_UTF_8 = frozenset({"utf-8", "utf8"})
 
 
-async def in_time(reading: Awaitable[T]) -> T:
-    """Read a request's body, which has ten seconds to arrive.
+async def read_text(
+    request: web.Request, media_types: Sequence[str] = (JSON,), *, limit_bytes: int = MAX_BODY_BYTES
+) -> str:
+    """Read a body of one of `media_types`.
 
     Raises:
-        HTTPRequestTimeout: It has not arrived by then.
+        HTTPUnsupportedMediaType: It has another media type or charset, or is compressed.
+        HTTPRequestEntityTooLarge: It has more than `limit_bytes`.
+        HTTPRequestTimeout: It did not arrive within `BODY_S`.
+        InvalidInputError: It is not UTF-8, or its transfer coding is broken.
     """
+    _require_readable(request, media_types)
     try:
         async with asyncio.timeout(BODY_S):
-            return await reading
+            body = await _read(request, limit_bytes)
     except TimeoutError:
         raise web.HTTPRequestTimeout(text="The body did not arrive in time.") from None
+    except web.RequestPayloadError:
+        raise InvalidInputError("The body ends early or its transfer coding is broken.") from None
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise InvalidInputError("The body is not UTF-8. Encode it in UTF-8.") from None
+
+
+async def read_form(request: web.Request) -> MultiDict[str]:
+    """Read the fields of a form.
+
+    Raises:
+        HTTPException: As `read_text`.
+        InvalidInputError: As `read_text`; or it has more than `MAX_FIELDS`, or escapes that are not UTF-8.
+    """
+    text = await read_text(request, (FORM,))
+    try:
+        return MultiDict(
+            parse_qsl(
+                text, keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=MAX_FIELDS
+            )
+        )
+    except ValueError:
+        raise InvalidInputError(
+            f"The form cannot be read. Send at most {MAX_FIELDS} fields, escaped as UTF-8."
+        ) from None
+
+
+async def _read(request: web.Request, limit_bytes: int) -> bytes:
+    body, announced = bytearray(), request.content_length or 0
+    while (size := max(announced, len(body))) <= limit_bytes:
+        chunk = await request.content.readany()
+        if not chunk:
+            return bytes(body)
+        body += chunk
+    raise web.HTTPRequestEntityTooLarge(limit_bytes, size, text=f"Send at most {limit_bytes} bytes.")
+
+
+def _require_readable(request: web.Request, media_types: Sequence[str]) -> None:
+    headers = request.headers
+    if headers.getall(hdrs.CONTENT_ENCODING, ["identity"]) != ["identity"]:
+        raise web.HTTPUnsupportedMediaType(text="Send the body without a Content-Encoding.")
+    if headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip().lower() != "chunked":
+        raise web.HTTPUnsupportedMediaType(text="Send the body with no other Transfer-Encoding than chunked.")
+    lines = headers.getall(hdrs.CONTENT_TYPE, [""])
+    media_type, *parameters = (part.strip().lower() for part in lines[0].split(";"))
+    if len(lines) > 1 or media_type not in media_types:
+        raise web.HTTPUnsupportedMediaType(text=f"Send {' or '.join(media_types)}.")
+    for name, _, value in (parameter.partition("=") for parameter in parameters):
+        if name.strip().startswith("charset") and value.strip(' "') not in _UTF_8:
+            raise web.HTTPUnsupportedMediaType(text="Send the body in UTF-8, or leave the charset out.")

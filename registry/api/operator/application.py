@@ -29,7 +29,6 @@ from registry.model.images import ImageDirectory
 from registry.services.pull_tokens import PullTokens
 
 PREFIX: Final = "/api/v1"
-MAX_BODY_BYTES: Final = 64 << 10
 
 _PAGE = 100
 _MAX_PAGE = 1000
@@ -74,7 +73,7 @@ class OperatorApi:
     def app(self) -> web.Application:
         """Make the application to mount at `PREFIX`."""
         problems = errors_as(problem_response, challenge=lambda *_: 'Bearer realm="crisper-operator"')
-        app = web.Application(middlewares=[problems, self._authenticated()], client_max_size=MAX_BODY_BYTES)
+        app = web.Application(middlewares=[problems, self._authenticated()])
         stream = EventStream(self._events)
         app.add_routes(
             [

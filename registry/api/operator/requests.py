@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from auth.ports import Binding
 from auth.records import MAX_TTL_S
-from registry.api.http.bodies import in_time
+from registry.api.http.bodies import read_text
 from registry.errors import InvalidInputError
 from registry.model.images import WantedVariant
 
@@ -23,10 +23,9 @@ class _Request(BaseModel):
     @classmethod
     async def read(cls, request: web.Request) -> Self:
         """Read a JSON body. Raises InvalidInputError, with a reason by field."""
-        if request.content_type != "application/json":
-            raise web.HTTPUnsupportedMediaType(text="Send application/json.")
+        body = await read_text(request)
         try:
-            return cls.model_validate_json(await in_time(request.read()))
+            return cls.model_validate_json(body)
         except ValidationError as error:
             fields: dict[str, list[str]] = {}
             for found in error.errors(include_input=False, include_url=False, include_context=False):

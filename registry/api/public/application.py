@@ -8,7 +8,6 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from auth.errors import OutsideScopeError
-from registry.api.http.bodies import in_time
 from registry.api.http.peers import peer_of
 from registry.api.http.problems import NO_HEADERS, errors_as, problem_response
 from registry.api.operations import JSON, MERGE_PATCH
@@ -100,7 +99,7 @@ class _Api:
 
     async def create(self, request: web.Request) -> web.Response:
         organization, project = names(request, "organization_name", "project_name")
-        prototype = ContainerGroupPrototype.read(await in_time(json_body(request)))
+        prototype = ContainerGroupPrototype.read(await json_body(request))
         key = GroupKey(organization, project, prototype.name)
         try:
             view = await self._groups.create(key, prototype.as_new_group(), source=peer_of(request).source)
@@ -120,7 +119,7 @@ class _Api:
             raise InvalidInputError(
                 "The query does not validate.", {"pull": [f"send {ALWAYS_PULL}, or nothing"]}
             )
-        patch = ContainerGroupPatch.read(await in_time(json_body(request, JSON, MERGE_PATCH)))
+        patch = ContainerGroupPatch.read(await json_body(request, JSON, MERGE_PATCH))
         view = await self._groups.update(
             key,
             patch.as_change(pull=pull is not None),

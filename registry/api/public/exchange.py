@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
+from registry.api.http.bodies import read_text
 from registry.api.http.problems import NO_HEADERS
 from registry.api.operations import JSON
 from registry.api.public.shapes import NAME_PATTERN, Shape
@@ -34,19 +35,9 @@ def names(request: web.Request, *parameters: str) -> list[str]:
     return found
 
 
-async def json_body(request: web.Request, *accepted: str) -> bytes:
-    """Read a JSON body of at most `MAX_BODY_BYTES`, counted after any Content-Encoding."""
-    types = accepted or (JSON,)
-    if request.content_type not in types:
-        raise web.HTTPUnsupportedMediaType(text=f"Send {' or '.join(types)}.")
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise web.HTTPRequestEntityTooLarge(
-                max_size=MAX_BODY_BYTES, actual_size=len(body), text=f"Send at most {MAX_BODY_BYTES} bytes."
-            )
-    return bytes(body)
+async def json_body(request: web.Request, *accepted: str) -> str:
+    """Read a JSON body of at most `MAX_BODY_BYTES`; the caller was authenticated before."""
+    return await read_text(request, accepted or (JSON,), limit_bytes=MAX_BODY_BYTES)
 
 
 def json_response(

@@ -5,7 +5,6 @@ from typing import Final
 
 from aiohttp import web
 
-from registry.api.http.bodies import in_time
 from registry.api.http.peers import peer_of
 from registry.api.operations import JSON, MERGE_PATCH
 from registry.api.public.exchange import group_key, json_body, json_response
@@ -48,7 +47,7 @@ class InstancesApi:
     async def update(self, request: web.Request) -> web.Response:
         """Change what it costs to give an instance up."""
         key, instance_id = group_key(request), request.match_info[_ID]
-        patch = ContainerGroupInstancePatch.read(await in_time(json_body(request, JSON, MERGE_PATCH)))
+        patch = ContainerGroupInstancePatch.read(await json_body(request, JSON, MERGE_PATCH))
         if "deletion_cost" not in patch.model_fields_set:
             return json_response(ContainerGroupInstance.of(await self._instances.get(key, instance_id)))
         view = await self._instances.set_deletion_cost(

@@ -51,7 +51,7 @@ class ContainerGroupPrototype(KeptSpec):
     autostart_policy: bool
 
     @classmethod
-    def read(cls, body: bytes) -> "ContainerGroupPrototype":
+    def read(cls, body: str) -> "ContainerGroupPrototype":
         """Read a request's JSON.
 
         Raises:

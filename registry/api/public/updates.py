@@ -89,7 +89,7 @@ class ContainerGroupPatch(Shape):
     scheduled_scaling_enabled: bool | None = Field(default=None, alias="scheduled-scaling-enabled")
 
     @classmethod
-    def read(cls, body: bytes) -> "ContainerGroupPatch":
+    def read(cls, body: str) -> "ContainerGroupPatch":
         """Read a request's JSON.
 
         Raises:
@@ -131,7 +131,7 @@ class ContainerGroupInstancePatch(Shape):
     deletion_cost: Annotated[int, Field(ge=0, le=100_000)] | None = None
 
     @classmethod
-    def read(cls, body: bytes) -> "ContainerGroupInstancePatch":
+    def read(cls, body: str) -> "ContainerGroupInstancePatch":
         """Read a request's JSON. Raises InvalidInputError."""
         try:
             return cls.model_validate_json(body)

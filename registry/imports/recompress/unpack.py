@@ -26,8 +26,10 @@ _GZIP = b"\x1f\x8b\x08"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"  # behind one byte 0x50 to 0x5f
 _OTHERS = (b"BZh", b"\xfd7zXZ\x00")
+_MAGIC_BYTES = 6
 _GZIP_WITH_HEADER = 31
 _GZIP_ERROR: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # its stub has an instance
+_NO_GZIP = "is no gzip from its start to its end"
 _LEAST_FEED = 4 << 10
 _MOST_FEED = 256 << 10
 
@@ -102,6 +104,8 @@ class Unpacker:
         self._rest = memoryview(b"")
         self._held = 0
         head = self._source.read()
+        while len(head) < _MAGIC_BYTES and (more := self._source.read()):
+            head += more
         self.packing = Packing.of(head)
         self._pieces = self._unpack(head)
         self.unpacked_bytes = 0
@@ -170,9 +174,16 @@ class Unpacker:
             piece = self._source.read()
 
     def _gzip(self, head: bytes) -> Iterator[bytes]:
-        """Decompress every member (RFC 1952, section 2.2); anything behind the last one is refused."""
+        """Decompress every member (RFC 1952, section 2.2).
+
+        Zeros behind the last one are padding, as for gzip(1); anything else is refused.
+        """
         left, members = memoryview(head), 0
         while left or (left := memoryview(self._source.read())):
+            if members and left[0] == 0:
+                self._held = 0
+                self._require_padding(left)
+                return
             members += 1
             if members > MAX_MEMBERS:
                 raise PullFailedError(f"the layer {self._layer} has more than {MAX_MEMBERS:,} gzip members")
@@ -188,7 +199,13 @@ class Unpacker:
                     if piece:
                         yield piece
             except _GZIP_ERROR:
-                raise self._broken("is no gzip from its start to its end") from None
+                raise self._broken(_NO_GZIP) from None
+
+    def _require_padding(self, piece: bytes | memoryview) -> None:
+        while piece:
+            if bytes(piece).strip(b"\0"):
+                raise self._broken(_NO_GZIP)
+            piece = self._source.read()
 
     def _zstd(self, head: bytes) -> Iterator[bytes]:
         """Decompress every frame (RFC 8878, section 3.1); windows beyond the limit are refused."""
@@ -224,7 +241,8 @@ class _Member:
         """Return what comes out, at most `CHUNK_BYTES`, and what was not taken in."""
         part = data[: self._feed_bytes]
         piece = self._inflate.decompress(part, CHUNK_BYTES)
-        unused = len(self._inflate.unused_data) + len(self._inflate.unconsumed_tail)
+        # At a member's end, zlib leaves what follows in both, if the call before left a tail.
+        unused = len(self._inflate.unused_data if self.ended else self._inflate.unconsumed_tail)
         self._feed_bytes = min(2 * self._feed_bytes, _MOST_FEED)
         self.starved = len(piece) < CHUNK_BYTES
         return piece, data[len(part) - unused :]

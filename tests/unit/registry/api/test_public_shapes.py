@@ -28,7 +28,7 @@ MINIMAL: dict[str, Any] = {
 
 
 def read(document: object) -> ContainerGroupPrototype:
-    return ContainerGroupPrototype.read(json.dumps(document).encode())
+    return ContainerGroupPrototype.read(json.dumps(document))
 
 
 def with_container(**fields: object) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def test_a_flood_of_faults_is_cut_off() -> None:
 
 def test_what_is_not_json_is_said_to_be_so() -> None:
     with pytest.raises(InvalidInputError, match="not JSON"):
-        ContainerGroupPrototype.read(b'{"name": geheim')
+        ContainerGroupPrototype.read('{"name": geheim')
 
 
 def test_refusals_do_not_repeat_what_was_sent() -> None:

@@ -28,11 +28,11 @@ CREATED: dict[str, Any] = {
 
 def spec(**without: object) -> dict[str, Any]:
     document = {name: value for name, value in {**CREATED, **without}.items() if value is not None}
-    return dict(ContainerGroupPrototype.read(json.dumps(document).encode()).as_new_group().spec)
+    return dict(ContainerGroupPrototype.read(json.dumps(document)).as_new_group().spec)
 
 
 def patched(patch: object, before: dict[str, Any] | None = None) -> dict[str, Any]:
-    change = ContainerGroupPatch.read(json.dumps(patch).encode()).as_change(pull=False)
+    change = ContainerGroupPatch.read(json.dumps(patch)).as_change(pull=False)
     return dict(change.amend(before or spec()))
 
 
@@ -87,7 +87,7 @@ def test_the_image_and_its_credentials_are_not_kept_in_the_spec() -> None:
         "image": "registry.example/app:2",
         "registry_authentication": {"basic": {"username": "ann", "password": "geheim"}},
     }
-    patch = ContainerGroupPatch.read(json.dumps({"container": container}).encode())
+    patch = ContainerGroupPatch.read(json.dumps({"container": container}))
     change = patch.as_change(pull=True)
     assert (change.image, change.pull) == ("registry.example/app:2", True)
     assert change.registry_authentication == {"basic": {"username": "ann", "password": "geheim"}}
@@ -123,4 +123,4 @@ def test_networking_cannot_be_added_later() -> None:
 @pytest.mark.parametrize("cost", [-1, 100_001, "7"])
 def test_an_instances_cost_is_bounded(cost: object) -> None:
     with pytest.raises(InvalidInputError):
-        ContainerGroupInstancePatch.read(json.dumps({"deletion_cost": cost}).encode())
+        ContainerGroupInstancePatch.read(json.dumps({"deletion_cost": cost}))
