@@ -141,7 +141,7 @@ async def test_a_redirect_of_ranges_to_a_host_that_refuses_them_is_survived(
     bench: Bench, upstream: FaultyUpstream, other: FaultyUpstream, code: int, place: str
 ) -> None:
     digest = put(other, status(code), place)
-    put(upstream, redirect_to(other, digest), place)
+    upstream.add(make_image([SMALL if place == "midway" else LARGE]))
     upstream.always(digest, redirect_to(other, digest))
     await check_imported(bench, upstream, digest, other.host)
     assert requests(other, digest)[0] <= MOST_RANGES[place]
