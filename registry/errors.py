@@ -17,7 +17,8 @@ RegistryError
 └── ImportFailedError       an import that ended; `reason` is one of four, `sentence` is for the customer
     ├── AuthenticationFailedError
     ├── PullFailedError
-    │   └── UpstreamUnavailableError    passing trouble: worth another try
+    │   ├── UpstreamUnavailableError    passing trouble: worth another try
+    │   └── RangeRefusedError       a range is refused or answered oddly: worth a try without one
     ├── ImageTooLargeError
     └── StoreFailedError
 """
@@ -138,6 +139,10 @@ class UpstreamUnavailableError(PullFailedError):
     def __init__(self, sentence: str, retry_after_s: float | None = None) -> None:
         super().__init__(sentence)
         self.retry_after_s = retry_after_s
+
+
+class RangeRefusedError(PullFailedError):
+    """The upstream refuses a range of a blob, or answers something else; the whole blob may be had."""
 
 
 class ImageTooLargeError(ImportFailedError):

@@ -134,8 +134,9 @@ class Transfer:
                 if self._sharing is not None:
                     await self._sharing.verified(self._source, layer)
             except DigestMismatchError:
-                if last or not copy.resumed_bytes:  # else what was left may have been wrong
+                if last or not copy.pieced_together:
                     raise PullFailedError(f"the layer {layer.digest} is not what its digest says") from None
+                self._source.disable_ranges(layer)  # a part was wrong; the whole may be right
             except (StorageUnavailableError, KeyUnavailableError) as error:
                 if last:
                     raise _store_failed(error) from error
@@ -163,7 +164,11 @@ class Transfer:
 
 
 class _Copy:
-    """One try at one layer."""
+    """One try at one layer.
+
+    Attributes:
+        pieced_together: Not all of it came as one whole from its start.
+    """
 
     def __init__(
         self,
@@ -179,24 +184,26 @@ class _Copy:
         self._layer = layer
         self._progress = progress
         self._fetched_bytes = 0
-        self.resumed_bytes = 0
+        self._resumed_bytes = 0
+        self.pieced_together = False
 
     async def run(self, lines: DownloadOptions) -> None:
         async with self._store.ingest(self._tenant, self._layer.digest, self._layer.size_bytes) as writer:
-            self.resumed_bytes = writer.resumed_bytes
-            if self.resumed_bytes:
-                _log.info("layer.resumed", digest=str(self._layer.digest), resumed_bytes=self.resumed_bytes)
-                self._progress.resumed(self.resumed_bytes)
-            download = Download(self._source, self._layer, self.resumed_bytes, lines)
+            self._resumed_bytes = writer.resumed_bytes
+            if self._resumed_bytes:
+                _log.info("layer.resumed", digest=str(self._layer.digest), resumed_bytes=self._resumed_bytes)
+                self._progress.resumed(self._resumed_bytes)
+            download = Download(self._source, self._layer, self._resumed_bytes, lines)
             async with aclosing(download.chunks()) as chunks:
                 async for chunk in chunks:
                     await writer.write(chunk)
                     self._fetched_bytes += len(chunk)
                     self._progress.fetched(len(chunk))
+            self.pieced_together = bool(self._resumed_bytes) or download.ranged
             await writer.commit()
 
     def take_back(self) -> None:
-        self._progress.take_back(self.resumed_bytes + self._fetched_bytes)
+        self._progress.take_back(self._resumed_bytes + self._fetched_bytes)
 
 
 def _store_failed(error: StorageError) -> StoreFailedError:

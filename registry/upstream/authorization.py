@@ -29,7 +29,7 @@ from registry.oci.strict_json import parse_object
 from registry.upstream.challenge import Challenge, parse_challenges
 from registry.upstream.egress import authority, bracketed_host, parse_url
 from registry.upstream.logins import Login
-from registry.upstream.retry import parse_retry_after
+from registry.upstream.retry import is_passing, parse_retry_after
 from registry.upstream.transport import Response, Transport
 
 MAX_TOKEN_BYTES: Final = 64 << 10
@@ -223,10 +223,7 @@ class Authorization:
     def _check_realm_status(self, response: Response) -> None:
         if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise self.refusal()
-        if (
-            response.status == HTTPStatus.TOO_MANY_REQUESTS
-            or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        ):
+        if is_passing(response.status):
             raise UpstreamUnavailableError(
                 f"{response.host} answers {response.status} when asked for a token",
                 parse_retry_after(response.header("Retry-After")),

@@ -27,11 +27,13 @@ from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
 from registry.upstream.image_documents import ImageDocuments, read_documents
+from registry.upstream.ranges import Download, DownloadOptions, Memory
 from registry.upstream.repository import UpstreamRepository
 from storage.digest import Digest, Hasher
 
 BATCH_BYTES: Final = 1 << 20
 REF_NAME: Final = "org.opencontainers.image.ref.name"
+_ONE_CONNECTION: Final = DownloadOptions(Memory(0), connections=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,8 @@ class _Layout:
 
     async def _stream(self, layer: Descriptor, file: "_PartFile") -> None:
         batch = bytearray()
-        async with aclosing(self._source.stream(layer)) as chunks:
+        download = Download(self._source, layer, 0, _ONE_CONNECTION)
+        async with aclosing(download.chunks()) as chunks:
             async for chunk in chunks:
                 batch += chunk
                 self._report(len(chunk))

@@ -1,8 +1,7 @@
 """One repository of an upstream registry: documents whole, blobs as streams (OCI distribution-spec)."""
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -10,11 +9,18 @@ from typing import Final, TypeVar
 
 from yarl import URL
 
-from registry.errors import DocumentError, ImportFailedError, PullFailedError, UpstreamUnavailableError
+from registry.errors import (
+    DocumentError,
+    ImportFailedError,
+    PullFailedError,
+    RangeRefusedError,
+    UpstreamUnavailableError,
+)
 from registry.oci import mediatypes
 from registry.oci.documents import MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, parse_document
 from registry.oci.reference import Reference
 from registry.upstream.authorization import Authorization
+from registry.upstream.extent import Piece, check_whole, exactly, extent_of_range, stated_size
 from registry.upstream.retry import Backoff, is_passing, parse_retry_after
 from registry.upstream.transport import Response, Transport
 from storage.digest import Digest
@@ -23,8 +29,6 @@ from storage.errors import DigestError
 T = TypeVar("T")
 
 _OFF_LOOP_BYTES: Final = 64 << 10
-_MAX_SIZE_DIGITS: Final = 20
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +43,6 @@ class Document:
     def descriptor(self) -> Descriptor:
         """Describe the document."""
         return Descriptor(self.parsed.media_type, self.digest, len(self.data))
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """The answer to a range of a blob.
-
-    Attributes:
-        stop: Where it ends: where it was asked to; at the blob's end when an upstream that knows no ranges
-            sends all of it; at its start when the answer is of no use.
-        chunks: Its bytes.
-    """
-
-    stop: int
-    chunks: AsyncIterator[bytes]
 
 
 class UpstreamRepository:
@@ -71,6 +61,7 @@ class UpstreamRepository:
         self._transport = transport
         self._base = origin / "v2" / reference.repository
         self._authorization = authorization
+        self._without_ranges: set[Digest] = set()
 
     @property
     def encrypted(self) -> bool:
@@ -145,70 +136,52 @@ class UpstreamRepository:
                     self._bounded(),
                     self._request(method, url, f"blob {blob.digest}", headers=headers) as response,
                 ):
-                    return _stated_size(response) == blob.size_bytes
+                    return stated_size(response) == blob.size_bytes
             except ImportFailedError:
                 continue
         return False
 
     @asynccontextmanager
-    async def blob(self, blob: Descriptor, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open a blob's bytes from `offset` to its end, once; `stream` does so until all are there.
+    async def piece(self, blob: Descriptor, start: int, stop: int) -> AsyncIterator[Piece]:
+        """Request bytes of a blob, once.
 
-        The stream never yields more than the descriptor says. It raises UpstreamUnavailableError when it
-        ends early, and PullFailedError when the upstream has more.
+        The piece is the range, or the whole blob: that is what the upstream sends if it ignores ranges, and
+        what is requested once `disable_ranges` was called. The range is always closed, since there are
+        registries that refuse `bytes=a-`.
+
+        Args:
+            start: Offset of the first byte.
+            stop: Offset after the last byte.
 
         Raises:
             AuthenticationFailedError: The credentials are refused.
             PullFailedError: Not there, or of another size.
-            UpstreamUnavailableError: Passing trouble: wait and try again.
-        """
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        url = self._base / "blobs" / str(blob.digest)
-        async with self._request("GET", url, f"blob {blob.digest}", headers=headers) as response:
-            skip = _check_extent(response, blob, offset)
-            async with aclosing(_exactly(response, blob, offset, blob.size_bytes, skip)) as chunks:
-                yield chunks
-
-    @asynccontextmanager
-    async def piece(self, blob: Descriptor, start: int, stop: int) -> AsyncIterator["Piece"]:
-        """Ask once for a range of a blob.
-
-        Args:
-            start: First byte.
-            stop: After the last byte.
-
-        Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, or the upstream does not know what a range is.
+            RangeRefusedError: The request for a range failed for good; that for the whole blob may not.
             UpstreamUnavailableError: Passing trouble, or the stream ends early.
         """
         url = self._base / "blobs" / str(blob.digest)
-        headers = {"Range": f"bytes={start}-{stop - 1}"}
-        async with self._request("GET", url, f"blob {blob.digest}", headers=headers) as response:
-            end = _piece_end(response, blob, start, stop)
-            async with aclosing(_exactly(response, blob, start, end, 0)) as chunks:
-                yield Piece(end, chunks)
+        whole = (start, stop) == (0, blob.size_bytes) or blob.digest in self._without_ranges
+        headers = {} if whole else {"Range": f"bytes={start}-{stop - 1}"}
+        try:
+            async with self._request("GET", url, f"blob {blob.digest}", headers=headers) as response:
+                if whole:
+                    check_whole(response, blob)
+                    begin, end = 0, blob.size_bytes
+                else:
+                    begin, end = extent_of_range(response, blob, start, stop)
+                async with aclosing(exactly(response, blob, end - begin)) as chunks:
+                    yield Piece(begin, end, chunks)
+        except UpstreamUnavailableError:
+            raise
+        except ImportFailedError as error:
+            if whole:
+                raise
+            # Whatever a range is refused with, 401 and 403 included, the whole blob decides what it means.
+            raise RangeRefusedError(error.sentence) from None
 
-    async def stream(self, blob: Descriptor, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        """Yield a blob's bytes from `offset`, as many as its descriptor says, going on after every cut.
-
-        The digest is the caller's to verify. Close the iterator when leaving it early.
-
-        Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, of another size, or no answer after retries.
-        """
-        received, failed = offset, 0
-        while received < blob.size_bytes:
-            before = received
-            try:
-                async with self.blob(blob, received) as chunks:
-                    async for chunk in chunks:
-                        received += len(chunk)
-                        yield chunk
-            except UpstreamUnavailableError as error:
-                failed = 1 if received - before >= self.backoff.progress_bytes else failed + 1
-                await self.backoff.wait(failed, error)
+    def disable_ranges(self, blob: Descriptor) -> None:
+        """Request this blob only as a whole from now on."""
+        self._without_ranges.add(blob.digest)
 
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
         failed = 0
@@ -255,8 +228,8 @@ class UpstreamRepository:
             yield response
 
     async def _small_blob(self, blob: Descriptor) -> bytes:
-        async with self._bounded(), self.blob(blob) as chunks:
-            data = b"".join([chunk async for chunk in chunks])
+        async with self._bounded(), self.piece(blob, 0, blob.size_bytes) as piece:
+            data = b"".join([chunk async for chunk in piece.chunks])
         if not await off_loop(data, blob.digest.matches):
             raise PullFailedError(f"the blob {blob.digest} is not what its digest says")
         return data
@@ -293,18 +266,20 @@ class UpstreamRepository:
                         continue
                     if response.status == HTTPStatus.FORBIDDEN and await self._authorization.renewed(shown):
                         continue
-                self._check_status(response, what)
+                self._check_status(response, what, ranged="Range" in (headers or {}))
                 yield response
                 return
 
-    def _check_status(self, response: Response, what: str) -> None:
+    def _check_status(self, response: Response, what: str, *, ranged: bool) -> None:
         status = response.status
         if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             return
         retry_after_s = parse_retry_after(response.header("Retry-After"))
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             raise self._authorization.exhaustion(response.host, retry_after_s)
-        if is_passing(status) or response.redirected:
+        # A signed address may have lapsed: the next redirect has another. A range may be refused for good.
+        lapsed = response.redirected and not ranged and status < HTTPStatus.INTERNAL_SERVER_ERROR
+        if is_passing(status) or lapsed:
             raise UpstreamUnavailableError(f"{response.host} answers {status} for {what}", retry_after_s)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise self._authorization.refusal()
@@ -313,61 +288,6 @@ class UpstreamRepository:
                 f"{response.host} has no {what}: check its spelling, and that it was pushed whole"
             )
         raise PullFailedError(f"{response.host} answers {status} for {what}")
-
-
-def _check_extent(response: Response, blob: Descriptor, offset: int) -> int:
-    """Check what the answer says of itself; return how many leading bytes to drop (Range was ignored)."""
-    length = response.header("Content-Length")
-    start = 0
-    if response.status == HTTPStatus.PARTIAL_CONTENT:
-        match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
-        sizes = {str(blob.size_bytes), "*"}
-        if match is None or int(match[1]) != offset or match[3] not in sizes:
-            raise PullFailedError(f"{response.host} answers with another range of the blob {blob.digest}")
-        start = offset
-    elif length is not None and length != str(blob.size_bytes):
-        raise PullFailedError(f"{response.host} has the blob {blob.digest} in another size than its manifest")
-    return offset - start
-
-
-def _piece_end(response: Response, blob: Descriptor, start: int, stop: int) -> int:
-    """Return where the answer to a range ends: `start`, when it is not that range and cannot be used."""
-    if response.status == HTTPStatus.PARTIAL_CONTENT:
-        match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
-        if match is None or (int(match[1]), int(match[2])) != (start, stop - 1):
-            return start
-        return stop if match[3] in {str(blob.size_bytes), "*"} else start
-    length = response.header("Content-Length")
-    return blob.size_bytes if start == 0 and length in {None, str(blob.size_bytes)} else start
-
-
-def _stated_size(response: Response) -> int | None:
-    """Return the size of a whole blob, as an answer to a HEAD or to a range of it says."""
-    if response.status == HTTPStatus.PARTIAL_CONTENT:
-        match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
-        size = match[3] if match else ""
-    else:
-        size = response.header("Content-Length") or ""
-    return int(size) if size.isascii() and size.isdigit() and len(size) < _MAX_SIZE_DIGITS else None
-
-
-async def _exactly(
-    response: Response, blob: Descriptor, offset: int, stop: int, skip: int
-) -> AsyncGenerator[bytes, None]:
-    missing = stop - offset
-    async with aclosing(response.chunks()) as chunks:
-        async for chunk in chunks:
-            data = chunk[skip:] if skip else chunk
-            skip = max(0, skip - len(chunk))
-            missing -= len(data)
-            if missing < 0:
-                raise PullFailedError(
-                    f"{response.host} sends more of the blob {blob.digest} than its manifest says"
-                )
-            if data:
-                yield data
-    if missing:
-        raise UpstreamUnavailableError(f"{response.host} broke off in the middle of the blob {blob.digest}")
 
 
 def _parse_digest(text: str | None) -> Digest | None:

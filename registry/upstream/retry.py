@@ -48,6 +48,8 @@ class Backoff:
 
 def is_passing(status: int) -> bool:
     """Tell whether an HTTP status promises better times: try again."""
+    if status in {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED}:
+        return False
     return status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS} or (
         status >= HTTPStatus.INTERNAL_SERVER_ERROR
     )

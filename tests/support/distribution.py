@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urljoin
 
 import aiohttp
 import jwt
@@ -114,8 +115,8 @@ async def push(host: str, repository: str, tag: str, image: Image, headers: dict
         for digest, data in image.blobs.items():
             async with session.post(f"{base}/blobs/uploads/") as started:
                 assert started.status == 202, await started.text()
-                location = started.headers["Location"]
-            at = f"{location}&digest={digest}"
+                location = urljoin(base, started.headers["Location"])
+            at = f"{location}{'&' if '?' in location else '?'}digest={digest}"
             async with session.put(at, data=io.BytesIO(data)) as stored:
                 assert stored.status == 201, await stored.text()
         for digest, (media_type, data) in image.manifests.items():

@@ -43,6 +43,7 @@ class FaultyUpstream:
         self._manifests: dict[str, tuple[str, bytes]] = {}
         self._blobs: dict[str, bytes] = {}
         self._faults: dict[str, deque[Fault]] = {}
+        self._lasting: dict[str, Fault] = {}
 
     def add(self, image: Image, tag: str = "1") -> None:
         self._manifests |= image.manifests
@@ -56,6 +57,10 @@ class FaultyUpstream:
     def fail(self, name: str, *faults: Fault) -> None:
         """Put faults on a digest, a tag or `token`."""
         self._faults.setdefault(name, deque()).extend(faults)
+
+    def always(self, name: str, fault: Fault) -> None:
+        """Answer every request for a digest, a tag or `token` that is let in, with a fault."""
+        self._lasting[name] = fault
 
     def count(self, name: str) -> int:
         return sum(seen.path.endswith(name) for seen in self.seen)
@@ -85,6 +90,8 @@ class FaultyUpstream:
             return self._challenge()
         if request.path != "/v2/" and not data and not kind:
             return web.json_response({"errors": [{"code": "MANIFEST_UNKNOWN"}]}, status=404)
+        if lasting := self._lasting.get(name):
+            return await lasting(request, data)
         return ranged(request, data, kind or "application/octet-stream")
 
     def _content(self, path: str, name: str) -> tuple[bytes, str]:

@@ -52,5 +52,5 @@ def test_any_retry_after_is_a_time_or_nothing(value: str | None) -> None:
 
 
 def test_only_statuses_that_pass_are_tried_again() -> None:
-    codes = (400, 401, 403, 404, 408, 429, 500, 503)
-    assert [code for code in codes if is_passing(code)] == [408, 429, 500, 503]
+    codes = (400, 401, 403, 404, 408, 416, 429, 500, 501, 502, 503, 504, 505)
+    assert [code for code in codes if is_passing(code)] == [408, 429, 500, 502, 503, 504]

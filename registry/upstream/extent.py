@@ -1,0 +1,96 @@
+"""Which bytes of a blob an upstream's answer holds (RFC 9110, section 14)."""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from registry.errors import PullFailedError, RangeRefusedError, UpstreamUnavailableError
+from registry.oci.documents import Descriptor
+from registry.upstream.transport import Response
+
+_MAX_SIZE_DIGITS: Final = 20
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive bytes of a blob, as they arrive.
+
+    Attributes:
+        start: Offset of the first byte.
+        stop: Offset after the last byte.
+        chunks: The bytes: exactly `stop - start`, or the iteration raises.
+    """
+
+    start: int
+    stop: int
+    chunks: AsyncIterator[bytes]
+
+
+def extent_of_range(response: Response, blob: Descriptor, start: int, stop: int) -> tuple[int, int]:
+    """Return start and stop of the answer to a range: those of the range, or those of the whole blob.
+
+    Raises:
+        RangeRefusedError: It is neither for certain.
+    """
+    length = response.header("Content-Length")
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        if _holds(response, blob, start, stop) and length in {None, str(stop - start)}:
+            return start, stop
+    elif length == str(blob.size_bytes):
+        return 0, blob.size_bytes
+    raise RangeRefusedError(f"{response.host} answers with another range of the blob {blob.digest}")
+
+
+def check_whole(response: Response, blob: Descriptor) -> None:
+    """Check that the answer to a request without a range is the whole blob.
+
+    Raises:
+        PullFailedError: It is a part, or of another size.
+    """
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        if not _holds(response, blob, 0, blob.size_bytes):
+            raise PullFailedError(f"{response.host} answers with another range of the blob {blob.digest}")
+    elif response.header("Content-Length") not in {None, str(blob.size_bytes)}:
+        raise PullFailedError(f"{response.host} has the blob {blob.digest} in another size than its manifest")
+
+
+def stated_size(response: Response) -> int | None:
+    """Return the size of a whole blob, as an answer to a HEAD or to a range of it says."""
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
+        size = match[3] if match else ""
+    else:
+        size = response.header("Content-Length") or ""
+    return int(size) if size.isascii() and size.isdigit() and len(size) < _MAX_SIZE_DIGITS else None
+
+
+async def exactly(response: Response, blob: Descriptor, size_bytes: int) -> AsyncGenerator[bytes, None]:
+    """Yield a body that has to be of `size_bytes`.
+
+    Raises:
+        PullFailedError: It is longer.
+        UpstreamUnavailableError: It is shorter, or was cut.
+    """
+    missing = size_bytes
+    async with aclosing(response.chunks()) as chunks:
+        async for chunk in chunks:
+            missing -= len(chunk)
+            if missing < 0:
+                raise PullFailedError(
+                    f"{response.host} sends more of the blob {blob.digest} than its manifest says"
+                )
+            yield chunk
+    if missing:
+        raise UpstreamUnavailableError(f"{response.host} broke off in the middle of the blob {blob.digest}")
+
+
+def _holds(response: Response, blob: Descriptor, start: int, stop: int) -> bool:
+    """Tell whether a 206 says that it is this range, and nothing around it."""
+    match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
+    if match is None or (response.header("Content-Type") or "").lower().startswith("multipart/byteranges"):
+        return False
+    return (int(match[1]), int(match[2]) + 1) == (start, stop) and match[3] in {str(blob.size_bytes), "*"}

@@ -1,0 +1,22 @@
+"""The registry that comes with go-containerregistry: it takes closed ranges, and answers 416 to open ones."""
+
+from pathlib import Path
+
+from tests.support.built_programs import go_program
+from tests.support.processes import Process, free_port, listening
+
+
+class GoRegistry(Process):
+    """`crane registry serve` on a free port of 127.0.0.1; it asks nobody for a password.
+
+    Args:
+        folder: Holds its blobs and its log.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.host = f"127.0.0.1:{self.port}"
+        blobs = folder / "blobs"
+        blobs.mkdir()
+        argv = [str(go_program("crane")), "registry", "serve", "--address", self.host, "--disk", str(blobs)]
+        super().__init__(argv, folder / "registry.log", ready=lambda: listening(self.port))
