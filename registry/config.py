@@ -8,7 +8,8 @@ from urllib.parse import quote
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from registry.errors import ConfigError
+from registry.errors import ConfigError, ReferenceFormatError
+from registry.hosts import RegistryAddress
 from storage.backends.locate import StorageLocation
 from storage.keys.locate import KeyLocation
 
@@ -187,9 +188,12 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _bare_origin(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("write the public URL with its scheme: https://registry.example.com")
-        return value.rstrip("/") if value else None
+        if not value:
+            return None
+        try:
+            return RegistryAddress.parse(value).require_referable().url
+        except ReferenceFormatError as error:
+            raise ValueError(f"CRISPER_PUBLIC_URL takes https://HOST[:PORT]: {error}") from None
 
     @field_validator("storage_url")
     @classmethod
