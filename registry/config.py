@@ -53,7 +53,8 @@ class Settings(BaseSettings):
         lease_s: An import whose worker is silent for so long is another worker's.
         completion_grace_s: How long a session goes on after it had every blob of its image.
         drain_s: How long a server that ends waits for running responses.
-        public_url: How nodes reach the server; None derives it from each request's own Host.
+        public_url: `https://HOST[:PORT]`: how nodes reach the server, and what image references begin with;
+            None derives it from each request's own Host.
         insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
             addresses.
         egress_allow: `host[:port]` that may be at a private address, over TLS; or a network as CIDR whose
@@ -188,7 +189,7 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _bare_origin(cls, value: str | None) -> str | None:
-        if not value:
+        if value is None:
             return None
         try:
             return RegistryAddress.parse(value).require_referable().url

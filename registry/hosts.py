@@ -47,8 +47,8 @@ def split_host(host: str) -> tuple[str, int | None]:
 def reference_host(host: str, scheme: str = "https") -> str:
     """Return `host[:port]` in the one form that references have.
 
-    That is lower case, IPv6 shortened and in brackets (RFC 5952), no dot at the end, and no port where it is the
-    scheme's own.
+    That is lower case, IPv6 shortened and in brackets (RFC 5952), no dot at the end, and no port where it is
+    the scheme's own.
 
     Raises:
         ReferenceFormatError: No reference can name it.
@@ -99,11 +99,9 @@ class RegistryAddress:
         try:
             parts = urlsplit(url)
         except ValueError:
-            raise ReferenceFormatError(
-                "write the host as a name, or as an address, IPv6 in brackets"
-            ) from None
+            raise ReferenceFormatError("write the host as a name or an address, IPv6 in brackets") from None
         if parts.scheme not in DEFAULT_PORTS or not url.lower().startswith(f"{parts.scheme}://"):
-            raise ReferenceFormatError("start it with https:// or http://")
+            raise ReferenceFormatError("start it with its scheme, https:// or http://")
         if "@" in parts.netloc:
             raise ReferenceFormatError("remove the user name and password")
         if parts.path not in {"", "/"}:

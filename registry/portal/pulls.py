@@ -64,9 +64,8 @@ class PullViews:
             return await self._form(visitor, key, refusal=str(error))
         node = await self._services.nodes.get(node_id)
         binding = node.binding if node is not None else Binding.SECRET
-        return self._show_once(
-            request, visitor, made, host, binding, await self._services.authority.show(made.minted.token_id)
-        )
+        view = await self._services.authority.show(made.minted.token_id)
+        return self._show_once(request, visitor, made, view, host=host, binding=binding)
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show how far a token is; the token itself is not to be had again."""
@@ -91,9 +90,10 @@ class PullViews:
         request: web.Request,
         visitor: SignedInUser,
         made: Designation,
+        view: TokenView,
+        *,
         host: str,
         binding: Binding,
-        view: TokenView,
     ) -> web.Response:
         pull = Pull(
             reference=f"{host}/{made.key.repository}:v{made.version}",

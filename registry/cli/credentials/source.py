@@ -57,7 +57,8 @@ def ask(registry: str, image: str | None = None) -> Credential | None:
     path = Path(os.environ.get("CRISPER_CREDENTIALS", DEFAULT))
     sources = _object(_read(path), str(path))
     registry = _host(registry)
-    source = sources.get(registry, {_host(name): source for name, source in sources.items()}.get(registry))
+    plain_last = sorted(sources, key=lambda name: name == _host(name))  # of two names for one host it counts
+    source = {_host(name): sources[name] for name in plain_last}.get(registry)
     if source is None:
         return None
     image = None if image is None else _with_host(image)
