@@ -172,16 +172,18 @@ class NodeIdentity:
         _replace(folder / "hosts.toml", self._hosts_toml(os.path.relpath(self.folder, folder)).encode())
 
     def _hosts_toml(self, to_files: str) -> str:
-        """Write containerd's configuration of this host; it takes paths from the file's own folder."""
+        """Write containerd's configuration of this host; it takes paths from the file's own folder.
+
+        The keys stand at the top, as the server's own: containerd 1.6 reads no brackets in the name
+        of a `[host]` table, so it could not name an IPv6 address.
+        """
         lines = [
             f'server = "{self.url}"',
-            "",
-            f'[host."{self.url}"]',
-            '  capabilities = ["pull", "resolve"]',
-            f'  client = [["{to_files}/node.crt", "{to_files}/node.key"]]',
+            'capabilities = ["pull", "resolve"]',
+            f'client = [["{to_files}/node.crt", "{to_files}/node.key"]]',
         ]
         if (self.folder / "ca.crt").exists():
-            lines.append(f'  ca = "{to_files}/ca.crt"')
+            lines.append(f'ca = "{to_files}/ca.crt"')
         return "\n".join(lines) + "\n"
 
 

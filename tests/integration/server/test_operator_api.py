@@ -52,7 +52,8 @@ def test_a_host_that_is_none_is_refused_and_nothing_is_minted(shop: Shop, sent: 
     }
     refused = request("POST", f"{url}/api/v1/pull-tokens", headers=headers, body=body).expect(400)
     assert "Host" in refused.json()["detail"]
-    assert shop.server.operator.events(type="token.minted", node_id=body["node_id"]) == []
+    minted = shop.server.operator.events(type="token.minted")
+    assert body["node_id"] not in {event["node_id"] for event in minted}
     answer = request("GET", f"{url}/v2/", headers={"Host": sent}).expect(400)
     assert "WWW-Authenticate" not in answer.headers
     assert "Host" in answer.json()["errors"][0]["message"]
