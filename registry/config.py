@@ -8,7 +8,8 @@ from urllib.parse import quote
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from registry.errors import ConfigError
+from registry.errors import ConfigError, ReferenceFormatError
+from registry.hosts import RegistryAddress
 from storage.backends.locate import StorageLocation
 from storage.keys.locate import KeyLocation
 
@@ -52,7 +53,8 @@ class Settings(BaseSettings):
         lease_s: An import whose worker is silent for so long is another worker's.
         completion_grace_s: How long a session goes on after it had every blob of its image.
         drain_s: How long a server that ends waits for running responses.
-        public_url: How nodes reach the server; None derives it from each request's own Host.
+        public_url: `https://HOST[:PORT]`: how nodes reach the server, and what image references begin with;
+            None derives it from each request's own Host.
         insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
             addresses.
         egress_allow: `host[:port]` that may be at a private address, over TLS; or a network as CIDR whose
@@ -187,9 +189,12 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _bare_origin(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("write the public URL with its scheme: https://registry.example.com")
-        return value.rstrip("/") if value else None
+        if value is None:
+            return None
+        try:
+            return RegistryAddress.parse(value).require_referable().url
+        except ReferenceFormatError as error:
+            raise ValueError(f"CRISPER_PUBLIC_URL takes https://HOST[:PORT]: {error}") from None
 
     @field_validator("storage_url")
     @classmethod

@@ -16,12 +16,10 @@ The key stays when the certificate is renewed: a client that reads both meanwhil
 
 import json
 import os
-import re
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 from cryptography import x509
@@ -30,9 +28,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from auth.secret import Secret
 from registry.datadir import write_secret
-from registry.errors import ConfigError, RegistryError
+from registry.errors import ConfigError, ReferenceFormatError, RegistryError
+from registry.hosts import RegistryAddress, reference_host
 
-_HOST = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?", re.ASCII)
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 _NODES = Path("etc/crisper/nodes")
 _LINKED = (Path("etc/docker/certs.d"), Path("etc/containers/certs.d"))
@@ -57,10 +55,13 @@ class NodeIdentity:
     @classmethod
     def of(cls, root: Path, url: str, node_id: str) -> "NodeIdentity":
         """Name an identity by the registry's URL. Raises ConfigError: the URL is not https://host[:port]."""
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not _HOST.fullmatch(parts.netloc) or parts.path.strip("/"):
+        try:
+            address = RegistryAddress.parse(url).require_referable()
+        except ReferenceFormatError as error:
+            raise ConfigError(f"give the registry's address as https://HOST[:PORT]: {error}") from None
+        if address.scheme != "https":
             raise ConfigError("give the registry's address as https://HOST[:PORT]: a node needs TLS to enrol")
-        return cls(root, f"https://{parts.netloc}", node_id, parts.netloc)
+        return cls(root, address.url, node_id, address.host)
 
     @classmethod
     def enrolled(cls, root: Path) -> list["NodeIdentity"]:
@@ -71,7 +72,8 @@ class NodeIdentity:
     @classmethod
     def at(cls, root: Path, host: str) -> "NodeIdentity | None":
         """Return the identity towards one registry, if this machine has it. `host` is `host[:port]`."""
-        return next((identity for identity in cls.enrolled(root) if identity.host == host), None)
+        asked = reference_host(host)
+        return next((found for found in cls.enrolled(root) if reference_host(found.host) == asked), None)
 
     @property
     def folder(self) -> Path:
@@ -170,16 +172,18 @@ class NodeIdentity:
         _replace(folder / "hosts.toml", self._hosts_toml(os.path.relpath(self.folder, folder)).encode())
 
     def _hosts_toml(self, to_files: str) -> str:
-        """Write containerd's configuration of this host; it takes paths from the file's own folder."""
+        """Write containerd's configuration of this host; it takes paths from the file's own folder.
+
+        The keys stand at the top, as the server's own: containerd 1.6 reads no brackets in the name
+        of a `[host]` table, so it could not name an IPv6 address.
+        """
         lines = [
             f'server = "{self.url}"',
-            "",
-            f'[host."{self.url}"]',
-            '  capabilities = ["pull", "resolve"]',
-            f'  client = [["{to_files}/node.crt", "{to_files}/node.key"]]',
+            'capabilities = ["pull", "resolve"]',
+            f'client = [["{to_files}/node.crt", "{to_files}/node.key"]]',
         ]
         if (self.folder / "ca.crt").exists():
-            lines.append(f'  ca = "{to_files}/ca.crt"')
+            lines.append(f'ca = "{to_files}/ca.crt"')
         return "\n".join(lines) + "\n"
 
 

@@ -6,25 +6,20 @@ The grammar is that of github.com/distribution/reference, with its defaults (`do
 
 import re
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv6Address
 from typing import Self
 
 from registry.errors import ReferenceFormatError
+from registry.hosts import split_host
 from storage.digest import Digest
 from storage.errors import DigestError
 
 DOCKER_HUB = "docker.io"
 MAX_REFERENCE_LENGTH = 1024
 MAX_REPOSITORY_LENGTH = 255
-MAX_HOST_LENGTH = 253
-MAX_PORT = 65535
 
 _DOCKER_HUB_ENDPOINT = "registry-1.docker.io"
 _DOCKER_HUB_ALIASES = frozenset({"docker.io", "index.docker.io"})
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
-_HOST_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOST_NAME = rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*"
-_HOST = re.compile(rf"(?P<name>{_HOST_NAME}|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -99,25 +94,6 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
-def split_host(host: str) -> tuple[str, int | None]:
-    """Split `host[:port]`; an IPv6 literal keeps its brackets.
-
-    Raises:
-        ReferenceFormatError: The host or the port cannot be one.
-    """
-    match = _HOST.fullmatch(host.lower())
-    if match is None or len(match["name"]) > MAX_HOST_LENGTH:
-        raise ReferenceFormatError("a registry is a host name or an address with an optional port")
-    name, port = match["name"], match["port"]
-    if name.startswith("["):
-        name = f"[{_parse_ipv6(name[1:-1])}]"
-    if port is None:
-        return name, None
-    if not 0 < int(port) <= MAX_PORT:
-        raise ReferenceFormatError("a registry's port lies between 1 and 65535")
-    return name, int(port)
-
-
 def _check_upstream_settings(text: str) -> None:
     if not text or len(text) > MAX_REFERENCE_LENGTH:
         raise ReferenceFormatError(f"an image reference has 1 to {MAX_REFERENCE_LENGTH} characters")
@@ -159,10 +135,3 @@ def _parse_repository(registry: str, path: str) -> str:
             "dashes and slashes: team/my-image"
         )
     return path
-
-
-def _parse_ipv6(text: str) -> IPv6Address:
-    try:
-        return IPv6Address(text)
-    except AddressValueError:
-        raise ReferenceFormatError("what stands in [] is no IPv6 address") from None

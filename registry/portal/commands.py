@@ -21,16 +21,16 @@ class Pull:
     """What a node needs for one pull.
 
     Attributes:
-        origin: Scheme and authority of the registry, `https://registry.example.com`.
-        reference: What to pull.
+        reference: What to pull; clients log in to the host that it begins with.
         token: The pull token, in the clear.
+        plain_http: Whether the registry is reached without TLS.
     """
 
-    origin: str
     reference: str
     node_id: str
     token: str
     binding: Binding
+    plain_http: bool = False
 
     @property
     def _password(self) -> str:
@@ -43,7 +43,7 @@ class Pull:
         Passwords go in on standard input where the client takes them so; `ctr` takes them only as an
         argument, which others on the node can see for as long as it runs.
         """
-        plain = self.origin.startswith("http://")
+        plain = self.plain_http
         return (
             Command("docker", self._login_and_pull("docker")),
             Command("ctr", self._ctr("ctr images pull --plain-http" if plain else "ctr images pull")),
@@ -52,7 +52,7 @@ class Pull:
         )
 
     def _login_and_pull(self, program: str, options: str = "") -> str:
-        host = shlex.quote(self.origin.partition("://")[2])
+        host = shlex.quote(self.reference.partition("/")[0])
         node, reference = shlex.quote(self.node_id), shlex.quote(self.reference)
         return (
             f'printf %s "{self._password}" |\n'

@@ -72,7 +72,7 @@ class GroupViews:
             gain=gain_percent(versions[0].size_bytes, versions[0].zstd_bytes) if versions else None,
             instances=instances,
             docs_url=self._services.docs_url,
-            registry=self._services.origin.authority(request),
+            registry=self._services.origin.host(request),
         )
 
     async def ask_delete(self, request: web.Request, visitor: SignedInUser) -> web.Response:

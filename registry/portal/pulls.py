@@ -54,6 +54,7 @@ class PullViews:
         """Mint a token and show it, this once."""
         visitor.require_operator()
         key, node_id = key_of(request, visitor), form.get("node", "").strip()
+        host = self._services.origin.host(request)  # first: a token without a reference is of no use
         try:
             made = await self._services.tokens.mint(
                 key, node_id, _lifetime_s(form.get("ttl", "")), _variant(form.get("variant", ""))
@@ -63,9 +64,8 @@ class PullViews:
             return await self._form(visitor, key, refusal=str(error))
         node = await self._services.nodes.get(node_id)
         binding = node.binding if node is not None else Binding.SECRET
-        return self._show_once(
-            request, visitor, made, binding, await self._services.authority.show(made.minted.token_id)
-        )
+        view = await self._services.authority.show(made.minted.token_id)
+        return self._show_once(request, visitor, made, view, host=host, binding=binding)
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show how far a token is; the token itself is not to be had again."""
@@ -90,15 +90,17 @@ class PullViews:
         request: web.Request,
         visitor: SignedInUser,
         made: Designation,
-        binding: Binding,
         view: TokenView,
+        *,
+        host: str,
+        binding: Binding,
     ) -> web.Response:
         pull = Pull(
-            origin=self._services.origin.url(request),
-            reference=f"{self._services.origin.authority(request)}/{made.key.repository}:v{made.version}",
+            reference=f"{host}/{made.key.repository}:v{made.version}",
             node_id=made.node_id,
             token=made.minted.token.reveal(),
             binding=binding,
+            plain_http=not self._services.origin.is_secure(request),
         )
         url = f"/groups/{made.key.repository}/tokens/{view.token_id}"
         part = self._pages.part(

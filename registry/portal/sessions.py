@@ -169,7 +169,7 @@ class PortalSessions:
         return Caller(organization) if organization is not None else None
 
     def _is_secure(self, request: web.Request) -> bool:
-        return self._origin.url(request).startswith("https://")
+        return self._origin.is_secure(request)
 
     def _name(self, request: web.Request, name: str) -> str:
         """Name a cookie; over TLS so that no other host of the domain can set it (RFC 6265bis, 4.1.3.2)."""

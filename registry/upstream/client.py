@@ -8,8 +8,9 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from registry.errors import UpstreamUnavailableError
+from registry.hosts import split_host
 from registry.model.imports import UpstreamCredential
-from registry.oci.reference import Reference, split_host
+from registry.oci.reference import Reference
 from registry.upstream.authorization import PINNED_REALMS, Authorization
 from registry.upstream.credentials.logins import login_for
 from registry.upstream.egress import HTTP_PORT, HTTPS_PORT, EgressGuard

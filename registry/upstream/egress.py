@@ -15,10 +15,10 @@ from aiohttp import AddrInfoType
 from yarl import URL
 
 from registry.errors import EgressRefusedError
-from registry.oci.reference import split_host
+from registry.hosts import DEFAULT_PORTS, split_host
 
-HTTPS_PORT: Final = 443
-HTTP_PORT: Final = 80
+HTTPS_PORT: Final = DEFAULT_PORTS["https"]
+HTTP_PORT: Final = DEFAULT_PORTS["http"]
 
 #: IANA's special-purpose IPv4 blocks, and a public address that is a cloud's own host (Azure's wire server).
 _REFUSED_IPV4: Final = tuple(

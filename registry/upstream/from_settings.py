@@ -8,10 +8,10 @@ from yarl import URL
 
 from registry.config import Settings
 from registry.errors import ConfigError, EgressRefusedError, ReferenceFormatError
-from registry.oci.reference import split_host
+from registry.hosts import reference_host, split_host
 from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
-from registry.upstream.egress import HTTPS_PORT, EgressGuard, Network, parse_url
+from registry.upstream.egress import EgressGuard, Network, parse_url
 from registry.upstream.hooks import HookClient
 from registry.upstream.routes import OutboundProxy
 
@@ -146,4 +146,4 @@ def _host(setting: str, host: str) -> str:
 
 def _name(setting: str, host: str) -> str:
     """Name a host that is spoken to over TLS in the one way that the code does: without the usual port."""
-    return _host(setting, host).removesuffix(f":{HTTPS_PORT}")
+    return reference_host(_host(setting, host))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
 
-from registry.oci.reference import split_host
+from registry.hosts import split_host
 
 
 class Provider(StrEnum):

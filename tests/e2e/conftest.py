@@ -14,6 +14,7 @@ from tests.support import images
 from tests.support.clients import Client, Ctr, Docker, Podman, Skopeo
 from tests.support.crisper import POSTGRES, CrisperServer, Customer, Node, Operator, Organization, PullToken
 from tests.support.dockerd import Containerd, Dockerd
+from tests.support.machine import Machine
 from tests.support.postgres import postgres
 from tests.support.processes import tail
 from tests.support.upstream import Upstream
@@ -74,6 +75,21 @@ def workdir(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
 def own_folder(workdir: Path) -> Path:
     """A folder of the test's own, whose logs are shown when it fails."""
     return Path(mkdtemp(dir=workdir))
+
+
+@pytest.fixture
+def root(own_folder: Path) -> Path:
+    """The root of a machine's file system."""
+    return own_folder / "machine"
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """Links in the folder that dockerd reads; gone when the test is over."""
+    links: list[Path] = []
+    yield Machine(links)
+    for link in links:
+        link.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -23,14 +23,14 @@ from tests.support import images
 from tests.support.certificates import TestCa, new_key
 from tests.support.certified import Certified
 from tests.support.clients import Client, Ctr, Docker, Podman, Skopeo
-from tests.support.crisper import CRISPER, CrisperServer, Node
+from tests.support.crisper import CRISPER, CrisperServer
 from tests.support.dockerd import Containerd, Dockerd
+from tests.support.machine import Machine
 from tests.support.network import Network
 from tests.support.processes import run, wait_until
 from tests.support.slow_link import SlowLink
 from tests.support.upstream import Upstream
 
-DOCKERS = Path("/etc/docker/certs.d")  # where dockerd looks, and nowhere else
 RETRYING = ("docker", "containerd")
 IMAGE = images.random_layers(6, 700_000)
 RATE = 200_000
@@ -92,60 +92,10 @@ def client(request: pytest.FixtureRequest, everybody: dict[str, Client]) -> Clie
     return everybody[request.param]
 
 
-@pytest.fixture
-def root(own_folder: Path) -> Path:
-    """The root of a machine's file system."""
-    return own_folder / "machine"
-
-
-@pytest.fixture
-def dockers_links() -> Iterator[list[Path]]:
-    """Links in the folder that dockerd reads; gone when the test is over."""
-    made: list[Path] = []
-    yield made
-    for link in made:
-        link.unlink(missing_ok=True)
-
-
-@pytest.fixture
-def machine(dockers_links: list[Path]) -> "Machine":
-    return Machine(dockers_links)
-
-
-class Machine:
-    """Has clients read their registry certificates under a root other than `/`."""
-
-    def __init__(self, dockers_links: list[Path]) -> None:
-        self._links = dockers_links
-
-    def is_at(self, root: Path, host: str, client: Client) -> None:
-        certificates = root / "etc/docker/certs.d" / host
-        match client:
-            case Ctr():
-                client.transport = ["--hosts-dir", str(root / "etc/containerd/certs.d")]
-            case Podman():
-                client.transport = [f"--cert-dir={certificates}"]
-            case Skopeo():
-                client.transport = [f"--src-cert-dir={certificates}"]
-            case _:
-                link = DOCKERS / host
-                DOCKERS.mkdir(parents=True, exist_ok=True)
-                link.unlink(missing_ok=True)
-                link.symlink_to(certificates)
-                self._links.append(link)
-
-
-def enroll(site: Certified, root: Path, url: str) -> Node:
-    node_id, secret = site.server.operator.create_certified_node()
-    argv = [str(CRISPER), "node", "enroll", url, node_id, "--ca", str(site.tls.ca), "--root", str(root)]
-    run(argv, env={"CRISPER_ENROLMENT_SECRET": secret}).check()
-    return Node(node_id, "")
-
-
 def test_a_client_pulls_with_the_certificate_that_its_machine_enrolled_for(
     client: Client, site: Certified, root: Path, machine: Machine
 ) -> None:
-    node = enroll(site, root, site.url)
+    node = site.enroll(root, site.url)
     machine.is_at(root, site.server.host, client)
     token = site.mint(node)
     client.pull(token.reference, token.username, token.token).check()
@@ -192,7 +142,7 @@ def test_a_slow_pull_outlives_its_bearer_five_cuts_and_its_certificate(
     """On clients that retry at all: podman gives up at the first cut, skopeo at the third."""
     client = everybody[name]
     with SlowLink(site.server.port, 100 * RATE, site.server.address) as link:
-        node = enroll(site, root, f"https://{link.host}")
+        node = site.enroll(root, f"https://{link.host}")
         machine.is_at(root, link.host, client)
         token = site.mint(node)
         reference = token.reference.replace(site.server.host, link.host)

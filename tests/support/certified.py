@@ -6,9 +6,10 @@ from shutil import copy
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.certificates import CertificateFiles, TestCa, key_pem, new_key, signing_request
-from tests.support.crisper import CrisperServer, Node, PullToken
+from tests.support.crisper import CRISPER, CrisperServer, Node, PullToken
 from tests.support.http import Response, basic, request
 from tests.support.images import Image
+from tests.support.processes import run
 from tests.support.upstream import Upstream
 
 
@@ -62,6 +63,13 @@ class Certified:
         key = new_key()
         answer = self.ask(node_id, secret=secret, csr=signing_request(key)).expect(200).json()
         return Node(node_id, ""), self.files(node_id, answer["certificate"], key)
+
+    def enroll(self, root: Path, url: str) -> Node:
+        """Enrol a machine whose file system is at `root` by `crisper node enroll`."""
+        node_id, secret = self.server.operator.create_certified_node()
+        argv = [str(CRISPER), "node", "enroll", url, node_id, "--ca", str(self.tls.ca), "--root", str(root)]
+        run(argv, env={"CRISPER_ENROLMENT_SECRET": secret}).check()
+        return Node(node_id, "")
 
     def prepare(self, root: Path, host: str, shown: CertificateFiles | None) -> None:
         """Set up a machine's clients by hand, as `crisper node enroll` does, with any certificate or none."""

@@ -75,6 +75,11 @@ class Docker:
         finally:
             rmtree(config)
 
+    def pull_with(self, config: Path, reference: str) -> Result:
+        """Pull with a configuration folder of the test's."""
+        self.forget()
+        return self._docker("pull", reference, config=config, timeout_s=PULL_TIMEOUT_S)
+
     def login(self, registry: str, username: str, password: str) -> Result:
         """`docker login`, which asks the realm for a token without any scope."""
         config = Path(mkdtemp(dir=self._folder))
@@ -162,6 +167,14 @@ class Podman:
             timeout_s=PULL_TIMEOUT_S,
         )
 
+    def pull_with(self, config: Path, reference: str) -> Result:
+        """Pull with a configuration folder of the test's."""
+        self.forget()
+        authentication = f"--authfile={config / 'config.json'}"
+        return run(
+            [*self._podman, "pull", *self.transport, authentication, reference], timeout_s=PULL_TIMEOUT_S
+        )
+
     def digest(self, reference: str) -> str:
         shown = run([*self._podman, "image", "inspect", "--format", "{{.Digest}}", reference]).check()
         return shown.output.strip()
@@ -188,6 +201,15 @@ class Skopeo:
         return run(
             ["skopeo", "copy", *self.transport, *credentials, source, target],
             timeout_s=PULL_TIMEOUT_S,
+        )
+
+    def pull_with(self, config: Path, reference: str) -> Result:
+        """Pull with a configuration folder of the test's."""
+        self.forget()
+        authentication = ["--src-authfile", str(config / "config.json")]
+        source, target = f"docker://{reference}", f"dir:{self.copied(reference)}"
+        return run(
+            ["skopeo", "copy", *self.transport, *authentication, source, target], timeout_s=PULL_TIMEOUT_S
         )
 
     def copied(self, reference: str) -> Path:

@@ -20,6 +20,7 @@ from tests.support.processes import Process, free_port, wait_until
 
 CRISPER = Path(sys.executable).with_name("crisper")
 PROJECT = "default"
+HTTPS_PORT = 443
 IMPORT_TIMEOUT_S = 60
 POSTGRES = "CRISPER_TEST_POSTGRES"
 """Names the PostgreSQL server that servers under test keep their catalogs on, instead of SQLite."""
@@ -72,6 +73,7 @@ class CrisperServer:
         env: Added to the server's environment.
         tls: The server's certificate; it answers over TLS then.
         address: Where it listens.
+        port: Likewise; any free one by default.
     """
 
     def __init__(
@@ -82,14 +84,16 @@ class CrisperServer:
         env: Mapping[str, str] | None = None,
         tls: CertificateFiles | None = None,
         address: str = "127.0.0.1",
+        port: int | None = None,
     ) -> None:
         self.data_dir = folder / "data"
         self.tmp_dir = folder / "tmp"
         self.log = folder / "crisper.log"
         self.tmp_dir.mkdir(parents=True)
-        self.port = free_port()
+        self.port = port or free_port()
         self.address = address
-        self.host = f"{address}:{self.port}"
+        literal = f"[{address}]" if ":" in address else address
+        self.host = literal if tls and self.port == HTTPS_PORT else f"{literal}:{self.port}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"
         self.tls = tls
         self.trust = tls.trusting() if tls else None

@@ -1,7 +1,9 @@
-"""Where clients reach us, as they should be told."""
+"""Where clients reach us, as challenges and image references name it."""
 
 from aiohttp import web
-from yarl import URL
+
+from registry.errors import ReferenceFormatError
+from registry.hosts import RegistryAddress
 
 
 class Origin:
@@ -11,16 +13,46 @@ class Origin:
         public_url: Fixed by the operator; None answers with the address that each request came to, which
             is right wherever no proxy changes it.
         service: The registry's name in challenges and tokens.
+
+    Raises:
+        ReferenceFormatError: The public URL is no `https://HOST[:PORT]`.
     """
 
     def __init__(self, public_url: str | None, service: str) -> None:
-        self._public_url = public_url
+        self._public = None if public_url is None else RegistryAddress.parse(public_url)
         self.service = service
 
-    def url(self, request: web.Request) -> str:
-        """Return scheme and authority, without a slash at the end."""
-        return self._public_url or f"{request.scheme}://{request.host}"
+    def is_secure(self, request: web.Request) -> bool:
+        """Return whether clients come over TLS."""
+        return (self._public.scheme if self._public else request.scheme) == "https"
 
-    def authority(self, request: web.Request) -> str:
-        """Return `host[:port]`, the first part of a reference to `docker pull`."""
-        return URL(self.url(request)).authority
+    def url(self, request: web.Request) -> str:
+        """Return scheme and host, without a slash at the end.
+
+        Raises:
+            web.HTTPBadRequest: The request's Host is no address of a registry.
+        """
+        return self._address(request).url
+
+    def host(self, request: web.Request) -> str:
+        """Return `host[:port]`, the first part of a reference to `docker pull`.
+
+        Raises:
+            web.HTTPBadRequest: No reference can begin with the request's Host.
+        """
+        try:
+            return self._address(request).require_referable().host
+        except ReferenceFormatError as error:
+            raise _bad_host(error) from None
+
+    def _address(self, request: web.Request) -> RegistryAddress:
+        if self._public is not None:
+            return self._public
+        try:
+            return RegistryAddress.parse(f"{request.scheme}://{request.host}")
+        except ReferenceFormatError as error:
+            raise _bad_host(error) from None
+
+
+def _bad_host(error: ReferenceFormatError) -> web.HTTPBadRequest:
+    return web.HTTPBadRequest(text=f"The request's Host is not an address of a registry: {error}.")

@@ -193,8 +193,12 @@ def errors_as(render: Renderer, *, challenge: Challenge) -> Middleware:
             redirects = isinstance(error, web.HTTPException) and error.status < HTTPStatus.BAD_REQUEST
             if redirects or request.writer.output_size > 0:
                 raise
-            unauthorized = problem_of(error).status == HTTPStatus.UNAUTHORIZED
-            return render(error, {"WWW-Authenticate": challenge(request, error)} if unauthorized else {})
+            if problem_of(error).status != HTTPStatus.UNAUTHORIZED:
+                return render(error, NO_HEADERS)
+            try:
+                return render(error, {"WWW-Authenticate": challenge(request, error)})
+            except web.HTTPBadRequest as unreadable:  # no realm can be named under the request's Host
+                return render(unreadable, NO_HEADERS)
 
     return answer_errors
 

@@ -94,8 +94,9 @@ class OperatorApi:
         """Designate a node: mint its pull token, shown this once."""
         body = await NewPullToken.read(request)
         key = GroupKey(body.organization_name, body.project_name, body.container_group_name)
+        host = self._origin.host(request)  # first: a token without a reference is of no use
         made = await self._tokens.mint(key, body.node_id, body.ttl_s, body.variant.choice)
-        return respond(documents.designation(made, self._origin.authority(request)), HTTPStatus.CREATED)
+        return respond(documents.designation(made, host), HTTPStatus.CREATED)
 
     async def get_token(self, request: web.Request) -> web.Response:
         """Show a token's state and its session."""
@@ -130,7 +131,7 @@ class OperatorApi:
 
     async def _shown(self, request: web.Request, view: TokenView) -> dict[str, object]:
         variant = await self._tokens.variant(view.repository, view.image_digest)
-        return documents.token(view, variant, self._origin.authority(request))
+        return documents.token(view, variant, self._origin.host(request))
 
     def _authenticated(self) -> Middleware:
         @web.middleware

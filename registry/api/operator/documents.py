@@ -93,7 +93,7 @@ def offer(node_id: str, offered: EnrolmentOffer) -> dict[str, object]:
     }
 
 
-def designation(made: Designation, authority: str) -> dict[str, object]:
+def designation(made: Designation, host: str) -> dict[str, object]:
     """Describe a minted token, the token itself included: the only time that it is shown."""
     return {
         "token_id": made.minted.token_id,
@@ -101,7 +101,7 @@ def designation(made: Designation, authority: str) -> dict[str, object]:
         "username": made.node_id,
         "expires_at": instant(made.minted.expires_at),
         "image": {
-            "reference": f"{authority}/{made.key.repository}:v{made.version}",
+            "reference": f"{host}/{made.key.repository}:v{made.version}",
             "digest": str(made.image.digest),
             "size": made.image.size_bytes,
             "variant": made.image.variant.value,
@@ -109,7 +109,7 @@ def designation(made: Designation, authority: str) -> dict[str, object]:
     }
 
 
-def token(view: TokenView, variant: Variant | None, authority: str) -> dict[str, object]:
+def token(view: TokenView, variant: Variant | None, host: str) -> dict[str, object]:
     """Describe a token's state and its session; `variant` is None when the image is gone."""
     return {
         "token_id": view.token_id,
@@ -118,7 +118,7 @@ def token(view: TokenView, variant: Variant | None, authority: str) -> dict[str,
         "organization_name": view.organization,
         "expires_at": instant(view.expires_at),
         "image": {
-            "reference": f"{authority}/{view.repository}@{view.image_digest}",
+            "reference": f"{host}/{view.repository}@{view.image_digest}",
             "digest": view.image_digest,
             "size": view.image_size,
             "variant": variant.value if variant else None,

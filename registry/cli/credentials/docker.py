@@ -42,8 +42,7 @@ def _answer(action: str) -> str:
 
 
 def _get(server: str) -> str:
-    host = server.partition("://")[2] or server
-    found = ask(host.partition("/")[0])
+    found = ask(server)
     if found is None:
         raise SourceError(NOT_FOUND)
     return json.dumps({"ServerURL": server, "Username": found.username, "Secret": found.password}) + "\n"

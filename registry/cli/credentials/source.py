@@ -6,6 +6,7 @@
      "registry.example.com:5000": {"url": "http://127.0.0.1:7000/pull-token"},
      "other.example.com": {"file": "/run/scheduler/pull-token.json"}}
 
+Clients may ask with the default port, with a scheme or in capitals: it is the same registry.
 A command reads, and a URL is posted, `{"registry": ..., "image": ...}`; both answer `{"username": ...,
 "password": ...}`, or `{}` when there is nothing to pull. A file holds one such object, or a list of them in
 which `image` says what each is for.
@@ -22,6 +23,9 @@ from typing import Any, Final
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+
+from registry.errors import ReferenceFormatError
+from registry.hosts import asked_host
 
 DEFAULT: Final = Path("/etc/crisper/credentials.json")
 _TIMEOUT_S = 20
@@ -44,7 +48,7 @@ def ask(registry: str, image: str | None = None) -> Credential | None:
     """Return the credential for a pull; None when the scheduler has none, or does not know the registry.
 
     Args:
-        registry: `host[:port]`.
+        registry: As the client names it: `host[:port]`, or a URL.
         image: The reference that is pulled, where the client says it.
 
     Raises:
@@ -52,9 +56,12 @@ def ask(registry: str, image: str | None = None) -> Credential | None:
     """
     path = Path(os.environ.get("CRISPER_CREDENTIALS", DEFAULT))
     sources = _object(_read(path), str(path))
-    source = sources.get(registry)
+    registry = _host(registry)
+    plain_last = sorted(sources, key=lambda name: name == _host(name))  # of two names for one host it counts
+    source = {_host(name): sources[name] for name in plain_last}.get(registry)
     if source is None:
         return None
+    image = None if image is None else _with_host(image)
     match source:
         case {"command": [str(), *_] as command}:
             return _credential(_run(command, registry, image))
@@ -70,6 +77,19 @@ def repository(image: str) -> str:
     name = image.partition("@")[0]
     head, slash, last = name.rpartition("/")
     return f"{head}{slash}{last.partition(':')[0]}"
+
+
+def _host(server: str) -> str:
+    """Name a registry in the one form that references have; what cannot be one stays as it is."""
+    try:
+        return asked_host(server)
+    except ReferenceFormatError:
+        return server
+
+
+def _with_host(image: str) -> str:
+    host, slash, rest = image.partition("/")
+    return f"{_host(host)}{slash}{rest}"
 
 
 def _run(command: list[str], registry: str, image: str | None) -> bytes:
@@ -110,7 +130,7 @@ def _of_file(path: Path, image: str | None) -> Credential | None:
         raise SourceError(f"{path} holds something else than credentials")
     if image is not None:
         wanted = repository(image)
-        offers = [offer for offer in offers if repository(str(offer.get("image", image))) == wanted]
+        offers = [o for o in offers if repository(_with_host(str(o.get("image", image)))) == wanted]
     return _made(offers[-1]) if offers else None
 
 

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from auth.nodes.ca import NodeCA
+from registry.cli.identity import NodeIdentity
 from tests.support.certificates import CertificateFiles
 from tests.support.certified import Certified
 from tests.support.crisper import CRISPER, Node
@@ -86,12 +87,54 @@ def test_a_machine_that_was_struck_off_is_told_so(site: Certified, tmp_path: Pat
     assert (refused.returncode, "401" in refused.output) == (1, True)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:5000", "https://", "https://../", "https://u@h", "junk"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:5000",
+        "https://",
+        "https://../",
+        "https://u@h",
+        "junk",
+        "https://registry",  # clients take it for a user of Docker Hub
+        "https://a.example/crisper",
+        "https://a.example?x",
+    ],
+)
 def test_only_a_registry_over_tls_is_enrolled_at(tmp_path: Path, url: str) -> None:
     argv = [str(CRISPER), "node", "enroll", url, "n", "--root", str(tmp_path)]
     refused = run(argv, env={"CRISPER_ENROLMENT_SECRET": "s"})
     assert (refused.returncode, "https://HOST" in refused.output) == (1, True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://Registry.Example.com:443/", "registry.example.com"),
+        ("https://[2001:DB8::7]:443", "[2001:db8::7]"),
+        ("https://[2001:db8::7]:5000", "[2001:db8::7]:5000"),
+    ],
+)
+def test_a_machine_is_configured_under_the_host_that_references_have(
+    tmp_path: Path, url: str, host: str
+) -> None:
+    identity = NodeIdentity.of(tmp_path, url, "camera-17")
+    assert (identity.host, identity.url) == (host, f"https://{host}")
+    identity.folder.mkdir(parents=True)
+    (identity.folder / "node.json").write_text(json.dumps({"url": identity.url, "node_id": "camera-17"}))
+    for asked in (host, url.partition("://")[2].rstrip("/")):
+        assert NodeIdentity.at(tmp_path, asked) == identity
+    assert NodeIdentity.at(tmp_path, "registry.example.com:5000") is None
+
+
+def test_a_machine_that_enrolled_with_the_default_port_before_keeps_its_certificate(tmp_path: Path) -> None:
+    folder = tmp_path / "etc/crisper/nodes/Registry.example.com:443"
+    folder.mkdir(parents=True)
+    kept = {"url": "https://Registry.example.com:443", "node_id": "camera-17"}
+    (folder / "node.json").write_text(json.dumps(kept))
+    found = NodeIdentity.at(tmp_path, "registry.example.com")
+    assert found is not None
+    assert (found.folder, found.url) == (folder, kept["url"])
 
 
 def test_a_machine_that_is_not_enrolled_says_what_to_do(tmp_path: Path) -> None:

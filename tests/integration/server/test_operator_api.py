@@ -22,6 +22,43 @@ def test_only_the_operator_key_opens_it(shop: Shop) -> None:
         assert refused.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+@pytest.mark.parametrize(
+    ("sent", "host"),
+    [
+        ("Registry.example.com:80", "registry.example.com"),
+        ("[0::1]:80", "[::1]"),
+        ("a.example:443", "a.example:443"),
+    ],
+)
+def test_a_token_and_the_realm_name_the_requests_host_without_the_default_port(
+    shop: Shop, sent: str, host: str
+) -> None:
+    url, headers = shop.server.url, {"Authorization": f"Bearer {shop.server.operator_key}", "Host": sent}
+    token = shop.mint()
+    shown = request("GET", f"{url}/api/v1/pull-tokens/{token.token_id}", headers=headers).expect(200).json()
+    assert shown["image"]["reference"].startswith(f"{host}/{shop.repository}@")
+    challenge = request("GET", f"{url}/v2/", headers={"Host": sent}).expect(401).headers["WWW-Authenticate"]
+    assert f'realm="http://{host}/token"' in challenge
+
+
+@pytest.mark.parametrize("sent", ['a",realm="http://b.example', "user@a.example", "a.example:0"])
+def test_a_host_that_is_none_is_refused_and_nothing_is_minted(shop: Shop, sent: str) -> None:
+    url, headers = shop.server.url, {"Authorization": f"Bearer {shop.server.operator_key}", "Host": sent}
+    body = {
+        "organization_name": shop.organization.name,
+        "project_name": "default",
+        "container_group_name": shop.group,
+        "node_id": shop.server.operator.create_node().node_id,
+    }
+    refused = request("POST", f"{url}/api/v1/pull-tokens", headers=headers, body=body).expect(400)
+    assert "Host" in refused.json()["detail"]
+    minted = shop.server.operator.events(type="token.minted")
+    assert body["node_id"] not in {event["node_id"] for event in minted}
+    answer = request("GET", f"{url}/v2/", headers={"Host": sent}).expect(400)
+    assert "WWW-Authenticate" not in answer.headers
+    assert "Host" in answer.json()["errors"][0]["message"]
+
+
 def test_an_organization_is_made_once_and_its_key_opens_its_own_groups_only(shop: Shop) -> None:
     operator = shop.server.operator
     made = operator.create_organization()

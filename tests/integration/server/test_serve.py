@@ -220,6 +220,9 @@ def test_production_names_every_unsafe_default(folder: Path) -> None:
         (["--port", "99999"], "port", 2),
         (["--roles", "pull,everything"], "roles", 2),
         (["--public-url", "registry.example.com"], "scheme", 2),
+        (["--public-url", "https://user:hunter2@registry.example.com"], "password", 2),
+        (["--public-url", "https://registry.example.com/crisper"], "path", 2),
+        (["--public-url", "https://registry"], "Docker Hub", 2),
         (["--tls-cert", "/nowhere.pem"], "both", 1),
         (["--insecure-registry", "http://"], "--insecure-registry", 1),
     ],
@@ -230,6 +233,7 @@ def test_bad_settings_are_told_and_nothing_starts(
     refused = run([str(CRISPER), "serve", "--data-dir", str(folder), *arguments])
     assert (refused.returncode, "Traceback" in refused.output) == (code, False)
     assert said in refused.output
+    assert "hunter2" not in refused.output
 
 
 def test_an_operator_key_that_others_can_read_is_refused(folder: Path) -> None:

@@ -56,12 +56,56 @@ def asks_back(tmp_path: Path) -> list[str]:
     return [sys.executable, str(script)]
 
 
-@pytest.mark.parametrize("server", [HOST, f"https://{HOST}", f"https://{HOST}/v2/"])
+@pytest.mark.parametrize("server", [HOST, f"https://{HOST}", f"https://{HOST}/v2/", "Registry.Test:5000"])
 def test_docker_gets_what_the_command_says(config: Path, tmp_path: Path, server: str) -> None:
     configure(config, {"command": asks_back(tmp_path)})
     answer = docker(config, "get", server)
     assert answer.returncode == 0
     assert json.loads(answer.stdout) == {"ServerURL": server, "Username": f"{HOST} None", "Secret": "p"}
+
+
+NAMES = ("registry.example.com", "registry.example.com:443", "https://registry.example.com/v1/")
+LITERALS = ("[2001:db8::7]", "[2001:DB8::7]:443", "https://[2001:db8::7]:443")
+
+
+@pytest.mark.parametrize("forms", [NAMES, LITERALS], ids=["name", "IPv6"])
+def test_the_default_port_and_a_scheme_make_no_difference_on_either_side(
+    config: Path, tmp_path: Path, forms: tuple[str, ...]
+) -> None:
+    for configured in forms:
+        source = {"command": asks_back(tmp_path)}
+        config.write_text(json.dumps({"other.test": {"file": "/none"}, configured: source}))
+        for asked in forms:
+            answer = json.loads(docker(config, "get", asked).stdout)
+            assert answer == {"ServerURL": asked, "Username": f"{forms[0]} None", "Secret": "p"}
+        for host in forms[:2]:  # the kubelet looks the answer up under the image as it asked for it
+            answer = json.loads(kubelet(config, f"{host}/acme/default/camera:v3").stdout)
+            username = f"{forms[0]} {forms[0]}/acme/default/camera:v3"
+            assert answer["auth"] == {f"{host}/acme/default/camera": {"username": username, "password": "p"}}
+        for other in ("registry.example.com:5000", "[2001:db8::7]:5000", "http://registry.example.com:443"):
+            assert docker(config, "get", other).returncode == 1
+
+
+def test_a_registry_that_is_named_twice_has_the_source_under_its_plain_name(
+    config: Path, tmp_path: Path
+) -> None:
+    plain, with_port = NAMES[:2]
+    for names in ((plain, with_port), (with_port, plain)):
+        sources = {plain: {"command": asks_back(tmp_path)}, with_port: {"command": ["false"]}}
+        config.write_text(json.dumps({name: sources[name] for name in names}))
+        for asked in (plain, with_port):
+            assert docker(config, "get", asked).returncode == 0
+
+
+def test_a_files_images_may_be_named_with_the_default_port(config: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.json"
+    config.write_text(json.dumps({NAMES[0]: {"file": str(tokens)}}))
+    for listed in NAMES[:2]:
+        tokens.write_text(json.dumps([{"image": f"{listed}/acme/default/camera:v3", **CREDENTIAL}]))
+        for asked in NAMES[:2]:
+            (found,) = json.loads(kubelet(config, f"{asked}/acme/default/camera:v3").stdout)["auth"].values()
+            assert found == CREDENTIAL
+    assert json.loads(kubelet(config, f"{NAMES[0]}:5000/acme/default/camera:v3").stdout)["auth"] == {}
 
 
 def test_the_kubelet_gets_a_credential_for_the_one_image_and_caches_nothing(

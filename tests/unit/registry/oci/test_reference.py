@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import ReferenceFormatError
-from registry.oci.reference import Reference, split_host
+from registry.hosts import split_host
+from registry.oci.reference import Reference
 
 HEX = "a" * 64
 

@@ -1,0 +1,140 @@
+"""Hosts of registries, as image references name them: `host[:port]`. Standard library only.
+
+Clients look credentials, certificates and mirrors up by the exact text of this host, so the mint, the portal,
+the realm, the command line, a node's configuration and the credential helpers all take it from here.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address
+from types import MappingProxyType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from registry.errors import ReferenceFormatError
+
+MAX_HOST_LENGTH: Final = 253
+MAX_PORT: Final = 65535
+DEFAULT_PORTS: Final = MappingProxyType({"http": 80, "https": 443})
+
+_HOST_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_NAME = rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*"
+_HOST = re.compile(rf"(?P<name>{_HOST_NAME}|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?")
+_ROOT_DOT = re.compile(r"(?<=[A-Za-z0-9])\.(?=(?::[0-9]*)?\Z)")
+
+
+def split_host(host: str) -> tuple[str, int | None]:
+    """Split `host[:port]`; an IPv6 literal keeps its brackets.
+
+    Raises:
+        ReferenceFormatError: The host or the port cannot be one.
+    """
+    match = _HOST.fullmatch(host.lower())
+    if match is None or len(match["name"]) > MAX_HOST_LENGTH:
+        raise ReferenceFormatError(
+            "a registry is a host name or an address, IPv6 in brackets, with an optional port"
+        )
+    name, port = match["name"], match["port"]
+    if name.startswith("["):
+        name = f"[{_parse_ipv6(name[1:-1])}]"
+    if port is None:
+        return name, None
+    if not 0 < int(port) <= MAX_PORT:
+        raise ReferenceFormatError("a registry's port lies between 1 and 65535")
+    return name, int(port)
+
+
+def reference_host(host: str, scheme: str = "https") -> str:
+    """Return `host[:port]` in the one form that references have.
+
+    That is lower case, IPv6 shortened and in brackets (RFC 5952), no dot at the end, and no port where it is
+    the scheme's own.
+
+    Raises:
+        ReferenceFormatError: No reference can name it.
+    """
+    if not host.isascii():
+        raise ReferenceFormatError("write an internationalized host name in its ASCII form: xn--...")
+    name, port = split_host(_ROOT_DOT.sub("", host))
+    return name if port in {None, DEFAULT_PORTS[scheme]} else f"{name}:{port}"
+
+
+def asked_host(server: str) -> str:
+    """Return the host that a container client asks for credentials of: bare, or as a URL with any path.
+
+    Docker and Podman ask by the host as the reference has it, Docker's older configurations by
+    `https://host/v1/`, and nerdctl by `host:443`.
+
+    Raises:
+        ReferenceFormatError: It is no host.
+    """
+    scheme, separator, rest = server.partition("://")
+    if separator and scheme.lower() not in DEFAULT_PORTS:
+        raise ReferenceFormatError("a registry is reached over https or http")
+    host = (rest if separator else server).partition("/")[0]
+    return reference_host(host, scheme.lower() if separator else "https")
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryAddress:
+    """Where a registry is reached.
+
+    Attributes:
+        scheme: `https` or `http`.
+        host: As `reference_host` writes it.
+    """
+
+    scheme: str
+    host: str
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Read `https://HOST[:PORT]`, with a slash at its end or without.
+
+        Raises:
+            ReferenceFormatError: Says what to change. It never repeats the URL, which may hold a password.
+        """
+        if not url.isprintable() or " " in url:
+            raise ReferenceFormatError("remove the spaces and control characters")
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise ReferenceFormatError("write the host as a name or an address, IPv6 in brackets") from None
+        if parts.scheme not in DEFAULT_PORTS or not url.lower().startswith(f"{parts.scheme}://"):
+            raise ReferenceFormatError("start it with its scheme, https:// or http://")
+        if "@" in parts.netloc:
+            raise ReferenceFormatError("remove the user name and password")
+        if parts.path not in {"", "/"}:
+            raise ReferenceFormatError("remove the path: clients look for /v2/ at the root of a host")
+        if "?" in url or "#" in url:
+            raise ReferenceFormatError("remove the query and the fragment")
+        if not parts.netloc:
+            raise ReferenceFormatError("name the host: https://registry.example.com")
+        return cls(parts.scheme, reference_host(parts.netloc, parts.scheme))
+
+    @property
+    def url(self) -> str:
+        """Scheme and host, without a slash at the end."""
+        return f"{self.scheme}://{self.host}"
+
+    def require_referable(self) -> Self:
+        """Return itself if references can begin with its host.
+
+        Clients read `registry/image` as an image of Docker Hub, and would send its credentials there
+        (github.com/distribution/reference, `splitDockerDomain`).
+
+        Raises:
+            ReferenceFormatError: Its host is one word without a port.
+        """
+        if self.host != "localhost" and not re.search(r"[.:]", self.host):
+            raise ReferenceFormatError(
+                f"clients read {self.host}/image as an image of Docker Hub: use a host name with a dot"
+            )
+        return self
+
+
+def _parse_ipv6(text: str) -> IPv6Address:
+    try:
+        return IPv6Address(text)
+    except AddressValueError:
+        raise ReferenceFormatError("what stands in [] is no IPv6 address") from None
