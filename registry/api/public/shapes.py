@@ -19,7 +19,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from registry.api.public.faults import invalid_input
+from registry.api.public.faults import check_json, invalid_input
 
 T = TypeVar("T")
 
@@ -44,6 +44,7 @@ class Shape(BaseModel):
         Raises:
             InvalidInputError: Names every field that does not validate; repeats no value.
         """
+        check_json(body)
         try:
             return cls.model_validate_json(body)
         except ValidationError as error:

@@ -123,6 +123,21 @@ def test_a_long_unknown_member_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
+    "document",
+    [
+        {f"replica{n}": 1 for n in range(60_000)},
+        with_container(environment_variables={f"A{n}": 1 for n in range(90_000)}),
+        {**MINIMAL, "country_codes": ["us"] * 100_000},
+        {**MINIMAL, "scaling-actions": [{"replicas": 1, "schedule": ""}] * 2000},
+    ],
+)
+def test_a_flood_of_values_is_refused_before_they_are_validated(document: object) -> None:
+    with pytest.raises(InvalidInputError, match="more than 5000 values") as refused:
+        ContainerGroupPrototype.read(json.dumps(document).encode())
+    assert refused.value.fields == {}
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b'{"readme": ' * 5000,
