@@ -193,6 +193,18 @@ def test_a_null_is_the_same_as_leaving_a_field_out() -> None:
     assert answered({**MINIMAL, **nulls}) == answered(MINIMAL)
 
 
+def test_a_null_that_the_reference_knows_is_returned() -> None:
+    resources = {**MINIMAL["container"]["resources"], "gpu_classes": None}
+    probe = {"http": {"path": "/", "port": 80, "scheme": None}}
+    nulls = {"command": None, "priority": None, "resources": resources}
+    document = answered({**with_container(**nulls), "startup_probe": None, "liveness_probe": probe})
+    container = document["container"]
+    found = [container["command"], container["priority"], document["startup_probe"]]
+    assert found == [None] * 3
+    assert container["resources"]["gpu_classes"] is None
+    assert document["liveness_probe"]["http"]["scheme"] is None
+
+
 secrets = st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=40)
 
 
