@@ -1,29 +1,39 @@
 """A container: its image, the credentials for it, and what it is given to run with."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from registry.api.public.logs import Logging
-from registry.api.public.shapes import Credential, Document, Image, Line, Omittable, Shape, Uuid
+from registry.api.public.shapes import (
+    MAX_ITEMS,
+    Credential,
+    Document,
+    Image,
+    Integer,
+    Items,
+    Omittable,
+    Shape,
+    Text,
+)
 
-MIB_MAX = 1 << 30
-GIB = 1 << 30
-PIB = 1 << 50
-
-Priority = Literal["high", "medium", "low", "batch"]
-Command = Annotated[list[Line], Field(max_length=100)] | None
+Priority = Annotated[Text, Field(examples=["high", "medium", "low", "batch"])]
 
 
 class Resources(Shape):
-    """What a container asks a machine for: cores, MiB of memory, bytes of storage, GPU class ids."""
+    """What a container asks a machine for: cores, MiB of memory, bytes of storage, GPU class ids.
 
-    cpu: Annotated[int, Field(ge=1, le=1024)]
-    memory: Annotated[int, Field(ge=1024, le=MIB_MAX)]
-    gpu_classes: Annotated[list[Uuid], Field(max_length=100)] = Field(default_factory=list)
-    shm_size: Annotated[int, Field(ge=64, le=MIB_MAX)] = 64
-    storage_amount: Omittable[Annotated[int, Field(ge=GIB, le=PIB)]] = None
+    Attributes:
+        storage: Not in the reference, but in container groups that SaladCloud publishes.
+    """
+
+    cpu: Integer
+    memory: Integer
+    gpu_classes: Items[Text] | None = Field(default_factory=list)
+    shm_size: Omittable[Integer] = 64
+    storage_amount: Omittable[Integer] = None
+    storage: Omittable[Integer] = None
 
 
 class UsernamePassword(Shape):
@@ -80,28 +90,25 @@ class KeptContainer(Shape):
     """What is kept of a container, besides its image."""
 
     resources: Resources
-    command: Command = None
-    environment_variables: dict[str, Line] = Field(default_factory=dict)
+    command: Items[Text] | None = None
+    environment_variables: Omittable[Annotated[dict[str, Text], Field(max_length=MAX_ITEMS)]] = Field(
+        default_factory=dict
+    )
     image_caching: Omittable[bool] = None
     logging: Omittable[Logging] = None
     priority: Priority | None = None
 
 
 class NewContainer(KeptContainer):
-    """A container as it is asked for ("CreateContainer")."""
+    """A container in a request ("CreateContainer")."""
 
     image: Image
     registry_authentication: Omittable[RegistryAuthentication] = Field(default=None, repr=False)
 
 
-class ServedContainer(Shape):
-    """A container as it is answered ("Container"): without credentials, with what the import found."""
+class ServedContainer(KeptContainer):
+    """A container as it is returned ("Container"): without credentials, with what the import found."""
 
     image: str
     hash: Omittable[str] = None
     size: Omittable[Annotated[int, Field(ge=0)]] = None
-    command: Command
-    environment_variables: dict[str, str]
-    image_caching: Omittable[bool] = None
-    logging: Omittable[Logging] = None
-    resources: Resources

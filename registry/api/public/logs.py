@@ -1,82 +1,82 @@
 """Where a container's logs go.
 
-Tokens, passwords and header values are secrets: they are checked and then dropped, since Crisper ships no
+Tokens, passwords and header values are secrets: they are dropped, since Crisper ships no
 logs (docs/adr/0012-drop-log-provider-secrets.md). What is kept and answered holds asterisks in their place.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from registry.api.public.shapes import Line, Omittable, Port, SecretLine, Shape
+from registry.api.public.shapes import Integer, Items, Omittable, SecretText, Shape, Text
 
 
 class Axiom(Shape):
     """Axiom."""
 
-    host: Line
-    api_token: SecretLine
-    dataset: Line
+    host: Text
+    api_token: SecretText
+    dataset: Text
 
 
 class DatadogTag(Shape):
     """A tag on every line."""
 
-    name: Line
-    value: Line
+    name: Text
+    value: Text
 
 
 class Datadog(Shape):
     """Datadog."""
 
-    host: Line
-    api_key: SecretLine
-    tags: Annotated[list[DatadogTag], Field(max_length=1000)] | None
+    host: Text
+    api_key: SecretText
+    tags: Items[DatadogTag] | None = None
 
 
 class LogHeader(Shape):
     """A header of the requests that carry lines; its value often authenticates."""
 
-    name: Line
-    value: SecretLine
+    name: Text
+    value: SecretText
 
 
 class HttpLogs(Shape):
     """Any HTTP endpoint."""
 
-    host: Line
-    port: Port
-    format: Literal["json", "json_lines"]
-    compression: Literal["none", "gzip"]
-    headers: Annotated[list[LogHeader], Field(max_length=1000)] | None = None
-    user: Omittable[Line] = None
-    password: Omittable[SecretLine] = None
-    path: Omittable[Line] = None
+    host: Text
+    port: Integer
+    format: Annotated[Text, Field(examples=["json", "json_lines"])]
+    compression: Annotated[Text, Field(examples=["none", "gzip"])]
+    headers: Items[LogHeader] | None = None
+    user: Omittable[Text] = None
+    password: Omittable[SecretText] = None
+    path: Omittable[Text] = None
 
 
 class NewRelic(Shape):
     """New Relic."""
 
-    host: Line
-    ingestion_key: SecretLine
+    host: Text
+    ingestion_key: SecretText
 
 
 class Splunk(Shape):
     """Splunk's HTTP event collector."""
 
-    host: Line
-    token: SecretLine
+    host: Text
+    token: SecretText
 
 
 class TcpLogs(Shape):
     """A TCP endpoint."""
 
-    host: Line
-    port: Port
+    host: Text
+    port: Integer
 
 
 class Logging(Shape):
-    """One provider that takes a container's logs ("CreateContainerLogging")."""
+    """The provider that takes a container's logs ("CreateContainerLogging")."""
 
     axiom: Omittable[Axiom] = None
     datadog: Omittable[Datadog] = None
@@ -84,9 +84,3 @@ class Logging(Shape):
     new_relic: Omittable[NewRelic] = None
     splunk: Omittable[Splunk] = None
     tcp: Omittable[TcpLogs] = None
-
-    @model_validator(mode="after")
-    def _one_at_most(self) -> Self:
-        if len(self.model_dump()) > 1:
-            raise ValueError("choose one logging provider")
-        return self

@@ -1,45 +1,45 @@
-"""Health probes: the scheduler's business; validated, kept and given back."""
+"""Health probes: the scheduler's; stored and returned as sent."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from registry.api.public.shapes import Argument, Omittable, Path, Shape
+from registry.api.public.shapes import Integer, Items, Omittable, Shape, Text
 
 
 class ProbeHeader(Shape):
     """A header that an HTTP probe sends."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^.*$")]
-    value: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^.*$")]
+    name: Text
+    value: Text
 
 
 class ExecProbe(Shape):
-    """A command whose exit status tells."""
+    """A command that exits with 0 in a healthy container."""
 
-    command: Annotated[list[Argument], Field(min_length=1, max_length=100)]
+    command: Items[Text]
 
 
 class GrpcProbe(Shape):
     """A gRPC health service."""
 
-    port: Annotated[int, Field(ge=0, le=65536)]
-    service: Annotated[str, StringConstraints(max_length=1024, pattern=r"^.*$")]
+    port: Integer
+    service: Text
 
 
 class HttpProbe(Shape):
-    """An HTTP request whose status tells."""
+    """An HTTP request that a healthy container answers with success."""
 
-    headers: Annotated[list[ProbeHeader], Field(min_length=1, max_length=50)]
-    path: Path
-    port: Annotated[int, Field(ge=0, le=65536)]
-    scheme: Literal["http", "https"] | None
+    path: Text
+    port: Integer
+    headers: Omittable[Items[ProbeHeader]] = Field(default_factory=list)
+    scheme: Annotated[Text | None, Field(examples=["http", "https"])] = None
 
 
 class TcpProbe(Shape):
-    """A port that takes connections."""
+    """A port that accepts connections."""
 
-    port: Annotated[int, Field(ge=0, le=65535)]
+    port: Integer
 
 
 class _Probe(Shape):
@@ -47,31 +47,31 @@ class _Probe(Shape):
     grpc: Omittable[GrpcProbe] = None
     http: Omittable[HttpProbe] = None
     tcp: Omittable[TcpProbe] = None
-    initial_delay_seconds: Annotated[int, Field(ge=0, le=1200)] = 0
+    initial_delay_seconds: Omittable[Integer] = 0
 
 
 class LivenessProbe(_Probe):
     """Restarts a container that fails it."""
 
-    failure_threshold: Annotated[int, Field(ge=1, le=20)] = 3
-    period_seconds: Annotated[int, Field(ge=1, le=120)] = 10
-    success_threshold: Annotated[int, Field(ge=1, le=10)] = 1
-    timeout_seconds: Annotated[int, Field(ge=1, le=60)] = 30
+    failure_threshold: Omittable[Integer] = 3
+    period_seconds: Omittable[Integer] = 10
+    success_threshold: Omittable[Integer] = 1
+    timeout_seconds: Omittable[Integer] = 30
 
 
 class ReadinessProbe(_Probe):
     """Keeps traffic from a container that fails it."""
 
-    failure_threshold: Annotated[int, Field(ge=1, le=20)] = 3
-    period_seconds: Annotated[int, Field(ge=1, le=120)] = 1
-    success_threshold: Annotated[int, Field(ge=1, le=10)] = 1
-    timeout_seconds: Annotated[int, Field(ge=1, le=60)] = 1
+    failure_threshold: Omittable[Integer] = 3
+    period_seconds: Omittable[Integer] = 1
+    success_threshold: Omittable[Integer] = 1
+    timeout_seconds: Omittable[Integer] = 1
 
 
 class StartupProbe(_Probe):
     """Holds the other probes back until a container has started."""
 
-    failure_threshold: Annotated[int, Field(ge=1, le=20)] = 15
-    period_seconds: Annotated[int, Field(ge=1, le=120)] = 3
-    success_threshold: Annotated[int, Field(ge=1, le=10)] = 2
-    timeout_seconds: Annotated[int, Field(ge=1, le=60)] = 10
+    failure_threshold: Omittable[Integer] = 15
+    period_seconds: Omittable[Integer] = 3
+    success_threshold: Omittable[Integer] = 2
+    timeout_seconds: Omittable[Integer] = 10

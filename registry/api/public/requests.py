@@ -1,22 +1,19 @@
 """What customers send."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from registry.api.public.container import KeptContainer, NewContainer
 from registry.api.public.probes import LivenessProbe, ReadinessProbe, StartupProbe
 from registry.api.public.scheduling import Networking, QueueAutoscaler, QueueConnection, ScalingAction
-from registry.api.public.shapes import CountryCode, DisplayName, Name, Omittable, Replicas, Shape
-from registry.errors import InvalidInputError
+from registry.api.public.shapes import Items, Name, Omittable, Replicas, Shape, Text
 from registry.services.views import NewGroup
 
-MAX_FAULTS = 50
+RestartPolicy = Annotated[Text, Field(examples=["always", "on_failure", "never"])]
 
-RestartPolicy = Literal["always", "on_failure", "never"]
-
-_NOT_IN_SPEC: Mapping[str, bool | set[str]] = {
+_NOT_IN_SPEC: Final[Mapping[str, bool | set[str]]] = {
     "name": True,
     "autostart_policy": True,
     "container": {"image", "registry_authentication"},
@@ -29,18 +26,21 @@ class KeptSpec(Shape):
     container: KeptContainer
     replicas: Replicas
     restart_policy: RestartPolicy
-    display_name: Omittable[DisplayName] = None
-    country_codes: Omittable[Annotated[list[CountryCode], Field(min_length=1, max_length=500)]] = None
+    display_name: Omittable[Text] = None
+    readme: Omittable[Text] = None
+    country_codes: Omittable[Items[Text]] = Field(default_factory=list)
     networking: Omittable[Networking] = None
-    liveness_probe: Omittable[LivenessProbe] = None
-    readiness_probe: Omittable[ReadinessProbe] = None
-    startup_probe: Omittable[StartupProbe] = None
+    liveness_probe: LivenessProbe | None = None
+    readiness_probe: ReadinessProbe | None = None
+    startup_probe: StartupProbe | None = None
     queue_connection: Omittable[QueueConnection] = None
     queue_autoscaler: Omittable[QueueAutoscaler] = None
-    scaling_actions: Annotated[list[ScalingAction], Field(max_length=100)] = Field(
-        default_factory=list, alias="scaling-actions"
-    )
-    scheduled_scaling_enabled: bool = Field(default=False, alias="scheduled-scaling-enabled")
+    scaling_actions: Omittable[Items[ScalingAction]] = Field(default_factory=list, alias="scaling-actions")
+    scheduled_scaling_enabled: Omittable[bool] = Field(default=False, alias="scheduled-scaling-enabled")
+
+    def as_sent(self) -> Mapping[str, Any]:
+        """Return what is kept: members that were left out stay out, so that answers can fill them in."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=_NOT_IN_SPEC)
 
 
 class ContainerGroupPrototype(KeptSpec):
@@ -50,36 +50,12 @@ class ContainerGroupPrototype(KeptSpec):
     container: NewContainer
     autostart_policy: bool
 
-    @classmethod
-    def read(cls, body: str) -> "ContainerGroupPrototype":
-        """Read a request's JSON.
-
-        Raises:
-            InvalidInputError: Names every field that does not validate; repeats no value.
-        """
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            raise invalid_input(error) from None
-
     def as_new_group(self) -> NewGroup:
-        """Part what is kept from what is used once."""
+        """Separate what is kept from what is used once."""
         authentication = self.container.registry_authentication
         return NewGroup(
             image=self.container.image,
             autostart=self.autostart_policy,
-            spec=self.model_dump(mode="json", by_alias=True, exclude=_NOT_IN_SPEC),
+            spec=self.as_sent(),
             registry_authentication=authentication.reveal() if authentication else None,
         )
-
-
-def invalid_input(error: ValidationError) -> InvalidInputError:
-    """Tell which fields were refused and why, without the values; the first `MAX_FAULTS` of them."""
-    fields: dict[str, list[str]] = {}
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
-    for fault in faults[:MAX_FAULTS]:
-        if fault["type"] == "json_invalid":
-            return InvalidInputError("The body is not JSON.")
-        path = ".".join(str(part) for part in fault["loc"]) or "body"
-        fields.setdefault(path, []).append(fault["msg"].removeprefix("Value error, "))
-    return InvalidInputError(f"The request does not validate: {', '.join(fields)}.", fields)

@@ -8,10 +8,9 @@ from uuid import UUID, uuid5
 from pydantic import Field
 
 from registry.api.public.container import Priority, ServedContainer
-from registry.api.public.probes import LivenessProbe, ReadinessProbe, StartupProbe
-from registry.api.public.requests import RestartPolicy
-from registry.api.public.scheduling import QueueAutoscaler, QueueConnection, ScalingAction, ServedNetworking
-from registry.api.public.shapes import CountryCode, Omittable, Shape, Uuid
+from registry.api.public.requests import KeptSpec
+from registry.api.public.scheduling import ServedNetworking
+from registry.api.public.shapes import Omittable, Shape, Uuid
 from registry.model.groups import GroupKey, GroupStatus
 from registry.model.instances import InstanceState
 from registry.services.views import GroupView, InstanceView
@@ -47,39 +46,28 @@ class ContainerGroupState(Shape):
     instance_status_counts: InstanceStatusCounts
 
 
-class ContainerGroup(Shape):
-    """A container group ("ContainerGroup")."""
+class ContainerGroup(KeptSpec):
+    """A container group ("ContainerGroup"): what was sent; the reference's defaults where it was left out."""
 
     id: str
     name: str
-    display_name: str
     organization_name: str
     project_name: str
     container: ServedContainer
+    networking: Omittable[ServedNetworking] = None
     autostart_policy: bool
-    restart_policy: RestartPolicy
-    replicas: int
     current_state: ContainerGroupState
-    country_codes: list[CountryCode]
     priority: Priority | None
     version: int
     pending_change: bool
     create_time: datetime
     update_time: datetime
-    networking: Omittable[ServedNetworking] = None
-    liveness_probe: Omittable[LivenessProbe] = None
-    readiness_probe: Omittable[ReadinessProbe] = None
-    startup_probe: Omittable[StartupProbe] = None
-    queue_connection: Omittable[QueueConnection] = None
-    queue_autoscaler: Omittable[QueueAutoscaler] = None
-    scaling_actions: list[ScalingAction] = Field(alias="scaling-actions")
-    scheduled_scaling_enabled: bool = Field(alias="scheduled-scaling-enabled")
 
     @classmethod
     def of(cls, view: GroupView) -> "ContainerGroup":
         """Present a group."""
         group = view.group
-        spec: dict[str, Any] = {"country_codes": [], "display_name": group.key.name, **group.spec}
+        spec: dict[str, Any] = {"display_name": group.key.name, **group.spec}
         if networking := spec.get("networking"):
             spec["networking"] = {**networking, "dns": _dns(group.key)}
         container = {
@@ -98,7 +86,7 @@ class ContainerGroup(Shape):
                 "container": container,
                 "autostart_policy": group.autostart,
                 "current_state": _state(view),
-                "priority": container["priority"],
+                "priority": container.get("priority"),
                 "version": group.version,
                 "pending_change": group.status is GroupStatus.PENDING and group.version > 1,
                 "create_time": group.created_at,

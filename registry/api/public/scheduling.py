@@ -1,28 +1,28 @@
-"""Networking, queues and scaling: the scheduler's business; validated, kept and given back."""
+"""Networking, queues and scaling: the scheduler's; stored and returned as sent."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from registry.api.public.shapes import Name, Omittable, Port, Replicas, Shape
+from registry.api.public.shapes import Integer, Omittable, Shape, Text
 
-TimeoutMs = Annotated[int, Field(ge=1, le=100_000)]
+LoadBalancer = Annotated[Text, Field(examples=["round_robin", "least_number_of_connections"])]
 
 
 class Networking(Shape):
     """How a group's instances are reached ("CreateContainerGroupNetworking")."""
 
     auth: bool
-    port: Port
-    protocol: Literal["http"]
-    load_balancer: Literal["round_robin", "least_number_of_connections"] = "round_robin"
-    client_request_timeout: TimeoutMs = 100_000
-    server_response_timeout: TimeoutMs = 100_000
-    single_connection_limit: bool = False
+    port: Integer
+    protocol: Annotated[Text, Field(examples=["http"])]
+    load_balancer: Omittable[LoadBalancer] = "round_robin"
+    client_request_timeout: Omittable[Integer] = 100_000
+    server_response_timeout: Omittable[Integer] = 100_000
+    single_connection_limit: Omittable[bool] = False
 
 
 class ServedNetworking(Networking):
-    """Networking as it is answered ("ContainerGroupNetworking")."""
+    """Networking as it is returned ("ContainerGroupNetworking")."""
 
     dns: str
 
@@ -30,26 +30,24 @@ class ServedNetworking(Networking):
 class QueueConnection(Shape):
     """The job queue that feeds a group."""
 
-    path: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^.*$")]
-    port: Port
-    queue_name: Name
+    path: Text
+    port: Integer
+    queue_name: Text
 
 
 class QueueAutoscaler(Shape):
-    """Replicas after the length of the queue."""
+    """Replicas by the length of the queue."""
 
-    desired_queue_length: Annotated[int, Field(ge=1, le=100)]
-    max_replicas: Annotated[int, Field(ge=1, le=500)]
-    min_replicas: Annotated[int, Field(ge=0, le=100)]
-    max_downscale_per_minute: Omittable[Annotated[int, Field(ge=1, le=100)]] = None
-    max_upscale_per_minute: Omittable[Annotated[int, Field(ge=1, le=100)]] = None
-    polling_period: Omittable[Annotated[int, Field(ge=15, le=1800)]] = None
+    desired_queue_length: Integer
+    max_replicas: Integer
+    min_replicas: Integer
+    max_downscale_per_minute: Omittable[Integer] = None
+    max_upscale_per_minute: Omittable[Integer] = None
+    polling_period: Omittable[Integer] = None
 
 
 class ScalingAction(Shape):
-    """Replicas after the clock."""
+    """Replicas by the clock."""
 
-    replicas: Replicas
-    schedule: Annotated[
-        str, StringConstraints(pattern=r"^([0-9A-Za-z*/,-]+)([\t ]+[0-9A-Za-z*/,-]+){4}$", max_length=256)
-    ]
+    replicas: Integer
+    schedule: Annotated[Text, Field(examples=["0 8 * * 1-5"])]

@@ -1,39 +1,78 @@
-"""The words that the public API's documents are made of.
+"""The types that the public API's documents are made of.
 
-Limits and patterns are those of SaladCloud's public reference; the names in quotes below are its
-schemas. As there, fields that a schema does not name are ignored. A null where a field may also be
-left out means the same as leaving it out.
+The members are those of SaladCloud's public reference; the names in quotes below are its schemas. What
+Crisper acts on (the name, the image, its credentials, replicas, autostart) is held to the reference's limits.
+The rest is the scheduler's: any value of the right JSON type is stored and returned as it was sent, and
+bounded only to protect this server.
 """
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Secret, StringConstraints, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Secret,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from registry.api.public.faults import check_json, invalid_input
 
 T = TypeVar("T")
 
 NAME_PATTERN: Final = r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$"
+MAX_TEXT_LENGTH: Final = 131_072
+"""The longest argument or environment value that Linux takes (`MAX_ARG_STRLEN`)."""
+MAX_ITEMS: Final = 1000
+
+_INT64_MAX: Final = (1 << 63) - 1
 _LINE_PATTERN: Final = r"^.*$"
 
 
 class Shape(BaseModel):
-    """A document of the public API: strict about types, silent about refused values."""
+    """A document of the public API: strict about types and members, silent about refused values."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        """Read JSON.
+
+        Raises:
+            InvalidInputError: Names every field that does not validate; repeats no value.
+        """
+        check_json(body)
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            raise invalid_input(error, cls) from None
 
 
 Omittable = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
-"""A field that may be left out, and then is left out of what is written too."""
+"""A member that may be left out; a null means the same, and is neither stored nor returned."""
 
 Name = Annotated[str, StringConstraints(min_length=2, max_length=63, pattern=NAME_PATTERN)]
-"""Of a group, project, organization or queue ("ContainerGroupName" and its like)."""
+"""Of a group, project or organization ("ContainerGroupName" and its like)."""
 
-# `,-.` is a range: comma, hyphen, full stop
-DisplayName = Annotated[str, StringConstraints(min_length=2, max_length=63, pattern=r"^[ ,-.0-9A-Za-z]+$")]
-
-Line = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=_LINE_PATTERN)]
-Argument = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=_LINE_PATTERN)]
 Image = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=_LINE_PATTERN)]
-Path = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=_LINE_PATTERN)]
+NewImage = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=_LINE_PATTERN)]
+"""An image in a patch; the reference gives it less room than in a new group."""
+
+Replicas = Annotated[int, Field(ge=0, le=500)]
+
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH)]
+Items = Annotated[list[T], Field(max_length=MAX_ITEMS)]
+
+
+def _whole(value: object) -> object:
+    """Read 4.0 as 4: JSON does not tell them apart."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_whole), Field(ge=-_INT64_MAX, le=_INT64_MAX)]
 
 Uuid = Annotated[
     str,
@@ -45,35 +84,9 @@ Uuid = Annotated[
 
 _HIDDEN: Final = Field(json_schema_extra={"writeOnly": True})
 
-SecretLine = Annotated[Secret[Line], _HIDDEN]
-"""A secret of one line; written as asterisks, so that a dump of a document is safe to store and send."""
+SecretText = Annotated[Secret[Text], _HIDDEN]
+"""A secret; written as asterisks, so that a dump of a document is safe to store and send."""
 
 _Credential = Annotated[str, StringConstraints(min_length=1, max_length=10000, pattern=_LINE_PATTERN)]
 Credential = Annotated[Secret[_Credential], _HIDDEN]
 Document = Annotated[Secret[Annotated[str, StringConstraints(min_length=1, max_length=10000)]], _HIDDEN]
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-Replicas = Annotated[int, Field(ge=0, le=500)]
-
-_ISO_3166_1_ALPHA_2: Final = (
-    "ad ae af ag ai al am ao aq ar as at au aw ax az ba bb bd be bf bg bh bi bj bl bm bn bo bq br bs "
-    "bt bv bw by bz ca cc cd cf cg ch ci ck cl cm cn co cr cu cv cw cx cy cz de dj dk dm do dz ec ee "
-    "eg eh er es et fi fj fk fm fo fr ga gb gd ge gf gg gh gi gl gm gn gp gq gr gs gt gu gw gy hk hm "
-    "hn hr ht hu id ie il im in io iq ir is it je jm jo jp ke kg kh ki km kn kp kr kw ky kz la lb lc "
-    "li lk lr ls lt lu lv ly ma mc md me mf mg mh mk ml mm mn mo mp mq mr ms mt mu mv mw mx my mz na "
-    "nc ne nf ng ni nl no np nr nu nz om pa pe pf pg ph pk pl pm pn pr ps pt pw py qa re ro rs ru rw "
-    "sa sb sc sd se sg sh si sj sk sl sm sn so sr ss st sv sx sy sz tc td tf tg th tj tk tl tm tn to "
-    "tr tt tv tw tz ua ug um us uy uz va vc ve vg vi vn vu wf ws ye yt za zm zw"
-)
-COUNTRY_CODES: Final = frozenset(_ISO_3166_1_ALPHA_2.split())
-
-
-def _country(code: str) -> str:
-    if code not in COUNTRY_CODES:
-        raise ValueError("write an ISO 3166-1 alpha-2 country code in lower case, such as us")
-    return code
-
-
-CountryCode = Annotated[
-    str, AfterValidator(_country), WithJsonSchema({"type": "string", "enum": sorted(COUNTRY_CODES)})
-]

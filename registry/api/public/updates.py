@@ -9,24 +9,20 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field
 
-from registry.api.public.container import (
-    GIB,
-    MIB_MAX,
-    PIB,
-    Priority,
-    RegistryAuthentication,
-)
+from registry.api.public.container import Priority, RegistryAuthentication
 from registry.api.public.logs import Logging
 from registry.api.public.probes import LivenessProbe, ReadinessProbe, StartupProbe
-from registry.api.public.requests import KeptSpec, invalid_input
+from registry.api.public.requests import KeptSpec
 from registry.api.public.scheduling import QueueAutoscaler, ScalingAction
-from registry.api.public.shapes import CountryCode, DisplayName, Line, Port, Replicas, Shape, Uuid
+from registry.api.public.shapes import MAX_ITEMS, Integer, Items, NewImage, Replicas, Shape, Text
 from registry.errors import InvalidInputError
 from registry.services.views import GroupChange
 
-_LINE = r"^.*$"
+MAX_SPEC_BYTES: Final = 1 << 20
+"""How large patches may make a group: as large as a request that creates one."""
+
 _WHOLE: Final = frozenset({"liveness_probe", "readiness_probe", "startup_probe", "container.logging"})
 #: A null for one of these means that it stays: a group cannot do without.
 _NEEDED: Final = frozenset(
@@ -45,20 +41,21 @@ _NEEDED: Final = frozenset(
 class UpdateResources(Shape):
     """What to change of the resources ("UpdateContainerResources")."""
 
-    cpu: Annotated[int, Field(ge=1, le=1024)] | None = None
-    memory: Annotated[int, Field(ge=1024, le=MIB_MAX)] | None = None
-    gpu_classes: Annotated[list[Uuid], Field(max_length=100)] | None = None
-    shm_size: Annotated[int, Field(ge=64, le=MIB_MAX)] | None = None
-    storage_amount: Annotated[int, Field(ge=GIB, le=PIB)] | None = None
+    cpu: Integer | None = None
+    memory: Integer | None = None
+    gpu_classes: Items[Text] | None = None
+    shm_size: Integer | None = None
+    storage_amount: Integer | None = None
+    storage: Integer | None = None
 
 
 class UpdateContainer(Shape):
     """What to change of the container ("UpdateContainer")."""
 
-    image: Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=_LINE)] | None = None
+    image: NewImage | None = None
     registry_authentication: RegistryAuthentication | None = Field(default=None, repr=False)
-    command: Annotated[list[Line], Field(max_length=100)] | None = None
-    environment_variables: dict[str, Line | None] | None = None
+    command: Items[Text] | None = None
+    environment_variables: Annotated[dict[str, Text | None], Field(max_length=MAX_ITEMS)] | None = None
     image_caching: bool | None = None
     logging: Logging | None = None
     priority: Priority | None = None
@@ -68,37 +65,24 @@ class UpdateContainer(Shape):
 class UpdateNetworking(Shape):
     """What to change of the networking ("UpdateContainerGroupNetworking")."""
 
-    port: Port | None = None
+    port: Integer | None = None
 
 
 class ContainerGroupPatch(Shape):
     """What to change of a group ("ContainerGroupPatch"); what is left out stays."""
 
     container: UpdateContainer | None = None
-    country_codes: Annotated[list[CountryCode], Field(min_length=1, max_length=500)] | None = None
-    display_name: DisplayName | None = None
+    country_codes: Items[Text] | None = None
+    display_name: Text | None = None
+    readme: Text | None = None
     liveness_probe: LivenessProbe | None = None
     readiness_probe: ReadinessProbe | None = None
     startup_probe: StartupProbe | None = None
     networking: UpdateNetworking | None = None
     queue_autoscaler: QueueAutoscaler | None = None
     replicas: Replicas | None = None
-    scaling_actions: Annotated[list[ScalingAction], Field(max_length=100)] | None = Field(
-        default=None, alias="scaling-actions"
-    )
+    scaling_actions: Items[ScalingAction] | None = Field(default=None, alias="scaling-actions")
     scheduled_scaling_enabled: bool | None = Field(default=None, alias="scheduled-scaling-enabled")
-
-    @classmethod
-    def read(cls, body: str) -> "ContainerGroupPatch":
-        """Read a request's JSON.
-
-        Raises:
-            InvalidInputError: Names every field that does not validate; repeats no value.
-        """
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            raise invalid_input(error) from None
 
     def as_change(self, *, pull: bool) -> GroupChange:
         """Part the image and what is used once from what is merged and kept."""
@@ -114,29 +98,19 @@ class ContainerGroupPatch(Shape):
     def _amend(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         used_once = {"container": {"image", "registry_authentication"}}
         patch = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=used_once)
-        merged = _merge(spec, patch)
-        if "networking" in patch and "networking" not in spec:
+        merged = json.dumps(_merge(spec, patch), ensure_ascii=False, separators=(",", ":")).encode()
+        if patch.get("networking") is not None and "networking" not in spec:
             reason = "the group was made without networking, and cannot be given it"
             raise InvalidInputError("The request does not validate: networking.", {"networking": [reason]})
-        try:
-            kept = KeptSpec.model_validate_json(json.dumps(merged))
-        except ValidationError as error:
-            raise invalid_input(error) from None
-        return kept.model_dump(mode="json", by_alias=True)
+        if len(merged) > MAX_SPEC_BYTES:
+            raise InvalidInputError(f"The group would be larger than {MAX_SPEC_BYTES} bytes of JSON.")
+        return KeptSpec.read(merged).as_sent()
 
 
 class ContainerGroupInstancePatch(Shape):
     """What to change of an instance ("ContainerGroupInstancePatch")."""
 
     deletion_cost: Annotated[int, Field(ge=0, le=100_000)] | None = None
-
-    @classmethod
-    def read(cls, body: str) -> "ContainerGroupInstancePatch":
-        """Read a request's JSON. Raises InvalidInputError."""
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            raise invalid_input(error) from None
 
 
 def _merge(standing: Mapping[str, Any], patch: Mapping[str, Any], within: str = "") -> dict[str, Any]:

@@ -185,8 +185,9 @@ def test_a_form_that_is_refused_keeps_what_was_typed_but_for_secrets(stage: Stag
     assert 'value="No Capitals"' in text
     assert "typed-once" not in text
     taken = {**fields, "image": "ghcr.io/acme/app", "name": READY}
-    refused = visitor.send("/groups/new", {**taken, "cpu": "0"}).expect(400)
-    assert "greater than or equal to 1" in plain(refused)
+    refused = visitor.send("/groups/new", {**taken, "replicas": "501"}).expect(400)
+    assert "a valid integer" in plain(refused)
+    assert "less than or equal to 500" in plain(refused)
     refused = visitor.send("/groups/new", {**taken, "cpu": "1"}).expect(400)
     assert READY in plain(refused)
     assert "typed-once" not in refused.body.decode()

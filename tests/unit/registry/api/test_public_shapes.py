@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from salad_cloud_sdk.models import ContainerGroup as SdkContainerGroup
-from salad_cloud_sdk.models import ContainerGroupCreationRequest, CountryCode
+from salad_cloud_sdk.models import ContainerGroupCreationRequest
 
 from registry.api.public.requests import ContainerGroupPrototype
 from registry.api.public.responses import ContainerGroup
-from registry.api.public.shapes import COUNTRY_CODES
 from registry.errors import InvalidInputError
 from registry.model.groups import Group, GroupKey, GroupStatus
 from registry.services.views import GroupView
@@ -80,6 +79,7 @@ def test_the_least_request_is_answered_with_what_the_sdk_requires() -> None:
         "image": "registry.example/app:1",
         "command": None,
         "environment_variables": {},
+        "priority": None,
         "resources": {"cpu": 1, "memory": 1024, "gpu_classes": [], "shm_size": 64},
     }
     assert "networking" not in document
@@ -139,24 +139,16 @@ def test_the_schedulers_fields_come_back_unchanged() -> None:
         ({**MINIMAL, "replicas": 501}, "replicas"),
         ({**MINIMAL, "replicas": "3"}, "replicas"),
         ({**MINIMAL, "replicas": True}, "replicas"),
-        ({**MINIMAL, "restart_policy": "sometimes"}, "restart_policy"),
-        ({**MINIMAL, "country_codes": ["us", "xx"]}, "country_codes.1"),
-        ({**MINIMAL, "country_codes": []}, "country_codes"),
-        ({**MINIMAL, "display_name": "a_b"}, "display_name"),
-        (
-            {**MINIMAL, "scaling-actions": [{"replicas": 1, "schedule": "daily"}]},
-            "scaling-actions.0.schedule",
-        ),
+        ({**MINIMAL, "replicas": -1}, "replicas"),
+        ({**MINIMAL, "autostart_policy": "true"}, "autostart_policy"),
+        ({**MINIMAL, "autostart_policy": None}, "autostart_policy"),
         (with_container(image=""), "container.image"),
-        (with_container(resources={"cpu": 0, "memory": 1024}), "container.resources.cpu"),
-        (with_container(resources={"cpu": 1, "memory": 1023}), "container.resources.memory"),
+        (with_container(image="a\nb"), "container.image"),
+        (with_container(image="a" * 2049), "container.image"),
         (
-            with_container(resources={"cpu": 1, "memory": 1024, "gpu_classes": ["rtx"]}),
-            "container.resources.gpu_classes.0",
+            with_container(registry_authentication={"basic": {"username": "", "password": "p"}}),
+            "container.registry_authentication.basic.username",
         ),
-        (with_container(environment_variables={"A": "x\ny"}), "container.environment_variables.A"),
-        (with_container(priority="urgent"), "container.priority"),
-        (with_container(command=["x" * 1001]), "container.command.0"),
         (
             with_container(
                 registry_authentication={
@@ -166,14 +158,10 @@ def test_the_schedulers_fields_come_back_unchanged() -> None:
             ),
             "container.registry_authentication",
         ),
-        (
-            with_container(logging={"tcp": {"host": "h", "port": 1}, "splunk": {"host": "h", "token": "t"}}),
-            "container.logging",
-        ),
         ([], "body"),
     ],
 )
-def test_a_field_outside_its_limits_is_named(document: object, path: str) -> None:
+def test_what_crisper_acts_on_is_held_to_its_limits(document: object, path: str) -> None:
     assert faults(document).keys() == {path}
 
 
@@ -182,7 +170,7 @@ def test_every_missing_field_is_named_at_once() -> None:
 
 
 def test_a_flood_of_faults_is_cut_off() -> None:
-    assert len(faults(with_container(environment_variables={f"A{i}": "" for i in range(5000)}))) == 50
+    assert len(faults(with_container(environment_variables={f"A{i}": 1 for i in range(900)}))) == 50
 
 
 def test_what_is_not_json_is_said_to_be_so() -> None:
@@ -200,14 +188,21 @@ def test_refusals_do_not_repeat_what_was_sent() -> None:
     assert caught.value.__cause__ is None
 
 
-def test_unknown_fields_are_ignored_and_not_kept() -> None:
-    new = read({**with_container(registry_auth={"password": "geheim"}), "note": "geheim"}).as_new_group()
-    assert "geheim" not in repr(new.spec)
-
-
 def test_a_null_is_the_same_as_leaving_a_field_out() -> None:
     nulls = {"display_name": None, "networking": None, "liveness_probe": None, "country_codes": None}
     assert answered({**MINIMAL, **nulls}) == answered(MINIMAL)
+
+
+def test_a_null_that_the_reference_knows_is_returned() -> None:
+    resources = {**MINIMAL["container"]["resources"], "gpu_classes": None}
+    probe = {"http": {"path": "/", "port": 80, "scheme": None}}
+    nulls = {"command": None, "priority": None, "resources": resources}
+    document = answered({**with_container(**nulls), "startup_probe": None, "liveness_probe": probe})
+    container = document["container"]
+    found = [container["command"], container["priority"], document["startup_probe"]]
+    assert found == [None] * 3
+    assert container["resources"]["gpu_classes"] is None
+    assert document["liveness_probe"]["http"]["scheme"] is None
 
 
 secrets = st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=40)
@@ -259,18 +254,12 @@ def test_a_log_providers_secrets_are_dropped_and_the_rest_comes_back(provider: d
 words = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=70)
 
 
-@given(words, st.integers(-1, 600), st.sampled_from(["always", "on_failure", "never", "", "ALWAYS"]))
-def test_what_the_sdk_would_send_is_taken_and_what_it_would_not_is_refused(
-    name: str, replicas: int, policy: str
-) -> None:
-    document = {**MINIMAL, "name": name, "replicas": replicas, "restart_policy": policy}
+@given(words, st.integers(-1, 600))
+def test_what_the_sdk_would_send_is_taken_and_what_it_would_not_is_refused(name: str, replicas: int) -> None:
+    document = {**MINIMAL, "name": name, "replicas": replicas}
     try:
         ContainerGroupCreationRequest(**document)
     except ValueError:
         assert faults(document)
     else:
         assert read(document).name == name
-
-
-def test_the_countries_are_the_sdks() -> None:
-    assert frozenset(CountryCode.list()) == COUNTRY_CODES
