@@ -1,7 +1,7 @@
 """Import an image, mint a token, pull with it, and show what is refused, in one minute (`make demo`).
 
-Every step is a real `crisper` command against a real server with embedded defaults. The upstream is a temporary
-registry with Basic credentials (`demo_upstream.py`), unless you name an image.
+Every step is a real `crisper` command against a real server with embedded defaults. The upstream is a
+temporary registry with Basic credentials (`demo_upstream.py`), unless you name an image.
 """
 
 import json
@@ -132,7 +132,7 @@ def journey(image: str, login: tuple[str, str] | None, url: str, home: Path) -> 
     window = layer.read_bytes()[:WINDOW_BYTES]
     if holds(data, window):
         raise DemoError("the data folder contains a layer in plaintext")
-    console.print(f"no file in the data folder contains the first {WINDOW_BYTES} bytes of layer {layer.name[:12]}")
+    console.print(f"no file in the data folder has the first {WINDOW_BYTES} bytes of layer {layer.name[:12]}")
 
 
 def main() -> int:
