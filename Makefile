@@ -1,11 +1,11 @@
-# Everything a developer runs. `make setup` needs python3 alone; the rest runs inside .venv.
+# All commands for developers. `make setup` needs only python3; the rest runs inside .venv.
 
 VENV := .venv
 BIN := $(VENV)/bin
-# uv lives apart from the project's packages, so that `uv sync` may remove whatever is not in the lock.
+# uv has its own environment, because `uv sync` removes packages that are not in the lock file.
 UV := $(VENV)/bootstrap/bin/uv
-# The distribution's interpreter where it will do: built with profiles, it runs the server a fifth faster than
-# one that was built without (docs/adr/0051-optimized-python-interpreter.md).
+# Prefer the distribution's interpreter: it is built with profile-guided optimization and runs the server about 20 %
+# faster than one without (docs/adr/0051-optimized-python-interpreter.md).
 PYTHON ?= $(shell for each in /usr/bin/python3 python3; do \
 	"$$each" -c 'import sqlite3, ssl, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
 	echo "$$each" && break; done)
@@ -24,7 +24,7 @@ $(UV):
 	python3 -m venv $(VENV)/bootstrap
 	$(VENV)/bootstrap/bin/pip install --quiet 'uv>=0.9'
 
-setup: $(UV) ## Make .venv with everything that uv.lock names
+setup: $(UV) ## Create .venv with all packages of uv.lock
 	@$(UV) sync --locked --quiet --python $(BIN)/python
 
 check: setup ## Lint, formatting, types, import contracts, lock file
@@ -35,13 +35,13 @@ check: setup ## Lint, formatting, types, import contracts, lock file
 	$(UV) lock --check --quiet
 	$(BIN)/python -m docs.generate --check
 
-reference: setup ## Write docs/reference/ from the code
+reference: setup ## Generate docs/reference/ from the code
 	$(BIN)/python -m docs.generate
 
-docs: setup ## The documentation as a site, in build/docs; broken links are errors
+docs: setup ## Build the documentation site in build/docs; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-format: setup ## Rewrite the code as the formatter and the safe fixes want it
+format: setup ## Format the code and apply safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -55,21 +55,21 @@ test: setup packages ## Unit, contract and integration tests
 e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real server (root)
 	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
 
-screenshots: setup packages ## Pictures of the portal's pages, into docs/screenshots/
+screenshots: setup packages ## Update the pictures of the portal in docs/screenshots/
 	@.ci/packages pngquant
 	$(BIN)/python -m tests.support.portal_screenshots
 
 conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt (needs Go)
 	$(BIN)/python -m tests.conformance
 
-fuzz: setup ## Twenty seconds of made-up containers; SECONDS=600 for longer
+fuzz: setup ## Fuzz the container format for 20 seconds; SECONDS=600 for longer
 	$(BIN)/python -m tests.fuzz.container -max_total_time=$(or $(SECONDS),20) -verbosity=0 -print_final_stats=1
 
-soak: setup ## Long suites: 100 rounds of collection among imports and pulls, 200 kills during writes
+soak: setup ## Long tests: 100 rounds of collection during imports and pulls, 200 kills during writes
 	$(BIN)/python -m tests.support.collection_soak $(or $(ROUNDS),100)
 	CRISPER_TEST_KILLS=$(or $(KILLS),200) $(BIN)/pytest -q --timeout=1800 tests/unit/storage/test_crashes.py
 
-demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
+demo: setup ## Import, mint, pull and refusals in one minute; IMAGE=docker.io/library/alpine:3 imports that image
 	@$(BIN)/python deploy/demo.py $(IMAGE)
 
 bench: setup packages ## Measure everything beside peers (an hour); writes bench/results/, docs/performance.md, README

@@ -1,4 +1,4 @@
-"""Fills a ledger with outstanding tokens, faster than they can be signed: the scripts that minting runs."""
+"""Fill a ledger with outstanding tokens by the scripts of minting, without signing, which takes longer."""
 
 import secrets
 
@@ -19,7 +19,7 @@ def fill(url: str, image: ImageGrant, count: int, *, groups: int = 100, nodes: i
     life_ms = round((MAX_TTL_S + limits.leeway_s + limits.cap_s) * 1000)
     blobs = sum(size > 0 for size in image.blobs.values())
     with Redis(unix_socket_path=url.removeprefix("unix://"), socket_timeout=60) as redis:
-        redis.config_set("appendfsync", "no")  # what is filled in beforehand is not what is measured
+        redis.config_set("appendfsync", "no")  # the benchmark does not measure the filling
         for script in (_INDEX, _MINT):
             redis.script_load(script.text)
         for first in range(0, count, _BATCH):

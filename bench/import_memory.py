@@ -2,9 +2,8 @@
 
     python -m bench.import_memory --sizes-gb 0.1,1,10
 
-Each size has a server of its own, on a fresh data folder that is removed afterwards. Exits 1 when a process
-goes over the limit, or when memory grows with the image: by more than `--growth-mib` between the smallest and
-the largest.
+Each size has its own server with a temporary data folder. Exits with 1 if a process uses more than the
+limit, or if the peaks for the smallest and the largest image differ by more than `--growth-mib`.
 """
 
 import argparse
@@ -41,7 +40,7 @@ def main() -> None:
 
 
 def measure(folder: Path, size_gb: float, layers: int) -> Phase:
-    """Import one image and return what its import took."""
+    """Import one image and return the memory and time of the import."""
     with random_upstream(folder, size_gb=size_gb, layers=layers) as upstream:
         server = CrisperServer(folder / "crisper", insecure_registries=[upstream.host])
         with server:
@@ -60,11 +59,11 @@ def peak_mib(phase: Phase) -> float:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes-gb", default="0.1,1,10", help="of the images, in 10^9 bytes, by comma")
+    parser.add_argument("--sizes-gb", default="0.1,1,10", help="image sizes in 10^9 bytes, comma-separated")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--limit-mib", type=int, default=256)
     parser.add_argument("--growth-mib", type=int, default=48)
-    parser.add_argument("--folder", type=Path, help="where the ciphertext goes; default: the system's")
+    parser.add_argument("--folder", type=Path, help="ciphertext folder; default: the system's temporary one")
     return parser.parse_args()
 
 

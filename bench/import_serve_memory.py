@@ -2,9 +2,10 @@
 
     python -m bench.import_serve_memory --size-gb 6
 
-The upstream makes incompressible layers as they are read (`random_upstream.py`); the node is a plain
-HTTP client that pulls three blobs at a time, as Docker does, and verifies every digest. Prints a table,
-writes `bench/results/<date>-<commit>-memory.json`, and exits 1 when a server process was over the limit.
+The upstream generates incompressible layers while they are read (`random_upstream.py`). The node is a plain
+HTTP client that pulls three blobs in parallel, as Docker does, and verifies every digest. Prints a table,
+writes `bench/results/<date>-<commit>-memory.json`, and exits with 1 if a server process used more than the
+limit.
 """
 
 import argparse
@@ -48,12 +49,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size-gb", type=float, default=6.0, help="size of the image, in 10^9 bytes")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--limit-mib", type=int, default=256)
-    parser.add_argument("--folder", type=Path, help="where the ciphertext goes; default: the system's")
+    parser.add_argument("--folder", type=Path, help="ciphertext folder; default: the system's temporary one")
     return parser.parse_args()
 
 
 def measure(folder: Path, size_gb: float, layers: int) -> tuple[list[Phase], dict[str, object]]:
-    """Import and serve one image; return the phases and what the upstream says of it."""
+    """Import and serve one image; return the phases and the upstream's description of the image."""
     log = folder / "upstream.log"
     argv = [sys.executable, "-m", "bench.random_upstream", f"--size-gb={size_gb}", f"--layers={layers}"]
     timeout_s = 30 + SECONDS_PER_GB * size_gb
@@ -85,7 +86,7 @@ def _phases(server: CrisperServer, image: dict[str, object], timeout_s: float) -
 
 
 async def pull(url: str, token: PullToken, node: Node, timeout_s: float) -> None:
-    """Pull the whole image over HTTP and verify every digest; nothing is kept."""
+    """Pull the whole image over HTTP and verify every digest; store nothing."""
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
         repository = token.reference.split("/", 1)[1].split("@")[0].split(":")[0]
@@ -104,7 +105,7 @@ async def pull(url: str, token: PullToken, node: Node, timeout_s: float) -> None
 async def _exchange(
     session: aiohttp.ClientSession, url: str, repository: str, token: PullToken, node: Node
 ) -> str:
-    """Follow the challenge of `/v2/` to the realm, as clients do, and return the bearer."""
+    """Follow the challenge of `/v2/` to the realm, as clients do; return the bearer."""
     async with session.get(f"{url}/v2/") as refused:
         challenge = dict(re.findall(r'(\w+)="([^"]*)"', refused.headers["WWW-Authenticate"]))
     query = urlencode({"service": challenge["service"], "scope": f"repository:{repository}:pull"})
@@ -125,7 +126,7 @@ async def _fetch(
             await asyncio.to_thread(hasher.update, chunk)
             received += len(chunk)
     if (received, f"sha256:{hasher.hexdigest()}") != (blob["size"], blob["digest"]):
-        sys.exit(f"{blob['digest']}: other bytes arrived, {received} of {blob['size']}")
+        sys.exit(f"{blob['digest']}: wrong content, {received} of {blob['size']} bytes")
 
 
 def _server_peak(phase: Phase) -> int:

@@ -1,12 +1,12 @@
-"""Importing an image beside `skopeo copy` of it to another Distribution, from one upstream, in turns.
+"""Compare importing an image with `skopeo copy` of it to another registry, from one upstream, alternately.
 
     python -m bench.import_vs_skopeo --rounds 5
 
-Both verify every digest; Crisper encrypts, the other keeps plaintext. One row is with compression off, so
-that both bring bytes as they are; the other with Crisper's defaults, which also unpack every layer, check it
-against the image's config, and keep it in zstd where that gains; skopeo does none of it. Every round starts
-from nothing: a new organization here, an emptied registry there. An import's time is from the request to the
-group's readiness.
+Both verify every digest; Crisper encrypts, the registry stores plaintext. In one row, compression is off, so
+that both copy the bytes unchanged. The other row uses Crisper's defaults: it also unpacks every layer,
+checks it against the image's config, and stores a zstd copy if that is smaller, which skopeo does not do.
+Every round starts empty: with a new organization in Crisper and an emptied registry. The time of an import
+is from the request until the group is ready.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tests.support.images import Image
 from tests.support.processes import run, wait_until
 from tests.support.upstream import Upstream
 
-POLL_S = 0.05  # asking every 10 ms took a third of a core from the import that is asked for
+POLL_S = 0.05  # polling every 10 ms took a third of a core from the import
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def measured(
     with CrisperServer(folder / "crisper", insecure_registries=[upstream.host], env=env) as server:
         for turn in range(rounds + 1):
             taken = imported(server, reference), copied(folder / f"copy-{turn}", reference)
-            if turn:  # the first is for caches
+            if turn:  # the first round fills the caches
                 imports.append(taken[0])
                 copies.append(taken[1])
     ours, theirs = round(statistics.median(imports), 3), round(statistics.median(copies), 3)

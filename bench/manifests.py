@@ -1,9 +1,9 @@
-"""Manifest requests a second with a session's bearer: Crisper beside Distribution with token authorization.
+"""Manifest requests per second with a bearer: Crisper compared with Distribution with token authorization.
 
     python -m bench.manifests --rounds 5
 
-`wrk` asks for one manifest by digest over kept connections, in turns. Crisper asks its ledger at every
-request, whether the session is still good; Distribution verifies the token's signature and asks nobody.
+`wrk` requests one manifest by digest over persistent connections, alternately from both servers. Crisper
+checks the session in its ledger at every request; Distribution only verifies the token's signature.
 """
 
 import argparse
@@ -44,11 +44,11 @@ def main() -> None:
 
 
 async def measure(folder: Path, options: argparse.Namespace, workers: int) -> Rates:
-    """Ask both servers in turns; return their rates."""
+    """Measure both servers alternately; return their rates."""
     image = single_layer(1 << 20)
     folder.mkdir()  # noqa: ASYNC240
     realm = TokenServer(folder, "user", "password")
-    realm.realm = "http://127.0.0.1:1/token"  # never asked: tokens are made here
+    realm.realm = "http://127.0.0.1:1/token"  # never called: the benchmark creates the tokens
     plain = Image(
         image.digest,
         {image.digest: (image.media_type, image.manifest)},
@@ -69,18 +69,18 @@ async def measure(folder: Path, options: argparse.Namespace, workers: int) -> Ra
                 for turn in range(options.rounds + 1):
                     for name, (url, with_bearer) in (("crisper", ours), ("distribution", theirs)):
                         rate = await asyncio.to_thread(wrk, url, with_bearer, options)
-                        if turn:  # the first is for caches
+                        if turn:  # the first round fills the caches
                             rates[name].append(rate)
     return rates
 
 
 def wrk(url: str, bearer: str, options: argparse.Namespace) -> float:
-    """Return the answered requests a second. Anything but a 2xx ends the benchmark."""
+    """Return the requests per second. Any response except 2xx ends the benchmark."""
     argv = ["wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s"]
     argv += ["-H", f"Authorization: Bearer {bearer}", "-H", f"Accept: {images.OCI_MANIFEST}", url]
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in said:
-        raise SystemExit(f"{url} was refused: {said}")
+        raise SystemExit(f"a request to {url} was refused: {said}")
     found = re.search(r"Requests/sec:\s+([\d.]+)", said)
     assert found, said
     return float(found[1])

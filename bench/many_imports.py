@@ -1,9 +1,9 @@
-"""Many imports of few images at the same time, through several worker processes.
+"""Run many imports of few images at the same time, with several worker processes.
 
     python -m bench.many_imports --imports 200 --images 20 --workers 4
 
-Every image has layers of its own, and one that all of them share. Exits 1 when an import does not end well, a
-layer is fetched more than once, or a process goes over the limit.
+Every image has its own layers and one layer that all images share. Exits with 1 if an import fails, a layer
+is fetched more than once, or a process uses more than the limit.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--limit-mib", type=int, default=320)
     parser.add_argument("--timeout-s", type=float, default=1200)
-    parser.add_argument("--folder", type=Path, help="where the ciphertext goes; default: the system's")
+    parser.add_argument("--folder", type=Path, help="ciphertext folder; default: the system's temporary one")
     return parser.parse_args()
 
 

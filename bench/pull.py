@@ -1,12 +1,13 @@
-"""Blob throughput: Crisper, which decrypts, beside servers of plaintext, in one run and in turns.
+"""Blob throughput of Crisper, which decrypts, compared with plaintext servers, measured alternately.
 
     python -m bench.pull --size-mib 1024 --rounds 5 [--tls]
 
-Peers: CNCF Distribution as Debian packages it, and nginx with sendfile, the practical limit. `--tls` has
-each of them end TLS itself, with the same certificate, and measures both ways. Each server has the blob in
-the page cache; curl reads it over loopback and throws it away. Over TLS it offers the one suite that Docker
-and containerd agree on with every server here (Go puts it first). Prints medians and ratios of medians, and
-writes `bench/results/<date>-<commit>-pull.json`. Where nginx is not installed the row says so.
+Peers: CNCF Distribution from Debian, and nginx with sendfile, the practical limit. With `--tls`, it measures
+both without TLS and with TLS, which each server terminates itself with the same certificate. Each server has
+the blob in the page cache; curl reads it over loopback and discards it. Over TLS, curl offers only the
+cipher suite that Docker and containerd negotiate with every server here (Go's first choice). Prints medians
+and ratios of medians, and writes `bench/results/<date>-<commit>-pull.json`. If nginx is not installed, its
+row says so.
 """
 
 import argparse
@@ -32,16 +33,16 @@ from tests.support.processes import Process, free_port, listening
 from tests.support.upstream import Upstream
 
 GIB = 1 << 30
-READERS_PER_BEARER = 8  # every bearer is of another node
+READERS_PER_BEARER = 8  # every bearer belongs to another node
 SUITE = "TLS_AES_128_GCM_SHA256"
 
 
 @dataclass
 class Contender:
-    """A server that can be asked for the blob.
+    """A server that serves the blob.
 
     Attributes:
-        aim: Returns curl's arguments for one more read of the blob; called outside of the timing.
+        aim: Returns curl's arguments for the next read of the blob; called outside of the timing.
     """
 
     name: str
@@ -140,8 +141,8 @@ def _nginx(folder: Path, root: Path, tls: CertificateFiles | None) -> tuple[int,
 
 
 def row(everyone: list[Contender], rounds: int, size: int, clients: int, *, tls: bool) -> dict[str, object]:
-    """Measure all contenders in turns; print and return their medians and our ratios to them."""
-    for contender in everyone:  # once uncounted, for caches
+    """Measure all servers alternately; print and return their medians and Crisper's ratios to them."""
+    for contender in everyone:  # one round is not counted: it fills the caches
         read(contender, clients, size, count=False)
     for _ in range(rounds):
         for contender in everyone:
@@ -170,7 +171,7 @@ def row(everyone: list[Contender], rounds: int, size: int, clients: int, *, tls:
 
 
 def read(contender: Contender, clients: int, size: int, *, count: bool) -> None:
-    """Let `clients` read the blob at once, each its own part, together all of it."""
+    """Read the blob with `clients` parallel readers, each its own part, together all of it."""
     part, commands, aimed = size // clients, [], list[str]()
     for n in range(clients):
         span = [] if clients == 1 else ["--range", f"{n * part}-{(n + 1) * part - 1}"]

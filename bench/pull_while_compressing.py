@@ -1,9 +1,9 @@
-"""Pulls of one client while an import compresses, and the same pulls with nothing beside them, in turns.
+"""Compare pulls of one client during an import with compression with the same pulls alone, alternately.
 
     python -m bench.pull_while_compressing --rounds 5
 
-Each round pulls a blob several times alone, then imports a new image whose layers gain by zstd, and pulls
-the blob again and again until that import has ended. Every pull reads the whole blob over a new connection.
+Each round pulls a blob several times alone. Then it imports a new image with compressible layers, and
+repeats the pull until this import ends. Every pull reads the whole blob over a new connection.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ALONE = 10
 
 
 class Puller:
-    """Pulls the largest blob of one image, each time with a token of its own."""
+    """Pulls the largest blob of one image, each time with a new token."""
 
     def __init__(
         self, server: CrisperServer, organization: Organization, node: Node, group: str, image: images.Image
@@ -34,7 +34,7 @@ class Puller:
         self._digest, self._blob = max(image.blobs.items(), key=lambda blob: len(blob[1]))
 
     def pull(self) -> float:
-        """Return how many MB/s came."""
+        """Return the speed in MB/s."""
         token = self._server.operator.mint(self._organization, self._group, self._node)
         repository = repository_of(token)
         url = f"{self._server.url}/token?service=crisper&scope=repository:{repository}:pull"
@@ -45,7 +45,7 @@ class Puller:
         body = request("GET", url, headers={"Authorization": f"Bearer {bearer}"}).expect(200).body
         took_s = time.monotonic() - began
         if len(body) != len(self._blob):
-            raise SystemExit(f"{len(body)} bytes came of {len(self._blob)}")
+            raise SystemExit(f"received {len(body)} of {len(self._blob)} bytes")
         return len(body) / 1e6 / took_s
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--blob-mib", type=int, default=64)
-    parser.add_argument("--image-mib", type=int, default=256, help="of the imported image, unpacked")
+    parser.add_argument("--image-mib", type=int, default=256, help="unpacked size of the imported image")
     options = parser.parse_args()
     with TemporaryDirectory(prefix="crisper-bench-") as folder:
         figures = measure(Path(folder), options)
@@ -70,7 +70,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
             customer, node = server.customer(organization), server.operator.create_node()
             group = customer.import_image(upstream.reference(blob))
             puller = Puller(server, organization, node, group, blob)
-            puller.pull()  # for caches
+            puller.pull()  # fills the caches
             rounds = []
             for number in range(options.rounds):
                 image = images.build(f"bench/new-{number}", [compressible_layer(number, options.image_mib)])
@@ -92,14 +92,14 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
 
 
 def one_round(puller: Puller, customer: Customer, reference: str) -> tuple[float, float, int]:
-    """Return the median speeds alone and beside an import, and how many pulls were beside it."""
+    """Return the median speeds alone and during an import, and the number of pulls during it."""
     alone = [puller.pull() for _ in range(ALONE)]
     group, beside = customer.create_group(reference), []
     while customer.group(group)["current_state"]["status"] == "pending":
         beside.append(puller.pull())
     state = customer.wait_settled(group)["current_state"]
     if state["status"] != "stopped" or not beside:
-        raise SystemExit(f"no pull was beside the import, or it failed: {state}")
+        raise SystemExit(f"no pull ran during the import, or the import failed: {state}")
     return statistics.median(alone), statistics.median(beside), len(beside)
 
 

@@ -1,8 +1,8 @@
-"""An upstream registry with huge images that are nowhere: their layers are made as they are read.
+"""An upstream registry with huge images, whose layers are generated while they are read.
 
-Each layer is a tar of one file of incompressible bytes, an AES-CTR keystream, so that any range of it
-costs microseconds and no memory, and its digest is that of real content. Run as a program it serves
-`/v2/big/image` on a free port and prints one line of JSON once it is ready; `/sent` says what was fetched.
+Each layer is a tar with one file of incompressible bytes, an AES-CTR keystream. Any range of it can be
+computed in microseconds without memory, and its digest is real. As a program, it serves `/v2/big/image` on a
+free port and prints one line of JSON when it is ready; `/sent` returns what was fetched.
 """
 
 import argparse
@@ -37,7 +37,7 @@ class RandomLayer:
         self.digest = ""
 
     def read(self, start: int, length: int) -> bytes:
-        """Return up to `length` bytes of the layer from `start` on."""
+        """Return up to `length` bytes of the layer, starting at `start`."""
         stop = min(start + length, self.size_bytes)
         data_start = len(self._head)
         data_stop = data_start + self._data_bytes
@@ -120,7 +120,7 @@ def make_images(size_bytes: int, layers: int, images: int = 1) -> list[RandomIma
 
 
 class Registry:
-    """The `/v2/` endpoints that an importer asks for."""
+    """The `/v2/` endpoints that an importer uses."""
 
     def __init__(self, images: Sequence[RandomImage]) -> None:
         numbered = {str(number): image for number, image in enumerate(images)}
@@ -141,7 +141,7 @@ class Registry:
         return web.json_response({})
 
     async def _tell(self, _: web.Request) -> web.Response:
-        """Say how many bytes of each layer were written to a connection."""
+        """Return how many bytes of each layer were written to a connection."""
         return web.json_response(self._sent)
 
     async def _manifest(self, request: web.Request) -> web.Response:
@@ -177,7 +177,7 @@ class Registry:
 
 
 def _range(request: web.Request, size_bytes: int) -> tuple[int, int]:
-    """Return first and past-the-last position of a single range (RFC 9110, section 14)."""
+    """Return the first position of a single range and the one after its last (RFC 9110, section 14)."""
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
     if asked is None:
         return 0, size_bytes

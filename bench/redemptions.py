@@ -1,12 +1,12 @@
-"""Redemptions through the realm of one `crisper serve` worker, on a real Redis that keeps every write.
+"""Redemptions by the realm of one `crisper serve` worker, with a real Redis that syncs every write.
 
     python -m bench.redemptions
     python -m bench.redemptions --outstanding 1000000
 
-Measures the most redemptions a second (`--connections`, each token redeemed once), latencies at half of
-that rate and at 1,000 a second (open loop: counted from when a request was due), and what outstanding
-tokens weigh in Redis and do to a redemption; medians of several rounds each, the two rates in turns. Writes
-`bench/results/<date>-<commit>-redemptions.json`.
+Measures the maximum rate of redemptions (`--connections`, each token redeemed once), the latencies at half
+of that rate and at 1,000 per second (open loop: measured from the scheduled time of a request), and the
+memory of outstanding tokens in Redis and their effect on latency. Each figure is the median of several
+rounds; the two rates alternate. Writes `bench/results/<date>-<commit>-redemptions.json`.
 """
 
 import argparse
@@ -40,8 +40,8 @@ from tests.support.redis_server import running_server, server_programs
 REPOSITORY = "acme/factory/camera"
 MINTING = 64
 REST_S = 3
-SETTLE_S = 0.3  # in which the server takes all of the connections, and what minting set off is over
-STEADY_RATE = 1000  # the same for every version and machine; half of the goal
+SETTLE_S = 0.3  # until the server has accepted all connections and finished the work of minting
+STEADY_RATE = 1000  # the same on every version and machine; half of the goal
 BLOBS = {digest_of(f"layer-{n}"): 30_000_000 + n for n in range(8)}
 IMAGE = ImageGrant(digest_of("image"), sum(BLOBS.values()), BLOBS)
 
@@ -49,14 +49,14 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class NoTrail:
-    """The bench's own minting is not what is measured."""
+    """Discards events, because the benchmark does not measure minting."""
 
     async def record(self, event: AuditEvent) -> None:
         del event
 
 
 class Bench:
-    """One server, one node, and tokens for it."""
+    """One server, one node, and tokens for this node."""
 
     def __init__(self, server: CrisperServer, redis: Redis, node: Node, connections: int) -> None:
         self.connections = connections
@@ -70,7 +70,7 @@ class Bench:
         )
 
     async def mint(self, count: int) -> list[bytes]:
-        """Return ready-made requests, one for each of so many new tokens."""
+        """Mint `count` tokens and return a prepared request for each."""
         asked = f"service=crisper&scope={quote(f'repository:{REPOSITORY}:pull')}"
         requests: list[bytes] = []
 
@@ -93,7 +93,7 @@ class Bench:
         return requests
 
     async def flat_out(self, requests: Sequence[bytes]) -> tuple[float, float]:
-        """Return redemptions per second, and the server's CPU seconds for each thousand of them."""
+        """Return redemptions per second, and the server's CPU seconds per 1,000 redemptions."""
         process = psutil.Process(self.server.process.pid)
         async with self._connected() as connections:
             cpu, began = sum(process.cpu_times()[:2]), time.perf_counter()
@@ -103,15 +103,15 @@ class Bench:
         return len(requests) / seconds, spent / len(requests) * 1000
 
     async def paced(self, requests: Sequence[bytes], rate: float) -> list[float]:
-        """Return every redemption's latency in seconds when they come at a steady rate."""
+        """Return the latency in seconds of every redemption at a constant rate."""
         async with self._connected() as connections:
             return await _send(connections, requests, rate=rate)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Sequence[Connection]]:
-        """Open the connections, and keep this process from collecting garbage while they are used.
+        """Open the connections, and disable this process's garbage collection while they are used.
 
-        That would take it 70 ms, in which it sends nothing and reads nothing.
+        A collection takes 70 ms, during which the process sends and reads nothing.
         """
         connections = [
             await asyncio.open_connection("127.0.0.1", self.server.port) for _ in range(self.connections)
@@ -167,9 +167,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--tokens", type=int, default=6000, help="in each round")
+    parser.add_argument("--tokens", type=int, default=6000, help="tokens in each round")
     parser.add_argument("--connections", type=int, default=128)
-    parser.add_argument("--outstanding", type=int, default=0, help="tokens minted beside those measured")
+    parser.add_argument("--outstanding", type=int, default=0, help="additional outstanding tokens")
     parser.add_argument("--no-write", action="store_true")
     return parser.parse_args()
 
@@ -182,7 +182,7 @@ async def measure(server: CrisperServer, url: str, options: argparse.Namespace) 
             rates.append(rate)
             costs.append(cost)
             print(f"flat out   {rate:8.0f} /s   {cost:6.2f} CPU ms each")
-        half = statistics.median(rates[1:] or rates) / 2  # the first round warms up
+        half = statistics.median(rates[1:] or rates) / 2  # the first round is a warm-up
         found: dict[str, object] = {
             "redemptions_per_s": round(2 * half),
             "rates": [round(rate) for rate in rates],
@@ -198,7 +198,7 @@ async def measure(server: CrisperServer, url: str, options: argparse.Namespace) 
 
 
 async def _weigh(bench: Bench, url: str, rate: float, options: argparse.Namespace) -> dict[str, object]:
-    # A million keys beside those redeemed so far: the hash table doubles behind 2^20, which is not weighed.
+    # One million keys beside the redeemed ones: the hash table grows after 2^20, which is not measured.
     await bench.redis.flushdb()
     before, keys = await bench.redis.info("memory"), await bench.redis.dbsize()
     began = time.perf_counter()
@@ -216,7 +216,7 @@ async def _weigh(bench: Bench, url: str, rate: float, options: argparse.Namespac
 
 
 async def _at_rest(redis: Redis) -> None:
-    """Wait for what the filling set off: a new append-only file takes a core, and is not what is measured."""
+    """Wait until Redis has rewritten its append-only file after the filling, which takes a core."""
     quiet = 0
     while quiet < REST_S:
         state = await redis.info("persistence")
@@ -232,7 +232,7 @@ async def _at_rest(redis: Redis) -> None:
 async def _steadily(
     bench: Bench, rates: Mapping[str, float], options: argparse.Namespace
 ) -> dict[str, object]:
-    """Redeem at rates, in turns: the medians of their quantiles, in ms, and every round's worst one."""
+    """Redeem at alternating rates; return the medians of the quantiles in ms, and each round's maximum."""
     cuts: dict[str, list[list[float]]] = {name: [] for name in rates}
     for _ in range(options.rounds):
         for name, rate in rates.items():

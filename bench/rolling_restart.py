@@ -1,4 +1,4 @@
-"""Rolling restarts under pulling clients: how many pulls fail, and how evenly workers share the clients.
+"""Rolling restarts during pulls: how many pulls fail, and how evenly workers share the clients.
 
 python -m bench.rolling_restart --clients 32 --restarts 3
 """
@@ -27,7 +27,7 @@ from tests.support.workers import workers_of
 
 
 class Clients:
-    """Pulls again and again, every client with connections of its own."""
+    """Repeats pulls; every client has its own connections."""
 
     def __init__(self, server: CrisperServer, organization: Organization, group: str, node: Node) -> None:
         self._server = server
@@ -45,7 +45,7 @@ class Clients:
                 self.pulls += 1
             except PullFailedError as error:
                 self.failures.append(str(error))
-            if number % 2:  # every other one keeps its connection
+            if number % 2:  # every second client keeps its connection
                 puller.close()
         puller.close()
 
@@ -108,7 +108,7 @@ def replace(server: CrisperServer) -> None:
 
 
 def share(server: CrisperServer) -> list[float]:
-    """Return each worker's share of the connections, over a second."""
+    """Return each worker's share of the connections during one second."""
     counts: Counter[int] = Counter()
     for _ in range(20):
         for worker in workers_of(server.process.pid):

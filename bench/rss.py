@@ -1,4 +1,4 @@
-"""Samples the resident memory of a process tree and keeps the peaks, phase by phase."""
+"""Sample the resident memory of a process tree and record the peaks of each phase."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 @dataclass
 class Phase:
-    """One phase's figures; peaks in bytes by process, `total` being the peak of their sum."""
+    """Figures of one phase: peaks in bytes by process; `total` is the peak of their sum."""
 
     name: str
     duration_s: float = 0.0
@@ -42,7 +42,7 @@ class TreeSampler:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Phase]:
-        """Sample while the block runs."""
+        """Sample the memory while the block runs."""
         phase, done = Phase(name), threading.Event()
         thread = threading.Thread(target=self._watch, args=(phase, done))
         began = time.monotonic()

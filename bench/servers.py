@@ -1,4 +1,4 @@
-"""What the benchmarks share: an image, and a session to pull it with."""
+"""Helpers of the benchmarks: an image, and a session to pull it."""
 
 import os
 
@@ -8,12 +8,12 @@ from tests.support.http import basic, request
 
 
 def single_layer(size_bytes: int) -> images.Image:
-    """Make an image of one layer of random bytes."""
+    """Build an image with one layer of random bytes."""
     return images.build("bench/blob", [images.Layer.raw(os.urandom(size_bytes))])
 
 
 def repository_of(token: PullToken) -> str:
-    """Return the repository that a token's reference names."""
+    """Return the repository of a token's reference."""
     return token.reference.split("/", 1)[1].split("@")[0].rsplit(":", 1)[0]
 
 

@@ -1,9 +1,9 @@
-"""Resident memory of the server while a thousand clients read one blob slowly, or not at all.
+"""Resident memory of the server while 1,000 clients read one blob slowly, or not at all.
 
     python -m bench.slow_clients --clients 1000
 
-Half of them read 10 kB/s, half read nothing after the head. Writes `bench/results/<date>-<commit>-slow.json`
-and exits 1 when the server needed more than the limit.
+Half of them read 10 kB/s, half read nothing after the headers. Writes
+`bench/results/<date>-<commit>-slow.json` and exits with 1 if the server used more than the limit.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.support.http import basic, request
 from tests.support.slow_readers import SlowReaders, Target
 from tests.support.upstream import Upstream
 
-READERS_PER_TOKEN = 4  # a token's budget is three times its image and some
+READERS_PER_TOKEN = 4  # a token's budget is three times its image plus 16 MiB
 RATE_BYTES_S = 10_000
 
 
@@ -54,7 +54,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
 
 
 def sessions(server: CrisperServer, reference: str, count: int) -> tuple[str, tuple[str, ...]]:
-    """Open sessions of one node; return where the image is, and their bearers."""
+    """Open sessions of one node; return the image's location and the bearers."""
     operator = server.operator
     organization, node = operator.create_organization(), operator.create_node()
     group = server.customer(organization).import_image(reference)
@@ -80,10 +80,10 @@ def hold(server: CrisperServer, target: Target, options: argparse.Namespace) -> 
         asyncio.run(both())
     begun, lost = slow.begun + idle.begun, slow.lost
     if begun < options.clients or lost:
-        sys.exit(f"{begun} of {options.clients} responses began, {lost} were lost")
+        sys.exit(f"{begun} of {options.clients} responses started, {lost} were lost")
     peak = round(phase.peaks["server"] / MIB, 1)
     rate = round(slow.received / slow.begun / options.seconds)
-    print(f"{begun} clients held for {options.seconds} s, {rate} B/s each of the slow; peak {peak} MiB")
+    print(f"{begun} clients held for {options.seconds} s, {rate} B/s for each slow client; peak {peak} MiB")
     return {
         "clients": begun,
         "seconds": options.seconds,

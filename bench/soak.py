@@ -1,11 +1,12 @@
-"""Groups, tokens, pulls and deletes in quick succession: does anything grow?
+"""Create groups, tokens and pulls and delete them continuously, and check that no resource grows.
 
     python -m bench.soak --minutes 10
 
-Each client creates a group, waits for its import, mints tokens, pulls, is refused a second pull, revokes,
-and deletes the group. Sampled all along: memory and file descriptors of the server, keys of the ledger,
-temporaries. The ledger remembers a token for an hour after its end, so keys may grow with tokens: what is
-asserted is that every key expires, and that they are no more per token at the end than at the start.
+Each client creates a group, waits for its import, mints tokens, pulls, tries a second pull that is refused,
+revokes, and deletes the group. Meanwhile it samples memory and file descriptors of the server, keys of the
+ledger, and temporary files. The ledger keeps a token for an hour after its end, so the number of keys may
+grow with the number of tokens. The benchmark requires that every key expires, and that the keys per token do
+not increase.
 """
 
 import argparse
@@ -45,7 +46,7 @@ class Sample:
 
 
 class Churn:
-    """What all clients have done so far."""
+    """Totals of all clients."""
 
     def __init__(self, server: CrisperServer, reference: str) -> None:
         self._server = server
@@ -152,7 +153,7 @@ def keys_without_an_end(server: CrisperServer) -> int:
 
 
 def judge(samples: list[Sample], forever: int) -> dict[str, bool]:
-    """Compare the second quarter, when caches are warm, with the last."""
+    """Compare the second quarter of the run, with warm caches, with the last quarter."""
     quarter = max(1, len(samples) // 4)
     warm, late, last = samples[quarter : 2 * quarter], samples[-quarter - 1 : -1], samples[-1]
 

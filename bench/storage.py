@@ -1,11 +1,11 @@
-"""Speed of encrypted storage for each backend, beside the parts that it is made of.
+"""Speed of encrypted storage for each backend, compared with its single steps.
 
 python -m bench.storage [--mib 512] [--rounds 5]
 
 Writes bench/results/<date>-<commit>-storage.json. All rates are the best of `rounds`, in MB/s (10^6 bytes);
-the data are random, so the codec is 0. Everything runs in one process, from page cache. `open_one_thread`
-reads as the pull path does, up to where a segment ends; `open_at_any_border` reads even mebibytes, and so
-opens some segments twice.
+the data are random, so the codec is 0. Everything runs in one process, from the page cache.
+`open_one_thread` reads up to the end of a segment, like the pull path. `open_at_any_border` reads whole
+mebibytes, so it decrypts some segments twice.
 """
 
 import argparse
@@ -67,7 +67,7 @@ async def rate_async(
 
 
 def raw(data: bytes, rounds: int, folder: Path) -> dict[str, float]:
-    """Measure the parts by themselves: nothing that is made of them can be quicker."""
+    """Measure each step alone: their combination cannot be faster."""
     cipher, out = AESGCM(bytes(32)), memoryview(bytearray(SEGMENT + 16))
     back = memoryview(bytearray(SEGMENT))
     sealed = cipher.encrypt(bytes(12), data[:SEGMENT], None)
@@ -101,20 +101,20 @@ def raw(data: bytes, rounds: int, folder: Path) -> dict[str, float]:
 
 
 class Nowhere(MemoryBackend):
-    """Keeps nothing: what ingestion itself costs."""
+    """Stores nothing, to measure the cost of ingestion alone."""
 
     def create(self, name: str, expected_bytes: int | None = None) -> "Nowhere":  # type: ignore[override]
         del name, expected_bytes
         return self
 
     def write(self, data: object) -> None:
-        """Drop it."""
+        """Discard the data."""
 
     def commit(self) -> None:
-        """There is nothing to keep."""
+        """Do nothing: there is no data."""
 
     def abort(self) -> None:
-        """There is nothing to remove."""
+        """Do nothing: there is no data."""
 
 
 async def measure(backend: BlobBackend, data: bytes, rounds: int, keys: Path) -> dict[str, float]:

@@ -1,11 +1,12 @@
-"""Whole pulls by `docker` and `ctr`: a multi-layer image from Crisper and from Distribution, in turns.
+"""Whole pulls with `docker` and `ctr`: a multi-layer image from Crisper and from Distribution, alternately.
 
     python -m bench.whole_pull --rounds 9        (as root)
 
-Every pull starts from nothing. Crisper's is over its single-use token: challenge, exchange, ledger and
-decryption included. Distribution's is anonymous and in plaintext. Two images: one of half random bytes, and
-one of this machine's own `/usr`, in gzip at level 6 as engines push it. Distribution serves the gzip layers
-of both; Crisper also the second one's zstd variant, to `ctr` (Docker before 23 does not read it).
+Every pull starts with an empty client. A pull from Crisper uses a single-use token and includes challenge,
+exchange, ledger and decryption. A pull from Distribution is anonymous and in plaintext. There are two
+images: one whose bytes are half random, and one with this machine's `/usr`, in gzip at level 6 as container
+engines push it. Distribution serves the gzip layers of both. Crisper also serves the second image's zstd
+variant, to `ctr` (Docker before 23 does not support it).
 """
 
 import argparse
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     if os.geteuid():
-        raise SystemExit("container engines need root")
+        raise SystemExit("run this benchmark as root: container engines need it")
     with TemporaryDirectory(prefix="crisper-bench-") as folder:
         rows = measure(Path(folder), realistic(), system(), options.rounds)
     figures = {"image_bytes": rows[0]["image_bytes"], "layers": rows[0]["image_layers"], "rows": rows}
@@ -53,12 +54,12 @@ def main() -> None:
 
 
 def realistic() -> images.Image:
-    """Make an image whose layers compress about as much as those of real ones, to a half."""
+    """Build an image whose layers compress to about half, like the layers of real images."""
     return images.build("bench/whole", [compressible_layer(n, size) for n, size in enumerate(LAYERS_MIB)])
 
 
 def compressible_layer(number: int, size_mib: int) -> images.Layer:
-    """Make a layer of files, a half of which compresses to nothing."""
+    """Build a layer of files, half of whose content compresses to almost nothing."""
     noise, sink = Random(number), io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as tar:
         for part in range(size_mib * 2):
@@ -71,7 +72,7 @@ def compressible_layer(number: int, size_mib: int) -> images.Layer:
 
 
 def system() -> images.Image:
-    """Make an image of programs, libraries, documents and Python modules: this machine's."""
+    """Build an image of this machine's programs, libraries, documents and Python modules."""
     layers = []
     for top, limit_mib in SYSTEM_MIB.items():
         sink, left = io.BytesIO(), limit_mib * MIB
@@ -144,7 +145,7 @@ def row(
     servers: tuple[int, int],
     rounds: int,
 ) -> dict[str, object]:
-    ours(client), theirs(client)  # for caches
+    ours(client), theirs(client)  # fills the caches
     took, cpu = [], []
     for _ in range(rounds):
         before = [cpu_s(pid) for pid in servers]

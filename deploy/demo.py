@@ -1,7 +1,7 @@
-"""The whole journey in a minute: import, mint, pull, and what is refused. Run by `make demo`.
+"""Import an image, mint a token, pull with it, and show what is refused, in one minute (`make demo`).
 
-Every step is a real `crisper` command against a real server on its embedded defaults; the upstream is
-a throwaway registry with Basic credentials (`demo_upstream.py`), unless an image is named.
+Every step is a real `crisper` command against a real server with embedded defaults. The upstream is a
+temporary registry with Basic credentials (`demo_upstream.py`), unless you name an image.
 """
 
 import json
@@ -27,19 +27,19 @@ console = Console(highlight=False)
 
 
 class DemoError(Exception):
-    """A step that did not end as it should have."""
+    """A step had an unexpected result."""
 
 
 def say(text: str) -> None:
-    """Announce a step."""
+    """Print the title of a step."""
     console.print(f"\n[bold]{text}[/bold]")
 
 
 def run(*arguments: str, stdin: str = "", fails: bool = False, **environment: str) -> str:
-    """Show a `crisper` command, run it, and return its output.
+    """Print a `crisper` command, run it, and return its output.
 
     Args:
-        fails: Whether the command is meant to be refused; its error is then what is returned.
+        fails: Whether the command must fail. If so, returns its error output.
     """
     console.print(f"[dim]$ crisper {' '.join(arguments)}[/dim]")
     done = subprocess.run(
@@ -53,19 +53,19 @@ def run(*arguments: str, stdin: str = "", fails: bool = False, **environment: st
     )
     output = (done.stderr if fails else done.stdout).strip()
     if (done.returncode != 0) != fails:
-        raise DemoError(f"crisper {arguments[0]} {arguments[1]} ended with {done.returncode}: {output}")
+        raise DemoError(f"crisper {arguments[0]} {arguments[1]} exited with {done.returncode}: {output}")
     return output
 
 
 def free_port() -> int:
-    """Find a port that nobody uses."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a server answers anything at all."""
+    """Wait until a server answers, with any status."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -76,7 +76,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.1)
         else:
             return
-    raise DemoError(f"nothing answers at {url}")
+    raise DemoError(f"no server answers at {url}")
 
 
 def events(url: str, key: str) -> list[dict[str, str]]:
@@ -87,18 +87,18 @@ def events(url: str, key: str) -> list[dict[str, str]]:
 
 
 def holds(folder: Path, window: bytes) -> bool:
-    """Tell whether any file below a folder holds some bytes."""
+    """Return whether any file below a folder contains these bytes."""
     return any(window in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 def journey(image: str, login: tuple[str, str] | None, url: str, home: Path) -> None:
-    """Do the main job once."""
+    """Run all steps once."""
     data = home / "data"
-    say("1. A customer's image comes in: authenticated, verified, encrypted; the credential is forgotten")
+    say("1. Import a customer's image: log in, verify, encrypt, then delete the credential")
     credential = ("--username", login[0], "--password-stdin") if login else ()
     console.print(run("image", "import", image, "--name", NAME, *credential, stdin=login[1] if login else ""))
 
-    say("2. Two machines of strangers are enrolled, and a token is minted for the first")
+    say("2. Create two nodes, and mint a token for the first")
     nodes = {name: json.loads(run("node", "create", name, "--json")) for name in ("pc-1", "pc-2")}
     minted = json.loads(run("token", "mint", NAME, "--node", "pc-1", "--json"))
     reference, token = minted["image"]["reference"], minted["token"]
@@ -113,17 +113,17 @@ def journey(image: str, login: tuple[str, str] | None, url: str, home: Path) -> 
             CRISPER_NODE_SECRET=nodes[node]["node_secret"],
         )
 
-    say("3. The second machine stole the token, and tries")
+    say("3. The second node has stolen the token and tries to pull")
     console.print(f"[red]{pull('pc-2', 'stolen', fails=True)}[/red]")
 
-    say("4. The first machine pulls; every digest is verified")
+    say("4. The first node pulls and verifies every digest")
     console.print(pull("pc-1", "layout", fails=False))
     run("token", "complete", minted["token_id"])
 
-    say("5. The first machine tries the same token again")
+    say("5. The first node tries the same token again")
     console.print(f"[red]{pull('pc-1', 'again', fails=True)}[/red]")
 
-    say("6. What the audit trail knows of the refusals, and what the disk holds of the image")
+    say("6. The audit trail has the causes of the refusals, and the disk has no plaintext")
     key = (data / "operator.key").read_text().strip()
     for event in events(url, key):
         if event["type"] == "token.refused":
@@ -131,12 +131,12 @@ def journey(image: str, login: tuple[str, str] | None, url: str, home: Path) -> 
     layer = max((home / "layout" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
     window = layer.read_bytes()[:WINDOW_BYTES]
     if holds(data, window):
-        raise DemoError("a layer's bytes lie in the data folder in the clear")
-    console.print(f"no file below the data folder holds the first {WINDOW_BYTES} bytes of {layer.name[:12]}")
+        raise DemoError("the data folder contains a layer in plaintext")
+    console.print(f"no file in the data folder has the first {WINDOW_BYTES} bytes of layer {layer.name[:12]}")
 
 
 def main() -> int:
-    """Start everything, do the main job, stop everything."""
+    """Start the servers, run all steps, stop the servers."""
     started, processes = time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="crisper-demo-") as folder:
         home, port = Path(folder), free_port()
@@ -165,7 +165,7 @@ def main() -> int:
                 process.wait(30)
             log.close()
     console.print(
-        f"\n[bold green]Done in {time.monotonic() - started:.0f} s.[/bold green] Everything is stopped."
+        f"\n[bold green]Done in {time.monotonic() - started:.0f} s.[/bold green] All servers are stopped."
     )
     return 0
 

@@ -1,6 +1,6 @@
-"""A throwaway customer's registry for `make demo`: one small runnable image, behind HTTP Basic.
+"""Temporary customer's registry for `make demo`: one small runnable image, protected by HTTP Basic.
 
-The image is this machine's own shell with the libraries that it needs, and a layer with a greeting.
+The image contains this machine's shell with its libraries, and a layer with a greeting.
 Usage: demo_upstream.py PORT USER PASSWORD
 """
 
@@ -24,11 +24,11 @@ from aiohttp.typedefs import Handler
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-GREETING = b"Hello from an image that was never in the clear.\n"
+GREETING = b"Hello from an image that was never stored in plaintext.\n"
 
 
 def shell_files() -> dict[str, bytes]:
-    """Return the shell and the libraries that the loader would give it."""
+    """Return the shell and the shared libraries that it loads."""
     shell = Path(shutil.which("sh") or "/bin/sh").resolve()
     linked = subprocess.run(["ldd", shell], capture_output=True, text=True, check=False).stdout
     libraries = re.findall(r"(/\S+) \(0x", linked)
@@ -36,7 +36,7 @@ def shell_files() -> dict[str, bytes]:
 
 
 def layer(files: dict[str, bytes]) -> tuple[bytes, str]:
-    """Return a gzip'ed tar of some files, and the digest of the tar."""
+    """Return a gzip-compressed tar of files, and the digest of the tar."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as tar:
         for name, content in sorted(files.items()):
@@ -47,7 +47,7 @@ def layer(files: dict[str, bytes]) -> tuple[bytes, str]:
 
 
 def digest(content: bytes) -> str:
-    """Return the sha256 digest as OCI writes it."""
+    """Return the sha256 digest in OCI format."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
@@ -57,7 +57,7 @@ def descriptor(media_type: str, content: bytes) -> dict[str, object]:
 
 
 def image() -> tuple[bytes, dict[str, bytes]]:
-    """Make the image: its manifest, and its blobs by digest."""
+    """Return the image's manifest, and its blobs by digest."""
     layers, diff_ids = zip(*map(layer, (shell_files(), {"greeting": GREETING})), strict=True)
     config = json.dumps(
         {
@@ -103,7 +103,7 @@ def main() -> None:
         await response.prepare(request)
         for start in range(0, len(content), 16 << 10):
             await response.write(content[start : start + (16 << 10)])
-            await asyncio.sleep(0.03)  # slow enough for the progress to be seen
+            await asyncio.sleep(0.03)  # slow enough to show progress
         return response
 
     app = web.Application(middlewares=[basic])

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes the certificates of deploy/compose.yaml that no public authority issues: of the servers, for the proxy, and
-# of the proxy, for the servers; and a public one for trying it out, where FOLDER has no registry.crt yet.
+# Creates the private certificates for deploy/compose.yaml: the servers' certificate, which the proxy verifies, and
+# the proxy's client certificate, which the servers verify. If FOLDER has no registry.crt, also creates a public
+# certificate for a trial.
 #
 #   deploy/tls.sh FOLDER HOSTNAME
 set -eu
@@ -25,14 +26,14 @@ issue() { # AUTHORITY NAME PURPOSE NAMES
 
 authority servers
 authority proxies
-# nginx asks for this name, whatever the address of the server behind it is (proxy_ssl_name).
+# nginx expects this name from every server, independent of its address (proxy_ssl_name).
 issue servers server serverAuth DNS:registry.example.com
 issue proxies proxy clientAuth DNS:proxy
 if [ ! -e registry.crt ]; then
     issue servers registry serverAuth "DNS:$hostname"
-    echo "registry.crt is signed by servers-ca.crt: good for trying it out, not for nodes" >&2
+    echo "registry.crt is signed by servers-ca.crt: use it for a trial only, because nodes do not trust it" >&2
 fi
 rm -f servers-ca.srl proxies-ca.srl
 chmod 0644 ./*.crt
-# The servers' user reads it; who is not root gives it to them otherwise.
+# The servers' user must be able to read the key. Only root can change its owner.
 chown 10001:10001 server.key 2>/dev/null || echo "as root: chown 10001:10001 $folder/server.key" >&2

@@ -1,4 +1,4 @@
-"""What the site needs beyond the files as they are: see mkdocs.yml."""
+"""Build hooks of the documentation site (mkdocs.yml)."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ _FOLDERS = ("registries", "adr")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:  # noqa: ANN401 (the builder's own objects)
-    """Name files outside docs/ in place of linking them: the site does not hold them."""
+    """Replace links to files outside docs/ with their paths: the site does not contain these files."""
     return _OUTSIDE.sub(
         lambda link: f"{link[1]} (`{link[2]}`)" if link[1] != link[2] else f"`{link[2]}`", markdown
     )
@@ -25,7 +25,7 @@ def _index_first(page: Path) -> tuple[bool, str]:
 
 
 def on_config(config: Any, **_: Any) -> Any:  # noqa: ANN401 (the builder's own objects)
-    """List the pages of folders that the navigation names, the index first."""
+    """Replace each folder in the navigation with the list of its pages, the index first."""
     docs = Path(config["docs_dir"])
 
     def expanded(entry: Any) -> Any:  # noqa: ANN401

@@ -27,13 +27,13 @@ from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
 from registry.upstream.image_documents import ImageDocuments, read_documents
-from registry.upstream.ranges import Download, DownloadOptions, Memory
+from registry.upstream.ranges import Download, DownloadOptions, PrefetchBudget
 from registry.upstream.repository import UpstreamRepository
 from storage.digest import Digest, Hasher
 
 BATCH_BYTES: Final = 1 << 20
 REF_NAME: Final = "org.opencontainers.image.ref.name"
-_ONE_CONNECTION: Final = DownloadOptions(Memory(0), connections=1)
+_ONE_CONNECTION: Final = DownloadOptions(PrefetchBudget(0), connections=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ MAX_MEMBER_LENGTH: Final = 100
 MAX_VALUES: Final = 5000
 
 
-def check_json(body: bytes) -> None:
+def check_json(body: str) -> None:
     """Check that a body is JSON of at most `MAX_VALUES` values.
 
     Finding what is wrong with each of 100,000 values would hold up every other request for a second.

@@ -38,7 +38,7 @@ class Shape(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     @classmethod
-    def read(cls, body: bytes) -> Self:
+    def read(cls, body: str) -> Self:
         """Read JSON.
 
         Raises:

@@ -98,11 +98,11 @@ class ContainerGroupPatch(Shape):
     def _amend(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         used_once = {"container": {"image", "registry_authentication"}}
         patch = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=used_once)
-        merged = json.dumps(_merge(spec, patch), ensure_ascii=False, separators=(",", ":")).encode()
+        merged = json.dumps(_merge(spec, patch), ensure_ascii=False, separators=(",", ":"))
         if patch.get("networking") is not None and "networking" not in spec:
             reason = "the group was made without networking, and cannot be given it"
             raise InvalidInputError("The request does not validate: networking.", {"networking": [reason]})
-        if len(merged) > MAX_SPEC_BYTES:
+        if len(merged.encode()) > MAX_SPEC_BYTES:
             raise InvalidInputError(f"The group would be larger than {MAX_SPEC_BYTES} bytes of JSON.")
         return KeptSpec.read(merged).as_sent()
 

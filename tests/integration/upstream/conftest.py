@@ -80,10 +80,10 @@ class Bench:
     limit: int = 1 << 30
     ahead_bytes: int = 8 << 20
     backoff: Backoff = FAST
-    roads: TransferOptions = field(init=False)
+    options: TransferOptions = field(init=False)
 
     def __post_init__(self) -> None:
-        self.roads = TransferOptions(
+        self.options = TransferOptions(
             DownloadOptions(PrefetchBudget(self.ahead_bytes), quick_bytes_per_s=math.inf)
         )  # else loopback never needs ranges
 
@@ -110,7 +110,7 @@ class Bench:
                 MemoryPins(),
                 sharing=self.sharing,
                 max_image_bytes=self.limit,
-                roads=self.roads,
+                options=self.options,
             )
             return await importer.run(job_for(image, organization), given, self.reports.append)
 

@@ -38,7 +38,8 @@ async def test_a_large_layer_is_imported_at_any_speed(
     bench: Bench, registry: GoRegistry, image: str, *, quick: bool
 ) -> None:
     if quick:
-        bench.roads = TransferOptions(DownloadOptions(PrefetchBudget(bench.ahead_bytes), quick_bytes_per_s=1))
+        downloads = DownloadOptions(PrefetchBudget(bench.ahead_bytes), quick_bytes_per_s=1)
+        bench.options = TransferOptions(downloads)
     await bench.run(f"{registry.host}/app:1")
     assert await bench.read(image) == LAYER
 
@@ -47,7 +48,7 @@ async def test_a_large_layer_is_imported_at_any_speed(
 async def test_a_large_layer_that_is_cut_five_times_goes_on_where_it_was(
     bench: Bench, registry: GoRegistry, image: str, connections: int
 ) -> None:
-    bench.roads = TransferOptions(
+    bench.options = TransferOptions(
         DownloadOptions(PrefetchBudget(bench.ahead_bytes), connections, quick_bytes_per_s=math.inf)
     )
     with CuttingRelay(registry.port, *CUTS[connections]) as relay:

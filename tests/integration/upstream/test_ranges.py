@@ -49,7 +49,7 @@ async def imported(bench: Bench, upstream: FaultyUpstream, *listed: FaultyUpstre
 
 
 def assert_nothing_is_held(bench: Bench) -> None:
-    memory = bench.roads.lines.memory
+    memory = bench.options.lines.memory
     assert memory.take(bench.ahead_bytes)
     assert not memory.take(1)
 
@@ -77,7 +77,7 @@ async def test_a_layer_comes_in_ranges_each_byte_once_and_several_at_a_time(
 async def test_a_layer_whose_first_range_comes_quickly_is_left_to_one_connection(
     bench: Bench, upstream: FaultyUpstream
 ) -> None:
-    bench.roads = TransferOptions(DownloadOptions(PrefetchBudget(bench.ahead_bytes), quick_bytes_per_s=1))
+    bench.options = TransferOptions(DownloadOptions(PrefetchBudget(bench.ahead_bytes), quick_bytes_per_s=1))
     await imported(bench, upstream)
     asked = [seen.range for seen in upstream.seen if seen.path.endswith(DIGEST)]
     assert asked == [f"bytes=0-{RANGE - 1}", f"bytes={RANGE}-{len(LAYER) - 1}"]
@@ -92,12 +92,12 @@ async def test_a_layer_that_is_small_is_one_request(bench: Bench, upstream: Faul
 
 
 async def test_without_memory_nothing_is_fetched_ahead(bench: Bench, upstream: FaultyUpstream) -> None:
-    assert bench.roads.lines.memory.take(bench.ahead_bytes)
+    assert bench.options.lines.memory.take(bench.ahead_bytes)
     upstream.add(IMAGE)
     await bench.run(f"{upstream.host}/app:1")
     await bench.holds(IMAGE)
     assert upstream.ranges(DIGEST) == sorted(upstream.ranges(DIGEST))
-    bench.roads.lines.memory.give_back(bench.ahead_bytes)
+    bench.options.lines.memory.give_back(bench.ahead_bytes)
 
 
 async def whole(_request: web.Request, data: bytes) -> web.StreamResponse:

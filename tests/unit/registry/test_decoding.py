@@ -1,4 +1,4 @@
-"""Only registry/api/http/bodies.py reads a request's body, and nothing decodes a body by its sender's charset."""
+"""Only registry/api/http/bodies.py reads request bodies; nothing decodes a body by its sender's charset."""
 
 import ast
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-BODIES = ROOT / "registry" / "api" / "bodies.py"
+BODIES = ROOT / "registry" / "api" / "http" / "bodies.py"
 SOURCES = [path for part in ("registry", "auth", "storage") for path in sorted((ROOT / part).rglob("*.py"))]
 #: aiohttp methods, called without arguments, that decode by the charset of the Content-Type.
 DECODING = frozenset({"json", "multipart", "post", "text"})

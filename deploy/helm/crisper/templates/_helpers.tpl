@@ -22,7 +22,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.serviceAccount.name }}{{ .Values.serviceAccount.name }}{{ else if .Values.serviceAccount.create }}{{ include "crisper.name" . }}{{ else }}default{{ end }}
 {{- end }}
 
-{{/* What each role does: the token endpoint goes with the pulls. */}}
+{{/* CRISPER_ROLES of each Deployment: the pull role also serves the token endpoint. */}}
 {{- define "crisper.roles" -}}
 {{- if eq . "pull" }}pull,token{{ else }}{{ . }}{{ end }}
 {{- end }}
