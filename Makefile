@@ -24,8 +24,11 @@ $(UV):
 	python3 -m venv $(VENV)/bootstrap
 	$(VENV)/bootstrap/bin/pip install --quiet 'uv>=0.9'
 
-setup: $(UV) ## Make .venv with everything that uv.lock names
-	@$(UV) sync --locked --quiet --python $(BIN)/python
+# Go and Node.js are large: they come with the first target that drives programs built with them, and stay.
+SYNC = $(UV) sync --locked --quiet --python $(BIN)/python
+
+setup: $(UV) ## Make .venv with the packages that uv.lock names
+	@$(SYNC) $(if $(wildcard $(BIN)/go),--group tools)
 
 check: setup ## Lint, formatting, types, import contracts, lock file
 	$(BIN)/ruff check .
@@ -47,6 +50,7 @@ format: setup ## Rewrite the code as the formatter and the safe fixes want it
 
 packages: setup
 	@.ci/packages
+	@$(SYNC) --group tools
 	@$(BIN)/python -m tests.support.built_programs >/dev/null
 
 test: setup packages ## Unit, contract and integration tests
@@ -59,7 +63,7 @@ screenshots: setup packages ## Pictures of the portal's pages, into docs/screens
 	@.ci/packages pngquant
 	$(BIN)/python -m tests.support.portal_screenshots
 
-conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt (needs Go)
+conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt
 	$(BIN)/python -m tests.conformance
 
 fuzz: setup ## Twenty seconds of made-up containers; SECONDS=600 for longer
