@@ -61,7 +61,7 @@ e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real
 
 screenshots: setup packages ## Pictures of the portal's pages, into docs/screenshots/
 	@.ci/packages pngquant
-	$(BIN)/python -m tests.support.portal_screenshots
+	$(BIN)/python -m tools.portal_screenshots
 
 conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt
 	$(BIN)/python -m tests.conformance
@@ -70,7 +70,7 @@ fuzz: setup ## Twenty seconds of made-up containers; SECONDS=600 for longer
 	$(BIN)/python -m tests.fuzz.container -max_total_time=$(or $(SECONDS),20) -verbosity=0 -print_final_stats=1
 
 soak: setup ## Long suites: 100 rounds of collection among imports and pulls, 200 kills during writes
-	$(BIN)/python -m tests.support.collection_soak $(or $(ROUNDS),100)
+	$(BIN)/python -m tools.collection_soak $(or $(ROUNDS),100)
 	CRISPER_TEST_KILLS=$(or $(KILLS),200) $(BIN)/pytest -q --timeout=1800 tests/unit/storage/test_crashes.py
 
 demo: setup ## The whole journey in one minute; IMAGE=docker.io/library/alpine:3 imports that one
