@@ -1,23 +1,17 @@
 """Write README's tables from the newest results, so that no figure there is typed by hand."""
 
-import json
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).parent.parent
+from bench.results import ROOT, Result, load
+
 README = ROOT / "README.md"
-Result = dict[str, Any]
 PEERS = {"distribution": "Distribution, plaintext", "nginx": "nginx sendfile, plaintext"}
 
 
 def newest(kind: str) -> Result | None:
-    """Return the newest result of a benchmark; None when it was never run."""
-    name = re.compile(rf"\d{{4}}-\d\d-\d\d-[0-9a-f]+(-dirty)?-{kind}\.json")
-    paths = (path for path in (ROOT / "bench" / "results").iterdir() if name.fullmatch(path.name))
-    found = [json.loads(path.read_text()) for path in paths]
-    return max(found, key=lambda result: result["date"], default=None)
+    """Return the newest result of a benchmark; None if there is none of a commit."""
+    return max(load(kind).values(), key=lambda result: result["date"], default=None)
 
 
 def where(result: Result) -> str:
