@@ -1,6 +1,6 @@
 """Writes docs/screenshots/: every page of the portal, wide and narrow, light; two of them dark.
 
-Usage: python -m tests.support.portal_screenshots [FOLDER]
+Usage: python -m tools.portal_screenshots [FOLDER]
 """
 
 import sys
@@ -16,7 +16,7 @@ from tests.support.http import basic, request
 from tests.support.slow_link import SlowLink
 from tests.support.upstream import Upstream
 
-SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
+SCREENSHOTS = Path(__file__).parents[1] / "docs" / "screenshots"
 DIFFUSION = "{}/acme/random:small"
 WIDTHS = (1280, 390)
 SLOW_BYTES_PER_S = 150_000
