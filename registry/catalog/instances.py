@@ -1,24 +1,22 @@
-"""Which nodes are designated for which groups (keeps `registry.model.instances.InstanceCatalog`)."""
+"""Which nodes are designated for which groups (implements `registry.model.instances.InstanceCatalog`)."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 from uuid import uuid4
 
 from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
 
 from auth.ports import AuditEvent, Clock
-from registry.catalog.engine.database import CatalogConnection, Database
+from registry.catalog.engine.database import Database
 from registry.catalog.events import append
-from registry.catalog.groups import GROUP, group_of
+from registry.catalog.groups import GROUP, group_of, lock_group, store_group
 from registry.catalog.tables import groups, instance_tokens, instances
-from registry.model.groups import Group, GroupStatus, group_event
-from registry.model.instances import Instance, InstanceState
+from registry.model.groups import Group
+from registry.model.instances import HAS_IMAGE, UNSETTLED, Instance, InstanceState
 
 # Longer than a token's wait and its session together can last.
 _TOKEN_LIFE: Final = timedelta(hours=26)
-_UNSETTLED: Final = (InstanceState.ALLOCATING.value, InstanceState.DOWNLOADING.value)
-_HAS_IMAGE: Final = (InstanceState.CREATING, InstanceState.RUNNING)
 
 
 class SqlInstances:
@@ -40,7 +38,7 @@ class SqlInstances:
         }
         known = select(instances).where(instances.c.group_id == group.id, instances.c.node_id == node_id)
         async with self._database.write() as connection:
-            await self._lock(connection, group)
+            await lock_group(connection, groups.c.id == group.id)
             row = (await connection.execute(known)).mappings().first()
             if row is None:
                 fresh = {"group_id": group.id, "node_id": node_id, "deletion_cost": 0, "created_at": now}
@@ -88,7 +86,7 @@ class SqlInstances:
         """Take instances that still allocate or download, those first that were looked at longest ago."""
         waiting = (
             select(instances)
-            .where(instances.c.state.in_(_UNSETTLED))
+            .where(instances.c.state.in_(UNSETTLED))
             .order_by(instances.c.checked_at)
             .limit(limit)
         )
@@ -116,14 +114,13 @@ class SqlInstances:
         )
         change = update(instances).where(as_read).values(state=state.value, updated_at=now)
         async with self._database.write() as connection:
-            await self._lock(connection, group)
-            if (await connection.execute(change)).rowcount != 1:
+            owner = await lock_group(connection, groups.c.id == group.id)
+            if owner is None or (await connection.execute(change)).rowcount != 1:
                 return False
-            runs = state in _HAS_IMAGE and await self._run(connection, group, instance, now)
-            await append(connection, now, event)
-            if runs:
-                running = group_event("group.running", group.id, group.key, {"version": instance.version})
-                await append(connection, now, running)
+            running = owner.run(instance.version, now=now) if state in HAS_IMAGE else None
+            if running is not None:
+                await store_group(connection, running.group)
+            await append(connection, now, event, *([running.event] if running else []))
         return True
 
     async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
@@ -157,22 +154,6 @@ class SqlInstances:
             return (
                 await connection.execute(delete(instances).where(instances.c.group_id == group.id))
             ).rowcount
-
-    @staticmethod
-    async def _run(connection: CatalogConnection, group: Group, instance: Instance, now: datetime) -> bool:
-        """Make a group running that waits for its first instance of this version."""
-        deploys = and_(
-            groups.c.id == group.id,
-            groups.c.status == GroupStatus.DEPLOYING.value,
-            groups.c.version == instance.version,
-        )
-        running = {"status": GroupStatus.RUNNING.value, "status_since": now, "updated_at": now}
-        return (await connection.execute(update(groups).where(deploys).values(running))).rowcount == 1
-
-    @staticmethod
-    async def _lock(connection: CatalogConnection, group: Group) -> None:
-        """Take a group's changes one after another, in the order group, instance."""
-        await connection.execute(select(groups.c.id).where(groups.c.id == group.id).with_for_update())
 
 
 def _instance(row: RowMapping) -> Instance:

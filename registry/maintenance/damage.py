@@ -4,8 +4,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from auth.ports import AuditEvent
-from registry.audit.trail import EventLog
+from auth.ports import AuditEvent, AuditTrail
+from registry.audit.types import RegistryEventType
 from registry.catalog.quarantine import SqlQuarantine
 from storage.digest import Digest
 from storage.errors import BlobDamagedError, BlobMissingError
@@ -23,10 +23,10 @@ class DamageReporter:
     them all; scrubbing decides.
     """
 
-    def __init__(self, records: KeyRecords, quarantine: SqlQuarantine, events: EventLog) -> None:
+    def __init__(self, records: KeyRecords, quarantine: SqlQuarantine, trail: AuditTrail) -> None:
         self._records = records
         self._quarantine = quarantine
-        self._events = events
+        self._trail = trail
         self._told: OrderedDict[tuple[str, Digest], float] = OrderedDict()
 
     async def report(self, tenant: str, digest: Digest, error: BlobDamagedError) -> None:
@@ -36,19 +36,14 @@ class DamageReporter:
             return  # taken out of service already, or removed
         if isinstance(error, BlobMissingError):
             if self._is_news(tenant, digest):
-                await self._tell(record, str(error), "missing")
+                await self._trail.record(_event(record, str(error), "missing"))
             return
         await self.quarantine([record], str(error))
 
     async def quarantine(self, records: Sequence[KeyRecord], reason: str) -> None:
-        """Take an object out of service, and tell every tenant that has it, unless it was already."""
-        if await self._quarantine.add(records[0].object_name, reason):
-            for record in records:
-                await self._tell(record, reason, "damaged")
-
-    async def _tell(self, record: KeyRecord, reason: str, cause: str) -> None:
-        detail = {"digest": str(record.digest), "object": record.object_name, "reason": reason}
-        await self._events.record(AuditEvent("blob.damaged", record.tenant, cause=cause, detail=detail))
+        """Take an object out of service, with an event for each tenant that has it, unless it was already."""
+        events = (_event(record, reason, "damaged") for record in records)
+        await self._quarantine.add(records[0].object_name, reason, *events)
 
     def _is_news(self, tenant: str, digest: Digest) -> bool:
         now = time.monotonic()
@@ -60,3 +55,8 @@ class DamageReporter:
         while len(self._told) > _REMEMBERED:
             self._told.popitem(last=False)
         return True
+
+
+def _event(record: KeyRecord, reason: str, cause: str) -> AuditEvent:
+    detail = {"digest": str(record.digest), "object": record.object_name, "reason": reason}
+    return AuditEvent(RegistryEventType.BLOB_DAMAGED, record.tenant, cause=cause, detail=detail)

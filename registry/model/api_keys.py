@@ -1,9 +1,11 @@
-"""Who may call the public API, and how often: what is asked of the outside (as `registry.ports`)."""
+"""API keys: who may call the public API, and how often."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from auth.ports import AuditEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class ApiKey:
 class ApiKeyDirectory(Protocol):
     """Whose keys are whose."""
 
-    async def add(self, key: ApiKey, key_hash: bytes, *, limit: int) -> None:
-        """Insert. Raises ConflictError: the organization has `limit` keys in use."""
+    async def add(self, key: ApiKey, key_hash: bytes, event: AuditEvent, *, limit: int) -> None:
+        """Insert, with the event. Raises ConflictError: the organization has `limit` keys in use."""
 
     async def by_hash(self, key_hash: bytes) -> ApiKey | None:
         """Return the key that has this hash, unless it is revoked."""
@@ -33,8 +35,8 @@ class ApiKeyDirectory(Protocol):
     async def list(self, organization: str) -> Sequence[ApiKey]:
         """Return an organization's keys, oldest first, revoked ones included."""
 
-    async def revoke(self, organization: str, key_id: str) -> bool:
-        """Revoke a key from now on. False when there is none."""
+    async def revoke(self, key: ApiKey, event: AuditEvent) -> None:
+        """Revoke a key from now on, with the event; do nothing if it is revoked already."""
 
 
 class RateLimiter(Protocol):

@@ -1,14 +1,16 @@
-"""Instances, and what their use-cases ask of the outside (as `registry.ports`)."""
+"""Instances, and what their use-cases ask of the outside."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
+from auth.audit import EventType
 from auth.ports import AuditEvent
-from registry.audit.trail import NO_FACTS
-from registry.model.groups import Group, group_event
+from registry.audit.types import EVENT_TYPES
+from registry.model.groups import Group
 
 
 class InstanceState(StrEnum):
@@ -43,19 +45,31 @@ class Instance:
     updated_at: datetime
 
 
+UNSETTLED: Final = (InstanceState.ALLOCATING, InstanceState.DOWNLOADING)
+"""States that end by what the node does with its token."""
+HAS_IMAGE: Final = (InstanceState.CREATING, InstanceState.RUNNING)
+
+
 def instance_event(
-    type_: str,
+    type_: EventType,
     group: Group,
     instance: Instance,
-    facts: Mapping[str, object] = NO_FACTS,
+    facts: Mapping[str, object] = MappingProxyType({}),
     *,
     cause: str | None = None,
     source: str | None = None,
 ) -> AuditEvent:
-    """Tell about a node's designation for a group; what is told of its token stays a trail of its own."""
+    """Make an event of a group's instance. The token is named in the detail: its own events are apart."""
     named = {"instance_id": instance.id, "version": instance.version, "token_id": instance.token_id}
-    told = group_event(type_, group.id, group.key, {**named, **facts}, cause=cause, source=source)
-    return replace(told, node_id=instance.node_id)
+    made = group.event(type_, {**named, **facts}, cause=cause, source=source)
+    return replace(made, node_id=instance.node_id)
+
+
+def state_event(
+    state: InstanceState, group: Group, instance: Instance, *, source: str | None = None
+) -> AuditEvent:
+    """Make the event that says which state an instance comes into."""
+    return instance_event(EVENT_TYPES[f"instance.{state.value}"], group, instance, source=source)
 
 
 class InstanceCatalog(Protocol):

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from auth.ports import AuditEvent
+from registry.model.api_keys import ApiKey
+
 
 @dataclass(frozen=True, slots=True)
 class Organization:
@@ -17,8 +20,13 @@ class Organization:
 class OrganizationDirectory(Protocol):
     """Who the customers are."""
 
-    async def add(self, organization: Organization) -> None:
-        """Insert. Raises ConflictError: the name is taken."""
+    async def add(
+        self,
+        organization: Organization,
+        *recorded: AuditEvent,
+        first_key: tuple[ApiKey, bytes] | None = None,
+    ) -> None:
+        """Insert an organization with its first key and that key's hash. Raises ConflictError: name taken."""
 
     async def get(self, name: str) -> Organization | None:
         """Return an organization."""

@@ -1,9 +1,16 @@
-"""What telling endpoints about events asks of the outside, and its words (as `registry.ports`)."""
+"""Webhooks: endpoints, the messages that they get (docs/webhooks.md), and the catalog that keeps both."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
+
+from auth.ports import AuditEvent
+from registry.audit.trail import StoredEvent
+
+FAMILIES: Final = ("group", "instance", "token")
+"""The families of event types (`registry.audit.types`) that webhooks get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,13 @@ class Webhook:
     failing_since: datetime | None = None
     disabled_at: datetime | None = None
     last_failure: str | None = None
+
+    def wants(self, event: StoredEvent) -> bool:
+        """Return whether the endpoint gets a message about an event."""
+        family = event.type.partition(".")[0]
+        if event.organization != self.organization or family not in FAMILIES:
+            return False
+        return not self.types or event.type in self.types or f"{family}.*" in self.types
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +67,20 @@ class WebhookDelivery:
     attempt: int
 
 
+def render_message(event: StoredEvent) -> str:
+    """Return the JSON body of the message about an event."""
+    named = {"token_id": event.token_id, "node_id": event.node_id, "cause": event.cause}
+    facts = {name: value for name, value in named.items() if value is not None}
+    data = {"organization": event.organization, **facts, **event.detail}
+    body = {"type": event.type, "timestamp": event.at.isoformat().replace("+00:00", "Z"), "data": data}
+    return json.dumps(body, separators=(",", ":"))
+
+
 class WebhookCatalog(Protocol):
     """Endpoints, and the messages that wait for them."""
 
-    async def add(self, webhook: Webhook, secret: SealedSecret, *, limit: int) -> None:
-        """Insert; it is told what happens from now on. Raises ConflictError: the organization has `limit`."""
+    async def add(self, webhook: Webhook, secret: SealedSecret, event: AuditEvent, *, limit: int) -> None:
+        """Insert, with the event; later events are sent. Raises ConflictError: there are `limit` of them."""
 
     async def list(self, organization: str) -> Sequence[Webhook]:
         """Return an organization's endpoints, oldest first."""
@@ -65,11 +88,11 @@ class WebhookCatalog(Protocol):
     async def get(self, organization: str, webhook_id: str) -> Webhook | None:
         """Return an endpoint."""
 
-    async def remove(self, organization: str, webhook_id: str) -> bool:
-        """Remove an endpoint and what waits for it. False when there is none."""
+    async def remove(self, webhook: Webhook, event: AuditEvent) -> None:
+        """Remove an endpoint and what waits for it, with the event."""
 
-    async def enable(self, organization: str, webhook_id: str) -> bool:
-        """Begin to tell an endpoint again, from now on. False when there is none."""
+    async def enable(self, webhook: Webhook, event: AuditEvent) -> None:
+        """Send later events to a disabled endpoint again, with the event."""
 
     async def collect(self, limit: int) -> int:
         """Put the next events of the trail into the outboxes that want them; return how many were read."""

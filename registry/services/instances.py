@@ -12,21 +12,28 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
+from auth.audit import EventType
 from auth.errors import TokenNotFoundError
-from auth.ports import Clock
+from auth.ports import AuditTrail, Clock
 from auth.records import SessionView, TokenState, TokenView
-from registry.audit.trail import EventLog
+from registry.audit.types import RegistryEventType
 from registry.errors import NotFoundError
 from registry.model.groups import Group, GroupCatalog, GroupKey
-from registry.model.instances import Instance, InstanceCatalog, InstanceState, instance_event
+from registry.model.instances import (
+    HAS_IMAGE,
+    UNSETTLED,
+    Instance,
+    InstanceCatalog,
+    InstanceState,
+    instance_event,
+    state_event,
+)
 from registry.services.views import InstanceView
 
 SWEEP_S: Final = 2.0
 
 _AT_ONCE: Final = 16
 _PAGE: Final = 500
-_UNSETTLED: Final = (InstanceState.ALLOCATING, InstanceState.DOWNLOADING)
-_HAS_IMAGE: Final = (InstanceState.CREATING, InstanceState.RUNNING)
 
 
 class TokenControl(Protocol):
@@ -56,14 +63,14 @@ class Instances:
         groups: GroupCatalog,
         tokens: TokenControl,
         dismiss_tokens: Callable[[Group], Awaitable[object]],
-        events: EventLog,
+        trail: AuditTrail,
         clock: Clock,
     ) -> None:
         self._catalog = catalog
         self._groups = groups
         self._tokens = tokens
         self._dismiss_tokens = dismiss_tokens
-        self._events = events
+        self._trail = trail
         self._clock = clock
 
     async def list(self, key: GroupKey) -> Sequence[InstanceView]:
@@ -86,7 +93,7 @@ class Instances:
         """Change what it costs to give an instance up. Raises NotFoundError."""
         group, instance = await self._require(key, instance_id)
         facts = {"deletion_cost": cost}
-        changed = instance_event("instance.updated", group, instance, facts, source=source)
+        changed = instance_event(RegistryEventType.INSTANCE_UPDATED, group, instance, facts, source=source)
         if not await self._catalog.set_deletion_cost(instance.id, cost, changed):
             raise _no_such()
         return await self.get(key, instance_id)
@@ -101,17 +108,17 @@ class Instances:
         """
         group, instance = await self._require(key, instance_id)
         await self._revoke(instance)
-        told = instance_event("instance.reallocated", group, instance, source=source)
+        told = instance_event(RegistryEventType.INSTANCE_REALLOCATED, group, instance, source=source)
         if not await self._catalog.free(instance, told):
             raise _no_such()
 
     async def recreate(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
         """Have an instance's container made anew on its node, which keeps the image. Raises NotFoundError."""
-        await self._begin_again(key, instance_id, "instance.recreated", source)
+        await self._begin_again(key, instance_id, RegistryEventType.INSTANCE_RECREATED, source)
 
     async def restart(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
         """Have an instance's container stopped and started on its node. Raises NotFoundError."""
-        await self._begin_again(key, instance_id, "instance.restarted", source)
+        await self._begin_again(key, instance_id, RegistryEventType.INSTANCE_RESTARTED, source)
 
     async def report(
         self, instance_id: str, key: GroupKey, state: InstanceState, *, source: str | None = None
@@ -119,16 +126,16 @@ class Instances:
         """Take a scheduler's word for the state of an instance's container. Raises NotFoundError."""
         group, instance = await self._require(key, instance_id)
         if instance.state is not state:
-            told = instance_event(f"instance.{state.value}", group, instance, source=source)
+            told = state_event(state, group, instance, source=source)
             await self._catalog.advance(group, instance, state, told)
         return await self.get(key, instance_id)
 
     async def settle(self, group: Group) -> bool:
         """Bring a group's instances up to date; True when the group itself may have changed."""
         before = await self._catalog.of_group(group.id)
-        moving = [instance for instance in before if instance.state in _UNSETTLED]
+        moving = [instance for instance in before if instance.state in UNSETTLED]
         seen = await self._look(group, moving)
-        return any(view is not None and view.instance.state in _HAS_IMAGE for view in seen)
+        return any(view is not None and view.instance.state in HAS_IMAGE for view in seen)
 
     async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
         """Count the instances of groups by state, as they were seen last."""
@@ -155,7 +162,7 @@ class Instances:
 
     async def _see(self, group: Group, instance: Instance) -> InstanceView | None:
         """Bring one instance up to date; None when its node turns out to be free."""
-        if instance.state not in _UNSETTLED:
+        if instance.state not in UNSETTLED:
             return InstanceView(instance)
         try:
             view = await self._tokens.show(instance.token_id)
@@ -167,22 +174,24 @@ class Instances:
             await self._lapse(group, instance, view.state.value)
             return None
         if state is not instance.state:
-            told = instance_event(f"instance.{state.value}", group, instance)
+            told = state_event(state, group, instance)
             await self._catalog.advance(group, instance, state, told)
             instance = replace(instance, state=state, updated_at=self._clock.now())
         downloading = state is InstanceState.DOWNLOADING and view.session is not None
         return InstanceView(instance, _percent(view, view.session) if downloading else None)
 
     async def _lapse(self, group: Group, instance: Instance, cause: str) -> None:
-        told = instance_event("instance.lapsed", group, instance, cause=cause)
+        told = instance_event(RegistryEventType.INSTANCE_LAPSED, group, instance, cause=cause)
         await self._catalog.free(instance, told)
 
-    async def _begin_again(self, key: GroupKey, instance_id: str, type_: str, source: str | None) -> None:
+    async def _begin_again(
+        self, key: GroupKey, instance_id: str, type_: EventType, source: str | None
+    ) -> None:
         """Tell the scheduler; a node that has no image yet has nothing to begin again with, and goes on."""
         group, instance = await self._require(key, instance_id)
         told = instance_event(type_, group, instance, source=source)
-        if instance.state in _UNSETTLED:
-            await self._events.record(told)
+        if instance.state in UNSETTLED:
+            await self._trail.record(told)
         elif not await self._catalog.advance(group, instance, InstanceState.CREATING, told):
             raise _no_such()
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
+from auth.audit import EventType
 from auth.ports import AuditEvent, Clock
 from auth.secret import Secret
-from registry.audit.trail import EventLog
+from registry.audit.types import RegistryEventType
 from registry.errors import EgressRefusedError, InvalidInputError, NotFoundError
 from registry.model.organizations import OrganizationDirectory
 from registry.model.webhooks import SealedSecret, Webhook, WebhookCatalog
@@ -57,14 +58,12 @@ class Webhooks:
         catalog: WebhookCatalog,
         secrets: WebhookSecrets,
         organizations: OrganizationDirectory,
-        events: EventLog,
         clock: Clock,
         vet: Callable[[str], None],
     ) -> None:
         self._catalog = catalog
         self._secrets = secrets
         self._organizations = organizations
-        self._events = events
         self._clock = clock
         self._vet = vet
 
@@ -87,8 +86,8 @@ class Webhooks:
         secret = os.urandom(_SECRET_BYTES)
         webhook = Webhook(str(uuid4()), organization, url, tuple(types), self._clock.now())
         sealed = await self._secrets.seal(organization, webhook.webhook_id, secret)
-        await self._catalog.add(webhook, sealed, limit=MAX_WEBHOOKS)
-        await self._record("webhook.created", webhook, source)
+        created = _event(RegistryEventType.WEBHOOK_CREATED, webhook, source)
+        await self._catalog.add(webhook, sealed, created, limit=MAX_WEBHOOKS)
         return NewWebhook(webhook, Secret(f"whsec_{base64.b64encode(secret).decode()}"))
 
     async def list(self, organization: str) -> Sequence[Webhook]:
@@ -107,19 +106,18 @@ class Webhooks:
     async def enable(self, organization: str, webhook_id: str, *, source: str | None = None) -> Webhook:
         """Begin to tell an endpoint again that was given up, from now on. Raises NotFoundError."""
         webhook = await self.get(organization, webhook_id)
-        if webhook.disabled_at is not None and await self._catalog.enable(organization, webhook_id):
-            await self._record("webhook.enabled", webhook, source)
+        await self._catalog.enable(webhook, _event(RegistryEventType.WEBHOOK_ENABLED, webhook, source))
         return await self.get(organization, webhook_id)
 
     async def remove(self, organization: str, webhook_id: str, *, source: str | None = None) -> None:
         """Remove an endpoint and what waits for it. Raises NotFoundError."""
         webhook = await self.get(organization, webhook_id)
-        await self._catalog.remove(organization, webhook_id)
-        await self._record("webhook.removed", webhook, source)
+        await self._catalog.remove(webhook, _event(RegistryEventType.WEBHOOK_REMOVED, webhook, source))
 
-    async def _record(self, type_: str, webhook: Webhook, source: str | None) -> None:
-        detail = {"webhook_id": webhook.webhook_id, "url": webhook.url}
-        await self._events.record(AuditEvent(type_, webhook.organization, source=source, detail=detail))
+
+def _event(type_: EventType, webhook: Webhook, source: str | None) -> AuditEvent:
+    detail = {"webhook_id": webhook.webhook_id, "url": webhook.url}
+    return AuditEvent(type_, webhook.organization, source=source, detail=detail)
 
 
 def _aad(webhook_id: str) -> bytes:

@@ -35,7 +35,7 @@ class OrganizationsApi:
     async def create(self, request: web.Request) -> web.Response:
         """Create a customer; the API key in the answer is shown this once."""
         body = await NewOrganization.read(request)
-        made = await self._keys.found(body.name, source=peer_of(request).source)
+        made = await self._keys.create_organization(body.name, source=peer_of(request).source)
         document = {"name": body.name, "api_key": made.secret.reveal(), "key_id": made.key.key_id}
         return respond(document, HTTPStatus.CREATED)
 
