@@ -27,9 +27,9 @@ class SqlInstances:
         self._clock = clock
 
     async def designate(self, group: Group, node_id: str, version: int, token_id: str) -> Instance:
-        """Note that a token was minted: a node is designated, or again, from the start."""
+        """Store that a token was minted: the node becomes an instance, or its instance starts again."""
         now = self._clock.now()
-        anew = {
+        renewed = {
             "version": version,
             "token_id": token_id,
             "state": InstanceState.ALLOCATING.value,
@@ -43,10 +43,10 @@ class SqlInstances:
             if row is None:
                 fresh = {"group_id": group.id, "node_id": node_id, "deletion_cost": 0, "created_at": now}
                 row_id = str(uuid4())
-                await connection.execute(insert(instances).values(id=row_id, **fresh, **anew))
+                await connection.execute(insert(instances).values(id=row_id, **fresh, **renewed))
             else:
                 row_id = row["id"]
-                await connection.execute(update(instances).where(instances.c.id == row_id).values(anew))
+                await connection.execute(update(instances).where(instances.c.id == row_id).values(renewed))
                 over = instance_tokens.c.minted_at < now - _TOKEN_LIFE
                 old = and_(instance_tokens.c.instance_id == row_id, over)
                 await connection.execute(delete(instance_tokens).where(old))
@@ -83,7 +83,7 @@ class SqlInstances:
         return counted
 
     async def unsettled(self, limit: int) -> Sequence[tuple[Group, Instance]]:
-        """Take instances that still allocate or download, those first that were looked at longest ago."""
+        """Return instances that still allocate or download, the least recently checked first."""
         waiting = (
             select(instances)
             .where(instances.c.state.in_(UNSETTLED))
@@ -105,7 +105,7 @@ class SqlInstances:
     async def advance(
         self, group: Group, instance: Instance, state: InstanceState, event: AuditEvent
     ) -> bool:
-        """Bring an instance into a state; the first that has the image makes a deploying group running."""
+        """Set an instance's state, with the event; the first with the image makes its group running."""
         now = self._clock.now()
         as_read = and_(
             instances.c.id == instance.id,
@@ -124,7 +124,7 @@ class SqlInstances:
         return True
 
     async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
-        """Change what it costs to give an instance up. False when it is gone."""
+        """Change an instance's deletion cost, with the event. False when it is gone."""
         change = update(instances).where(instances.c.id == instance_id).values(deletion_cost=cost)
         async with self._database.write() as connection:
             if (await connection.execute(change)).rowcount != 1:

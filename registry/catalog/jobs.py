@@ -130,7 +130,7 @@ class SqlJobQueue:
             return (await connection.execute(query.limit(1))).first() is not None
 
     def _free(self, now: datetime) -> ColumnElement[bool]:
-        """Tell of a job and its group whether the job may be claimed."""
+        """Return the condition under which a job of a group may be claimed."""
         free = or_(jobs.c.state == "queued", and_(jobs.c.state == "running", jobs.c.lease_until < now))
         if not self._organization_jobs:
             return free

@@ -29,7 +29,7 @@ class SqlNodeRegistry:
         self._lookups: Coalescer[str, Node | None] = Coalescer(self._look_up, pace_s=_LOOKUPS_PACE_S)
 
     async def get(self, node_id: str) -> Node | None:
-        """Return a node, struck off or not; lookups of one moment share a query."""
+        """Return a node, revoked or not; lookups of one moment share a query."""
         if storable(node_id, NODE_ID_CHARS) != node_id:
             return None  # nobody is called so, and it would spoil the others' query
         return await self._lookups.do(node_id)

@@ -54,7 +54,7 @@ class SqlQuarantine:
         return True
 
     async def has(self, object_name: str) -> bool:
-        """Tell whether an object is out of service."""
+        """Return whether an object is out of service."""
         query = select(quarantine.c.object_name).where(quarantine.c.object_name == object_name)
         async with self._database.read() as connection:
             return (await connection.execute(query)).first() is not None

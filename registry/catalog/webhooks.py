@@ -2,7 +2,7 @@
 
 The audit trail is read once, in its order, behind the cursor `webhooks` of the table `upkeep`; what an
 endpoint wants of it goes into `deliveries` in the same transaction that moves the cursor on. So every event
-is told at least once, whatever process dies when.
+is sent at least once, whichever process dies.
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ class SqlWebhooks:
                 await append(connection, self._clock.now(), event)
 
     async def collect(self, limit: int) -> int:
-        """Put the next events of the trail into the outboxes that want them; return how many were read."""
+        """Enqueue the next events of the trail for endpoints that want them; return how many were read."""
         async with self._database.read() as connection:
             newest = await _latest(connection)
             known = await connection.execute(select(upkeep.c.cursor).where(upkeep.c.name == _CURSOR))
@@ -184,13 +184,13 @@ class SqlWebhooks:
         )
         if not wanting:
             return await self._move(connection, newest, 0)
-        told = (
+        unread = (
             select(events)
             .where(events.c.cursor > int(known or 0), events.c.cursor <= newest)
             .order_by(events.c.cursor)
             .limit(limit)
         )
-        page = [StoredEvent(**row) for row in (await connection.execute(told)).mappings()]
+        page = [StoredEvent(**row) for row in (await connection.execute(unread)).mappings()]
         endpoints = [(_webhook(row), row["after"]) for row in wanting]
         messages = [
             {

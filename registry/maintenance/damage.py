@@ -1,4 +1,4 @@
-"""What happens when a blob turns out to be damaged: out of service, and into the audit trail."""
+"""Takes damaged blobs out of service, with an event in the audit trail."""
 
 import time
 from collections import OrderedDict
@@ -16,18 +16,18 @@ _REMEMBERED = 1024
 
 
 class DamageReporter:
-    """Takes reports of damage from whoever reads.
+    """Takes reports of damage from readers of blobs.
 
-    A damaged object is taken out of service at once: it cannot be served anyway, and so the next import of
-    the blob brings it anew. A missing one is only told about, because a folder that is not mounted misses
-    them all; scrubbing decides.
+    A damaged object is taken out of service at once: it cannot be served, and the next import of the blob
+    stores it again. A missing one is only recorded, because a folder that is not mounted misses them all;
+    scrubbing decides.
     """
 
     def __init__(self, records: KeyRecords, quarantine: SqlQuarantine, trail: AuditTrail) -> None:
         self._records = records
         self._quarantine = quarantine
         self._trail = trail
-        self._told: OrderedDict[tuple[str, Digest], float] = OrderedDict()
+        self._reported: OrderedDict[tuple[str, Digest], float] = OrderedDict()
 
     async def report(self, tenant: str, digest: Digest, error: BlobDamagedError) -> None:
         """Note that a tenant's blob failed while it was read."""
@@ -47,13 +47,13 @@ class DamageReporter:
 
     def _is_news(self, tenant: str, digest: Digest) -> bool:
         now = time.monotonic()
-        told = self._told.get((tenant, digest))
-        if told is not None and now - told < _QUIET_S:
+        last = self._reported.get((tenant, digest))
+        if last is not None and now - last < _QUIET_S:
             return False
-        self._told[tenant, digest] = now
-        self._told.move_to_end((tenant, digest))
-        while len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
+        self._reported[tenant, digest] = now
+        self._reported.move_to_end((tenant, digest))
+        while len(self._reported) > _REMEMBERED:
+            self._reported.popitem(last=False)
         return True
 
 

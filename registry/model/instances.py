@@ -75,12 +75,11 @@ def state_event(
 class InstanceCatalog(Protocol):
     """Which nodes are designated for which groups, and how far they are.
 
-    What changes a designation does so in one transaction with the event that tells about it, and only while
-    the designation is as it was read.
+    An instance changes in one transaction with its event, and only while it is as it was read.
     """
 
     async def designate(self, group: Group, node_id: str, version: int, token_id: str) -> Instance:
-        """Note that a token was minted: a node is designated, or again, from the start."""
+        """Store that a token was minted: the node becomes an instance, or its instance starts again."""
 
     async def of_group(self, group_id: str) -> Sequence[Instance]:
         """Return a group's instances, oldest first."""
@@ -92,15 +91,15 @@ class InstanceCatalog(Protocol):
         """Count the instances of groups by state; groups without any are left out."""
 
     async def unsettled(self, limit: int) -> Sequence[tuple[Group, Instance]]:
-        """Take instances that still allocate or download, those first that were looked at longest ago."""
+        """Return instances that still allocate or download, the least recently checked first."""
 
     async def advance(
         self, group: Group, instance: Instance, state: InstanceState, event: AuditEvent
     ) -> bool:
-        """Bring an instance into a state; the first that has the image makes a deploying group running."""
+        """Set an instance's state, with the event; the first with the image makes its group running."""
 
     async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
-        """Change what it costs to give an instance up. False when it is gone."""
+        """Change an instance's deletion cost, with the event. False when it is gone."""
 
     async def tokens(self, instance_id: str) -> Sequence[str]:
         """Return every token of a designation that may not be over."""

@@ -10,7 +10,7 @@ class NodeRegistry(Protocol):
     """Nodes, with the means to change them (`auth.ports.NodeDirectory` only reads)."""
 
     async def get(self, node_id: str) -> Node | None:
-        """Return a node, struck off or not."""
+        """Return a node, revoked or not."""
 
     async def add(self, node: Node, event: AuditEvent) -> None:
         """Insert, with the event. Raises ConflictError: the id was used before."""

@@ -15,14 +15,14 @@ FAMILIES: Final = ("group", "instance", "token")
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An endpoint that is told about an organization's events.
+    """An endpoint that receives an organization's events.
 
     Attributes:
-        types: Event types, or their families as `group.*`; empty means all that are told.
-        delivered_at: When it last took a message.
-        failing_since: When it began to refuse them; None while it takes them.
-        disabled_at: When it was given up; nothing is sent any more.
-        last_failure: What the last failed attempt met; no part of any answer's body.
+        types: Event types, or their families as `group.*`; empty means all of `FAMILIES`.
+        delivered_at: When it last accepted a message.
+        failing_since: When it began to fail; None while it accepts messages.
+        disabled_at: When it was disabled; nothing is sent any more.
+        last_failure: Why the last attempt failed; holds nothing of an answer's body.
     """
 
     webhook_id: str
@@ -95,7 +95,7 @@ class WebhookCatalog(Protocol):
         """Send later events to a disabled endpoint again, with the event."""
 
     async def collect(self, limit: int) -> int:
-        """Put the next events of the trail into the outboxes that want them; return how many were read."""
+        """Enqueue the next events of the trail for endpoints that want them; return how many were read."""
 
     async def claim(self, limit: int, lease_s: float) -> Sequence[WebhookDelivery]:
         """Lease messages that are due; they are due again when the lease lapses."""

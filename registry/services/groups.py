@@ -36,7 +36,7 @@ class GroupInstances(Protocol):
         """Count the instances of groups by state."""
 
     async def dismiss(self, group: Group) -> None:
-        """End every designation of a group: revoke its tokens, and free its nodes."""
+        """Release all nodes of a group and revoke their tokens."""
 
 
 class ContainerGroups:
@@ -49,7 +49,7 @@ class ContainerGroups:
         credential_from: Turns the public API's `registry_authentication` into what the upstream is sent.
             Raises InvalidInputError, its paths starting at `registry_authentication`.
         revoke_tokens: Revokes every pull token of a group, by the group's id, and bars new ones for a while.
-        nudge: Tells idle import workers that a job waits; they find it without, only later.
+        nudge: Wakes idle import workers; without it they find the job later.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class ContainerGroups:
         if_match: Collection[str] | None = None,
         source: str | None = None,
     ) -> GroupView:
-        """Change a group; a changed image is imported anew, under the next version.
+        """Change a group; a changed image is imported under the next version.
 
         Until it is stored, nodes are given the version before. The same image is pulled again only when
         `change.pull` says so, or when its import has failed.

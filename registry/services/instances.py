@@ -99,7 +99,7 @@ class Instances:
         return await self.get(key, instance_id)
 
     async def reallocate(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
-        """Free an instance's node and revoke its tokens, so that another node takes its place.
+        """Free an instance's node and revoke its tokens, so that another node can take its place.
 
         Revoked first: a node that is free can do nothing with what it was given.
 
@@ -108,26 +108,26 @@ class Instances:
         """
         group, instance = await self._require(key, instance_id)
         await self._revoke(instance)
-        told = instance_event(RegistryEventType.INSTANCE_REALLOCATED, group, instance, source=source)
-        if not await self._catalog.free(instance, told):
+        event = instance_event(RegistryEventType.INSTANCE_REALLOCATED, group, instance, source=source)
+        if not await self._catalog.free(instance, event):
             raise _no_such()
 
     async def recreate(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
-        """Have an instance's container made anew on its node, which keeps the image. Raises NotFoundError."""
+        """Ask for an instance's container to be created again on its node. Raises NotFoundError."""
         await self._begin_again(key, instance_id, RegistryEventType.INSTANCE_RECREATED, source)
 
     async def restart(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
-        """Have an instance's container stopped and started on its node. Raises NotFoundError."""
+        """Ask for an instance's container to be stopped and started on its node. Raises NotFoundError."""
         await self._begin_again(key, instance_id, RegistryEventType.INSTANCE_RESTARTED, source)
 
     async def report(
         self, instance_id: str, key: GroupKey, state: InstanceState, *, source: str | None = None
     ) -> InstanceView:
-        """Take a scheduler's word for the state of an instance's container. Raises NotFoundError."""
+        """Set the state that a scheduler reports of an instance's container. Raises NotFoundError."""
         group, instance = await self._require(key, instance_id)
         if instance.state is not state:
-            told = state_event(state, group, instance, source=source)
-            await self._catalog.advance(group, instance, state, told)
+            event = state_event(state, group, instance, source=source)
+            await self._catalog.advance(group, instance, state, event)
         return await self.get(key, instance_id)
 
     async def settle(self, group: Group) -> bool:
@@ -147,7 +147,7 @@ class Instances:
         await self._catalog.free_all(group)
 
     async def sweep(self) -> None:
-        """Bring those instances up to date that were looked at longest ago."""
+        """Refresh the least recently checked instances."""
         waiting = await self._catalog.unsettled(_PAGE)
         for start in range(0, len(waiting), _AT_ONCE):
             some = waiting[start : start + _AT_ONCE]
@@ -174,25 +174,25 @@ class Instances:
             await self._lapse(group, instance, view.state.value)
             return None
         if state is not instance.state:
-            told = state_event(state, group, instance)
-            await self._catalog.advance(group, instance, state, told)
+            event = state_event(state, group, instance)
+            await self._catalog.advance(group, instance, state, event)
             instance = replace(instance, state=state, updated_at=self._clock.now())
         downloading = state is InstanceState.DOWNLOADING and view.session is not None
         return InstanceView(instance, _percent(view, view.session) if downloading else None)
 
     async def _lapse(self, group: Group, instance: Instance, cause: str) -> None:
-        told = instance_event(RegistryEventType.INSTANCE_LAPSED, group, instance, cause=cause)
-        await self._catalog.free(instance, told)
+        event = instance_event(RegistryEventType.INSTANCE_LAPSED, group, instance, cause=cause)
+        await self._catalog.free(instance, event)
 
     async def _begin_again(
         self, key: GroupKey, instance_id: str, type_: EventType, source: str | None
     ) -> None:
-        """Tell the scheduler; a node that has no image yet has nothing to begin again with, and goes on."""
+        """Record what the scheduler has to do; an instance whose node has no image yet keeps its state."""
         group, instance = await self._require(key, instance_id)
-        told = instance_event(type_, group, instance, source=source)
+        event = instance_event(type_, group, instance, source=source)
         if instance.state in UNSETTLED:
-            await self._trail.record(told)
-        elif not await self._catalog.advance(group, instance, InstanceState.CREATING, told):
+            await self._trail.record(event)
+        elif not await self._catalog.advance(group, instance, InstanceState.CREATING, event):
             raise _no_such()
 
     async def _revoke(self, instance: Instance) -> None:
@@ -200,7 +200,7 @@ class Instances:
             try:
                 await self._tokens.revoke(token_id)
             except TokenNotFoundError:
-                continue  # over for long
+                continue  # ended long ago
 
     async def _require(self, key: GroupKey, instance_id: str) -> tuple[Group, Instance]:
         group = await self._require_group(key)
@@ -217,7 +217,7 @@ class Instances:
 
 
 def _state_of(view: TokenView) -> InstanceState | None:
-    """Tell how far a token's node is; None when the token ended before the node had the image."""
+    """Return how far a token's node is; None if the token ended before the node had the image."""
     session = view.session
     whole = session is not None and 0 < session.blobs_total == session.blobs_complete
     if whole or view.state is TokenState.DONE:

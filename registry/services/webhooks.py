@@ -1,4 +1,4 @@
-"""Webhooks: endpoints that are told about an organization's groups and tokens (docs/webhooks.md)."""
+"""The use-cases of webhooks (docs/webhooks.md)."""
 
 import base64
 import os
@@ -46,7 +46,7 @@ class WebhookSecrets:
 
 
 class Webhooks:
-    """Registers endpoints, and tells how they do.
+    """Registers, lists, enables and removes endpoints.
 
     Args:
         vet: Refuses a URL that nothing may be sent to. Raises EgressRefusedError.
@@ -70,7 +70,7 @@ class Webhooks:
     async def register(
         self, organization: str, url: str, types: Sequence[str], *, source: str | None = None
     ) -> NewWebhook:
-        """Register an endpoint; it is told what happens from now on.
+        """Register an endpoint; it gets the events that happen from now on.
 
         Raises:
             NotFoundError: There is no such organization.
@@ -82,7 +82,7 @@ class Webhooks:
         try:
             self._vet(url)
         except EgressRefusedError as error:
-            raise InvalidInputError("The URL cannot be told anything.", {"url": [str(error)]}) from None
+            raise InvalidInputError("Messages cannot be sent to this URL.", {"url": [str(error)]}) from None
         secret = os.urandom(_SECRET_BYTES)
         webhook = Webhook(str(uuid4()), organization, url, tuple(types), self._clock.now())
         sealed = await self._secrets.seal(organization, webhook.webhook_id, secret)
@@ -104,7 +104,7 @@ class Webhooks:
         return webhook
 
     async def enable(self, organization: str, webhook_id: str, *, source: str | None = None) -> Webhook:
-        """Begin to tell an endpoint again that was given up, from now on. Raises NotFoundError."""
+        """Send later events to a disabled endpoint again. Raises NotFoundError."""
         webhook = await self.get(organization, webhook_id)
         await self._catalog.enable(webhook, _event(RegistryEventType.WEBHOOK_ENABLED, webhook, source))
         return await self.get(organization, webhook_id)
