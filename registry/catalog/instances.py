@@ -1,4 +1,4 @@
-"""Which nodes are designated for which groups (implements `registry.model.instances.InstanceCatalog`)."""
+"""Which nodes are designated for which groups."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -20,7 +20,10 @@ _TOKEN_LIFE: Final = timedelta(hours=26)
 
 
 class SqlInstances:
-    """The tables `instances` and `instance_tokens`."""
+    """The tables `instances` and `instance_tokens`.
+
+    An instance changes in one transaction with its event, and only while it is as it was read.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database

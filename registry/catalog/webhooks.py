@@ -1,4 +1,4 @@
-"""Endpoints, and the messages that wait for them (implements `registry.model.webhooks.WebhookCatalog`).
+"""Endpoints, and the messages that wait for them.
 
 The audit trail is read once, in its order, behind the cursor `webhooks` of the table `upkeep`; what an
 endpoint wants of it goes into `deliveries` in the same transaction that moves the cursor on. So every event
@@ -132,7 +132,13 @@ class SqlWebhooks:
     async def failed(
         self, delivery: WebhookDelivery, why: str, *, retry_s: float | None, disable_after: timedelta
     ) -> None:
-        """Note a failed attempt (docs/webhooks.md, "Attempts")."""
+        """Note a failed attempt (docs/webhooks.md, "Attempts").
+
+        Args:
+            why: For the operator; holds nothing of the answer's body.
+            retry_s: When to try again; None gives the message up.
+            disable_after: For how long an endpoint may fail before it is disabled.
+        """
         now = self._clock.now()
         endpoint = webhooks.c.webhook_id == delivery.webhook.webhook_id
         since = func.coalesce(webhooks.c.failing_since, now)

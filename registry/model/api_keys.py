@@ -1,11 +1,8 @@
 """API keys: who may call the public API, and how often."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
-
-from auth.ports import AuditEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +18,6 @@ class ApiKey:
     name: str
     created_at: datetime
     revoked_at: datetime | None = None
-
-
-class ApiKeyDirectory(Protocol):
-    """Whose keys are whose."""
-
-    async def add(self, key: ApiKey, key_hash: bytes, event: AuditEvent, *, limit: int) -> None:
-        """Insert, with the event. Raises ConflictError: the organization has `limit` keys in use."""
-
-    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
-        """Return the key that has this hash, unless it is revoked."""
-
-    async def list(self, organization: str) -> Sequence[ApiKey]:
-        """Return an organization's keys, oldest first, revoked ones included."""
-
-    async def revoke(self, key: ApiKey, event: AuditEvent) -> None:
-        """Revoke a key from now on, with the event; do nothing if it is revoked already."""
 
 
 class RateLimiter(Protocol):

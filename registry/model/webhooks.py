@@ -1,12 +1,10 @@
-"""Webhooks: endpoints, the messages that they get (docs/webhooks.md), and the catalog that keeps both."""
+"""Webhooks: endpoints, and the messages that they get (docs/webhooks.md)."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Final, Protocol
+from datetime import datetime
+from typing import Final
 
-from auth.ports import AuditEvent
 from registry.audit.trail import StoredEvent
 
 FAMILIES: Final = ("group", "instance", "token")
@@ -74,41 +72,3 @@ def render_message(event: StoredEvent) -> str:
     data = {"organization": event.organization, **facts, **event.detail}
     body = {"type": event.type, "timestamp": event.at.isoformat().replace("+00:00", "Z"), "data": data}
     return json.dumps(body, separators=(",", ":"))
-
-
-class WebhookCatalog(Protocol):
-    """Endpoints, and the messages that wait for them."""
-
-    async def add(self, webhook: Webhook, secret: SealedSecret, event: AuditEvent, *, limit: int) -> None:
-        """Insert, with the event; later events are sent. Raises ConflictError: there are `limit` of them."""
-
-    async def list(self, organization: str) -> Sequence[Webhook]:
-        """Return an organization's endpoints, oldest first."""
-
-    async def get(self, organization: str, webhook_id: str) -> Webhook | None:
-        """Return an endpoint."""
-
-    async def remove(self, webhook: Webhook, event: AuditEvent) -> None:
-        """Remove an endpoint and what waits for it, with the event."""
-
-    async def enable(self, webhook: Webhook, event: AuditEvent) -> None:
-        """Send later events to a disabled endpoint again, with the event."""
-
-    async def collect(self, limit: int) -> int:
-        """Enqueue the next events of the trail for endpoints that want them; return how many were read."""
-
-    async def claim(self, limit: int, lease_s: float) -> Sequence[WebhookDelivery]:
-        """Lease messages that are due; they are due again when the lease lapses."""
-
-    async def delivered(self, delivery: WebhookDelivery) -> None:
-        """Take a message out: its endpoint has it."""
-
-    async def failed(
-        self, delivery: WebhookDelivery, why: str, *, retry_s: float | None, disable_after: timedelta
-    ) -> None:
-        """Note a failed attempt.
-
-        Args:
-            retry_s: When to try again; None gives the message up.
-            disable_after: For how long an endpoint may fail before it is given up.
-        """

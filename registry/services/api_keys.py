@@ -11,9 +11,11 @@ from auth.audit import EventType
 from auth.ports import AuditEvent, Clock
 from auth.secret import Secret
 from registry.audit.types import RegistryEventType
+from registry.catalog.api_keys import SqlApiKeyDirectory
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import NotFoundError
-from registry.model.api_keys import ApiKey, ApiKeyDirectory
-from registry.model.organizations import Organization, OrganizationDirectory
+from registry.model.api_keys import ApiKey
+from registry.model.organizations import Organization
 
 FIRST: Final = "first"
 MAX_KEYS: Final = 50
@@ -36,8 +38,8 @@ class ApiKeys:
     def __init__(
         self,
         *,
-        keys: ApiKeyDirectory,
-        organizations: OrganizationDirectory,
+        keys: SqlApiKeyDirectory,
+        organizations: SqlOrganizationDirectory,
         clock: Clock,
     ) -> None:
         self._keys = keys

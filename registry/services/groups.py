@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from auth.ports import Clock
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import (
     ConflictError,
     InvalidInputError,
@@ -14,7 +15,6 @@ from registry.errors import (
 from registry.model.groups import Group, GroupCatalog, GroupKey, GroupStatus, GroupTransition
 from registry.model.imports import CredentialVault, ProgressStore, UpstreamCredential
 from registry.model.instances import InstanceState
-from registry.model.organizations import OrganizationDirectory
 from registry.services.paging import Position
 from registry.services.views import GroupChange, GroupPage, GroupView, NewGroup
 
@@ -58,7 +58,7 @@ class ContainerGroups:
         catalog: GroupCatalog,
         vault: CredentialVault,
         board: ProgressStore,
-        organizations: OrganizationDirectory,
+        organizations: SqlOrganizationDirectory,
         fleet: GroupInstances,
         clock: Clock,
         parse_reference: Callable[[str], object],

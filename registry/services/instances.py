@@ -17,13 +17,13 @@ from auth.errors import TokenNotFoundError
 from auth.ports import AuditTrail, Clock
 from auth.records import SessionView, TokenState, TokenView
 from registry.audit.types import RegistryEventType
+from registry.catalog.instances import SqlInstances
 from registry.errors import NotFoundError
 from registry.model.groups import Group, GroupCatalog, GroupKey
 from registry.model.instances import (
     HAS_IMAGE,
     UNSETTLED,
     Instance,
-    InstanceCatalog,
     InstanceState,
     instance_event,
     state_event,
@@ -59,7 +59,7 @@ class Instances:
     def __init__(
         self,
         *,
-        catalog: InstanceCatalog,
+        catalog: SqlInstances,
         groups: GroupCatalog,
         tokens: TokenControl,
         dismiss_tokens: Callable[[Group], Awaitable[object]],

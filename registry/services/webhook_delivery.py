@@ -10,8 +10,9 @@ import structlog
 from standardwebhooks import Webhook as Signer
 
 from auth.ports import Clock
+from registry.catalog.webhooks import SqlWebhooks
 from registry.errors import WebhookFailedError
-from registry.model.webhooks import WebhookCatalog, WebhookDelivery
+from registry.model.webhooks import WebhookDelivery
 from registry.services.webhooks import WebhookSecrets
 from storage.errors import StorageError
 
@@ -49,7 +50,7 @@ class WebhookDispatcher:
     def __init__(
         self,
         *,
-        catalog: WebhookCatalog,
+        catalog: SqlWebhooks,
         secrets: WebhookSecrets,
         post: Post,
         clock: Clock,

@@ -11,9 +11,10 @@ from auth.audit import EventType
 from auth.ports import AuditEvent, Clock
 from auth.secret import Secret
 from registry.audit.types import RegistryEventType
+from registry.catalog.organizations import SqlOrganizationDirectory
+from registry.catalog.webhooks import SqlWebhooks
 from registry.errors import EgressRefusedError, InvalidInputError, NotFoundError
-from registry.model.organizations import OrganizationDirectory
-from registry.model.webhooks import SealedSecret, Webhook, WebhookCatalog
+from registry.model.webhooks import SealedSecret, Webhook
 from storage.ports import KeyProvider
 
 MAX_WEBHOOKS: Final = 20
@@ -55,9 +56,9 @@ class Webhooks:
     def __init__(
         self,
         *,
-        catalog: WebhookCatalog,
+        catalog: SqlWebhooks,
         secrets: WebhookSecrets,
-        organizations: OrganizationDirectory,
+        organizations: SqlOrganizationDirectory,
         clock: Clock,
         vet: Callable[[str], None],
     ) -> None:

@@ -8,15 +8,15 @@ from registry.api.http.peers import peer_of
 from registry.api.operator import documents
 from registry.api.operator.answering import respond
 from registry.api.operator.requests import NewApiKey, NewOrganization
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import NotFoundError
-from registry.model.organizations import OrganizationDirectory
 from registry.services.api_keys import ApiKeys
 
 
 class OrganizationsApi:
     """Handlers of `/api/v1/organizations`, without their webhooks."""
 
-    def __init__(self, organizations: OrganizationDirectory, keys: ApiKeys) -> None:
+    def __init__(self, organizations: SqlOrganizationDirectory, keys: ApiKeys) -> None:
         self._organizations = organizations
         self._keys = keys
 
