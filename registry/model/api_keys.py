@@ -1,6 +1,5 @@
-"""Who may call the public API, and how often: what is asked of the outside (as `registry.ports`)."""
+"""API keys: who may call the public API, and how often."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -19,22 +18,6 @@ class ApiKey:
     name: str
     created_at: datetime
     revoked_at: datetime | None = None
-
-
-class ApiKeyDirectory(Protocol):
-    """Whose keys are whose."""
-
-    async def add(self, key: ApiKey, key_hash: bytes, *, limit: int) -> None:
-        """Insert. Raises ConflictError: the organization has `limit` keys in use."""
-
-    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
-        """Return the key that has this hash, unless it is revoked."""
-
-    async def list(self, organization: str) -> Sequence[ApiKey]:
-        """Return an organization's keys, oldest first, revoked ones included."""
-
-    async def revoke(self, organization: str, key_id: str) -> bool:
-        """Revoke a key from now on. False when there is none."""
 
 
 class RateLimiter(Protocol):

@@ -1,14 +1,16 @@
-"""Instances, and what their use-cases ask of the outside (as `registry.ports`)."""
+"""Instances, and what their use-cases ask of the outside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final
 
+from auth.audit import EventType
 from auth.ports import AuditEvent
-from registry.audit.trail import NO_FACTS
-from registry.model.groups import Group, group_event
+from registry.audit.types import EVENT_TYPES
+from registry.model.groups import Group
 
 
 class InstanceState(StrEnum):
@@ -43,56 +45,28 @@ class Instance:
     updated_at: datetime
 
 
+UNSETTLED: Final = (InstanceState.ALLOCATING, InstanceState.DOWNLOADING)
+"""States that end by what the node does with its token."""
+HAS_IMAGE: Final = (InstanceState.CREATING, InstanceState.RUNNING)
+
+
 def instance_event(
-    type_: str,
+    type_: EventType,
     group: Group,
     instance: Instance,
-    facts: Mapping[str, object] = NO_FACTS,
+    facts: Mapping[str, object] = MappingProxyType({}),
     *,
     cause: str | None = None,
     source: str | None = None,
 ) -> AuditEvent:
-    """Tell about a node's designation for a group; what is told of its token stays a trail of its own."""
+    """Make an event of a group's instance. The token is named in the detail: its own events are apart."""
     named = {"instance_id": instance.id, "version": instance.version, "token_id": instance.token_id}
-    told = group_event(type_, group.id, group.key, {**named, **facts}, cause=cause, source=source)
-    return replace(told, node_id=instance.node_id)
+    made = group.event(type_, {**named, **facts}, cause=cause, source=source)
+    return replace(made, node_id=instance.node_id)
 
 
-class InstanceCatalog(Protocol):
-    """Which nodes are designated for which groups, and how far they are.
-
-    What changes a designation does so in one transaction with the event that tells about it, and only while
-    the designation is as it was read.
-    """
-
-    async def designate(self, group: Group, node_id: str, version: int, token_id: str) -> Instance:
-        """Note that a token was minted: a node is designated, or again, from the start."""
-
-    async def of_group(self, group_id: str) -> Sequence[Instance]:
-        """Return a group's instances, oldest first."""
-
-    async def get(self, group_id: str, instance_id: str) -> Instance | None:
-        """Return one of a group's instances."""
-
-    async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
-        """Count the instances of groups by state; groups without any are left out."""
-
-    async def unsettled(self, limit: int) -> Sequence[tuple[Group, Instance]]:
-        """Take instances that still allocate or download, those first that were looked at longest ago."""
-
-    async def advance(
-        self, group: Group, instance: Instance, state: InstanceState, event: AuditEvent
-    ) -> bool:
-        """Bring an instance into a state; the first that has the image makes a deploying group running."""
-
-    async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
-        """Change what it costs to give an instance up. False when it is gone."""
-
-    async def tokens(self, instance_id: str) -> Sequence[str]:
-        """Return every token of a designation that may not be over."""
-
-    async def free(self, instance: Instance, event: AuditEvent) -> bool:
-        """End a designation."""
-
-    async def free_all(self, group: Group) -> int:
-        """End every designation of a group; return how many there were."""
+def state_event(
+    state: InstanceState, group: Group, instance: Instance, *, source: str | None = None
+) -> AuditEvent:
+    """Make the event that says which state an instance comes into."""
+    return instance_event(EVENT_TYPES[f"instance.{state.value}"], group, instance, source=source)

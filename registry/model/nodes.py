@@ -3,20 +3,23 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from auth.ports import Node
+from auth.ports import AuditEvent, Node
 
 
 class NodeRegistry(Protocol):
     """Nodes, with the means to change them (`auth.ports.NodeDirectory` only reads)."""
 
     async def get(self, node_id: str) -> Node | None:
-        """Return a node, struck off or not."""
+        """Return a node, revoked or not."""
 
-    async def add(self, node: Node) -> None:
-        """Insert. Raises ConflictError: the id was used before."""
+    async def add(self, node: Node, event: AuditEvent) -> None:
+        """Insert, with the event. Raises ConflictError: the id was used before."""
 
-    async def revoke(self, node_id: str) -> bool:
-        """Strike a node off; its id is never given out again. False when there is none."""
+    async def revoke(self, node_id: str, event: AuditEvent) -> bool:
+        """Revoke a node, with the event unless it is revoked already. False when there is none.
+
+        Its id is never given out again.
+        """
 
     async def list(self) -> Sequence[Node]:
         """Return all nodes by id."""

@@ -1,21 +1,26 @@
-"""What telling endpoints about events asks of the outside, and its words (as `registry.ports`)."""
+"""Webhooks: endpoints, and the messages that they get (docs/webhooks.md)."""
 
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import datetime
+from typing import Final
+
+from registry.audit.trail import StoredEvent
+
+FAMILIES: Final = ("group", "instance", "token")
+"""The families of event types (`registry.audit.types`) that webhooks get."""
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An endpoint that is told about an organization's events.
+    """An endpoint that receives an organization's events.
 
     Attributes:
-        types: Event types, or their families as `group.*`; empty means all that are told.
-        delivered_at: When it last took a message.
-        failing_since: When it began to refuse them; None while it takes them.
-        disabled_at: When it was given up; nothing is sent any more.
-        last_failure: What the last failed attempt met; no part of any answer's body.
+        types: Event types, or their families as `group.*`; empty means all of `FAMILIES`.
+        delivered_at: When it last accepted a message.
+        failing_since: When it began to fail; None while it accepts messages.
+        disabled_at: When it was disabled; nothing is sent any more.
+        last_failure: Why the last attempt failed; holds nothing of an answer's body.
     """
 
     webhook_id: str
@@ -27,6 +32,13 @@ class Webhook:
     failing_since: datetime | None = None
     disabled_at: datetime | None = None
     last_failure: str | None = None
+
+    def wants(self, event: StoredEvent) -> bool:
+        """Return whether the endpoint gets a message about an event."""
+        family = event.type.partition(".")[0]
+        if event.organization != self.organization or family not in FAMILIES:
+            return False
+        return not self.types or event.type in self.types or f"{family}.*" in self.types
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,39 +65,10 @@ class WebhookDelivery:
     attempt: int
 
 
-class WebhookCatalog(Protocol):
-    """Endpoints, and the messages that wait for them."""
-
-    async def add(self, webhook: Webhook, secret: SealedSecret, *, limit: int) -> None:
-        """Insert; it is told what happens from now on. Raises ConflictError: the organization has `limit`."""
-
-    async def list(self, organization: str) -> Sequence[Webhook]:
-        """Return an organization's endpoints, oldest first."""
-
-    async def get(self, organization: str, webhook_id: str) -> Webhook | None:
-        """Return an endpoint."""
-
-    async def remove(self, organization: str, webhook_id: str) -> bool:
-        """Remove an endpoint and what waits for it. False when there is none."""
-
-    async def enable(self, organization: str, webhook_id: str) -> bool:
-        """Begin to tell an endpoint again, from now on. False when there is none."""
-
-    async def collect(self, limit: int) -> int:
-        """Put the next events of the trail into the outboxes that want them; return how many were read."""
-
-    async def claim(self, limit: int, lease_s: float) -> Sequence[WebhookDelivery]:
-        """Lease messages that are due; they are due again when the lease lapses."""
-
-    async def delivered(self, delivery: WebhookDelivery) -> None:
-        """Take a message out: its endpoint has it."""
-
-    async def failed(
-        self, delivery: WebhookDelivery, why: str, *, retry_s: float | None, disable_after: timedelta
-    ) -> None:
-        """Note a failed attempt.
-
-        Args:
-            retry_s: When to try again; None gives the message up.
-            disable_after: For how long an endpoint may fail before it is given up.
-        """
+def render_message(event: StoredEvent) -> str:
+    """Return the JSON body of the message about an event."""
+    named = {"token_id": event.token_id, "node_id": event.node_id, "cause": event.cause}
+    facts = {name: value for name, value in named.items() if value is not None}
+    data = {"organization": event.organization, **facts, **event.detail}
+    body = {"type": event.type, "timestamp": event.at.isoformat().replace("+00:00", "Z"), "data": data}
+    return json.dumps(body, separators=(",", ":"))

@@ -24,6 +24,7 @@ from storage.keys.local import LocalKeyring
 from storage.records import KeyRecord
 from storage.upkeep.gc import Collector
 from tests.support.blobs import get, put
+from tests.support.groups import created
 from tests.support.key_records import still_ours
 
 _LEASE_S = 900.0  # nobody here renews one
@@ -72,7 +73,7 @@ class Soak:
         groups = {(group := self._group()).id: (group, self.image()) for _ in range(imports)}
         lives = [asyncio.create_task(self._live(groups)) for _ in range(imports)]
         for group, _ in groups.values():
-            await self.chance.choice(self.servers).catalog.create(group, None)
+            await self.chance.choice(self.servers).catalog.create(created(group), None)
             await asyncio.sleep(self.chance.uniform(0, 0.02))
         await asyncio.gather(*lives)
         over.set()
@@ -190,7 +191,7 @@ async def soak(
                 Server(
                     database,
                     store,
-                    SqlGroupCatalog(database),
+                    SqlGroupCatalog(database, clock),
                     SqlJobQueue(database, clock),
                     SqlBlobPins(database),
                     SqlCollection(database, clock),
