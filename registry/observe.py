@@ -145,8 +145,12 @@ class CountingAuditTrail:
 
     async def record(self, event: AuditEvent) -> None:
         """Append one event durably."""
+        self.count(event)
+        await self._trail.record(event)
+
+    def count(self, event: AuditEvent) -> None:
+        """Count an event that is recorded elsewhere."""
         if event.type == "token.refused":
             self._metrics.refusals.labels(event.cause or "unknown").inc()
         elif event.type.startswith("token."):
             self._tokens(event.type.removeprefix("token.")).inc()
-        await self._trail.record(event)
