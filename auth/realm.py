@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -166,7 +166,7 @@ class Realm:
 
     async def _redeem(self, claims: PullClaims, proof: NodeProof, request: ExchangeRequest) -> SessionGrant:
         event = AuditEvent(
-            "token.exchanged",
+            "token.redeemed",
             organization=claims.organization,
             token_id=claims.token_id,
             node_id=claims.node_id,
@@ -177,7 +177,7 @@ class Realm:
         if session.binding is None:  # not for the realm, which presents a proof
             raise RefusedError(Cause.NODE_UNKNOWN)
         if session.exchanges > LEDGER_EXCHANGES:
-            await self._audit.record(event)
+            await self._audit.record(replace(event, type="token.exchanged"))
             _log.warning(
                 "token.exchanged_often",
                 token_id=claims.token_id,

@@ -108,7 +108,7 @@ class SqlEventLog:
                 query = query.where(column == value)
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).mappings().all()
-        return [_stored(row) for row in rows]
+        return [read_event(row) for row in rows]
 
     async def latest(self) -> int:
         """Return the newest event's cursor; 0 when there is none."""
@@ -139,7 +139,8 @@ def _values(at: datetime, event: AuditEvent, event_id: str | None = None) -> dic
     }
 
 
-def _stored(row: RowMapping) -> StoredEvent:
+def read_event(row: RowMapping) -> StoredEvent:
+    """Return an event as the audit trail has it."""
     facts = dict(row)
     del facts["event_id"]
     return StoredEvent(facts.pop("cursor"), facts.pop("at"), AuditEvent(**facts))

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import RowMapping, Select, and_, func, or_, select
 
-from auth.ports import AuditEvent
 from registry.audit.trail import StoredEvent
 from registry.catalog.engine.database import Database
+from registry.catalog.events import read_event
 from registry.catalog.tables import (
     blob_keys,
     events,
@@ -153,8 +153,7 @@ class SqlOverview:
         ):
             if value:
                 query = query.where(column == value)
-        found = [dict(row) for row in await self._rows(query)]
-        return [StoredEvent(row.pop("cursor"), row.pop("at"), AuditEvent(**row)) for row in found]
+        return [read_event(row) for row in await self._rows(query)]
 
     async def organizations(self) -> Sequence[str]:
         """Return the names of all organizations."""
