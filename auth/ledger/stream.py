@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from auth.ports import AuditEvent
 _DRAIN, _HOLD = Script("drain"), Script("hold")
 _LEASE_KEY = "pte:drainer"
 _LEASE_S = 3.0
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode  # not orjson, which refuses half a surrogate pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,16 @@ class EventStream:
 
 
 def encode_event(event: AuditEvent) -> str:
-    """Return what `redeem.lua` appends; the script chooses the type."""
-    facts = {name: value for name, value in asdict(event).items() if value is not None and name != "type"}
-    return json.dumps(facts, separators=(",", ":"))
+    """Return what `redeem.lua` appends; the script chooses the type, and a redemption has no cause."""
+    return _ENCODE(
+        {
+            "organization": event.organization,
+            "token_id": event.token_id,
+            "node_id": event.node_id,
+            "source": event.source,
+            "detail": dict(event.detail),
+        }
+    )
 
 
 def _decode(entry_id: bytes, pairs: Sequence[bytes]) -> LedgerEvent:

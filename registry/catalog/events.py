@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     Connection,
     RowMapping,
@@ -28,7 +29,7 @@ from registry.catalog.engine.database import AdvisoryLock, CatalogConnection, Da
 from registry.catalog.tables import events
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
-_SQLITE = sqlite.dialect()
+_SQLITE = sqlite.dialect(json_serializer=json.JSONEncoder().encode)
 
 
 async def append(connection: CatalogConnection, at: datetime, event: AuditEvent) -> None:
@@ -68,7 +69,7 @@ _INSERT_JSON = _from_json()
 
 def _as_json(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as the columns' types store them: numbers, and text without NULs."""
-    return json.dumps([[bound(row[name]) for name, bound in _COLUMNS] for row in rows])
+    return orjson.dumps([[bound(row[name]) for name, bound in _COLUMNS] for row in rows]).decode()
 
 
 class SqlEventLog:
