@@ -9,7 +9,7 @@ from auth.audit import AuthEventType
 from auth.claims import Access
 from auth.errors import TtlOutOfRangeError
 from auth.jws import SigningKeys, TokenType, sign
-from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
+from auth.ports import AuditEvent, AuditTrail, Clock, Node, TokenLedger
 from auth.records import MAX_TTL_S, ImageGrant, NewToken, TokenState, TokenView
 from auth.secret import Secret
 
@@ -65,20 +65,20 @@ class Authority:
         group_id: str,
         repository: str,
         image: ImageGrant,
-        node_id: str,
+        node: Node,
         ttl_s: int | None = None,
     ) -> MintedToken:
         """Make a token for one pull of one image by one node.
 
-        The caller has checked that the node and the group exist; should either be revoked meanwhile, or the
-        group have been within the last minute, no token comes of it.
+        The caller has checked that the node and the group exist. If either was revoked meanwhile, or within
+        the last minute, no token is minted.
 
         Args:
             organization: The tenant.
             group_id: The group whose image it is.
             repository: Where the node will ask for it.
             image: What it may fetch.
-            node_id: The only node that may.
+            node: The only node that may. What its redemption needs of the node is kept in the ledger.
             ttl_s: How long the token waits for its redemption; 10 min unless given, 15 min at most.
 
         Raises:
@@ -96,7 +96,7 @@ class Authority:
             TokenType.PULL,
             {
                 "iss": self._issuer,
-                "sub": node_id,
+                "sub": node.node_id,
                 "aud": self._service,
                 "jti": token_id,
                 "iat": int(issued_at.timestamp()),
@@ -108,12 +108,21 @@ class Authority:
             },
         )
         await self._ledger.mint(
-            NewToken(token_id, organization, group_id, repository, node_id, image, ttl_s=ttl_s)
+            NewToken(
+                token_id,
+                organization,
+                group_id,
+                repository,
+                node.node_id,
+                image,
+                ttl_s=ttl_s,
+                binding=node.node_binding,
+            )
         )
         await self._record(
             AuthEventType.TOKEN_MINTED,
             token_id=token_id,
-            node_id=node_id,
+            node_id=node.node_id,
             organization=organization,
             detail={"repository": repository},
         )
@@ -148,9 +157,10 @@ class Authority:
         return await self._end(token_id, TokenState.REVOKED, AuthEventType.TOKEN_REVOKED)
 
     async def revoke_node(self, node_id: str) -> int:
-        """Revoke all tokens of a node that was just struck off the directory, and return how many."""
+        """Revoke all tokens of a node, and return how many; for a minute it gets no new ones."""
         count = await self._ledger.revoke_node(node_id)
-        await self._record(AuthEventType.TOKEN_REVOKED, node_id=node_id, detail={"tokens": count})
+        if count:
+            await self._record(AuthEventType.TOKEN_REVOKED, node_id=node_id, detail={"tokens": count})
         return count
 
     async def revoke_group(

@@ -1,46 +1,46 @@
-"""How a node proves that it is the one a token was made for (docs/tokens.md, "Binding")."""
+"""How the ledger stores and compares a node's binding (docs/tokens.md, "The ledger"; pure)."""
 
-from auth.errors import Cause, RefusedError
-from auth.networks import within
-from auth.peer import ShownCertificate, proves
-from auth.ports import Binding, Node, NodeDirectory
-from auth.secret import Secret, matches
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network
+
+from auth.networks import Network, read_address
+from auth.records import NodeBinding, NodeProof
+
+_BY_CERTIFICATE, _BY_SECRET = b"c", b"s"
+_IPV4, _IPV6 = b"n4", b"n6"
+_ADDRESS_BYTES = {_IPV4: 4, _IPV6: 16}
 
 
-class NodeProofs:
-    """Checks what a node shows against the directory.
+def encode_binding(binding: NodeBinding) -> Mapping[bytes, bytes]:
+    """Return the fields of a token's record.
 
-    Args:
-        directory: Who the nodes are.
+    A network is one byte, the length of its prefix, and its address.
     """
+    fields = {b"bd": _BY_CERTIFICATE if binding.by_certificate else _BY_SECRET + binding.secret_hash}
+    for network in binding.networks:
+        name = _IPV4 if isinstance(network, IPv4Network) else _IPV6
+        packed = bytes([network.prefixlen]) + network.network_address.packed
+        fields[name] = fields.get(name, b"") + packed
+    return fields
 
-    def __init__(self, directory: NodeDirectory) -> None:
-        self._directory = directory
 
-    async def check(
-        self, node_id: str, secret: Secret | None, source: str, peer: ShownCertificate | None = None
-    ) -> Node:
-        """Return the node, proven.
+def decode_binding(bound: bytes, ipv4: bytes, ipv6: bytes) -> NodeBinding | None:
+    """Read the fields `bd`, `n4` and `n6`; None if there is no binding."""
+    if not bound:
+        return None
+    networks = (*_decode_networks(_IPV4, ipv4), *_decode_networks(_IPV6, ipv6))
+    return NodeBinding(bound == _BY_CERTIFICATE, bound[1:], networks)
 
-        Args:
-            node_id: Who it says it is.
-            secret: The secret that it shows, if any.
-            source: The network address that it comes from.
-            peer: The certificate that it shows, if any.
 
-        Raises:
-            RefusedError: It is unknown or struck off, does not prove itself, or comes from elsewhere.
-        """
-        node = await self._directory.get(node_id)
-        if node is None:
-            raise RefusedError(Cause.NODE_UNKNOWN, node_id=node_id)
-        if node.revoked_at is not None:
-            raise RefusedError(Cause.NODE_REVOKED, node_id=node_id)
-        if node.binding is Binding.CERTIFICATE:
-            if not proves(peer, node_id):
-                raise RefusedError(Cause.WRONG_PEER, node_id=node_id)
-        elif secret is None or node.secret_hash is None or not matches(secret, node.secret_hash):
-            raise RefusedError(Cause.WRONG_SECRET, node_id=node_id)
-        if node.networks and not within(source, node.networks):
-            raise RefusedError(Cause.WRONG_NETWORK, node_id=node_id)
-        return node
+def encode_proof(proof: NodeProof) -> tuple[bytes, bytes, bytes]:
+    """Return what `redeem.lua` compares: `c` for a certificate, the secret's hash, the packed address."""
+    address = read_address(proof.source)
+    certified = _BY_CERTIFICATE if proof.certified else b"-"
+    return certified, proof.secret_hash, address.packed if address is not None else b""
+
+
+def _decode_networks(name: bytes, packed: bytes) -> Iterator[Network]:
+    kind = IPv4Network if name == _IPV4 else IPv6Network
+    step = 1 + _ADDRESS_BYTES[name]
+    for at in range(0, len(packed), step):
+        yield kind((packed[at + 1 : at + step], packed[at]))

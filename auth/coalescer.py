@@ -17,8 +17,6 @@ class Coalescer(Generic[Item, Result]):
             that batch gets.
         most: Items in one batch.
         drop_cancelled: Whether what nobody waits for any more is left undone, unless it is under way.
-        pace_s: The least time from one batch's beginning to the next one's; what is asked when nothing has
-            been for so long begins at once.
     """
 
     def __init__(
@@ -27,13 +25,10 @@ class Coalescer(Generic[Item, Result]):
         *,
         most: int = 256,
         drop_cancelled: bool = False,
-        pace_s: float = 0,
     ) -> None:
         self._work = work
         self._most = most
         self._drop_cancelled = drop_cancelled
-        self._pace_s = pace_s
-        self._not_before = 0.0
         self._queue: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._working: asyncio.Task[None] | None = None
 
@@ -51,14 +46,11 @@ class Coalescer(Generic[Item, Result]):
             await self._working
 
     async def _drain(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._queue:
-            # Even without a pace: whoever asks in the same turn of the loop is in the first batch.
-            await asyncio.sleep(max(0.0, self._not_before - loop.time()))
+            await asyncio.sleep(0)  # all calls of this turn of the event loop go into the first batch
             batch = self._next()
             if not batch:
                 continue
-            self._not_before = loop.time() + self._pace_s
             try:
                 results = await self._work([item for item, _ in batch])
             except Exception as error:  # noqa: BLE001 (it is the callers' to handle)

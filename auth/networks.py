@@ -1,17 +1,23 @@
 """Source networks that a node is held to (docs/tokens.md, "Binding"; pure)."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
 
 
 def within(source: str, networks: Iterable[Network]) -> bool:
     """Tell whether an address, as sockets or proxies name it, lies in one of the networks."""
+    address = read_address(source)
+    return address is not None and any(address in network for network in networks)
+
+
+def read_address(source: str) -> IPv4Address | IPv6Address | None:
+    """Return the address, an IPv4-mapped one as IPv4; None if it is none."""
     try:
         address = ip_address(source.partition("%")[0])
     except ValueError:
-        return False
+        return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)
+        return address.ipv4_mapped
+    return address

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from auth.audit import EventType
 from auth.networks import Network
-from auth.records import NewToken, Redemption, TokenState, TokenView
+from auth.records import NewToken, NodeBinding, NodeProof, Redemption, TokenState, TokenView
 
 
 class Binding(StrEnum):
@@ -23,7 +23,7 @@ class Node:
     """A machine that may be given pull tokens.
 
     Attributes:
-        secret_hash: `auth.binding.hash_secret` of the node's secret; None unless bound by secret.
+        secret_hash: `auth.secret.hash_secret` of the node's secret; None unless bound by secret.
         networks: Source networks that it may come from; empty means any.
         revoked_at: When it was struck off, else None.
         reads_zstd: Whether its engine reads layers in zstd; None when nobody said.
@@ -35,6 +35,12 @@ class Node:
     networks: tuple[Network, ...] = ()
     revoked_at: datetime | None = None
     reads_zstd: bool | None = None
+
+    @property
+    def node_binding(self) -> NodeBinding:
+        """Return what a token's record holds of the node."""
+        by_certificate = self.binding is Binding.CERTIFICATE
+        return NodeBinding(by_certificate, b"" if by_certificate else self.secret_hash or b"", self.networks)
 
 
 class NodeDirectory(Protocol):
@@ -76,8 +82,18 @@ class TokenLedger(Protocol):
     async def mint(self, token: NewToken) -> None:
         """Enter a token."""
 
-    async def redeem(self, token_id: str, node_id: str, session_id: str) -> Redemption:
-        """Open a token's session for a proven node, or answer the session that this node opened."""
+    async def redeem(
+        self,
+        token_id: str,
+        node_id: str,
+        session_id: str,
+        proof: NodeProof | None = None,
+        event: AuditEvent | None = None,
+    ) -> Redemption:
+        """Open a token's session for its node and record it, or answer the session that this node opened."""
+
+    async def check(self, token_id: str, node_id: str, proof: NodeProof) -> NodeBinding:
+        """Check everything that a redemption checks, and redeem nothing."""
 
     async def begin(
         self, token_id: str, session_id: str, response_id: str, *, blob: str | None, length_bytes: int
@@ -96,7 +112,7 @@ class TokenLedger(Protocol):
         """Return a token as it stands now."""
 
     async def revoke_node(self, node_id: str) -> int:
-        """Revoke every token of a node; return how many."""
+        """Revoke every token of a node, and bar new ones for a while; return how many."""
 
     async def revoke_group(self, group_id: str, *, barred: bool = True) -> int:
         """Revoke every token of a group; return how many."""

@@ -4,34 +4,27 @@ import asyncio
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
 
 from auth.audit import AuthEventType
-from auth.binding import NodeProofs
 from auth.claims import Access, PullClaims, confirmation, read_pull_claims
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError, TokenNotFoundError
 from auth.jws import SigningKeys, TokenType, VerificationKeys, sign, verify
-from auth.peer import ShownCertificate, described
-from auth.ports import AuditEvent, AuditTrail, Binding, Clock, Node, NodeDirectory, TokenLedger
-from auth.records import Redemption, TokenState
+from auth.peer import ShownCertificate, described, proves
+from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
+from auth.records import LEDGER_EXCHANGES, NodeBinding, NodeProof, Redemption
 from auth.scope import parse_scopes
-from auth.secret import Secret, split_password
+from auth.secret import Secret, hash_secret, split_password
 
 _LOGIN_S = 300
 _ID_BYTES = 16
-_ALARM_EXCHANGES = 32
 _MAX_NAME = 128  # a longer user name may well be a token in the wrong field
 _PATIENCE_S = 8.0  # Docker gives the realm 15 s, and takes any 5xx for final
 _PAUSE_S = 0.25
 _PULL = ("pull",)
-_OVER = {
-    TokenState.DONE: Cause.REPLAYED,
-    TokenState.EXPIRED: Cause.EXPIRED,
-    TokenState.REVOKED: Cause.REVOKED,
-}
 
 _log = structlog.get_logger(__name__)
 
@@ -91,9 +84,8 @@ class Realm:
 
     Args:
         keys: Private keys for bearers, and the public ones.
-        ledger: Where a token is redeemed.
-        directory: Who the nodes are.
-        audit: Where redemptions and refusals are recorded.
+        ledger: Where a token is redeemed, and its redemption recorded.
+        audit: Where refusals are recorded.
         clock: The time.
         issuer: `iss` of every token.
         service: `aud` of every token: the registry's name.
@@ -104,7 +96,6 @@ class Realm:
         self,
         keys: RealmKeys,
         ledger: TokenLedger,
-        directory: NodeDirectory,
         audit: AuditTrail,
         clock: Clock,
         *,
@@ -114,7 +105,6 @@ class Realm:
     ) -> None:
         self._keys = keys
         self._ledger = ledger
-        self._proofs = NodeProofs(directory)
         self._audit = audit
         self._clock = clock
         self._issuer = issuer
@@ -166,41 +156,29 @@ class Realm:
     async def _answer(self, claims: PullClaims, request: ExchangeRequest) -> SessionGrant:
         if request.username != claims.node_id:
             raise RefusedError(Cause.WRONG_NODE)
-        _, secret = split_password(request.password or Secret(""))
-        node = await self._proofs.check(claims.node_id, secret, request.source, request.peer)
-        if not any(request.scopes):
-            return await self._log_in(claims, node)
-        if not any(scope.asks_to_pull(claims.repository) for scope in parse_scopes(request.scopes)):
+        proof = _proof(claims, request)
+        if any(scope.asks_to_pull(claims.repository) for scope in parse_scopes(request.scopes)):
+            return await self._redeem(claims, proof, request)
+        binding = await self._ledger.check(claims.token_id, claims.node_id, proof)
+        if any(request.scopes):
             raise OutsideScopeError(Cause.OUTSIDE_SCOPE)
-        return await self._redeem(claims, node, request)
-
-    async def _log_in(self, claims: PullClaims, node: Node) -> SessionGrant:
-        """Answer an exchange without scope: everything is checked, and nothing redeemed."""
-        try:
-            view = await self._ledger.show(claims.token_id)
-        except TokenNotFoundError:
-            raise RefusedError(Cause.UNKNOWN) from None
-        if view.state not in {TokenState.MINTED, TokenState.ACTIVE}:
-            raise RefusedError(_OVER[view.state])
-        token = self._bearer(claims, node, lifetime_s=_LOGIN_S)
+        token = self._bearer(claims, binding, lifetime_s=_LOGIN_S)
         return SessionGrant(token, _LOGIN_S, (), claims.token_id, session_id=None, opened=False)
 
-    async def _redeem(self, claims: PullClaims, node: Node, request: ExchangeRequest) -> SessionGrant:
-        session = await self._session(claims)
-        # Before the audit trail is waited for: those whom one answer of the ledger woke then sign one after
-        # the other, with the curve's tables in the processor's cache (docs/performance.md).
-        token = self._bearer(claims, node, lifetime_s=session.hard_end_s, session_id=session.session_id)
-        await self._audit.record(
-            AuditEvent(
-                AuthEventType.TOKEN_REDEEMED if session.opened else AuthEventType.TOKEN_EXCHANGED,
-                organization=claims.organization,
-                token_id=claims.token_id,
-                node_id=claims.node_id,
-                source=request.source,
-                detail={"repository": claims.repository, **described(request.peer)},
-            )
+    async def _redeem(self, claims: PullClaims, proof: NodeProof, request: ExchangeRequest) -> SessionGrant:
+        event = AuditEvent(
+            AuthEventType.TOKEN_REDEEMED,
+            organization=claims.organization,
+            token_id=claims.token_id,
+            node_id=claims.node_id,
+            source=request.source,
+            detail={"repository": claims.repository, **described(request.peer)},
         )
-        if session.exchanges > _ALARM_EXCHANGES:
+        session = await self._session(claims, proof, event)
+        if session.binding is None:  # not for the realm, which presents a proof
+            raise RefusedError(Cause.NODE_UNKNOWN)
+        if session.exchanges > LEDGER_EXCHANGES:
+            await self._audit.record(replace(event, type=AuthEventType.TOKEN_EXCHANGED))
             _log.warning(
                 "token.exchanged_often",
                 token_id=claims.token_id,
@@ -208,7 +186,9 @@ class Realm:
                 exchanges=session.exchanges,
             )
         return SessionGrant(
-            token=token,
+            token=self._bearer(
+                claims, session.binding, lifetime_s=session.hard_end_s, session_id=session.session_id
+            ),
             expires_in_s=max(1, int(session.announce_s)),
             access=(Access("repository", claims.repository, _PULL),),
             token_id=claims.token_id,
@@ -216,7 +196,7 @@ class Realm:
             opened=session.opened,
         )
 
-    async def _session(self, claims: PullClaims) -> Redemption:
+    async def _session(self, claims: PullClaims, proof: NodeProof, event: AuditEvent) -> Redemption:
         """Redeem, patiently: a client takes an error of the realm for final.
 
         Every attempt proposes the same session, so one whose answer was lost is found again.
@@ -225,7 +205,7 @@ class Realm:
         give_up = time.monotonic() + self._patience_s
         while True:
             try:
-                return await self._ledger.redeem(claims.token_id, claims.node_id, proposed)
+                return await self._ledger.redeem(claims.token_id, claims.node_id, proposed, proof, event)
             except LedgerUnavailableError:
                 if time.monotonic() + _PAUSE_S > give_up:
                     raise
@@ -254,7 +234,7 @@ class Realm:
         )
 
     def _bearer(
-        self, claims: PullClaims, node: Node, *, lifetime_s: float, session_id: str | None = None
+        self, claims: PullClaims, binding: NodeBinding, *, lifetime_s: float, session_id: str | None = None
     ) -> Secret:
         issued_at = int(self._clock.now().timestamp())
         said: dict[str, object] = {
@@ -269,11 +249,20 @@ class Realm:
             "org": claims.organization,
             "access": [],
         }
-        if node.binding is Binding.CERTIFICATE:
-            said["cnf"] = confirmation(node.node_id)
-        if node.networks:
-            said["nets"] = [str(network) for network in node.networks]
+        if binding.by_certificate:
+            said["cnf"] = confirmation(claims.node_id)
+        if binding.networks:
+            said["nets"] = [str(network) for network in binding.networks]
         if session_id is not None:
             access = Access("repository", claims.repository, _PULL)
             said |= {"sid": session_id, "img": claims.image_digest, "access": [access.to_claim()]}
         return sign(self._keys, TokenType.SESSION, said)
+
+
+def _proof(claims: PullClaims, request: ExchangeRequest) -> NodeProof:
+    _, secret = split_password(request.password or Secret(""))
+    return NodeProof(
+        certified=proves(request.peer, claims.node_id),
+        secret_hash=hash_secret(secret) if secret is not None else b"",
+        source=request.source,
+    )

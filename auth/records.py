@@ -1,12 +1,17 @@
 """What goes into the token ledger and what comes out of it (pure)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from auth.networks import Network
+
 MAX_TTL_S = 15 * 60
 """The longest that a pull token may wait for its redemption (docs/tokens.md)."""
+
+LEDGER_EXCHANGES = 32
+"""How many exchanges of a token the ledger records; more are an alarm (docs/tokens.md, "Redemption")."""
 
 
 class TokenState(StrEnum):
@@ -35,8 +40,43 @@ class ImageGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeBinding:
+    """How a token's node proves its identity, as it was when the token was minted.
+
+    Attributes:
+        by_certificate: Whether the node presents a certificate; else it presents a secret.
+        secret_hash: `auth.secret.hash_secret` of the node's secret; empty for a certificate.
+        networks: Source networks that the node may come from; empty means any.
+    """
+
+    by_certificate: bool
+    secret_hash: bytes = field(default=b"", repr=False)
+    networks: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProof:
+    """What a caller presents to prove that it is a token's node.
+
+    Attributes:
+        certified: Whether it presents a verified certificate of this node.
+        secret_hash: `auth.secret.hash_secret` of the secret that it presents; empty if it presents none.
+        source: The network address that it comes from.
+    """
+
+    certified: bool
+    secret_hash: bytes = field(default=b"", repr=False)
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token to be entered in the ledger."""
+    """A token to be entered in the ledger.
+
+    Attributes:
+        binding: What its redemption checks. A token without one can be redeemed only without a proof, by a
+            caller that has checked the node itself; the realm never does.
+    """
 
     token_id: str
     organization: str
@@ -45,6 +85,7 @@ class NewToken:
     node_id: str
     image: ImageGrant
     ttl_s: float
+    binding: NodeBinding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +98,7 @@ class Redemption:
         announce_s: For how long it surely lives, unless it is completed or revoked.
         hard_end_s: For how long it can live at most.
         exchanges: How many times it has been asked for.
+        binding: How its node proved its identity; None for a token without a binding.
     """
 
     session_id: str
@@ -64,6 +106,7 @@ class Redemption:
     announce_s: float
     hard_end_s: float
     exchanges: int
+    binding: NodeBinding | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from redis import Redis
 from auth.ledger import LedgerLimits
 from auth.ledger.fields import encode_new
 from auth.ledger.scripts import Script
-from auth.records import MAX_TTL_S, ImageGrant, NewToken
+from auth.records import MAX_TTL_S, ImageGrant, NewToken, NodeBinding
 
 _BATCH = 500
 _INDEX, _MINT = Script("index"), Script("mint", prelude="session")
@@ -50,4 +50,5 @@ def _token(number: int, image: ImageGrant, groups: int, nodes: int) -> NewToken:
         node_id=f"node-{number % nodes}",
         image=image,
         ttl_s=MAX_TTL_S,
+        binding=NodeBinding(by_certificate=False, secret_hash=secrets.token_bytes(32)),
     )

@@ -26,8 +26,10 @@ from redis.asyncio import Redis
 
 from auth.authority import Authority
 from auth.ledger import RedisTokenLedger, connect
-from auth.ports import AuditEvent
+from auth.ports import AuditEvent, Binding
+from auth.ports import Node as BoundNode
 from auth.records import ImageGrant
+from auth.secret import Secret, hash_secret
 from auth.signing_keys import LocalSigningKeys
 from bench import results
 from bench.fill_ledger import fill
@@ -73,6 +75,7 @@ class Bench:
         """Mint `count` tokens and return a prepared request for each."""
         asked = f"service=crisper&scope={quote(f'repository:{REPOSITORY}:pull')}"
         requests: list[bytes] = []
+        bound = BoundNode(self.node.node_id, Binding.SECRET, hash_secret(Secret(self.node.secret)))
 
         async def some(share: int) -> None:
             for _ in range(share):
@@ -81,7 +84,7 @@ class Bench:
                     group_id="bench",
                     repository=REPOSITORY,
                     image=IMAGE,
-                    node_id=self.node.node_id,
+                    node=bound,
                     ttl_s=900,
                 )
                 password = basic(self.node.node_id, f"{minted.token.reveal()}~{self.node.secret}")

@@ -73,4 +73,4 @@ class TreeSampler:
 def _kind(child: psutil.Process) -> str:
     if any(word in child.name() for word in ("redis", "valkey")):
         return "ledger"
-    return "statement" if any("statement_child" in part for part in child.cmdline()) else "worker"
+    return "worker"

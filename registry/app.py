@@ -15,7 +15,7 @@ from aiohttp import web
 
 from auth.authority import Authority
 from auth.key_watch import watched
-from auth.ledger import LedgerAddress, LedgerLimits, RedisTokenLedger, Topology, connect
+from auth.ledger import EventStream, LedgerAddress, LedgerLimits, RedisTokenLedger, Topology, connect
 from auth.nodes.ca import NodeCA
 from auth.nodes.enrolment import NodeEnrolment
 from auth.nodes.trust import ClientTrust, Issuers
@@ -41,6 +41,7 @@ from registry.api.v2.application import PREFIX as DISTRIBUTION_PREFIX
 from registry.api.v2.application import DistributionApi
 from registry.api.v2.node_limit import NodeConcurrencyLimit
 from registry.audit.counting import CountingAuditTrail
+from registry.audit.drain import EventDrain
 from registry.audit.throttling import ThrottledAuditTrail
 from registry.catalog.api_keys import SqlApiKeyDirectory
 from registry.catalog.blob_origins import SqlBlobOrigins
@@ -184,7 +185,6 @@ class _Composer:
         self._nodes = SqlNodeRegistry(self._database, self._clock)
         self._organizations = SqlOrganizationDirectory(self._database)
         self._designations = SqlInstances(self._database, self._clock)
-        stack.push_async_callback(self._nodes.aclose)
         self._events = SqlEventLog(self._database, self._clock)
         stack.push_async_callback(self._events.aclose)
         self._vault = RedisCredentialVault(self._redis, keys)
@@ -205,7 +205,7 @@ class _Composer:
         trail = CountingAuditTrail(bounded, self._metrics)
         self._trail = trail
         self._authority = Authority(self._keys, ledger, trail, self._clock, issuer=name, service=name)
-        self._realm = Realm(self._keys, ledger, self._nodes, trail, self._clock, issuer=name, service=name)
+        self._realm = Realm(self._keys, ledger, trail, self._clock, issuer=name, service=name)
         public_keys = self._keys.verification_keys
         self._verifier = Verifier(public_keys, ledger, trail, self._clock, issuer=name, service=name)
 
@@ -261,6 +261,7 @@ class _Composer:
         )
         chores: list[Callable[[], Coroutine[None, None, None]]] = [
             courier.run,
+            self._drain().run,
             partial(repeat, "instances", SWEEP_S, self._instances.sweep),
         ]
         if self._settings.gc_interval_s > 0:
@@ -272,6 +273,11 @@ class _Composer:
                     group.create_task(chore())
 
         return run
+
+    def _drain(self) -> EventDrain:
+        stream = EventStream(self._redis)
+        self._stack.push_async_callback(stream.aclose)
+        return EventDrain(stream, self._events.store, self._trail.count)
 
     def _collecting(self) -> Callable[[], Coroutine[None, None, None]]:
         interval_s, grace_s = self._settings.gc_interval_s, self._settings.gc_grace_s

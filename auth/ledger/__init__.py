@@ -4,11 +4,14 @@ from auth.ledger.address import LedgerAddress, LedgerAddressError, Topology
 from auth.ledger.connect import LedgerClient, connect
 from auth.ledger.limits import LedgerLimits
 from auth.ledger.redis_ledger import RedisTokenLedger
+from auth.ledger.stream import EventStream, LedgerEvent
 
 __all__ = [
+    "EventStream",
     "LedgerAddress",
     "LedgerAddressError",
     "LedgerClient",
+    "LedgerEvent",
     "LedgerLimits",
     "RedisTokenLedger",
     "Topology",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from auth.binding import encode_binding
 from auth.records import BlobProgress, NewToken, SessionView, TokenState, TokenView, blob_key
 
 _WHOLE = b"w"
@@ -21,6 +22,9 @@ def encode_new(token: NewToken) -> list[bytes | str | int]:
         *("im", _encode_digest(token.image.digest)),
         *("sz", token.image.size_bytes),
     ]
+    if token.binding is not None:
+        for name, value in encode_binding(token.binding).items():
+            pairs += (name, value)
     for digest, size in token.image.blobs.items():
         pairs += (b"b" + encode_blob(digest), size)
     return pairs

@@ -53,12 +53,8 @@ class RevocationIndex:
             await self._runner.run(_SWEEP, _keys(scope), 0, 0, token_id)
 
     async def revoke_node(self, node_id: str) -> int:
-        """Revoke a node's tokens.
-
-        Raises no barrier: a token minted later for a node that was struck off is refused at its redemption,
-        by the directory, and a node enrolled anew under the same name gets tokens at once.
-        """
-        return await self._sweep(f"n:{node_id}", 0)
+        """Revoke a node's tokens, behind a barrier."""
+        return await self._sweep(f"n:{node_id}", self._barrier_ms)
 
     async def revoke_group(self, group_id: str, *, barred: bool = True) -> int:
         """Revoke a group's tokens, behind a barrier unless new ones may be minted at once."""

@@ -3,6 +3,8 @@
 import json
 from dataclasses import dataclass
 
+from auth.records import LEDGER_EXCHANGES
+
 _MIB = 1024 * 1024
 
 
@@ -26,7 +28,8 @@ class LedgerLimits:
         window_min_bytes: What a response reserves of the budget when it starts.
         window_max_bytes: The most that it reserves ahead of what it has delivered.
         spans: Separate delivered ranges that are remembered per blob.
-        barrier_s: How long a revoked group or organization gets no new tokens.
+        barrier_s: How long a revoked group, organization or node gets no new tokens.
+        backlog: Events that may wait for the catalog; beyond that no token is redeemed.
     """
 
     leeway_s: float = 30
@@ -43,12 +46,14 @@ class LedgerLimits:
     window_max_bytes: int = 128 * _MIB
     spans: int = 64
     barrier_s: float = 60
+    backlog: int = 250_000
 
-    def as_json(self, *, fence: bool) -> str:
+    def as_json(self, *, fence: bool, streams: int = 1) -> str:
         """Return the limits as the scripts read them: milliseconds and bytes.
 
         Args:
             fence: Whether a waiting token is good only under the primary that it was minted under.
+            streams: How many streams share the backlog.
         """
         return json.dumps(
             {
@@ -65,6 +70,8 @@ class LedgerLimits:
                 "window_min": self.window_min_bytes,
                 "window_max": self.window_max_bytes,
                 "spans": self.spans,
+                "backlog": self.backlog // streams,
+                "exchanges": LEDGER_EXCHANGES,
                 "fence": fence,
             }
         )

@@ -2,6 +2,9 @@
 
 from typing import Literal
 
+from redis.asyncio import RedisCluster
+
+from auth.binding import decode_binding, encode_proof
 from auth.errors import (
     Cause,
     LedgerUnavailableError,
@@ -13,9 +16,12 @@ from auth.errors import (
 from auth.ledger.connect import LedgerClient
 from auth.ledger.fields import decode_view, encode_blob, encode_new
 from auth.ledger.index import RevocationIndex
+from auth.ledger.keys import LedgerKeys
 from auth.ledger.limits import LedgerLimits
 from auth.ledger.scripts import Script, ScriptRunner
-from auth.records import NewToken, Redemption, TokenState, TokenView
+from auth.ledger.stream import encode_event
+from auth.ports import AuditEvent
+from auth.records import NewToken, NodeBinding, NodeProof, Redemption, TokenState, TokenView
 
 _MINT, _REDEEM, _BEGIN, _REPORT, _END, _SHOW = (
     Script(name, prelude="session") for name in ("mint", "redeem", "begin", "report", "end", "show")
@@ -25,7 +31,7 @@ _MINT, _REDEEM, _BEGIN, _REPORT, _END, _SHOW = (
 class RedisTokenLedger:
     """An allow-list of tokens: what is not in it is refused, so losing data refuses pulls.
 
-    Every method is one script on one key, safe to repeat, and raises `LedgerUnavailableError` when
+    Every method is one script in one hash slot, safe to repeat, and raises `LedgerUnavailableError` when
     there is no sound answer.
 
     Args:
@@ -50,7 +56,10 @@ class RedisTokenLedger:
         replicas_timeout_s: float = 10,
     ) -> None:
         self.limits = limits or LedgerLimits()
-        self._limits_json = self.limits.as_json(fence=replicated or min_replicas > 0)
+        self._keys = LedgerKeys(sharded=isinstance(redis, RedisCluster))
+        self._limits_json = self.limits.as_json(
+            fence=replicated or min_replicas > 0, streams=len(self._keys.streams)
+        )
         self._runner = ScriptRunner(
             redis, timeout_s=timeout_s, replicas=min_replicas, replicas_timeout_s=replicas_timeout_s
         )
@@ -63,8 +72,7 @@ class RedisTokenLedger:
         token, or nothing yet, and then leaves a tombstone that this refuses to overwrite.
 
         Raises:
-            MintRefusedError: A revocation of its node, group or organization came between, or the group
-                or organization has just been revoked.
+            MintRefusedError: Its node, group or organization was revoked meanwhile, or has just been.
         """
         if not await self._index.enter(token):
             raise MintRefusedError(token.token_id)
@@ -74,31 +82,55 @@ class RedisTokenLedger:
         if reply[0] != b"ok":
             raise MintRefusedError(token.token_id)
 
-    async def redeem(self, token_id: str, node_id: str, session_id: str) -> Redemption:
-        """Open a token's session for a proven node, or answer the session that this node opened.
+    async def redeem(
+        self,
+        token_id: str,
+        node_id: str,
+        session_id: str,
+        proof: NodeProof | None = None,
+        event: AuditEvent | None = None,
+    ) -> Redemption:
+        """Open a token's session for its node, or answer the session that this node opened.
+
+        The node's proof, the change and the event are one atomic step. The event waits in the ledger until
+        the catalog has it (`auth.ledger.stream`).
 
         `opened` holds whenever the session is the proposed one: also when an answer was lost and the
         redemption repeated, since nobody else proposes the same 128 random bits.
 
         Args:
             token_id: The token's `jti`.
-            node_id: The node that has proven itself.
-            session_id: The id proposed for the session, drawn for this exchange.
+            node_id: The node that the caller says it is.
+            session_id: The id proposed for the session, drawn for this exchange; also the event's id.
+            proof: What the caller presents. None only for a token without a binding, whose node the caller
+                has checked itself.
+            event: What to record. Its type is `token.redeemed`, or `token.exchanged` if the session was
+                open; of those only the first `LEDGER_EXCHANGES` are recorded.
 
         Raises:
-            RefusedError: Unknown, expired, replayed, revoked, fenced, or another node's.
+            RefusedError: Unknown, expired, replayed, revoked, fenced, another node's, or not proven.
+            LedgerUnavailableError: Also if more events wait for the catalog than the ledger may hold.
         """
-        reply = await self._run_durably(_REDEEM, token_id, node_id, session_id)
-        if len(reply) == 1:
-            raise RefusedError(Cause(reply[0].decode()), token_id=token_id, node_id=node_id)
-        _, opened_id, deadline_ms, hard_end_ms, exchanges = reply
+        shown = encode_proof(proof) if proof is not None else (b"", b"", b"")
+        recorded = encode_event(event) if event is not None else ""
+        reply = await self._redeem(token_id, node_id, session_id, *shown, recorded)
+        opened_id, deadline_ms, hard_end_ms, exchanges = reply[1:5]
         return Redemption(
             session_id=opened_id.decode(),
             opened=opened_id == session_id.encode(),
             announce_s=max(0.0, min(int(deadline_ms) / 1000, self.limits.idle_s)),
             hard_end_s=int(hard_end_ms) / 1000,
             exchanges=int(exchanges),
+            binding=decode_binding(*reply[5:]),
         )
+
+    async def check(self, token_id: str, node_id: str, proof: NodeProof) -> NodeBinding:
+        """Check everything that a redemption checks, and redeem nothing. Raises as `redeem`."""
+        reply = await self._redeem(token_id, node_id, "", *encode_proof(proof), "")
+        binding = decode_binding(*reply[5:])
+        if binding is None:
+            raise RefusedError(Cause.NODE_UNKNOWN, token_id=token_id, node_id=node_id)
+        return binding
 
     async def begin(
         self, token_id: str, session_id: str, response_id: str, *, blob: str | None, length_bytes: int
@@ -170,7 +202,7 @@ class RedisTokenLedger:
         return view
 
     async def revoke_node(self, node_id: str) -> int:
-        """Revoke every token of a node, and return how many."""
+        """Revoke every token of a node, bar new ones for a while, and return how many."""
         return await self._index.revoke_node(node_id)
 
     async def revoke_group(self, group_id: str, *, barred: bool = True) -> int:
@@ -185,6 +217,15 @@ class RedisTokenLedger:
         """Wait until everything is answered; once nobody calls any more, before the client closes."""
         await self._runner.aclose()
 
+    async def _redeem(self, token_id: str, node_id: str, *args: bytes | str) -> list[bytes]:
+        keys = [self._keys.token(token_id), self._keys.stream(token_id)]
+        reply = _listed(await self._runner.run_durably(_REDEEM, keys, self._limits_json, node_id, *args))
+        if reply == [b"backlog"]:
+            raise LedgerUnavailableError("the catalog does not take the events of redemptions")
+        if len(reply) == 1:
+            raise RefusedError(Cause(reply[0].decode()), token_id=token_id, node_id=node_id)
+        return reply
+
     async def _end(self, token_id: str, state: TokenState, *, plant: bool) -> TokenState | None:
         plant_ms = round(self.limits.keep_s * 1000) if plant else 0
         reply = await self._run_durably(_END, token_id, state.value, plant_ms)
@@ -195,14 +236,11 @@ class RedisTokenLedger:
         return TokenState(before)
 
     async def _run(self, script: Script, token_id: str, *args: bytes | str | int) -> list[bytes]:
-        return _listed(await self._runner.run(script, [_key(token_id)], self._limits_json, *args))
+        return _listed(await self._runner.run(script, [self._keys.token(token_id)], self._limits_json, *args))
 
     async def _run_durably(self, script: Script, token_id: str, *args: bytes | str | int) -> list[bytes]:
-        return _listed(await self._runner.run_durably(script, [_key(token_id)], self._limits_json, *args))
-
-
-def _key(token_id: str) -> str:
-    return f"pt:{{{token_id}}}"
+        keys = [self._keys.token(token_id)]
+        return _listed(await self._runner.run_durably(script, keys, self._limits_json, *args))
 
 
 def _listed(reply: object) -> list[bytes]:

@@ -17,8 +17,12 @@ class CountingAuditTrail:
 
     async def record(self, event: AuditEvent) -> None:
         """Append one event durably."""
+        self.count(event)
+        await self._trail.record(event)
+
+    def count(self, event: AuditEvent) -> None:
+        """Count an event that is recorded elsewhere."""
         if event.type is AuthEventType.TOKEN_REFUSED:
             self._metrics.refusals.labels(event.cause or "unknown").inc()
         elif event.type.family == "token":
             self._tokens(event.type.removeprefix("token.")).inc()
-        await self._trail.record(event)

@@ -1,21 +1,35 @@
 """The audit trail (implements `auth.ports.AuditTrail`)."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, text
+import orjson
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    String,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import TypeEngine
 
 from auth.coalescer import Coalescer
+from auth.ledger.stream import LedgerEvent
 from auth.ports import AuditEvent, Clock
 from registry.audit.trail import StoredEvent
 from registry.catalog.engine.database import AdvisoryLock, CatalogConnection, Database
-from registry.catalog.engine.plain import PlainInsert
 from registry.catalog.tables import events
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
-_AT_ONCE = PlainInsert(events)
+_SQLITE = sqlite.dialect(json_serializer=json.JSONEncoder().encode)
 
 
 async def append(connection: CatalogConnection, at: datetime, *recorded: AuditEvent) -> None:
@@ -30,9 +44,34 @@ async def append(connection: CatalogConnection, at: datetime, *recorded: AuditEv
 
 
 def _append_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    if connection.dialect.name != "sqlite":  # where a transaction excludes all other writers anyway
-        connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
-    connection.execute(insert(events), rows)
+    """Insert rows in their order, except those whose `event_id` is there already."""
+    if connection.dialect.name == "sqlite":  # where a transaction excludes all other writers anyway
+        connection.execute(_INSERT_JSON, {"rows": _as_json(rows)})
+        return
+    connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
+    connection.execute(postgresql.insert(events).on_conflict_do_nothing(), rows)
+
+
+def _from_json() -> sqlite.Insert:
+    """Make an INSERT from one JSON parameter, because SQLite's driver takes Python's lock for each row."""
+    rows = func.json_each(bindparam("rows", type_=String)).table_valued("key", "value")
+    values = [func.json_extract(rows.c.value, literal_column(f"'$[{n}]'")) for n in range(len(_COLUMNS))]
+    source = select(*values).where(true()).order_by(rows.c.key)
+    statement = sqlite.insert(events).from_select([name for name, _ in _COLUMNS], source)
+    return statement.on_conflict_do_nothing()
+
+
+def _bound_by(type_: TypeEngine[Any]) -> Callable[[Any], Any]:
+    return type_.dialect_impl(_SQLITE).bind_processor(_SQLITE) or (lambda value: value)
+
+
+_COLUMNS = [(column.name, _bound_by(column.type)) for column in events.columns if not column.primary_key]
+_INSERT_JSON = _from_json()
+
+
+def _as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows as the columns' types store them: numbers, and text without NULs."""
+    return orjson.dumps([[bound(row[name]) for name, bound in _COLUMNS] for row in rows]).decode()
 
 
 class SqlEventLog:
@@ -46,6 +85,11 @@ class SqlEventLog:
     async def record(self, event: AuditEvent) -> None:
         """Append one event durably; events of one moment share a transaction."""
         await self._appends.do((self._clock.now(), event))
+
+    async def store(self, recorded: Sequence[LedgerEvent]) -> None:
+        """Append events that the ledger has recorded, in one transaction, without those that are there."""
+        rows = [_values(each.at, each.event, each.event_id) for each in recorded]
+        await self._database.transact(partial(_append_all, rows=rows))
 
     async def page(
         self,
@@ -67,7 +111,7 @@ class SqlEventLog:
                 query = query.where(column == value)
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).mappings().all()
-        return [_stored(row) for row in rows]
+        return [read_event(row) for row in rows]
 
     async def latest(self) -> int:
         """Return the newest event's cursor; 0 when there is none."""
@@ -80,15 +124,13 @@ class SqlEventLog:
 
     async def _append(self, batch: Sequence[tuple[datetime, AuditEvent]]) -> Sequence[None]:
         rows = [_values(at, event) for at, event in batch]
-        if self._database.is_sqlite:
-            await self._database.insert(_AT_ONCE, rows)
-        else:
-            await self._database.transact(partial(_append_all, rows=rows))
+        await self._database.transact(partial(_append_all, rows=rows))
         return [None] * len(batch)
 
 
-def _values(at: datetime, event: AuditEvent) -> dict[str, Any]:
+def _values(at: datetime, event: AuditEvent, event_id: str | None = None) -> dict[str, Any]:
     return {
+        "event_id": event_id,
         "at": at,
         "type": event.type,
         "organization": event.organization,
@@ -100,5 +142,8 @@ def _values(at: datetime, event: AuditEvent) -> dict[str, Any]:
     }
 
 
-def _stored(row: RowMapping) -> StoredEvent:
-    return StoredEvent(**row)
+def read_event(row: RowMapping) -> StoredEvent:
+    """Return an event as the audit trail has it."""
+    facts = dict(row)
+    del facts["event_id"]
+    return StoredEvent(**facts)

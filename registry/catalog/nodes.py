@@ -7,16 +7,11 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from auth.coalescer import Coalescer
 from auth.ports import AuditEvent, Binding, Clock, Node
 from registry.catalog.engine.database import Database
-from registry.catalog.engine.plain import PlainSelect
 from registry.catalog.events import append
 from registry.catalog.tables import NODE_ID_CHARS, nodes, storable
 from registry.errors import ConflictError
-
-_LOOKUPS_PACE_S = 0.006  # docs/adr/0049-synchronous-sqlite-in-threads.md
-_BY_ID = PlainSelect(nodes, nodes.c.node_id)
 
 
 class SqlNodeRegistry:
@@ -25,14 +20,15 @@ class SqlNodeRegistry:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        # Those who look up together go on together, through the ledger and the audit trail.
-        self._lookups: Coalescer[str, Node | None] = Coalescer(self._look_up, pace_s=_LOOKUPS_PACE_S)
 
     async def get(self, node_id: str) -> Node | None:
-        """Return a node, revoked or not; lookups of one moment share a query."""
+        """Return a node, revoked or not."""
         if storable(node_id, NODE_ID_CHARS) != node_id:
-            return None  # nobody is called so, and it would spoil the others' query
-        return await self._lookups.do(node_id)
+            return None  # no node has such a name, and PostgreSQL refuses it
+        async with self._database.read() as connection:
+            found = await connection.execute(select(nodes).where(nodes.c.node_id == node_id))
+            row = found.mappings().first()
+        return _node(dict(row)) if row is not None else None
 
     async def add(self, node: Node, event: AuditEvent) -> None:
         """Insert, with the event. Raises ConflictError: the id was used before."""
@@ -72,15 +68,6 @@ class SqlNodeRegistry:
         async with self._database.read() as connection:
             rows = (await connection.execute(select(nodes).order_by(nodes.c.node_id))).mappings().all()
         return [_node(dict(row)) for row in rows]
-
-    async def aclose(self) -> None:
-        """Wait until every lookup is answered."""
-        await self._lookups.aclose()
-
-    async def _look_up(self, node_ids: Sequence[str]) -> Sequence[Node | None]:
-        rows = await self._database.select(_BY_ID, set(node_ids))
-        found = {row["node_id"]: _node(row) for row in rows}
-        return [found.get(node_id) for node_id in node_ids]
 
 
 def _node(row: Mapping[str, Any]) -> Node:

@@ -9,6 +9,7 @@ from sqlalchemy import RowMapping, Select, and_, func, or_, select
 
 from registry.audit.trail import StoredEvent
 from registry.catalog.engine.database import Database
+from registry.catalog.events import read_event
 from registry.catalog.tables import (
     blob_keys,
     events,
@@ -152,7 +153,7 @@ class SqlOverview:
         ):
             if value:
                 query = query.where(column == value)
-        return [StoredEvent(**row) for row in await self._rows(query)]
+        return [read_event(row) for row in await self._rows(query)]
 
     async def organizations(self) -> Sequence[str]:
         """Return the names of all organizations."""

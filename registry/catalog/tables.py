@@ -378,5 +378,6 @@ events = Table(
     Column("cause", String(32)),
     Column("source", UntrustedText(64)),
     Column("detail", JSON, nullable=False),
+    Column("event_id", String(64), index=True, unique=True),  # of events that the ledger has recorded
     sqlite_autoincrement=True,
 )

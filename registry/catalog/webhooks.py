@@ -14,10 +14,9 @@ from sqlalchemy import ColumnElement, Delete, RowMapping, and_, delete, func, in
 from sqlalchemy.exc import IntegrityError
 
 from auth.ports import AuditEvent, Clock
-from registry.audit.trail import StoredEvent
 from registry.audit.types import RegistryEventType
 from registry.catalog.engine.database import CatalogConnection, Database
-from registry.catalog.events import append
+from registry.catalog.events import append, read_event
 from registry.catalog.tables import deliveries, events, organizations, upkeep, webhooks
 from registry.errors import ConflictError
 from registry.model.webhooks import SealedSecret, Webhook, WebhookDelivery, render_message
@@ -196,7 +195,7 @@ class SqlWebhooks:
             .order_by(events.c.cursor)
             .limit(limit)
         )
-        page = [StoredEvent(**row) for row in (await connection.execute(unread)).mappings()]
+        page = [read_event(row) for row in (await connection.execute(unread)).mappings()]
         endpoints = [(_webhook(row), row["after"]) for row in wanting]
         messages = [
             {

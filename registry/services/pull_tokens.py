@@ -76,16 +76,21 @@ class PullTokens:
         if node is None:
             raise NotFoundError(f"there is no node {node_id!r}; create it first")
         if node.revoked_at is not None:
-            raise ConflictError(f"the node {node_id!r} was struck off; create another")
+            raise _struck_off(node_id)
         image = self._choose(image, node, wanted)
         minted = await self._authority.mint(
             organization=key.organization,
             group_id=group.id,
             repository=key.repository,
             image=ImageGrant(str(image.digest), image.size_bytes, image.platform_blobs),
-            node_id=node_id,
+            node=node,
             ttl_s=ttl_s,
         )
+        # A deletion that commits after this look finds the token in the ledger; one before is seen here.
+        node = await self._nodes.get(node_id)
+        if node is None or node.revoked_at is not None:
+            await self._authority.revoke(minted.token_id)
+            raise _struck_off(node_id)
         await self._instances.designate(group, node_id, version, minted.token_id)
         return Designation(minted, node_id, key, version, image)
 
@@ -99,3 +104,7 @@ class PullTokens:
             known = {True: Variant.ZSTD, False: Variant.ORIGINAL, None: self._default}
             wanted = known[node.reads_zstd]
         return image.zstd if wanted is Variant.ZSTD and image.zstd is not None else image
+
+
+def _struck_off(node_id: str) -> ConflictError:
+    return ConflictError(f"the node {node_id!r} was struck off; create another")

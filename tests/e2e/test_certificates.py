@@ -100,7 +100,7 @@ def test_a_client_pulls_with_the_certificate_that_its_machine_enrolled_for(
     token = site.mint(node)
     client.pull(token.reference, token.username, token.token).check()
     assert client.digest(token.reference) in IMAGE.digests
-    (redeemed,) = site.server.operator.events(type="token.redeemed", token_id=token.token_id)
+    (redeemed,) = site.server.operator.redemptions(token)
     assert redeemed["detail"]["x5t#S256"]
 
 
@@ -131,7 +131,7 @@ def test_a_client_without_its_nodes_valid_certificate_is_refused(
     assert not result.ok, f"{client.name} pulled what it must not have"
     words = HANDSHAKE if kind in {"expired", "foreign"} else client.refusal
     assert words.search(result.output), f"not a refusal in {client.name}'s words:\n{result.output}"
-    causes = {"none": "wrong_peer", "another": "wrong_peer", "revoked": "node_revoked"}
+    causes = {"none": "wrong_peer", "another": "wrong_peer", "revoked": "revoked"}
     assert set(site.causes(token_id=token.token_id)) == ({causes[kind]} if kind in causes else set())
 
 

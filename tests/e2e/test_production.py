@@ -64,7 +64,7 @@ def test_an_import_and_a_pull_survive_what_dies_meanwhile(
         blob = layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
         assert digest_of(blob.read_bytes()) == digest
     assert shape.ledger.replica_is_primary()
-    assert len(shape.operator.events(type="token.redeemed", token_id=token.token_id)) == 1
+    assert len(shape.operator.redemptions(token)) == 1
 
 
 def _look_at_the_portal(shape: ProductionShape, organization: Organization, group: str) -> None:

@@ -77,6 +77,7 @@ def test_every_refusal_is_recorded_with_its_true_cause(
     operator.complete(token)
     assert_refused(skopeo, token.reference, token.username, token.password(node))
 
+    operator.redemptions(token)
     events = operator.events(token_id=token.token_id)
     refused = {
         (event["cause"], event["organization_name"]) for event in events if event["type"] == "token.refused"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from auth.authority import Authority, MintedToken
+from auth.ledger import EventStream
 from auth.ports import AuditEvent, Binding, Node, TokenLedger
 from auth.realm import ExchangeRequest, Realm
 from auth.secret import Secret, hash_secret, new_node_secret
@@ -31,16 +32,6 @@ class ManualClock:
 
 
 @dataclass
-class ListedNodes:
-    """A directory in a dictionary."""
-
-    nodes: dict[str, Node] = field(default_factory=dict)
-
-    async def get(self, node_id: str) -> Node | None:
-        return self.nodes.get(node_id)
-
-
-@dataclass
 class ListedEvents:
     """An audit trail in a list."""
 
@@ -53,31 +44,38 @@ class ListedEvents:
 class House:
     """Everything between a pull token and its deliveries."""
 
-    def __init__(self, keys: LocalSigningKeys, ledger: TokenLedger, *, patience_s: float = 8) -> None:
+    def __init__(
+        self,
+        keys: LocalSigningKeys,
+        ledger: TokenLedger,
+        *,
+        patience_s: float = 8,
+        stream: EventStream | None = None,
+    ) -> None:
         self.keys = keys
         self.ledger = ledger
-        self.clock, self.directory, self.audit = ManualClock(), ListedNodes(), ListedEvents()
+        self.clock, self.audit = ManualClock(), ListedEvents()
+        self.nodes: dict[str, Node] = {}
+        self._stream = stream
         names = {"issuer": ISSUER, "service": SERVICE}
         self.authority = Authority(keys, ledger, self.audit, self.clock, **names)
-        self.realm = Realm(
-            keys, ledger, self.directory, self.audit, self.clock, patience_s=patience_s, **names
-        )
+        self.realm = Realm(keys, ledger, self.audit, self.clock, patience_s=patience_s, **names)
         self.verifier = Verifier(keys.verification_keys, ledger, self.audit, self.clock, **names)
         self.secrets = {node_id: self.enrol(node_id) for node_id in ("node-1", "node-2")}
 
     def enrol(self, node_id: str, **changes: object) -> Secret:
         secret = new_node_secret()
         fields: dict[str, object] = {"binding": Binding.SECRET, "secret_hash": hash_secret(secret), **changes}
-        self.directory.nodes[node_id] = Node(node_id, **fields)  # type: ignore[arg-type]
+        self.nodes[node_id] = Node(node_id, **fields)  # type: ignore[arg-type]
         return secret
 
-    async def mint(self, **changes: object) -> MintedToken:
+    async def mint(self, node_id: str = "node-1", **changes: object) -> MintedToken:
         fields: dict[str, object] = {
             "organization": "acme",
             "group_id": f"group-{next(_groups)}",
             "repository": REPOSITORY,
             "image": IMAGE,
-            "node_id": "node-1",
+            "node": self.nodes[node_id],
             **changes,
         }
         return await self.authority.mint(**fields)  # type: ignore[arg-type]
@@ -93,6 +91,13 @@ class House:
             **changes,
         }
         return ExchangeRequest(**fields)  # type: ignore[arg-type]
+
+    async def recorded(self, token_id: str) -> list[AuditEvent]:
+        """Return the events of a token that the ledger has recorded."""
+        assert self._stream is not None
+        (name,) = self._stream.names
+        waiting = await self._stream.next(name, (), 10_000)
+        return [each.event for each in waiting if each.event.token_id == token_id]
 
     def causes(self) -> list[str | None]:
         return [event.cause for event in self.audit.events if event.type == "token.refused"]

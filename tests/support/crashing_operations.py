@@ -14,11 +14,11 @@ from typing import Any
 
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
+from registry.catalog.engine.plain import PlainInsert
 from sqlalchemy import Connection, select
 
 from registry.app import compose
 from registry.catalog.engine.database import CatalogConnection, Database, SystemClock
-from registry.catalog.engine.plain import PlainInsert
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.tables import api_keys, instances, webhooks
 from registry.config import Role, Settings

@@ -241,6 +241,12 @@ class Operator:
         page = self.call("GET", f"/events?{urlencode(filters)}").expect(200).json()
         return list(page["items"])
 
+    def redemptions(self, token: PullToken) -> list[dict[str, Any]]:
+        """Wait until the trail has the redemption of a token, and return all that it has."""
+        found = {"type": "token.redeemed", "token_id": token.token_id}
+        wait_until(lambda: bool(self.events(**found)), timeout_s=10, what="the redemption is in the trail")
+        return self.events(**found)
+
 
 class Customer:
     """The public API, as one organization's customer."""

@@ -88,9 +88,14 @@ class NodesApi:
         return _json(documents.node(await self._found(request)))
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Strike a node off and revoke its tokens. Its id is never given out again."""
-        node_id = request.match_info["node_id"]
-        # The node first: a token minted in between is refused at the realm all the same.
+        """Revoke a node and its tokens. Its id is never used again.
+
+        Redemption asks the ledger alone, so tokens are revoked before and after the change. Before it, so
+        that a crash in between leaves a node without tokens, which can be deleted again; after it, for a
+        token that was minted in between (`registry.services.pull_tokens`).
+        """
+        node_id = (await self._found(request)).node_id
+        await self._authority.revoke_node(node_id)
         if not await self._nodes.revoke(node_id, _event(RegistryEventType.NODE_REVOKED, node_id, request)):
             raise NotFoundError("there is no such node")
         await self._authority.revoke_node(node_id)

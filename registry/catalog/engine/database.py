@@ -1,7 +1,7 @@
 """The connection to the catalog: SQLite on one machine, PostgreSQL beyond it, one code for both."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum, unique
@@ -13,7 +13,6 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from registry.catalog.engine.plain import PlainInsert, PlainSelect
 from registry.catalog.engine.sqlite import Rows, SqliteEngine
 from registry.errors import CatalogUnavailableError
 
@@ -90,18 +89,6 @@ class Database:
         with _translated():
             return await self._engine.transact(work)
 
-    async def select(self, statement: PlainSelect, keys: Collection[str]) -> list[dict[str, Any]]:
-        """Return the rows that have one of `keys`."""
-        with _translated():
-            return await self._engine.select(statement, keys)
-
-    async def insert(self, statement: PlainInsert, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Insert rows, all of them or none; only on SQLite. Where the caller is cancelled they may stand."""
-        if not isinstance(self._engine, SqliteEngine):
-            raise TypeError("a plain statement is for SQLite")
-        with _translated():
-            await self._engine.insert(statement, rows)
-
     async def collect_alone(self, connection: CatalogConnection) -> None:
         """Exclude every transaction that calls `exclude_collection` until this one ends."""
         if not self.is_sqlite:
@@ -157,11 +144,6 @@ class _ServerEngine:
     async def transact(self, work: Callable[[Connection], T]) -> T:
         async with self._writing.begin() as connection:
             return await connection.run_sync(work)
-
-    async def select(self, statement: PlainSelect, keys: Collection[str]) -> list[dict[str, Any]]:
-        async with self._reading.connect() as connection:
-            rows = await connection.execute(statement.elsewhere, {"keys": list(keys)})
-            return [dict(row) for row in rows.mappings()]
 
     async def close(self) -> None:
         await self._writing.dispose()

@@ -2,13 +2,12 @@
 
 An asynchronous driver visits its thread to make a cursor, to execute, to fetch, to close and to roll back,
 and waits for the interpreter's lock each time. Here a statement's rows are fetched where it is executed,
-and what needs no disk needs no visit. What every redemption waits for does without threads altogether
-(`registry.catalog.engine.statement_process`).
+and what needs no disk needs no visit.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
@@ -16,8 +15,6 @@ from typing import Any, TypeAlias, TypeVar
 from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 
-from registry.catalog.engine.plain import PlainInsert, PlainSelect
-from registry.catalog.engine.statement_process import StatementProcess
 from storage.threads import Threads
 
 T = TypeVar("T")
@@ -56,8 +53,6 @@ class SqliteEngine:
         self._reading = self._writing.execution_options(**{_NO_BEGIN: True})
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="catalog")
         self._threads = Threads(self._executor)
-        self._file = self._writing.url.database or ""
-        self._processes: dict[str, StatementProcess] = {}
         # Others of this process would wait for the file's lock in the threads that its holder needs.
         self._turn = asyncio.Lock()
         self._tidying: asyncio.Task[None] | None = None
@@ -99,31 +94,12 @@ class SqliteEngine:
         self._written()
         return result
 
-    async def select(self, statement: PlainSelect, keys: Collection[str]) -> list[dict[str, Any]]:
-        """Return the rows that have one of `keys`. Raises sqlite3.Error or OSError."""
-        rows = await self._process(statement.sql).execute(statement.parameter(keys))
-        return [statement.read(row) for row in rows]
-
-    async def insert(self, statement: PlainInsert, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Insert rows durably, all of them or none. Raises sqlite3.Error or OSError."""
-        parameter = statement.parameter(rows)
-        async with self._in_turn():
-            await self._process(statement.sql).execute(parameter)
-        self._written()
-
     async def close(self) -> None:
         """Close the connections; only once nobody uses one."""
         if self._tidying is not None:
             await self._tidying
-        for process in self._processes.values():
-            await process.close()
         await self._threads.run(self._writing.dispose)
         self._executor.shutdown(wait=False)
-
-    def _process(self, sql: str) -> StatementProcess:
-        if sql not in self._processes:
-            self._processes[sql] = StatementProcess(self._file, sql, _PRAGMAS, patience_s=2 * _PATIENCE_S)
-        return self._processes[sql]
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[None]:

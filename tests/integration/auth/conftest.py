@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from auth.ledger import RedisTokenLedger, connect
+from auth.ledger import EventStream, RedisTokenLedger, connect
 from auth.signing_keys import LocalSigningKeys
 from tests.support.authorities import House
 from tests.support.redis_server import RedisServer, running_server, server_programs
@@ -28,5 +28,5 @@ def server(program: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 async def house(server: RedisServer, keys: LocalSigningKeys) -> AsyncIterator[House]:
     redis = connect(server.url)
-    yield House(keys, RedisTokenLedger(redis))
+    yield House(keys, RedisTokenLedger(redis), stream=EventStream(redis))
     await redis.aclose()

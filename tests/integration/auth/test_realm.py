@@ -1,19 +1,18 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
-from datetime import UTC, datetime
 from ipaddress import ip_network
 
 import pytest
 from structlog.testing import capture_logs
 
-from auth.errors import Cause, OutsideScopeError, RefusedError, TtlOutOfRangeError
+from auth.errors import Cause, MintRefusedError, OutsideScopeError, RefusedError, TtlOutOfRangeError
 from auth.jws import TokenType, sign
 from auth.ports import Binding
-from auth.records import TokenState
+from auth.records import LEDGER_EXCHANGES, TokenState
 from auth.secret import Secret
 from tests.support.authorities import PULL, REPOSITORY, House
-from tests.support.ledgers import IMAGE
+from tests.support.ledgers import IMAGE, new_token, some_id
 
 
 async def refused(attempt: Awaitable[object]) -> Cause:
@@ -34,7 +33,13 @@ async def test_a_token_is_redeemed_once_and_answered_again_to_its_node(house: Ho
     assert first.session_id == second.session_id
     assert 599 <= first.expires_in_s <= 600
     assert [(a.name, a.actions) for a in first.access] == [(REPOSITORY, ("pull",))]
-    assert house.types() == ["token.minted", "token.redeemed", "token.exchanged"]
+    assert house.types() == ["token.minted"]
+    events = await house.recorded(minted.token_id)
+    assert [event.type for event in events] == ["token.redeemed", "token.exchanged"]
+    assert {(event.node_id, event.organization, event.source) for event in events} == {
+        ("node-1", "acme", "192.0.2.7")
+    }
+    assert events[0].detail == {"repository": REPOSITORY}
     claims = house.verifier.verify(second.token.reveal())
     assert (claims.session_id, claims.token_id) == (first.session_id, minted.token_id)
     assert (claims.node_id, claims.image_digest, claims.organization) == ("node-1", IMAGE.digest, "acme")
@@ -76,8 +81,6 @@ async def test_every_wrong_proof_is_refused_for_its_true_cause_and_burns_nothing
     minted = await house.mint()
     token = minted.token
     wrong_secret = Secret(f"{token.reveal()}~{house.secrets['node-2'].reveal()}")
-    house.enrol("struck", revoked_at=datetime.now(UTC))
-    house.secrets["struck"] = house.secrets["node-1"]
     attempts = [
         (house.request(token, "node-2"), Cause.WRONG_NODE),
         (house.request(token, username="node-2"), Cause.WRONG_NODE),
@@ -96,19 +99,35 @@ async def test_every_wrong_proof_is_refused_for_its_true_cause_and_burns_nothing
     assert await state(house, minted.token_id) is TokenState.MINTED
 
 
-async def test_nodes_that_are_unknown_struck_off_or_bound_otherwise_are_refused(house: House) -> None:
+async def test_nodes_that_are_bound_otherwise_are_refused(house: House) -> None:
     for node_id, changes, cause in (
-        ("struck", {"revoked_at": datetime.now(UTC)}, Cause.NODE_REVOKED),
         ("certified", {"binding": Binding.CERTIFICATE, "secret_hash": None}, Cause.WRONG_PEER),
         ("unhashed", {"secret_hash": None}, Cause.WRONG_SECRET),
-        ("ghost", None, Cause.NODE_UNKNOWN),
     ):
-        house.secrets[node_id] = house.enrol(node_id, **(changes or {}))
-        if changes is None:
-            del house.directory.nodes[node_id]
-        minted = await house.mint(node_id=node_id)
+        house.secrets[node_id] = house.enrol(node_id, **changes)
+        minted = await house.mint(node_id)
         assert await refused(house.realm.exchange(house.request(minted.token, node_id))) is cause
         assert await state(house, minted.token_id) is TokenState.MINTED
+
+
+async def test_a_token_without_a_binding_is_refused(house: House) -> None:
+    token_id = some_id()
+    await house.ledger.mint(new_token(token_id=token_id, repository=REPOSITORY))
+    for scopes in ([PULL], []):
+        request = house.request(signed_pull(house, token_id, "acme"), scopes=scopes)
+        assert await refused(house.realm.exchange(request)) is Cause.NODE_UNKNOWN
+    assert await state(house, token_id) is TokenState.MINTED
+
+
+async def test_a_deleted_node_loses_its_tokens_and_gets_no_new_ones(house: House) -> None:
+    house.secrets["deleted"] = house.enrol("deleted")
+    waiting, active = await house.mint("deleted"), await house.mint("deleted")
+    await house.realm.exchange(house.request(active.token, "deleted"))
+    assert await house.authority.revoke_node("deleted") == 2
+    for minted in (waiting, active):
+        assert await refused(house.realm.exchange(house.request(minted.token, "deleted"))) is Cause.REVOKED
+    with pytest.raises(MintRefusedError):
+        await house.mint("deleted")
 
 
 @pytest.mark.parametrize(
@@ -117,14 +136,20 @@ async def test_nodes_that_are_unknown_struck_off_or_bound_otherwise_are_refused(
         ("10.1.2.3", True),
         ("::ffff:10.1.2.3", True),
         ("fe80::1%eth0", True),
+        ("febf:ffff::1", True),
+        ("fec0::1", False),
         ("10.2.0.1", False),
+        ("172.31.255.255", True),
+        ("172.32.0.0", False),
+        ("192.0.2.8", True),
+        ("192.0.2.9", False),
         ("junk", False),
     ],
 )
 async def test_a_node_may_be_held_to_its_networks(house: House, source: str, allowed: bool) -> None:  # noqa: FBT001
-    networks = (ip_network("10.1.0.0/16"), ip_network("fe80::/10"))
+    networks = tuple(map(ip_network, ("10.1.0.0/16", "fe80::/10", "172.16.0.0/12", "192.0.2.8/32")))
     house.secrets["node-3"] = house.enrol("node-3", networks=networks)
-    minted = await house.mint(node_id="node-3")
+    minted = await house.mint("node-3")
     attempt = house.realm.exchange(house.request(minted.token, "node-3", source=source))
     if allowed:
         bearer = (await attempt).token.reveal()
@@ -202,8 +227,10 @@ async def test_two_hundred_exchanges_at_once_open_one_session(house: House) -> N
         grants = await asyncio.gather(*exchanges)
     assert len({grant.session_id for grant in grants}) == 1
     assert sum(grant.opened for grant in grants) == 1
-    assert house.types().count("token.redeemed") == 1
-    assert house.types().count("token.exchanged") == 199
+    types = [event.type for event in await house.recorded(minted.token_id)] + house.types()
+    assert types.count("token.redeemed") == 1
+    assert types.count("token.exchanged") == 199
+    assert house.types().count("token.exchanged") == 200 - LEDGER_EXCHANGES
     alarms = [line for line in logs if line["event"] == "token.exchanged_often"]
     assert len(alarms) == 200 - 32
 

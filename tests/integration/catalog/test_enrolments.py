@@ -19,7 +19,6 @@ SECRET, KEYS = b"s" * 32, [bytes([number]) * 32 for number in range(20)]
 async def records(database: Database) -> SqlEnrolmentRecords:
     nodes = SqlNodeRegistry(database, SystemClock())
     await nodes.add(Node("node-1", Binding.CERTIFICATE), AuditEvent(RegistryEventType.NODE_CREATED))
-    await nodes.aclose()
     return SqlEnrolmentRecords(database, SystemClock())
 
 

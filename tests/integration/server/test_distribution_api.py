@@ -283,7 +283,7 @@ def test_both_forms_of_exchange_open_one_session(shop: Shop) -> None:
     assert got["expires_in"] > 60
     shop.get("manifests/latest", posted["token"]).expect(200)
     shop.get("manifests/latest", got["token"]).expect(200)
-    redeemed = shop.server.operator.events(type="token.redeemed", token_id=token.token_id)
+    redeemed = shop.server.operator.redemptions(token)
     assert len(redeemed) == 1
 
 

@@ -58,7 +58,7 @@ def test_a_node_enrols_pulls_and_renews(site: Certified) -> None:
     types = [event["type"] for event in site.server.operator.events() if event["node_id"] == node.node_id]
     assert types[:3] == ["node.created", "node.enrolled", "token.minted"]
     assert "node.renewed" in types
-    (redeemed,) = site.server.operator.events(type="token.redeemed", token_id=token.token_id)
+    (redeemed,) = site.server.operator.redemptions(token)
     assert len(redeemed["detail"]["x5t#S256"]) == 43
 
 
@@ -117,7 +117,7 @@ def test_a_node_struck_off_keeps_a_certificate_that_opens_nothing(site: Certifie
     site.manifest(bearer, shown).expect(401)
     site.exchange(waiting, shown).expect(401)
     site.ask(node.node_id, shown=shown).expect(401)
-    assert site.causes(token_id=waiting.token_id) == ["node_revoked"]
+    assert site.causes(token_id=waiting.token_id) == ["revoked"]
 
 
 def test_an_operators_own_ca_speaks_for_nodes(site: Certified) -> None:

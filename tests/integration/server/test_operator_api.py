@@ -166,6 +166,7 @@ def test_a_node_reports_its_own_pull_complete_with_its_bearer_and_nothing_else(s
 def test_the_trail_pages_by_cursor(shop: Shop) -> None:
     token = shop.mint()
     shop.exchange(token).expect(200)
+    shop.server.operator.redemptions(token)
     shop.server.operator.complete(token)
     shop.exchange(token).expect(401)
     seen, after = [], "0"

@@ -128,7 +128,7 @@ def test_a_node_enrols_pulls_and_renews_through_a_proxy(proxied: Proxied, proxy:
     bearer = site.exchange(token, shown).expect(200).json()["token"]
     site.manifest(bearer, shown).expect(200)
     site.ask(node.node_id, shown=shown).expect(200)
-    (redeemed,) = site.server.operator.events(type="token.redeemed", token_id=token.token_id)
+    (redeemed,) = site.server.operator.redemptions(token)
     assert redeemed["source"] == "127.0.0.1"
     assert len(redeemed["detail"]["x5t#S256"]) == 43
 

@@ -180,7 +180,7 @@ def test_several_workers_share_the_port_and_a_dead_one_is_replaced(folder: Path,
         for _ in range(6):  # new connections, spread over the workers: one session all the same
             bearer = shop.exchange(token).expect(200).json()["token"]
             shop.get("manifests/latest", bearer).expect(200)
-        redeemed = shop.server.operator.events(type="token.redeemed", token_id=token.token_id)
+        redeemed = shop.server.operator.redemptions(token)
         assert len(redeemed) == 1
         metrics = request("GET", f"{shop.server.url}/metrics").expect(200).body.decode()
         assert re.search(r'crisper_http_requests_total\{status="200",surface="/token"\} [1-9]', metrics)

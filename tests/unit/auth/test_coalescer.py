@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from itertools import pairwise
 
 import pytest
 
@@ -48,35 +47,6 @@ async def test_what_its_caller_gave_up_while_it_waited_is_done_unless_that_is_to
     assert await asyncio.gather(under_way, waiting) == [0, 2]
     await batches.aclose()
     assert done == ([0, 2] if drop else [0, 1, 2])
-
-
-async def test_batches_keep_their_pace_and_what_comes_after_a_rest_begins_at_once() -> None:
-    loop = asyncio.get_running_loop()
-    began: list[float] = []
-    sizes: list[int] = []
-
-    async def work(items: Sequence[int]) -> list[int]:
-        began.append(loop.time())
-        sizes.append(len(items))
-        return list(items)
-
-    batches: Coalescer[int, int] = Coalescer(work, pace_s=0.2)
-
-    async def steadily() -> None:
-        waiting = []
-        for n in range(10):
-            waiting.append(asyncio.create_task(batches.do(n)))
-            await asyncio.sleep(0.05)
-        assert await asyncio.gather(*waiting) == list(range(10))
-
-    await steadily()
-    assert sizes[0] == 1
-    assert sum(sizes) == 10
-    assert all(later - earlier >= 0.19 for earlier, later in pairwise(began))
-    await asyncio.sleep(0.25)
-    asked = loop.time()
-    await batches.do(0)
-    assert began[-1] - asked < 0.1
 
 
 async def test_a_batch_of_nothing_but_what_was_given_up_is_no_batch() -> None:

@@ -1,0 +1,78 @@
+"""Moves the events that redemptions record in the ledger to the audit trail (docs/adr/0053)."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import NoReturn
+
+import structlog
+
+from auth.errors import LedgerUnavailableError
+from auth.ledger.stream import EventStream, LedgerEvent
+from auth.ports import AuditEvent
+from registry.errors import CatalogUnavailableError
+
+PAUSE_S = 0.5
+_BATCH = 250
+_LAST_S = 5.0
+_UNAVAILABLE = (LedgerUnavailableError, CatalogUnavailableError)
+_log = structlog.get_logger(__name__)
+
+
+class EventDrain:
+    """Stores events, then removes them from the ledger: none is lost, and the trail skips repetitions.
+
+    Args:
+        stream: The events in the ledger.
+        store: Stores a batch durably, without the events that it has already.
+        count: Counts an event for the metrics.
+    """
+
+    def __init__(
+        self,
+        stream: EventStream,
+        store: Callable[[Sequence[LedgerEvent]], Awaitable[None]],
+        count: Callable[[AuditEvent], None],
+    ) -> None:
+        self._stream = stream
+        self._store = store
+        self._count = count
+        self._holder = secrets.token_hex(8)
+
+    async def run(self) -> NoReturn:
+        """Drain until cancelled, and once more then: the last requests have been answered."""
+        try:
+            while True:
+                await self._pass()
+                await asyncio.sleep(PAUSE_S)
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_S):
+                    await self._pass()
+
+    async def _pass(self) -> None:
+        """Drain every stream once, unless another process does. A failure is only logged."""
+        try:
+            if not await self._stream.hold(self._holder):
+                return
+        except LedgerUnavailableError as error:
+            _log.warning("events.not_drained", reason=str(error))
+            return
+        for name in self._stream.names:
+            try:
+                await self.drain(name)
+            except _UNAVAILABLE as error:  # on a cluster the other streams may be there
+                _log.warning("events.not_drained", reason=str(error))
+
+    async def drain(self, name: str) -> None:
+        """Move the events of one stream, until few are left."""
+        stored: Sequence[LedgerEvent] = ()
+        while True:
+            waiting = await self._stream.next(name, stored, _BATCH)
+            for each in stored:
+                self._count(each.event)
+            if not waiting:
+                return
+            await self._store(waiting)
+            stored = waiting
