@@ -68,7 +68,6 @@ from registry.ephemeral.progress import RedisProgressStore
 from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.ephemeral.transfer_leases import RedisTransferLeases
 from registry.imports.bandwidth import Bandwidth
-from registry.imports.counted import CountingJobQueue
 from registry.imports.importer import Importer
 from registry.imports.linking import BlobLinker
 from registry.imports.recompress.pipeline import Compression, Compressor
@@ -80,7 +79,7 @@ from registry.maintenance.damage import DamageReporter
 from registry.maintenance.periodic import repeat
 from registry.model.groups import Group
 from registry.model.images import Variant
-from registry.observe import CountingAuditTrail, MeteredImports, Metrics
+from registry.observe import CountingAuditTrail, Metrics
 from registry.oci.reference import Reference
 from registry.portal import Portal, PortalSessions, Services
 from registry.portal.sessions import ATTEMPTS_PER_MINUTE
@@ -94,7 +93,6 @@ from registry.services.webhooks import Webhooks, WebhookSecrets
 from registry.upstream.credentials import from_registry_authentication
 from registry.upstream.from_settings import hook_client, shared_registries, upstream_client
 from registry.upstream.hooks import HookClient
-from registry.upstream.providers import detect
 from registry.upstream.ranges import DownloadOptions, PrefetchBudget
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
@@ -307,19 +305,20 @@ class _Composer:
             client,
             self._blobs,
             SqlBlobPins(self._database),
+            self._metrics,
             sharing=sharing,
             max_image_bytes=settings.max_image_bytes,
             options=TransferOptions(lines, transfer_lock, settings.layer_transfers),
             quota=SqlImportQuota(self._database, self._clock, daily),
-            meter=MeteredImports(self._metrics, detect),
             compressor=compressor,
         )
         queue = SqlJobQueue(self._database, self._clock, settings.organization_import_jobs)
         return ImportWorker(
-            CountingJobQueue(queue, self._metrics),
+            queue,
             self._vault,
             self._board,
             importer,
+            self._metrics,
             worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
             lease_s=settings.lease_s,
             jobs=settings.import_jobs,

@@ -140,24 +140,6 @@ class TransferLeases(Protocol):
         """End a lease, if it is the holder's."""
 
 
-class ImportQuota(Protocol):
-    """What each organization may import."""
-
-    async def charge(self, job: ImportJob, size_bytes: int) -> None:
-        """Let an import in, for what it is about to fetch; once, however often the job starts over.
-
-        Raises:
-            PullFailedError: The organization has no room left; says when to try again.
-        """
-
-
-class ImportMeter(Protocol):
-    """Counts transfers, by the registry that an image's reference names."""
-
-    def transferred(self, registry: str, size_bytes: int, duration_s: float) -> None:
-        """Count an image's layers: what of them came over the network, and how long that took."""
-
-
 class BlobOrigins(Protocol):
     """From which registries blobs were downloaded and verified, whichever organization asked."""
 
