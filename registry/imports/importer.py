@@ -13,7 +13,6 @@ from registry.imports.gather import together
 from registry.imports.linking import BlobLinker
 from registry.imports.plan import Plan, plan_import
 from registry.imports.progress import TransferProgress
-from registry.imports.recompress.arrivals import Arrivals
 from registry.imports.recompress.pipeline import Compressor
 from registry.imports.transfer import Transfer, TransferOptions
 from registry.model.images import ImageContent, StoredImage
@@ -107,15 +106,14 @@ class Importer:
         transfer = Transfer(source, self._store, job.key.organization, self._options, self._sharing)
         if self._quota is not None:
             await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
-        arrivals = Arrivals(report, partial(self._store.contains, job.key.organization))
-        progress = TransferProgress(plan, arrivals.report)
+        progress = TransferProgress(plan, report)
         fetching = self._fetch(job, reference.registry, transfer, plan, progress)
         if self._compressor is None:
             image = plan.image
             await fetching
         else:
-            compressing = self._compressor.run(job, documents, plan.image, arrivals)
-            image = await together(arrivals.completed_by(fetching), compressing)
+            compressing = self._compressor.run(job, documents, plan.image, transfer.arrived, progress.follow)
+            image = await together(fetching, compressing)
         progress.enter(Stage.STORING)
         storing = transfer.put_all((content.digest, data) for content, data in plan.documents)
         attaching = Attacher(source, partial(self._put, job, transfer)).attach(image)

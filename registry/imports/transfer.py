@@ -55,7 +55,11 @@ class TransferOptions:
 
 
 class Transfer:
-    """Copies blobs of one import into one tenant's storage."""
+    """Copies blobs of one import into one tenant's storage.
+
+    Attributes:
+        arrived: Gets each layer once the tenant has it, those included that it had before.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class Transfer:
         self._store = store
         self._tenant = tenant
         self._options = options
+        self.arrived: asyncio.Queue[Descriptor] = asyncio.Queue()
 
     async def missing_bytes(self, layers: tuple[Descriptor, ...]) -> int:
         """Add up the layers that the tenant does not have. Raises StoreFailedError."""
@@ -102,11 +107,7 @@ class Transfer:
             StoreFailedError: Storage failed.
         """
         try:
-            if await self._store.contains(self._tenant, digest):
-                return
-            async with self._store.ingest(self._tenant, digest, len(data)) as writer:
-                await writer.write(data)
-                await writer.commit()
+            await self._store.put(self._tenant, digest, data)
         except StorageError as error:
             raise _store_failed(error) from error
 
@@ -116,6 +117,7 @@ class Transfer:
                 async with self._options.transfer_lock.alone(f"{self._scope}/{layer.digest}"):
                     await self._layer(layer, progress)
             progress.layer_done()
+            self.arrived.put_nowait(layer)
 
     @property
     def _scope(self) -> str:
