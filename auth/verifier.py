@@ -65,7 +65,7 @@ class Verifier:
         else:
             self._verified.move_to_end(key)
         if claims.expired(self._clock.now()):
-            raise _of(claims, RefusedError(Cause.EXPIRED))
+            raise _refused(claims, Cause.EXPIRED)
         return claims
 
     async def admit(self, bearer: str, *, source: str, peer: ShownCertificate | None = None) -> SessionClaims:
@@ -84,7 +84,7 @@ class Verifier:
             claims = self.verify(bearer)
             _prove(claims, source, peer)
         except RefusedError as refusal:
-            await self._record(refusal, source, peer)
+            await self._record(refusal.cause, refusal, source, peer)
             raise
         return claims
 
@@ -94,9 +94,8 @@ class Verifier:
         Raises:
             OutsideScopeError: Always.
         """
-        refusal = _of(claims, OutsideScopeError(cause))
-        await self._record(refusal, source)
-        raise refusal
+        await self._record(cause, claims, source)
+        raise OutsideScopeError(cause)
 
     async def begin(
         self,
@@ -133,10 +132,10 @@ class Verifier:
             _prove(claims, source, peer)
             return await self._begin(claims, repository, digest if blob else None, length_bytes)
         except RefusedError as refusal:
-            await self._record(_of(claims, refusal), source, peer)
+            await self._record(refusal.cause, claims, source, peer)
             raise
         except LedgerUnavailableError:
-            await self._record(_of(claims, RefusedError(Cause.LEDGER_UNAVAILABLE)), source)
+            await self._record(Cause.LEDGER_UNAVAILABLE, claims, source)
             raise
 
     async def _begin(
@@ -168,14 +167,20 @@ class Verifier:
         )
         return read_session_claims(payload)
 
-    async def _record(self, refusal: RefusedError, source: str, peer: ShownCertificate | None = None) -> None:
+    async def _record(
+        self,
+        cause: Cause,
+        about: SessionClaims | RefusedError,
+        source: str,
+        peer: ShownCertificate | None = None,
+    ) -> None:
         await self._audit.record(
             AuditEvent(
                 "token.refused",
-                organization=refusal.organization,
-                token_id=refusal.token_id,
-                node_id=refusal.node_id,
-                cause=refusal.cause.value,
+                organization=about.organization,
+                token_id=about.token_id,
+                node_id=about.node_id,
+                cause=cause.value,
                 source=source,
                 detail={"at": "registry", **described(peer)},
             )
@@ -184,13 +189,13 @@ class Verifier:
 
 def _prove(claims: SessionClaims, source: str, peer: ShownCertificate | None) -> None:
     if claims.networks and not within(source, claims.networks):
-        raise _of(claims, RefusedError(Cause.WRONG_NETWORK))
+        raise _refused(claims, Cause.WRONG_NETWORK)
     if claims.by_certificate and not proves(peer, claims.node_id):
-        raise _of(claims, RefusedError(Cause.WRONG_PEER))
+        raise _refused(claims, Cause.WRONG_PEER)
 
 
-def _of(claims: SessionClaims, refusal: RefusedError) -> RefusedError:
+def _refused(claims: SessionClaims, cause: Cause) -> RefusedError:
     """Name the session: we signed its bearer when we opened it."""
-    refusal.token_id, refusal.node_id = claims.token_id, claims.node_id
-    refusal.organization = claims.organization
-    return refusal
+    return RefusedError(
+        cause, token_id=claims.token_id, node_id=claims.node_id, organization=claims.organization
+    )
