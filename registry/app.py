@@ -66,7 +66,6 @@ from registry.ephemeral.credential_vault import RedisCredentialVault
 from registry.ephemeral.portal_sessions import RedisPortalSessions
 from registry.ephemeral.progress import RedisProgressStore
 from registry.ephemeral.rate_limits import RedisRateLimiter
-from registry.ephemeral.transfer_leases import RedisTransferLeases
 from registry.imports.bandwidth import Bandwidth
 from registry.imports.importer import Importer
 from registry.imports.linking import BlobLinker
@@ -294,7 +293,7 @@ class _Composer:
             pace=Bandwidth(settings.import_bytes_per_s).pace,
         )
         # Shorter than a job's: whoever takes a dead worker's job over does not wait for its blobs as well.
-        transfer_lock = TransferLock(RedisTransferLeases(self._redis), settings.lease_s / 2)
+        transfer_lock = TransferLock(self._redis, settings.lease_s / 2)
         daily = settings.organization_import_bytes_per_day
         origins = SqlBlobOrigins(self._database, self._clock)
         sharing = BlobLinker(self._blobs, origins, shared_registries(settings))

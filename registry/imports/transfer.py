@@ -45,7 +45,7 @@ class TransferOptions:
 
     Attributes:
         lines: How large blobs are fetched.
-        flights: Who is bringing which blob.
+        transfer_lock: Keeps two imports from fetching one blob at the same time.
         layers: How many layers of one image are fetched at a time.
     """
 

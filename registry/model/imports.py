@@ -127,19 +127,6 @@ class BlobPins(Protocol):
         """
 
 
-class TransferLeases(Protocol):
-    """Who is bringing a blob just now; losing it costs a transfer that was not needed."""
-
-    async def take(self, key: str, holder: str, lease_s: float) -> bool:
-        """Lease a key; False while another holds it."""
-
-    async def extend(self, key: str, holder: str, lease_s: float) -> None:
-        """Extend a lease, if it is the holder's."""
-
-    async def end(self, key: str, holder: str) -> None:
-        """End a lease, if it is the holder's."""
-
-
 class BlobOrigins(Protocol):
     """From which registries blobs were downloaded and verified, whichever organization asked."""
 
