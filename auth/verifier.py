@@ -2,8 +2,9 @@
 
 import hashlib
 import secrets
-from collections import OrderedDict
 from typing import NoReturn
+
+from cachetools import LRUCache
 
 from auth.claims import SessionClaims, read_session_claims
 from auth.delivery import MeteredDelivery
@@ -45,7 +46,7 @@ class Verifier:
         self._clock = clock
         self._issuer = issuer
         self._service = service
-        self._verified: OrderedDict[tuple[int, bytes], SessionClaims] = OrderedDict()
+        self._verified: LRUCache[tuple[int, bytes], SessionClaims] = LRUCache(_CACHED)
 
     def verify(self, bearer: str) -> SessionClaims:
         """Return what a bearer says, proven; its expiry is checked every time, its signature once.
@@ -58,12 +59,7 @@ class Verifier:
         key = (self._keys.version, hashlib.sha256(bearer.encode(errors="replace")).digest())
         claims = self._verified.get(key)
         if claims is None:
-            claims = self._read(bearer)
-            self._verified[key] = claims
-            if len(self._verified) > _CACHED:
-                self._verified.popitem(last=False)
-        else:
-            self._verified.move_to_end(key)
+            claims = self._verified[key] = self._read(bearer)
         if claims.expired(self._clock.now()):
             raise _refused(claims, Cause.EXPIRED)
         return claims

@@ -1,8 +1,8 @@
 """What happens when a blob turns out to be damaged: out of service, and into the audit trail."""
 
-import time
-from collections import OrderedDict
 from collections.abc import Sequence
+
+from cachetools import TTLCache
 
 from auth.ports import AuditEvent
 from registry.audit.trail import EventLog
@@ -27,7 +27,7 @@ class DamageReporter:
         self._records = records
         self._quarantine = quarantine
         self._events = events
-        self._told: OrderedDict[tuple[str, Digest], float] = OrderedDict()
+        self._reported: TTLCache[tuple[str, Digest], bool] = TTLCache(_REMEMBERED, _QUIET_S)
 
     async def report(self, tenant: str, digest: Digest, error: BlobDamagedError) -> None:
         """Note that a tenant's blob failed while it was read."""
@@ -35,7 +35,8 @@ class DamageReporter:
         if record is None:
             return  # taken out of service already, or removed
         if isinstance(error, BlobMissingError):
-            if self._is_news(tenant, digest):
+            if (tenant, digest) not in self._reported:
+                self._reported[tenant, digest] = True
                 await self._tell(record, str(error), "missing")
             return
         await self.quarantine([record], str(error))
@@ -49,14 +50,3 @@ class DamageReporter:
     async def _tell(self, record: KeyRecord, reason: str, cause: str) -> None:
         detail = {"digest": str(record.digest), "object": record.object_name, "reason": reason}
         await self._events.record(AuditEvent("blob.damaged", record.tenant, cause=cause, detail=detail))
-
-    def _is_news(self, tenant: str, digest: Digest) -> bool:
-        now = time.monotonic()
-        told = self._told.get((tenant, digest))
-        if told is not None and now - told < _QUIET_S:
-            return False
-        self._told[tenant, digest] = now
-        self._told.move_to_end((tenant, digest))
-        while len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
-        return True
