@@ -192,7 +192,7 @@ class ImportWorker:
             async with asyncio.timeout(VAULT_S):
                 credential = await self._vault.open(job.id, job.credential_key)
         with tracing.span("import") as span:
-            span.set("crisper.job_id", job.id)
+            span.set_attribute("crisper.job_id", job.id)
             with Stages(span, latest.set) as report:
                 return await self._importer.run(job, credential, report)
 
