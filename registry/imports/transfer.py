@@ -112,19 +112,15 @@ class Transfer:
             raise _store_failed(error) from error
 
     async def _lane(self, waiting: Iterator[Descriptor], progress: TransferProgress) -> None:
+        # Among whom a layer is brought by one at a time: those who could link it, or this tenant alone.
+        trusted = self._sharing is not None and self._sharing.trusts(self._source)
+        scope = self._source.reference.registry if trusted else self._tenant
         for layer in waiting:
             if not await self._found(layer, progress):
-                async with self._options.transfer_lock.alone(f"{self._scope}/{layer.digest}"):
+                async with self._options.transfer_lock.alone(f"{scope}/{layer.digest}"):
                     await self._layer(layer, progress)
             progress.layer_done()
             self.arrived.put_nowait(layer)
-
-    @property
-    def _scope(self) -> str:
-        """Among whom a layer is brought by one at a time."""
-        if self._sharing is not None and self._sharing.trusts(self._source):
-            return self._source.reference.registry
-        return self._tenant
 
     async def _layer(self, layer: Descriptor, progress: TransferProgress) -> None:
         for last in (*[False] * (STORE_ATTEMPTS - 1), True):

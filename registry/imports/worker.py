@@ -139,7 +139,9 @@ class ImportWorker:
             _log.info("import.lease_lost", job_id=job.id)
             return
         except asyncio.CancelledError:
-            await self._release(job)
+            with suppress(Exception):  # a lease of no length lapses at once, for another worker
+                async with asyncio.timeout(self._lease_s / 3):
+                    await self._queue.heartbeat(job.id, self._worker_id, 0)
             raise
         if ended:
             with suppress(Exception):  # the seal lapses by itself
@@ -230,12 +232,6 @@ class ImportWorker:
                 self._metrics.imports.labels(_provider(job.image), outcome).inc()
             return recorded
         return False
-
-    async def _release(self, job: ImportJob) -> None:
-        """Hand the job on at once: a lease of no length lapses now."""
-        with suppress(Exception):
-            async with asyncio.timeout(self._lease_s / 3):
-                await self._queue.heartbeat(job.id, self._worker_id, 0)
 
 
 class _Latest:

@@ -154,7 +154,8 @@ class VaultTransitKeys:
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=32, ssl=_tls())
+            trusted = ssl.create_default_context(cafile=os.environ.get("VAULT_CACERT"))
+            connector = aiohttp.TCPConnector(limit=32, ssl=trusted)
             self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT, trust_env=False)
         return self._session
 
@@ -192,10 +193,6 @@ def _headers() -> dict[str, str]:
     if namespace := os.environ.get("VAULT_NAMESPACE"):
         headers["X-Vault-Namespace"] = namespace
     return headers
-
-
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=os.environ.get("VAULT_CACERT"))
 
 
 def _checked(tenant: str) -> str:

@@ -95,15 +95,14 @@ class Scrubber:
         """Return what is wrong, in a sentence; empty when nothing is, None when nobody can tell."""
         for record in records:
             try:
-                return await self._verify(record, done) and await self._verify_again(record, done)
+                damage = await self._verify(record, done)
+                if damage:  # read a second time: a bit that flipped on its way here must not cost a blob
+                    await asyncio.sleep(_AGAIN_S)
+                    damage = await self._verify(record, done)
             except KeyUnavailableError:
                 continue
+            return damage
         return None
-
-    async def _verify_again(self, record: KeyRecord, done: Scrubbed) -> str:
-        """Read a second time: a bit that flipped on its way here must not cost a blob."""
-        await asyncio.sleep(_AGAIN_S)
-        return await self._verify(record, done)
 
     async def _verify(self, record: KeyRecord, done: Scrubbed) -> str:
         async def pace(count: int) -> None:
