@@ -5,19 +5,19 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
 from auth.binding import NodeProofs
 from auth.claims import Access, PullClaims, confirmation, read_pull_claims
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError, TokenNotFoundError
-from auth.jws import SigningKeys, TokenType, VerificationKeys, sign, verify
+from auth.jws import TokenType, sign, verify
 from auth.peer import ShownCertificate, described
 from auth.ports import AuditEvent, AuditTrail, Binding, Clock, Node, NodeDirectory, TokenLedger
 from auth.records import Redemption, TokenState
 from auth.scope import parse_scopes
 from auth.secret import Secret, split_password
+from auth.signing_keys import LocalSigningKeys
 
 _LOGIN_S = 300
 _ID_BYTES = 16
@@ -33,14 +33,6 @@ _OVER = {
 }
 
 _log = structlog.get_logger(__name__)
-
-
-class RealmKeys(SigningKeys, Protocol):
-    """Keys that sign sessions and verify the tokens that open them."""
-
-    @property
-    def verification_keys(self) -> VerificationKeys:
-        """The public half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +93,7 @@ class Realm:
 
     def __init__(
         self,
-        keys: RealmKeys,
+        keys: LocalSigningKeys,
         ledger: TokenLedger,
         directory: NodeDirectory,
         audit: AuditTrail,
@@ -132,26 +124,24 @@ class Realm:
             LedgerUnavailableError: The ledger did not answer for 8 s; the client may repeat the exchange.
         """
         try:
-            claims = self._read(request)
+            claims, secret = self._read(request)
         except RefusedError as refusal:
-            await self._record_refusal(request, refusal)
+            await self._record_refusal(request, refusal.cause)
             raise
         try:
-            return await self._answer(claims, request)
+            return await self._answer(claims, secret, request)
         except RefusedError as refusal:
-            refusal.token_id, refusal.node_id = claims.token_id, claims.node_id
-            refusal.organization = await self._owner(claims)
-            await self._record_refusal(request, refusal)
+            owner = await self._owner(claims)
+            await self._record_refusal(request, refusal.cause, claims.token_id, owner)
             raise
         except LedgerUnavailableError:
-            unanswered = RefusedError(Cause.LEDGER_UNAVAILABLE, token_id=claims.token_id)
-            await self._record_refusal(request, unanswered)
+            await self._record_refusal(request, Cause.LEDGER_UNAVAILABLE, claims.token_id)
             raise
 
-    def _read(self, request: ExchangeRequest) -> PullClaims:
+    def _read(self, request: ExchangeRequest) -> tuple[PullClaims, Secret | None]:
         if request.password is None or request.service not in {None, "", self._service}:
             raise RefusedError(Cause.MALFORMED)
-        token, _ = split_password(request.password)
+        token, secret = split_password(request.password)
         payload = verify(
             self._keys.verification_keys,
             token.reveal(),
@@ -160,12 +150,13 @@ class Realm:
             audience=self._service,
             now=self._clock.now(),
         )
-        return read_pull_claims(payload)
+        return read_pull_claims(payload), secret
 
-    async def _answer(self, claims: PullClaims, request: ExchangeRequest) -> SessionGrant:
+    async def _answer(
+        self, claims: PullClaims, secret: Secret | None, request: ExchangeRequest
+    ) -> SessionGrant:
         if request.username != claims.node_id:
             raise RefusedError(Cause.WRONG_NODE)
-        _, secret = split_password(request.password or Secret(""))
         node = await self._proofs.check(claims.node_id, secret, request.source, request.peer)
         if not any(request.scopes):
             return await self._log_in(claims, node)
@@ -238,15 +229,21 @@ class Realm:
             return None
         return view.organization if view.organization == claims.organization else None
 
-    async def _record_refusal(self, request: ExchangeRequest, refusal: RefusedError) -> None:
+    async def _record_refusal(
+        self,
+        request: ExchangeRequest,
+        cause: Cause,
+        token_id: str | None = None,
+        organization: str | None = None,
+    ) -> None:
         named = len(request.username) <= _MAX_NAME and request.username.isprintable()
         await self._audit.record(
             AuditEvent(
                 "token.refused",
-                organization=refusal.organization,
-                token_id=refusal.token_id,
+                organization=organization,
+                token_id=token_id,
                 node_id=request.username if named else None,
-                cause=refusal.cause.value,
+                cause=cause.value,
                 source=request.source,
                 detail={"at": "realm", **described(request.peer)},
             )

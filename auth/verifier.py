@@ -9,10 +9,11 @@ from cachetools import LRUCache
 from auth.claims import SessionClaims, read_session_claims
 from auth.delivery import MeteredDelivery
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError
-from auth.jws import TokenType, VerificationKeys, verify
+from auth.jws import TokenType, verify
 from auth.networks import within
 from auth.peer import ShownCertificate, described, proves
 from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
+from auth.signing_keys import LocalVerificationKeys
 
 _CACHED = 4096
 _RESPONSE_ID_BYTES = 9
@@ -32,7 +33,7 @@ class Verifier:
 
     def __init__(
         self,
-        keys: VerificationKeys,
+        keys: LocalVerificationKeys,
         ledger: TokenLedger,
         audit: AuditTrail,
         clock: Clock,
