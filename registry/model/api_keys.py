@@ -1,4 +1,4 @@
-"""Who may call the public API, and how often: what is asked of the outside (as `registry.ports`)."""
+"""Who may call the public API: what is asked of the outside."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,10 +35,3 @@ class ApiKeyDirectory(Protocol):
 
     async def revoke(self, organization: str, key_id: str) -> bool:
         """Revoke a key from now on. False when there is none."""
-
-
-class RateLimiter(Protocol):
-    """Counts what callers ask, across all servers."""
-
-    async def take(self, caller: str) -> float:
-        """Count one request; return the seconds that this caller has to wait first, 0 for none."""
