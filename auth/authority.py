@@ -8,10 +8,11 @@ from typing import Literal
 from auth.audit import AuthEventType
 from auth.claims import Access
 from auth.errors import TtlOutOfRangeError
-from auth.jws import SigningKeys, TokenType, sign
+from auth.jws import TokenType, sign
 from auth.ports import AuditEvent, AuditTrail, Clock, Node, TokenLedger
 from auth.records import MAX_TTL_S, ImageGrant, NewToken, TokenState, TokenView
 from auth.secret import Secret
+from auth.signing_keys import LocalSigningKeys
 
 DEFAULT_TTL_S = 10 * 60
 _ID_BYTES = 16
@@ -43,7 +44,7 @@ class Authority:
 
     def __init__(
         self,
-        keys: SigningKeys,
+        keys: LocalSigningKeys,
         ledger: TokenLedger,
         audit: AuditTrail,
         clock: Clock,

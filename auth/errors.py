@@ -51,12 +51,19 @@ class RefusedError(AuthError):
         organization: Whose token it is, where that is certain, else None.
     """
 
-    def __init__(self, cause: Cause, *, token_id: str | None = None, node_id: str | None = None) -> None:
+    def __init__(
+        self,
+        cause: Cause,
+        *,
+        token_id: str | None = None,
+        node_id: str | None = None,
+        organization: str | None = None,
+    ) -> None:
         super().__init__(cause.value)
         self.cause = cause
         self.token_id = token_id
         self.node_id = node_id
-        self.organization: str | None = None
+        self.organization = organization
 
 
 class OutsideScopeError(RefusedError):

@@ -14,15 +14,15 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from jwt.algorithms import ECAlgorithm
 
 from auth.claims import LEEWAY, VerifiedPayload, read_time
 from auth.errors import Cause, RefusedError
 from auth.secret import Secret
+from auth.signing_keys import LocalSigningKeys, LocalVerificationKeys
 
 MAX_TOKEN_BYTES = 8 * 1024
 _ALGORITHM = "ES256"
@@ -41,31 +41,13 @@ class TokenType(StrEnum):
     SESSION = "at+jwt"
 
 
-class SigningKeys(Protocol):
-    """Private keys: those who can make tokens."""
-
-    def sign(self, header: Mapping[str, str], payload: bytes) -> str:
-        """Return the compact form of `payload`, signed by the current key, whose `kid` is added."""
-
-
-class VerificationKeys(Protocol):
-    """Public keys: those who can check tokens."""
-
-    @property
-    def version(self) -> int:
-        """Changes whenever the set does; what was verified under another may no longer be good."""
-
-    def get(self, key_id: str) -> EllipticCurvePublicKey | None:
-        """Return one of our keys, None when it is not ours or no longer."""
-
-
-def sign(keys: SigningKeys, type_: TokenType, claims: Mapping[str, object]) -> Secret:
+def sign(keys: LocalSigningKeys, type_: TokenType, claims: Mapping[str, object]) -> Secret:
     """Return a token that says `claims`."""
     return Secret(keys.sign({"alg": _ALGORITHM, "typ": type_.value}, orjson.dumps(claims)))
 
 
 def verify(
-    keys: VerificationKeys, token: str, *, type_: TokenType, issuer: str, audience: str, now: datetime
+    keys: LocalVerificationKeys, token: str, *, type_: TokenType, issuer: str, audience: str, now: datetime
 ) -> VerifiedPayload:
     """Check everything about a token but its expiry, which its claims tell.
 

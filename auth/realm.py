@@ -5,19 +5,19 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import structlog
 
 from auth.audit import AuthEventType
 from auth.claims import Access, PullClaims, confirmation, read_pull_claims
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError, TokenNotFoundError
-from auth.jws import SigningKeys, TokenType, VerificationKeys, sign, verify
+from auth.jws import TokenType, sign, verify
 from auth.peer import ShownCertificate, described, proves
 from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
 from auth.records import LEDGER_EXCHANGES, NodeBinding, NodeProof, Redemption
 from auth.scope import parse_scopes
 from auth.secret import Secret, hash_secret, split_password
+from auth.signing_keys import LocalSigningKeys
 
 _LOGIN_S = 300
 _ID_BYTES = 16
@@ -27,14 +27,6 @@ _PAUSE_S = 0.25
 _PULL = ("pull",)
 
 _log = structlog.get_logger(__name__)
-
-
-class RealmKeys(SigningKeys, Protocol):
-    """Keys that sign sessions and verify the tokens that open them."""
-
-    @property
-    def verification_keys(self) -> VerificationKeys:
-        """The public half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +86,7 @@ class Realm:
 
     def __init__(
         self,
-        keys: RealmKeys,
+        keys: LocalSigningKeys,
         ledger: TokenLedger,
         audit: AuditTrail,
         clock: Clock,
@@ -123,26 +115,24 @@ class Realm:
             LedgerUnavailableError: The ledger did not answer for 8 s; the client may repeat the exchange.
         """
         try:
-            claims = self._read(request)
+            claims, secret = self._read(request)
         except RefusedError as refusal:
-            await self._record_refusal(request, refusal)
+            await self._record_refusal(request, refusal.cause)
             raise
         try:
-            return await self._answer(claims, request)
+            return await self._answer(claims, secret, request)
         except RefusedError as refusal:
-            refusal.token_id, refusal.node_id = claims.token_id, claims.node_id
-            refusal.organization = await self._owner(claims)
-            await self._record_refusal(request, refusal)
+            owner = await self._owner(claims)
+            await self._record_refusal(request, refusal.cause, claims.token_id, owner)
             raise
         except LedgerUnavailableError:
-            unanswered = RefusedError(Cause.LEDGER_UNAVAILABLE, token_id=claims.token_id)
-            await self._record_refusal(request, unanswered)
+            await self._record_refusal(request, Cause.LEDGER_UNAVAILABLE, claims.token_id)
             raise
 
-    def _read(self, request: ExchangeRequest) -> PullClaims:
+    def _read(self, request: ExchangeRequest) -> tuple[PullClaims, Secret | None]:
         if request.password is None or request.service not in {None, "", self._service}:
             raise RefusedError(Cause.MALFORMED)
-        token, _ = split_password(request.password)
+        token, secret = split_password(request.password)
         payload = verify(
             self._keys.verification_keys,
             token.reveal(),
@@ -151,12 +141,14 @@ class Realm:
             audience=self._service,
             now=self._clock.now(),
         )
-        return read_pull_claims(payload)
+        return read_pull_claims(payload), secret
 
-    async def _answer(self, claims: PullClaims, request: ExchangeRequest) -> SessionGrant:
+    async def _answer(
+        self, claims: PullClaims, secret: Secret | None, request: ExchangeRequest
+    ) -> SessionGrant:
         if request.username != claims.node_id:
             raise RefusedError(Cause.WRONG_NODE)
-        proof = _proof(claims, request)
+        proof = _proof(claims, secret, request)
         if any(scope.asks_to_pull(claims.repository) for scope in parse_scopes(request.scopes)):
             return await self._redeem(claims, proof, request)
         binding = await self._ledger.check(claims.token_id, claims.node_id, proof)
@@ -219,15 +211,21 @@ class Realm:
             return None
         return view.organization if view.organization == claims.organization else None
 
-    async def _record_refusal(self, request: ExchangeRequest, refusal: RefusedError) -> None:
+    async def _record_refusal(
+        self,
+        request: ExchangeRequest,
+        cause: Cause,
+        token_id: str | None = None,
+        organization: str | None = None,
+    ) -> None:
         named = len(request.username) <= _MAX_NAME and request.username.isprintable()
         await self._audit.record(
             AuditEvent(
                 AuthEventType.TOKEN_REFUSED,
-                organization=refusal.organization,
-                token_id=refusal.token_id,
+                organization=organization,
+                token_id=token_id,
                 node_id=request.username if named else None,
-                cause=refusal.cause.value,
+                cause=cause.value,
                 source=request.source,
                 detail={"at": "realm", **described(request.peer)},
             )
@@ -259,8 +257,7 @@ class Realm:
         return sign(self._keys, TokenType.SESSION, said)
 
 
-def _proof(claims: PullClaims, request: ExchangeRequest) -> NodeProof:
-    _, secret = split_password(request.password or Secret(""))
+def _proof(claims: PullClaims, secret: Secret | None, request: ExchangeRequest) -> NodeProof:
     return NodeProof(
         certified=proves(request.peer, claims.node_id),
         secret_hash=hash_secret(secret) if secret is not None else b"",

@@ -28,7 +28,6 @@ RETENTION_S = 25 * 3600
 """How long a key verifies after its successor began to sign: the longest session (24 h), the longest wait
 for its redemption (15 min), leeway, and time to spare."""
 
-_COORDINATE_BYTES = 32
 _HEADERS = 16  # one for each kind of token and key
 _es256 = ECAlgorithm(ECAlgorithm.SHA256)
 
@@ -96,7 +95,7 @@ class LocalVerificationKeys:
         """Return the document for `/.well-known/jwks.json` (RFC 7517, section 5)."""
         return {
             "keys": [
-                {**_jwk(public), "kid": key_id, "use": "sig", "alg": "ES256"}
+                {**ECAlgorithm.to_jwk(public, as_dict=True), "kid": key_id, "use": "sig", "alg": "ES256"}
                 for key_id, (_, public) in self._keys.items()
                 if self.get(key_id) is not None
             ]
@@ -207,7 +206,7 @@ def publish_key(folder: Path, *, signs_from: float) -> str:
 
 def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
     """Return a key's RFC 7638 thumbprint: SHA-256 over its required members, base64url."""
-    canonical = json.dumps(_jwk(key), sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(ECAlgorithm.to_jwk(key, as_dict=True), sort_keys=True, separators=(",", ":"))
     return _b64(hashlib.sha256(canonical.encode()).digest())
 
 
@@ -237,16 +236,6 @@ def _read(path: Path) -> tuple[float, ec.EllipticCurvePrivateKey]:
     if thumbprint(key.public_key()) != path.stem:
         raise KeyMaterialError(f"{path} does not hold the key that its name says")
     return signs_from, key
-
-
-def _jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
-    point = key.public_numbers()
-    return {
-        "crv": "P-256",
-        "kty": "EC",
-        "x": _b64(point.x.to_bytes(_COORDINATE_BYTES)),
-        "y": _b64(point.y.to_bytes(_COORDINATE_BYTES)),
-    }
 
 
 def _b64(data: bytes) -> str:

@@ -2,17 +2,19 @@
 
 import hashlib
 import secrets
-from collections import OrderedDict
 from typing import NoReturn
+
+from cachetools import LRUCache
 
 from auth.audit import AuthEventType
 from auth.claims import SessionClaims, read_session_claims
 from auth.delivery import MeteredDelivery
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError
-from auth.jws import TokenType, VerificationKeys, verify
+from auth.jws import TokenType, verify
 from auth.networks import within
 from auth.peer import ShownCertificate, described, proves
 from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
+from auth.signing_keys import LocalVerificationKeys
 
 _CACHED = 4096
 _RESPONSE_ID_BYTES = 9
@@ -32,7 +34,7 @@ class Verifier:
 
     def __init__(
         self,
-        keys: VerificationKeys,
+        keys: LocalVerificationKeys,
         ledger: TokenLedger,
         audit: AuditTrail,
         clock: Clock,
@@ -46,7 +48,7 @@ class Verifier:
         self._clock = clock
         self._issuer = issuer
         self._service = service
-        self._verified: OrderedDict[tuple[int, bytes], SessionClaims] = OrderedDict()
+        self._verified: LRUCache[tuple[int, bytes], SessionClaims] = LRUCache(_CACHED)
 
     def verify(self, bearer: str) -> SessionClaims:
         """Return what a bearer says, proven; its expiry is checked every time, its signature once.
@@ -59,14 +61,9 @@ class Verifier:
         key = (self._keys.version, hashlib.sha256(bearer.encode(errors="replace")).digest())
         claims = self._verified.get(key)
         if claims is None:
-            claims = self._read(bearer)
-            self._verified[key] = claims
-            if len(self._verified) > _CACHED:
-                self._verified.popitem(last=False)
-        else:
-            self._verified.move_to_end(key)
+            claims = self._verified[key] = self._read(bearer)
         if claims.expired(self._clock.now()):
-            raise _of(claims, RefusedError(Cause.EXPIRED))
+            raise _refused(claims, Cause.EXPIRED)
         return claims
 
     async def admit(self, bearer: str, *, source: str, peer: ShownCertificate | None = None) -> SessionClaims:
@@ -85,7 +82,7 @@ class Verifier:
             claims = self.verify(bearer)
             _prove(claims, source, peer)
         except RefusedError as refusal:
-            await self._record(refusal, source, peer)
+            await self._record(refusal.cause, refusal, source, peer)
             raise
         return claims
 
@@ -95,9 +92,8 @@ class Verifier:
         Raises:
             OutsideScopeError: Always.
         """
-        refusal = _of(claims, OutsideScopeError(cause))
-        await self._record(refusal, source)
-        raise refusal
+        await self._record(cause, claims, source)
+        raise OutsideScopeError(cause)
 
     async def begin(
         self,
@@ -134,10 +130,10 @@ class Verifier:
             _prove(claims, source, peer)
             return await self._begin(claims, repository, digest if blob else None, length_bytes)
         except RefusedError as refusal:
-            await self._record(_of(claims, refusal), source, peer)
+            await self._record(refusal.cause, claims, source, peer)
             raise
         except LedgerUnavailableError:
-            await self._record(_of(claims, RefusedError(Cause.LEDGER_UNAVAILABLE)), source)
+            await self._record(Cause.LEDGER_UNAVAILABLE, claims, source)
             raise
 
     async def _begin(
@@ -169,14 +165,20 @@ class Verifier:
         )
         return read_session_claims(payload)
 
-    async def _record(self, refusal: RefusedError, source: str, peer: ShownCertificate | None = None) -> None:
+    async def _record(
+        self,
+        cause: Cause,
+        about: SessionClaims | RefusedError,
+        source: str,
+        peer: ShownCertificate | None = None,
+    ) -> None:
         await self._audit.record(
             AuditEvent(
                 AuthEventType.TOKEN_REFUSED,
-                organization=refusal.organization,
-                token_id=refusal.token_id,
-                node_id=refusal.node_id,
-                cause=refusal.cause.value,
+                organization=about.organization,
+                token_id=about.token_id,
+                node_id=about.node_id,
+                cause=cause.value,
                 source=source,
                 detail={"at": "registry", **described(peer)},
             )
@@ -185,13 +187,13 @@ class Verifier:
 
 def _prove(claims: SessionClaims, source: str, peer: ShownCertificate | None) -> None:
     if claims.networks and not within(source, claims.networks):
-        raise _of(claims, RefusedError(Cause.WRONG_NETWORK))
+        raise _refused(claims, Cause.WRONG_NETWORK)
     if claims.by_certificate and not proves(peer, claims.node_id):
-        raise _of(claims, RefusedError(Cause.WRONG_PEER))
+        raise _refused(claims, Cause.WRONG_PEER)
 
 
-def _of(claims: SessionClaims, refusal: RefusedError) -> RefusedError:
+def _refused(claims: SessionClaims, cause: Cause) -> RefusedError:
     """Name the session: we signed its bearer when we opened it."""
-    refusal.token_id, refusal.node_id = claims.token_id, claims.node_id
-    refusal.organization = claims.organization
-    return refusal
+    return RefusedError(
+        cause, token_id=claims.token_id, node_id=claims.node_id, organization=claims.organization
+    )

@@ -68,9 +68,7 @@ from registry.ephemeral.credential_vault import RedisCredentialVault
 from registry.ephemeral.portal_sessions import RedisPortalSessions
 from registry.ephemeral.progress import RedisProgressStore
 from registry.ephemeral.rate_limits import RedisRateLimiter
-from registry.ephemeral.transfer_leases import RedisTransferLeases
 from registry.imports.bandwidth import Bandwidth
-from registry.imports.counted import CountingJobQueue
 from registry.imports.importer import Importer
 from registry.imports.linking import BlobLinker
 from registry.imports.recompress.pipeline import Compression, Compressor
@@ -82,7 +80,7 @@ from registry.maintenance.damage import DamageReporter
 from registry.maintenance.periodic import repeat
 from registry.model.groups import Group
 from registry.model.images import Variant
-from registry.observe import MeteredImports, Metrics
+from registry.observe import Metrics
 from registry.oci.reference import Reference
 from registry.portal import Portal, PortalSessions, Services
 from registry.portal.sessions import ATTEMPTS_PER_MINUTE
@@ -96,7 +94,6 @@ from registry.services.webhooks import Webhooks, WebhookSecrets
 from registry.upstream.credentials import from_registry_authentication
 from registry.upstream.from_settings import hook_client, shared_registries, upstream_client
 from registry.upstream.hooks import HookClient
-from registry.upstream.providers import detect
 from registry.upstream.ranges import DownloadOptions, PrefetchBudget
 from storage.blobs import BlobStore
 from storage.keys.locate import name_key
@@ -302,7 +299,7 @@ class _Composer:
             pace=Bandwidth(settings.import_bytes_per_s).pace,
         )
         # Shorter than a job's: whoever takes a dead worker's job over does not wait for its blobs as well.
-        transfer_lock = TransferLock(RedisTransferLeases(self._redis), settings.lease_s / 2)
+        transfer_lock = TransferLock(self._redis, settings.lease_s / 2)
         daily = settings.organization_import_bytes_per_day
         origins = SqlBlobOrigins(self._database, self._clock)
         sharing = BlobLinker(self._blobs, origins, shared_registries(settings))
@@ -313,19 +310,20 @@ class _Composer:
             client,
             self._blobs,
             SqlBlobPins(self._database),
+            self._metrics,
             sharing=sharing,
             max_image_bytes=settings.max_image_bytes,
             options=TransferOptions(lines, transfer_lock, settings.layer_transfers),
             quota=SqlImportQuota(self._database, self._clock, daily),
-            meter=MeteredImports(self._metrics, detect),
             compressor=compressor,
         )
         queue = SqlJobQueue(self._database, self._clock, settings.organization_import_jobs)
         return ImportWorker(
-            CountingJobQueue(queue, self._metrics),
+            queue,
             self._vault,
             self._board,
             importer,
+            self._metrics,
             worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
             lease_s=settings.lease_s,
             jobs=settings.import_jobs,

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-from collections.abc import Callable
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -112,21 +111,3 @@ class Metrics:
         gathered = CollectorRegistry()
         multiprocess.MultiProcessCollector(gathered)  # type: ignore[no-untyped-call]
         return generate_latest(gathered)
-
-
-class MeteredImports:
-    """Counts transfers by the family of registry that they are from.
-
-    Args:
-        provider_of: From a registry to one of few names.
-    """
-
-    def __init__(self, metrics: Metrics, provider_of: Callable[[str], str]) -> None:
-        self._metrics = metrics
-        self._provider_of = provider_of
-
-    def transferred(self, registry: str, size_bytes: int, duration_s: float) -> None:
-        """Count an image's layers: what of them came over the network, and how long that took."""
-        provider = self._provider_of(registry)
-        self._metrics.imported.labels(provider).inc(size_bytes)
-        self._metrics.import_time.labels(provider).observe(duration_s)

@@ -1,102 +1,34 @@
 """Traces of imports and pulls, for an OpenTelemetry collector (docs/tracing.md).
 
-Off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set; a step then costs one call that does nothing. As with logs,
+Off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set; steps then go to OpenTelemetry's no-op tracer. As with logs,
 a process has one place where all of it goes, configured once. No attribute ever holds a token, a secret, a
 credential, a query or an error's message.
 """
 
 import os
-from collections.abc import Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.trace import NoOpTracer, Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from registry.errors import ConfigError
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Span as OtelSpan
-    from opentelemetry.trace import Tracer
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _RATIO = "OTEL_TRACES_SAMPLER_ARG"
 _EXPORT_S = 5
 
 
-class Span:
-    """One step, and what is known of it. This one does nothing: traces are off."""
-
-    def set(self, name: str, value: str | int) -> None:
-        """Say something of the step; never a secret."""
-
-    def fail(self, kind: str) -> None:
-        """Say that it failed: a class or a status, never a message."""
-
-    def begin(self, name: str) -> "Span":  # noqa: ARG002
-        """Begin a step within this one, to be ended by `end`, in any task."""
-        return self
-
-    def end(self) -> None:
-        """End it, where it was begun by `begin`."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-
-class _LiveSpan(Span):
-    def __init__(self, tracer: "Tracer", span: "OtelSpan") -> None:
-        self._tracer = tracer
-        self._span = span
-        self._within: Context | None = None
-        self._entered: object = None
-
-    def set(self, name: str, value: str | int) -> None:
-        self._span.set_attribute(name, value)
-
-    def fail(self, kind: str) -> None:
-        from opentelemetry.trace import StatusCode  # noqa: PLC0415 (an extra; this process has it)
-
-        self._span.set_status(StatusCode.ERROR)
-        self._span.set_attribute("error.type", kind)
-
-    def begin(self, name: str) -> Span:
-        return _LiveSpan(self._tracer, self._tracer.start_span(name, self._within))
-
-    def end(self) -> None:
-        self._span.end()
-
-    def __enter__(self) -> Self:
-        from opentelemetry.context import attach  # noqa: PLC0415
-        from opentelemetry.trace import set_span_in_context  # noqa: PLC0415
-
-        self._within = set_span_in_context(self._span)
-        self._entered = attach(self._within)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        from opentelemetry.context import detach  # noqa: PLC0415
-
-        if kind is not None:
-            self.fail(kind.__qualname__)
-        detach(self._entered)  # type: ignore[arg-type]
-        self._span.end()
-
-
-_NOTHING = Span()
-
-
 class _Sink:
     """Where this process's spans go."""
 
     def __init__(self) -> None:
-        self.tracer: Tracer | None = None
+        self.tracer: Tracer = NoOpTracer()
         self.provider: TracerProvider | None = None
 
 
@@ -105,25 +37,39 @@ _sink = _Sink()
 
 def enabled() -> bool:
     """Tell whether this process records spans."""
-    return _sink.tracer is not None
+    return _sink.provider is not None
 
 
-def span(name: str, carrier: Mapping[str, str] | None = None) -> Span:
-    """Return a step to be entered with `with`; a child of the task's present one.
+@contextmanager
+def span(name: str, carrier: Mapping[str, str] | None = None) -> Iterator[Span]:
+    """Record a step, as a child of the task's present one; an exception fails it by its class.
 
     Args:
         carrier: Headers whose `traceparent` names the parent (W3C Trace Context), where a request began it.
     """
-    tracer = _sink.tracer
-    if tracer is None:
-        return _NOTHING
-    from opentelemetry.trace import SpanKind  # noqa: PLC0415
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
-
     if carrier is None:
-        return _LiveSpan(tracer, tracer.start_span(name))
-    parent = TraceContextTextMapPropagator().extract(carrier)
-    return _LiveSpan(tracer, tracer.start_span(name, parent, SpanKind.SERVER))
+        step = _sink.tracer.start_span(name)
+    else:
+        parent = TraceContextTextMapPropagator().extract(carrier)
+        step = _sink.tracer.start_span(name, parent, SpanKind.SERVER)
+    # OpenTelemetry would record messages and stack traces, which may hold secrets.
+    with trace.use_span(step, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield step
+        except BaseException as error:
+            fail(step, type(error).__qualname__)
+            raise
+
+
+def begin(name: str, within: Span) -> Span:
+    """Begin a step within another, to be ended by its `end`, in any task."""
+    return _sink.tracer.start_span(name, trace.set_span_in_context(within))
+
+
+def fail(step: Span, kind: str) -> None:
+    """Mark a step as failed, by a class or a status, never a message."""
+    step.set_status(StatusCode.ERROR)
+    step.set_attribute("error.type", kind)
 
 
 def configure(service: str) -> None:
@@ -156,7 +102,7 @@ def configure(service: str) -> None:
 
 def close() -> None:
     """Send what waits, and record nothing more. Blocks for some seconds where the collector is silent."""
-    provider, _sink.provider, _sink.tracer = _sink.provider, None, None
+    provider, _sink.provider, _sink.tracer = _sink.provider, None, NoOpTracer()
     if provider is not None:
         provider.shutdown()
 

@@ -118,6 +118,13 @@ class BlobStore:
             if resumption is not None:
                 await resumption.end()
 
+    async def put(self, tenant: str, digest: Digest, data: bytes) -> None:
+        """Take in a small blob whole, unless the tenant has it already. Raises what `ingest` raises."""
+        if not await self.contains(tenant, digest):
+            async with self.ingest(tenant, digest, len(data)) as writer:
+                await writer.write(data)
+                await writer.commit()
+
     def _resumption(self, tenant: str, digest: Digest, size_bytes: int | None) -> Resumption | None:
         if self._partials is None or size_bytes is None or size_bytes < self._partials_from_bytes:
             return None

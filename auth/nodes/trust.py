@@ -6,12 +6,12 @@ layer looked at it when the connection was made, and a proxy may have been told 
 
 import hashlib
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+from cachetools import LRUCache
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
@@ -75,7 +75,7 @@ class ClientTrust:
 
     def __init__(self, issuers: Issuers) -> None:
         self._issuers = issuers
-        self._judged: OrderedDict[bytes, tuple[x509.Certificate, str | None]] = OrderedDict()
+        self._judged: LRUCache[bytes, tuple[x509.Certificate, str | None]] = LRUCache(_CACHED)
 
     def speaks(self, der: bytes, now: datetime) -> bool:
         """Tell whether the certificate is a valid client certificate that names no node: a proxy's."""
@@ -106,10 +106,6 @@ class ClientTrust:
             if isinstance(read, Fault):
                 return read
             known = self._judged[key] = read
-            if len(self._judged) > _CACHED:
-                self._judged.popitem(last=False)
-        else:
-            self._judged.move_to_end(key)
         if now < known[0].not_valid_before_utc:
             return Fault.NOT_YET_VALID
         return Fault.EXPIRED if now > known[0].not_valid_after_utc else known

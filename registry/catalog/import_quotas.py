@@ -1,4 +1,4 @@
-"""What each organization has imported of late (keeps `registry.model.imports.ImportQuota`)."""
+"""What each organization has imported of late."""
 
 from datetime import timedelta
 

@@ -35,7 +35,7 @@ class DamagedImage:
 
 
 class SqlQuarantine:
-    """Which objects are out of service."""
+    """Which objects are out of service (keeps `storage.upkeep.catalog.ScrubCatalog`)."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -53,7 +53,7 @@ class SqlQuarantine:
             return False
         return True
 
-    async def has(self, object_name: str) -> bool:
+    async def is_quarantined(self, object_name: str) -> bool:
         """Return whether an object is out of service."""
         query = select(quarantine.c.object_name).where(quarantine.c.object_name == object_name)
         async with self._database.read() as connection:

@@ -1,4 +1,4 @@
-"""How often callers ask, across all servers (keeps `registry.model.api_keys.RateLimiter`)."""
+"""How often callers ask, across all servers."""
 
 from typing import Final
 

@@ -19,7 +19,8 @@ async def gather_or_cancel(parts: Iterable[Awaitable[Any]]) -> list[Any]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_run(part)) for part in parts]
     except BaseExceptionGroup as errors:
-        failure = _first(errors.exceptions)
+        known = (error for error in errors.exceptions if isinstance(error, ImportFailedError))
+        failure = next(known, errors.exceptions[0])
     else:
         return [task.result() for task in tasks]
     raise failure
@@ -33,8 +34,3 @@ async def together(first: Awaitable[Any], second: Awaitable[T]) -> T:
 
 async def _run(part: Awaitable[T]) -> T:
     return await part
-
-
-def _first(errors: Iterable[BaseException]) -> BaseException:
-    known = list(errors)
-    return next((error for error in known if isinstance(error, ImportFailedError)), known[0])

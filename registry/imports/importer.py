@@ -6,29 +6,29 @@ from functools import partial
 
 import structlog
 
+from registry.catalog.import_quotas import SqlImportQuota
 from registry.errors import PullFailedError, ReferenceFormatError
 from registry.imports.attachments import Attacher
 from registry.imports.gather import together
 from registry.imports.linking import BlobLinker
 from registry.imports.plan import Plan, plan_import
 from registry.imports.progress import TransferProgress
-from registry.imports.recompress.arrivals import Arrivals
 from registry.imports.recompress.pipeline import Compressor
 from registry.imports.transfer import Transfer, TransferOptions
 from registry.model.images import ImageContent, StoredImage
 from registry.model.imports import (
     BlobPins,
     ImportJob,
-    ImportMeter,
-    ImportQuota,
     Progress,
     Stage,
     UpstreamCredential,
 )
+from registry.observe import Metrics
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
 from registry.upstream.image_documents import read_documents
+from registry.upstream.providers import detect
 from storage.blobs import BlobStore
 
 _log = structlog.get_logger(__name__)
@@ -42,12 +42,12 @@ class Importer:
         client: UpstreamClient,
         store: BlobStore,
         pins: BlobPins,
+        metrics: Metrics,
         *,
         max_image_bytes: int,
         sharing: BlobLinker | None = None,
         options: TransferOptions | None = None,
-        quota: ImportQuota | None = None,
-        meter: ImportMeter | None = None,
+        quota: SqlImportQuota | None = None,
         platform: Platform = LINUX_AMD64,
         compressor: Compressor | None = None,
     ) -> None:
@@ -56,19 +56,18 @@ class Importer:
         Args:
             sharing: Which blobs of other organizations need no download; None downloads all.
             max_image_bytes: Limit on an image's config and layers, compressed.
-            roads: What transfers share; one for each process.
+            options: What transfers share; one for each process.
             quota: What each organization may import; without, as much as it likes.
-            meter: Counts the bytes that arrive.
             compressor: Makes zstd variants; without one, images are kept as they come and no more.
         """
         self._client = client
         self._store = store
         self._pins = pins
+        self._metrics = metrics
         self._sharing = sharing
         self._max_image_bytes = max_image_bytes
         self._options = options or TransferOptions()
         self._quota = quota
-        self._meter = meter
         self._platform = platform
         self._compressor = compressor
 
@@ -107,15 +106,14 @@ class Importer:
         transfer = Transfer(source, self._store, job.key.organization, self._options, self._sharing)
         if self._quota is not None:
             await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
-        arrivals = Arrivals(report, partial(self._store.contains, job.key.organization))
-        progress = TransferProgress(plan, arrivals.report)
+        progress = TransferProgress(plan, report)
         fetching = self._fetch(job, reference.registry, transfer, plan, progress)
         if self._compressor is None:
             image = plan.image
             await fetching
         else:
-            compressing = self._compressor.run(job, documents, plan.image, arrivals)
-            image = await together(arrivals.completed_by(fetching), compressing)
+            compressing = self._compressor.run(job, documents, plan.image, transfer.arrived, progress.follow)
+            image = await together(fetching, compressing)
         progress.enter(Stage.STORING)
         storing = transfer.put_all((content.digest, data) for content, data in plan.documents)
         attaching = Attacher(source, partial(self._put, job, transfer)).attach(image)
@@ -130,8 +128,9 @@ class Importer:
             await transfer.fetch_layers(plan.layers, progress)
         finally:
             _log.info("import.pulled", job_id=job.id, **progress.figures())
-            if self._meter is not None:
-                self._meter.transferred(registry, progress.fetched_bytes, progress.duration_s)
+            provider = detect(registry)
+            self._metrics.imported.labels(provider).inc(progress.fetched_bytes)
+            self._metrics.import_time.labels(provider).observe(progress.duration_s)
 
     async def _put(self, job: ImportJob, transfer: Transfer, content: ImageContent, data: bytes) -> None:
         await self._pins.pin(job.id, job.key.organization, [content.digest])

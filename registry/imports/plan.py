@@ -40,7 +40,10 @@ def plan_import(documents: ImageDocuments, max_image_bytes: int) -> Plan:
             "make it smaller, or ask for a higher limit"
         )
     fetched = _fetched(documents, config)
-    contents = (*(content for content, _ in reversed(fetched)), *map(_layer, layers))
+    contents = (
+        *(content for content, _ in reversed(fetched)),
+        *(_content(layer, ContentKind.LAYER) for layer in layers),
+    )
     image = StoredImage(
         digest=documents.root.digest,
         manifest_digest=documents.manifest.digest,
@@ -58,10 +61,6 @@ def _fetched(documents: ImageDocuments, config: Descriptor) -> list[tuple[ImageC
         (_content(index.descriptor, ContentKind.INDEX), index.data) for index in reversed(documents.indexes)
     ]
     return found
-
-
-def _layer(layer: Descriptor) -> ImageContent:
-    return _content(layer, ContentKind.LAYER)
 
 
 def _content(blob: Descriptor, kind: ContentKind) -> ImageContent:

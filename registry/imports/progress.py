@@ -83,6 +83,11 @@ class TransferProgress:
         self._layers_done += 1
         self.enter(Stage.PULLING)
 
+    def follow(self, progress: Progress) -> None:
+        """Report a later stage that runs meanwhile; pulling comes first until all layers are here."""
+        if self._layers_done == self._layers_total:
+            self._report(progress)
+
     def enter(self, stage: Stage) -> None:
         """Report where the import is."""
         self._report(

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from opentelemetry.trace import Span
+
+from registry import tracing
 from registry.model.imports import Progress, Stage
-from registry.tracing import Span
 
 
 class Stages:
@@ -27,7 +29,7 @@ class Stages:
         if progress.stage is not self._stage:
             self._end()
             self._stage = progress.stage
-            self._span = self._within.begin(f"import {progress.stage.value}")
+            self._span = tracing.begin(f"import {progress.stage.value}", self._within)
         self._report(progress)
 
     def __enter__(self) -> Self:
@@ -37,7 +39,7 @@ class Stages:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None and self._span is not None:
-            self._span.fail(kind.__qualname__)
+            tracing.fail(self._span, kind.__qualname__)
         self._end()
 
     def _end(self) -> None:

@@ -45,7 +45,7 @@ class TransferOptions:
 
     Attributes:
         lines: How large blobs are fetched.
-        flights: Who is bringing which blob.
+        transfer_lock: Keeps two imports from fetching one blob at the same time.
         layers: How many layers of one image are fetched at a time.
     """
 
@@ -55,7 +55,11 @@ class TransferOptions:
 
 
 class Transfer:
-    """Copies blobs of one import into one tenant's storage."""
+    """Copies blobs of one import into one tenant's storage.
+
+    Attributes:
+        arrived: Gets each layer once the tenant has it, those included that it had before.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class Transfer:
         self._store = store
         self._tenant = tenant
         self._options = options
+        self.arrived: asyncio.Queue[Descriptor] = asyncio.Queue()
 
     async def missing_bytes(self, layers: tuple[Descriptor, ...]) -> int:
         """Add up the layers that the tenant does not have. Raises StoreFailedError."""
@@ -102,27 +107,20 @@ class Transfer:
             StoreFailedError: Storage failed.
         """
         try:
-            if await self._store.contains(self._tenant, digest):
-                return
-            async with self._store.ingest(self._tenant, digest, len(data)) as writer:
-                await writer.write(data)
-                await writer.commit()
+            await self._store.put(self._tenant, digest, data)
         except StorageError as error:
             raise _store_failed(error) from error
 
     async def _lane(self, waiting: Iterator[Descriptor], progress: TransferProgress) -> None:
+        # Among whom a layer is brought by one at a time: those who could link it, or this tenant alone.
+        trusted = self._sharing is not None and self._sharing.trusts(self._source)
+        scope = self._source.reference.registry if trusted else self._tenant
         for layer in waiting:
             if not await self._found(layer, progress):
-                async with self._options.transfer_lock.alone(f"{self._scope}/{layer.digest}"):
+                async with self._options.transfer_lock.alone(f"{scope}/{layer.digest}"):
                     await self._layer(layer, progress)
             progress.layer_done()
-
-    @property
-    def _scope(self) -> str:
-        """Among whom a layer is brought by one at a time."""
-        if self._sharing is not None and self._sharing.trusts(self._source):
-            return self._source.reference.registry
-        return self._tenant
+            self.arrived.put_nowait(layer)
 
     async def _layer(self, layer: Descriptor, progress: TransferProgress) -> None:
         for last in (*[False] * (STORE_ATTEMPTS - 1), True):

@@ -5,73 +5,67 @@ because what the first one may see is not for the second to have. When a holder 
 """
 
 import asyncio
-import random
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from registry.model.imports import TransferLeases
+import structlog
+from redis.asyncio.lock import Lock
+from redis.exceptions import RedisError
 
-_LOOK_S: Final = 0.5
-_CALL_S: Final = 5.0
+from auth.ledger import LedgerClient
+from storage.locks import KeyedLocks
+
+_POLL_S: Final = 0.5
+_log = structlog.get_logger(__name__)
 
 
 class TransferLock:
     """Hands out the right to bring a blob; one for each process.
 
+    It saves work and guards nothing: when Redis does not answer, everybody goes ahead.
+
     Args:
-        leases: Shared with the other processes; None where there are none.
+        redis: Shared with the other processes, as `flight:{<key>}`; None where there are none.
         lease_s: After which a dead process' blobs are brought by another.
     """
 
-    def __init__(self, leases: TransferLeases | None = None, lease_s: float = 10.0) -> None:
-        self._leases = leases
+    def __init__(self, redis: LedgerClient | None = None, lease_s: float = 10.0) -> None:
+        self._redis = redis
         self._lease_s = lease_s
-        self._here: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._here: KeyedLocks[str] = KeyedLocks()
 
     @asynccontextmanager
     async def alone(self, key: str) -> AsyncIterator[None]:
         """Wait until nobody else has the key, and have it within the context."""
-        lock, users = self._here.get(key, (asyncio.Lock(), 0))
-        self._here[key] = lock, users + 1
-        try:
-            async with lock:
-                if self._leases is None:
-                    yield
-                    return
-                async with self._leased(self._leases, key):
-                    yield
-        finally:
-            lock, users = self._here.pop(key)
-            if users > 1:
-                self._here[key] = lock, users - 1
+        async with self._here.hold(key):
+            lease = await self._lease(key)
+            if lease is None:
+                yield
+                return
+            extending = asyncio.create_task(self._extend(lease), name=f"transfer lease {key}")
+            try:
+                yield
+            finally:
+                extending.cancel()
+                await asyncio.gather(extending, return_exceptions=True)
+                with suppress(RedisError, OSError):  # it lapses by itself
+                    await lease.release()
 
-    @asynccontextmanager
-    async def _leased(self, leases: TransferLeases, key: str) -> AsyncIterator[None]:
-        holder = secrets.token_hex(8)
-        while not await self._take(leases, key, holder):  # noqa: ASYNC110 (no event between processes)
-            await asyncio.sleep(_LOOK_S * random.uniform(0.5, 1.0))  # noqa: S311 (spread)
-        extending = asyncio.create_task(self._extend(leases, key, holder), name=f"flight {key}")
+    async def _lease(self, key: str) -> Lock | None:
+        """Wait for the lease; None where there are no other processes, or Redis does not answer."""
+        if self._redis is None:
+            return None
+        lease = Lock(self._redis, f"flight:{{{key}}}", timeout=self._lease_s, sleep=_POLL_S)
         try:
-            yield
-        finally:
-            extending.cancel()
-            await asyncio.gather(extending, return_exceptions=True)
-            with suppress(TimeoutError):  # it lapses by itself
-                async with asyncio.timeout(_CALL_S):
-                    await leases.end(key, holder)
+            await lease.acquire()
+        except (RedisError, OSError) as error:
+            _log.warning("transfer_lock.unknown", error=type(error).__name__)
+            return None
+        return lease
 
-    async def _take(self, leases: TransferLeases, key: str, holder: str) -> bool:
-        try:
-            async with asyncio.timeout(_CALL_S):
-                return await leases.take(key, holder, self._lease_s)
-        except TimeoutError:
-            return True
-
-    async def _extend(self, leases: TransferLeases, key: str, holder: str) -> None:
+    async def _extend(self, lease: Lock) -> None:
         while True:
             await asyncio.sleep(self._lease_s / 3)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._lease_s / 3):
-                    await leases.extend(key, holder, self._lease_s)
+            with suppress(RedisError, OSError):
+                await lease.reacquire()

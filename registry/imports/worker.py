@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from registry import tracing
-from registry.errors import ImportFailedError, StoreFailedError
+from registry.errors import ImportFailedError, ReferenceFormatError, StoreFailedError
 from registry.imports.importer import Importer
 from registry.imports.stage_spans import Stages
 from registry.model.images import StoredImage
@@ -22,6 +22,9 @@ from registry.model.imports import (
     ProgressStore,
     UpstreamCredential,
 )
+from registry.observe import Metrics
+from registry.oci.reference import Reference
+from registry.upstream.providers import Provider, detect
 
 POLL_S: Final = 1.0
 REPORT_S: Final = 0.5
@@ -45,6 +48,7 @@ class ImportWorker:
         vault: CredentialVault,
         board: ProgressStore,
         importer: Importer,
+        metrics: Metrics,
         *,
         worker_id: str,
         lease_s: float,
@@ -61,6 +65,7 @@ class ImportWorker:
         self._vault = vault
         self._board = board
         self._importer = importer
+        self._metrics = metrics
         self._worker_id = worker_id
         self._lease_s = lease_s
         self._jobs = jobs
@@ -134,7 +139,9 @@ class ImportWorker:
             _log.info("import.lease_lost", job_id=job.id)
             return
         except asyncio.CancelledError:
-            await self._release(job)
+            with suppress(Exception):  # a lease of no length lapses at once, for another worker
+                async with asyncio.timeout(self._lease_s / 3):
+                    await self._queue.heartbeat(job.id, self._worker_id, 0)
             raise
         if ended:
             with suppress(Exception):  # the seal lapses by itself
@@ -148,9 +155,9 @@ class ImportWorker:
         except ImportFailedError as error:
             _log.info("import.failed", job_id=job.id, reason=error.reason, sentence=error.sentence)
             fail = partial(self._queue.fail, job, self._worker_id, error.reason, error.sentence)
-            return await self._record(job, fail)
+            return await self._record(job, error.reason, fail)
         _log.info("import.done", job_id=job.id, digest=str(image.digest), size_bytes=image.size_bytes)
-        return await self._record(job, partial(self._queue.succeed, job, self._worker_id, image))
+        return await self._record(job, "done", partial(self._queue.succeed, job, self._worker_id, image))
 
     async def _import(self, job: ImportJob) -> StoredImage:
         if job.attempt > MAX_ATTEMPTS:
@@ -187,7 +194,7 @@ class ImportWorker:
             async with asyncio.timeout(VAULT_S):
                 credential = await self._vault.open(job.id, job.credential_key)
         with tracing.span("import") as span:
-            span.set("crisper.job_id", job.id)
+            span.set_attribute("crisper.job_id", job.id)
             with Stages(span, latest.set) as report:
                 return await self._importer.run(job, credential, report)
 
@@ -212,21 +219,19 @@ class ImportWorker:
                     await self._board.put(job.id, progress)
             await asyncio.sleep(REPORT_S)
 
-    async def _record(self, job: ImportJob, write: Callable[[], Awaitable[bool]]) -> bool:
-        """Write the outcome; when the queue never takes it, the lapsing lease hands the job on."""
+    async def _record(self, job: ImportJob, outcome: str, write: Callable[[], Awaitable[bool]]) -> bool:
+        """Write and count the outcome; when the queue never takes it, the lapsing lease hands the job on."""
         for attempt in range(ENDING_TRIES):
             try:
-                return await write()
+                recorded = await write()
             except Exception as error:  # noqa: BLE001 - any adapter's passing trouble
                 _log.warning("import.outcome_unrecorded", job_id=job.id, error=type(error).__name__)
                 await asyncio.sleep(min(self._lease_s / 10, 2**attempt / 10))
+                continue
+            if recorded:
+                self._metrics.imports.labels(_provider(job.image), outcome).inc()
+            return recorded
         return False
-
-    async def _release(self, job: ImportJob) -> None:
-        """Hand the job on at once: a lease of no length lapses now."""
-        with suppress(Exception):
-            async with asyncio.timeout(self._lease_s / 3):
-                await self._queue.heartbeat(job.id, self._worker_id, 0)
 
 
 class _Latest:
@@ -247,6 +252,13 @@ class _Latest:
             self._changed.clear()
             if self._progress is not None:
                 return self._progress
+
+
+def _provider(image: str) -> Provider:
+    try:
+        return detect(Reference.parse(image).registry)
+    except ReferenceFormatError:
+        return Provider.OTHER
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -1,8 +1,8 @@
 """Takes damaged blobs out of service, with an event in the audit trail."""
 
-import time
-from collections import OrderedDict
 from collections.abc import Sequence
+
+from cachetools import TTLCache
 
 from auth.ports import AuditEvent, AuditTrail
 from registry.audit.types import RegistryEventType
@@ -27,7 +27,7 @@ class DamageReporter:
         self._records = records
         self._quarantine = quarantine
         self._trail = trail
-        self._reported: OrderedDict[tuple[str, Digest], float] = OrderedDict()
+        self._reported: TTLCache[tuple[str, Digest], bool] = TTLCache(_REMEMBERED, _QUIET_S)
 
     async def report(self, tenant: str, digest: Digest, error: BlobDamagedError) -> None:
         """Note that a tenant's blob failed while it was read."""
@@ -35,7 +35,8 @@ class DamageReporter:
         if record is None:
             return  # taken out of service already, or removed
         if isinstance(error, BlobMissingError):
-            if self._is_news(tenant, digest):
+            if (tenant, digest) not in self._reported:
+                self._reported[tenant, digest] = True
                 await self._trail.record(_event(record, str(error), "missing"))
             return
         await self.quarantine([record], str(error))
@@ -44,17 +45,6 @@ class DamageReporter:
         """Take an object out of service, with an event for each tenant that has it, unless it was already."""
         events = (_event(record, reason, "damaged") for record in records)
         await self._quarantine.add(records[0].object_name, reason, *events)
-
-    def _is_news(self, tenant: str, digest: Digest) -> bool:
-        now = time.monotonic()
-        last = self._reported.get((tenant, digest))
-        if last is not None and now - last < _QUIET_S:
-            return False
-        self._reported[tenant, digest] = now
-        self._reported.move_to_end((tenant, digest))
-        while len(self._reported) > _REMEMBERED:
-            self._reported.popitem(last=False)
-        return True
 
 
 def _event(record: KeyRecord, reason: str, cause: str) -> AuditEvent:

@@ -1,8 +1,7 @@
-"""API keys: who may call the public API, and how often."""
+"""API keys: who may call the public API."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +17,3 @@ class ApiKey:
     name: str
     created_at: datetime
     revoked_at: datetime | None = None
-
-
-class RateLimiter(Protocol):
-    """Counts what callers ask, across all servers."""
-
-    async def take(self, caller: str) -> float:
-        """Count one request; return the seconds that this caller has to wait first, 0 for none."""

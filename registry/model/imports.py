@@ -127,37 +127,6 @@ class BlobPins(Protocol):
         """
 
 
-class TransferLeases(Protocol):
-    """Who is bringing a blob just now; losing it costs a transfer that was not needed."""
-
-    async def take(self, key: str, holder: str, lease_s: float) -> bool:
-        """Lease a key; False while another holds it."""
-
-    async def extend(self, key: str, holder: str, lease_s: float) -> None:
-        """Extend a lease, if it is the holder's."""
-
-    async def end(self, key: str, holder: str) -> None:
-        """End a lease, if it is the holder's."""
-
-
-class ImportQuota(Protocol):
-    """What each organization may import."""
-
-    async def charge(self, job: ImportJob, size_bytes: int) -> None:
-        """Let an import in, for what it is about to fetch; once, however often the job starts over.
-
-        Raises:
-            PullFailedError: The organization has no room left; says when to try again.
-        """
-
-
-class ImportMeter(Protocol):
-    """Counts transfers, by the registry that an image's reference names."""
-
-    def transferred(self, registry: str, size_bytes: int, duration_s: float) -> None:
-        """Count an image's layers: what of them came over the network, and how long that took."""
-
-
 class BlobOrigins(Protocol):
     """From which registries blobs were downloaded and verified, whichever organization asked."""
 

@@ -1,7 +1,8 @@
 """Reads the record of what is attached to an image."""
 
-from collections import OrderedDict
 from typing import Final
+
+from cachetools import LRUCache
 
 from registry.model.images import ContentKind, StoredImage
 from registry.oci.attachments import Attachments
@@ -21,8 +22,7 @@ class AttachmentReader:
 
     def __init__(self, blobs: BlobStore, size: int = 64) -> None:
         self._blobs = blobs
-        self._size = size
-        self._recent: OrderedDict[tuple[str, Digest], Attachments] = OrderedDict()
+        self._recent: LRUCache[tuple[str, Digest], Attachments] = LRUCache(size)
 
     async def of(self, organization: str, image: StoredImage) -> Attachments:
         """Return what is attached to an image: its newest record, or an empty one."""
@@ -35,7 +35,4 @@ class AttachmentReader:
             async with await self._blobs.open(organization, records[-1]) as reader:
                 known = Attachments.parse(b"".join([bytes(part) async for part in reader.stream()]))
             self._recent[key] = known
-            while len(self._recent) > self._size:
-                self._recent.popitem(last=False)
-        self._recent.move_to_end(key)
         return known

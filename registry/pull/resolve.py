@@ -5,9 +5,10 @@ documents or blobs or something else; whatever is not of the session's image doe
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
+
+from cachetools import LRUCache
 
 from registry.model.groups import GroupCatalog
 from registry.model.images import ContentKind, ImageContent, StoredImage
@@ -29,20 +30,16 @@ class ImageResolver:
 
     def __init__(self, catalog: GroupCatalog, size: int = 1024) -> None:
         self._catalog = catalog
-        self._size = size
-        self._recent: OrderedDict[tuple[str, str], StoredImage] = OrderedDict()
+        self._recent: LRUCache[tuple[str, str], StoredImage] = LRUCache(size)
 
     async def image(self, repository: str, digest: str) -> StoredImage | None:
         """Return a repository's image by the digest that the session is for."""
         known = self._recent.get((repository, digest))
         if known is not None:
-            self._recent.move_to_end((repository, digest))
             return known
         image = await self._catalog.image_by_digest(repository, digest)
         if image is not None:
             self._recent[repository, digest] = image
-            while len(self._recent) > self._size:
-                self._recent.popitem(last=False)
         return image
 
     async def document(self, repository: str, image: StoredImage, reference: str) -> ImageContent | None:

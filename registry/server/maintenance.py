@@ -73,13 +73,15 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
         dead, quarantine = SqlCollection(database, clock), SqlQuarantine(database, clock)
         desk = DamageReporter(SqlKeyRecords(database), quarantine, events)
         sharing = BlobLinker(blobs, SqlBlobOrigins(database, clock), shared_registries(settings))
-        compressor = open_compressor(settings, blobs, database, Metrics())
+        metrics = Metrics()
+        compressor = open_compressor(settings, blobs, database, metrics)
         if compressor is not None:
             stack.callback(compressor.close)
         importer = Importer(
             client,
             blobs,
             SqlBlobPins(database),
+            metrics,
             sharing=sharing,
             max_image_bytes=settings.max_image_bytes,
             compressor=compressor,

@@ -6,7 +6,7 @@ from typing import Final
 
 from registry.errors import DocumentError, PullFailedError
 from registry.oci import mediatypes
-from registry.oci.documents import Descriptor, Index, Manifest, parse_config_platform
+from registry.oci.documents import Manifest, parse_config_platform
 from registry.oci.platform import Platform
 from registry.upstream.repository import Document, UpstreamRepository, off_loop
 
@@ -76,17 +76,14 @@ async def _manifests(
     if len(above) >= MAX_INDEX_DEPTH:
         raise PullFailedError(f"{source.reference} nests indexes deeper than {MAX_INDEX_DEPTH}")
     way = (*above, document)
-    for entry in _known(parsed, wanted):
+    kinds = mediatypes.INDEXES | mediatypes.MANIFESTS
+    known = [entry for entry in parsed.candidates(wanted) if entry.media_type in kinds]
+    for entry in known[:MAX_CANDIDATES]:
         child = await source.document(str(entry.digest), entry)
         if child.parsed.media_type != entry.media_type:
             raise PullFailedError(f"{source.reference} names a manifest of another kind than it has")
         async for found in _manifests(source, way, child, wanted):
             yield found
-
-
-def _known(index: Index, wanted: Platform) -> list[Descriptor]:
-    kinds = mediatypes.INDEXES | mediatypes.MANIFESTS
-    return [entry for entry in index.candidates(wanted) if entry.media_type in kinds][:MAX_CANDIDATES]
 
 
 async def _platform(source: UpstreamRepository, config: bytes) -> Platform | None:

@@ -142,10 +142,10 @@ def _traced(
         transport: "Transport", method: str, url: URL, /, *rest: _Rest.args, **named: _Rest.kwargs
     ) -> aiohttp.ClientResponse:
         with tracing.span("upstream") as span:
-            span.set("http.request.method", method)
-            span.set("server.address", url.host or "")
+            span.set_attribute("http.request.method", method)
+            span.set_attribute("server.address", url.host or "")
             response = await ask(transport, method, url, *rest, **named)
-            span.set("http.response.status_code", response.status)
+            span.set_attribute("http.response.status_code", response.status)
             return response
 
     return asked

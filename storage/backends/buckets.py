@@ -1,12 +1,12 @@
 """Clients of object stores, with credentials as the services' SDKs find them, time-outs and retries."""
 
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from storage.backends.locate import StorageLocation, seconds
 from storage.backends.object_store import ObjectStoreBackend
 from storage.backends.s3_leftovers import STALE_AFTER, S3Leftovers
 from storage.errors import StorageUnavailableError
@@ -18,15 +18,34 @@ _CONNECT = timedelta(seconds=5)
 _CREDENTIAL_LIFE = timedelta(minutes=15)
 
 
-def s3(location: StorageLocation) -> ObjectStoreBackend:
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket or container, and how it is reached.
+
+    Attributes:
+        prefix: What the names of all objects start with; empty, or ends with a slash.
+        region: Of S3; None leaves it to the environment.
+        endpoint: Of a service other than the provider's own.
+        timeout: Of one request.
+        retry_timeout: Of a request and its repetitions.
+    """
+
+    name: str
+    prefix: str
+    region: str | None
+    endpoint: str | None
+    timeout: timedelta
+    retry_timeout: timedelta
+
+
+def s3(bucket: Bucket) -> ObjectStoreBackend:
     """Open a bucket of S3, or of a service that speaks its protocol."""
     import botocore.session  # noqa: PLC0415 (half a second of imports that other backends do not need)
 
     session = botocore.session.get_session()
     # AWS_REGION is what AWS' SDKs read, except for botocore.
-    region = location.options.get("region") or os.environ.get("AWS_REGION")
+    region = bucket.region or os.environ.get("AWS_REGION")
     region = region or session.get_config_variable("region") or "us-east-1"
-    endpoint = location.options.get("endpoint")
 
     def credential() -> "S3Credential":
         found = session.get_credentials()
@@ -41,64 +60,62 @@ def s3(location: StorageLocation) -> ObjectStoreBackend:
         }
 
     def client() -> Any:  # noqa: ANN401 (botocore makes its clients' classes at run time)
-        return session.create_client("s3", region_name=region, endpoint_url=endpoint)
+        return session.create_client("s3", region_name=region, endpoint_url=bucket.endpoint)
 
-    bucket = S3Store(
-        location.place,
-        prefix=location.prefix or None,
+    store = S3Store(
+        bucket.name,
+        prefix=bucket.prefix or None,
         config={
             "region": region,
             "checksum_algorithm": "SHA256",
-            **({"endpoint": endpoint} if endpoint else {}),
+            **({"endpoint": bucket.endpoint} if bucket.endpoint else {}),
         },
-        client_options=_client(location),
-        retry_config=_retry(location),
+        client_options=_client(bucket),
+        retry_config=_retry(bucket),
         credential_provider=credential,
     )
-    leftovers = S3Leftovers(client, location.place, location.prefix, STALE_AFTER)
-    return ObjectStoreBackend(bucket, reap=leftovers.reap, complete=leftovers.complete)
+    leftovers = S3Leftovers(client, bucket.name, bucket.prefix, STALE_AFTER)
+    return ObjectStoreBackend(store, reap=leftovers.reap, complete=leftovers.complete)
 
 
-def google(location: StorageLocation) -> ObjectStoreBackend:
+def google(bucket: Bucket) -> ObjectStoreBackend:
     """Open a bucket of Google Cloud Storage."""
-    endpoint = location.options.get("endpoint")
     return ObjectStoreBackend(
         GCSStore(
-            location.place,
-            prefix=location.prefix or None,
-            config={"base_url": endpoint} if endpoint else {},
-            client_options=_client(location),
-            retry_config=_retry(location),
+            bucket.name,
+            prefix=bucket.prefix or None,
+            config={"base_url": bucket.endpoint} if bucket.endpoint else {},
+            client_options=_client(bucket),
+            retry_config=_retry(bucket),
         )
     )
 
 
-def azure(location: StorageLocation) -> ObjectStoreBackend:
+def azure(bucket: Bucket) -> ObjectStoreBackend:
     """Open a container of Azure Blob Storage."""
-    endpoint = location.options.get("endpoint")
     return ObjectStoreBackend(
         AzureStore(
-            location.place,
-            prefix=location.prefix or None,
-            config={"endpoint": endpoint} if endpoint else {},
-            client_options=_client(location),
-            retry_config=_retry(location),
+            bucket.name,
+            prefix=bucket.prefix or None,
+            config={"endpoint": bucket.endpoint} if bucket.endpoint else {},
+            client_options=_client(bucket),
+            retry_config=_retry(bucket),
         )
     )
 
 
-def _client(location: StorageLocation) -> "ClientConfig":
+def _client(bucket: Bucket) -> "ClientConfig":
     return {
-        "allow_http": location.options.get("endpoint", "").startswith("http://"),
+        "allow_http": (bucket.endpoint or "").startswith("http://"),
         "connect_timeout": _CONNECT,
-        "timeout": seconds(location.options, "timeout_s", 30),
+        "timeout": bucket.timeout,
     }
 
 
-def _retry(location: StorageLocation) -> "RetryConfig":
+def _retry(bucket: Bucket) -> "RetryConfig":
     return {
         "max_retries": 8,
-        "retry_timeout": seconds(location.options, "retry_s", 60),
+        "retry_timeout": bucket.retry_timeout,
         "backoff": {
             "init_backoff": timedelta(milliseconds=100),
             "max_backoff": timedelta(seconds=5),

@@ -43,8 +43,8 @@ class StorageLocation:
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         if unknown := sorted(set(options) - _OPTIONS[parts.scheme]):
             raise ValueError(f"a {parts.scheme}:// URL has no option {', '.join(unknown)}")
-        seconds(options, "timeout_s", 1)
-        seconds(options, "retry_s", 1)
+        _seconds(options, "timeout_s", 1)
+        _seconds(options, "retry_s", 1)
         if parts.scheme == "file":
             if parts.netloc or not parts.path.startswith("/"):
                 raise ValueError("write file:///absolute/path")
@@ -65,8 +65,16 @@ class StorageLocation:
             return LocalBackend(Path(self.place))
         from storage.backends import buckets  # noqa: PLC0415 (the client's library is for servers only)
 
+        bucket = buckets.Bucket(
+            name=self.place,
+            prefix=self.prefix,
+            region=self.options.get("region"),
+            endpoint=self.options.get("endpoint"),
+            timeout=_seconds(self.options, "timeout_s", 30),
+            retry_timeout=_seconds(self.options, "retry_s", 60),
+        )
         try:
-            return {"s3": buckets.s3, "gs": buckets.google, "az": buckets.azure}[self.scheme](self)
+            return {"s3": buckets.s3, "gs": buckets.google, "az": buckets.azure}[self.scheme](bucket)
         except Exception as error:  # noqa: BLE001 - of whatever kind, the clients share no root
             # A client's message may quote what it found in the environment.
             raise StorageUnavailableError(
@@ -74,7 +82,7 @@ class StorageLocation:
             ) from None
 
 
-def seconds(options: Mapping[str, str], name: str, default: float) -> timedelta:
+def _seconds(options: Mapping[str, str], name: str, default: float) -> timedelta:
     """Read an option that is a number of seconds. Raises ValueError."""
     try:
         found = timedelta(seconds=float(options.get(name, default)))

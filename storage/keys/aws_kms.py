@@ -9,13 +9,13 @@ import asyncio
 import base64
 import os
 import re
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from cachetools import TTLCache
 
 from storage.errors import BlobDamagedError, KeyUnavailableError, StorageError
 from storage.ports import KeyBinding
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 _PREFIX = "awskms:"
 _TENANT = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
-_REMEMBERED_S = 60.0
+_REMEMBERED, _REMEMBERED_S = 4096, 60.0
 _DELETION_DAYS = 7  # the least that KMS takes; the key is out of use at once
 _DAMAGED = {"InvalidCiphertextException", "IncorrectKeyException"}
 _CONFIG = Config(
@@ -55,14 +55,15 @@ class AwsKmsKeys:
         except BotoCoreError as error:
             raise KeyUnavailableError(f"KMS cannot be used: {error}") from None
         self._alias = alias
-        self._current: dict[str, tuple[float, str]] = {}
+        self._current: TTLCache[str, str] = TTLCache(_REMEMBERED, _REMEMBERED_S)
 
     async def current_id(self, tenant: str) -> str:
         """Name the key that a tenant's new data is wrapped under; make its first one."""
         found = self._current.get(tenant)
-        if found is not None and found[0] > time.monotonic():
-            return found[1]
-        return self._remember(tenant, await self._call(lambda: self._find(tenant) or self._make(tenant)))
+        if found is None:
+            found = await self._call(lambda: self._find(tenant) or self._make(tenant))
+            self._current[tenant] = found
+        return found
 
     async def wrap(self, kek_id: str, dek: bytes, aad: bytes) -> bytes:
         """Encrypt a data key."""
@@ -95,7 +96,8 @@ class AwsKmsKeys:
 
     async def rotate(self, tenant: str) -> str:
         """Make a fresh key the tenant's current one; other servers follow within a minute."""
-        return self._remember(tenant, await self._call(lambda: self._make(tenant)))
+        kek_id = self._current[tenant] = await self._call(lambda: self._make(tenant))
+        return kek_id
 
     async def destroy(self, tenant: str) -> int:
         """Put all keys of a tenant out of use at once; KMS erases them after seven days."""
@@ -109,10 +111,6 @@ class AwsKmsKeys:
     async def aclose(self) -> None:
         """Close connections."""
         await asyncio.to_thread(self._kms.close)
-
-    def _remember(self, tenant: str, kek_id: str) -> str:
-        self._current[tenant] = (time.monotonic() + _REMEMBERED_S, kek_id)
-        return kek_id
 
     def _find(self, tenant: str) -> str | None:
         try:

@@ -11,13 +11,13 @@ import json
 import os
 import re
 import ssl
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
+from cachetools import TTLCache
 
 from storage.errors import BlobDamagedError, KeyUnavailableError
 from storage.ports import KeyBinding
@@ -25,7 +25,7 @@ from storage.ports import KeyBinding
 _PREFIX = "vault:"
 _TENANT = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
 _VERSION = re.compile(rb"vault:v([1-9][0-9]{0,8}):", re.ASCII)
-_REMEMBERED_S = 30.0
+_REMEMBERED, _REMEMBERED_S = 4096, 30.0
 _TIMEOUT = aiohttp.ClientTimeout(total=8, connect=3)
 _ANSWER_BYTES = 64 << 10
 _DAMAGED = ("message authentication failed", "invalid ciphertext", "illegal base64", "no prefix")
@@ -48,7 +48,7 @@ class VaultTransitKeys:
         self._id = f"{_PREFIX}{mount}/{prefix}-"
         self._prefix = prefix
         self._session: aiohttp.ClientSession | None = None
-        self._latest: dict[str, tuple[float, int]] = {}
+        self._latest: TTLCache[str, int] = TTLCache(_REMEMBERED, _REMEMBERED_S)
 
     async def current_id(self, tenant: str) -> str:
         """Name a tenant's key; make it at its first use."""
@@ -109,8 +109,8 @@ class VaultTransitKeys:
 
     async def _latest_version(self, tenant: str) -> int:
         found = self._latest.get(tenant)
-        if found is not None and found[0] > time.monotonic():
-            return found[1]
+        if found is not None:
+            return found
         path = f"keys/{self._prefix}-{_checked(tenant)}"
         answer = await self._request("GET", path)
         if answer is None:
@@ -120,7 +120,7 @@ class VaultTransitKeys:
             version = int(str((answer or {})["latest_version"]))
         except (KeyError, ValueError):
             raise KeyUnavailableError("Vault gave an answer that is not Transit's") from None
-        self._latest[tenant] = (time.monotonic() + _REMEMBERED_S, version)
+        self._latest[tenant] = version
         return version
 
     def _name(self, kek_id: str) -> str:
@@ -154,7 +154,8 @@ class VaultTransitKeys:
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=32, ssl=_tls())
+            trusted = ssl.create_default_context(cafile=os.environ.get("VAULT_CACERT"))
+            connector = aiohttp.TCPConnector(limit=32, ssl=trusted)
             self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT, trust_env=False)
         return self._session
 
@@ -192,10 +193,6 @@ def _headers() -> dict[str, str]:
     if namespace := os.environ.get("VAULT_NAMESPACE"):
         headers["X-Vault-Namespace"] = namespace
     return headers
-
-
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=os.environ.get("VAULT_CACERT"))
 
 
 def _checked(tenant: str) -> str:

@@ -60,7 +60,9 @@ class BlobReader:
             BlobDamagedError: The range is damaged.
         """
         self._end(offset, length)
-        return bytes(self._read(offset, length))
+        buffer = bytearray(length)
+        self._container.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
 
     def piece_end(self, offset: int, wanted_bytes: int) -> int:
         """Return where a read from `offset` should end so that nothing is decrypted twice.
@@ -135,11 +137,6 @@ class BlobReader:
         done = self._threads.start(self._container.read_into, start, memoryview(buffer)[:length])
         self._running.add(done)
         return _Ahead(buffer, length, done)
-
-    def _read(self, offset: int, length: int) -> memoryview:
-        buffer = memoryview(bytearray(length))
-        self._container.read_into(offset, buffer)
-        return buffer
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -64,7 +64,7 @@ class CollectionCatalog(Protocol):
 
 
 class ScrubCatalog(Protocol):
-    """What scrubbing asks of the catalog, and tells it."""
+    """Which objects there are to scrub, and which of them are in quarantine."""
 
     async def objects_after(self, object_name: str, limit: int) -> Sequence[Sequence[KeyRecord]]:
         """Return the records of the next objects by name, those of one object together."""
@@ -72,11 +72,5 @@ class ScrubCatalog(Protocol):
     async def is_quarantined(self, object_name: str) -> bool:
         """Tell whether an object is known to be damaged."""
 
-    async def quarantine(self, records: Sequence[KeyRecord], reason: str) -> None:
-        """Take a damaged object out of service for everyone, and tell about it."""
-
     async def lift(self, object_name: str) -> None:
         """Put an object back into service: it verifies after all."""
-
-    async def advance(self, object_name: str) -> None:
-        """Note that everything up to this object is done."""

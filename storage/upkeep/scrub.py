@@ -39,6 +39,8 @@ class Scrubber:
     """Verifies objects in the order of their names.
 
     Args:
+        quarantine: Takes an object out of service, given its records and the reason.
+        advance: Awaited with each object that is done; the next run starts behind it.
         bytes_per_s: How fast to read at most; 0 is as fast as it goes.
         still_ours: Awaited after every read; raises when the run has to end.
     """
@@ -48,11 +50,15 @@ class Scrubber:
         blobs: BlobStore,
         catalog: ScrubCatalog,
         *,
+        quarantine: Callable[[Sequence[KeyRecord], str], Awaitable[None]],
+        advance: Callable[[str], Awaitable[None]],
         bytes_per_s: float,
         still_ours: Callable[[], Awaitable[None]],
     ) -> None:
         self._blobs = blobs
         self._catalog = catalog
+        self._quarantine = quarantine
+        self._advance = advance
         self._bytes_per_s = bytes_per_s
         self._still_ours = still_ours
         self._began_at = 0.0
@@ -69,7 +75,7 @@ class Scrubber:
             for records in objects:
                 await self._object(records, done)
                 after = records[0].object_name
-                await self._catalog.advance(after)
+                await self._advance(after)
         return done
 
     async def _object(self, records: Sequence[KeyRecord], done: Scrubbed) -> None:
@@ -80,7 +86,7 @@ class Scrubber:
             done.unreadable += 1
         elif reason:
             done.damaged += 1
-            await self._catalog.quarantine(records, reason)
+            await self._quarantine(records, reason)
         elif await self._catalog.is_quarantined(name):
             done.lifted += 1
             await self._catalog.lift(name)
@@ -89,15 +95,14 @@ class Scrubber:
         """Return what is wrong, in a sentence; empty when nothing is, None when nobody can tell."""
         for record in records:
             try:
-                return await self._verify(record, done) and await self._verify_again(record, done)
+                damage = await self._verify(record, done)
+                if damage:  # read a second time: a bit that flipped on its way here must not cost a blob
+                    await asyncio.sleep(_AGAIN_S)
+                    damage = await self._verify(record, done)
             except KeyUnavailableError:
                 continue
+            return damage
         return None
-
-    async def _verify_again(self, record: KeyRecord, done: Scrubbed) -> str:
-        """Read a second time: a bit that flipped on its way here must not cost a blob."""
-        await asyncio.sleep(_AGAIN_S)
-        return await self._verify(record, done)
 
     async def _verify(self, record: KeyRecord, done: Scrubbed) -> str:
         async def pace(count: int) -> None:

@@ -1,38 +1,16 @@
 """Which key record stands for a blob that has just been written (docs/adr/0003-unique-object-names.md)."""
 
-import asyncio
 import hmac
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from storage.digest import Digest
 from storage.errors import BlobDamagedError, BlobNotFoundError, KeyUnavailableError
+from storage.locks import KeyedLocks
 from storage.ports import BlobBackend
 from storage.read.unlocking import DataKeys, Unlocker
 from storage.records import KeyRecord, KeyRecords
 from storage.threads import Threads
 from storage.write.ingest import SealedBlob
-
-
-class DigestLocks:
-    """Keeps this process from publishing and deleting one digest at the same time."""
-
-    def __init__(self) -> None:
-        self._locks: dict[Digest, tuple[asyncio.Lock, int]] = {}
-
-    @asynccontextmanager
-    async def hold(self, digest: Digest) -> AsyncIterator[None]:
-        """Hold the digest's lock."""
-        lock, holders = self._locks.get(digest, (asyncio.Lock(), 0))
-        self._locks[digest] = lock, holders + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, holders = self._locks.pop(digest)
-            if holders > 1:
-                self._locks[digest] = lock, holders - 1
 
 
 class Publisher:
@@ -52,7 +30,8 @@ class Publisher:
         self._keys = keys
         self._unlocker = unlocker
         self._threads = threads
-        self._locks = DigestLocks()
+        # Keeps this process from publishing and deleting one digest at the same time.
+        self._locks: KeyedLocks[Digest] = KeyedLocks()
 
     async def publish(self, tenant: str, digest: Digest, sealed: SealedBlob) -> KeyRecord:
         """Return the record that stands for a tenant who has just presented the whole blob.

@@ -36,15 +36,15 @@ async def _trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     name = _NAMES.get((method, route), f"{method} {route}")
     # Of what was asked only its route: a path or a query might hold anything.
     with tracing.span(name, _parent(request)) as span:
-        span.set("http.request.method", method)
-        span.set("http.route", route)
+        span.set_attribute("http.request.method", method)
+        span.set_attribute("http.route", route)
         response = await handler(request)
-        span.set("http.response.status_code", response.status)
+        span.set_attribute("http.response.status_code", response.status)
         if response.status >= _SERVER_ERROR:
-            span.fail(str(response.status))
+            tracing.fail(span, str(response.status))
         elif response.status < _CLIENT_ERROR and "reference" in request.match_info:
-            span.set("crisper.repository", request.match_info["name"])
-            span.set("crisper.reference", request.match_info["reference"])
+            span.set_attribute("crisper.repository", request.match_info["name"])
+            span.set_attribute("crisper.reference", request.match_info["reference"])
         return response
 
 

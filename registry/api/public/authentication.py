@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from auth.errors import Cause, OutsideScopeError, RefusedError
+from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.errors import RateLimitedError
-from registry.model.api_keys import RateLimiter
 from registry.services.api_keys import MAX_KEY_LENGTH, ApiKeys
 
 HEADER = "Salad-Api-Key"
@@ -43,7 +43,7 @@ class ApiKeyAuthenticator:
     """
 
     def __init__(
-        self, *, keys: ApiKeys, is_operator_key: Callable[[str], bool], rates: RateLimiter | None = None
+        self, *, keys: ApiKeys, is_operator_key: Callable[[str], bool], rates: RedisRateLimiter | None = None
     ) -> None:
         self._keys = keys
         self._is_operator_key = is_operator_key

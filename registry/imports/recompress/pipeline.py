@@ -8,6 +8,7 @@ The work is done by a few threads of its own, niced, so that pulls from the same
 memory are the frames that these threads work on, and one more.
 """
 
+import asyncio
 import os
 import threading
 import time
@@ -20,7 +21,6 @@ from typing import Final
 import structlog
 
 from registry.errors import DocumentError, ImportFailedError, PullFailedError
-from registry.imports.recompress.arrivals import Arrivals
 from registry.imports.recompress.encode import EncodedLayer, LayerEncoder
 from registry.imports.recompress.unpack import Allowance
 from registry.model.images import ContentKind, ImageContent, StoredImage, Variant
@@ -89,7 +89,8 @@ class Compressor:
         job: ImportJob,
         documents: ImageDocuments,
         image: StoredImage,
-        arrivals: Arrivals,
+        arrived: asyncio.Queue[Descriptor],
+        report: Callable[[Progress], None],
     ) -> StoredImage:
         """Check an image's layers as they arrive, and make its zstd variant where that gains.
 
@@ -98,7 +99,8 @@ class Compressor:
         Args:
             documents: The image's.
             image: As planned.
-            arrivals: Says which layers are there, and takes progress.
+            arrived: Brings each of the image's layers once it is in storage, in any order.
+            report: Called in the event loop at every step; it must not block.
 
         Returns:
             The image, with what was found out about its layers and with its variant, if it has one.
@@ -108,8 +110,8 @@ class Compressor:
                 is a decompression bomb.
         """
         try:
-            work = _Work(job, documents, image, arrivals.report_later)
-            await self._encode_layers(work, arrivals)
+            work = _Work(job, documents, image, report)
+            await self._encode_layers(work, arrived)
             made = await self._assemble(work)
         except ImportFailedError:
             raise
@@ -120,15 +122,14 @@ class Compressor:
         _log.info("import.compressed", job_id=job.id, seconds=round(work.seconds, 3), **_gain(made))
         return made
 
-    async def _encode_layers(self, work: "_Work", arrivals: Arrivals) -> None:
+    async def _encode_layers(self, work: "_Work", arrived: asyncio.Queue[Descriptor]) -> None:
         diff_ids = await _diff_ids(work.documents)
         organization = work.job.key.organization
         known = await self._memory.known(organization, list(diff_ids))
         allowance = Allowance(self._max_unpacked_bytes)
-        waiting = {layer.digest: layer for layer in work.layers}
-        while waiting:
+        for _ in work.layers:
             work.report_progress()
-            layer = waiting.pop(await arrivals.next_of(waiting))
+            layer = await arrived.get()
             if layer.media_type in ENCODABLE and layer.digest in diff_ids:
                 diff_id = diff_ids[layer.digest]
                 found = await self._recall(work.job, diff_id, known.get(layer.digest))
@@ -183,10 +184,7 @@ class Compressor:
         data = await off_loop(original.data, variant_manifest, original.digest, descriptors)
         digest = Digest.of(data)
         await self._pins.pin(work.job.id, work.job.key.organization, [digest])
-        if not await self._store.contains(work.job.key.organization, digest):
-            async with self._store.ingest(work.job.key.organization, digest, len(data)) as writer:
-                await writer.write(data)
-                await writer.commit()
+        await self._store.put(work.job.key.organization, digest, data)
         manifest = ImageContent(digest, ContentKind.MANIFEST, OCI_MANIFEST, len(data))
         return replace(image, zstd=_variant(image, manifest, encoded))
 

@@ -48,8 +48,8 @@ async def test_a_damaged_object_is_out_of_service_for_all_until_it_is_lifted(
     await store(database, ("acme", LAYER, "one"), ("rival", LAYER, "one"), ("acme", MANIFEST, "two"))
     assert await quarantine.add("one", "cut short")
     assert not await quarantine.add("one", "again")
-    assert await quarantine.has("one")
-    assert not await quarantine.has("two")
+    assert await quarantine.is_quarantined("one")
+    assert not await quarantine.is_quarantined("two")
     found_at = SettableClock().time
     assert [dict(blob) for blob in await quarantine.blobs()] == [
         {"tenant": tenant, "digest": str(LAYER), "reason": "cut short", "found_at": found_at}

@@ -14,6 +14,7 @@ from registry.imports.transfer import TransferOptions
 from registry.model.groups import GroupKey
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob, Progress, UpstreamCredential
+from registry.observe import Metrics
 from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
@@ -108,6 +109,7 @@ class Bench:
                 client,
                 self.store,
                 MemoryPins(),
+                Metrics(),
                 sharing=self.sharing,
                 max_image_bytes=self.limit,
                 options=self.options,

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from auth.errors import KeyMaterialError
-from auth.signing_keys import RETENTION_S, LocalSigningKeys, publish_key, read_keys
+from auth.signing_keys import RETENTION_S, LocalSigningKeys, publish_key, read_keys, thumbprint
 
 
 def test_created_keys_are_private_files_and_load_again(tmp_path: Path) -> None:
@@ -23,6 +24,12 @@ def test_the_jwk_set_holds_public_members_only(tmp_path: Path) -> None:
     (key,) = LocalSigningKeys.create(tmp_path).verification_keys.jwks()["keys"]
     assert set(key) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
     assert (key["kty"], key["crv"], key["alg"], key["use"]) == ("EC", "P-256", "ES256", "sig")
+
+
+def test_a_coordinate_that_begins_with_zeros_keeps_its_length_and_so_the_key_its_id() -> None:
+    key = ec.derive_private_key(379, ec.SECP256R1()).public_key()
+    assert key.public_numbers().x.bit_length() <= 248
+    assert thumbprint(key) == "7Yxe6c_3bAa6kiaK1G-BZmi9EeNsUmlcbdnrtLeuK4E"
 
 
 def test_keys_are_never_made_over_others(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from storage.errors import (
     BlobMissingError,
     BlobNotFoundError,
     BlobRangeError,
+    DigestMismatchError,
     KeyUnavailableError,
 )
 from storage.keys.local import LocalKeyring
@@ -40,6 +41,16 @@ async def test_a_blob_larger_than_the_codecs_sample_comes_back_in_ranges(store: 
         record = await put(store, "acme", data, piece=1_500_000)
         assert await get(store, "acme", record.digest) == data
         assert await get(store, "acme", record.digest, 4_194_300, 70_000) == data[4_194_300:4_264_300]
+
+
+async def test_a_small_blob_is_put_whole_and_once(store: BlobStore, backend: MemoryBackend) -> None:
+    digest = Digest.of(TEXT)
+    for _ in range(2):
+        await store.put("acme", digest, TEXT)
+    assert await get(store, "acme", digest) == TEXT
+    assert len(backend.objects) == 1
+    with pytest.raises(DigestMismatchError):
+        await store.put("acme", Digest.of(NOISE), TEXT)
 
 
 async def test_neither_plaintext_nor_digest_is_found_in_storage(

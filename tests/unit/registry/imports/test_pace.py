@@ -98,3 +98,15 @@ def test_progress_says_no_more_than_is_known() -> None:
     known = Progress(Stage.PULLING, 3, 7, 41_000_000, 100_000_000, 2_950_000)
     assert str(known) == "pulling: 3 of 7 layers, 41 %, 3.0 MB/s, 20 s left"
     assert Progress(Stage.STORING, 7, 7, 100, 100, 50).eta_s is None
+
+
+def test_a_later_stage_is_reported_once_all_layers_are_here() -> None:
+    reports: list[Progress] = []
+    progress = TransferProgress(plan(10, 20), reports.append, Time())
+    compressing = Progress(Stage.COMPRESSING, 1, 2)
+    for _ in range(2):
+        progress.follow(compressing)
+        progress.layer_done()
+    assert {report.stage for report in reports} == {Stage.PULLING}
+    progress.follow(compressing)
+    assert reports[-1] == compressing

@@ -15,6 +15,7 @@ from registry.imports.worker import MAX_ATTEMPTS, ImportWorker
 from registry.model.groups import GroupKey
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob, Progress, Stage, UpstreamCredential
+from registry.observe import Metrics
 from storage.digest import Digest
 
 IMAGE = StoredImage(Digest.of(b"i"), Digest.of(b"i"), "linux/amd64", (), 0)
@@ -147,6 +148,7 @@ class Office:
     vault: MemoryVault = field(default_factory=MemoryVault)
     board: MemoryBoard = field(default_factory=MemoryBoard)
     importer: ScriptedImporter = field(default_factory=ScriptedImporter)
+    metrics: Metrics = field(default_factory=Metrics)
 
     @asynccontextmanager
     async def worker(self, worker_id: str = "w1", jobs: int = 2) -> AsyncIterator[ImportWorker]:
@@ -155,6 +157,7 @@ class Office:
             self.vault,
             self.board,
             self.importer,  # type: ignore[arg-type]
+            self.metrics,
             worker_id=worker_id,
             lease_s=LEASE_S,
             jobs=jobs,
@@ -215,6 +218,42 @@ async def test_a_failure_is_recorded_with_its_reason_and_the_credential_forgotte
         await until(lambda: office.vault.forgotten)
     assert office.queue.ended == {"job-a": recorded}
     assert "s3cret" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("image", "result", "outcome", "provider"),
+    [
+        ("alpine", IMAGE, "done", "docker_hub"),
+        ("ghcr.io/acme/app:1", PullFailedError("gone"), "failed to pull", "ghcr"),
+        ("https://what is this", StoreFailedError("full"), "failed to store", "other"),
+    ],
+)
+async def test_an_end_is_counted_by_family_and_outcome(
+    office: Office, image: str, result: StoredImage | Exception, outcome: str, provider: str
+) -> None:
+    office.queue.add(replace(job(), image=image))
+    office.importer.outcome = result
+    office.importer.go.set()
+    async with office.worker():
+        await until(lambda: office.queue.ended)
+    counted = f'crisper_imports_total{{outcome="{outcome}",provider="{provider}"}} 1.0'
+    assert counted in office.metrics.render().decode()
+
+
+async def test_an_end_that_another_worker_records_is_not_counted(office: Office) -> None:
+    refused = asyncio.Event()
+
+    class TakenOver(MemoryQueue):
+        def _end(self, _done: ImportJob, _worker_id: str, _outcome: object) -> bool:
+            refused.set()
+            return False
+
+    office.queue = TakenOver()
+    office.queue.add(job())
+    office.importer.go.set()
+    async with office.worker(), asyncio.timeout(5):
+        await refused.wait()
+    assert "crisper_imports_total{" not in office.metrics.render().decode()
 
 
 async def test_a_credential_that_lapsed_fails_the_job(office: Office) -> None:

@@ -1,12 +1,12 @@
 """Images through the compressing stage, over storage in memory."""
 
+import asyncio
 import gzip
 import json
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -16,13 +16,12 @@ import zstandard
 from registry.errors import PullFailedError
 from registry.imports.plan import plan_import
 from registry.imports.recompress import encode
-from registry.imports.recompress.arrivals import Arrivals
 from registry.imports.recompress.pipeline import Compression, Compressor
 from registry.model.groups import GroupKey
 from registry.model.images import ContentKind, StoredImage, Variant
 from registry.model.imports import ImportJob, KnownLayer, Progress, Stage
 from registry.observe import Metrics
-from registry.oci.documents import Manifest, parse_document
+from registry.oci.documents import Descriptor, Manifest, parse_document
 from registry.oci.platform import LINUX_AMD64
 from registry.oci.seekable import FRAME_BYTES
 from registry.oci.variant import OCI_ZSTD_LAYER
@@ -82,21 +81,27 @@ class Press:
     metrics: Metrics = field(default_factory=Metrics)
     reports: list[Progress] = field(default_factory=list)
 
-    async def run(self, image: images.Image, how: Compression = HOW) -> StoredImage:
+    async def run(
+        self,
+        image: images.Image,
+        how: Compression = HOW,
+        arrived: asyncio.Queue[Descriptor] | None = None,
+    ) -> StoredImage:
+        """Run the stage; its layers have all arrived, unless `arrived` brings them."""
         manifest = Document(image.manifest, Digest.parse(image.digest), parse_document(image.manifest))
         assert isinstance(manifest.parsed, Manifest)
         config = image.blobs[str(manifest.parsed.config.digest)]
         documents = ImageDocuments((), manifest, config, LINUX_AMD64)
         for digest, blob in image.blobs.items():
-            async with self.store.ingest("acme", Digest.parse(digest), len(blob)) as writer:
-                await writer.write(blob)
-                await writer.commit()
+            await self.store.put("acme", Digest.parse(digest), blob)
         compressor = Compressor(self.store, self.pins, self.memory, self.metrics, how)
         try:
-            planned = plan_import(documents, 1 << 40).image
-            arrivals = Arrivals(self.reports.append, partial(self.store.contains, "acme"))
-            arrivals.complete()
-            return await compressor.run(JOB, documents, planned, arrivals)
+            plan = plan_import(documents, 1 << 40)
+            if arrived is None:
+                arrived = asyncio.Queue()
+                for layer in plan.layers:
+                    arrived.put_nowait(layer)
+            return await compressor.run(JOB, documents, plan.image, arrived, self.reports.append)
         finally:
             compressor.close()
 
@@ -190,6 +195,22 @@ async def test_progress_is_told_by_layer(stage: Press) -> None:
     assert told == [f"compressing: {n} of 3 layers" for n in range(4)]
     assert [r.bytes_done for r in stage.reports] == sorted(r.bytes_done for r in stage.reports)
     assert stage.reports[-1].bytes_done == stage.reports[-1].bytes_total
+
+
+async def test_layers_are_taken_as_they_arrive_in_any_order(stage: Press) -> None:
+    image = images.build("app", [gzipped(text(n)) for n in range(2)])
+    parsed = parse_document(image.manifest)
+    assert isinstance(parsed, Manifest)
+    arrived: asyncio.Queue[Descriptor] = asyncio.Queue()
+    running = asyncio.create_task(stage.run(image, arrived=arrived))
+    for count, layer in enumerate(reversed(parsed.layers), 1):
+        arrived.put_nowait(layer)
+        async with asyncio.timeout(20):
+            while not stage.reports or stage.reports[-1].layers_done < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+    found = await running
+    assert found.zstd is not None
+    assert [str(c.diff_id) for c in found.contents[-2:]] == [layer.diff_id for layer in image.layers]
 
 
 async def test_an_image_that_does_not_gain_has_no_variant_but_is_checked(stage: Press) -> None:
