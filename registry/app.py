@@ -38,7 +38,7 @@ from registry.api.public import ApiKeyAuthenticator, public_app
 from registry.api.root import apis_document, root_app
 from registry.api.token import TokenApi
 from registry.api.v2.application import PREFIX as DISTRIBUTION_PREFIX
-from registry.api.v2.application import DistributionApi
+from registry.api.v2.application import distribution_app
 from registry.api.v2.node_limit import NodeConcurrencyLimit
 from registry.audit.throttling import ThrottledAuditTrail
 from registry.catalog.api_keys import SqlApiKeyDirectory
@@ -328,18 +328,18 @@ class _Composer:
     def _distribution(self) -> web.Application:
         sender = SocketSender()
         self._stack.callback(sender.close)
-        return DistributionApi(
+        return distribution_app(
             verifier=self._verifier,
             resolver=ImageResolver(self._catalog),
             blobs=self._blobs,
             catalog=self._catalog,
             streamer=BlobStreamer(sender, self._metrics, stall_s=self._settings.stall_s),
-            turns=NodeConcurrencyLimit(self._settings.node_responses),
+            limit=NodeConcurrencyLimit(self._settings.node_responses),
             damage=DamageReporter(
                 SqlKeyRecords(self._database), SqlQuarantine(self._database, self._clock), self._events
             ),
             origin=self._origin,
-        ).app()
+        )
 
     def _groups(self, nudge: Callable[[], None]) -> ContainerGroups:
         return ContainerGroups(
