@@ -165,11 +165,6 @@ class Served:
         self._handler = handler
         self._limit_bytes = api.body_limit_bytes
 
-    def route(self) -> web.RouteDef:
-        """Return the route to add to the application."""
-        endpoint = self.operation.endpoint
-        return web.route(endpoint.method, endpoint.path, self.respond)
-
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Read what the operation takes, run its handler, and write what it returns."""
         operation = self.operation
@@ -196,7 +191,9 @@ class Served:
 def add_operations(app: web.Application, api: Api, parts: Iterable[Part]) -> None:
     """Add every operation of the parts; with any other route the application does not start."""
     app[API] = api
-    app.add_routes([served.route() for part in parts for served in _served(part, api)])
+    for served in (served for part in parts for served in _served(part, api)):
+        endpoint = served.operation.endpoint
+        app.router.add_route(endpoint.method, endpoint.path, served.respond)
     app.on_startup.append(closed_to(Served, "Declare it with Endpoint (registry/api/endpoint.py)."))
 
 

@@ -37,10 +37,10 @@ def root_app(
 
 async def _require_inside(app: web.Application) -> None:
     """Refuse to start with a route that would answer in place of a mounted application's."""
-    inside = [one.canonical for one in app.router.resources() if isinstance(one, PrefixedSubAppResource)]
+    mounted = [one for one in app.router.resources() if isinstance(one, PrefixedSubAppResource)]
     for resource in app.router.resources():
         path = resource.canonical
-        if path not in inside and any(path == prefix or path.startswith(f"{prefix}/") for prefix in inside):
+        if resource not in mounted and any(f"{path}/".startswith(f"{one.canonical}/") for one in mounted):
             raise RuntimeError(f"{path} lies inside a mounted application. Declare it there.")
 
 

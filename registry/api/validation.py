@@ -68,7 +68,7 @@ def check_json(body: str) -> None:
     try:
         unvisited = [from_json(body, allow_inf_nan=False)]
     except ValueError:
-        raise InvalidInputError("The body is not JSON.") from None
+        raise InvalidInputError("The body is not JSON.", {"body": ["is not JSON"]}) from None
     count = 0
     while unvisited:
         value = unvisited.pop()
