@@ -1,6 +1,6 @@
 """An API operation, declared once: its route, documentation, body, query, answer and errors.
 
-    @Endpoint("POST", "/organizations", "The organization, and its first API key.", status=HTTPStatus.CREATED)
+    @Endpoint("POST", "/organizations", "The organization, and its first API key.", status=201)
     async def create_organization(self, call: Call[NewOrganization]) -> CreatedOrganization:
         '''Create an organization.'''
 
@@ -13,7 +13,6 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from http import HTTPStatus
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from aiohttp import hdrs, web
@@ -94,8 +93,8 @@ class Endpoint:
     method: str
     path: str
     returns: str
-    status: HTTPStatus = HTTPStatus.OK
-    errors: Sequence[HTTPStatus] = ()
+    status: int = 200
+    errors: Sequence[int] = ()
     body_types: Sequence[str] = (JSON,)
     reads: Sequence[Header] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -147,7 +146,7 @@ class Api:
     prefix: str
     security: str
     path_schemas: Mapping[str, Schema]
-    errors: Sequence[HTTPStatus] = ()
+    errors: Sequence[int] = ()
     body_limit_bytes: int = MAX_BODY_BYTES
 
 

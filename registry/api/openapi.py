@@ -87,7 +87,7 @@ def _operation(api: Api, served: Served, refs: _Refs) -> dict[str, object]:
         "tags": [served.tag],
         "parameters": [*_in_path(api, endpoint.path), *_in_query(operation.query), *_in_headers(operation)],
         "responses": {
-            str(int(endpoint.status)): _answer(operation, refs),
+            str(endpoint.status): _answer(operation, refs),
             **{str(int(status)): _problem(status, refs) for status in _problems(api, operation)},
         },
         "security": [{api.security: []}],
@@ -101,9 +101,9 @@ def _operation(api: Api, served: Served, refs: _Refs) -> dict[str, object]:
     return written
 
 
-def _problems(api: Api, operation: Operation) -> Sequence[HTTPStatus]:
+def _problems(api: Api, operation: Operation) -> Iterable[HTTPStatus]:
     with_body = _WITH_BODY if operation.body else ()
-    return sorted({*operation.endpoint.errors, *api.errors, *_ALWAYS, *with_body})
+    return map(HTTPStatus, sorted({*operation.endpoint.errors, *api.errors, *_ALWAYS, *with_body}))
 
 
 def _in_path(api: Api, path: str) -> Iterable[dict[str, object]]:

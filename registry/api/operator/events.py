@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from http import HTTPStatus
 from typing import Annotated, ClassVar, Final, TypedDict
 
 from aiohttp import web
@@ -116,7 +115,7 @@ class EventsApi:
         """End every stream, so that the server can stop; readers reconnect by themselves."""
         self._stopping.set()
 
-    @Endpoint("GET", "/events", "Events behind the cursor, oldest first.", errors=(HTTPStatus.BAD_REQUEST,))
+    @Endpoint("GET", "/events", "Events behind the cursor, oldest first.", errors=(400,))
     async def list_events(self, call: Call[None], query: EventQuery) -> Events:  # noqa: ARG002
         """List the audit trail."""
         limit = min(query.limit, _MAX_PAGE)
@@ -124,12 +123,7 @@ class EventsApi:
         next_after = found[-1].cursor if found and len(found) == limit else None
         return Events(items=[Event.of(stored) for stored in found], next_after=next_after)
 
-    @Endpoint(
-        "GET",
-        "/events/stream",
-        "Server-sent events, without an end.",
-        errors=(HTTPStatus.BAD_REQUEST,),
-    )
+    @Endpoint("GET", "/events/stream", "Server-sent events, without an end.", errors=(400,))
     async def stream_events(self, call: Call[None], query: StreamQuery) -> EventSourceResponse:
         """Follow the audit trail."""
         after = query.after

@@ -1,7 +1,6 @@
 """The operator API's images."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from pydantic import Field
@@ -71,12 +70,7 @@ class ImagesApi:
     def __init__(self, images: ImageDirectory) -> None:
         self._images = images
 
-    @Endpoint(
-        "GET",
-        "/images",
-        "The newest images, and what their variants gain.",
-        errors=(HTTPStatus.BAD_REQUEST,),
-    )
+    @Endpoint("GET", "/images", "The newest images, and what their variants gain.", errors=(400,))
     async def list_images(self, call: Call[None], query: ImageQuery) -> Images:  # noqa: ARG002
         """List stored images."""
         found = await self._images.list(query.organization_name, min(query.limit, _MAX_PAGE))

@@ -1,6 +1,5 @@
 """The operator API's instances: what a scheduler sees of its designations, and reports about them."""
 
-from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -70,22 +69,14 @@ class InstancesApi:
         self._instances = service
 
     @Endpoint(
-        "GET",
-        f"{GROUP}/instances",
-        "The nodes designated for the group, with their tokens.",
-        errors=(HTTPStatus.NOT_FOUND,),
+        "GET", f"{GROUP}/instances", "The nodes designated for the group, with their tokens.", errors=(404,)
     )
     async def list_instances(self, call: Call[None]) -> Instances:
         """List a group's instances."""
         key = _group(call)
         return Instances(items=[Instance.of(key, view) for view in await self._instances.list(key)])
 
-    @Endpoint(
-        "POST",
-        f"{GROUP}/instances/{{instance_id}}/report",
-        "The instance.",
-        errors=(HTTPStatus.NOT_FOUND,),
-    )
+    @Endpoint("POST", f"{GROUP}/instances/{{instance_id}}/report", "The instance.", errors=(404,))
     async def report_instance(self, call: Call[InstanceReport]) -> Instance:
         """Report the state of an instance's container."""
         key, state = _group(call), InstanceState(call.body.state)

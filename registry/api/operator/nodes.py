@@ -1,6 +1,5 @@
 """The operator API's nodes, and the one operation there that nodes themselves call."""
 
-from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, ClassVar, Literal
 
@@ -105,8 +104,8 @@ class NodesApi:
         "POST",
         "/nodes",
         "The node's secret, or what it enrols with; shown this once.",
-        status=HTTPStatus.CREATED,
-        errors=(HTTPStatus.CONFLICT,),
+        status=201,
+        errors=(409,),
     )
     async def create_node(self, call: Call[NewNode]) -> CreatedNode:
         """Create a node."""
@@ -123,18 +122,12 @@ class NodesApi:
         """List nodes."""
         return Nodes(items=[Node.of(node) for node in await self._nodes.list()])
 
-    @Endpoint("GET", "/nodes/{node_id}", "The node.", errors=(HTTPStatus.NOT_FOUND,))
+    @Endpoint("GET", "/nodes/{node_id}", "The node.", errors=(404,))
     async def get_node(self, call: Call[None]) -> Node:
         """Get a node."""
         return Node.of(await self._nodes.get(call.path("node_id")))
 
-    @Endpoint(
-        "DELETE",
-        "/nodes/{node_id}",
-        "Done.",
-        status=HTTPStatus.NO_CONTENT,
-        errors=(HTTPStatus.NOT_FOUND,),
-    )
+    @Endpoint("DELETE", "/nodes/{node_id}", "Done.", status=204, errors=(404,))
     async def revoke_node(self, call: Call[None]) -> None:
         """Strike a node off."""
         await self._nodes.revoke(call.path("node_id"), source=call.source)
@@ -143,8 +136,8 @@ class NodesApi:
         "POST",
         "/nodes/{node_id}/enrolment",
         "What it enrols with, shown this once.",
-        status=HTTPStatus.CREATED,
-        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+        status=201,
+        errors=(404, 409),
     )
     async def offer_enrolment(self, call: Call[None]) -> Enrolment:
         """Offer a node another enrolment."""
@@ -152,11 +145,7 @@ class NodesApi:
         return Enrolment.of(node_id, await self._nodes.offer(node_id, source=call.source))
 
     @Endpoint(
-        "POST",
-        "/nodes/{node_id}/certificate",
-        "The certificate.",
-        errors=(HTTPStatus.CONFLICT,),
-        access=Access.HANDLER,
+        "POST", "/nodes/{node_id}/certificate", "The certificate.", errors=(409,), access=Access.HANDLER
     )
     async def issue_certificate(self, call: Call[NewCertificate]) -> Certificate:
         """Enrol a node, or renew its certificate."""

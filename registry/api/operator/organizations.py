@@ -1,6 +1,5 @@
 """The operator API's organizations, and the keys that they use the public API with."""
 
-from http import HTTPStatus
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -79,13 +78,7 @@ class OrganizationsApi:
         self._organizations = organizations
         self._keys = keys
 
-    @Endpoint(
-        "POST",
-        "/organizations",
-        "The organization, and its first API key.",
-        status=HTTPStatus.CREATED,
-        errors=(HTTPStatus.CONFLICT,),
-    )
+    @Endpoint("POST", "/organizations", "The organization, and its first API key.", status=201, errors=(409,))
     async def create_organization(self, call: Call[NewOrganization]) -> CreatedOrganization:
         """Create an organization."""
         name = call.body.name
@@ -97,9 +90,7 @@ class OrganizationsApi:
         """List organizations."""
         return Organizations.model_validate({"items": await self._organizations.list()})
 
-    @Endpoint(
-        "GET", "/organizations/{organization_name}", "The organization.", errors=(HTTPStatus.NOT_FOUND,)
-    )
+    @Endpoint("GET", "/organizations/{organization_name}", "The organization.", errors=(404,))
     async def get_organization(self, call: Call[None]) -> Organization:
         """Get an organization."""
         found = await self._organizations.get(call.path("organization_name"))
@@ -111,8 +102,8 @@ class OrganizationsApi:
         "POST",
         "/organizations/{organization_name}/api-keys",
         "The key, shown this once.",
-        status=HTTPStatus.CREATED,
-        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+        status=201,
+        errors=(404, 409),
     )
     async def create_api_key(self, call: Call[NewApiKey]) -> CreatedApiKey:
         """Make an API key."""
@@ -124,18 +115,14 @@ class OrganizationsApi:
         "GET",
         "/organizations/{organization_name}/api-keys",
         "The organization's keys, revoked ones included.",
-        errors=(HTTPStatus.NOT_FOUND,),
+        errors=(404,),
     )
     async def list_api_keys(self, call: Call[None]) -> ApiKeys:
         """List API keys."""
         return ApiKeys.model_validate({"items": await self._keys.list(call.path("organization_name"))})
 
     @Endpoint(
-        "DELETE",
-        "/organizations/{organization_name}/api-keys/{key_id}",
-        "Done.",
-        status=HTTPStatus.NO_CONTENT,
-        errors=(HTTPStatus.NOT_FOUND,),
+        "DELETE", "/organizations/{organization_name}/api-keys/{key_id}", "Done.", status=204, errors=(404,)
     )
     async def revoke_api_key(self, call: Call[None]) -> None:
         """Revoke an API key."""

@@ -1,6 +1,5 @@
 """The operator API's pull tokens."""
 
-from http import HTTPStatus
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -131,13 +130,7 @@ class PullTokensApi:
         self._authority = authority
         self._origin = origin
 
-    @Endpoint(
-        "POST",
-        "/pull-tokens",
-        "The token, shown this once.",
-        status=HTTPStatus.CREATED,
-        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
-    )
+    @Endpoint("POST", "/pull-tokens", "The token, shown this once.", status=201, errors=(404, 409))
     async def mint_pull_token(self, call: Call[NewPullToken]) -> CreatedPullToken:
         """Designate a node: mint its pull token."""
         new = call.body
@@ -146,22 +139,18 @@ class PullTokensApi:
         made = await self._tokens.mint(key, new.node_id, new.ttl_s, new.variant.choice)
         return CreatedPullToken.of(made, host)
 
-    @Endpoint("GET", _ONE, "The token, and its session.", errors=(HTTPStatus.NOT_FOUND,))
+    @Endpoint("GET", _ONE, "The token, and its session.", errors=(404,))
     async def get_pull_token(self, call: Call[None]) -> PullToken:
         """Get a pull token."""
         return await self._shown(call, await self._authority.show(call.path("token_id")))
 
-    @Endpoint("DELETE", _ONE, "Done.", status=HTTPStatus.NO_CONTENT, errors=(HTTPStatus.NOT_FOUND,))
+    @Endpoint("DELETE", _ONE, "Done.", status=204, errors=(404,))
     async def revoke_pull_token(self, call: Call[None]) -> None:
         """Revoke a pull token."""
         await self._authority.revoke(call.path("token_id"))
 
     @Endpoint(
-        "POST",
-        f"{_ONE}/complete",
-        "The token, and its session.",
-        errors=(HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND),
-        access=Access.SESSION,
+        "POST", f"{_ONE}/complete", "The token, and its session.", errors=(403, 404), access=Access.SESSION
     )
     async def complete_pull_token(self, call: Call[None]) -> PullToken:
         """Report a pull complete."""

@@ -1,6 +1,5 @@
 """The operator API's webhooks."""
 
-from http import HTTPStatus
 from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
@@ -61,11 +60,7 @@ class WebhooksApi:
         self._webhooks = hooks
 
     @Endpoint(
-        "POST",
-        _ALL,
-        "The webhook, and its signing secret, shown this once.",
-        status=HTTPStatus.CREATED,
-        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+        "POST", _ALL, "The webhook, and its signing secret, shown this once.", status=201, errors=(404, 409)
     )
     async def create_webhook(self, call: Call[NewWebhook]) -> CreatedWebhook:
         """Register a webhook."""
@@ -74,22 +69,22 @@ class WebhooksApi:
         )
         return CreatedWebhook(**dict(Webhook.model_validate(made.webhook)), secret=made.secret.reveal())
 
-    @Endpoint("GET", _ALL, "The organization's webhooks, and how they do.", errors=(HTTPStatus.NOT_FOUND,))
+    @Endpoint("GET", _ALL, "The organization's webhooks, and how they do.", errors=(404,))
     async def list_webhooks(self, call: Call[None]) -> Webhooks:
         """List webhooks."""
         return Webhooks.model_validate({"items": await self._webhooks.list(call.path("organization_name"))})
 
-    @Endpoint("GET", _ONE, "The webhook.", errors=(HTTPStatus.NOT_FOUND,))
+    @Endpoint("GET", _ONE, "The webhook.", errors=(404,))
     async def get_webhook(self, call: Call[None]) -> Webhook:
         """Get a webhook."""
         return Webhook.model_validate(await self._webhooks.get(*_named(call)))
 
-    @Endpoint("DELETE", _ONE, "Done.", status=HTTPStatus.NO_CONTENT, errors=(HTTPStatus.NOT_FOUND,))
+    @Endpoint("DELETE", _ONE, "Done.", status=204, errors=(404,))
     async def delete_webhook(self, call: Call[None]) -> None:
         """Remove a webhook."""
         await self._webhooks.remove(*_named(call), source=call.source)
 
-    @Endpoint("POST", f"{_ONE}/enable", "The webhook.", errors=(HTTPStatus.NOT_FOUND,))
+    @Endpoint("POST", f"{_ONE}/enable", "The webhook.", errors=(404,))
     async def enable_webhook(self, call: Call[None]) -> Webhook:
         """Enable a webhook that was given up."""
         return Webhook.model_validate(await self._webhooks.enable(*_named(call), source=call.source))

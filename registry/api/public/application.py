@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from http import HTTPMethod, HTTPStatus
+from http import HTTPMethod
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,8 +20,8 @@ from registry.model.groups import GroupKey
 PREFIX: Final = "/api/public"
 GROUPS: Final = "/organizations/{organization_name}/projects/{project_name}/containers"
 GROUP: Final = GROUPS + "/{container_group_name}"
-READ: Final = (HTTPStatus.NOT_FOUND,)
-WRITE: Final = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+READ: Final = (404,)
+WRITE: Final = (403, 404)
 
 _MAX_BODY_BYTES: Final = 1 << 20
 _NAME: Final = re.compile(NAME_PATTERN, re.ASCII)
@@ -35,7 +35,7 @@ _API: Final = Api(
     PREFIX,
     API_KEY,
     {**_NAMES, "container_group_instance_id": {"type": "string", "format": "uuid"}},
-    errors=(HTTPStatus.TOO_MANY_REQUESTS,),
+    errors=(429,),
     body_limit_bytes=_MAX_BODY_BYTES,
 )
 

@@ -1,7 +1,6 @@
 """The public API's container groups."""
 
 from collections.abc import Collection, Mapping
-from http import HTTPStatus
 from typing import Annotated, ClassVar, Final, Literal
 
 from aiohttp import hdrs, web
@@ -58,7 +57,7 @@ class GroupsApi:
         "GET",
         GROUPS,
         "The project's groups, oldest first.",
-        errors=(HTTPStatus.BAD_REQUEST, *READ),
+        errors=(400, *READ),
         headers={"Link": 'The next page, as `rel="next"`, where there is one.'},
     )
     async def list_container_groups(
@@ -77,7 +76,7 @@ class GroupsApi:
         "POST",
         GROUPS,
         "The group.",
-        status=HTTPStatus.CREATED,
+        status=201,
         errors=WRITE,
         headers={**_ETAG, "Location": "The group's address."},
     )
@@ -105,7 +104,7 @@ class GroupsApi:
         GROUP,
         "The group.",
         body_types=(MERGE_PATCH, JSON),
-        errors=(*WRITE, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED),
+        errors=(*WRITE, 409, 412),
         reads=(Header(hdrs.IF_MATCH, "The ETag that the group has to have still."),),
         headers=_ETAG,
     )
@@ -124,7 +123,7 @@ class GroupsApi:
         )
         return _reply(view)
 
-    @Endpoint("DELETE", GROUP, _ACCEPTED, status=HTTPStatus.ACCEPTED, errors=WRITE)
+    @Endpoint("DELETE", GROUP, _ACCEPTED, status=202, errors=WRITE)
     async def delete_container_group(self, call: Call[None]) -> None:
         """Delete a container group.
 
@@ -132,13 +131,7 @@ class GroupsApi:
         """
         await self._groups.delete(group_key(call), source=call.source)
 
-    @Endpoint(
-        "POST",
-        f"{GROUP}/start",
-        _ACCEPTED,
-        status=HTTPStatus.ACCEPTED,
-        errors=(HTTPStatus.BAD_REQUEST, *WRITE, HTTPStatus.CONFLICT),
-    )
+    @Endpoint("POST", f"{GROUP}/start", _ACCEPTED, status=202, errors=(400, *WRITE, 409))
     async def start_container_group(self, call: Call[None]) -> None:
         """Start a container group.
 
@@ -146,13 +139,7 @@ class GroupsApi:
         """
         await self._groups.start(group_key(call), source=call.source)
 
-    @Endpoint(
-        "POST",
-        f"{GROUP}/stop",
-        _ACCEPTED,
-        status=HTTPStatus.ACCEPTED,
-        errors=(*WRITE, HTTPStatus.CONFLICT),
-    )
+    @Endpoint("POST", f"{GROUP}/stop", _ACCEPTED, status=202, errors=(*WRITE, 409))
     async def stop_container_group(self, call: Call[None]) -> None:
         """Stop a container group.
 

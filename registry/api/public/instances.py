@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID, uuid5
 
@@ -109,7 +108,7 @@ class InstancesApi:
         )
         return ContainerGroupInstance.of(view)
 
-    @Endpoint("POST", f"{_ONE}/reallocate", _ACCEPTED, status=HTTPStatus.ACCEPTED, errors=WRITE)
+    @Endpoint("POST", f"{_ONE}/reallocate", _ACCEPTED, status=202, errors=WRITE)
     async def reallocate_container_group_instance(self, call: Call[None]) -> None:
         """Reallocate an instance.
 
@@ -117,7 +116,7 @@ class InstancesApi:
         """
         await self._instances.reallocate(*_named(call), source=call.source)
 
-    @Endpoint("POST", f"{_ONE}/recreate", _ACCEPTED, status=HTTPStatus.ACCEPTED, errors=WRITE)
+    @Endpoint("POST", f"{_ONE}/recreate", _ACCEPTED, status=202, errors=WRITE)
     async def recreate_container_group_instance(self, call: Call[None]) -> None:
         """Recreate an instance.
 
@@ -125,7 +124,7 @@ class InstancesApi:
         """
         await self._instances.recreate(*_named(call), source=call.source)
 
-    @Endpoint("POST", f"{_ONE}/restart", _ACCEPTED, status=HTTPStatus.ACCEPTED, errors=WRITE)
+    @Endpoint("POST", f"{_ONE}/restart", _ACCEPTED, status=202, errors=WRITE)
     async def restart_container_group_instance(self, call: Call[None]) -> None:
         """Restart an instance.
 
