@@ -30,15 +30,19 @@ from registry.api.http.origin import Origin
 from registry.api.http.peers import Peers
 from registry.api.http.socket_sender import SocketSender
 from registry.api.http.streaming import BlobStreamer
+from registry.api.openapi import document
+from registry.api.operator.events import EventsApi
+from registry.api.operator.images import ImagesApi
 from registry.api.operator.instances import InstancesApi
 from registry.api.operator.nodes import NodesApi
 from registry.api.operator.organizations import OrganizationsApi
+from registry.api.operator.pull_tokens import PullTokensApi
 from registry.api.operator.webhooks import WebhooksApi
 from registry.api.public import ApiKeyAuthenticator, public_app
-from registry.api.root import apis_document, root_app
+from registry.api.root import root_app
 from registry.api.token import TokenApi
 from registry.api.v2.application import PREFIX as DISTRIBUTION_PREFIX
-from registry.api.v2.application import DistributionApi
+from registry.api.v2.application import distribution_app
 from registry.api.v2.node_limit import NodeConcurrencyLimit
 from registry.audit.counting import CountingAuditTrail
 from registry.audit.drain import EventDrain
@@ -88,6 +92,7 @@ from registry.pull.resolve import ImageResolver
 from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
 from registry.services.instances import SWEEP_S, Instances
+from registry.services.nodes import Nodes
 from registry.services.pull_tokens import PullTokens
 from registry.services.webhook_delivery import WebhookDispatcher
 from registry.services.webhooks import Webhooks, WebhookSecrets
@@ -237,7 +242,7 @@ class _Composer:
             mounted[operator.PREFIX] = self._operator()
         routes = HealthApi(self._probes(), self._metrics).routes()
         if Role.API in roles:
-            routes += ApiReference(partial(apis_document, mounted)).routes()
+            routes += ApiReference(partial(document, mounted.values())).routes()
         if Role.TOKEN in roles:
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
@@ -332,18 +337,18 @@ class _Composer:
     def _distribution(self) -> web.Application:
         sender = SocketSender()
         self._stack.callback(sender.close)
-        return DistributionApi(
+        return distribution_app(
             verifier=self._verifier,
             resolver=ImageResolver(self._catalog),
             blobs=self._blobs,
             catalog=self._catalog,
             streamer=BlobStreamer(sender, self._metrics, stall_s=self._settings.stall_s),
-            turns=NodeConcurrencyLimit(self._settings.node_responses),
+            limit=NodeConcurrencyLimit(self._settings.node_responses),
             damage=DamageReporter(
                 SqlKeyRecords(self._database), SqlQuarantine(self._database, self._clock), self._events
             ),
             origin=self._origin,
-        ).app()
+        )
 
     def _groups(self, nudge: Callable[[], None]) -> ContainerGroups:
         return ContainerGroups(
@@ -387,21 +392,19 @@ class _Composer:
             clock=self._clock,
             vet=self._hooks.vet,
         )
-        return operator.OperatorApi(
-            is_operator_key=self._is_operator_key,
-            parts=(
+        return operator.operator_app(
+            [
                 OrganizationsApi(self._organizations, self._api_keys),
-                NodesApi(self._nodes, enrolment, self._authority),
-                InstancesApi(self._instances),
                 WebhooksApi(webhooks),
-            ),
-            tokens=self._pull_tokens(),
-            images=SqlImages(self._database),
-            authority=self._authority,
+                NodesApi(Nodes(self._nodes, enrolment, self._authority), enrolment),
+                InstancesApi(self._instances),
+                PullTokensApi(self._pull_tokens(), self._authority, self._origin),
+                ImagesApi(SqlImages(self._database)),
+            ],
+            EventsApi(self._events),
+            is_operator_key=self._is_operator_key,
             verifier=self._verifier,
-            events=self._events,
-            origin=self._origin,
-        ).app()
+        )
 
     def _pull_tokens(self) -> PullTokens:
         return PullTokens(

@@ -1,7 +1,6 @@
-"""The OpenAPI 3.1 document of the two APIs, made from their routes, their models and `Operation`s."""
+"""The OpenAPI 3.1 document of the two APIs, made from their operations (`registry.api.endpoint`)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final, cast
@@ -10,52 +9,50 @@ from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from registry.api.endpoint import API, Api, Operation, Schema, Served, served_by
+from registry.api.http.bodies import JSON
 from registry.api.http.problem_document import ProblemDocument
-from registry.api.operations import Answer, Operation, Parameter, Schema
+from registry.api.validation import Query
 
 API_KEY: Final = "api_key"
 OPERATOR_KEY: Final = "operator_key"
 
 _PROBLEM: Final = "application/problem+json"
+_EVENTS: Final = "text/event-stream"
 _REF: Final = "#/components/schemas/{model}"
 _WORD: Final[Schema] = {"type": "string"}
 _ABOUT: Final = (
     "Container groups in the shapes of SaladCloud's public API, and the operator's side of Crisper: "
     "organizations, nodes, pull tokens, webhooks and the audit trail."
 )
+#: What any operation may answer, because of who asks, how, or what does not answer here.
+_ALWAYS: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
+#: What an operation with a body may answer besides.
+_WITH_BODY: Final = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+)
 
-Operations = Mapping[tuple[str, str], Operation]
-"""What each method of each path does; paths without their application's prefix."""
-
-
-@dataclass(frozen=True, slots=True)
-class Documented:
-    """Routes, and what they do.
-
-    Attributes:
-        prefix: Where they are mounted.
-        words: Schemas of the parameters in paths, by name; those that are not here are any text.
-    """
-
-    prefix: str
-    routes: Iterable[web.AbstractRoute]
-    operations: Operations
-    words: Mapping[str, Schema]
+_Refs = Mapping[tuple[type[BaseModel], JsonSchemaMode], Any]
 
 
-def document(parts: Sequence[Documented]) -> dict[str, Any]:
-    """Make the document. Routes that no operation tells about are left out."""
+def document(apps: Iterable[web.Application]) -> dict[str, Any]:
+    """Make the document of those applications that have operations."""
     found = [
-        (part, path, method, part.operations[method, path])
-        for part in parts
-        for method, path in _addresses(part)
-        if (method, path) in part.operations
+        (app[API], served)
+        for app in apps
+        if API in app
+        for route in app.router.routes()
+        if (served := served_by(route)) is not None
     ]
-    refs, schemas = _schemas([operation for *_, operation in found])
+    refs, schemas = _schemas([served.operation for _, served in found])
     paths: dict[str, dict[str, object]] = {}
-    for part, path, method, operation in found:
-        told = _operation(operation, path, part.words, refs)
-        paths.setdefault(part.prefix + path, {})[method.lower()] = told
+    for api, served in found:
+        endpoint = served.operation.endpoint
+        methods = paths.setdefault(api.prefix + endpoint.path, {})
+        methods[endpoint.method.lower()] = _operation(api, served, refs)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Crisper", "version": version("crisper-registry"), "description": _ABOUT},
@@ -71,87 +68,85 @@ def document(parts: Sequence[Documented]) -> dict[str, Any]:
     }
 
 
-def _addresses(part: Documented) -> Iterable[tuple[str, str]]:
-    for route in part.routes:
-        if route.resource is not None:
-            yield route.method, route.resource.canonical.removeprefix(part.prefix)
-
-
-_Refs = Mapping[tuple[type[BaseModel], JsonSchemaMode], Any]
-
-
 def _schemas(operations: Sequence[Operation]) -> tuple[_Refs, dict[str, Any]]:
-    asked: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemDocument, "serialization")]
+    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemDocument, "serialization")]
     for operation in operations:
         if operation.body is not None:
-            asked.append((operation.body, "validation"))
-        if operation.answer.model is not None:
-            asked.append((operation.answer.model, "serialization"))
-    refs, defined = models_json_schema(tuple(dict.fromkeys(asked)), ref_template=_REF)
+            wanted.append((operation.body, "validation"))
+        if operation.answer is not None:
+            wanted.append((operation.answer, "serialization"))
+    refs, defined = models_json_schema(tuple(dict.fromkeys(wanted)), ref_template=_REF)
     return cast("_Refs", refs), defined["$defs"]
 
 
-def _operation(
-    operation: Operation, path: str, words: Mapping[str, Schema], refs: _Refs
-) -> dict[str, object]:
-    told: dict[str, object] = {
+def _operation(api: Api, served: Served, refs: _Refs) -> dict[str, object]:
+    operation, endpoint = served.operation, served.operation.endpoint
+    written: dict[str, object] = {
         "operationId": operation.id,
         "summary": operation.summary,
-        "tags": [operation.tag],
-        "parameters": [*_in_path(path, words), *map(_parameter, operation.parameters)],
+        "tags": [served.tag],
+        "parameters": [*_in_path(api, endpoint.path), *_in_query(operation.query), *_in_headers(operation)],
         "responses": {
-            str(int(operation.answer.status)): _answer(operation.answer, refs),
-            **{str(int(status)): _problem(status, refs) for status in operation.problems()},
+            str(endpoint.status): _answer(operation, refs),
+            **{str(int(status)): _problem(status, refs) for status in _problems(api, operation)},
         },
-        "security": [{name: []} for name in operation.security],
+        "security": [{api.security: []}],
     }
     if operation.description:
-        told["description"] = operation.description
+        written["description"] = operation.description
     if operation.body is not None:
         schema = refs[operation.body, "validation"]
-        content = {media_type: {"schema": schema} for media_type in operation.body_types}
-        told["requestBody"] = {"required": True, "content": content}
-    return told
+        content = {media_type: {"schema": schema} for media_type in endpoint.body_types}
+        written["requestBody"] = {"required": True, "content": content}
+    return written
 
 
-def _in_path(path: str, words: Mapping[str, Schema]) -> list[dict[str, object]]:
-    names = [part.partition("}")[0] for part in path.split("{")[1:]]
-    return [
-        {"name": name, "in": "path", "required": True, "schema": words.get(name, _WORD)} for name in names
-    ]
+def _problems(api: Api, operation: Operation) -> Iterable[HTTPStatus]:
+    with_body = _WITH_BODY if operation.body else ()
+    return map(HTTPStatus, sorted({*operation.endpoint.errors, *api.errors, *_ALWAYS, *with_body}))
 
 
-def _parameter(parameter: Parameter) -> dict[str, object]:
-    return {
-        "name": parameter.name,
-        "in": parameter.place,
-        "description": parameter.description,
-        "schema": parameter.schema,
-    }
+def _in_path(api: Api, path: str) -> Iterable[dict[str, object]]:
+    for name in (part.partition("}")[0] for part in path.split("{")[1:]):
+        schema = api.path_schemas.get(name, _WORD)
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _answer(answer: Answer, refs: _Refs) -> dict[str, object]:
-    told: dict[str, object] = {"description": answer.description}
-    if answer.headers:
-        told["headers"] = {
-            name: {"description": text, "schema": _WORD} for name, text in answer.headers.items()
+def _in_query(query: type[Query] | None) -> Iterable[dict[str, object]]:
+    for name, property_ in (query.model_json_schema()["properties"] if query else {}).items():
+        schema = {
+            key: value for key, value in property_.items() if key not in {"default", "description", "title"}
         }
-    if answer.model is not None:
-        told["content"] = {
-            answer.media_type: {"schema": refs[answer.model, "serialization"]},
-            **{media_type: {"schema": _WORD} for media_type in answer.also},
+        yield {"name": name, "in": "query", "description": property_["description"], "schema": schema}
+
+
+def _in_headers(operation: Operation) -> Iterable[dict[str, object]]:
+    for header in operation.endpoint.reads:
+        yield {"name": header.name, "in": "header", "description": header.description, "schema": _WORD}
+
+
+def _answer(operation: Operation, refs: _Refs) -> dict[str, object]:
+    endpoint = operation.endpoint
+    written: dict[str, object] = {"description": endpoint.returns}
+    if endpoint.headers:
+        written["headers"] = {
+            name: {"description": text, "schema": _WORD} for name, text in endpoint.headers.items()
         }
-    elif answer.media_type != "application/json":
-        told["content"] = {answer.media_type: {"schema": _WORD}}
-    return told
+    content: dict[str, object] = {}
+    if operation.answer is not None:
+        content[JSON] = {"schema": refs[operation.answer, "serialization"]}
+    if operation.streams:
+        content[_EVENTS] = {"schema": _WORD}
+    if content:
+        written["content"] = content
+    return written
 
 
 def _problem(status: HTTPStatus, refs: _Refs) -> dict[str, object]:
-    told: dict[str, object] = {
+    written: dict[str, object] = {
         "description": status.phrase,
         "content": {_PROBLEM: {"schema": refs[ProblemDocument, "serialization"]}},
     }
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        wait = {"description": "Seconds to wait.", "schema": _WORD}
-        told["headers"] = {"Retry-After": wait}
-    return told
+        written["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": _WORD}}
+    return written

@@ -3,18 +3,14 @@
 import time
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_urldispatcher import PrefixedSubAppResource
 
-from registry.api import operator, public
 from registry.api.http.peers import Peers, identified
 from registry.api.http.problems import errors_as, problem_response
 from registry.api.http.traced import traced
-from registry.api.openapi import Documented, document
-from registry.api.operator import operations as operator_operations
-from registry.api.public import operations as public_operations
 from registry.observe import Metrics
 
 _SURFACES = ("/v2", "/token", "/api/public", "/api/v1")
@@ -35,22 +31,17 @@ def root_app(
     app.add_routes(routes)
     for prefix, part in mounted.items():
         app.add_subapp(prefix, part)
+    app.on_startup.append(_require_inside)
     return app
 
 
-def apis_document(mounted: Mapping[str, web.Application]) -> dict[str, Any]:
-    """Make the OpenAPI document of those applications that have operations."""
-    told = {
-        public.PREFIX: (public_operations.OPERATIONS, public_operations.WORDS),
-        operator.PREFIX: (operator_operations.OPERATIONS, operator_operations.WORDS),
-    }
-    return document(
-        [
-            Documented(prefix, mounted[prefix].router.routes(), operations, words)
-            for prefix, (operations, words) in told.items()
-            if prefix in mounted
-        ]
-    )
+async def _require_inside(app: web.Application) -> None:
+    """Refuse to start with a route that would answer in place of a mounted application's."""
+    mounted = [one for one in app.router.resources() if isinstance(one, PrefixedSubAppResource)]
+    for resource in app.router.resources():
+        path = resource.canonical
+        if resource not in mounted and any(f"{path}/".startswith(f"{one.canonical}/") for one in mounted):
+            raise RuntimeError(f"{path} lies inside a mounted application. Declare it there.")
 
 
 def _measured(metrics: Metrics) -> Middleware:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from registry.api.http.peers import peer_of
-from registry.api.public.requests import ContainerGroupPrototype
+from registry.api.public.prototype import ContainerGroupPrototype
 from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import ConflictError, InvalidInputError
 from registry.model.groups import GroupKey, GroupStatus

@@ -14,9 +14,10 @@ from urllib.parse import parse_qsl
 from aiohttp import hdrs, web
 from multidict import MultiDict
 
-from registry.api.operations import JSON
 from registry.errors import InvalidInputError
 
+JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
 MAX_BODY_BYTES: Final = 64 << 10
 MAX_FIELDS: Final = 64
 BODY_S: Final = 10.0

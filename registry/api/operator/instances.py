@@ -1,48 +1,90 @@
-"""The operator API's instances: what a scheduler sees of its designations, and says about them."""
+"""The operator API's instances: what a scheduler sees of its designations, and reports about them."""
 
-from typing import Final
+from typing import Annotated, Any, ClassVar, Literal
 
-from aiohttp import web
+from pydantic import Field
 
-from registry.api.http.peers import peer_of
-from registry.api.operator import documents
-from registry.api.operator.answering import respond
-from registry.api.operator.requests import InstanceReport
+from registry.api.endpoint import Call, Endpoint
+from registry.api.operator.shapes import GROUP, Body, Count, Document, Instant
 from registry.model.groups import GroupKey
 from registry.model.instances import InstanceState
-from registry.services.instances import Instances
+from registry.services import instances
+from registry.services.views import InstanceView
 
-_GROUP: Final = "/organizations/{organization_name}/projects/{project_name}/containers/{container_group_name}"
+
+class InstanceReport(Body):
+    """What a scheduler knows of an instance's container."""
+
+    state: Literal["creating", "running", "stopping"]
+
+
+class Instance(Document):
+    """A node's designation for a group."""
+
+    instance_id: str
+    organization_name: str
+    project_name: str
+    container_group_name: str
+    node_id: str
+    state: Literal["allocating", "downloading", "creating", "running", "stopping"]
+    version: Annotated[int, Field(ge=1)]
+    token_id: str
+    deletion_cost: Count
+    pulling_progress: Annotated[float, Field(ge=0, le=100)] | None
+    created_at: Instant
+    updated_at: Instant
+
+    @classmethod
+    def of(cls, key: GroupKey, view: InstanceView) -> "Instance":
+        """Present an instance of a group."""
+        found = view.instance
+        return cls(
+            instance_id=found.id,
+            organization_name=key.organization,
+            project_name=key.project,
+            container_group_name=key.name,
+            node_id=found.node_id,
+            state=found.state.value,
+            version=found.version,
+            token_id=found.token_id,
+            deletion_cost=found.deletion_cost,
+            pulling_progress=view.progress,
+            created_at=found.created_at,
+            updated_at=found.updated_at,
+        )
+
+
+class Instances(Document):
+    """A group's instances, oldest first."""
+
+    items: list[Instance]
 
 
 class InstancesApi:
-    """Handlers of a group's instances."""
+    """Operations on a group's instances."""
 
-    def __init__(self, instances: Instances) -> None:
-        self._instances = instances
+    tag: ClassVar[str] = "instances"
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return what to add to the operator application."""
-        return [
-            web.get(f"{_GROUP}/instances", self.list, allow_head=False),
-            web.post(f"{_GROUP}/instances/{{instance_id}}/report", self.report),
-        ]
+    def __init__(self, service: instances.Instances) -> None:
+        self._instances = service
 
-    async def list(self, request: web.Request) -> web.Response:
-        """List a group's instances, oldest first, with their nodes and tokens."""
-        key = _group(request)
-        return respond({"items": [documents.instance(key, view) for view in await self._instances.list(key)]})
+    @Endpoint(
+        "GET", f"{GROUP}/instances", "The nodes designated for the group, with their tokens.", errors=(404,)
+    )
+    async def list_instances(self, call: Call[None]) -> Instances:
+        """List a group's instances."""
+        key = _group(call)
+        return Instances(items=[Instance.of(key, view) for view in await self._instances.list(key)])
 
-    async def report(self, request: web.Request) -> web.Response:
-        """Take the scheduler's word for the state of an instance's container."""
-        body = await InstanceReport.read(request)
-        key, state = _group(request), InstanceState(body.state)
-        view = await self._instances.report(
-            request.match_info["instance_id"], key, state, source=peer_of(request).source
-        )
-        return respond(documents.instance(key, view))
+    @Endpoint("POST", f"{GROUP}/instances/{{instance_id}}/report", "The instance.", errors=(404,))
+    async def report_instance(self, call: Call[InstanceReport]) -> Instance:
+        """Report the state of an instance's container."""
+        key, state = _group(call), InstanceState(call.body.state)
+        view = await self._instances.report(call.path("instance_id"), key, state, source=call.source)
+        return Instance.of(key, view)
 
 
-def _group(request: web.Request) -> GroupKey:
-    named = request.match_info
-    return GroupKey(named["organization_name"], named["project_name"], named["container_group_name"])
+def _group(call: Call[Any]) -> GroupKey:
+    return GroupKey(
+        call.path("organization_name"), call.path("project_name"), call.path("container_group_name")
+    )

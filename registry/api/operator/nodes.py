@@ -1,123 +1,158 @@
-"""The operator API's nodes, and the one address there that nodes themselves call."""
+"""The operator API's nodes, and the one operation there that nodes themselves call."""
 
-from http import HTTPStatus
-from typing import Final
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, ClassVar, Literal
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
+from pydantic import Field
 
-from auth.audit import EventType
-from auth.authority import Authority
+from auth import ports
 from auth.nodes.enrolment import EnrolmentOffer, NodeEnrolment
-from auth.ports import AuditEvent, Binding, Node
-from auth.secret import Secret, hash_secret, new_node_secret
+from auth.secret import Secret
+from registry.api.endpoint import Access, Call, Endpoint
 from registry.api.http.peers import peer_of
-from registry.api.operator import documents
-from registry.api.operator.requests import NewCertificate, NewNode
-from registry.audit.types import RegistryEventType
-from registry.errors import ConflictError, NotFoundError
-from registry.model.nodes import NodeRegistry
+from registry.api.operator.shapes import Body, Document, Instant, NodeId
+from registry.services import nodes
 
-CERTIFICATE: Final = "node-certificate"
-"""Name of the route that asks for the node's proof instead of the operator's key."""
+
+class NewNode(Body):
+    """A machine to be enrolled.
+
+    Attributes:
+        networks: Where it may come from; anywhere when empty.
+        zstd: Whether its engine reads layers in zstd, as far as that is known.
+    """
+
+    node_id: NodeId
+    binding: ports.Binding
+    networks: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=32)] = ()
+    zstd: bool | None = None
+
+
+class NewCertificate(Body):
+    """A node's signing request, PEM (RFC 2986)."""
+
+    csr: Annotated[str, Field(min_length=1, max_length=16 << 10)]
+
+
+class Node(Document):
+    """A node."""
+
+    node_id: str
+    binding: Literal["certificate", "secret"]
+    networks: list[str]
+    zstd: bool | None
+    revoked_at: Instant | None
+
+    @classmethod
+    def of(cls, node: ports.Node) -> "Node":
+        """Present a node; its secret is never shown again."""
+        return cls(
+            node_id=node.node_id,
+            binding=node.binding.value,
+            networks=[str(network) for network in node.networks],
+            zstd=node.reads_zstd,
+            revoked_at=node.revoked_at,
+        )
+
+
+class Nodes(Document):
+    """All nodes, by id."""
+
+    items: list[Node]
+
+
+class CreatedNode(Document):
+    """A new node with what it proves itself with, shown this once."""
+
+    node_id: str
+    node_secret: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    enrolment_secret: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    expires_at: Instant | None = Field(default=None, exclude_if=lambda value: value is None)
+
+
+class Enrolment(Document):
+    """What a node enrols with, shown this once."""
+
+    node_id: str
+    enrolment_secret: str
+    expires_at: Instant
+
+    @classmethod
+    def of(cls, node_id: str, offer: EnrolmentOffer) -> "Enrolment":
+        """Present an offer, its secret included: the only time that it is shown."""
+        return cls(node_id=node_id, enrolment_secret=offer.secret.reveal(), expires_at=offer.expires_at)
+
+
+class Certificate(Document):
+    """A node's certificate and its authority's, PEM."""
+
+    certificate: str
+    ca: str
 
 
 class NodesApi:
-    """Handlers of `/api/v1/nodes`."""
+    """Operations on nodes."""
 
-    def __init__(self, nodes: NodeRegistry, enrolment: NodeEnrolment, authority: Authority) -> None:
-        self._nodes = nodes
+    tag: ClassVar[str] = "nodes"
+
+    def __init__(self, service: nodes.Nodes, enrolment: NodeEnrolment) -> None:
+        self._nodes = service
         self._enrolment = enrolment
-        self._authority = authority
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return what to add to the operator application."""
-        return [
-            web.post("/nodes", self.create),
-            web.get("/nodes", self.list, allow_head=False),
-            web.get("/nodes/{node_id}", self.get, allow_head=False),
-            web.delete("/nodes/{node_id}", self.delete),
-            web.post("/nodes/{node_id}/enrolment", self.offer),
-            web.post("/nodes/{node_id}/certificate", self.certificate, name=CERTIFICATE),
-        ]
-
-    async def create(self, request: web.Request) -> web.Response:
-        """Create a node; the secret in the answer is shown this once."""
-        body = await NewNode.read(request)
-        if body.binding is Binding.SECRET:
-            secret = new_node_secret()
-            await self._add(
-                request,
-                Node(body.node_id, body.binding, hash_secret(secret), body.networks, reads_zstd=body.zstd),
-            )
-            return _created({"node_id": body.node_id, "node_secret": secret.reveal()})
-        await self._add(
-            request, Node(body.node_id, body.binding, networks=body.networks, reads_zstd=body.zstd)
+    @Endpoint(
+        "POST",
+        "/nodes",
+        "The node's secret, or what it enrols with; shown this once.",
+        status=201,
+        errors=(409,),
+    )
+    async def create_node(self, call: Call[NewNode]) -> CreatedNode:
+        """Create a node."""
+        new = call.body
+        made = await self._nodes.create(
+            new.node_id, new.binding, new.networks, reads_zstd=new.zstd, source=call.source
         )
-        return _created(documents.offer(body.node_id, await self._enrolment.offer(body.node_id)))
+        if made.offer is not None:
+            return CreatedNode(**dict(Enrolment.of(new.node_id, made.offer)))
+        return CreatedNode(node_id=new.node_id, node_secret=made.secret.reveal() if made.secret else None)
 
-    async def offer(self, request: web.Request) -> web.Response:
-        """Offer a node another enrolment: its secret lapsed, or its certificate did while it was away."""
-        node = await self._found(request)
-        if node.binding is not Binding.CERTIFICATE:
-            raise ConflictError("the node is bound by a secret; create another to bind by certificate")
-        if node.revoked_at is not None:
-            raise ConflictError("the node was struck off; create another")
-        event = _event(RegistryEventType.NODE_OFFERED, node.node_id, request)
-        offered: EnrolmentOffer = await self._enrolment.offer(node.node_id, event)
-        return _created(documents.offer(node.node_id, offered))
+    @Endpoint("GET", "/nodes", "All nodes.")
+    async def list_nodes(self, call: Call[None]) -> Nodes:  # noqa: ARG002 (its type says: no body)
+        """List nodes."""
+        return Nodes(items=[Node.of(node) for node in await self._nodes.list()])
 
-    async def certificate(self, request: web.Request) -> web.Response:
-        """Answer a node's signing request: enrolment with its secret, or renewal with its certificate."""
-        body = await NewCertificate.read(request)
-        node_id, peer = request.match_info["node_id"], peer_of(request)
-        scheme, _, secret = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    @Endpoint("GET", "/nodes/{node_id}", "The node.", errors=(404,))
+    async def get_node(self, call: Call[None]) -> Node:
+        """Get a node."""
+        return Node.of(await self._nodes.get(call.path("node_id")))
+
+    @Endpoint("DELETE", "/nodes/{node_id}", "Done.", status=204, errors=(404,))
+    async def revoke_node(self, call: Call[None]) -> None:
+        """Strike a node off."""
+        await self._nodes.revoke(call.path("node_id"), source=call.source)
+
+    @Endpoint(
+        "POST",
+        "/nodes/{node_id}/enrolment",
+        "What it enrols with, shown this once.",
+        status=201,
+        errors=(404, 409),
+    )
+    async def offer_enrolment(self, call: Call[None]) -> Enrolment:
+        """Offer a node another enrolment."""
+        node_id = call.path("node_id")
+        return Enrolment.of(node_id, await self._nodes.offer(node_id, source=call.source))
+
+    @Endpoint(
+        "POST", "/nodes/{node_id}/certificate", "The certificate.", errors=(409,), access=Access.HANDLER
+    )
+    async def issue_certificate(self, call: Call[NewCertificate]) -> Certificate:
+        """Enrol a node, or renew its certificate."""
+        node_id, csr, peer = call.path("node_id"), call.body.csr, peer_of(call.request)
+        scheme, _, secret = call.request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() == "bearer":
-            issued = await self._enrolment.enrol(
-                node_id, Secret(secret.strip()), body.csr, source=peer.source
-            )
+            issued = await self._enrolment.enrol(node_id, Secret(secret.strip()), csr, source=peer.source)
         else:
-            issued = await self._enrolment.renew(node_id, peer.certificate, body.csr, source=peer.source)
-        return _json({"certificate": issued.certificate, "ca": issued.ca})
-
-    async def list(self, _request: web.Request) -> web.Response:
-        """List all nodes by id."""
-        return _json({"items": [documents.node(node) for node in await self._nodes.list()]})
-
-    async def get(self, request: web.Request) -> web.Response:
-        """Show a node."""
-        return _json(documents.node(await self._found(request)))
-
-    async def delete(self, request: web.Request) -> web.Response:
-        """Revoke a node and its tokens. Its id is never used again.
-
-        Redemption asks the ledger alone, so tokens are revoked before and after the change. Before it, so
-        that a crash in between leaves a node without tokens, which can be deleted again; after it, for a
-        token that was minted in between (`registry.services.pull_tokens`).
-        """
-        node_id = (await self._found(request)).node_id
-        await self._authority.revoke_node(node_id)
-        if not await self._nodes.revoke(node_id, _event(RegistryEventType.NODE_REVOKED, node_id, request)):
-            raise NotFoundError("there is no such node")
-        await self._authority.revoke_node(node_id)
-        return web.Response(status=HTTPStatus.NO_CONTENT)
-
-    async def _found(self, request: web.Request) -> Node:
-        found = await self._nodes.get(request.match_info["node_id"])
-        if found is None:
-            raise NotFoundError("there is no such node")
-        return found
-
-    async def _add(self, request: web.Request, node: Node) -> None:
-        await self._nodes.add(node, _event(RegistryEventType.NODE_CREATED, node.node_id, request))
-
-
-def _event(type_: EventType, node_id: str, request: web.Request) -> AuditEvent:
-    return AuditEvent(type_, node_id=node_id, source=peer_of(request).source)
-
-
-def _created(document: object) -> web.Response:
-    return _json(document, HTTPStatus.CREATED)
-
-
-def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    return web.json_response(document, status=status, headers={hdrs.CACHE_CONTROL: "no-store"})
+            issued = await self._enrolment.renew(node_id, peer.certificate, csr, source=peer.source)
+        return Certificate(certificate=issued.certificate, ca=issued.ca)

@@ -1,70 +1,129 @@
 """The operator API's organizations, and the keys that they use the public API with."""
 
-from http import HTTPStatus
+from typing import Annotated, ClassVar
 
-from aiohttp import web
+from pydantic import Field
 
-from registry.api.http.peers import peer_of
-from registry.api.operator import documents
-from registry.api.operator.answering import respond
-from registry.api.operator.requests import NewApiKey, NewOrganization
+from registry.api.endpoint import Call, Endpoint
+from registry.api.operator.shapes import Body, Document, Instant, Name
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import NotFoundError
-from registry.services.api_keys import ApiKeys
+from registry.services import api_keys
+
+
+class NewOrganization(Body):
+    """A customer to be created."""
+
+    name: Name
+
+
+class NewApiKey(Body):
+    """A further key of an organization.
+
+    Attributes:
+        name: What its owner calls it.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Organization(Document):
+    """A customer."""
+
+    name: str
+    created_at: Instant
+
+
+class Organizations(Document):
+    """All customers, by name."""
+
+    items: list[Organization]
+
+
+class CreatedOrganization(Document):
+    """A new customer; `api_key` is shown this once."""
+
+    name: str
+    api_key: str
+    key_id: str
+
+
+class ApiKey(Document):
+    """A key to the public API."""
+
+    key_id: str
+    name: str
+    created_at: Instant
+    revoked_at: Instant | None
+
+
+class ApiKeys(Document):
+    """A customer's keys, oldest first."""
+
+    items: list[ApiKey]
+
+
+class CreatedApiKey(ApiKey):
+    """A new key; `api_key` is shown this once."""
+
+    api_key: str
 
 
 class OrganizationsApi:
-    """Handlers of `/api/v1/organizations`, without their webhooks."""
+    """Operations on organizations, without their webhooks."""
 
-    def __init__(self, organizations: SqlOrganizationDirectory, keys: ApiKeys) -> None:
+    tag: ClassVar[str] = "organizations"
+
+    def __init__(self, organizations: SqlOrganizationDirectory, keys: api_keys.ApiKeys) -> None:
         self._organizations = organizations
         self._keys = keys
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return what to add to the operator application."""
-        one = "/organizations/{organization_name}"
-        return [
-            web.post("/organizations", self.create),
-            web.get("/organizations", self.list, allow_head=False),
-            web.get(one, self.get, allow_head=False),
-            web.post(f"{one}/api-keys", self.create_key),
-            web.get(f"{one}/api-keys", self.list_keys, allow_head=False),
-            web.delete(f"{one}/api-keys/{{key_id}}", self.revoke_key),
-        ]
+    @Endpoint("POST", "/organizations", "The organization, and its first API key.", status=201, errors=(409,))
+    async def create_organization(self, call: Call[NewOrganization]) -> CreatedOrganization:
+        """Create an organization."""
+        name = call.body.name
+        made = await self._keys.create_organization(name, source=call.source)
+        return CreatedOrganization(name=name, api_key=made.secret.reveal(), key_id=made.key.key_id)
 
-    async def create(self, request: web.Request) -> web.Response:
-        """Create a customer; the API key in the answer is shown this once."""
-        body = await NewOrganization.read(request)
-        made = await self._keys.create_organization(body.name, source=peer_of(request).source)
-        document = {"name": body.name, "api_key": made.secret.reveal(), "key_id": made.key.key_id}
-        return respond(document, HTTPStatus.CREATED)
+    @Endpoint("GET", "/organizations", "All organizations.")
+    async def list_organizations(self, call: Call[None]) -> Organizations:  # noqa: ARG002 (its type says: no body)
+        """List organizations."""
+        return Organizations.model_validate({"items": await self._organizations.list()})
 
-    async def list(self, _request: web.Request) -> web.Response:
-        """List all customers by name."""
-        found = await self._organizations.list()
-        return respond({"items": [documents.organization(one) for one in found]})
-
-    async def get(self, request: web.Request) -> web.Response:
-        """Show a customer."""
-        found = await self._organizations.get(request.match_info["organization_name"])
+    @Endpoint("GET", "/organizations/{organization_name}", "The organization.", errors=(404,))
+    async def get_organization(self, call: Call[None]) -> Organization:
+        """Get an organization."""
+        found = await self._organizations.get(call.path("organization_name"))
         if found is None:
             raise NotFoundError("there is no such organization")
-        return respond(documents.organization(found))
+        return Organization.model_validate(found)
 
-    async def create_key(self, request: web.Request) -> web.Response:
-        """Make a further API key, shown this once."""
-        body = await NewApiKey.read(request)
-        organization = request.match_info["organization_name"]
-        made = await self._keys.create(organization, body.name, source=peer_of(request).source)
-        return respond({**documents.api_key(made.key), "api_key": made.secret.reveal()}, HTTPStatus.CREATED)
+    @Endpoint(
+        "POST",
+        "/organizations/{organization_name}/api-keys",
+        "The key, shown this once.",
+        status=201,
+        errors=(404, 409),
+    )
+    async def create_api_key(self, call: Call[NewApiKey]) -> CreatedApiKey:
+        """Make an API key."""
+        made = await self._keys.create(call.path("organization_name"), call.body.name, source=call.source)
+        key = ApiKey.model_validate(made.key)
+        return CreatedApiKey(**dict(key), api_key=made.secret.reveal())
 
-    async def list_keys(self, request: web.Request) -> web.Response:
-        """List a customer's API keys, oldest first, revoked ones included; never the keys themselves."""
-        found = await self._keys.list(request.match_info["organization_name"])
-        return respond({"items": [documents.api_key(key) for key in found]})
+    @Endpoint(
+        "GET",
+        "/organizations/{organization_name}/api-keys",
+        "The organization's keys, revoked ones included.",
+        errors=(404,),
+    )
+    async def list_api_keys(self, call: Call[None]) -> ApiKeys:
+        """List API keys."""
+        return ApiKeys.model_validate({"items": await self._keys.list(call.path("organization_name"))})
 
-    async def revoke_key(self, request: web.Request) -> web.Response:
-        """Revoke an API key from the next request on."""
-        named = request.match_info
-        await self._keys.revoke(named["organization_name"], named["key_id"], source=peer_of(request).source)
-        return web.Response(status=HTTPStatus.NO_CONTENT)
+    @Endpoint(
+        "DELETE", "/organizations/{organization_name}/api-keys/{key_id}", "Done.", status=204, errors=(404,)
+    )
+    async def revoke_api_key(self, call: Call[None]) -> None:
+        """Revoke an API key."""
+        await self._keys.revoke(call.path("organization_name"), call.path("key_id"), source=call.source)

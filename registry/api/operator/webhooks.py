@@ -1,63 +1,95 @@
 """The operator API's webhooks."""
 
-from http import HTTPStatus
+from typing import Annotated, ClassVar, Final
 
-from aiohttp import web
+from pydantic import Field
 
-from registry.api.http.peers import peer_of
-from registry.api.operator import documents
-from registry.api.operator.answering import respond
-from registry.api.operator.requests import NewWebhook
-from registry.services.webhooks import Webhooks
+from registry.api.endpoint import Call, Endpoint
+from registry.api.operator.shapes import Body, Document, Instant
+from registry.model.webhooks import FAMILIES
+from registry.services import webhooks
+
+_ALL: Final = "/organizations/{organization_name}/webhooks"
+_ONE: Final = f"{_ALL}/{{webhook_id}}"
+
+EventType = Annotated[str, Field(pattern=rf"^({'|'.join(FAMILIES)})\.([a-z_]{{1,32}}|\*)$")]
+
+
+class NewWebhook(Body):
+    """An endpoint that is told about an organization's events.
+
+    Attributes:
+        url: https, at a public address.
+        types: Event types, or their families: `group.*`, `instance.*`, `token.*`; everything when empty.
+    """
+
+    url: Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^https?://[\x21-\x7e]+$")]
+    types: Annotated[tuple[EventType, ...], Field(max_length=64)] = ()
+
+
+class Webhook(Document):
+    """An endpoint, and how it does."""
+
+    webhook_id: str
+    url: str
+    types: list[str]
+    created_at: Instant
+    delivered_at: Instant | None
+    failing_since: Instant | None
+    disabled_at: Instant | None
+    last_failure: str | None
+
+
+class Webhooks(Document):
+    """A customer's endpoints, oldest first."""
+
+    items: list[Webhook]
+
+
+class CreatedWebhook(Webhook):
+    """A new endpoint; `secret` is shown this once."""
+
+    secret: str
 
 
 class WebhooksApi:
-    """Handlers of `/api/v1/organizations/{organization_name}/webhooks`."""
+    """Operations on an organization's webhooks."""
 
-    def __init__(self, webhooks: Webhooks) -> None:
-        self._webhooks = webhooks
+    tag: ClassVar[str] = "webhooks"
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return what to add to the operator application."""
-        base = "/organizations/{organization_name}/webhooks"
-        one = f"{base}/{{webhook_id}}"
-        return [
-            web.post(base, self.create),
-            web.get(base, self.list, allow_head=False),
-            web.get(one, self.get, allow_head=False),
-            web.delete(one, self.remove),
-            web.post(f"{one}/enable", self.enable),
-        ]
+    def __init__(self, hooks: webhooks.Webhooks) -> None:
+        self._webhooks = hooks
 
-    async def create(self, request: web.Request) -> web.Response:
-        """Register an endpoint; its signing secret is shown this once."""
-        body = await NewWebhook.read(request)
-        organization = request.match_info["organization_name"]
+    @Endpoint(
+        "POST", _ALL, "The webhook, and its signing secret, shown this once.", status=201, errors=(404, 409)
+    )
+    async def create_webhook(self, call: Call[NewWebhook]) -> CreatedWebhook:
+        """Register a webhook."""
         made = await self._webhooks.register(
-            organization, body.url, body.types, source=peer_of(request).source
+            call.path("organization_name"), call.body.url, call.body.types, source=call.source
         )
-        document = {**documents.webhook(made.webhook), "secret": made.secret.reveal()}
-        return respond(document, HTTPStatus.CREATED)
+        return CreatedWebhook(**dict(Webhook.model_validate(made.webhook)), secret=made.secret.reveal())
 
-    async def list(self, request: web.Request) -> web.Response:
-        """List an organization's endpoints, oldest first, and how they do."""
-        found = await self._webhooks.list(request.match_info["organization_name"])
-        return respond({"items": [documents.webhook(webhook) for webhook in found]})
+    @Endpoint("GET", _ALL, "The organization's webhooks, and how they do.", errors=(404,))
+    async def list_webhooks(self, call: Call[None]) -> Webhooks:
+        """List webhooks."""
+        return Webhooks.model_validate({"items": await self._webhooks.list(call.path("organization_name"))})
 
-    async def get(self, request: web.Request) -> web.Response:
-        """Show an endpoint and how it does."""
-        return respond(documents.webhook(await self._webhooks.get(*_named(request))))
+    @Endpoint("GET", _ONE, "The webhook.", errors=(404,))
+    async def get_webhook(self, call: Call[None]) -> Webhook:
+        """Get a webhook."""
+        return Webhook.model_validate(await self._webhooks.get(*_named(call)))
 
-    async def enable(self, request: web.Request) -> web.Response:
-        """Begin to tell an endpoint again that was given up."""
-        webhook = await self._webhooks.enable(*_named(request), source=peer_of(request).source)
-        return respond(documents.webhook(webhook))
+    @Endpoint("DELETE", _ONE, "Done.", status=204, errors=(404,))
+    async def delete_webhook(self, call: Call[None]) -> None:
+        """Remove a webhook."""
+        await self._webhooks.remove(*_named(call), source=call.source)
 
-    async def remove(self, request: web.Request) -> web.Response:
-        """Remove an endpoint and what waits for it."""
-        await self._webhooks.remove(*_named(request), source=peer_of(request).source)
-        return web.Response(status=HTTPStatus.NO_CONTENT)
+    @Endpoint("POST", f"{_ONE}/enable", "The webhook.", errors=(404,))
+    async def enable_webhook(self, call: Call[None]) -> Webhook:
+        """Enable a webhook that was given up."""
+        return Webhook.model_validate(await self._webhooks.enable(*_named(call), source=call.source))
 
 
-def _named(request: web.Request) -> tuple[str, str]:
-    return request.match_info["organization_name"], request.match_info["webhook_id"]
+def _named(call: Call[None]) -> tuple[str, str]:
+    return call.path("organization_name"), call.path("webhook_id")

@@ -1,66 +1,60 @@
-"""The public API's addresses (docs/public-api.md)."""
+"""The public API's application: who may call it, and its addresses (docs/public-api.md)."""
 
 import re
-from collections.abc import Collection, Mapping
-from http import HTTPMethod, HTTPStatus
+from collections.abc import Mapping, Sequence
+from http import HTTPMethod
+from typing import Any, Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from auth.errors import OutsideScopeError
-from registry.api.http.peers import peer_of
-from registry.api.http.problems import NO_HEADERS, errors_as, problem_response
-from registry.api.operations import JSON, MERGE_PATCH
+from registry.api.endpoint import Api, Call, Part, Schema, add_operations
+from registry.api.http.problems import errors_as, problem_response
+from registry.api.openapi import API_KEY
 from registry.api.public.authentication import HEADER, Authenticate
-from registry.api.public.exchange import group_key, json_body, json_response, names
-from registry.api.public.instances import InstancesApi
-from registry.api.public.progress import ImportProgress
-from registry.api.public.requests import ContainerGroupPrototype
-from registry.api.public.responses import ContainerGroup, ContainerGroupCollection
-from registry.api.public.updates import ContainerGroupPatch
-from registry.errors import ConflictError, InvalidInputError, NotFoundError, PreconditionFailedError
+from registry.api.public.shapes import NAME_PATTERN
+from registry.errors import NotFoundError
 from registry.model.groups import GroupKey
-from registry.services.groups import MAX_PAGE, ContainerGroups
-from registry.services.instances import Instances
-from registry.services.views import GroupView
 
-PREFIX = "/api/public"
-ALWAYS_PULL = "always"
+PREFIX: Final = "/api/public"
+GROUPS: Final = "/organizations/{organization_name}/projects/{project_name}/containers"
+GROUP: Final = GROUPS + "/{container_group_name}"
+READ: Final = (404,)
+WRITE: Final = (403, 404)
 
-_GROUPS = "/organizations/{organization_name}/projects/{project_name}/containers"
-_GROUP = _GROUPS + "/{container_group_name}"
-_ETAG = re.compile(r'\s*((?:W/)?"[\x21\x23-\x7e]*")\s*')
+_MAX_BODY_BYTES: Final = 1 << 20
+_NAME: Final = re.compile(NAME_PATTERN, re.ASCII)
+_NAME_SCHEMA: Final[Schema] = {"type": "string", "minLength": 2, "maxLength": 63, "pattern": NAME_PATTERN}
+_NAMES: Final[Mapping[str, Schema]] = {
+    "organization_name": {**_NAME_SCHEMA, "examples": ["acme-corp"]},
+    "project_name": {**_NAME_SCHEMA, "examples": ["dev-env"]},
+    "container_group_name": {**_NAME_SCHEMA, "examples": ["mandelbrot"]},
+}
+_API: Final = Api(
+    PREFIX,
+    API_KEY,
+    {**_NAMES, "container_group_instance_id": {"type": "string", "format": "uuid"}},
+    errors=(429,),
+    body_limit_bytes=_MAX_BODY_BYTES,
+)
 
 
-def public_app(groups: ContainerGroups, instances: Instances, authenticate: Authenticate) -> web.Application:
-    """Make the application to mount at `PREFIX`; whatever goes wrong in it is answered as a problem."""
-    progress = ImportProgress(groups)
-    api = _Api(groups, progress)
-    app = web.Application(
-        middlewares=[
-            errors_as(problem_response, challenge=lambda *_: f'{HEADER} realm="crisper"'),
-            _authenticated(authenticate),
-        ]
-    )
-    app.add_routes(
-        [
-            web.get(_GROUPS, api.list, allow_head=False),
-            web.post(_GROUPS, api.create),
-            web.get(_GROUP, api.get, allow_head=False),
-            web.patch(_GROUP, api.update),
-            web.delete(_GROUP, api.delete),
-            web.get(_GROUP + "/progress", api.progress, allow_head=False),
-            web.post(_GROUP + "/start", api.start),
-            web.post(_GROUP + "/stop", api.stop),
-            *InstancesApi(instances).routes(_GROUP + "/instances"),
-        ]
-    )
-    app.on_shutdown.append(progress.stop)
+def group_key(call: Call[Any]) -> GroupKey:
+    """Return the group that the address names."""
+    return GroupKey(*(call.path(parameter) for parameter in _NAMES))
+
+
+def guarded_app(authenticate: Authenticate, parts: Sequence[Part]) -> web.Application:
+    """Make the application to mount at `PREFIX`; every error in it is answered as a problem."""
+    problems = errors_as(problem_response, challenge=lambda *_: f'{HEADER} realm="crisper"')
+    app = web.Application(middlewares=[problems, _authenticated(authenticate)])
+    add_operations(app, _API, parts)
     return app
 
 
 def _authenticated(authenticate: Authenticate) -> Middleware:
-    """Let nobody through whose key does not reach the organization in the address.
+    """Refuse callers whose key does not reach the organization in the address, and names that cannot be.
 
     Another organization is answered as the reference has it for the method, 404 to a read and 403 to a
     write, and alike whether it exists or not.
@@ -77,98 +71,16 @@ def _authenticated(authenticate: Authenticate) -> Middleware:
                 if request.method != HTTPMethod.GET:
                     raise
                 raise NotFoundError("There is no such organization, or this key does not reach it.") from None
+        _require_names(request)
         return await handler(request)
 
     return admit
 
 
-class _Api:
-    """Handlers: HTTP in, HTTP out; the use-cases do the work."""
-
-    def __init__(self, groups: ContainerGroups, progress: ImportProgress) -> None:
-        self._groups = groups
-        self._progress = progress
-
-    async def list(self, request: web.Request) -> web.Response:
-        organization, project = names(request, "organization_name", "project_name")
-        after = request.query.get("after")
-        page = await self._groups.list(organization, project, after=after, limit=_page_size(request))
-        more = request.rel_url.update_query(after=page.next_after) if page.next_after else None
-        headers = {"Link": f'<{more.raw_path_qs}>; rel="next"'} if more else {}
-        return json_response(ContainerGroupCollection.of(page.views), headers=headers)
-
-    async def create(self, request: web.Request) -> web.Response:
-        organization, project = names(request, "organization_name", "project_name")
-        prototype = ContainerGroupPrototype.read(await json_body(request))
-        key = GroupKey(organization, project, prototype.name)
-        try:
-            view = await self._groups.create(key, prototype.as_new_group(), source=peer_of(request).source)
-        except ConflictError as error:
-            # The reference knows no 409 for this call, and the SDK parses the body of a 400.
-            raise InvalidInputError(str(error), {"name": ["is taken in this project"]}) from None
-        location = f"{request.rel_url.raw_path}/{prototype.name}"
-        return _group_response(view, HTTPStatus.CREATED, {hdrs.LOCATION: location})
-
-    async def get(self, request: web.Request) -> web.Response:
-        return _group_response(await self._groups.get(group_key(request)))
-
-    async def update(self, request: web.Request) -> web.Response:
-        key = group_key(request)
-        pull = request.query.get("pull")
-        if pull not in {None, ALWAYS_PULL}:
-            raise InvalidInputError(
-                "The query does not validate.", {"pull": [f"send {ALWAYS_PULL}, or nothing"]}
+def _require_names(request: web.Request) -> None:
+    for parameter in _NAMES.keys() & request.match_info.keys():
+        if not _NAME.fullmatch(request.match_info[parameter]):
+            raise NotFoundError(
+                f"The {parameter} in the address cannot be one: names are 2 to 63 lower-case letters, digits "
+                "and hyphens, a letter first and no hyphen last."
             )
-        patch = ContainerGroupPatch.read(await json_body(request, JSON, MERGE_PATCH))
-        view = await self._groups.update(
-            key,
-            patch.as_change(pull=pull is not None),
-            if_match=_if_match(request),
-            source=peer_of(request).source,
-        )
-        return _group_response(view)
-
-    async def start(self, request: web.Request) -> web.Response:
-        await self._groups.start(group_key(request), source=peer_of(request).source)
-        return web.Response(status=HTTPStatus.ACCEPTED)
-
-    async def stop(self, request: web.Request) -> web.Response:
-        await self._groups.stop(group_key(request), source=peer_of(request).source)
-        return web.Response(status=HTTPStatus.ACCEPTED)
-
-    async def progress(self, request: web.Request) -> web.StreamResponse:
-        return await self._progress.answer(request, group_key(request))
-
-    async def delete(self, request: web.Request) -> web.Response:
-        await self._groups.delete(group_key(request), source=peer_of(request).source)
-        return web.Response(status=HTTPStatus.ACCEPTED)
-
-
-def _page_size(request: web.Request) -> int:
-    text = request.query.get("page_size", str(MAX_PAGE))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_PAGE:
-        reason = f"send a whole number from 1 to {MAX_PAGE}"
-        raise InvalidInputError("The query does not validate.", {"page_size": [reason]})
-    return int(text)
-
-
-def _if_match(request: web.Request) -> Collection[str] | None:
-    """Read `If-Match` (RFC 9110, section 13.1.1); None takes any group.
-
-    Raises:
-        PreconditionFailedError: It is no list of entity tags, and so names none that a group has.
-    """
-    lines = request.headers.getall(hdrs.IF_MATCH, [])
-    text = ",".join(lines).strip()
-    if not lines or text == "*":
-        return None
-    tags = [_ETAG.fullmatch(part) for part in text.split(",")]
-    if not all(tags):
-        raise PreconditionFailedError("If-Match has to hold an ETag as it was answered, with its quotes.")
-    return {tag[1] for tag in tags if tag}
-
-
-def _group_response(
-    view: GroupView, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] = NO_HEADERS
-) -> web.Response:
-    return json_response(ContainerGroup.of(view), status, {hdrs.ETAG: view.etag, **headers})

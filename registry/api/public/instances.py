@@ -1,77 +1,144 @@
 """The public API's instances."""
 
-from http import HTTPStatus
-from typing import Final
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Final, Literal
+from uuid import UUID, uuid5
 
-from aiohttp import web
+from pydantic import Field
 
-from registry.api.http.peers import peer_of
-from registry.api.operations import JSON, MERGE_PATCH
-from registry.api.public.exchange import group_key, json_body, json_response
-from registry.api.public.responses import ContainerGroupInstance, ContainerGroupInstanceCollection
-from registry.api.public.updates import ContainerGroupInstancePatch
-from registry.services.instances import Instances
+from registry.api.endpoint import Call, Endpoint
+from registry.api.http.bodies import JSON, MERGE_PATCH
+from registry.api.public.application import GROUP, READ, WRITE, group_key
+from registry.api.public.shapes import Omittable, Shape, Uuid
+from registry.model.groups import GroupKey
+from registry.model.instances import InstanceState
+from registry.services import instances
+from registry.services.views import InstanceView
 
-_ID: Final = "container_group_instance_id"
+_NODES: Final = UUID("5f0a8a2b-6a55-5d5c-9f41-0f8c1d2e7b63")
+_ALL: Final = f"{GROUP}/instances"
+_ONE: Final = f"{_ALL}/{{container_group_instance_id}}"
+_ACCEPTED: Final = "Accepted; nothing is in the body."
+
+
+class ContainerGroupInstancePatch(Shape):
+    """What to change of an instance ("ContainerGroupInstancePatch")."""
+
+    deletion_cost: Annotated[int, Field(ge=0, le=100_000)] | None = None
+
+
+class ContainerGroupInstance(Shape):
+    """A node that is designated for a group ("ContainerGroupInstance").
+
+    Attributes:
+        machine_id: The node's id where that is a UUID, as the shape wants it; else made from it.
+        ready: Whether its scheduler says that it runs.
+    """
+
+    id: Uuid
+    machine_id: Uuid
+    node_id: str
+    state: Literal["allocating", "downloading", "creating", "running", "stopping"]
+    update_time: datetime
+    version: Annotated[int, Field(ge=1)]
+    deletion_cost: Annotated[int, Field(ge=0, le=100_000)]
+    pulling_progress: Omittable[Annotated[float, Field(ge=0, le=100)]] = None
+    ready: bool
+    started: bool
+
+    @classmethod
+    def of(cls, view: InstanceView) -> "ContainerGroupInstance":
+        """Present an instance."""
+        instance = view.instance
+        runs = instance.state is InstanceState.RUNNING
+        return cls(
+            id=instance.id,
+            machine_id=_machine_id(instance.node_id),
+            node_id=instance.node_id,
+            state=instance.state.value,
+            update_time=instance.updated_at,
+            version=instance.version,
+            deletion_cost=instance.deletion_cost,
+            pulling_progress=view.progress,
+            ready=runs,
+            started=runs,
+        )
+
+
+class ContainerGroupInstanceCollection(Shape):
+    """A group's instances ("ContainerGroupInstanceCollection")."""
+
+    instances: list[ContainerGroupInstance]
+
+    @classmethod
+    def of(cls, views: Sequence[InstanceView]) -> "ContainerGroupInstanceCollection":
+        """Present instances in the order given."""
+        return cls(instances=[ContainerGroupInstance.of(view) for view in views])
 
 
 class InstancesApi:
-    """Handlers of a group's instances."""
+    """Operations on a group's instances."""
 
-    def __init__(self, instances: Instances) -> None:
-        self._instances = instances
+    tag: ClassVar[str] = "container groups"
 
-    def routes(self, base: str) -> list[web.RouteDef]:
-        """Return what to add to the public application."""
-        one = f"{base}/{{{_ID}}}"
-        return [
-            web.get(base, self.list, allow_head=False),
-            web.get(one, self.get, allow_head=False),
-            web.patch(one, self.update),
-            web.post(f"{one}/reallocate", self.reallocate),
-            web.post(f"{one}/recreate", self.recreate),
-            web.post(f"{one}/restart", self.restart),
-        ]
+    def __init__(self, service: instances.Instances) -> None:
+        self._instances = service
 
-    async def list(self, request: web.Request) -> web.Response:
-        """List a group's instances, oldest first."""
-        return json_response(
-            ContainerGroupInstanceCollection.of(await self._instances.list(group_key(request)))
-        )
+    @Endpoint("GET", _ALL, "The nodes designated for the group.", errors=READ)
+    async def list_container_group_instances(self, call: Call[None]) -> ContainerGroupInstanceCollection:
+        """List instances."""
+        return ContainerGroupInstanceCollection.of(await self._instances.list(group_key(call)))
 
-    async def get(self, request: web.Request) -> web.Response:
-        """Show an instance."""
-        view = await self._instances.get(group_key(request), request.match_info[_ID])
-        return json_response(ContainerGroupInstance.of(view))
+    @Endpoint("GET", _ONE, "The instance.", errors=READ)
+    async def get_container_group_instance(self, call: Call[None]) -> ContainerGroupInstance:
+        """Get an instance."""
+        return ContainerGroupInstance.of(await self._instances.get(*_named(call)))
 
-    async def update(self, request: web.Request) -> web.Response:
-        """Change what it costs to give an instance up."""
-        key, instance_id = group_key(request), request.match_info[_ID]
-        patch = ContainerGroupInstancePatch.read(await json_body(request, JSON, MERGE_PATCH))
+    @Endpoint("PATCH", _ONE, "The instance.", body_types=(MERGE_PATCH, JSON), errors=WRITE)
+    async def update_container_group_instance(
+        self, call: Call[ContainerGroupInstancePatch]
+    ) -> ContainerGroupInstance:
+        """Update an instance."""
+        patch = call.body
         if "deletion_cost" not in patch.model_fields_set:
-            return json_response(ContainerGroupInstance.of(await self._instances.get(key, instance_id)))
+            return ContainerGroupInstance.of(await self._instances.get(*_named(call)))
         view = await self._instances.set_deletion_cost(
-            key, instance_id, patch.deletion_cost or 0, source=peer_of(request).source
+            *_named(call), patch.deletion_cost or 0, source=call.source
         )
-        return json_response(ContainerGroupInstance.of(view))
+        return ContainerGroupInstance.of(view)
 
-    async def reallocate(self, request: web.Request) -> web.Response:
-        """Free an instance's node, so that another takes its place."""
-        await self._instances.reallocate(
-            group_key(request), request.match_info[_ID], source=peer_of(request).source
-        )
-        return web.Response(status=HTTPStatus.ACCEPTED)
+    @Endpoint("POST", f"{_ONE}/reallocate", _ACCEPTED, status=202, errors=WRITE)
+    async def reallocate_container_group_instance(self, call: Call[None]) -> None:
+        """Reallocate an instance.
 
-    async def recreate(self, request: web.Request) -> web.Response:
-        """Have an instance's container made anew on its node."""
-        await self._instances.recreate(
-            group_key(request), request.match_info[_ID], source=peer_of(request).source
-        )
-        return web.Response(status=HTTPStatus.ACCEPTED)
+        Its tokens are revoked, and its node is free.
+        """
+        await self._instances.reallocate(*_named(call), source=call.source)
 
-    async def restart(self, request: web.Request) -> web.Response:
-        """Have an instance's container started again on its node."""
-        await self._instances.restart(
-            group_key(request), request.match_info[_ID], source=peer_of(request).source
-        )
-        return web.Response(status=HTTPStatus.ACCEPTED)
+    @Endpoint("POST", f"{_ONE}/recreate", _ACCEPTED, status=202, errors=WRITE)
+    async def recreate_container_group_instance(self, call: Call[None]) -> None:
+        """Recreate an instance.
+
+        Its container is created again, with the image it has.
+        """
+        await self._instances.recreate(*_named(call), source=call.source)
+
+    @Endpoint("POST", f"{_ONE}/restart", _ACCEPTED, status=202, errors=WRITE)
+    async def restart_container_group_instance(self, call: Call[None]) -> None:
+        """Restart an instance.
+
+        Its container stops and starts on the same node.
+        """
+        await self._instances.restart(*_named(call), source=call.source)
+
+
+def _named(call: Call[Any]) -> tuple[GroupKey, str]:
+    return group_key(call), call.path("container_group_instance_id")
+
+
+def _machine_id(node_id: str) -> str:
+    try:
+        return str(UUID(node_id))
+    except ValueError:
+        return str(uuid5(_NODES, node_id))

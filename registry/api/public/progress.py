@@ -2,14 +2,18 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Final
+from typing import Annotated, ClassVar, Final, Literal
 
 from aiohttp import hdrs, web
+from aiohttp_sse import EventSourceResponse
+from pydantic import Field
 
-from registry.api.http import sse
+from registry.api.endpoint import Call, Endpoint
+from registry.api.http.event_stream import open_stream
+from registry.api.public.application import GROUP, READ, group_key
+from registry.api.public.shapes import Count, Shape
 from registry.errors import CatalogUnavailableError, NotFoundError
 from registry.model.groups import GroupKey, GroupStatus
-from registry.model.imports import Progress
 from registry.services.groups import ContainerGroups
 from registry.services.views import GroupView
 
@@ -18,8 +22,48 @@ MAX_READERS: Final = 64
 _POLL_S: Final = 0.5
 
 
-class ImportProgress:
-    """Handler of a group's `progress`: JSON, or events for those who accept them."""
+class Figures(Shape):
+    """How far an import is, in figures; bytes are compressed bytes, as they come."""
+
+    stage: Literal["pulling", "compressing", "storing"]
+    layers_done: Count
+    layers_total: Count
+    bytes_done: Count
+    bytes_total: Count
+    percent: Annotated[int, Field(ge=0, le=100)] | None
+    bytes_per_s: Count
+    eta_s: Count | None
+
+
+class ContainerGroupProgress(Shape):
+    """A group's status, and how far its import is; `progress` is null while there is none."""
+
+    status: Literal["pending", "running", "stopped", "succeeded", "failed", "deploying"]
+    description: str
+    progress: Figures | None
+
+    @classmethod
+    def of(cls, view: GroupView) -> "ContainerGroupProgress":
+        """Present where a group's import is."""
+        figures = None
+        if (known := view.progress) is not None:
+            figures = Figures(
+                stage=known.stage.value,
+                layers_done=known.layers_done,
+                layers_total=known.layers_total,
+                bytes_done=known.bytes_done,
+                bytes_total=known.bytes_total,
+                percent=known.percent,
+                bytes_per_s=known.bytes_per_s,
+                eta_s=known.eta_s,
+            )
+        return cls(status=view.group.status.value, description=view.description, progress=figures)
+
+
+class ProgressApi:
+    """The operation that shows how far a group's import is: JSON, or events for those who accept them."""
+
+    tag: ClassVar[str] = "container groups"
 
     def __init__(self, groups: ContainerGroups, *, poll_s: float = _POLL_S) -> None:
         self._groups = groups
@@ -28,61 +72,44 @@ class ImportProgress:
         self._readers = 0
 
     async def stop(self, _app: web.Application) -> None:
-        """End every stream, so that the server can go; readers come back by themselves."""
+        """End every stream, so that the server can stop; readers reconnect by themselves."""
         self._stopping.set()
 
-    async def answer(self, request: web.Request, key: GroupKey) -> web.StreamResponse:
-        """Answer where the import is. Raises NotFoundError."""
+    @Endpoint("GET", f"{GROUP}/progress", "The group's status, and its import in figures.", errors=READ)
+    async def get_container_group_progress(
+        self, call: Call[None]
+    ) -> ContainerGroupProgress | EventSourceResponse:
+        """Get how far a group's import is.
+
+        Those who accept `text/event-stream` are told of every change until the import ends.
+        """
+        key = group_key(call)
         view = await self._groups.get(key)
-        if "text/event-stream" not in request.headers.get(hdrs.ACCEPT, ""):
-            return web.json_response(_document(view), headers={hdrs.CACHE_CONTROL: "no-store"})
+        if "text/event-stream" not in call.request.headers.get(hdrs.ACCEPT, ""):
+            return ContainerGroupProgress.of(view)
         if self._readers >= MAX_READERS:
-            raise web.HTTPServiceUnavailable(text="Too many readers of progress; ask again and again.")
+            raise web.HTTPServiceUnavailable(
+                text="Too many readers of progress. Poll without an event stream."
+            )
         self._readers += 1
         try:
-            response = sse.stream()
-            await response.prepare(request)
-            with suppress(TimeoutError, CatalogUnavailableError, NotFoundError, ConnectionError):
-                await self._send(response, key, view)
-            return response
+            async with open_stream(call.request) as stream:
+                with suppress(TimeoutError, CatalogUnavailableError, NotFoundError, ConnectionError):
+                    await self._send(stream, key, view)
+            return stream
         finally:
             self._readers -= 1
 
-    async def _send(self, response: web.StreamResponse, key: GroupKey, view: GroupView) -> None:
-        """Tell every change, until the import has ended: that is the last event, named `settled`."""
-        loop = asyncio.get_running_loop()
-        told, spoke = None, loop.time()
+    async def _send(self, stream: EventSourceResponse, key: GroupKey, view: GroupView) -> None:
+        """Send every change, until the import has ended: that is the last event, named `settled`."""
+        sent = None
         while view.group.status is GroupStatus.PENDING and not self._stopping.is_set():
-            document = _document(view)
-            if document != told:
-                await sse.write(response, sse.message("progress", document))
-                told, spoke = document, loop.time()
-            elif loop.time() - spoke >= sse.HEARTBEAT_S:
-                await sse.write(response, sse.SILENT)
-                spoke = loop.time()
+            document = ContainerGroupProgress.of(view)
+            if document != sent:
+                await stream.send(document.model_dump_json(), event="progress")
+                sent = document
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._poll_s)
             view = await self._groups.get(key)
         if view.group.status is not GroupStatus.PENDING:
-            await sse.write(response, sse.message("settled", _document(view)))
-
-
-def _document(view: GroupView) -> dict[str, object]:
-    return {
-        "status": view.group.status.value,
-        "description": view.description,
-        "progress": None if view.progress is None else _progress(view.progress),
-    }
-
-
-def _progress(progress: Progress) -> dict[str, object]:
-    return {
-        "stage": progress.stage.value,
-        "layers_done": progress.layers_done,
-        "layers_total": progress.layers_total,
-        "bytes_done": progress.bytes_done,
-        "bytes_total": progress.bytes_total,
-        "percent": progress.percent,
-        "bytes_per_s": progress.bytes_per_s,
-        "eta_s": progress.eta_s,
-    }
+            await stream.send(ContainerGroupProgress.of(view).model_dump_json(), event="settled")

@@ -15,11 +15,10 @@ from pydantic import (
     Field,
     Secret,
     StringConstraints,
-    ValidationError,
     WithJsonSchema,
 )
 
-from registry.api.public.faults import check_json, invalid_input
+from registry.api.validation import read_json
 
 T = TypeVar("T")
 
@@ -44,11 +43,7 @@ class Shape(BaseModel):
         Raises:
             InvalidInputError: Names every field that does not validate; repeats no value.
         """
-        check_json(body)
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            raise invalid_input(error, cls) from None
+        return read_json(cls, body)
 
 
 Omittable = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
@@ -62,6 +57,7 @@ NewImage = Annotated[str, StringConstraints(min_length=1, max_length=1024, patte
 """An image in a patch; the reference gives it less room than in a new group."""
 
 Replicas = Annotated[int, Field(ge=0, le=500)]
+Count = Annotated[int, Field(ge=0)]
 
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH)]
 Items = Annotated[list[T], Field(max_length=MAX_ITEMS)]

@@ -1,9 +1,10 @@
 """Updates, pages and instances as they look over HTTP."""
 
 import pytest
+from multidict import CIMultiDict
 
 from registry.model.groups import GroupKey
-from tests.integration.public_api.conftest import Service
+from tests.integration.public_api.conftest import API_KEYS, Service
 from tests.integration.public_api.test_http import DOCUMENT, GROUPS
 from tests.unit.registry.services.test_changes import end_import
 
@@ -25,6 +26,39 @@ async def test_an_update_with_an_etag_is_taken_while_the_group_is_as_it_was_read
     for fresh in (f'"other", {first.headers["ETag"]}', "*"):
         assert (await service.call("PATCH", APP, json={"replicas": 2}, if_match=fresh)).status in {200, 412}
     assert (await (await service.call("GET", APP)).json())["replicas"] == 2
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [""],
+        ['"*"'],
+        ["**"],
+        ["*", "*"],
+        ["*", '"other"'],
+        ['"other"', "*"],
+        ['*, "other"'],
+        ["ETAG"],
+        ["W/ETAG"],
+        ['"other'],
+        [",,,"],
+        ['"' * 4000],
+        ['"a",' * 1500],
+        ["\u00e9"],
+    ],
+)
+async def test_an_if_match_that_names_no_etag_of_the_group_changes_nothing(
+    service: Service, lines: list[str]
+) -> None:
+    etag = (await service.call("POST", GROUPS, json=DOCUMENT)).headers["ETag"]
+    bare = {"ETAG": etag.strip('"'), "W/ETAG": f"W/{etag}"}
+    headers = CIMultiDict({"Salad-Api-Key": API_KEYS["acme-corp"]})
+    for line in lines:
+        headers.add("If-Match", bare.get(line, line))
+    url = service.base_url + APP
+    async with service.session.patch(url, headers=headers, json={"replicas": 3}) as refused:
+        assert refused.status == 412
+    assert (await (await service.call("GET", APP)).json())["replicas"] == DOCUMENT["replicas"]
 
 
 async def test_a_patch_comes_in_both_media_types_and_no_other(service: Service) -> None:

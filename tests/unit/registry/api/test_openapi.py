@@ -1,66 +1,54 @@
-from collections.abc import Iterable
-
+import pytest
 from aiohttp import web
 
+from registry.api.endpoint import Call, Endpoint, served_by
 from registry.api.openapi import document
-from registry.api.operator import PREFIX as OPERATOR
-from registry.api.operator import OperatorApi
+from registry.api.operator import operator_app
+from registry.api.operator.events import EventsApi
+from registry.api.operator.images import ImagesApi
 from registry.api.operator.instances import InstancesApi
 from registry.api.operator.nodes import NodesApi
-from registry.api.operator.operations import OPERATIONS as OPERATOR_OPERATIONS
 from registry.api.operator.organizations import OrganizationsApi
+from registry.api.operator.pull_tokens import PullTokensApi
 from registry.api.operator.webhooks import WebhooksApi
-from registry.api.public import PREFIX as PUBLIC
 from registry.api.public import public_app
-from registry.api.public.operations import OPERATIONS as PUBLIC_OPERATIONS
-from registry.api.root import apis_document
 
 
-def apps() -> dict[str, web.Application]:
+def apps() -> list[web.Application]:
     """Both APIs with nothing behind them: their routes are all that is asked for."""
     nothing = type("Nothing", (), {})()
-    parts = (
+    parts = [
         OrganizationsApi(nothing, nothing),
-        NodesApi(nothing, nothing, nothing),
-        InstancesApi(nothing),
         WebhooksApi(nothing),
-    )
-    operator = OperatorApi(
-        is_operator_key=lambda _: False,
-        parts=parts,
-        tokens=nothing,
-        images=nothing,
-        authority=nothing,
-        verifier=nothing,
-        events=nothing,
-        origin=nothing,
-    ).app()
-    return {PUBLIC: public_app(nothing, nothing, nothing), OPERATOR: operator}
+        NodesApi(nothing, nothing),
+        InstancesApi(nothing),
+        PullTokensApi(nothing, nothing, nothing),
+        ImagesApi(nothing),
+    ]
+    operator = operator_app(parts, EventsApi(nothing), is_operator_key=lambda _: False, verifier=nothing)
+    return [public_app(nothing, nothing, nothing), operator]
 
 
-def addresses(routes: Iterable[web.AbstractRoute]) -> set[tuple[str, str]]:
-    return {(route.method, route.resource.canonical) for route in routes if route.resource is not None}
-
-
-def test_every_route_of_both_apis_is_told_about_and_nothing_else_is() -> None:
+def test_every_route_is_an_operation_of_the_document() -> None:
     found = apps()
-    assert addresses(found[PUBLIC].router.routes()) == set(PUBLIC_OPERATIONS)
-    assert addresses(found[OPERATOR].router.routes()) == set(OPERATOR_OPERATIONS)
+    routes = [route for app in found for route in app.router.routes()]
+    assert all(served_by(route) for route in routes)
+    assert sum(map(len, document(found)["paths"].values())) == len(routes)
 
 
 def test_the_document_names_each_operation_once_and_every_schema_that_it_refers_to() -> None:
-    found = apis_document(apps())
+    found = document(apps())
     operations = [told for methods in found["paths"].values() for told in methods.values()]
     ids = [told["operationId"] for told in operations]
-    assert len(ids) == len(set(ids)) == len(PUBLIC_OPERATIONS) + len(OPERATOR_OPERATIONS)
-    assert all(told["security"] for told in operations)
+    assert len(ids) == len(set(ids))
+    assert all(told["security"] and told["summary"] and told["tags"] for told in operations)
     text = str(found)
     referred = {part.partition("'")[0] for part in text.split("#/components/schemas/")[1:]}
     assert referred <= set(found["components"]["schemas"])
 
 
 def test_secrets_are_written_only_in_the_document() -> None:
-    schemas = apis_document(apps())["components"]["schemas"]
+    schemas = document(apps())["components"]["schemas"]
     for name in ("UsernamePassword", "DockerHubToken", "AwsAccessKey", "GcpServiceKey"):
         for field, schema in schemas[name]["properties"].items():
             assert field == "username" or schema["writeOnly"], f"{name}.{field}"
@@ -68,3 +56,31 @@ def test_secrets_are_written_only_in_the_document() -> None:
 
 def test_without_applications_the_document_is_empty_and_valid() -> None:
     assert document([])["paths"] == {}
+
+
+def test_an_operation_without_documentation_is_refused() -> None:
+    async def silent(_self: object, call: Call[None]) -> None:
+        del call
+
+    with pytest.raises(TypeError, match="without documentation"):
+        Endpoint("GET", "/silent", "Done.")(silent)
+
+
+def test_an_operation_without_types_is_refused() -> None:
+    async def untyped(_self, call):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        """Do something."""
+        del call
+
+    with pytest.raises(TypeError, match="without types"):
+        Endpoint("GET", "/untyped", "Done.")(untyped)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+async def test_an_application_with_a_route_that_is_not_declared_does_not_start(index: int) -> None:
+    async def plain(_request: web.Request) -> web.Response:
+        return web.Response()
+
+    app = apps()[index]
+    app.router.add_get("/plain", plain)
+    with pytest.raises(RuntimeError, match="/plain has a plain handler"):
+        await web.AppRunner(app).setup()

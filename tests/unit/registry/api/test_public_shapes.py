@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from salad_cloud_sdk.models import ContainerGroup as SdkContainerGroup
 from salad_cloud_sdk.models import ContainerGroupCreationRequest
 
-from registry.api.public.requests import ContainerGroupPrototype
-from registry.api.public.responses import ContainerGroup
+from registry.api.public.group import ContainerGroup
+from registry.api.public.prototype import ContainerGroupPrototype
 from registry.errors import InvalidInputError
 from registry.model.groups import Group, GroupKey, GroupStatus
 from registry.services.views import GroupView

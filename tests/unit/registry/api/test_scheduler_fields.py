@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from registry.api.public.requests import ContainerGroupPrototype
+from registry.api.public.patch import ContainerGroupPatch
+from registry.api.public.prototype import ContainerGroupPrototype
 from registry.api.public.shapes import MAX_ITEMS, MAX_TEXT_LENGTH
-from registry.api.public.updates import ContainerGroupPatch
 from registry.errors import InvalidInputError
 from tests.support.group_documents import HTTP, MINIMAL, NETWORKING, QUEUE, TIMES
 

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from registry.api.public.requests import ContainerGroupPrototype
-from registry.api.public.updates import ContainerGroupInstancePatch, ContainerGroupPatch
+from registry.api.public.instances import ContainerGroupInstancePatch
+from registry.api.public.patch import ContainerGroupPatch
+from registry.api.public.prototype import ContainerGroupPrototype
 from registry.errors import InvalidInputError
 
 CREATED: dict[str, Any] = {

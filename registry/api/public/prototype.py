@@ -1,4 +1,4 @@
-"""What customers send."""
+"""What customers send to create a group ("ContainerGroupPrototype")."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final

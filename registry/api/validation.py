@@ -1,10 +1,10 @@
-"""What is wrong with a request: as a whole, and by field."""
+"""Reads bodies and queries into models, and says what is wrong with them: as a whole, and by field."""
 
 import difflib
-from collections.abc import Collection, Sequence
-from typing import Final, get_args
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Final, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from registry.errors import InvalidInputError
@@ -12,6 +12,49 @@ from registry.errors import InvalidInputError
 MAX_FAULTS: Final = 50
 MAX_MEMBER_LENGTH: Final = 100
 MAX_VALUES: Final = 5000
+
+M = TypeVar("M", bound=BaseModel)
+
+_MAX_DIGITS: Final = 18
+"""What 64 bits hold."""
+
+
+class Query(BaseModel):
+    """Parameters of a query; those that no field names are ignored, and of repeated ones the first counts."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @classmethod
+    def read(cls, query: Mapping[str, str]) -> Self:
+        """Read a request's query. Raises InvalidInputError: names each parameter that does not validate."""
+        try:
+            return cls.model_validate(dict(query))
+        except ValidationError as error:
+            raise invalid_input(error, cls, "query") from None
+
+
+def _whole_number(text: object) -> int:
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise ValueError("send a whole number, 0 or more")
+    return int(text)
+
+
+FROM_DIGITS: Final = BeforeValidator(_whole_number)
+WholeNumber = Annotated[int, Field(ge=0, le=10**_MAX_DIGITS - 1), FROM_DIGITS]
+"""A number in a query."""
+
+
+def read_json(model: type[M], body: str) -> M:
+    """Read JSON.
+
+    Raises:
+        InvalidInputError: Names every field that does not validate; repeats no value.
+    """
+    check_json(body)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid_input(error, model) from None
 
 
 def check_json(body: str) -> None:
@@ -25,7 +68,7 @@ def check_json(body: str) -> None:
     try:
         unvisited = [from_json(body, allow_inf_nan=False)]
     except ValueError:
-        raise InvalidInputError("The body is not JSON.") from None
+        raise InvalidInputError("The body is not JSON.", {"body": ["is not JSON"]}) from None
     count = 0
     while unvisited:
         value = unvisited.pop()
@@ -36,7 +79,7 @@ def check_json(body: str) -> None:
         unvisited.extend(children)
 
 
-def invalid_input(error: ValidationError, model: type[BaseModel]) -> InvalidInputError:
+def invalid_input(error: ValidationError, model: type[BaseModel], what: str = "request") -> InvalidInputError:
     """Name the fields that were refused and why, without their values; the first `MAX_FAULTS` of them."""
     fields: dict[str, list[str]] = {}
     faults = error.errors(include_url=False, include_input=False, include_context=False)
@@ -48,7 +91,7 @@ def invalid_input(error: ValidationError, model: type[BaseModel]) -> InvalidInpu
         else:
             reason = fault["msg"].removeprefix("Value error, ")
         fields.setdefault(path, []).append(reason)
-    return InvalidInputError(f"The request does not validate: {', '.join(fields)}.", fields)
+    return InvalidInputError(f"The {what} does not validate: {', '.join(fields)}.", fields)
 
 
 def _unknown(name: str, members: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""What customers send to change a group or an instance (RFC 7396, "JSON Merge Patch").
+"""What customers send to change a group (RFC 7396, "JSON Merge Patch").
 
 A patch is merged into what stands: objects member by member, where a null takes a member away. Two kinds of
 object are replaced whole, since a merge of two of them would be neither: a probe and `container.logging`.
@@ -14,7 +14,7 @@ from pydantic import Field
 from registry.api.public.container import Priority, RegistryAuthentication
 from registry.api.public.logs import Logging
 from registry.api.public.probes import LivenessProbe, ReadinessProbe, StartupProbe
-from registry.api.public.requests import KeptSpec
+from registry.api.public.prototype import KeptSpec
 from registry.api.public.scheduling import QueueAutoscaler, ScalingAction
 from registry.api.public.shapes import MAX_ITEMS, Integer, Items, NewImage, Replicas, Shape, Text
 from registry.errors import InvalidInputError
@@ -105,12 +105,6 @@ class ContainerGroupPatch(Shape):
         if len(merged.encode()) > MAX_SPEC_BYTES:
             raise InvalidInputError(f"The group would be larger than {MAX_SPEC_BYTES} bytes of JSON.")
         return KeptSpec.read(merged).as_sent()
-
-
-class ContainerGroupInstancePatch(Shape):
-    """What to change of an instance ("ContainerGroupInstancePatch")."""
-
-    deletion_cost: Annotated[int, Field(ge=0, le=100_000)] | None = None
 
 
 def _merge(standing: Mapping[str, Any], patch: Mapping[str, Any], within: str = "") -> dict[str, Any]:

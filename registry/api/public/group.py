@@ -1,25 +1,18 @@
-"""What customers are answered."""
+"""A container group as customers see it ("ContainerGroup")."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
-from uuid import UUID, uuid5
-
-from pydantic import Field
+from typing import Any, Final, Literal
 
 from registry.api.public.container import Priority, ServedContainer
-from registry.api.public.requests import KeptSpec
+from registry.api.public.prototype import KeptSpec
 from registry.api.public.scheduling import ServedNetworking
-from registry.api.public.shapes import Omittable, Shape, Uuid
+from registry.api.public.shapes import Count, Omittable, Shape
 from registry.model.groups import GroupKey, GroupStatus
 from registry.model.instances import InstanceState
-from registry.services.views import GroupView, InstanceView
+from registry.services.views import GroupView
 
-MAX_DESCRIPTION_LENGTH = 1000
-
-_NODES: Final = UUID("5f0a8a2b-6a55-5d5c-9f41-0f8c1d2e7b63")
-
-Count = Annotated[int, Field(ge=0)]
+MAX_DESCRIPTION_LENGTH: Final = 1000
 
 
 class InstanceStatusCounts(Shape):
@@ -106,55 +99,6 @@ class ContainerGroupCollection(Shape):
         return cls(items=[ContainerGroup.of(view) for view in views])
 
 
-class ContainerGroupInstance(Shape):
-    """A node that is designated for a group ("ContainerGroupInstance").
-
-    Attributes:
-        machine_id: The node's id where that is a UUID, as the shape wants it; else made from it.
-        ready: Whether its scheduler says that it runs.
-    """
-
-    id: Uuid
-    machine_id: Uuid
-    node_id: str
-    state: Literal["allocating", "downloading", "creating", "running", "stopping"]
-    update_time: datetime
-    version: Annotated[int, Field(ge=1)]
-    deletion_cost: Annotated[int, Field(ge=0, le=100_000)]
-    pulling_progress: Omittable[Annotated[float, Field(ge=0, le=100)]] = None
-    ready: bool
-    started: bool
-
-    @classmethod
-    def of(cls, view: InstanceView) -> "ContainerGroupInstance":
-        """Present an instance."""
-        instance = view.instance
-        runs = instance.state is InstanceState.RUNNING
-        return cls(
-            id=instance.id,
-            machine_id=_machine_id(instance.node_id),
-            node_id=instance.node_id,
-            state=instance.state.value,
-            update_time=instance.updated_at,
-            version=instance.version,
-            deletion_cost=instance.deletion_cost,
-            pulling_progress=view.progress,
-            ready=runs,
-            started=runs,
-        )
-
-
-class ContainerGroupInstanceCollection(Shape):
-    """A group's instances ("ContainerGroupInstanceCollection")."""
-
-    instances: list[ContainerGroupInstance]
-
-    @classmethod
-    def of(cls, views: Sequence[InstanceView]) -> "ContainerGroupInstanceCollection":
-        """Present instances in the order given."""
-        return cls(instances=[ContainerGroupInstance.of(view) for view in views])
-
-
 def _state(view: GroupView) -> ContainerGroupState:
     group = view.group
     return ContainerGroupState(
@@ -180,31 +124,3 @@ def _counts(counts: Mapping[InstanceState, int]) -> InstanceStatusCounts:
 def _dns(key: GroupKey) -> str:
     """Name the group in the zone that ICANN reserves for private use; the shape requires a name."""
     return f"{key.name}.{key.project}.{key.organization}.internal"
-
-
-class Figures(Shape):
-    """How far an import is, in figures; bytes are compressed bytes, as they come."""
-
-    stage: Literal["pulling", "compressing", "storing"]
-    layers_done: Count
-    layers_total: Count
-    bytes_done: Count
-    bytes_total: Count
-    percent: Annotated[int, Field(ge=0, le=100)] | None
-    bytes_per_s: Count
-    eta_s: Count | None
-
-
-class ContainerGroupProgress(Shape):
-    """A group's status, and how far its import is; `progress` is null while there is none."""
-
-    status: Literal["pending", "running", "stopped", "succeeded", "failed", "deploying"]
-    description: str
-    progress: Figures | None
-
-
-def _machine_id(node_id: str) -> str:
-    try:
-        return str(UUID(node_id))
-    except ValueError:
-        return str(uuid5(_NODES, node_id))

@@ -1,0 +1,246 @@
+"""An API operation, declared once: its route, documentation, body, query, answer and errors.
+
+    @Endpoint("POST", "/organizations", "The organization, and its first API key.", status=201)
+    async def create_organization(self, call: Call[NewOrganization]) -> CreatedOrganization:
+        '''Create an organization.'''
+
+The method's name is the operation's id, its docstring the documentation; its signature names the body (the
+type of `call`), the query (a second parameter) and the answer. `registry.api.openapi` writes the document
+from the same declaration. An operation without documentation fails when its module is imported.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel
+
+from registry.api.http.bodies import JSON, MAX_BODY_BYTES, read_text
+from registry.api.http.closed_router import closed_to
+from registry.api.http.peers import peer_of
+from registry.api.validation import Query, read_json
+
+B = TypeVar("B", bound=BaseModel | None)
+D = TypeVar("D", bound=BaseModel)
+F = TypeVar("F", bound=Callable[..., Awaitable[object]])
+
+Schema = Mapping[str, object]
+
+_OPERATION: Final = "__operation__"
+
+
+class Access(Enum):
+    """Who may call an operation."""
+
+    KEY = "holders of the API's key"
+    SESSION = "holders of the API's key, and the session's own node by its bearer"
+    HANDLER = "anybody; the handler checks what is presented"
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[B]):
+    """One request to an operation.
+
+    Attributes:
+        body: The validated body; None for an operation without one.
+    """
+
+    request: web.Request
+    body: B
+
+    @property
+    def source(self) -> str:
+        """The caller's network address, for the audit trail."""
+        return peer_of(self.request).source
+
+    def path(self, name: str) -> str:
+        """Return a parameter of the path."""
+        return self.request.match_info[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[D]):
+    """A document with headers of its own."""
+
+    document: D
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header that an operation reads."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a handler's signature does not say about its operation. Decorates the handler.
+
+    Attributes:
+        path: Below the application's prefix.
+        returns: What the answer holds, for the document.
+        errors: Statuses of the problems that it may answer, besides those that every operation may.
+        body_types: Media types of the body.
+        reads: Headers that it reads.
+        headers: Headers of the answer, name to what it says.
+    """
+
+    method: str
+    path: str
+    returns: str
+    status: int = 200
+    errors: Sequence[int] = ()
+    body_types: Sequence[str] = (JSON,)
+    reads: Sequence[Header] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    access: Access = Access.KEY
+
+    def __call__(self, handler: F) -> F:
+        """Declare the handler's operation. Raises TypeError: it is not documented, or not typed."""
+        setattr(handler, _OPERATION, _operation(self, handler))
+        return handler
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An endpoint, with what its handler says about it.
+
+    Attributes:
+        id: Stable name, unique in the document.
+        answer: The JSON document; None where there is none.
+        streams: Whether it answers server-sent events, to those who accept them where it has a document too.
+    """
+
+    endpoint: Endpoint
+    id: str
+    summary: str
+    description: str
+    body: type[BaseModel] | None
+    query: type[Query] | None
+    answer: type[BaseModel] | None
+    streams: bool
+
+
+class Part(Protocol):
+    """Operations of one noun, methods of one class."""
+
+    tag: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What all operations of one application have in common.
+
+    Attributes:
+        prefix: Where the application is mounted.
+        security: Name of the security scheme.
+        path_schemas: Schemas of the parameters in paths, by name; the others are any text.
+        errors: Statuses that every operation may answer besides its own.
+    """
+
+    prefix: str
+    security: str
+    path_schemas: Mapping[str, Schema]
+    errors: Sequence[int] = ()
+    body_limit_bytes: int = MAX_BODY_BYTES
+
+
+API: Final = web.AppKey("api", Api)
+
+
+class Served:
+    """An operation at its route."""
+
+    def __init__(
+        self, operation: Operation, handler: Callable[..., Awaitable[Any]], tag: str, api: Api
+    ) -> None:
+        self.operation = operation
+        self.tag = tag
+        self._handler = handler
+        self._limit_bytes = api.body_limit_bytes
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        """Read what the operation takes, run its handler, and write what it returns."""
+        operation = self.operation
+        query = [operation.query.read(request.query)] if operation.query else []
+        body = await self._body(request, operation.body) if operation.body else None
+        answer = await self._handler(Call(request, body), *query)
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        headers: dict[str, str] = {hdrs.CACHE_CONTROL: "no-store"}
+        if isinstance(answer, Reply):
+            headers |= answer.headers
+            answer = answer.document
+        status = operation.endpoint.status
+        if answer is None:
+            return web.Response(status=status)
+        text = answer.model_dump_json(by_alias=True)
+        return web.Response(text=text, status=status, headers=headers, content_type=JSON)
+
+    async def _body(self, request: web.Request, model: type[BaseModel]) -> BaseModel:
+        media_types = self.operation.endpoint.body_types
+        return read_json(model, await read_text(request, media_types, limit_bytes=self._limit_bytes))
+
+
+def add_operations(app: web.Application, api: Api, parts: Iterable[Part]) -> None:
+    """Add every operation of the parts; with any other route the application does not start."""
+    app[API] = api
+    for served in (served for part in parts for served in _served(part, api)):
+        endpoint = served.operation.endpoint
+        app.router.add_route(endpoint.method, endpoint.path, served.respond)
+    app.on_startup.append(closed_to(Served, "Declare it with Endpoint (registry/api/endpoint.py)."))
+
+
+def served_by(route: web.AbstractRoute) -> Served | None:
+    """Return the operation at a route; None where there is none."""
+    owner = getattr(route.handler, "__self__", None)
+    return owner if isinstance(owner, Served) else None
+
+
+def access_of(request: web.Request) -> Access:
+    """Return who may call what the request asks for; an address that is not served counts as `KEY`."""
+    owner = getattr(request.match_info.handler, "__self__", None)
+    return owner.operation.endpoint.access if isinstance(owner, Served) else Access.KEY
+
+
+def _served(part: Part, api: Api) -> Iterable[Served]:
+    for name, member in vars(type(part)).items():
+        operation = getattr(member, _OPERATION, None)
+        if operation is not None:
+            yield Served(operation, getattr(part, name), part.tag, api)
+
+
+def _operation(endpoint: Endpoint, handler: Callable[..., Awaitable[object]]) -> Operation:
+    summary, _, description = (inspect.getdoc(handler) or "").partition("\n\n")
+    name = handler.__qualname__
+    if not summary or not endpoint.returns:
+        raise TypeError(f"{name} is an API operation without documentation: write a docstring for it.")
+    hints = get_type_hints(handler)
+    if "call" not in hints or "return" not in hints:
+        raise TypeError(f"{name} is an API operation without types: annotate `call` and the answer.")
+    (body,) = get_args(hints["call"])
+    answers = [_document(part) for part in get_args(hints["return"]) or (hints["return"],)]
+    if get_origin(hints["return"]) is Reply:
+        answers = [_document(hints["return"])]
+    models = [answer for answer in answers if issubclass(answer, BaseModel)]
+    return Operation(
+        endpoint,
+        id=handler.__name__,
+        summary=" ".join(summary.split()).removesuffix("."),
+        description=" ".join(description.split()),
+        body=None if body is type(None) else body,
+        query=hints.get("query"),
+        answer=models[0] if models else None,
+        streams=any(issubclass(answer, web.StreamResponse) for answer in answers),
+    )
+
+
+def _document(annotation: Any) -> type:  # noqa: ANN401 (any annotation)
+    """Return the class that is answered: that within a `Reply`, or the class itself."""
+    found: type = get_args(annotation)[0] if get_origin(annotation) is Reply else annotation
+    return found

@@ -1,0 +1,21 @@
+"""Server-sent events (HTML, section 9.2), with this server's limits."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp_sse import EventSourceResponse
+
+HEARTBEAT_S: Final = 15.0
+WRITE_S: Final = 30.0
+
+
+@asynccontextmanager
+async def open_stream(request: web.Request) -> AsyncIterator[EventSourceResponse]:
+    """Answer with a stream; a reader that takes nothing for `WRITE_S` is dropped with a TimeoutError."""
+    stream = EventSourceResponse(sep="\n", send_timeout=WRITE_S, ping_interval=HEARTBEAT_S)
+    stream.headers[hdrs.CACHE_CONTROL] = "no-store"
+    await stream.prepare(request)
+    async with stream:
+        yield stream

@@ -1,0 +1,77 @@
+"""The operator API's images."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from registry.api.endpoint import Call, Endpoint
+from registry.api.operator.shapes import Count, Document, Instant
+from registry.api.validation import Query, WholeNumber
+from registry.model.images import ImageDirectory
+
+_MAX_PAGE: Final = 1000
+
+
+class ImageQuery(Query):
+    """Which images to list."""
+
+    organization_name: str | SkipJsonSchema[None] = Field(
+        default=None, description="Only images of this organization."
+    )
+    limit: WholeNumber = Field(default=100, description=f"How many at most, up to {_MAX_PAGE}.")
+
+
+class ZstdVariant(Document):
+    """An image's other encoding."""
+
+    digest: str
+    size: Count
+
+
+class Image(Document):
+    """A stored image, and what it gains by its other encoding."""
+
+    organization_name: str
+    digest: str
+    platform: str
+    size: Count
+    created_at: Instant
+    zstd: ZstdVariant | None
+    gain: float
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Image":
+        """Present an image of an organization."""
+        size, zstd_size = row["size_bytes"], row["zstd_bytes"]
+        return cls(
+            organization_name=row["organization"],
+            digest=row["digest"],
+            platform=row["platform"],
+            size=size,
+            created_at=row["created_at"],
+            zstd=ZstdVariant(digest=row["zstd_digest"], size=zstd_size) if zstd_size else None,
+            gain=round(1 - zstd_size / size, 4) if zstd_size else 0.0,
+        )
+
+
+class Images(Document):
+    """The newest images."""
+
+    items: list[Image]
+
+
+class ImagesApi:
+    """Operations on images."""
+
+    tag: ClassVar[str] = "images"
+
+    def __init__(self, images: ImageDirectory) -> None:
+        self._images = images
+
+    @Endpoint("GET", "/images", "The newest images, and what their variants gain.", errors=(400,))
+    async def list_images(self, call: Call[None], query: ImageQuery) -> Images:  # noqa: ARG002
+        """List stored images."""
+        found = await self._images.list(query.organization_name, min(query.limit, _MAX_PAGE))
+        return Images(items=[Image.of(row) for row in found])

@@ -1,0 +1,161 @@
+"""The operator API's pull tokens."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from auth.authority import Authority
+from auth.records import MAX_TTL_S, SessionView, TokenView
+from registry.api.endpoint import Access, Call, Endpoint
+from registry.api.http.origin import Origin
+from registry.api.operator.shapes import Body, Count, Document, Instant, Name, NodeId
+from registry.model.groups import GroupKey
+from registry.model.images import Variant, WantedVariant
+from registry.services.pull_tokens import Designation, PullTokens
+
+_ONE = "/pull-tokens/{token_id}"
+
+
+class NewPullToken(Body):
+    """A designation: this node shall pull this group's image."""
+
+    organization_name: Name
+    project_name: Name
+    container_group_name: Name
+    node_id: NodeId
+    ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] | None = None
+    variant: WantedVariant = WantedVariant.AUTO
+
+
+class TokenImage(Document):
+    """The image that a token is good for."""
+
+    reference: str
+    digest: str
+    size: Count
+    variant: Literal["original", "zstd"] | None
+
+
+class CreatedPullToken(Document):
+    """A new pull token; `token` is shown this once."""
+
+    token_id: str
+    token: str
+    username: str
+    expires_at: Instant
+    image: TokenImage
+
+    @classmethod
+    def of(cls, made: Designation, host: str) -> "CreatedPullToken":
+        """Present a minted token, the token itself included: the only time that it is shown."""
+        return cls(
+            token_id=made.minted.token_id,
+            token=made.minted.token.reveal(),
+            username=made.node_id,
+            expires_at=made.minted.expires_at,
+            image=TokenImage(
+                reference=f"{host}/{made.key.repository}:v{made.version}",
+                digest=str(made.image.digest),
+                size=made.image.size_bytes,
+                variant=made.image.variant.value,
+            ),
+        )
+
+
+class Blobs(Document):
+    """How many of the image's blobs a session has wholly delivered."""
+
+    complete: Count
+    total: Count
+
+
+class Session(Document):
+    """A pull."""
+
+    bytes_delivered: Count
+    blobs: Blobs
+    redeemed_at: Instant
+    last_seen: Instant
+    deadline: Instant
+
+    @classmethod
+    def of(cls, view: SessionView) -> "Session":
+        """Present a session."""
+        return cls(
+            bytes_delivered=view.bytes_delivered,
+            blobs=Blobs(complete=view.blobs_complete, total=view.blobs_total),
+            redeemed_at=view.redeemed_at,
+            last_seen=view.last_seen,
+            deadline=view.deadline,
+        )
+
+
+class PullToken(Document):
+    """A pull token as it stands."""
+
+    token_id: str
+    state: Literal["minted", "active", "done", "expired", "revoked"]
+    node_id: str
+    organization_name: str
+    expires_at: Instant
+    image: TokenImage
+    session: Session | None
+
+    @classmethod
+    def of(cls, view: TokenView, variant: Variant | None, host: str) -> "PullToken":
+        """Present a token's state and its session; `variant` is None when the image is gone."""
+        return cls(
+            token_id=view.token_id,
+            state=view.state.value,
+            node_id=view.node_id,
+            organization_name=view.organization,
+            expires_at=view.expires_at,
+            image=TokenImage(
+                reference=f"{host}/{view.repository}@{view.image_digest}",
+                digest=view.image_digest,
+                size=view.image_size,
+                variant=variant.value if variant else None,
+            ),
+            session=Session.of(view.session) if view.session else None,
+        )
+
+
+class PullTokensApi:
+    """Operations on pull tokens."""
+
+    tag: ClassVar[str] = "pull tokens"
+
+    def __init__(self, tokens: PullTokens, authority: Authority, origin: Origin) -> None:
+        self._tokens = tokens
+        self._authority = authority
+        self._origin = origin
+
+    @Endpoint("POST", "/pull-tokens", "The token, shown this once.", status=201, errors=(404, 409))
+    async def mint_pull_token(self, call: Call[NewPullToken]) -> CreatedPullToken:
+        """Designate a node: mint its pull token."""
+        new = call.body
+        key = GroupKey(new.organization_name, new.project_name, new.container_group_name)
+        host = self._origin.host(call.request)  # first: a token without a reference is of no use
+        made = await self._tokens.mint(key, new.node_id, new.ttl_s, new.variant.choice)
+        return CreatedPullToken.of(made, host)
+
+    @Endpoint("GET", _ONE, "The token, and its session.", errors=(404,))
+    async def get_pull_token(self, call: Call[None]) -> PullToken:
+        """Get a pull token."""
+        return await self._shown(call, await self._authority.show(call.path("token_id")))
+
+    @Endpoint("DELETE", _ONE, "Done.", status=204, errors=(404,))
+    async def revoke_pull_token(self, call: Call[None]) -> None:
+        """Revoke a pull token."""
+        await self._authority.revoke(call.path("token_id"))
+
+    @Endpoint(
+        "POST", f"{_ONE}/complete", "The token, and its session.", errors=(403, 404), access=Access.SESSION
+    )
+    async def complete_pull_token(self, call: Call[None]) -> PullToken:
+        """Report a pull complete."""
+        return await self._shown(call, await self._authority.complete(call.path("token_id")))
+
+    async def _shown(self, call: Call[None], view: TokenView) -> PullToken:
+        variant = await self._tokens.variant(view.repository, view.image_digest)
+        return PullToken.of(view, variant, self._origin.host(call.request))

@@ -1,0 +1,77 @@
+"""Blobs and ranges of them (distribution-spec, "Pulling blobs"; RFC 9110, section 14)."""
+
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+
+from auth.delivery import MeteredDelivery
+from registry.api.http.conditions import OCTETS, has_it, head, headers_of, range_header
+from registry.api.http.problems import oci_response
+from registry.api.http.streaming import BlobStreamer
+from registry.api.v2.damaged import DamageWatch
+from registry.api.v2.gate import Admitted, BlobPart, Gate, MeteredRoute
+from registry.model.images import ImageContent, StoredImage
+from registry.pull.ranges import parse_range
+from registry.pull.resolve import ImageResolver
+from storage.blobs import BlobStore
+from storage.errors import BlobNotFoundError, BlobRangeError, DigestError
+
+
+class Blobs:
+    """Handlers of blobs."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        resolver: ImageResolver,
+        blobs: BlobStore,
+        streamer: BlobStreamer,
+        watch: DamageWatch,
+    ) -> None:
+        self._gate = gate
+        self._resolver = resolver
+        self._blobs = blobs
+        self._streamer = streamer
+        self._watch = watch
+
+    def routes(self) -> list[MeteredRoute]:
+        """Return what the gate mounts."""
+        return [MeteredRoute("/{name:.+}/blobs/{reference}", self.select, self.deliver, self.describe)]
+
+    def select(self, request: web.Request, image: StoredImage) -> BlobPart | None:
+        """Return what a GET delivers; None for what `describe` answers."""
+        try:
+            content = self._resolver.blob(image, request.match_info["reference"])
+            if content is None or has_it(request, content):
+                return None
+            return BlobPart(content, parse_range(range_header(request, content), content.size_bytes))
+        except (BlobRangeError, DigestError):
+            return None
+
+    async def deliver(
+        self, request: web.Request, admitted: Admitted, wanted: BlobPart, delivery: MeteredDelivery
+    ) -> web.StreamResponse:
+        """Answer 200 with a blob, or 206 with a range of it."""
+        organization, digest = admitted.claims.organization, wanted.content.digest
+        async with (
+            self._watch.reading(organization, digest),
+            await self._blobs.open(organization, digest) as reader,
+        ):
+            return await self._streamer.send(request, reader, delivery, wanted.part, _headers(wanted.content))
+
+    async def describe(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
+        """Answer HEAD, and a GET that delivers nothing: 404, 304 or 416."""
+        content = self._resolver.blob(admitted.image, request.match_info["reference"])
+        if content is None:
+            await self._gate.record_outside(request, admitted)
+            raise BlobNotFoundError
+        if has_it(request, content):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_headers(content))
+        if request.method == hdrs.METH_HEAD:
+            return head(_headers(content), content.size_bytes)
+        size = f"bytes */{content.size_bytes}"
+        return oci_response(BlobRangeError("the range lies outside the blob"), {hdrs.CONTENT_RANGE: size})
+
+
+def _headers(content: ImageContent) -> dict[str, str]:
+    return headers_of(content, OCTETS) | {hdrs.ACCEPT_RANGES: "bytes"}

@@ -1,0 +1,271 @@
+"""The gate of `/v2/`: a handler runs only after the ledger has let its request start.
+
+A route is declared as `Route` or `MeteredRoute`, and its handler takes an `Admitted`, which only this module
+can make. An application with any other route does not start.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from auth.claims import SessionClaims
+from auth.delivery import MeteredDelivery
+from auth.errors import Cause, OutsideScopeError, RefusedError
+from auth.verifier import Verifier
+from registry.api.http.closed_router import closed_to
+from registry.api.http.origin import Origin
+from registry.api.http.peers import peer_of
+from registry.api.http.problems import errors_as, oci_response
+from registry.api.v2.node_limit import NodeConcurrencyLimit
+from registry.errors import NotFoundError, ReferenceFormatError
+from registry.model.images import ContentKind, ImageContent, StoredImage
+from registry.oci.reference import is_repository
+from registry.pull.ranges import ByteRange
+from registry.pull.resolve import ImageResolver
+
+_CLAIMS: Final = web.RequestKey("claims", SessionClaims)
+_REPOSITORY: Final = re.compile(
+    r"/v2/((?:[a-z0-9][a-z0-9._-]*/)+[a-z0-9][a-z0-9._-]*)/(?:manifests|blobs|tags|referrers)/"
+)
+_READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+_METERED: Final = frozenset({ContentKind.CONFIG, ContentKind.LAYER})
+
+
+class _Seal:
+    """What `Admitted` is made with; nothing outside this module has one."""
+
+
+_SEAL: Final = _Seal()
+
+
+class Admitted:
+    """A request that the ledger has let start.
+
+    Attributes:
+        claims: The session's.
+        image: The session's; nothing else exists for this request.
+    """
+
+    __slots__ = ("claims", "image")
+
+    def __init__(self, seal: _Seal, claims: SessionClaims, image: StoredImage) -> None:
+        if seal is not _SEAL:
+            raise TypeError("Only the gate admits requests: declare a Route and take its Admitted.")
+        self.claims = claims
+        self.image = image
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPart:
+    """What a blob's GET will deliver.
+
+    Attributes:
+        part: The range; None for the whole blob.
+    """
+
+    content: ImageContent
+    part: ByteRange | None
+
+    @property
+    def length_bytes(self) -> int:
+        """How many bytes will be delivered."""
+        return self.part.length if self.part else self.content.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Addresses that deliver no bytes of a blob; GET and HEAD.
+
+    Attributes:
+        path: Below `/v2`, with `{name:.+}` for the repository.
+    """
+
+    path: str
+    handler: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredRoute:
+    """Addresses whose GET delivers bytes that count against the session's budget.
+
+    Attributes:
+        select: Says what a GET would deliver, before the ledger is asked for it; None when it is no bytes.
+        deliver: Delivers what was selected, as far as the meter allows.
+        describe: Answers everything else: HEAD, and a GET without bytes.
+    """
+
+    path: str
+    select: Callable[[web.Request, StoredImage], BlobPart | None]
+    deliver: Callable[[web.Request, Admitted, BlobPart, MeteredDelivery], Awaitable[web.StreamResponse]]
+    describe: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]]
+
+
+class Gate:
+    """Verifies a request's bearer, checks its session's scope, and asks the ledger once.
+
+    Args:
+        verifier: Checks bearers and asks the ledger.
+        resolver: Finds the session's image.
+        limit: How many metered responses a node may have at a time.
+        origin: Where the realm is, for challenges.
+    """
+
+    def __init__(
+        self, verifier: Verifier, resolver: ImageResolver, limit: NodeConcurrencyLimit, origin: Origin
+    ) -> None:
+        self._verifier = verifier
+        self._resolver = resolver
+        self._limit = limit
+        self._origin = origin
+
+    def app(self, routes: Iterable[Route | MeteredRoute]) -> web.Application:
+        """Make the application to mount at `/v2`; every error in it is answered as OCI has it."""
+        app = web.Application(
+            middlewares=[
+                errors_as(oci_response, challenge=self._challenge),
+                _reads_only,
+                self._authenticated(),
+            ]
+        )
+        app.router.add_get("/", _Guarded.version)
+        for route in routes:
+            if isinstance(route, Route):
+                app.router.add_get(route.path, _Guarded(self, route.handler).respond)
+            else:
+                resource = app.router.add_resource(route.path)
+                resource.add_route(hdrs.METH_HEAD, _Guarded(self, route.describe).respond)
+                resource.add_route(hdrs.METH_GET, _Metered(self, route).respond)
+        app.on_startup.append(closed_to(_Guarded, "Declare it as a Route of registry/api/v2/gate.py."))
+        return app
+
+    async def admit(
+        self, request: web.Request, handler: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Ask the ledger, and run the handler."""
+        claims, image_digest = await self._scope(request)
+        await self._begin(request, claims)
+        image = await self._resolver.image(request.match_info["name"], image_digest)
+        return await handler(request, _admitted(claims, image))
+
+    async def admit_metered(self, request: web.Request, route: MeteredRoute) -> web.StreamResponse:
+        """Ask the ledger for the bytes that the route selects, deliver them, and settle the difference."""
+        claims, image_digest = await self._scope(request)
+        image = await self._resolver.image(request.match_info["name"], image_digest)
+        wanted = route.select(request, image) if image is not None else None
+        if wanted is None:
+            await self._begin(request, claims)
+            return await route.describe(request, _admitted(claims, image))
+        async with self._limit.turn(request, claims.node_id):
+            delivery = await self._begin(request, claims, wanted)
+            try:
+                return await route.deliver(request, _admitted(claims, image), wanted, delivery)
+            finally:
+                await asyncio.shield(delivery.finish())
+
+    async def record_outside(self, request: web.Request, admitted: Admitted) -> None:
+        """Record that a session asked for what is not of its image, whether it exists elsewhere or not."""
+        with suppress(OutsideScopeError):
+            await self._refuse(request, admitted.claims)
+
+    async def _scope(self, request: web.Request) -> tuple[SessionClaims, str]:
+        """Return the session and the digest of its image. Raises OutsideScopeError: another repository."""
+        claims, name = request[_CLAIMS], request.match_info["name"]
+        if not is_repository(name):
+            raise ReferenceFormatError("This cannot be the name of a repository.")
+        if claims.repository != name or claims.image_digest is None:
+            await self._refuse(request, claims)
+        return claims, claims.image_digest
+
+    async def _refuse(self, request: web.Request, claims: SessionClaims) -> NoReturn:
+        await self._verifier.refuse(claims, Cause.OUTSIDE_SCOPE, source=peer_of(request).source)
+
+    async def _begin(
+        self, request: web.Request, claims: SessionClaims, wanted: BlobPart | None = None
+    ) -> MeteredDelivery:
+        peer = peer_of(request)
+        metered = wanted is not None and wanted.content.kind in _METERED
+        try:
+            return await self._verifier.begin(
+                claims,
+                repository=request.match_info["name"],
+                digest=str(wanted.content.digest) if wanted and metered else None,
+                length_bytes=wanted.length_bytes if wanted else 0,
+                blob=metered,
+                source=peer.source,
+                peer=peer.certificate,
+            )
+        except RefusedError as refusal:
+            if (
+                refusal.cause is Cause.OVER_BUDGET
+            ):  # after a 401, clients would exchange their token in a loop
+                raise OutsideScopeError(refusal.cause) from None
+            raise
+
+    def _authenticated(self) -> Middleware:
+        @web.middleware
+        async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+            scheme, _, bearer = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+            if scheme.lower() != "bearer":
+                raise RefusedError(Cause.MALFORMED)  # the first request of every pull: not worth an event
+            peer = peer_of(request)
+            request[_CLAIMS] = await self._verifier.admit(
+                bearer.strip(), source=peer.source, peer=peer.certificate
+            )
+            return await handler(request)
+
+        return authenticate
+
+    def _challenge(self, request: web.Request, _error: Exception) -> str:
+        """Write `WWW-Authenticate` (RFC 6750, section 3; distribution's token scheme)."""
+        parts = [f'realm="{self._origin.url(request)}/token"', f'service="{self._origin.service}"']
+        if repository := _REPOSITORY.match(request.path):
+            parts.append(f'scope="repository:{repository[1]}:pull"')
+        if hdrs.AUTHORIZATION in request.headers:
+            parts.append('error="invalid_token"')
+        return "Bearer " + ",".join(parts)
+
+
+class _Guarded:
+    """What aiohttp is given in place of a handler. Its methods are the only routes of the application."""
+
+    def __init__(
+        self, gate: Gate, handler: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]]
+    ) -> None:
+        self._gate = gate
+        self._handler = handler
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        return await self._gate.admit(request, self._handler)
+
+    @classmethod
+    async def version(cls, _request: web.Request) -> web.Response:
+        """Answer the ping of a client (distribution-spec, "Determining Support"); it names no image."""
+        return web.json_response({}, headers={"Docker-Distribution-API-Version": "registry/2.0"})
+
+
+class _Metered(_Guarded):
+    def __init__(self, gate: Gate, route: MeteredRoute) -> None:
+        super().__init__(gate, route.describe)
+        self._route = route
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        return await self._gate.admit_metered(request, self._route)
+
+
+def _admitted(claims: SessionClaims, image: StoredImage | None) -> Admitted:
+    if image is None:
+        raise NotFoundError("The repository is gone.")
+    return Admitted(_SEAL, claims, image)
+
+
+@web.middleware
+async def _reads_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.method not in _READS:
+        raise web.HTTPMethodNotAllowed(request.method, _READS)
+    return await handler(request)

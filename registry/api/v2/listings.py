@@ -1,0 +1,56 @@
+"""Lists of tags and of referrers (distribution-spec, "Listing tags" and "Listing Referrers")."""
+
+from typing import Final
+
+from aiohttp import web
+
+from registry.api.v2.gate import Admitted, Route
+from registry.errors import InvalidInputError
+from registry.model.groups import GroupCatalog
+from registry.oci.mediatypes import OCI_INDEX
+from registry.pull.attached import AttachmentReader
+from storage.digest import Digest
+
+MAX_TAGS: Final = 1000
+
+
+class Listings:
+    """Handlers of lists."""
+
+    def __init__(self, catalog: GroupCatalog, attached: AttachmentReader) -> None:
+        self._catalog = catalog
+        self._attached = attached
+
+    def routes(self) -> list[Route]:
+        """Return what the gate mounts."""
+        return [
+            Route("/{name:.+}/tags/list", self.tags),
+            Route("/{name:.+}/referrers/{reference}", self.referrers),
+        ]
+
+    async def tags(self, request: web.Request, _admitted: Admitted) -> web.StreamResponse:
+        """List the repository's tags."""
+        name = request.match_info["name"]
+        after = request.query.get("last")
+        tags = [tag for tag in await self._catalog.tags(name) if after is None or tag > after]
+        limit = _tag_limit(request.query.get("n"))
+        page, headers = tags[:limit], {}
+        if page and len(tags) > len(page):
+            headers["Link"] = f'</v2/{name}/tags/list?n={limit}&last={page[-1]}>; rel="next"'
+        return web.json_response({"name": name, "tags": page}, headers=headers)
+
+    async def referrers(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
+        """List what was attached to a digest; often nothing."""
+        subject = Digest.parse(request.match_info["reference"])
+        wanted = request.query.get("artifactType") or None
+        body = (await self._attached.of(admitted.claims.organization, admitted.image)).index(subject, wanted)
+        filtered = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
+        return web.Response(body=body, content_type=OCI_INDEX, headers=filtered)
+
+
+def _tag_limit(text: str | None) -> int:
+    if text is None:
+        return MAX_TAGS
+    if not text.isascii() or not text.isdigit():
+        raise InvalidInputError("n is the number of tags to list: 0 or more")
+    return min(int(text[:9]), MAX_TAGS)

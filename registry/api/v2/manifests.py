@@ -1,0 +1,71 @@
+"""Manifests and indexes, by tag or digest (distribution-spec, "Pulling manifests")."""
+
+import re
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from registry.api.http.conditions import has_it, head, headers_of
+from registry.api.v2.damaged import DamageWatch
+from registry.api.v2.gate import Admitted, Gate, Route
+from registry.errors import ManifestNotFoundError
+from registry.model.images import ImageContent
+from registry.oci.reference import is_tag
+from registry.pull.attached import AttachmentReader
+from registry.pull.documents import Documents
+from registry.pull.resolve import ImageResolver, acceptable
+
+_SUBJECT_TAG: Final = re.compile(r"sha(?:256|512)-[0-9a-f]{64}")
+
+
+class Manifests:
+    """Handlers of manifests."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        resolver: ImageResolver,
+        documents: Documents,
+        attached: AttachmentReader,
+        watch: DamageWatch,
+    ) -> None:
+        self._gate = gate
+        self._resolver = resolver
+        self._documents = documents
+        self._attached = attached
+        self._watch = watch
+
+    def routes(self) -> list[Route]:
+        """Return what the gate mounts."""
+        return [Route("/{name:.+}/manifests/{reference}", self.get)]
+
+    async def get(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
+        """Answer a manifest or an index."""
+        reference = request.match_info["reference"]
+        named = await self._find(request, admitted, reference)
+        content = acceptable(admitted.image, named, reference, request.headers.getall(hdrs.ACCEPT, ()))
+        if content is None:
+            raise ManifestNotFoundError(f"There is a {named.media_type}, which Accept does not name.")
+        headers = headers_of(content, content.media_type) | {hdrs.VARY: hdrs.ACCEPT}
+        if has_it(request, content):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        if request.method == hdrs.METH_HEAD:
+            return head(headers, content.size_bytes)
+        organization = admitted.claims.organization
+        async with self._watch.reading(organization, content.digest):
+            body = await self._documents.read(organization, content.digest)
+        return web.Response(body=body, headers=headers)
+
+    async def _find(self, request: web.Request, admitted: Admitted, reference: str) -> ImageContent:
+        image = admitted.image
+        named = await self._resolver.document(request.match_info["name"], image, reference)
+        if named is None and _SUBJECT_TAG.match(reference):
+            attached = (await self._attached.of(admitted.claims.organization, image)).tagged(reference)
+            named = image.content(attached) if attached else None
+        if named is None:
+            # Clients look for signatures unasked: the tags of those are not worth an event.
+            if not (is_tag(reference) and _SUBJECT_TAG.match(reference)):
+                await self._gate.record_outside(request, admitted)
+            raise ManifestNotFoundError("The repository has no such manifest for this session.")
+        return named

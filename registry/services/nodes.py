@@ -1,0 +1,94 @@
+"""Nodes: created, offered enrolment, and revoked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from auth.audit import EventType
+from auth.authority import Authority
+from auth.networks import Network
+from auth.nodes.enrolment import EnrolmentOffer, NodeEnrolment
+from auth.ports import AuditEvent, Binding, Node
+from auth.secret import Secret, hash_secret, new_node_secret
+from registry.audit.types import RegistryEventType
+from registry.errors import ConflictError, NotFoundError
+from registry.model.nodes import NodeRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class NewNode:
+    """A new node, with what it proves itself with: a secret, or an offer to enrol for a certificate."""
+
+    node_id: str
+    secret: Secret | None = None
+    offer: EnrolmentOffer | None = None
+
+
+class Nodes:
+    """Use-cases of nodes."""
+
+    def __init__(self, nodes: NodeRegistry, enrolment: NodeEnrolment, authority: Authority) -> None:
+        self._nodes = nodes
+        self._enrolment = enrolment
+        self._authority = authority
+
+    async def create(
+        self,
+        node_id: str,
+        binding: Binding,
+        networks: tuple[Network, ...] = (),
+        *,
+        reads_zstd: bool | None,
+        source: str,
+    ) -> NewNode:
+        """Create a node. Raises ConflictError: its id was used before."""
+        secret = new_node_secret() if binding is Binding.SECRET else None
+        secret_hash = hash_secret(secret) if secret else None
+        node = Node(node_id, binding, secret_hash, networks, reads_zstd=reads_zstd)
+        await self._nodes.add(node, _event(RegistryEventType.NODE_CREATED, node_id, source))
+        offer = None if secret else await self._enrolment.offer(node_id)
+        return NewNode(node_id, secret, offer)
+
+    async def offer(self, node_id: str, *, source: str) -> EnrolmentOffer:
+        """Offer a node another enrolment, because its secret or its certificate has expired.
+
+        Raises:
+            NotFoundError: There is no such node.
+            ConflictError: It is bound by a secret, or was revoked.
+        """
+        node = await self.get(node_id)
+        if node.binding is not Binding.CERTIFICATE:
+            raise ConflictError("the node is bound by a secret; create another to bind by certificate")
+        if node.revoked_at is not None:
+            raise ConflictError("the node was deleted; create another")
+        return await self._enrolment.offer(node_id, _event(RegistryEventType.NODE_OFFERED, node_id, source))
+
+    async def get(self, node_id: str) -> Node:
+        """Return a node, revoked or not. Raises NotFoundError."""
+        node = await self._nodes.get(node_id)
+        if node is None:
+            raise NotFoundError("there is no such node")
+        return node
+
+    async def list(self) -> Sequence[Node]:
+        """Return all nodes by id."""
+        return await self._nodes.list()
+
+    async def revoke(self, node_id: str, *, source: str) -> None:
+        """Revoke a node and its tokens. Its id cannot be used again.
+
+        Redemption asks the ledger alone, so tokens are revoked before and after the change. Before it, so
+        that a crash in between leaves a node without tokens, which can be deleted again; after it, for a
+        token that was minted in between (`registry.services.pull_tokens`).
+
+        Raises:
+            NotFoundError: There is no such node.
+        """
+        await self.get(node_id)
+        await self._authority.revoke_node(node_id)
+        if not await self._nodes.revoke(node_id, _event(RegistryEventType.NODE_REVOKED, node_id, source)):
+            raise NotFoundError("there is no such node")
+        await self._authority.revoke_node(node_id)
+
+
+def _event(type_: EventType, node_id: str, source: str) -> AuditEvent:
+    return AuditEvent(type_, node_id=node_id, source=source)
