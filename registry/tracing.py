@@ -1,8 +1,8 @@
 """Traces of imports and pulls, for an OpenTelemetry collector (docs/tracing.md).
 
-Off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set; a step then costs one call that does nothing. As with logs,
-a process has one place where all of it goes, configured once. No attribute ever holds a token, a secret, a
-credential, a query or an error's message.
+Disabled unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set; a span then costs one call to a no-op. As with logging,
+a process has one exporter, configured once. Attributes never contain a token, a secret, a credential, a query
+string or an error message.
 """
 
 import os
@@ -24,20 +24,20 @@ _EXPORT_S = 5
 
 
 class Span:
-    """One step, and what is known of it. This one does nothing: traces are off."""
+    """No-op span, for when tracing is disabled."""
 
     def set(self, name: str, value: str | int) -> None:
-        """Say something of the step; never a secret."""
+        """Set an attribute. Never a secret."""
 
     def fail(self, kind: str) -> None:
-        """Say that it failed: a class or a status, never a message."""
+        """Mark the span as failed, by error class or HTTP status, never by message."""
 
     def begin(self, name: str) -> "Span":  # noqa: ARG002
-        """Begin a step within this one, to be ended by `end`, in any task."""
+        """Start a child span. The caller ends it with `end`, in any task."""
         return self
 
     def end(self) -> None:
-        """End it, where it was begun by `begin`."""
+        """End a span that `begin` started."""
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +93,7 @@ _NOTHING = Span()
 
 
 class _Sink:
-    """Where this process's spans go."""
+    """Tracer of this process."""
 
     def __init__(self) -> None:
         self.tracer: Tracer | None = None
@@ -104,15 +104,15 @@ _sink = _Sink()
 
 
 def enabled() -> bool:
-    """Tell whether this process records spans."""
+    """Return whether this process records spans."""
     return _sink.tracer is not None
 
 
 def span(name: str, carrier: Mapping[str, str] | None = None) -> Span:
-    """Return a step to be entered with `with`; a child of the task's present one.
+    """Return a span for a `with` statement, as a child of the task's current span.
 
     Args:
-        carrier: Headers whose `traceparent` names the parent (W3C Trace Context), where a request began it.
+        carrier: Request headers; their `traceparent` names the parent span (W3C Trace Context).
     """
     tracer = _sink.tracer
     if tracer is None:
@@ -127,13 +127,13 @@ def span(name: str, carrier: Mapping[str, str] | None = None) -> Span:
 
 
 def configure(service: str) -> None:
-    """Begin to record, if a collector is named in the environment; once per process.
+    """Enable tracing if the environment names a collector. Call once per process.
 
     Args:
-        service: The name of this service in traces, where OTEL_SERVICE_NAME gives no other.
+        service: Name of this service in traces, unless OTEL_SERVICE_NAME is set.
 
     Raises:
-        ConfigError: A collector is named, and the libraries that speak to one are not installed.
+        ConfigError: A collector is named, but the OpenTelemetry libraries are not installed.
     """
     if _sink.provider is not None or not any(map(os.environ.get, ENDPOINTS)):
         return
@@ -144,8 +144,10 @@ def configure(service: str) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
         from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
     except ImportError:
-        raise ConfigError(f"{ENDPOINTS[0]} is set: install crisper-registry[tracing], or unset it") from None
-    # Whoever calls says which trace a request belongs to, not whether it is recorded: that is the operator's.
+        raise ConfigError(
+            f"{ENDPOINTS[0]} is set, but tracing is not installed: install crisper-registry[tracing]"
+        ) from None
+    # Callers choose the trace of a request. Only the operator's ratio decides whether it is recorded.
     sampler = TraceIdRatioBased(_ratio())
     sampled = ParentBased(sampler, remote_parent_sampled=sampler, remote_parent_not_sampled=sampler)
     resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", service)})
@@ -155,7 +157,7 @@ def configure(service: str) -> None:
 
 
 def close() -> None:
-    """Send what waits, and record nothing more. Blocks for some seconds where the collector is silent."""
+    """Flush pending spans and stop recording. Blocks for a few seconds if the collector does not answer."""
     provider, _sink.provider, _sink.tracer = _sink.provider, None, None
     if provider is not None:
         provider.shutdown()
@@ -168,5 +170,5 @@ def _ratio() -> float:
     except ValueError:
         ratio = -1.0
     if not 0 <= ratio <= 1:
-        raise ConfigError(f"{_RATIO} is the share of requests to trace: a number from 0 to 1")
+        raise ConfigError(f"{_RATIO} is the share of requests to trace: set it to a number from 0 to 1")
     return ratio

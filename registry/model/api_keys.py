@@ -1,4 +1,4 @@
-"""Who may call the public API, and how often: what is asked of the outside (as `registry.ports`)."""
+"""API keys of the public API, and the ports for storing them and for rate limiting."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key to the public API. The key itself is shown once and kept as a hash.
+    """Record of an API key. The key itself is shown once; the catalog stores its hash.
 
     Attributes:
-        name: What its owner calls it.
+        name: Label that the owner chose.
     """
 
     key_id: str
@@ -22,23 +22,23 @@ class ApiKey:
 
 
 class ApiKeyDirectory(Protocol):
-    """Whose keys are whose."""
+    """Store of API keys."""
 
     async def add(self, key: ApiKey, key_hash: bytes, *, limit: int) -> None:
-        """Insert. Raises ConflictError: the organization has `limit` keys in use."""
+        """Insert a key. Raises ConflictError: the organization already has `limit` active keys."""
 
     async def by_hash(self, key_hash: bytes) -> ApiKey | None:
-        """Return the key that has this hash, unless it is revoked."""
+        """Return the key with this hash, unless it is revoked."""
 
     async def list(self, organization: str) -> Sequence[ApiKey]:
         """Return an organization's keys, oldest first, revoked ones included."""
 
     async def revoke(self, organization: str, key_id: str) -> bool:
-        """Revoke a key from now on. False when there is none."""
+        """Revoke a key. Returns False if there is no such key."""
 
 
 class RateLimiter(Protocol):
-    """Counts what callers ask, across all servers."""
+    """Rate limiter that all servers share."""
 
     async def take(self, caller: str) -> float:
-        """Count one request; return the seconds that this caller has to wait first, 0 for none."""
+        """Count one request. Returns the seconds that the caller must wait; 0 if the request is allowed."""

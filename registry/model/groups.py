@@ -1,4 +1,4 @@
-"""Container groups: their names, states and values, and the catalog that keeps them."""
+"""Container groups: names, states and values, and the port to the catalog."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from storage.digest import Digest
 
 @dataclass(frozen=True, slots=True, order=True)
 class GroupKey:
-    """A container group's name within its project and organization."""
+    """Name of a container group within its project and organization."""
 
     organization: str
     project: str
@@ -22,12 +22,12 @@ class GroupKey:
 
     @property
     def repository(self) -> str:
-        """The repository that nodes pull the group's image from."""
+        """Repository from which nodes pull the group's image."""
         return f"{self.organization}/{self.project}/{self.name}"
 
 
 class GroupStatus(StrEnum):
-    """The states of SaladCloud's public API that Crisper brings about."""
+    """States of a group: those of SaladCloud's public API that Crisper uses."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -38,18 +38,18 @@ class GroupStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A container group as the catalog knows it.
+    """A container group as stored in the catalog.
 
     Attributes:
-        image: The reference as the customer wrote it.
-        spec: The request's other fields, stored and returned unchanged; never credentials.
-        version: Raised by each new image, from 1.
-        status_description: The sentence beside the status; names the stage or the failure.
-        image_digest: Digest of the document that `image` named at creation; None until stored.
-        image_size_bytes: Compressed size of the image's platform; None until stored.
-        job_id: The newest import.
-        started: Whether its owner wants it to run: what it does once its image is there.
-        revision: Raised by each change that its owner makes.
+        image: Image reference as the customer wrote it.
+        spec: Other fields of the request, stored and returned unchanged; never credentials.
+        version: Number of the image version, from 1; increases with each new image.
+        status_description: Text beside the status that names the stage or the failure.
+        image_digest: Digest to which `image` resolved at import; None until the image is stored.
+        image_size_bytes: Compressed size for the imported platform; None until the image is stored.
+        job_id: Id of the newest import.
+        started: Desired state: whether the group runs once its image is stored.
+        revision: Number of the owner's changes; ETags contain it.
     """
 
     id: str
@@ -79,29 +79,29 @@ def group_event(
     cause: str | None = None,
     source: str | None = None,
 ) -> AuditEvent:
-    """Tell about a container group."""
+    """Return an audit event about a container group."""
     detail = {"group_id": group_id, "project": key.project, "group": key.name, **facts}
     return AuditEvent(type_, key.organization, cause=cause, source=source, detail=detail)
 
 
 class GroupCatalog(Protocol):
-    """Container groups and the images of their versions."""
+    """Store of container groups and of the images of their versions."""
 
     async def create(self, group: Group, credential_key: bytes | None) -> None:
-        """Insert a group and its import job in one transaction. Raises ConflictError: the name is taken."""
+        """Insert a group with its import job in one transaction. Raises ConflictError: the name is taken."""
 
     async def get(self, key: GroupKey) -> Group | None:
-        """Return a group by name."""
+        """Return a group, or None."""
 
     async def change(self, before: Group, after: Group, credential_key: bytes | None) -> bool:
-        """Write a group's change, and queue the import that `after.job_id` names if it is a new one.
+        """Store a changed group, and queue the import `after.job_id` if it is new.
 
-        An import that still runs for the group ends with it. False when the group is no longer as it was
-        `before`: nothing was written.
+        A new import replaces one that is still running for the group. Returns False, without writing, if the
+        stored group differs from `before`.
         """
 
     async def newest_version(self, group_id: str) -> int | None:
-        """Return the newest version whose image is stored."""
+        """Return the newest version whose image is stored, or None."""
 
     async def list(
         self,
@@ -111,19 +111,19 @@ class GroupCatalog(Protocol):
         after: tuple[datetime, str] | None = None,
         limit: int | None = None,
     ) -> Sequence[Group]:
-        """Return an organization's groups, oldest first, from behind the one created `(at, with this id)`."""
+        """Return an organization's groups, oldest first, after the cursor `(created_at, id)`."""
 
     async def delete(self, key: GroupKey) -> Group | None:
-        """Remove a group with its job and versions; return what was removed."""
+        """Remove a group with its job and versions. Returns the removed group, or None."""
 
     async def image(self, group_id: str, version: int) -> StoredImage | None:
-        """Return the image of a version once it is stored."""
+        """Return the image of a version, or None if it is not stored."""
 
     async def image_by_digest(self, repository: str, digest: str) -> StoredImage | None:
-        """Return a repository's image, or the variant of one, by the digest that its tokens name."""
+        """Return the image or variant of a repository that has the digest in a token's `img` claim."""
 
     async def version_digests(self, repository: str, version: int) -> Sequence[Digest]:
-        """Return the digests of a stored version's image and of its variant; none when there is no such."""
+        """Return the digests of a stored version's image and of its variant; empty if there is none."""
 
     async def tags(self, repository: str) -> Sequence[str]:
-        """Return `latest` and `v<version>` of every stored version, sorted as bytes."""
+        """Return the tags `latest` and `v<version>` of all stored versions, sorted by bytes."""

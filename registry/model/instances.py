@@ -1,4 +1,4 @@
-"""Instances, and what their use-cases ask of the outside (as `registry.ports`)."""
+"""Instances: nodes that are assigned to a container group, and the port to the catalog."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,24 +12,24 @@ from registry.model.groups import Group, group_event
 
 
 class InstanceState(StrEnum):
-    """How far a node is with a group's image, in the words of SaladCloud's public API."""
+    """States of an instance, as in SaladCloud's public API."""
 
-    ALLOCATING = "allocating"  # designated; has not asked yet
+    ALLOCATING = "allocating"  # assigned; has not pulled yet
     DOWNLOADING = "downloading"
     CREATING = "creating"  # has the image
-    RUNNING = "running"  # says its scheduler
+    RUNNING = "running"  # reported by the scheduler
     STOPPING = "stopping"
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A node that is designated for a group.
+    """Assignment of a node to a group.
 
     Attributes:
-        version: Of the group's image that the node was designated for last.
-        token_id: The newest pull token of this designation.
-        deletion_cost: The scheduler's; what it costs to give this instance up.
-        updated_at: When it came into its state.
+        version: Version of the group's image for which the newest token was minted.
+        token_id: Newest pull token of this instance.
+        deletion_cost: Cost of removing this instance, set by the scheduler.
+        updated_at: Time of the last change of state.
     """
 
     id: str
@@ -52,47 +52,47 @@ def instance_event(
     cause: str | None = None,
     source: str | None = None,
 ) -> AuditEvent:
-    """Tell about a node's designation for a group; what is told of its token stays a trail of its own."""
+    """Return an audit event about an instance. Token events are recorded separately."""
     named = {"instance_id": instance.id, "version": instance.version, "token_id": instance.token_id}
     told = group_event(type_, group.id, group.key, {**named, **facts}, cause=cause, source=source)
     return replace(told, node_id=instance.node_id)
 
 
 class InstanceCatalog(Protocol):
-    """Which nodes are designated for which groups, and how far they are.
+    """Store of instances.
 
-    What changes a designation does so in one transaction with the event that tells about it, and only while
-    the designation is as it was read.
+    Each change is written in one transaction with its audit event, and only if the instance is unchanged
+    since it was read.
     """
 
     async def designate(self, group: Group, node_id: str, version: int, token_id: str) -> Instance:
-        """Note that a token was minted: a node is designated, or again, from the start."""
+        """Record a minted token: create the node's instance, or reset it to its first state."""
 
     async def of_group(self, group_id: str) -> Sequence[Instance]:
         """Return a group's instances, oldest first."""
 
     async def get(self, group_id: str, instance_id: str) -> Instance | None:
-        """Return one of a group's instances."""
+        """Return an instance of a group, or None."""
 
     async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
-        """Count the instances of groups by state; groups without any are left out."""
+        """Count the instances of groups by state. Groups without instances are omitted."""
 
     async def unsettled(self, limit: int) -> Sequence[tuple[Group, Instance]]:
-        """Take instances that still allocate or download, those first that were looked at longest ago."""
+        """Return instances that are allocating or downloading, the least recently checked first."""
 
     async def advance(
         self, group: Group, instance: Instance, state: InstanceState, event: AuditEvent
     ) -> bool:
-        """Bring an instance into a state; the first that has the image makes a deploying group running."""
+        """Set an instance's state. The first one with the image changes a deploying group to running."""
 
     async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
-        """Change what it costs to give an instance up. False when it is gone."""
+        """Set an instance's deletion cost. Returns False if the instance is gone."""
 
     async def tokens(self, instance_id: str) -> Sequence[str]:
-        """Return every token of a designation that may not be over."""
+        """Return all tokens of an instance that may still be valid."""
 
     async def free(self, instance: Instance, event: AuditEvent) -> bool:
-        """End a designation."""
+        """Remove an instance, which releases its node. Returns False if it is gone or has changed."""
 
     async def free_all(self, group: Group) -> int:
-        """End every designation of a group; return how many there were."""
+        """Remove all instances of a group. Returns their number."""

@@ -1,4 +1,4 @@
-"""Organizations: the customers of the container cloud."""
+"""Organizations (tenants): the customers of the container cloud."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """A customer."""
+    """A customer of the container cloud."""
 
     name: str
     created_at: datetime
 
 
 class OrganizationDirectory(Protocol):
-    """Who the customers are."""
+    """Store of organizations."""
 
     async def add(self, organization: Organization) -> None:
-        """Insert. Raises ConflictError: the name is taken."""
+        """Insert an organization. Raises ConflictError: the name is taken."""
 
     async def get(self, name: str) -> Organization | None:
-        """Return an organization."""
+        """Return an organization, or None."""
 
     async def list(self) -> Sequence[Organization]:
-        """Return all organizations by name."""
+        """Return all organizations, ordered by name."""

@@ -1,4 +1,4 @@
-"""What telling endpoints about events asks of the outside, and its words (as `registry.ports`)."""
+"""Webhooks: endpoints, deliveries, and the port to the catalog."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An endpoint that is told about an organization's events.
+    """Endpoint that receives an organization's events.
 
     Attributes:
-        types: Event types, or their families as `group.*`; empty means all that are told.
-        delivered_at: When it last took a message.
-        failing_since: When it began to refuse them; None while it takes them.
-        disabled_at: When it was given up; nothing is sent any more.
-        last_failure: What the last failed attempt met; no part of any answer's body.
+        types: Event types, or patterns such as `group.*`; empty means all event types.
+        delivered_at: Time of the last successful delivery.
+        failing_since: Time of the first failure since the last success; None if there is none.
+        disabled_at: Time at which deliveries stopped after too many failures; None while enabled.
+        last_failure: Reason of the last failed attempt; never contains a response body.
     """
 
     webhook_id: str
@@ -31,7 +31,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class SealedSecret:
-    """A webhook's signing secret, wrapped under its organization's key."""
+    """Signing secret of a webhook, wrapped with its organization's key."""
 
     kek_id: str
     wrapped: bytes = field(repr=False)
@@ -39,11 +39,11 @@ class SealedSecret:
 
 @dataclass(frozen=True, slots=True)
 class WebhookDelivery:
-    """A message on its way to an endpoint, leased to who sends it.
+    """Message for an endpoint, leased to the sending process.
 
     Attributes:
-        message_id: The same at every attempt.
-        attempt: How many there were, this one included.
+        message_id: Id of the message; the same at every attempt.
+        attempt: Number of attempts, including this one.
     """
 
     message_id: str
@@ -54,38 +54,43 @@ class WebhookDelivery:
 
 
 class WebhookCatalog(Protocol):
-    """Endpoints, and the messages that wait for them."""
+    """Store of webhooks and of their pending messages."""
 
     async def add(self, webhook: Webhook, secret: SealedSecret, *, limit: int) -> None:
-        """Insert; it is told what happens from now on. Raises ConflictError: the organization has `limit`."""
+        """Insert a webhook, which gets events from now on.
+
+        Raises:
+            ConflictError: The organization already has `limit` webhooks.
+        """
 
     async def list(self, organization: str) -> Sequence[Webhook]:
-        """Return an organization's endpoints, oldest first."""
+        """Return an organization's webhooks, oldest first."""
 
     async def get(self, organization: str, webhook_id: str) -> Webhook | None:
-        """Return an endpoint."""
+        """Return a webhook, or None."""
 
     async def remove(self, organization: str, webhook_id: str) -> bool:
-        """Remove an endpoint and what waits for it. False when there is none."""
+        """Remove a webhook and its pending messages. Returns False if there is no such webhook."""
 
     async def enable(self, organization: str, webhook_id: str) -> bool:
-        """Begin to tell an endpoint again, from now on. False when there is none."""
+        """Resume deliveries to a disabled webhook. Returns False if there is no such webhook."""
 
     async def collect(self, limit: int) -> int:
-        """Put the next events of the trail into the outboxes that want them; return how many were read."""
+        """Enqueue messages for the next audit events. Returns the number of events read."""
 
     async def claim(self, limit: int, lease_s: float) -> Sequence[WebhookDelivery]:
-        """Lease messages that are due; they are due again when the lease lapses."""
+        """Lease messages that are due. They become due again when the lease expires."""
 
     async def delivered(self, delivery: WebhookDelivery) -> None:
-        """Take a message out: its endpoint has it."""
+        """Remove a delivered message."""
 
     async def failed(
         self, delivery: WebhookDelivery, why: str, *, retry_s: float | None, disable_after: timedelta
     ) -> None:
-        """Note a failed attempt.
+        """Record a failed attempt.
 
         Args:
-            retry_s: When to try again; None gives the message up.
-            disable_after: For how long an endpoint may fail before it is given up.
+            why: Reason for the webhook's owner.
+            retry_s: Seconds until the next attempt; None drops the message.
+            disable_after: Time of continuous failure after which the webhook is disabled.
         """
