@@ -103,7 +103,7 @@ class DataDir:
                 if time.monotonic() > deadline:
                     os.close(descriptor)
                     raise ConfigError(
-                        f"another server uses {self.root}: stop it, or choose another folder with --data-dir"
+                        f"another server is using {self.root}: stop it, or set another --data-dir"
                     ) from None
                 time.sleep(0.05)
             else:

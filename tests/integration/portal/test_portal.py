@@ -276,7 +276,7 @@ def test_a_failed_group_is_tried_again_with_another_image(stage: Stage) -> None:
         "basic.password": "",
     }
     refused = visitor.send(path, {**fields, "basic.username": ""}).expect(400)
-    assert "Give the credentials" in plain(refused)
+    assert "Enter the credentials" in plain(refused)
     visitor.send(path, {**fields, "basic.password": PASSWORD}).expect(303)
     stage.customer.wait_settled(name)
     page = visitor.text(stage.path(name))
