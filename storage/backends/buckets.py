@@ -1,4 +1,4 @@
-"""Clients of object stores, with credentials as the services' SDKs find them, time-outs and retries."""
+"""Clients of object stores, with time-outs, retries, and credentials in the places that the SDKs use."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -19,11 +19,11 @@ _CREDENTIAL_LIFE = timedelta(minutes=15)
 
 
 def s3(location: StorageLocation) -> ObjectStoreBackend:
-    """Open a bucket of S3, or of a service that speaks its protocol."""
+    """Open a bucket of S3, or of a compatible service."""
     import botocore.session  # noqa: PLC0415 (half a second of imports that other backends do not need)
 
     session = botocore.session.get_session()
-    # AWS_REGION is what AWS' SDKs read, except for botocore.
+    # All AWS SDKs but botocore read AWS_REGION.
     region = location.options.get("region") or os.environ.get("AWS_REGION")
     region = region or session.get_config_variable("region") or "us-east-1"
     endpoint = location.options.get("endpoint")
@@ -31,7 +31,9 @@ def s3(location: StorageLocation) -> ObjectStoreBackend:
     def credential() -> "S3Credential":
         found = session.get_credentials()
         if found is None:
-            raise StorageUnavailableError("there are no credentials for S3 in the environment")
+            raise StorageUnavailableError(
+                "no credentials for S3 found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role"
+            )
         frozen = found.get_frozen_credentials()
         return {
             "access_key_id": frozen.access_key,
@@ -40,7 +42,7 @@ def s3(location: StorageLocation) -> ObjectStoreBackend:
             "expires_at": datetime.now(UTC) + _CREDENTIAL_LIFE,
         }
 
-    def client() -> Any:  # noqa: ANN401 (botocore makes its clients' classes at run time)
+    def client() -> Any:  # noqa: ANN401 (botocore creates client classes at run time)
         return session.create_client("s3", region_name=region, endpoint_url=endpoint)
 
     bucket = S3Store(

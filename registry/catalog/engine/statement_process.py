@@ -16,7 +16,7 @@ from typing import Any, cast
 import orjson
 import structlog
 
-from storage.threads import settle
+from storage.threads import wait_uncancelled
 
 _PROGRAM = Path(__file__).with_name("statement_child.py")
 
@@ -55,7 +55,7 @@ class StatementProcess:
         try:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
-            await settle(answer)
+            await wait_uncancelled(answer)
             raise
 
     async def close(self) -> None:
@@ -93,7 +93,7 @@ class _Conversation(asyncio.SubprocessProtocol):
         self._alarm: asyncio.TimerHandle | None = None
 
     def ask(self, question: bytes) -> asyncio.Future[list[Row]]:
-        """Send a line; the caller has to `settle` what is returned."""
+        """Send a line; the caller has to `wait_uncancelled` what is returned."""
         answer: asyncio.Future[list[Row]] = self._loop.create_future()
         self._unanswered.append(answer)
         if self._alarm is None:

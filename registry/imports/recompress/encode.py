@@ -15,7 +15,7 @@ from registry.oci.variant import OCI_ZSTD_LAYER
 from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.records import KeyRecord
-from storage.threads import Threads, settle
+from storage.threads import Threads, wait_uncancelled
 from storage.write.ingest import BlobWriter
 
 TRIAL_BYTES: Final = 32 << 20
@@ -173,16 +173,16 @@ class _Output:
         await self.settle()
         await self._writer.aclose()
 
-    async def settle(self) -> None:
+    async def wait_uncancelled(self) -> None:
         """Wait for the threads at work."""
         try:
-            await settle(*(frame.packed for frame in self._running))
+            await wait_uncancelled(*(frame.packed for frame in self._running))
         finally:
             self._running.clear()
 
     async def _write_oldest(self) -> None:
         frame = self._running[0]
-        await settle(frame.packed)
+        await wait_uncancelled(frame.packed)
         self._running.popleft()
         packed = frame.packed.result()
         self._table.add(len(packed), frame.length)
