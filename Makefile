@@ -24,8 +24,11 @@ $(UV):
 	python3 -m venv $(VENV)/bootstrap
 	$(VENV)/bootstrap/bin/pip install --quiet 'uv>=0.9'
 
+# Go and Node.js are large: only the targets that need them install them, and `make setup` then keeps them.
+SYNC = $(UV) sync --locked --quiet --python $(BIN)/python
+
 setup: $(UV) ## Create .venv with all packages of uv.lock
-	@$(UV) sync --locked --quiet --python $(BIN)/python
+	@$(SYNC) $(if $(wildcard $(BIN)/go),--group tools)
 
 check: setup ## Lint, formatting, types, import contracts, lock file
 	$(BIN)/ruff check .
@@ -47,6 +50,7 @@ format: setup ## Format the code and apply safe fixes
 
 packages: setup
 	@.ci/packages
+	@$(SYNC) --group tools
 	@$(BIN)/python -m tests.support.built_programs >/dev/null
 
 test: setup packages ## Unit, contract and integration tests
@@ -57,16 +61,16 @@ e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real
 
 screenshots: setup packages ## Update the pictures of the portal in docs/screenshots/
 	@.ci/packages pngquant
-	$(BIN)/python -m tests.support.portal_screenshots
+	$(BIN)/python -m tools.portal_screenshots
 
-conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt (needs Go)
+conformance: setup packages ## The OCI's own suite, read-only; writes docs/conformance.txt
 	$(BIN)/python -m tests.conformance
 
 fuzz: setup ## Fuzz the container format for 20 seconds; SECONDS=600 for longer
 	$(BIN)/python -m tests.fuzz.container -max_total_time=$(or $(SECONDS),20) -verbosity=0 -print_final_stats=1
 
 soak: setup ## Long tests: 100 rounds of collection during imports and pulls, 200 kills during writes
-	$(BIN)/python -m tests.support.collection_soak $(or $(ROUNDS),100)
+	$(BIN)/python -m tools.collection_soak $(or $(ROUNDS),100)
 	CRISPER_TEST_KILLS=$(or $(KILLS),200) $(BIN)/pytest -q --timeout=1800 tests/unit/storage/test_crashes.py
 
 demo: setup ## Import, mint, pull and refusals in one minute; IMAGE=docker.io/library/alpine:3 imports that image

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from auth.audit import AuthEventType
 from auth.claims import Access
 from auth.errors import TtlOutOfRangeError
 from auth.jws import SigningKeys, TokenType, sign
@@ -110,7 +111,7 @@ class Authority:
             NewToken(token_id, organization, group_id, repository, node_id, image, ttl_s=ttl_s)
         )
         await self._record(
-            "token.minted",
+            AuthEventType.TOKEN_MINTED,
             token_id=token_id,
             node_id=node_id,
             organization=organization,
@@ -134,7 +135,7 @@ class Authority:
         Raises:
             TokenNotFoundError: No such token.
         """
-        return await self._end(token_id, TokenState.DONE, "token.completed")
+        return await self._end(token_id, TokenState.DONE, AuthEventType.TOKEN_COMPLETED)
 
     async def revoke(self, token_id: str) -> TokenView:
         """Revoke a token: nothing starts any more, and responses that are running stop at their next report.
@@ -144,12 +145,12 @@ class Authority:
         Raises:
             TokenNotFoundError: No such token.
         """
-        return await self._end(token_id, TokenState.REVOKED, "token.revoked")
+        return await self._end(token_id, TokenState.REVOKED, AuthEventType.TOKEN_REVOKED)
 
     async def revoke_node(self, node_id: str) -> int:
         """Revoke all tokens of a node that was just struck off the directory, and return how many."""
         count = await self._ledger.revoke_node(node_id)
-        await self._record("token.revoked", node_id=node_id, detail={"tokens": count})
+        await self._record(AuthEventType.TOKEN_REVOKED, node_id=node_id, detail={"tokens": count})
         return count
 
     async def revoke_group(
@@ -164,17 +165,17 @@ class Authority:
         """
         count = await self._ledger.revoke_group(group_id, barred=barred)
         detail = {"tokens": count, "group_id": group_id}
-        await self._record("token.revoked", organization=organization, detail=detail)
+        await self._record(AuthEventType.TOKEN_REVOKED, organization=organization, detail=detail)
         return count
 
     async def revoke_organization(self, name: str) -> int:
         """Revoke all tokens of an organization, and return how many; for a minute it gets no new ones."""
         count = await self._ledger.revoke_organization(name)
-        await self._record("token.revoked", organization=name, detail={"tokens": count})
+        await self._record(AuthEventType.TOKEN_REVOKED, organization=name, detail={"tokens": count})
         return count
 
     async def _end(
-        self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED], event: str
+        self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED], event: AuthEventType
     ) -> TokenView:
         before = await self._ledger.end(token_id, state)
         view = await self._ledger.show(token_id)
@@ -184,7 +185,7 @@ class Authority:
 
     async def _record(
         self,
-        event: str,
+        event: AuthEventType,
         *,
         token_id: str | None = None,
         node_id: str | None = None,

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from auth.audit import EventType
 from auth.networks import Network
 from auth.records import NewToken, Redemption, TokenState, TokenView
 
@@ -48,14 +49,12 @@ class AuditEvent:
     """One line of the audit trail; holds identifiers and causes, never a secret.
 
     Attributes:
-        type: Dotted name: `token.minted`, `token.redeemed`, `token.exchanged`, `token.refused`,
-            `token.completed`, `token.revoked` ...
         cause: A `auth.errors.Cause` value on refusals.
         source: The caller's network address.
         detail: Further facts, JSON-serialisable.
     """
 
-    type: str
+    type: EventType
     organization: str | None = None
     token_id: str | None = None
     node_id: str | None = None
@@ -65,7 +64,7 @@ class AuditEvent:
 
 
 class AuditTrail(Protocol):
-    """Where events go."""
+    """Where events go that are not part of a transaction of the catalog."""
 
     async def record(self, event: AuditEvent) -> None:
         """Append one event durably."""

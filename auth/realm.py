@@ -9,6 +9,7 @@ from typing import Protocol
 
 import structlog
 
+from auth.audit import AuthEventType
 from auth.binding import NodeProofs
 from auth.claims import Access, PullClaims, confirmation, read_pull_claims
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError, TokenNotFoundError
@@ -191,7 +192,7 @@ class Realm:
         token = self._bearer(claims, node, lifetime_s=session.hard_end_s, session_id=session.session_id)
         await self._audit.record(
             AuditEvent(
-                "token.redeemed" if session.opened else "token.exchanged",
+                AuthEventType.TOKEN_REDEEMED if session.opened else AuthEventType.TOKEN_EXCHANGED,
                 organization=claims.organization,
                 token_id=claims.token_id,
                 node_id=claims.node_id,
@@ -242,7 +243,7 @@ class Realm:
         named = len(request.username) <= _MAX_NAME and request.username.isprintable()
         await self._audit.record(
             AuditEvent(
-                "token.refused",
+                AuthEventType.TOKEN_REFUSED,
                 organization=refusal.organization,
                 token_id=refusal.token_id,
                 node_id=request.username if named else None,

@@ -5,6 +5,7 @@ import secrets
 from collections import OrderedDict
 from typing import NoReturn
 
+from auth.audit import AuthEventType
 from auth.claims import SessionClaims, read_session_claims
 from auth.delivery import MeteredDelivery
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError
@@ -171,7 +172,7 @@ class Verifier:
     async def _record(self, refusal: RefusedError, source: str, peer: ShownCertificate | None = None) -> None:
         await self._audit.record(
             AuditEvent(
-                "token.refused",
+                AuthEventType.TOKEN_REFUSED,
                 organization=refusal.organization,
                 token_id=refusal.token_id,
                 node_id=refusal.node_id,

@@ -2,20 +2,17 @@
 
     python -m bench.readme
 
-The figures stand between `<!-- figures -->` and `<!-- /figures -->`, so that none is typed by hand. A result
-from a tree with uncommitted changes is refused.
+The figures stand between `<!-- figures -->` and `<!-- /figures -->`, so that none is typed by hand.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from bench.figures import FIGURES, Figure, Result
+from bench.figures import FIGURES, Figure
+from bench.results import ROOT, Result, load
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "bench" / "results"
 HEAD: Final = ("| figure | measured | goal | result |", "|---|---|---|---|")
 # What README shows: the first figure of each kind whose name starts so.
 HEADLINES: Final = (
@@ -27,27 +24,9 @@ HEADLINES: Final = (
 )
 
 
-class DirtyResultError(Exception):
-    """The newest result of a benchmark is from a tree with uncommitted changes."""
-
-
-def newest(kind: str, folder: Path = RESULTS) -> Result | None:
-    """Return the newest result of a benchmark; None if there is none.
-
-    Raises:
-        DirtyResultError: It was measured on a tree with uncommitted changes.
-    """
-    name = re.compile(rf"\d{{4}}-\d\d-\d\d-[0-9a-f]+(-dirty)?-{kind}\.json")
-    found = {path: json.loads(path.read_text()) for path in folder.iterdir() if name.fullmatch(path.name)}
-    if not found:
-        return None
-    path = max(found, key=lambda each: str(found[each]["date"]))
-    if found[path]["commit"].endswith("-dirty"):
-        raise DirtyResultError(
-            f"{path.name} was measured with uncommitted changes. Commit, measure again, or delete it."
-        )
-    result: dict[str, Any] = found[path]
-    return result
+def newest(kind: str, root: Path = ROOT) -> Result | None:
+    """Return the newest result of a benchmark that was measured at a commit; None if there is none."""
+    return max(load(kind, root).values(), key=lambda result: str(result["date"]), default=None)
 
 
 def where(result: Result) -> str:

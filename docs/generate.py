@@ -6,7 +6,7 @@ python docs/generate.py --check   say what differs, and exit with 1
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,6 +15,7 @@ import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from registry.audit.types import EVENT_TYPES
 from registry.cli.examples import EPILOG, EXAMPLES
 from registry.cli.main import app
 from registry.config import Settings
@@ -22,7 +23,6 @@ from registry.observe import Metrics
 
 ROOT: Final = Path(__file__).parents[1]
 REFERENCE: Final = ROOT / "docs" / "reference"
-SOURCES: Final = ("auth", "registry")
 _HEAD: Final = "<!-- Written by docs/generate.py from the code: change that, then run make reference. -->\n\n"
 _ABOUT_SETTINGS: Final = """\
 Of `crisper serve` and of the commands that run on a server's machine, by environment. What is an option too
@@ -34,51 +34,6 @@ At `/metrics`, in Prometheus' text format; of all workers of a server together. 
 `deploy/prometheus/rules.yaml`; a dashboard: `deploy/grafana/crisper.json`.
 
 """
-
-EVENTS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "organization.created": "An organization was made.",
-        "api_key.created": "An organization has another API key.",
-        "api_key.revoked": "An organization's API key opens nothing any more.",
-        "node.created": "A node was made.",
-        "node.offered": "A node bound by certificate was offered another enrolment.",
-        "node.enrolled": "A node got its first certificate.",
-        "node.renewed": "A node's certificate was replaced.",
-        "node.refused": "A request for a node's certificate was refused; `cause` says why.",
-        "node.revoked": "A node was struck off.",
-        "group.created": "A container group was made; its image is to be imported.",
-        "group.imported": "A group's image is stored; `detail` has digest and sizes.",
-        "group.failed": "An import ended without an image; `cause` is one of four.",
-        "group.updated": "A group was changed.",
-        "group.started": "A group was started.",
-        "group.running": "A node reported that a group's image is there.",
-        "group.stopped": "A group was stopped.",
-        "group.deleted": "A group was deleted; its tokens were revoked.",
-        "instance.updated": "An instance's node has another image to pull.",
-        "instance.reallocated": "An instance's node was freed, and its tokens revoked.",
-        "instance.recreated": "An instance begins anew on its node.",
-        "instance.restarted": "An instance was asked to start again.",
-        "instance.lapsed": "An instance's token was over before its image was pulled.",
-        "token.minted": "A pull token was made.",
-        "token.redeemed": "A pull token was redeemed, for its one session.",
-        "token.exchanged": "An open session was given another bearer.",
-        "token.exchanged_often": "An open session is given bearers unusually often.",
-        "token.completed": "A session ended: the pull is complete.",
-        "token.revoked": "A token and its session were revoked.",
-        "token.refused": "A proof was refused; `cause` is the true one, which the client is not told.",
-        "blob.damaged": "A blob does not verify, and is out of service.",
-        "blob.linked": "An organization was given a blob that was there already.",
-        "storage.collected": "Collection removed something.",
-        "webhook.created": "An endpoint was registered.",
-        "webhook.enabled": "An endpoint that was given up is told again.",
-        "webhook.disabled": "An endpoint was given up after failing for too long.",
-        "webhook.removed": "An endpoint was removed.",
-        "portal.signed_in": "Somebody signed in to the portal.",
-        "portal.signed_out": "Somebody signed out of the portal.",
-        "portal.refused": "A sign-in to the portal was refused.",
-    }
-)
-"""What each event of the audit trail tells."""
 
 
 def command_line() -> str:
@@ -190,7 +145,7 @@ def metrics() -> str:
 
 def events() -> str:
     """Return every type of event in the audit trail."""
-    lines = [f"| `{name}` | {EVENTS[name]} |\n" for name in EVENTS if name in recorded_events()]
+    lines = [f"| `{name}` | {type_.sentence}. |\n" for name, type_ in EVENT_TYPES.items()]
     return "".join(
         (
             _HEAD,
@@ -199,20 +154,6 @@ def events() -> str:
             *lines,
         )
     )
-
-
-def recorded_events() -> frozenset[str]:
-    """Find the types of event that the code records."""
-    named = re.compile(
-        r'"((?:organization|api_key|node|group|instance|token|blob|storage|webhook|portal)\.[a-z_]{5,})"(?!\s*[:\]])'
-    )
-    logged = re.compile(r'_log\.\w+\(\s*"([a-z_.]+)"')
-    found: set[str] = set()
-    for source in SOURCES:
-        for path in (ROOT / source).rglob("*.py"):
-            text = path.read_text()
-            found |= set(named.findall(text)) - set(logged.findall(text))
-    return frozenset(found)
 
 
 def _prose(text: str | None) -> str:

@@ -40,6 +40,7 @@ from registry.api.token import TokenApi
 from registry.api.v2.application import PREFIX as DISTRIBUTION_PREFIX
 from registry.api.v2.application import DistributionApi
 from registry.api.v2.node_limit import NodeConcurrencyLimit
+from registry.audit.counting import CountingAuditTrail
 from registry.audit.throttling import ThrottledAuditTrail
 from registry.catalog.api_keys import SqlApiKeyDirectory
 from registry.catalog.blob_origins import SqlBlobOrigins
@@ -80,7 +81,7 @@ from registry.maintenance.damage import DamageReporter
 from registry.maintenance.periodic import repeat
 from registry.model.groups import Group
 from registry.model.images import Variant
-from registry.observe import CountingAuditTrail, MeteredImports, Metrics
+from registry.observe import MeteredImports, Metrics
 from registry.oci.reference import Reference
 from registry.portal import Portal, PortalSessions, Services
 from registry.portal.sessions import ATTEMPTS_PER_MINUTE
@@ -179,7 +180,7 @@ class _Composer:
         self._blobs = open_blobs(settings, keys, self._database)
         stack.push_async_callback(self._blobs.aclose)
 
-        self._catalog = SqlGroupCatalog(self._database)
+        self._catalog = SqlGroupCatalog(self._database, self._clock)
         self._nodes = SqlNodeRegistry(self._database, self._clock)
         self._organizations = SqlOrganizationDirectory(self._database)
         self._designations = SqlInstances(self._database, self._clock)
@@ -214,7 +215,6 @@ class _Composer:
         self._api_keys = ApiKeys(
             keys=self._key_directory,
             organizations=self._organizations,
-            events=self._events,
             clock=self._clock,
         )
         self._instances = Instances(
@@ -222,7 +222,7 @@ class _Composer:
             groups=self._catalog,
             tokens=self._authority,
             dismiss_tokens=self._dismiss_tokens,
-            events=self._events,
+            trail=self._events,
             clock=self._clock,
         )
 
@@ -276,7 +276,7 @@ class _Composer:
     def _collecting(self) -> Callable[[], Coroutine[None, None, None]]:
         interval_s, grace_s = self._settings.gc_interval_s, self._settings.gc_grace_s
         dead, upkeep = SqlCollection(self._database, self._clock), SqlUpkeep(self._database, self._clock)
-        collection = Collection(self._blobs, dead, upkeep, self._events, self._clock)
+        collection = Collection(self._blobs, dead, upkeep, self._clock)
         return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
 
     @cached_property
@@ -348,7 +348,6 @@ class _Composer:
             board=self._board,
             organizations=self._organizations,
             fleet=self._instances,
-            events=self._events,
             clock=self._clock,
             parse_reference=Reference.parse,
             credential_from=from_registry_authentication,
@@ -372,7 +371,7 @@ class _Composer:
         enrolment = NodeEnrolment(
             self._node_ca,
             self._nodes,
-            SqlEnrolmentRecords(self._database),
+            SqlEnrolmentRecords(self._database, self._clock),
             self._trail,
             self._clock,
             offer_s=self._settings.enrolment_s,
@@ -381,7 +380,6 @@ class _Composer:
             catalog=self._webhook_catalog,
             secrets=self._webhook_secrets,
             organizations=self._organizations,
-            events=self._events,
             clock=self._clock,
             vet=self._hooks.vet,
         )
@@ -389,7 +387,7 @@ class _Composer:
             is_operator_key=self._is_operator_key,
             parts=(
                 OrganizationsApi(self._organizations, self._api_keys),
-                NodesApi(self._nodes, enrolment, self._authority, self._events),
+                NodesApi(self._nodes, enrolment, self._authority),
                 InstancesApi(self._instances),
                 WebhooksApi(webhooks),
             ),

@@ -4,12 +4,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from functools import cache
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
-
-from auth.ports import AuditEvent, AuditTrail
 
 # Field names under which a secret might be logged by mistake. Their values are always replaced.
 _HIDDEN = frozenset({"password", "token", "secret", "authorization", "api_key", "credential", "operator_key"})
@@ -150,20 +147,3 @@ class MeteredImports:
         provider = self._provider_of(registry)
         self._metrics.imported.labels(provider).inc(size_bytes)
         self._metrics.import_time.labels(provider).observe(duration_s)
-
-
-class CountingAuditTrail:
-    """Audit trail that also counts its events as metrics."""
-
-    def __init__(self, trail: AuditTrail, metrics: Metrics) -> None:
-        self._trail = trail
-        self._metrics = metrics
-        self._tokens = cache(metrics.tokens.labels)  # a cached lookup avoids the client library's lock
-
-    async def record(self, event: AuditEvent) -> None:
-        """Append an event durably."""
-        if event.type == "token.refused":
-            self._metrics.refusals.labels(event.cause or "unknown").inc()
-        elif event.type.startswith("token."):
-            self._tokens(event.type.removeprefix("token.")).inc()
-        await self._trail.record(event)

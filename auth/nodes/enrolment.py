@@ -8,14 +8,13 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives import serialization
 
+from auth.audit import AuthEventType
 from auth.errors import Cause, RefusedError
 from auth.nodes.ca import NodeCA
 from auth.nodes.requests import NodePublicKey, read_public_key
 from auth.peer import ShownCertificate, described, proves, thumbprint
 from auth.ports import AuditEvent, AuditTrail, Binding, Clock, NodeDirectory
 from auth.secret import Secret, hash_secret, new_node_secret
-
-_REFUSED = "node.refused"
 
 
 class Claim(StrEnum):
@@ -31,8 +30,10 @@ class Claim(StrEnum):
 class EnrolmentRecords(Protocol):
     """Enrolment secrets that were offered, as hashes; at most one per node."""
 
-    async def offer(self, node_id: str, secret_hash: bytes, expires_at: datetime) -> None:
-        """Keep a new secret's hash in place of the one before."""
+    async def offer(
+        self, node_id: str, secret_hash: bytes, expires_at: datetime, *recorded: AuditEvent
+    ) -> None:
+        """Keep a new secret's hash in place of the one before, and the events, in one transaction."""
 
     async def claim(self, node_id: str, secret_hash: bytes, key_hash: bytes, now: datetime) -> Claim:
         """Spend a secret for one key, atomically; granted again to the same key until it expires."""
@@ -83,14 +84,14 @@ class NodeEnrolment:
         self._clock = clock
         self._offer_s = offer_s
 
-    async def offer(self, node_id: str) -> EnrolmentOffer:
-        """Draw an enrolment secret for a node; one offered before is void.
+    async def offer(self, node_id: str, *recorded: AuditEvent) -> EnrolmentOffer:
+        """Draw an enrolment secret for a node, and record these events; an earlier secret becomes void.
 
-        The caller has checked that the node exists, is bound by certificate and was not struck off.
+        The caller has checked that the node exists, is bound by certificate and was not revoked.
         """
         secret = new_node_secret()
         expires_at = self._clock.now() + timedelta(seconds=self._offer_s)
-        await self._records.offer(node_id, hash_secret(secret), expires_at)
+        await self._records.offer(node_id, hash_secret(secret), expires_at, *recorded)
         return EnrolmentOffer(secret, expires_at)
 
     async def enrol(self, node_id: str, secret: Secret, request: str, *, source: str) -> Issued:
@@ -111,7 +112,7 @@ class NodeEnrolment:
         except RefusedError as refusal:
             await self._refused(refusal, "enrolment", source)
             raise
-        return await self._issue("node.enrolled", node_id, key, source)
+        return await self._issue(AuthEventType.NODE_ENROLLED, node_id, key, source)
 
     async def renew(
         self, node_id: str, peer: ShownCertificate | None, request: str, *, source: str
@@ -135,7 +136,7 @@ class NodeEnrolment:
         except RefusedError as refusal:
             await self._refused(refusal, "renewal", source, peer)
             raise
-        return await self._issue("node.renewed", node_id, key, source)
+        return await self._issue(AuthEventType.NODE_RENEWED, node_id, key, source)
 
     async def _require_certified(self, node_id: str) -> None:
         node = await self._directory.get(node_id)
@@ -151,7 +152,7 @@ class NodeEnrolment:
         if claim is not Claim.GRANTED:
             raise RefusedError(Cause(claim.value), node_id=node_id)
 
-    async def _issue(self, event: str, node_id: str, key: NodePublicKey, source: str) -> Issued:
+    async def _issue(self, event: AuthEventType, node_id: str, key: NodePublicKey, source: str) -> Issued:
         certificate = self._ca.issue(key, node_id, self._clock.now())
         detail = {
             "x5t#S256": thumbprint(certificate.public_bytes(serialization.Encoding.DER)),
@@ -167,7 +168,7 @@ class NodeEnrolment:
     ) -> None:
         await self._audit.record(
             AuditEvent(
-                _REFUSED,
+                AuthEventType.NODE_REFUSED,
                 node_id=refusal.node_id,
                 cause=refusal.cause.value,
                 source=source,

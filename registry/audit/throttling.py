@@ -7,15 +7,24 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
+from auth.audit import AuthEventType
 from auth.errors import AuthError, Cause
 from auth.ports import AuditEvent, AuditTrail
+from registry.audit.types import RegistryEventType
 from registry.errors import RegistryError
 
 WINDOW_S = 60.0
 
 # Anybody can bring these about; every other refusal takes a token that we have signed.
 _ANYBODY = frozenset({Cause.MALFORMED, Cause.FORGED, Cause.NOT_YET_VALID})
-_BOUNDED = frozenset({"token.refused", "token.exchanged", "node.refused", "portal.refused"})
+_BOUNDED = frozenset(
+    {
+        AuthEventType.TOKEN_REFUSED,
+        AuthEventType.TOKEN_EXCHANGED,
+        AuthEventType.NODE_REFUSED,
+        RegistryEventType.PORTAL_REFUSED,
+    }
+)
 _IPV6_SITE = 64
 _MANY = "many"
 
@@ -74,7 +83,7 @@ class ThrottledAuditTrail:
             self._written.clear()
             self._by_anybody = 0
             self._window_ends = time.monotonic() + self._window_s
-        by_anybody = event.cause in _ANYBODY or event.type == "node.refused"
+        by_anybody = event.cause in _ANYBODY or event.type is AuthEventType.NODE_REFUSED
         cause = event.cause or event.type
         kind = (cause, _site(event.source) if by_anybody else event.token_id or event.node_id or "")
         full = by_anybody and self._by_anybody >= self._limits.anybody

@@ -1,41 +1,24 @@
-"""The audit trail as the registry reads and writes it."""
+"""The audit trail as the registry reads it; `auth.ports.AuditTrail` is how it is written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
-from typing import Protocol
-
-from auth.ports import AuditEvent
-
-NO_FACTS: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An audit event with its place in the trail."""
+    """An audit event with its place in the trail.
+
+    Attributes:
+        type: A name of `registry.audit.types`, or of another version of this software.
+    """
 
     cursor: int
     at: datetime
-    event: AuditEvent
-
-
-class EventLog(Protocol):
-    """The audit trail."""
-
-    async def record(self, event: AuditEvent) -> None:
-        """Append one event durably."""
-
-    async def page(
-        self,
-        *,
-        after: int = 0,
-        limit: int = 100,
-        type_: str | None = None,
-        organization: str | None = None,
-        token_id: str | None = None,
-    ) -> Sequence[StoredEvent]:
-        """Return events behind a cursor, oldest first; none can appear later between those returned."""
-
-    async def latest(self) -> int:
-        """Return the newest event's cursor; 0 when there is none."""
+    type: str
+    organization: str | None
+    token_id: str | None
+    node_id: str | None
+    cause: str | None
+    source: str | None
+    detail: Mapping[str, object]

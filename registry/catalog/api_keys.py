@@ -5,8 +5,9 @@ from dataclasses import asdict
 
 from sqlalchemy import ColumnElement, and_, func, insert, select, update
 
-from auth.ports import Clock
+from auth.ports import AuditEvent, Clock
 from registry.catalog.engine.database import Database
+from registry.catalog.events import append
 from registry.catalog.tables import api_keys, organizations
 from registry.errors import ConflictError
 from registry.model.api_keys import ApiKey
@@ -19,8 +20,8 @@ class SqlApiKeyDirectory:
         self._database = database
         self._clock = clock
 
-    async def add(self, key: ApiKey, key_hash: bytes, *, limit: int) -> None:
-        """Insert. Raises ConflictError: the organization has `limit` keys in use."""
+    async def add(self, key: ApiKey, key_hash: bytes, event: AuditEvent, *, limit: int) -> None:
+        """Insert, with the event. Raises ConflictError: the organization has `limit` keys in use."""
         of_owner = and_(api_keys.c.organization == key.organization, api_keys.c.revoked_at.is_(None))
         owner = select(organizations.c.name).where(organizations.c.name == key.organization)
         async with self._database.write() as connection:
@@ -29,6 +30,7 @@ class SqlApiKeyDirectory:
             if in_use.scalar_one() >= limit:
                 raise ConflictError(f"the organization has {limit} keys in use; revoke one first")
             await connection.execute(insert(api_keys).values(**asdict(key), key_hash=key_hash))
+            await append(connection, key.created_at, event)
 
     async def by_hash(self, key_hash: bytes) -> ApiKey | None:
         """Return the key that has this hash, unless it is revoked."""
@@ -39,13 +41,14 @@ class SqlApiKeyDirectory:
         """Return an organization's keys, oldest first, revoked ones included."""
         return await self._where(api_keys.c.organization == organization)
 
-    async def revoke(self, organization: str, key_id: str) -> bool:
-        """Revoke a key from now on. False when there is none."""
-        named = and_(api_keys.c.organization == organization, api_keys.c.key_id == key_id)
-        change = update(api_keys).where(named, api_keys.c.revoked_at.is_(None))
+    async def revoke(self, key: ApiKey, event: AuditEvent) -> None:
+        """Revoke a key from now on, with the event; do nothing if it is revoked already."""
+        now = self._clock.now()
+        valid = and_(api_keys.c.key_id == key.key_id, api_keys.c.revoked_at.is_(None))
         async with self._database.write() as connection:
-            await connection.execute(change.values(revoked_at=self._clock.now()))
-            return (await connection.execute(select(api_keys.c.key_id).where(named))).first() is not None
+            revoked = await connection.execute(update(api_keys).where(valid).values(revoked_at=now))
+            if revoked.rowcount:
+                await append(connection, now, event)
 
     async def _where(self, *conditions: ColumnElement[bool]) -> Sequence[ApiKey]:
         shown = (column for column in api_keys.c if column.name != "key_hash")

@@ -6,7 +6,9 @@ from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth.nodes.enrolment import Claim
+from auth.ports import AuditEvent, Clock
 from registry.catalog.engine.database import Database
+from registry.catalog.events import append
 from registry.catalog.tables import enrolments
 from registry.errors import ConflictError
 
@@ -14,11 +16,14 @@ from registry.errors import ConflictError
 class SqlEnrolmentRecords:
     """The table `enrolments`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
+        self._clock = clock
 
-    async def offer(self, node_id: str, secret_hash: bytes, expires_at: datetime) -> None:
-        """Keep a new secret's hash in place of the one before.
+    async def offer(
+        self, node_id: str, secret_hash: bytes, expires_at: datetime, *recorded: AuditEvent
+    ) -> None:
+        """Keep a new secret's hash in place of the one before, and the events, in one transaction.
 
         Raises:
             ConflictError: Another was offered at the same moment.
@@ -28,6 +33,7 @@ class SqlEnrolmentRecords:
             async with self._database.write() as connection:
                 await connection.execute(delete(enrolments).where(enrolments.c.node_id == node_id))
                 await connection.execute(insert(enrolments).values(values))
+                await append(connection, self._clock.now(), *recorded)
         except IntegrityError:
             raise ConflictError(f"an enrolment of {node_id!r} was offered a moment ago") from None
 

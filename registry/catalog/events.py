@@ -1,4 +1,4 @@
-"""The audit trail (keeps `auth.ports.AuditTrail` and `registry.audit.trail.EventLog`)."""
+"""The audit trail (implements `auth.ports.AuditTrail`)."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,13 +18,15 @@ _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _AT_ONCE = PlainInsert(events)
 
 
-async def append(connection: CatalogConnection, at: datetime, event: AuditEvent) -> None:
-    """Insert an event within a transaction, so that it stands exactly when the change stands.
+async def append(connection: CatalogConnection, at: datetime, *recorded: AuditEvent) -> None:
+    """Insert events within a transaction, so that they are visible exactly if its change is.
 
     The last statement of its transaction: on PostgreSQL it waits for others that append
     (docs/adr/0017-audit-trail-order.md), and must not make them wait for rows that they need.
     """
-    await connection.run_sync(partial(_append_all, rows=[_values(at, event)]))
+    rows = [_values(at, event) for event in recorded]
+    if rows:
+        await connection.run_sync(partial(_append_all, rows=rows))
 
 
 def _append_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -99,5 +101,4 @@ def _values(at: datetime, event: AuditEvent) -> dict[str, Any]:
 
 
 def _stored(row: RowMapping) -> StoredEvent:
-    facts = dict(row)
-    return StoredEvent(facts.pop("cursor"), facts.pop("at"), AuditEvent(**facts))
+    return StoredEvent(**row)

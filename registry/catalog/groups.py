@@ -1,4 +1,4 @@
-"""Container groups and the images of their versions (keeps `registry.model.groups.GroupCatalog`)."""
+"""Container groups and the images of their versions (implements `registry.model.groups.GroupCatalog`)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,7 +19,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from auth.ports import Clock
 from registry.catalog.engine.database import CatalogConnection, Database
+from registry.catalog.events import append
 from registry.catalog.images import load_image
 from registry.catalog.tables import (
     blob_keys,
@@ -31,7 +33,7 @@ from registry.catalog.tables import (
     versions,
 )
 from registry.errors import ConflictError
-from registry.model.groups import Group, GroupKey, GroupStatus
+from registry.model.groups import Group, GroupKey, GroupStatus, GroupTransition
 from registry.model.images import StoredImage
 from storage.digest import Digest
 
@@ -43,7 +45,6 @@ _HAS_DAMAGE = exists(
     .where(image_contents.c.image_id == images.c.id, blob_keys.c.tenant == groups.c.organization)
     .correlate(images, groups)
 )
-_DAMAGED = "damaged: a stored blob does not verify; create the group again to import its image anew"
 GROUP = (
     select(
         groups,
@@ -60,40 +61,51 @@ GROUP = (
 class SqlGroupCatalog:
     """The tables `groups`, `versions`, `images` and `image_contents`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
+        self._clock = clock
 
-    async def create(self, group: Group, credential_key: bytes | None) -> None:
-        """Insert a group and its import job in one transaction. Raises ConflictError: the name is taken."""
+    async def create(self, created: GroupTransition, credential_key: bytes | None) -> None:
+        """Insert a group, its import job and its event in one transaction.
+
+        Raises:
+            ConflictError: The name is taken.
+        """
+        group = created.group
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(groups).values(_group_values(group)))
                 await _queue(connection, group, credential_key)
+                await append(connection, group.created_at, created.event)
         except IntegrityError as error:
             raise ConflictError(
                 f"a container group named {group.key.name!r} exists in this project; choose another name"
             ) from error
 
-    async def change(self, before: Group, after: Group, credential_key: bytes | None) -> bool:
-        """Write a group's change, and queue the import that `after.job_id` names if it is a new one.
+    async def change(
+        self, before: Group, changed: GroupTransition, credential_key: bytes | None = None
+    ) -> bool:
+        """Write a group's change with its event, and queue its new import if `job_id` names another.
 
-        An import that still runs for the group ends with it: its worker finds its job gone. False when the
-        group is no longer as it was `before`: nothing was written.
+        An import that still runs for the group ends with it: its worker finds its job gone. Returns False if
+        the group is no longer as it was `before`: nothing was written.
         """
+        after = changed.group
         as_read = and_(
             groups.c.id == before.id,
             groups.c.revision == before.revision,
             groups.c.status == before.status.value,
             groups.c.status_since == before.status_since,
         )
-        values = {name: value for name, value in _group_values(after).items() if name != "id"}
         async with self._database.write() as connection:
-            if (await connection.execute(update(groups).where(as_read).values(values))).rowcount != 1:
+            written = await connection.execute(update(groups).where(as_read).values(_group_values(after)))
+            if written.rowcount != 1:
                 return False
             if after.job_id != before.job_id:
                 unfinished = and_(jobs.c.group_id == before.id, jobs.c.state.in_(("queued", "running")))
                 await connection.execute(delete(jobs).where(unfinished))
                 await _queue(connection, after, credential_key)
+            await append(connection, after.updated_at, changed.event)
         return True
 
     async def get(self, key: GroupKey) -> Group | None:
@@ -122,14 +134,15 @@ class SqlGroupCatalog:
             rows = await connection.execute(query.order_by(groups.c.created_at, groups.c.id).limit(limit))
             return [group_of(row) for row in rows.mappings()]
 
-    async def delete(self, key: GroupKey) -> Group | None:
-        """Remove a group with its job and versions; return what was removed."""
+    async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
+        """Remove a group with its job and versions, and write its event; return what was removed."""
         async with self._database.write() as connection:
-            row = (await connection.execute(GROUP.where(_named(key)))).mappings().first()
-            if row is None:
+            group = await lock_group(connection, _named(key))
+            if group is None:
                 return None
-            await connection.execute(delete(groups).where(groups.c.id == row["id"]))
-        return group_of(row)
+            await connection.execute(delete(groups).where(groups.c.id == group.id))
+            await append(connection, self._clock.now(), group.delete(source=source))
+        return group
 
     async def newest_version(self, group_id: str) -> int | None:
         """Return the newest version whose image is stored."""
@@ -178,6 +191,21 @@ class SqlGroupCatalog:
             return await connection.run_sync(load)
 
 
+async def lock_group(connection: CatalogConnection, condition: ColumnElement[bool]) -> Group | None:
+    """Return a group and keep others from changing it until this transaction ends.
+
+    The group's row is locked before rows of its job and its instances, everywhere, or two would deadlock.
+    """
+    query = GROUP.where(condition).with_for_update(of=groups)
+    row = (await connection.execute(query)).mappings().first()
+    return group_of(row) if row else None
+
+
+async def store_group(connection: CatalogConnection, group: Group) -> None:
+    """Write a group that `lock_group` returned, after its transition."""
+    await connection.execute(update(groups).where(groups.c.id == group.id).values(_group_values(group)))
+
+
 async def _queue(connection: CatalogConnection, group: Group, credential_key: bytes | None) -> None:
     job = {"id": group.job_id, "group_id": group.id, "version": group.version, "image": group.image}
     waiting = {"state": "queued", "attempt": 0, "credential_key": credential_key}
@@ -221,6 +249,5 @@ def group_of(row: RowMapping) -> Group:
     key = GroupKey(facts.pop("organization"), facts.pop("project"), facts.pop("name"))
     status = GroupStatus(facts.pop("status"))
     digest = facts.pop("image_digest")
-    if facts.pop("is_damaged"):
-        facts["status_description"] = _DAMAGED
+    facts["is_damaged"] = bool(facts["is_damaged"])  # SQLite's is a number
     return Group(key=key, status=status, image_digest=Digest.parse(digest) if digest else None, **facts)

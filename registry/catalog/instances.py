@@ -1,37 +1,38 @@
-"""Which nodes are designated for which groups (keeps `registry.model.instances.InstanceCatalog`)."""
+"""Which nodes are designated for which groups."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 from uuid import uuid4
 
 from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
 
 from auth.ports import AuditEvent, Clock
-from registry.catalog.engine.database import CatalogConnection, Database
+from registry.catalog.engine.database import Database
 from registry.catalog.events import append
-from registry.catalog.groups import GROUP, group_of
+from registry.catalog.groups import GROUP, group_of, lock_group, store_group
 from registry.catalog.tables import groups, instance_tokens, instances
-from registry.model.groups import Group, GroupStatus, group_event
-from registry.model.instances import Instance, InstanceState
+from registry.model.groups import Group
+from registry.model.instances import HAS_IMAGE, UNSETTLED, Instance, InstanceState
 
 # Longer than a token's wait and its session together can last.
 _TOKEN_LIFE: Final = timedelta(hours=26)
-_UNSETTLED: Final = (InstanceState.ALLOCATING.value, InstanceState.DOWNLOADING.value)
-_HAS_IMAGE: Final = (InstanceState.CREATING, InstanceState.RUNNING)
 
 
 class SqlInstances:
-    """The tables `instances` and `instance_tokens`."""
+    """The tables `instances` and `instance_tokens`.
+
+    An instance changes in one transaction with its event, and only while it is as it was read.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def designate(self, group: Group, node_id: str, version: int, token_id: str) -> Instance:
-        """Note that a token was minted: a node is designated, or again, from the start."""
+        """Store that a token was minted: the node becomes an instance, or its instance starts again."""
         now = self._clock.now()
-        anew = {
+        renewed = {
             "version": version,
             "token_id": token_id,
             "state": InstanceState.ALLOCATING.value,
@@ -40,15 +41,15 @@ class SqlInstances:
         }
         known = select(instances).where(instances.c.group_id == group.id, instances.c.node_id == node_id)
         async with self._database.write() as connection:
-            await self._lock(connection, group)
+            await lock_group(connection, groups.c.id == group.id)
             row = (await connection.execute(known)).mappings().first()
             if row is None:
                 fresh = {"group_id": group.id, "node_id": node_id, "deletion_cost": 0, "created_at": now}
                 row_id = str(uuid4())
-                await connection.execute(insert(instances).values(id=row_id, **fresh, **anew))
+                await connection.execute(insert(instances).values(id=row_id, **fresh, **renewed))
             else:
                 row_id = row["id"]
-                await connection.execute(update(instances).where(instances.c.id == row_id).values(anew))
+                await connection.execute(update(instances).where(instances.c.id == row_id).values(renewed))
                 over = instance_tokens.c.minted_at < now - _TOKEN_LIFE
                 old = and_(instance_tokens.c.instance_id == row_id, over)
                 await connection.execute(delete(instance_tokens).where(old))
@@ -85,10 +86,10 @@ class SqlInstances:
         return counted
 
     async def unsettled(self, limit: int) -> Sequence[tuple[Group, Instance]]:
-        """Take instances that still allocate or download, those first that were looked at longest ago."""
+        """Return instances that still allocate or download, the least recently checked first."""
         waiting = (
             select(instances)
-            .where(instances.c.state.in_(_UNSETTLED))
+            .where(instances.c.state.in_(UNSETTLED))
             .order_by(instances.c.checked_at)
             .limit(limit)
         )
@@ -107,7 +108,7 @@ class SqlInstances:
     async def advance(
         self, group: Group, instance: Instance, state: InstanceState, event: AuditEvent
     ) -> bool:
-        """Bring an instance into a state; the first that has the image makes a deploying group running."""
+        """Set an instance's state, with the event; the first with the image makes its group running."""
         now = self._clock.now()
         as_read = and_(
             instances.c.id == instance.id,
@@ -116,18 +117,17 @@ class SqlInstances:
         )
         change = update(instances).where(as_read).values(state=state.value, updated_at=now)
         async with self._database.write() as connection:
-            await self._lock(connection, group)
-            if (await connection.execute(change)).rowcount != 1:
+            owner = await lock_group(connection, groups.c.id == group.id)
+            if owner is None or (await connection.execute(change)).rowcount != 1:
                 return False
-            runs = state in _HAS_IMAGE and await self._run(connection, group, instance, now)
-            await append(connection, now, event)
-            if runs:
-                running = group_event("group.running", group.id, group.key, {"version": instance.version})
-                await append(connection, now, running)
+            running = owner.run(instance.version, now=now) if state in HAS_IMAGE else None
+            if running is not None:
+                await store_group(connection, running.group)
+            await append(connection, now, event, *([running.event] if running else []))
         return True
 
     async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
-        """Change what it costs to give an instance up. False when it is gone."""
+        """Change an instance's deletion cost, with the event. False when it is gone."""
         change = update(instances).where(instances.c.id == instance_id).values(deletion_cost=cost)
         async with self._database.write() as connection:
             if (await connection.execute(change)).rowcount != 1:
@@ -157,22 +157,6 @@ class SqlInstances:
             return (
                 await connection.execute(delete(instances).where(instances.c.group_id == group.id))
             ).rowcount
-
-    @staticmethod
-    async def _run(connection: CatalogConnection, group: Group, instance: Instance, now: datetime) -> bool:
-        """Make a group running that waits for its first instance of this version."""
-        deploys = and_(
-            groups.c.id == group.id,
-            groups.c.status == GroupStatus.DEPLOYING.value,
-            groups.c.version == instance.version,
-        )
-        running = {"status": GroupStatus.RUNNING.value, "status_since": now, "updated_at": now}
-        return (await connection.execute(update(groups).where(deploys).values(running))).rowcount == 1
-
-    @staticmethod
-    async def _lock(connection: CatalogConnection, group: Group) -> None:
-        """Take a group's changes one after another, in the order group, instance."""
-        await connection.execute(select(groups.c.id).where(groups.c.id == group.id).with_for_update())
 
 
 def _instance(row: RowMapping) -> Instance:

@@ -1,4 +1,4 @@
-"""Imports waiting and running (keeps `registry.model.imports.JobQueue`).
+"""Imports waiting and running (implements `registry.model.imports.JobQueue`).
 
 The jobs table is the queue: a job and its group change in one transaction, so neither can say
 what the other does not (docs/adr/0001-jobs-in-the-catalog.md).
@@ -16,9 +16,10 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, u
 from auth.ports import Clock
 from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
+from registry.catalog.groups import lock_group, store_group
 from registry.catalog.images import enter_image
 from registry.catalog.tables import blob_pins, groups, jobs, versions
-from registry.model.groups import GroupKey, GroupStatus, group_event
+from registry.model.groups import Group, GroupKey, GroupTransition
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob
 
@@ -95,9 +96,10 @@ class SqlJobQueue:
         """Make the image visible and end the job, in one transaction. False when the lease is lost."""
         async with self._database.write() as connection:
             await connection.run_sync(exclude_collection)  # from pinned to visible, never unreferenced
-            if not await self._holds(connection, job, worker_id):
+            group, now = await self._lock(connection, job, worker_id), self._clock.now()
+            done = group.finish_import(image, now=now) if group else None
+            if done is None:
                 return False
-            now = self._clock.now()
             image_id = await enter_image(connection, job.key.organization, image, now)
             await connection.execute(
                 insert(versions).values(
@@ -108,24 +110,17 @@ class SqlJobQueue:
                     created_at=now,
                 )
             )
-            started = select(groups.c.started).where(groups.c.id == job.group_id)
-            starts = (await connection.execute(started)).scalar_one()
-            status = GroupStatus.DEPLOYING if starts else GroupStatus.STOPPED
-            await self._end(connection, job, state="done", status=status)
-            facts = {"version": job.version, **_shown(image)}
-            await append(connection, now, group_event("group.imported", job.group_id, job.key, facts))
+            await self._end(connection, job, done, now, state="done")
         return True
 
     async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
         """End the job and its group as failed. False when the lease is lost."""
         async with self._database.write() as connection:
-            if not await self._holds(connection, job, worker_id):
+            group, now = await self._lock(connection, job, worker_id), self._clock.now()
+            failed = group.fail_import(reason, sentence, now=now) if group else None
+            if failed is None:
                 return False
-            why = {"reason": reason, "sentence": sentence}
-            await self._end(connection, job, state="failed", status=GroupStatus.FAILED, **why)
-            facts = {"version": job.version, "sentence": sentence}
-            event = group_event("group.failed", job.group_id, job.key, facts, cause=reason)
-            await append(connection, self._clock.now(), event)
+            await self._end(connection, job, failed, now, state="failed", reason=reason, sentence=sentence)
         return True
 
     async def _has_work(self, free: ColumnElement[bool]) -> bool:
@@ -135,7 +130,7 @@ class SqlJobQueue:
             return (await connection.execute(query.limit(1))).first() is not None
 
     def _free(self, now: datetime) -> ColumnElement[bool]:
-        """Tell of a job and its group whether the job may be claimed."""
+        """Return the condition under which a job of a group may be claimed."""
         free = or_(jobs.c.state == "queued", and_(jobs.c.state == "running", jobs.c.lease_until < now))
         if not self._organization_jobs:
             return free
@@ -153,39 +148,25 @@ class SqlJobQueue:
         )
         return and_(free, running < self._organization_jobs)
 
-    async def _holds(self, connection: CatalogConnection, job: ImportJob, worker_id: str) -> bool:
+    async def _lock(self, connection: CatalogConnection, job: ImportJob, worker_id: str) -> Group | None:
+        """Return the job's group, locked; None when the lease is lost."""
+        group = await lock_group(connection, groups.c.id == job.group_id)
         query = select(jobs.c.id).where(
             jobs.c.id == job.id, jobs.c.worker_id == worker_id, jobs.c.state == "running"
         )
-        return (await connection.execute(query.with_for_update())).first() is not None
+        held = (await connection.execute(query.with_for_update())).first() is not None
+        return group if held else None
 
+    @staticmethod
     async def _end(
-        self,
         connection: CatalogConnection,
         job: ImportJob,
-        *,
-        state: str,
-        status: GroupStatus,
-        reason: str | None = None,
-        sentence: str | None = None,
+        ended: GroupTransition,
+        now: datetime,
+        **outcome: str,
     ) -> None:
-        now = self._clock.now()
-        ended = {"state": state, "reason": reason, "sentence": sentence, "finished_at": now}
-        released = {"lease_until": None, "credential_key": None}
-        shown = {
-            "status": status.value,
-            "status_description": f"{reason}: {sentence}" if reason else "",
-            "status_since": now,
-            "updated_at": now,
-        }
-        await connection.execute(update(jobs).where(jobs.c.id == job.id).values(**ended, **released))
+        released = {"finished_at": now, "lease_until": None, "credential_key": None}
+        await connection.execute(update(jobs).where(jobs.c.id == job.id).values(**outcome, **released))
         await connection.execute(delete(blob_pins).where(blob_pins.c.job_id == job.id))
-        await connection.execute(update(groups).where(groups.c.id == job.group_id).values(shown))
-
-
-def _shown(image: StoredImage) -> dict[str, object]:
-    """Return what the audit trail says of an image."""
-    facts: dict[str, object] = {"digest": str(image.digest), "size": image.size_bytes}
-    if image.zstd is not None:
-        facts["zstd"] = {"digest": str(image.zstd.digest), "size": image.zstd.size_bytes}
-    return facts
+        await store_group(connection, ended.group)
+        await append(connection, now, ended.event)

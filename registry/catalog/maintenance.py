@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import and_, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from auth.ports import Clock
+from auth.ports import AuditEvent, Clock
 from registry.catalog.engine.database import Database
+from registry.catalog.events import append
 from registry.catalog.tables import upkeep
 
 
@@ -62,17 +63,17 @@ class SqlUpkeep:
         """Note how far the work is, while the lease is ours."""
         await self._set(name, holder, {"cursor": cursor})
 
-    async def finish(self, name: str, holder: str, report: Mapping[str, Any]) -> None:
-        """Note the end of the work, while the lease is ours."""
-        await self._set(
-            name, holder, {"cursor": "", "finished_at": self._clock.now(), "report": dict(report)}
-        )
+    async def finish(self, name: str, holder: str, report: Mapping[str, Any], *recorded: AuditEvent) -> None:
+        """Note the end of the work, with the events, while the lease is ours."""
+        ended = {"cursor": "", "finished_at": self._clock.now(), "report": dict(report)}
+        await self._set(name, holder, ended, *recorded)
 
     async def release(self, name: str, holder: str) -> None:
         """Give the lease back."""
         await self._set(name, holder, {"holder": None, "lease_until": None})
 
-    async def _set(self, name: str, holder: str, values: Mapping[str, Any]) -> None:
+    async def _set(self, name: str, holder: str, values: Mapping[str, Any], *recorded: AuditEvent) -> None:
         ours = and_(upkeep.c.name == name, upkeep.c.holder == holder)
         async with self._database.write() as connection:
-            await connection.execute(update(upkeep).where(ours).values(values))
+            if (await connection.execute(update(upkeep).where(ours).values(values))).rowcount:
+                await append(connection, self._clock.now(), *recorded)

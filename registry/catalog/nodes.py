@@ -8,9 +8,10 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth.coalescer import Coalescer
-from auth.ports import Binding, Clock, Node
+from auth.ports import AuditEvent, Binding, Clock, Node
 from registry.catalog.engine.database import Database
 from registry.catalog.engine.plain import PlainSelect
+from registry.catalog.events import append
 from registry.catalog.tables import NODE_ID_CHARS, nodes, storable
 from registry.errors import ConflictError
 
@@ -28,33 +29,41 @@ class SqlNodeRegistry:
         self._lookups: Coalescer[str, Node | None] = Coalescer(self._look_up, pace_s=_LOOKUPS_PACE_S)
 
     async def get(self, node_id: str) -> Node | None:
-        """Return a node, struck off or not; lookups of one moment share a query."""
+        """Return a node, revoked or not; lookups of one moment share a query."""
         if storable(node_id, NODE_ID_CHARS) != node_id:
             return None  # nobody is called so, and it would spoil the others' query
         return await self._lookups.do(node_id)
 
-    async def add(self, node: Node) -> None:
-        """Insert. Raises ConflictError: the id was used before."""
+    async def add(self, node: Node, event: AuditEvent) -> None:
+        """Insert, with the event. Raises ConflictError: the id was used before."""
+        now = self._clock.now()
         values = {
             "node_id": node.node_id,
             "binding": node.binding.value,
             "secret_hash": node.secret_hash,
             "networks": [str(network) for network in node.networks],
-            "created_at": self._clock.now(),
+            "created_at": now,
             "revoked_at": node.revoked_at,
             "reads_zstd": node.reads_zstd,
         }
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(nodes).values(values))
+                await append(connection, now, event)
         except IntegrityError as error:
             raise ConflictError(f"the node id {node.node_id!r} was used before; choose another") from error
 
-    async def revoke(self, node_id: str) -> bool:
-        """Strike a node off; its id is never given out again. False when there is none."""
+    async def revoke(self, node_id: str, event: AuditEvent) -> bool:
+        """Revoke a node, with the event unless it is revoked already. False when there is none.
+
+        Its id is never given out again.
+        """
+        now = self._clock.now()
         change = update(nodes).where(nodes.c.node_id == node_id, nodes.c.revoked_at.is_(None))
         async with self._database.write() as connection:
-            await connection.execute(change.values(revoked_at=self._clock.now()))
+            if (await connection.execute(change.values(revoked_at=now))).rowcount:
+                await append(connection, now, event)
+                return True
             known = await connection.execute(select(nodes.c.node_id).where(nodes.c.node_id == node_id))
             return known.first() is not None
 

@@ -1,13 +1,17 @@
 """The table `organizations`."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
+from auth.ports import AuditEvent
 from registry.catalog.engine.database import Database
-from registry.catalog.tables import organizations
+from registry.catalog.events import append
+from registry.catalog.tables import api_keys, organizations
 from registry.errors import ConflictError
+from registry.model.api_keys import ApiKey
 from registry.model.organizations import Organization
 
 
@@ -17,12 +21,20 @@ class SqlOrganizationDirectory:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, organization: Organization) -> None:
-        """Insert. Raises ConflictError: the name is taken."""
-        values = {"name": organization.name, "created_at": organization.created_at}
+    async def add(
+        self,
+        organization: Organization,
+        *recorded: AuditEvent,
+        first_key: tuple[ApiKey, bytes] | None = None,
+    ) -> None:
+        """Insert an organization with its first key and that key's hash. Raises ConflictError: name taken."""
         try:
             async with self._database.write() as connection:
-                await connection.execute(insert(organizations).values(values))
+                await connection.execute(insert(organizations).values(asdict(organization)))
+                if first_key is not None:
+                    key, key_hash = first_key
+                    await connection.execute(insert(api_keys).values(**asdict(key), key_hash=key_hash))
+                await append(connection, organization.created_at, *recorded)
         except IntegrityError as error:
             raise ConflictError(f"an organization named {organization.name!r} exists already") from error
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import RowMapping, Select, and_, func, or_, select
 
-from auth.ports import AuditEvent
 from registry.audit.trail import StoredEvent
 from registry.catalog.engine.database import Database
 from registry.catalog.tables import (
@@ -153,8 +152,7 @@ class SqlOverview:
         ):
             if value:
                 query = query.where(column == value)
-        found = [dict(row) for row in await self._rows(query)]
-        return [StoredEvent(row.pop("cursor"), row.pop("at"), AuditEvent(**row)) for row in found]
+        return [StoredEvent(**row) for row in await self._rows(query)]
 
     async def organizations(self) -> Sequence[str]:
         """Return the names of all organizations."""

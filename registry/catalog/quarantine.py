@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import RowMapping, and_, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from auth.ports import Clock
+from auth.ports import AuditEvent, Clock
 from registry.catalog.engine.database import Database
+from registry.catalog.events import append
 from registry.catalog.key_records import record_of
 from registry.catalog.tables import blob_keys, groups, image_contents, images, quarantine, versions
 from storage.digest import Digest
@@ -40,18 +41,20 @@ class SqlQuarantine:
         self._database = database
         self._clock = clock
 
-    async def add(self, object_name: str, reason: str) -> bool:
-        """Take an object out of service; False when it was already."""
-        row = {"object_name": object_name, "reason": reason[:500], "found_at": self._clock.now()}
+    async def add(self, object_name: str, reason: str, *recorded: AuditEvent) -> bool:
+        """Take an object out of service, with the events; False when it was already."""
+        now = self._clock.now()
+        row = {"object_name": object_name, "reason": reason[:500], "found_at": now}
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(quarantine).values(row))
+                await append(connection, now, *recorded)
         except IntegrityError:
             return False
         return True
 
     async def has(self, object_name: str) -> bool:
-        """Tell whether an object is out of service."""
+        """Return whether an object is out of service."""
         query = select(quarantine.c.object_name).where(quarantine.c.object_name == object_name)
         async with self._database.read() as connection:
             return (await connection.execute(query)).first() is not None

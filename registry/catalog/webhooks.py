@@ -1,12 +1,11 @@
-"""Endpoints, and the messages that wait for them (keeps `registry.model.webhooks.WebhookCatalog`).
+"""Endpoints, and the messages that wait for them.
 
 The audit trail is read once, in its order, behind the cursor `webhooks` of the table `upkeep`; what an
 endpoint wants of it goes into `deliveries` in the same transaction that moves the cursor on. So every event
-is told at least once, whatever process dies when.
+is sent at least once, whichever process dies.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
@@ -15,14 +14,13 @@ from sqlalchemy import ColumnElement, Delete, RowMapping, and_, delete, func, in
 from sqlalchemy.exc import IntegrityError
 
 from auth.ports import AuditEvent, Clock
+from registry.audit.trail import StoredEvent
+from registry.audit.types import RegistryEventType
 from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.events import append
 from registry.catalog.tables import deliveries, events, organizations, upkeep, webhooks
 from registry.errors import ConflictError
-from registry.model.webhooks import SealedSecret, Webhook, WebhookDelivery
-
-FAMILIES: Final = ("group", "instance", "token")
-"""What is told about: types of events begin with one of these and a full stop."""
+from registry.model.webhooks import SealedSecret, Webhook, WebhookDelivery, render_message
 
 _CURSOR: Final = "webhooks"
 _PAUSE_S: Final = 30.0
@@ -36,8 +34,8 @@ class SqlWebhooks:
         self._database = database
         self._clock = clock
 
-    async def add(self, webhook: Webhook, secret: SealedSecret, *, limit: int) -> None:
-        """Insert; it is told what happens from now on. Raises ConflictError: the organization has `limit`."""
+    async def add(self, webhook: Webhook, secret: SealedSecret, event: AuditEvent, *, limit: int) -> None:
+        """Insert, with the event; later events are sent. Raises ConflictError: there are `limit` of them."""
         owner = select(organizations.c.name).where(organizations.c.name == webhook.organization)
         count = select(func.count()).where(webhooks.c.organization == webhook.organization)
         values = {
@@ -55,6 +53,7 @@ class SqlWebhooks:
                 raise ConflictError(f"the organization has {limit} webhooks; remove one first")
             after = await _latest(connection)
             await connection.execute(insert(webhooks).values(**values, after=after))
+            await append(connection, webhook.created_at, event)
 
     async def list(self, organization: str) -> Sequence[Webhook]:
         """Return an organization's endpoints, oldest first."""
@@ -70,21 +69,23 @@ class SqlWebhooks:
             row = (await connection.execute(query)).mappings().first()
         return _webhook(row) if row else None
 
-    async def remove(self, organization: str, webhook_id: str) -> bool:
-        """Remove an endpoint and what waits for it. False when there is none."""
+    async def remove(self, webhook: Webhook, event: AuditEvent) -> None:
+        """Remove an endpoint and what waits for it, with the event."""
+        gone = delete(webhooks).where(webhooks.c.webhook_id == webhook.webhook_id)
         async with self._database.write() as connection:
-            gone = await connection.execute(delete(webhooks).where(_named(organization, webhook_id)))
-            return gone.rowcount == 1
+            if (await connection.execute(gone)).rowcount:
+                await append(connection, self._clock.now(), event)
 
-    async def enable(self, organization: str, webhook_id: str) -> bool:
-        """Begin to tell an endpoint again, from now on. False when there is none."""
+    async def enable(self, webhook: Webhook, event: AuditEvent) -> None:
+        """Send later events to a disabled endpoint again, with the event."""
+        disabled = and_(webhooks.c.webhook_id == webhook.webhook_id, webhooks.c.disabled_at.is_not(None))
         async with self._database.write() as connection:
             fresh = {"disabled_at": None, "failing_since": None, "after": await _latest(connection)}
-            change = update(webhooks).where(_named(organization, webhook_id)).values(fresh)
-            return (await connection.execute(change)).rowcount == 1
+            if (await connection.execute(update(webhooks).where(disabled).values(fresh))).rowcount:
+                await append(connection, self._clock.now(), event)
 
     async def collect(self, limit: int) -> int:
-        """Put the next events of the trail into the outboxes that want them; return how many were read."""
+        """Enqueue the next events of the trail for endpoints that want them; return how many were read."""
         async with self._database.read() as connection:
             newest = await _latest(connection)
             known = await connection.execute(select(upkeep.c.cursor).where(upkeep.c.name == _CURSOR))
@@ -131,7 +132,13 @@ class SqlWebhooks:
     async def failed(
         self, delivery: WebhookDelivery, why: str, *, retry_s: float | None, disable_after: timedelta
     ) -> None:
-        """Note a failed attempt (docs/webhooks.md, "Attempts")."""
+        """Note a failed attempt (docs/webhooks.md, "Attempts").
+
+        Args:
+            why: For the operator; holds nothing of the answer's body.
+            retry_s: When to try again; None gives the message up.
+            disable_after: For how long an endpoint may fail before it is disabled.
+        """
         now = self._clock.now()
         endpoint = webhooks.c.webhook_id == delivery.webhook.webhook_id
         since = func.coalesce(webhooks.c.failing_since, now)
@@ -167,8 +174,8 @@ class SqlWebhooks:
         if gone.rowcount != 1:
             return
         await connection.execute(delete(deliveries).where(deliveries.c.webhook_id == webhook.webhook_id))
-        detail = {"webhook_id": webhook.webhook_id, "why": why}
-        await append(connection, now, AuditEvent("webhook.disabled", webhook.organization, detail=detail))
+        type_, detail = RegistryEventType.WEBHOOK_DISABLED, {"webhook_id": webhook.webhook_id, "why": why}
+        await append(connection, now, AuditEvent(type_, webhook.organization, detail=detail))
 
     async def _collect(self, connection: CatalogConnection, limit: int) -> int:
         row = select(upkeep.c.cursor).where(upkeep.c.name == _CURSOR).with_for_update()
@@ -183,51 +190,35 @@ class SqlWebhooks:
         )
         if not wanting:
             return await self._move(connection, newest, 0)
-        told = (
+        unread = (
             select(events)
             .where(events.c.cursor > int(known or 0), events.c.cursor <= newest)
             .order_by(events.c.cursor)
             .limit(limit)
         )
-        page = (await connection.execute(told)).mappings().all()
+        page = [StoredEvent(**row) for row in (await connection.execute(unread)).mappings()]
+        endpoints = [(_webhook(row), row["after"]) for row in wanting]
         messages = [
-            message
+            {
+                "message_id": f"msg_{uuid4().hex}",
+                "webhook_id": webhook.webhook_id,
+                "body": render_message(event),
+                "attempt": 0,
+                "due_at": event.at,
+            }
             for event in page
-            for webhook in wanting
-            if (message := _message(event, webhook)) is not None
+            for webhook, after in endpoints
+            if event.cursor > after and webhook.wants(event)
         ]
         if messages:
             await connection.execute(insert(deliveries), messages)
-        return await self._move(connection, page[-1]["cursor"] if page else newest, len(page))
+        return await self._move(connection, page[-1].cursor if page else newest, len(page))
 
     @staticmethod
     async def _move(connection: CatalogConnection, cursor: int, read: int) -> int:
         moved = update(upkeep).where(upkeep.c.name == _CURSOR).values(cursor=str(cursor))
         await connection.execute(moved)
         return read
-
-
-def wants(types: Sequence[str], type_: str) -> bool:
-    """Tell whether an endpoint that asked for these types is told about one."""
-    family = type_.partition(".")[0]
-    return family in FAMILIES and (not types or type_ in types or f"{family}.*" in types)
-
-
-def _message(event: RowMapping, webhook: RowMapping) -> Mapping[str, object] | None:
-    """Make the message that tells an endpoint about an event, if it wants it (docs/webhooks.md)."""
-    mine = event["organization"] == webhook["organization"] and event["cursor"] > webhook["after"]
-    if not mine or not wants(webhook["types"], event["type"]):
-        return None
-    facts = {name: event[name] for name in ("token_id", "node_id", "cause") if event[name] is not None}
-    data = {"organization": event["organization"], **facts, **event["detail"]}
-    body = {"type": event["type"], "timestamp": event["at"].isoformat().replace("+00:00", "Z"), "data": data}
-    return {
-        "message_id": f"msg_{uuid4().hex}",
-        "webhook_id": webhook["webhook_id"],
-        "body": json.dumps(body, separators=(",", ":")),
-        "attempt": 0,
-        "due_at": event["at"],
-    }
 
 
 async def _latest(connection: CatalogConnection) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from auth.ports import AuditEvent, Clock
-from registry.audit.trail import EventLog
+from registry.audit.types import RegistryEventType
 from registry.catalog.collection import SqlCollection
 from registry.catalog.maintenance import SqlUpkeep
 from registry.maintenance.lease import Lease
@@ -21,13 +21,10 @@ _log = structlog.get_logger(__name__)
 class Collection:
     """Runs the collector under a lease, and says what it did."""
 
-    def __init__(
-        self, blobs: BlobStore, catalog: SqlCollection, upkeep: SqlUpkeep, events: EventLog, clock: Clock
-    ) -> None:
+    def __init__(self, blobs: BlobStore, catalog: SqlCollection, upkeep: SqlUpkeep, clock: Clock) -> None:
         self._blobs = blobs
         self._catalog = catalog
         self._upkeep = upkeep
-        self._events = events
         self._clock = clock
 
     async def run(self, grace_s: float, *, dry_run: bool = False, force: bool = False) -> Collected:
@@ -42,8 +39,11 @@ class Collection:
             collector = Collector(self._blobs.objects, self._catalog, lease.still_ours)
             done = await collector.run(grace_s, dry_run=dry_run, force=force)
             if not dry_run:
-                await lease.finish(asdict(done))
-                await self._tell(done)
+                facts = asdict(done)
+                removed = done.records or done.objects or done.temporaries
+                event = AuditEvent(RegistryEventType.STORAGE_COLLECTED, detail=facts)
+                await lease.finish(facts, *([event] if removed else []))
+                _log.info("storage.collected", **facts)
         return done
 
     async def run_if_due(self, interval_s: float, grace_s: float) -> None:
@@ -51,9 +51,3 @@ class Collection:
         last = (await self._upkeep.standing(GC)).finished_at
         if last is None or self._clock.now() - last >= timedelta(seconds=interval_s):
             await self.run(grace_s)
-
-    async def _tell(self, done: Collected) -> None:
-        facts = asdict(done)
-        _log.info("storage.collected", **facts)
-        if done.records or done.objects or done.temporaries:
-            await self._events.record(AuditEvent("storage.collected", detail=facts))

@@ -1,11 +1,11 @@
-"""What happens when a blob turns out to be damaged: out of service, and into the audit trail."""
+"""Takes damaged blobs out of service, with an event in the audit trail."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from auth.ports import AuditEvent
-from registry.audit.trail import EventLog
+from auth.ports import AuditEvent, AuditTrail
+from registry.audit.types import RegistryEventType
 from registry.catalog.quarantine import SqlQuarantine
 from storage.digest import Digest
 from storage.errors import BlobDamagedError, BlobMissingError
@@ -16,18 +16,18 @@ _REMEMBERED = 1024
 
 
 class DamageReporter:
-    """Takes reports of damage from whoever reads.
+    """Takes reports of damage from readers of blobs.
 
-    A damaged object is taken out of service at once: it cannot be served anyway, and so the next import of
-    the blob brings it anew. A missing one is only told about, because a folder that is not mounted misses
-    them all; scrubbing decides.
+    A damaged object is taken out of service at once: it cannot be served, and the next import of the blob
+    stores it again. A missing one is only recorded, because a folder that is not mounted misses them all;
+    scrubbing decides.
     """
 
-    def __init__(self, records: KeyRecords, quarantine: SqlQuarantine, events: EventLog) -> None:
+    def __init__(self, records: KeyRecords, quarantine: SqlQuarantine, trail: AuditTrail) -> None:
         self._records = records
         self._quarantine = quarantine
-        self._events = events
-        self._told: OrderedDict[tuple[str, Digest], float] = OrderedDict()
+        self._trail = trail
+        self._reported: OrderedDict[tuple[str, Digest], float] = OrderedDict()
 
     async def report(self, tenant: str, digest: Digest, error: BlobDamagedError) -> None:
         """Note that a tenant's blob failed while it was read."""
@@ -36,27 +36,27 @@ class DamageReporter:
             return  # taken out of service already, or removed
         if isinstance(error, BlobMissingError):
             if self._is_news(tenant, digest):
-                await self._tell(record, str(error), "missing")
+                await self._trail.record(_event(record, str(error), "missing"))
             return
         await self.quarantine([record], str(error))
 
     async def quarantine(self, records: Sequence[KeyRecord], reason: str) -> None:
-        """Take an object out of service, and tell every tenant that has it, unless it was already."""
-        if await self._quarantine.add(records[0].object_name, reason):
-            for record in records:
-                await self._tell(record, reason, "damaged")
-
-    async def _tell(self, record: KeyRecord, reason: str, cause: str) -> None:
-        detail = {"digest": str(record.digest), "object": record.object_name, "reason": reason}
-        await self._events.record(AuditEvent("blob.damaged", record.tenant, cause=cause, detail=detail))
+        """Take an object out of service, with an event for each tenant that has it, unless it was already."""
+        events = (_event(record, reason, "damaged") for record in records)
+        await self._quarantine.add(records[0].object_name, reason, *events)
 
     def _is_news(self, tenant: str, digest: Digest) -> bool:
         now = time.monotonic()
-        told = self._told.get((tenant, digest))
-        if told is not None and now - told < _QUIET_S:
+        last = self._reported.get((tenant, digest))
+        if last is not None and now - last < _QUIET_S:
             return False
-        self._told[tenant, digest] = now
-        self._told.move_to_end((tenant, digest))
-        while len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
+        self._reported[tenant, digest] = now
+        self._reported.move_to_end((tenant, digest))
+        while len(self._reported) > _REMEMBERED:
+            self._reported.popitem(last=False)
         return True
+
+
+def _event(record: KeyRecord, reason: str, cause: str) -> AuditEvent:
+    detail = {"digest": str(record.digest), "object": record.object_name, "reason": reason}
+    return AuditEvent(RegistryEventType.BLOB_DAMAGED, record.tenant, cause=cause, detail=detail)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
+from auth.ports import AuditEvent
 from registry.catalog.maintenance import SqlUpkeep
 from registry.errors import ConflictError, RegistryError
 
@@ -44,9 +45,9 @@ class Lease:
         """Note how far the work is."""
         await self._upkeep.advance(self._name, self._holder, cursor)
 
-    async def finish(self, report: Mapping[str, Any]) -> None:
-        """Note the end of the work."""
-        await self._upkeep.finish(self._name, self._holder, report)
+    async def finish(self, report: Mapping[str, Any], *recorded: AuditEvent) -> None:
+        """Note the end of the work, with the events."""
+        await self._upkeep.finish(self._name, self._holder, report, *recorded)
 
     async def _acquire(self) -> None:
         asked = time.monotonic()

@@ -1,14 +1,16 @@
-"""Instances: nodes that are assigned to a container group, and the port to the catalog."""
+"""Instances: nodes that are assigned to a container group."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final
 
+from auth.audit import EventType
 from auth.ports import AuditEvent
-from registry.audit.trail import NO_FACTS
-from registry.model.groups import Group, group_event
+from registry.audit.types import EVENT_TYPES
+from registry.model.groups import Group
 
 
 class InstanceState(StrEnum):
@@ -43,56 +45,28 @@ class Instance:
     updated_at: datetime
 
 
+UNSETTLED: Final = (InstanceState.ALLOCATING, InstanceState.DOWNLOADING)
+"""States that end by what the node does with its token."""
+HAS_IMAGE: Final = (InstanceState.CREATING, InstanceState.RUNNING)
+
+
 def instance_event(
-    type_: str,
+    type_: EventType,
     group: Group,
     instance: Instance,
-    facts: Mapping[str, object] = NO_FACTS,
+    facts: Mapping[str, object] = MappingProxyType({}),
     *,
     cause: str | None = None,
     source: str | None = None,
 ) -> AuditEvent:
-    """Return an audit event about an instance. Token events are recorded separately."""
+    """Return an event about an instance. The detail names the token, which has its own events."""
     named = {"instance_id": instance.id, "version": instance.version, "token_id": instance.token_id}
-    told = group_event(type_, group.id, group.key, {**named, **facts}, cause=cause, source=source)
-    return replace(told, node_id=instance.node_id)
+    made = group.event(type_, {**named, **facts}, cause=cause, source=source)
+    return replace(made, node_id=instance.node_id)
 
 
-class InstanceCatalog(Protocol):
-    """Store of instances.
-
-    Each change is written in one transaction with its audit event, and only if the instance is unchanged
-    since it was read.
-    """
-
-    async def designate(self, group: Group, node_id: str, version: int, token_id: str) -> Instance:
-        """Record a minted token: create the node's instance, or reset it to its first state."""
-
-    async def of_group(self, group_id: str) -> Sequence[Instance]:
-        """Return a group's instances, oldest first."""
-
-    async def get(self, group_id: str, instance_id: str) -> Instance | None:
-        """Return an instance of a group, or None."""
-
-    async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
-        """Count the instances of groups by state. Groups without instances are omitted."""
-
-    async def unsettled(self, limit: int) -> Sequence[tuple[Group, Instance]]:
-        """Return instances that are allocating or downloading, the least recently checked first."""
-
-    async def advance(
-        self, group: Group, instance: Instance, state: InstanceState, event: AuditEvent
-    ) -> bool:
-        """Set an instance's state. The first one with the image changes a deploying group to running."""
-
-    async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
-        """Set an instance's deletion cost. Returns False if the instance is gone."""
-
-    async def tokens(self, instance_id: str) -> Sequence[str]:
-        """Return all tokens of an instance that may still be valid."""
-
-    async def free(self, instance: Instance, event: AuditEvent) -> bool:
-        """Remove an instance, which releases its node. Returns False if it is gone or has changed."""
-
-    async def free_all(self, group: Group) -> int:
-        """Remove all instances of a group. Returns their number."""
+def state_event(
+    state: InstanceState, group: Group, instance: Instance, *, source: str | None = None
+) -> AuditEvent:
+    """Return the event for an instance's new state."""
+    return instance_event(EVENT_TYPES[f"instance.{state.value}"], group, instance, source=source)

@@ -1,9 +1,7 @@
 """Organizations (tenants): the customers of the container cloud."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,16 +10,3 @@ class Organization:
 
     name: str
     created_at: datetime
-
-
-class OrganizationDirectory(Protocol):
-    """Store of organizations."""
-
-    async def add(self, organization: Organization) -> None:
-        """Insert an organization. Raises ConflictError: the name is taken."""
-
-    async def get(self, name: str) -> Organization | None:
-        """Return an organization, or None."""
-
-    async def list(self) -> Sequence[Organization]:
-        """Return all organizations, ordered by name."""

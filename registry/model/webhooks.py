@@ -1,9 +1,14 @@
-"""Webhooks: endpoints, deliveries, and the port to the catalog."""
+"""Webhooks: endpoints and their messages (docs/webhooks.md)."""
 
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import datetime
+from typing import Final
+
+from registry.audit.trail import StoredEvent
+
+FAMILIES: Final = ("group", "instance", "token")
+"""Families of event types (`registry.audit.types`) that are delivered to webhooks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +16,7 @@ class Webhook:
     """Endpoint that receives an organization's events.
 
     Attributes:
-        types: Event types, or patterns such as `group.*`; empty means all event types.
+        types: Event types, or families such as `group.*`; empty means all of `FAMILIES`.
         delivered_at: Time of the last successful delivery.
         failing_since: Time of the first failure since the last success; None if there is none.
         disabled_at: Time at which deliveries stopped after too many failures; None while enabled.
@@ -27,6 +32,13 @@ class Webhook:
     failing_since: datetime | None = None
     disabled_at: datetime | None = None
     last_failure: str | None = None
+
+    def wants(self, event: StoredEvent) -> bool:
+        """Return whether the endpoint gets a message about an event."""
+        family = event.type.partition(".")[0]
+        if event.organization != self.organization or family not in FAMILIES:
+            return False
+        return not self.types or event.type in self.types or f"{family}.*" in self.types
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,44 +65,10 @@ class WebhookDelivery:
     attempt: int
 
 
-class WebhookCatalog(Protocol):
-    """Store of webhooks and of their pending messages."""
-
-    async def add(self, webhook: Webhook, secret: SealedSecret, *, limit: int) -> None:
-        """Insert a webhook, which gets events from now on.
-
-        Raises:
-            ConflictError: The organization already has `limit` webhooks.
-        """
-
-    async def list(self, organization: str) -> Sequence[Webhook]:
-        """Return an organization's webhooks, oldest first."""
-
-    async def get(self, organization: str, webhook_id: str) -> Webhook | None:
-        """Return a webhook, or None."""
-
-    async def remove(self, organization: str, webhook_id: str) -> bool:
-        """Remove a webhook and its pending messages. Returns False if there is no such webhook."""
-
-    async def enable(self, organization: str, webhook_id: str) -> bool:
-        """Resume deliveries to a disabled webhook. Returns False if there is no such webhook."""
-
-    async def collect(self, limit: int) -> int:
-        """Enqueue messages for the next audit events. Returns the number of events read."""
-
-    async def claim(self, limit: int, lease_s: float) -> Sequence[WebhookDelivery]:
-        """Lease messages that are due. They become due again when the lease expires."""
-
-    async def delivered(self, delivery: WebhookDelivery) -> None:
-        """Remove a delivered message."""
-
-    async def failed(
-        self, delivery: WebhookDelivery, why: str, *, retry_s: float | None, disable_after: timedelta
-    ) -> None:
-        """Record a failed attempt.
-
-        Args:
-            why: Reason for the webhook's owner.
-            retry_s: Seconds until the next attempt; None drops the message.
-            disable_after: Time of continuous failure after which the webhook is disabled.
-        """
+def render_message(event: StoredEvent) -> str:
+    """Return the JSON body of the message about an event."""
+    named = {"token_id": event.token_id, "node_id": event.node_id, "cause": event.cause}
+    facts = {name: value for name, value in named.items() if value is not None}
+    data = {"organization": event.organization, **facts, **event.detail}
+    body = {"type": event.type, "timestamp": event.at.isoformat().replace("+00:00", "Z"), "data": data}
+    return json.dumps(body, separators=(",", ":"))

@@ -6,9 +6,9 @@ from typing import Final
 from aiohttp import web
 from yarl import URL
 
+from registry.audit.types import EVENT_TYPES
 from registry.catalog.overview import EventFilter
 from registry.portal.guard import Guard
-from registry.portal.messages import EVENT_TYPES
 from registry.portal.pages import Pages
 from registry.portal.services import Services
 from registry.portal.sessions import SignedInUser

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from auth.errors import Cause
+from registry.audit.types import EVENT_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,45 +53,6 @@ def failure(description: str) -> Failure:
     return Failure(reason, sentence, _ADVICE[reason])
 
 
-_EVENTS: Final[Mapping[str, str]] = {
-    "api_key.created": "An API key was made",
-    "api_key.revoked": "An API key was revoked",
-    "blob.damaged": "A stored blob does not verify; it is out of service",
-    "group.created": "The group was created",
-    "group.deleted": "The group was deleted",
-    "group.failed": "The import failed",
-    "group.imported": "The image is stored",
-    "group.started": "The group was started",
-    "group.stopped": "The group was stopped",
-    "group.updated": "The group was changed",
-    "instance.allocating": "A node was designated",
-    "instance.creating": "The node has the image",
-    "instance.downloading": "The node is pulling",
-    "instance.lapsed": "The designation ended without a pull",
-    "instance.reallocated": "The node was freed for another",
-    "instance.recreated": "The container is made anew",
-    "instance.restarted": "The container was restarted",
-    "instance.running": "The container runs",
-    "instance.stopping": "The container is stopping",
-    "node.created": "The node was enrolled",
-    "node.enrolled": "The node was given its first certificate",
-    "node.offered": "The node was offered an enrolment",
-    "node.refused": "An enrolment was refused",
-    "node.renewed": "The node's certificate was replaced",
-    "node.revoked": "The node was struck off",
-    "organization.created": "The organization was created",
-    "portal.refused": "A sign-in to the portal was refused",
-    "portal.signed_in": "Somebody signed in to the portal",
-    "portal.signed_out": "Somebody signed out of the portal",
-    "storage.collected": "Unused blobs were removed",
-    "token.completed": "The pull is complete; the token is spent",
-    "token.exchanged": "The node was given another bearer of its session",
-    "token.minted": "A pull token was minted",
-    "token.redeemed": "The node redeemed its token and may pull",
-    "token.refused": "A pull was refused",
-    "token.revoked": "A pull token was revoked",
-}
-
 _CAUSES: Final[Mapping[str, str]] = {
     Cause.MALFORMED: "what was shown is no token",
     Cause.FORGED: "we did not sign it",
@@ -112,12 +74,11 @@ _CAUSES: Final[Mapping[str, str]] = {
     Cause.LEDGER_UNAVAILABLE: "the ledger did not answer",
 }
 
-EVENT_TYPES: Final = tuple(_EVENTS)
-
 
 def event_sentence(type_: str) -> str:
-    """Say what an event means; its type itself where there is no sentence for it."""
-    return _EVENTS.get(type_, type_)
+    """Say what an event means; its type itself where another version wrote it."""
+    known = EVENT_TYPES.get(type_)
+    return known.sentence if known else type_
 
 
 def cause_sentence(cause: str) -> str:

@@ -15,6 +15,7 @@ from auth.ports import AuditEvent, AuditTrail
 from auth.secret import Secret
 from registry.api.http.origin import Origin
 from registry.api.public import Caller
+from registry.audit.types import RegistryEventType
 from registry.errors import NotFoundError
 from registry.services.api_keys import MAX_KEY_LENGTH, hash_api_key
 
@@ -116,16 +117,22 @@ class PortalSessions:
         key = key.strip()
         caller = await self._caller(hash_api_key(key)) if 0 < len(key) <= MAX_KEY_LENGTH else None
         if caller is None:
-            await self._trail.record(AuditEvent("portal.refused", cause=Cause.FORGED.value, source=source))
+            await self._trail.record(
+                AuditEvent(RegistryEventType.PORTAL_REFUSED, cause=Cause.FORGED.value, source=source)
+            )
             raise RefusedError(Cause.FORGED)
         session = await self._sessions.open(hash_api_key(key))
-        await self._trail.record(AuditEvent("portal.signed_in", caller.organization, source=source))
+        await self._trail.record(
+            AuditEvent(RegistryEventType.PORTAL_SIGNED_IN, caller.organization, source=source)
+        )
         return session
 
     async def sign_out(self, visitor: SignedInUser, *, source: str) -> None:
         """End a session."""
         await self._sessions.close(visitor.session_id)
-        await self._trail.record(AuditEvent("portal.signed_out", visitor.caller.organization, source=source))
+        await self._trail.record(
+            AuditEvent(RegistryEventType.PORTAL_SIGNED_OUT, visitor.caller.organization, source=source)
+        )
 
     async def visitor(self, request: web.Request) -> SignedInUser | None:
         """Return the user of a request's session, or None. Revoking a key ends its sessions."""

@@ -85,7 +85,7 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
             compressor=compressor,
         )
         yield Upkeep(
-            collection=Collection(blobs, dead, upkeep, events, clock),
+            collection=Collection(blobs, dead, upkeep, clock),
             scrubbing=Scrubbing(blobs, quarantine, desk, upkeep),
             repair=Repair(importer, quarantine),
             doctor=Doctor(

@@ -1,4 +1,4 @@
-"""API keys: made, listed, revoked, and told apart when they are shown."""
+"""The use-cases of organizations' API keys: create, list, revoke, look up."""
 
 import hashlib
 import secrets
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
+from auth.audit import EventType
 from auth.ports import AuditEvent, Clock
 from auth.secret import Secret
-from registry.audit.trail import EventLog
+from registry.audit.types import RegistryEventType
+from registry.catalog.api_keys import SqlApiKeyDirectory
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import NotFoundError
-from registry.model.api_keys import ApiKey, ApiKeyDirectory
-from registry.model.organizations import Organization, OrganizationDirectory
+from registry.model.api_keys import ApiKey
+from registry.model.organizations import Organization
 
 FIRST: Final = "first"
 MAX_KEYS: Final = 50
@@ -23,7 +26,7 @@ _KEY_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """A key that was just made; `secret` is shown once and kept nowhere."""
+    """A key that was just created; `secret` is shown once and kept nowhere."""
 
     key: ApiKey
     secret: Secret
@@ -35,33 +38,35 @@ class ApiKeys:
     def __init__(
         self,
         *,
-        keys: ApiKeyDirectory,
-        organizations: OrganizationDirectory,
-        events: EventLog,
+        keys: SqlApiKeyDirectory,
+        organizations: SqlOrganizationDirectory,
         clock: Clock,
     ) -> None:
         self._keys = keys
         self._organizations = organizations
-        self._events = events
         self._clock = clock
 
-    async def found(self, organization: str, *, source: str | None = None) -> NewApiKey:
+    async def create_organization(self, name: str, *, source: str | None = None) -> NewApiKey:
         """Create an organization with its first key. Raises ConflictError: the name is taken."""
-        await self._organizations.add(Organization(organization, self._clock.now()))
-        made = await self._add(organization, FIRST)
-        await self._events.record(AuditEvent("organization.created", organization, source=source))
+        made = self._new(name, FIRST)
+        await self._organizations.add(
+            Organization(name, made.key.created_at),
+            AuditEvent(RegistryEventType.ORGANIZATION_CREATED, name, source=source),
+            first_key=(made.key, hash_api_key(made.secret.reveal())),
+        )
         return made
 
     async def create(self, organization: str, name: str, *, source: str | None = None) -> NewApiKey:
-        """Make a further key.
+        """Create a further key.
 
         Raises:
             NotFoundError: There is no such organization.
             ConflictError: It has `MAX_KEYS` keys in use.
         """
         await self._require(organization)
-        made = await self._add(organization, name)
-        await self._record("api_key.created", made.key, source)
+        made = self._new(organization, name)
+        created = _event(RegistryEventType.API_KEY_CREATED, made.key, source)
+        await self._keys.add(made.key, hash_api_key(made.secret.reveal()), created, limit=MAX_KEYS)
         return made
 
     async def list(self, organization: str) -> Sequence[ApiKey]:
@@ -71,10 +76,10 @@ class ApiKeys:
 
     async def revoke(self, organization: str, key_id: str, *, source: str | None = None) -> None:
         """Revoke a key from the next request on. Raises NotFoundError: the organization has no such key."""
-        if not await self._keys.revoke(organization, key_id):
+        key = next((key for key in await self._keys.list(organization) if key.key_id == key_id), None)
+        if key is None:
             raise NotFoundError("the organization has no such key")
-        key = next(key for key in await self._keys.list(organization) if key.key_id == key_id)
-        await self._record("api_key.revoked", key, source)
+        await self._keys.revoke(key, _event(RegistryEventType.API_KEY_REVOKED, key, source))
 
     async def whose(self, shown: str) -> ApiKey | None:
         """Return the key that was shown, unless it is nobody's or revoked."""
@@ -82,19 +87,17 @@ class ApiKeys:
             return None
         return await self._keys.by_hash(hash_api_key(shown))
 
-    async def _add(self, organization: str, name: str) -> NewApiKey:
+    def _new(self, organization: str, name: str) -> NewApiKey:
         secret = Secret(f"crisper_key_{secrets.token_urlsafe(_KEY_BYTES)}")
-        key = ApiKey(str(uuid4()), organization, name, self._clock.now())
-        await self._keys.add(key, hash_api_key(secret.reveal()), limit=MAX_KEYS)
-        return NewApiKey(key, secret)
+        return NewApiKey(ApiKey(str(uuid4()), organization, name, self._clock.now()), secret)
 
     async def _require(self, organization: str) -> None:
         if await self._organizations.get(organization) is None:
             raise NotFoundError(f"there is no organization named {organization!r}")
 
-    async def _record(self, type_: str, key: ApiKey, source: str | None) -> None:
-        detail = {"key_id": key.key_id, "name": key.name}
-        await self._events.record(AuditEvent(type_, key.organization, source=source, detail=detail))
+
+def _event(type_: EventType, key: ApiKey, source: str | None) -> AuditEvent:
+    return AuditEvent(type_, key.organization, source=source, detail={"key_id": key.key_id, "name": key.name})
 
 
 def hash_api_key(key: str) -> bytes:

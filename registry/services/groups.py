@@ -1,18 +1,10 @@
-"""The life of container groups; framework-free.
-
-pending ──> stopped <──start, stop──> deploying ──> running
-  ^ │  └──────────(started)──────────────^             │
-  │ └──> failed                                        │
-  └──────────────── a new image ───────────────────────┘
-"""
+"""The use-cases of container groups (`registry.model.groups` decides what becomes of a group)."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
-from uuid import uuid4
 
 from auth.ports import Clock
-from registry.audit.trail import EventLog
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import (
     ConflictError,
     InvalidInputError,
@@ -20,16 +12,9 @@ from registry.errors import (
     PreconditionFailedError,
     ReferenceFormatError,
 )
-from registry.model.groups import Group, GroupCatalog, GroupKey, GroupStatus, group_event
-from registry.model.imports import (
-    CredentialVault,
-    Progress,
-    ProgressStore,
-    Stage,
-    UpstreamCredential,
-)
+from registry.model.groups import Group, GroupCatalog, GroupKey, GroupStatus, GroupTransition
+from registry.model.imports import CredentialVault, ProgressStore, UpstreamCredential
 from registry.model.instances import InstanceState
-from registry.model.organizations import OrganizationDirectory
 from registry.services.paging import Position
 from registry.services.views import GroupChange, GroupPage, GroupView, NewGroup
 
@@ -38,7 +23,6 @@ MAX_PAGE: Final = 1000
 Kept = TypeVar("Kept")
 
 _TRIES: Final = 8
-_PULLING: Final = str(Progress(Stage.PULLING))
 _UP: Final = (GroupStatus.DEPLOYING, GroupStatus.RUNNING)
 
 
@@ -52,7 +36,7 @@ class GroupInstances(Protocol):
         """Count the instances of groups by state."""
 
     async def dismiss(self, group: Group) -> None:
-        """End every designation of a group: revoke its tokens, and free its nodes."""
+        """Release all nodes of a group and revoke their tokens."""
 
 
 class ContainerGroups:
@@ -65,7 +49,7 @@ class ContainerGroups:
         credential_from: Turns the public API's `registry_authentication` into what the upstream is sent.
             Raises InvalidInputError, its paths starting at `registry_authentication`.
         revoke_tokens: Revokes every pull token of a group, by the group's id, and bars new ones for a while.
-        nudge: Tells idle import workers that a job waits; they find it without, only later.
+        nudge: Wakes idle import workers; without it they find the job later.
     """
 
     def __init__(
@@ -74,9 +58,8 @@ class ContainerGroups:
         catalog: GroupCatalog,
         vault: CredentialVault,
         board: ProgressStore,
-        organizations: OrganizationDirectory,
+        organizations: SqlOrganizationDirectory,
         fleet: GroupInstances,
-        events: EventLog,
         clock: Clock,
         parse_reference: Callable[[str], object],
         credential_from: Callable[[Mapping[str, Any]], UpstreamCredential | None],
@@ -88,7 +71,6 @@ class ContainerGroups:
         self._board = board
         self._organizations = organizations
         self._fleet = fleet
-        self._events = events
         self._clock = clock
         self._parse_reference = parse_reference
         self._credential_from = credential_from
@@ -113,16 +95,17 @@ class ContainerGroups:
         credential = self._credential(request.registry_authentication)
         if (standing := await self._same(key, request)) is not None:
             return standing
-        group = self._new(key, request)
+        now, autostart = self._clock.now(), request.autostart
+        created = Group.create(key, request.image, request.spec, autostart=autostart, now=now, source=source)
+        group = created.group
         try:
-            await self._keep(group, credential, lambda sealed: self._catalog.create(group, sealed))
+            await self._keep(group, credential, lambda sealed: self._catalog.create(created, sealed))
         except ConflictError:
             if (standing := await self._same(key, request)) is not None:
                 return standing
             raise
-        await self._record("group.created", group, source, image=group.image, version=group.version)
         self._nudge()
-        return GroupView(group, group.status_description)
+        return GroupView(group, group.description)
 
     async def get(self, key: GroupKey) -> GroupView:
         """Return a group. Raises NotFoundError."""
@@ -160,7 +143,7 @@ class ContainerGroups:
         if_match: Collection[str] | None = None,
         source: str | None = None,
     ) -> GroupView:
-        """Change a group; a changed image is imported anew, under the next version.
+        """Change a group; a changed image is imported under the next version.
 
         Until it is stored, nodes are given the version before. The same image is pulled again only when
         `change.pull` says so, or when its import has failed.
@@ -173,7 +156,7 @@ class ContainerGroups:
             InvalidInputError: The image, the credentials or the changed spec cannot be taken.
             NotFoundError: There is no such group.
             PreconditionFailedError: The group has changed since.
-            ConflictError: Others change it again and again.
+            ConflictError: Others keep changing it.
         """
         if change.image is not None:
             self._read_reference(change.image)
@@ -181,9 +164,9 @@ class ContainerGroups:
         for _ in range(_TRIES):
             before = await self._require(key)
             _check(before, if_match)
-            after = self._changed(before, change)
-            if await self._write(before, after, credential):
-                await self._tell_change(before, after, source)
+            image = (change.image or before.image) if self._pulls(before, change) else None
+            changed = before.update(change.amend(before.spec), image, now=self._clock.now(), source=source)
+            if await self._write(before, changed, credential):
                 return await self.get(key)
         raise ConflictError("the group is being changed by others; read it again, then try once more")
 
@@ -194,11 +177,7 @@ class ContainerGroups:
             NotFoundError: There is no such group.
             InvalidInputError: Its import failed; there is nothing to start.
         """
-        before, after = await self._switch(key, started=True)
-        if before.status is GroupStatus.FAILED:
-            raise InvalidInputError("The group's import failed: change its image first, then start it.")
-        if after is not before:
-            await self._record("group.started", after, source, version=after.version)
+        await self._change(key, lambda group: group.start(now=self._clock.now(), source=source))
 
     async def stop(self, key: GroupKey, *, source: str | None = None) -> None:
         """Have a group stop: its instances are freed and their tokens revoked. A running import goes on.
@@ -206,10 +185,8 @@ class ContainerGroups:
         Raises:
             NotFoundError: There is no such group.
         """
-        before, after = await self._switch(key, started=False)
-        await self._fleet.dismiss(after)
-        if after is not before:
-            await self._record("group.stopped", after, source, version=after.version)
+        stopped = await self._change(key, lambda group: group.stop(now=self._clock.now(), source=source))
+        await self._fleet.dismiss(stopped)
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> None:
         """Stop a group's import, revoke its pull tokens and forget it; its blobs are left to collection.
@@ -223,14 +200,11 @@ class ContainerGroups:
         """
         group = await self._require(key)
         await self._revoke_tokens(group.id)
-        removed = await self._catalog.delete(key)
+        removed = await self._catalog.delete(key, source=source)
         if removed is None:
             raise _no_such(key)
-        try:
-            await self._revoke_tokens(removed.id)
-            await self._vault.forget(removed.job_id)
-        finally:
-            await self._record("group.deleted", removed, source)
+        await self._revoke_tokens(removed.id)
+        await self._vault.forget(removed.job_id)
 
     def _read_reference(self, image: str) -> object:
         try:
@@ -257,43 +231,6 @@ class ContainerGroups:
             return None
         return (await self._views([group]))[0]
 
-    def _new(self, key: GroupKey, request: NewGroup) -> Group:
-        now = self._clock.now()
-        return Group(
-            id=str(uuid4()),
-            key=key,
-            image=request.image,
-            spec=request.spec,
-            version=1,
-            autostart=request.autostart,
-            status=GroupStatus.PENDING,
-            status_description=_PULLING,
-            status_since=now,
-            created_at=now,
-            updated_at=now,
-            job_id=str(uuid4()),
-            started=request.autostart,
-        )
-
-    def _changed(self, before: Group, change: GroupChange) -> Group:
-        now = self._clock.now()
-        changed = replace(
-            before, spec=change.amend(before.spec), revision=before.revision + 1, updated_at=now
-        )
-        if not self._pulls(before, change):
-            return changed
-        return replace(
-            changed,
-            image=change.image or before.image,
-            version=before.version + 1,
-            status=GroupStatus.PENDING,
-            status_description=_PULLING,
-            status_since=now,
-            job_id=str(uuid4()),
-            image_digest=None,
-            image_size_bytes=None,
-        )
-
     def _pulls(self, before: Group, change: GroupChange) -> bool:
         if change.pull:
             return True
@@ -302,11 +239,14 @@ class ContainerGroups:
         same = self._parse_reference(change.image) == self._parse_reference(before.image)
         return not same or before.status is GroupStatus.FAILED
 
-    async def _write(self, before: Group, after: Group, credential: UpstreamCredential | None) -> bool:
+    async def _write(
+        self, before: Group, changed: GroupTransition, credential: UpstreamCredential | None
+    ) -> bool:
+        after = changed.group
         if after.job_id == before.job_id:
-            return await self._catalog.change(before, after, None)
+            return await self._catalog.change(before, changed)
         written = await self._keep(
-            after, credential, lambda sealed: self._catalog.change(before, after, sealed)
+            after, credential, lambda sealed: self._catalog.change(before, changed, sealed)
         )
         if written:
             await self._vault.forget(before.job_id)
@@ -331,24 +271,16 @@ class ContainerGroups:
             await self._vault.forget(group.job_id)
             raise
 
-    async def _switch(self, key: GroupKey, *, started: bool) -> tuple[Group, Group]:
-        """Write whether a group shall run; return it as it was and as it is, the same one where it was so."""
+    async def _change(self, key: GroupKey, transition: Callable[[Group], GroupTransition | None]) -> Group:
+        """Store a transition of a group, if it makes one; return the group as it is then."""
         for _ in range(_TRIES):
-            before = await self._require(key)
-            if before.started is started or (started and before.status is GroupStatus.FAILED):
-                return before, before
-            now = self._clock.now()
-            after = replace(before, started=started, revision=before.revision + 1, updated_at=now)
-            if before.status in {GroupStatus.STOPPED, *_UP}:
-                status = GroupStatus.DEPLOYING if started else GroupStatus.STOPPED
-                after = replace(after, status=status, status_description="", status_since=now)
-            if await self._catalog.change(before, after, None):
-                return before, after
+            group = await self._require(key)
+            changed = transition(group)
+            if changed is None:
+                return group
+            if await self._catalog.change(group, changed):
+                return changed.group
         raise ConflictError("the group is being changed by others; try again")
-
-    async def _tell_change(self, before: Group, after: Group, source: str | None) -> None:
-        pulls = {"image": after.image} if after.version != before.version else {}
-        await self._record("group.updated", after, source, version=after.version, **pulls)
 
     async def _views(self, groups: Sequence[Group]) -> Sequence[GroupView]:
         importing = [group.job_id for group in groups if group.status is GroupStatus.PENDING]
@@ -357,7 +289,7 @@ class ContainerGroups:
         return [
             GroupView(
                 group,
-                str(progress.get(group.job_id, group.status_description)),
+                str(progress.get(group.job_id, group.description)),
                 progress.get(group.job_id),
                 counts.get(group.id, {}),
             )
@@ -373,9 +305,6 @@ class ContainerGroups:
     async def _require_organization(self, name: str) -> None:
         if await self._organizations.get(name) is None:
             raise NotFoundError(f"There is no organization named {name!r}; its operator has to create it.")
-
-    async def _record(self, type_: str, group: Group, source: str | None, **facts: object) -> None:
-        await self._events.record(group_event(type_, group.id, group.key, facts, source=source))
 
 
 def _check(group: Group, if_match: Collection[str] | None) -> None:

@@ -12,21 +12,28 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
+from auth.audit import EventType
 from auth.errors import TokenNotFoundError
-from auth.ports import Clock
+from auth.ports import AuditTrail, Clock
 from auth.records import SessionView, TokenState, TokenView
-from registry.audit.trail import EventLog
+from registry.audit.types import RegistryEventType
+from registry.catalog.instances import SqlInstances
 from registry.errors import NotFoundError
 from registry.model.groups import Group, GroupCatalog, GroupKey
-from registry.model.instances import Instance, InstanceCatalog, InstanceState, instance_event
+from registry.model.instances import (
+    HAS_IMAGE,
+    UNSETTLED,
+    Instance,
+    InstanceState,
+    instance_event,
+    state_event,
+)
 from registry.services.views import InstanceView
 
 SWEEP_S: Final = 2.0
 
 _AT_ONCE: Final = 16
 _PAGE: Final = 500
-_UNSETTLED: Final = (InstanceState.ALLOCATING, InstanceState.DOWNLOADING)
-_HAS_IMAGE: Final = (InstanceState.CREATING, InstanceState.RUNNING)
 
 
 class TokenControl(Protocol):
@@ -52,18 +59,18 @@ class Instances:
     def __init__(
         self,
         *,
-        catalog: InstanceCatalog,
+        catalog: SqlInstances,
         groups: GroupCatalog,
         tokens: TokenControl,
         dismiss_tokens: Callable[[Group], Awaitable[object]],
-        events: EventLog,
+        trail: AuditTrail,
         clock: Clock,
     ) -> None:
         self._catalog = catalog
         self._groups = groups
         self._tokens = tokens
         self._dismiss_tokens = dismiss_tokens
-        self._events = events
+        self._trail = trail
         self._clock = clock
 
     async def list(self, key: GroupKey) -> Sequence[InstanceView]:
@@ -86,13 +93,13 @@ class Instances:
         """Change what it costs to give an instance up. Raises NotFoundError."""
         group, instance = await self._require(key, instance_id)
         facts = {"deletion_cost": cost}
-        changed = instance_event("instance.updated", group, instance, facts, source=source)
+        changed = instance_event(RegistryEventType.INSTANCE_UPDATED, group, instance, facts, source=source)
         if not await self._catalog.set_deletion_cost(instance.id, cost, changed):
             raise _no_such()
         return await self.get(key, instance_id)
 
     async def reallocate(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
-        """Free an instance's node and revoke its tokens, so that another node takes its place.
+        """Free an instance's node and revoke its tokens, so that another node can take its place.
 
         Revoked first: a node that is free can do nothing with what it was given.
 
@@ -101,34 +108,34 @@ class Instances:
         """
         group, instance = await self._require(key, instance_id)
         await self._revoke(instance)
-        told = instance_event("instance.reallocated", group, instance, source=source)
-        if not await self._catalog.free(instance, told):
+        event = instance_event(RegistryEventType.INSTANCE_REALLOCATED, group, instance, source=source)
+        if not await self._catalog.free(instance, event):
             raise _no_such()
 
     async def recreate(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
-        """Have an instance's container made anew on its node, which keeps the image. Raises NotFoundError."""
-        await self._begin_again(key, instance_id, "instance.recreated", source)
+        """Ask for an instance's container to be created again on its node. Raises NotFoundError."""
+        await self._begin_again(key, instance_id, RegistryEventType.INSTANCE_RECREATED, source)
 
     async def restart(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
-        """Have an instance's container stopped and started on its node. Raises NotFoundError."""
-        await self._begin_again(key, instance_id, "instance.restarted", source)
+        """Ask for an instance's container to be stopped and started on its node. Raises NotFoundError."""
+        await self._begin_again(key, instance_id, RegistryEventType.INSTANCE_RESTARTED, source)
 
     async def report(
         self, instance_id: str, key: GroupKey, state: InstanceState, *, source: str | None = None
     ) -> InstanceView:
-        """Take a scheduler's word for the state of an instance's container. Raises NotFoundError."""
+        """Set the state that a scheduler reports of an instance's container. Raises NotFoundError."""
         group, instance = await self._require(key, instance_id)
         if instance.state is not state:
-            told = instance_event(f"instance.{state.value}", group, instance, source=source)
-            await self._catalog.advance(group, instance, state, told)
+            event = state_event(state, group, instance, source=source)
+            await self._catalog.advance(group, instance, state, event)
         return await self.get(key, instance_id)
 
     async def settle(self, group: Group) -> bool:
         """Bring a group's instances up to date; True when the group itself may have changed."""
         before = await self._catalog.of_group(group.id)
-        moving = [instance for instance in before if instance.state in _UNSETTLED]
+        moving = [instance for instance in before if instance.state in UNSETTLED]
         seen = await self._look(group, moving)
-        return any(view is not None and view.instance.state in _HAS_IMAGE for view in seen)
+        return any(view is not None and view.instance.state in HAS_IMAGE for view in seen)
 
     async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
         """Count the instances of groups by state, as they were seen last."""
@@ -140,7 +147,7 @@ class Instances:
         await self._catalog.free_all(group)
 
     async def sweep(self) -> None:
-        """Bring those instances up to date that were looked at longest ago."""
+        """Refresh the least recently checked instances."""
         waiting = await self._catalog.unsettled(_PAGE)
         for start in range(0, len(waiting), _AT_ONCE):
             some = waiting[start : start + _AT_ONCE]
@@ -155,7 +162,7 @@ class Instances:
 
     async def _see(self, group: Group, instance: Instance) -> InstanceView | None:
         """Bring one instance up to date; None when its node turns out to be free."""
-        if instance.state not in _UNSETTLED:
+        if instance.state not in UNSETTLED:
             return InstanceView(instance)
         try:
             view = await self._tokens.show(instance.token_id)
@@ -167,23 +174,25 @@ class Instances:
             await self._lapse(group, instance, view.state.value)
             return None
         if state is not instance.state:
-            told = instance_event(f"instance.{state.value}", group, instance)
-            await self._catalog.advance(group, instance, state, told)
+            event = state_event(state, group, instance)
+            await self._catalog.advance(group, instance, state, event)
             instance = replace(instance, state=state, updated_at=self._clock.now())
         downloading = state is InstanceState.DOWNLOADING and view.session is not None
         return InstanceView(instance, _percent(view, view.session) if downloading else None)
 
     async def _lapse(self, group: Group, instance: Instance, cause: str) -> None:
-        told = instance_event("instance.lapsed", group, instance, cause=cause)
-        await self._catalog.free(instance, told)
+        event = instance_event(RegistryEventType.INSTANCE_LAPSED, group, instance, cause=cause)
+        await self._catalog.free(instance, event)
 
-    async def _begin_again(self, key: GroupKey, instance_id: str, type_: str, source: str | None) -> None:
-        """Tell the scheduler; a node that has no image yet has nothing to begin again with, and goes on."""
+    async def _begin_again(
+        self, key: GroupKey, instance_id: str, type_: EventType, source: str | None
+    ) -> None:
+        """Record what the scheduler has to do; an instance whose node has no image yet keeps its state."""
         group, instance = await self._require(key, instance_id)
-        told = instance_event(type_, group, instance, source=source)
-        if instance.state in _UNSETTLED:
-            await self._events.record(told)
-        elif not await self._catalog.advance(group, instance, InstanceState.CREATING, told):
+        event = instance_event(type_, group, instance, source=source)
+        if instance.state in UNSETTLED:
+            await self._trail.record(event)
+        elif not await self._catalog.advance(group, instance, InstanceState.CREATING, event):
             raise _no_such()
 
     async def _revoke(self, instance: Instance) -> None:
@@ -191,7 +200,7 @@ class Instances:
             try:
                 await self._tokens.revoke(token_id)
             except TokenNotFoundError:
-                continue  # over for long
+                continue  # ended long ago
 
     async def _require(self, key: GroupKey, instance_id: str) -> tuple[Group, Instance]:
         group = await self._require_group(key)
@@ -208,7 +217,7 @@ class Instances:
 
 
 def _state_of(view: TokenView) -> InstanceState | None:
-    """Tell how far a token's node is; None when the token ended before the node had the image."""
+    """Return how far a token's node is; None if the token ended before the node had the image."""
     session = view.session
     whole = session is not None and 0 < session.blobs_total == session.blobs_complete
     if whole or view.state is TokenState.DONE:

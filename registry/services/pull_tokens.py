@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from auth.authority import Authority, MintedToken
 from auth.ports import Node
 from auth.records import ImageGrant
+from registry.catalog.instances import SqlInstances
 from registry.errors import ConflictError, NotFoundError
 from registry.model.groups import GroupCatalog, GroupKey, GroupStatus
 from registry.model.images import StoredImage, Variant
-from registry.model.instances import InstanceCatalog
 from registry.model.nodes import NodeRegistry
 
 
@@ -37,7 +37,7 @@ class PullTokens:
     def __init__(
         self,
         catalog: GroupCatalog,
-        instances: InstanceCatalog,
+        instances: SqlInstances,
         nodes: NodeRegistry,
         authority: Authority,
         default: Variant = Variant.ORIGINAL,

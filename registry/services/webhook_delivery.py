@@ -1,4 +1,4 @@
-"""Carries messages to webhooks: signed, again and again until they are taken or given up."""
+"""Delivers signed webhook messages, retrying until the endpoint accepts them or a limit is reached."""
 
 import asyncio
 import random
@@ -10,8 +10,9 @@ import structlog
 from standardwebhooks import Webhook as Signer
 
 from auth.ports import Clock
+from registry.catalog.webhooks import SqlWebhooks
 from registry.errors import WebhookFailedError
-from registry.model.webhooks import WebhookCatalog, WebhookDelivery
+from registry.model.webhooks import WebhookDelivery
 from registry.services.webhooks import WebhookSecrets
 from storage.errors import StorageError
 
@@ -39,17 +40,17 @@ class Post(Protocol):
 
 
 class WebhookDispatcher:
-    """Takes messages from the outbox and carries them; any number may do so at the same time.
+    """Takes due messages from the outbox and delivers them; several may run at the same time.
 
     Args:
-        disable_after: For how long an endpoint may take nothing before it is given up.
+        disable_after: For how long an endpoint may fail before it is disabled.
         schedule_s: Between attempts.
     """
 
     def __init__(
         self,
         *,
-        catalog: WebhookCatalog,
+        catalog: SqlWebhooks,
         secrets: WebhookSecrets,
         post: Post,
         clock: Clock,
@@ -64,7 +65,7 @@ class WebhookDispatcher:
         self._schedule_s = schedule_s
 
     async def run(self) -> NoReturn:
-        """Carry for as long as the process lives."""
+        """Deliver for as long as the process lives."""
         while True:
             try:
                 idle = not await self.round()
@@ -75,7 +76,7 @@ class WebhookDispatcher:
                 await asyncio.sleep(POLL_S * random.uniform(0.8, 1.2))  # noqa: S311 (spread)
 
     async def round(self) -> bool:
-        """Fill the outbox from the trail, and carry what is due; False when there was nothing to do."""
+        """Enqueue new audit events and deliver due messages. Returns False if there was nothing to do."""
         read = await self._catalog.collect(_PAGE)
         due = await self._catalog.claim(_AT_ONCE, _LEASE_S)
         ends = await asyncio.gather(*map(self._carry, due), return_exceptions=True)

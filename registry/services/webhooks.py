@@ -1,4 +1,4 @@
-"""Webhooks: endpoints that are told about an organization's groups and tokens (docs/webhooks.md)."""
+"""The use-cases of webhooks (docs/webhooks.md)."""
 
 import base64
 import os
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
+from auth.audit import EventType
 from auth.ports import AuditEvent, Clock
 from auth.secret import Secret
-from registry.audit.trail import EventLog
+from registry.audit.types import RegistryEventType
+from registry.catalog.organizations import SqlOrganizationDirectory
+from registry.catalog.webhooks import SqlWebhooks
 from registry.errors import EgressRefusedError, InvalidInputError, NotFoundError
-from registry.model.organizations import OrganizationDirectory
-from registry.model.webhooks import SealedSecret, Webhook, WebhookCatalog
+from registry.model.webhooks import SealedSecret, Webhook
 from storage.ports import KeyProvider
 
 MAX_WEBHOOKS: Final = 20
@@ -45,7 +47,7 @@ class WebhookSecrets:
 
 
 class Webhooks:
-    """Registers endpoints, and tells how they do.
+    """Registers, lists, enables and removes endpoints.
 
     Args:
         vet: Refuses a URL that nothing may be sent to. Raises EgressRefusedError.
@@ -54,24 +56,22 @@ class Webhooks:
     def __init__(
         self,
         *,
-        catalog: WebhookCatalog,
+        catalog: SqlWebhooks,
         secrets: WebhookSecrets,
-        organizations: OrganizationDirectory,
-        events: EventLog,
+        organizations: SqlOrganizationDirectory,
         clock: Clock,
         vet: Callable[[str], None],
     ) -> None:
         self._catalog = catalog
         self._secrets = secrets
         self._organizations = organizations
-        self._events = events
         self._clock = clock
         self._vet = vet
 
     async def register(
         self, organization: str, url: str, types: Sequence[str], *, source: str | None = None
     ) -> NewWebhook:
-        """Register an endpoint; it is told what happens from now on.
+        """Register an endpoint; it gets the events that happen from now on.
 
         Raises:
             NotFoundError: There is no such organization.
@@ -83,12 +83,12 @@ class Webhooks:
         try:
             self._vet(url)
         except EgressRefusedError as error:
-            raise InvalidInputError("The URL cannot be told anything.", {"url": [str(error)]}) from None
+            raise InvalidInputError("Messages cannot be sent to this URL.", {"url": [str(error)]}) from None
         secret = os.urandom(_SECRET_BYTES)
         webhook = Webhook(str(uuid4()), organization, url, tuple(types), self._clock.now())
         sealed = await self._secrets.seal(organization, webhook.webhook_id, secret)
-        await self._catalog.add(webhook, sealed, limit=MAX_WEBHOOKS)
-        await self._record("webhook.created", webhook, source)
+        created = _event(RegistryEventType.WEBHOOK_CREATED, webhook, source)
+        await self._catalog.add(webhook, sealed, created, limit=MAX_WEBHOOKS)
         return NewWebhook(webhook, Secret(f"whsec_{base64.b64encode(secret).decode()}"))
 
     async def list(self, organization: str) -> Sequence[Webhook]:
@@ -105,21 +105,20 @@ class Webhooks:
         return webhook
 
     async def enable(self, organization: str, webhook_id: str, *, source: str | None = None) -> Webhook:
-        """Begin to tell an endpoint again that was given up, from now on. Raises NotFoundError."""
+        """Send later events to a disabled endpoint again. Raises NotFoundError."""
         webhook = await self.get(organization, webhook_id)
-        if webhook.disabled_at is not None and await self._catalog.enable(organization, webhook_id):
-            await self._record("webhook.enabled", webhook, source)
+        await self._catalog.enable(webhook, _event(RegistryEventType.WEBHOOK_ENABLED, webhook, source))
         return await self.get(organization, webhook_id)
 
     async def remove(self, organization: str, webhook_id: str, *, source: str | None = None) -> None:
         """Remove an endpoint and what waits for it. Raises NotFoundError."""
         webhook = await self.get(organization, webhook_id)
-        await self._catalog.remove(organization, webhook_id)
-        await self._record("webhook.removed", webhook, source)
+        await self._catalog.remove(webhook, _event(RegistryEventType.WEBHOOK_REMOVED, webhook, source))
 
-    async def _record(self, type_: str, webhook: Webhook, source: str | None) -> None:
-        detail = {"webhook_id": webhook.webhook_id, "url": webhook.url}
-        await self._events.record(AuditEvent(type_, webhook.organization, source=source, detail=detail))
+
+def _event(type_: EventType, webhook: Webhook, source: str | None) -> AuditEvent:
+    detail = {"webhook_id": webhook.webhook_id, "url": webhook.url}
+    return AuditEvent(type_, webhook.organization, source=source, detail=detail)
 
 
 def _aad(webhook_id: str) -> bytes:

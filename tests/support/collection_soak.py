@@ -1,13 +1,7 @@
-"""Imports, pulls, deletions and collections all at once, over one catalog and one folder.
-
-`python -m tests.support.collection_soak 100` runs a hundred rounds and prints what happened.
-"""
+"""Imports, pulls, deletions and collections all at once, over one catalog and one folder."""
 
 import asyncio
 import random
-import sys
-import tempfile
-import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -30,8 +24,8 @@ from storage.keys.local import LocalKeyring
 from storage.records import KeyRecord
 from storage.upkeep.gc import Collector
 from tests.support.blobs import get, put
+from tests.support.groups import created
 from tests.support.key_records import still_ours
-from tests.support.postgres import postgres
 
 _LEASE_S = 900.0  # nobody here renews one
 _ORGANIZATIONS = ("acme", "umbrella", "initech")
@@ -79,7 +73,7 @@ class Soak:
         groups = {(group := self._group()).id: (group, self.image()) for _ in range(imports)}
         lives = [asyncio.create_task(self._live(groups)) for _ in range(imports)]
         for group, _ in groups.values():
-            await self.chance.choice(self.servers).catalog.create(group, None)
+            await self.chance.choice(self.servers).catalog.create(created(group), None)
             await asyncio.sleep(self.chance.uniform(0, 0.02))
         await asyncio.gather(*lives)
         over.set()
@@ -197,7 +191,7 @@ async def soak(
                 Server(
                     database,
                     store,
-                    SqlGroupCatalog(database),
+                    SqlGroupCatalog(database, clock),
                     SqlJobQueue(database, clock),
                     SqlBlobPins(database),
                     SqlCollection(database, clock),
@@ -214,19 +208,3 @@ async def soak(
             await world.settle()
             await world.check()
     return world.counts
-
-
-def main(rounds: int) -> None:
-    """Run on PostgreSQL: fifty writers at once are more than SQLite promises to serve in time."""
-    with tempfile.TemporaryDirectory(prefix="crisper-pg-", dir="/tmp") as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        (root / "pg").mkdir(mode=0o755)
-        began = time.monotonic()
-        with postgres(root / "pg") as url:
-            counted = asyncio.run(soak(root, rounds=rounds, imports=50, url=url))
-        print(f"{rounds} rounds in {time.monotonic() - began:.0f} s: {dict(counted)}")  # noqa: T201
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -94,7 +94,7 @@ def azure_emulator(folder: Path) -> Iterator[str]:
     """Run Azurite with one container; yield its address."""
     port = free_port()
     argv = [
-        str(azurite()),
+        *azurite(),
         *("--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)),
         *("--silent", "--skipApiVersionCheck", "--disableTelemetry"),
     ]

@@ -1,13 +1,11 @@
 """The figures in docs/performance.md and README come from the results, with their goals."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.figures import FIGURES, Figure, pull
-from bench.readme import DirtyResultError, fill, headline_table, newest, performance_table
+from bench.readme import fill, headline_table, newest, performance_table
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -37,25 +35,6 @@ def test_a_blob_ratio_is_ours_over_the_peers_time() -> None:
     }
     (figure,) = pull({"rows": [row]})
     assert (figure.value, figure.missed) == (0.5, False)
-
-
-def _store(folder: Path, commit: str, date: str) -> None:
-    result: dict[str, Any] = {"date": date, "commit": commit}
-    (folder / f"{date[:10]}-{commit}-soak.json").write_text(json.dumps(result))
-
-
-def test_the_newest_result_counts_and_one_of_a_dirty_tree_is_refused(tmp_path: Path) -> None:
-    assert newest("soak", tmp_path) is None
-    _store(tmp_path, "aaaaaaa-dirty", "2026-01-01T00:00:00+00:00")
-    _store(tmp_path, "bbbbbbb", "2026-01-02T00:00:00+00:00")
-    result = newest("soak", tmp_path)
-    assert result is not None
-    assert result["commit"] == "bbbbbbb"
-    _store(tmp_path, "bbbbbbb-dirty", "2026-01-02T00:00:01+00:00")
-    with pytest.raises(
-        DirtyResultError, match=r"bbbbbbb-dirty-soak\.json was measured with uncommitted changes"
-    ):
-        newest("soak", tmp_path)
 
 
 def test_a_table_replaces_what_is_between_the_markers() -> None:

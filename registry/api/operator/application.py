@@ -23,7 +23,7 @@ from registry.api.operator.requests import (
     whole_number,
 )
 from registry.api.operator.stream import EventStream
-from registry.audit.trail import EventLog
+from registry.catalog.events import SqlEventLog
 from registry.model.groups import GroupKey
 from registry.model.images import ImageDirectory
 from registry.services.pull_tokens import PullTokens
@@ -58,7 +58,7 @@ class OperatorApi:
         images: ImageDirectory,
         authority: Authority,
         verifier: Verifier,
-        events: EventLog,
+        events: SqlEventLog,
         origin: Origin,
     ) -> None:
         self._is_operator_key = is_operator_key

@@ -157,11 +157,11 @@ def event(stored: StoredEvent) -> dict[str, object]:
     return {
         "cursor": stored.cursor,
         "time": instant(stored.at),
-        "type": stored.event.type,
-        "organization_name": stored.event.organization,
-        "token_id": stored.event.token_id,
-        "node_id": stored.event.node_id,
-        "cause": stored.event.cause,
-        "source": stored.event.source,
-        "detail": dict(stored.event.detail),
+        "type": stored.type,
+        "organization_name": stored.organization,
+        "token_id": stored.token_id,
+        "node_id": stored.node_id,
+        "cause": stored.cause,
+        "source": stored.source,
+        "detail": dict(stored.detail),
     }

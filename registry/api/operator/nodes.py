@@ -5,6 +5,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from auth.audit import EventType
 from auth.authority import Authority
 from auth.nodes.enrolment import EnrolmentOffer, NodeEnrolment
 from auth.ports import AuditEvent, Binding, Node
@@ -12,7 +13,7 @@ from auth.secret import Secret, hash_secret, new_node_secret
 from registry.api.http.peers import peer_of
 from registry.api.operator import documents
 from registry.api.operator.requests import NewCertificate, NewNode
-from registry.audit.trail import EventLog
+from registry.audit.types import RegistryEventType
 from registry.errors import ConflictError, NotFoundError
 from registry.model.nodes import NodeRegistry
 
@@ -23,13 +24,10 @@ CERTIFICATE: Final = "node-certificate"
 class NodesApi:
     """Handlers of `/api/v1/nodes`."""
 
-    def __init__(
-        self, nodes: NodeRegistry, enrolment: NodeEnrolment, authority: Authority, events: EventLog
-    ) -> None:
+    def __init__(self, nodes: NodeRegistry, enrolment: NodeEnrolment, authority: Authority) -> None:
         self._nodes = nodes
         self._enrolment = enrolment
         self._authority = authority
-        self._events = events
 
     def routes(self) -> list[web.RouteDef]:
         """Return what to add to the operator application."""
@@ -64,8 +62,8 @@ class NodesApi:
             raise ConflictError("the node is bound by a secret; create another to bind by certificate")
         if node.revoked_at is not None:
             raise ConflictError("the node was struck off; create another")
-        offered: EnrolmentOffer = await self._enrolment.offer(node.node_id)
-        await self._record(request, "node.offered", node.node_id)
+        event = _event(RegistryEventType.NODE_OFFERED, node.node_id, request)
+        offered: EnrolmentOffer = await self._enrolment.offer(node.node_id, event)
         return _created(documents.offer(node.node_id, offered))
 
     async def certificate(self, request: web.Request) -> web.Response:
@@ -92,11 +90,10 @@ class NodesApi:
     async def delete(self, request: web.Request) -> web.Response:
         """Strike a node off and revoke its tokens. Its id is never given out again."""
         node_id = request.match_info["node_id"]
-        # Struck off first: a token minted in between is refused at the realm all the same.
-        if not await self._nodes.revoke(node_id):
+        # The node first: a token minted in between is refused at the realm all the same.
+        if not await self._nodes.revoke(node_id, _event(RegistryEventType.NODE_REVOKED, node_id, request)):
             raise NotFoundError("there is no such node")
         await self._authority.revoke_node(node_id)
-        await self._record(request, "node.revoked", node_id)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _found(self, request: web.Request) -> Node:
@@ -106,11 +103,11 @@ class NodesApi:
         return found
 
     async def _add(self, request: web.Request, node: Node) -> None:
-        await self._nodes.add(node)
-        await self._record(request, "node.created", node.node_id)
+        await self._nodes.add(node, _event(RegistryEventType.NODE_CREATED, node.node_id, request))
 
-    async def _record(self, request: web.Request, event: str, node_id: str) -> None:
-        await self._events.record(AuditEvent(event, node_id=node_id, source=peer_of(request).source))
+
+def _event(type_: EventType, node_id: str, request: web.Request) -> AuditEvent:
+    return AuditEvent(type_, node_id=node_id, source=peer_of(request).source)
 
 
 def _created(document: object) -> web.Response:

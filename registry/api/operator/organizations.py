@@ -8,15 +8,15 @@ from registry.api.http.peers import peer_of
 from registry.api.operator import documents
 from registry.api.operator.answering import respond
 from registry.api.operator.requests import NewApiKey, NewOrganization
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import NotFoundError
-from registry.model.organizations import OrganizationDirectory
 from registry.services.api_keys import ApiKeys
 
 
 class OrganizationsApi:
     """Handlers of `/api/v1/organizations`, without their webhooks."""
 
-    def __init__(self, organizations: OrganizationDirectory, keys: ApiKeys) -> None:
+    def __init__(self, organizations: SqlOrganizationDirectory, keys: ApiKeys) -> None:
         self._organizations = organizations
         self._keys = keys
 
@@ -35,7 +35,7 @@ class OrganizationsApi:
     async def create(self, request: web.Request) -> web.Response:
         """Create a customer; the API key in the answer is shown this once."""
         body = await NewOrganization.read(request)
-        made = await self._keys.found(body.name, source=peer_of(request).source)
+        made = await self._keys.create_organization(body.name, source=peer_of(request).source)
         document = {"name": body.name, "api_key": made.secret.reveal(), "key_id": made.key.key_id}
         return respond(document, HTTPStatus.CREATED)
 

@@ -11,9 +11,10 @@ from auth.records import MAX_TTL_S
 from registry.api.http.bodies import read_text
 from registry.errors import InvalidInputError
 from registry.model.images import WantedVariant
+from registry.model.webhooks import FAMILIES
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
-EventType = Annotated[str, Field(pattern=r"^(group|instance|token)\.([a-z_]{1,32}|\*)$")]
+EventType = Annotated[str, Field(pattern=rf"^({'|'.join(FAMILIES)})\.([a-z_]{{1,32}}|\*)$")]
 NodeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 

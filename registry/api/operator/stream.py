@@ -9,7 +9,8 @@ from aiohttp import web
 from registry.api.http import sse
 from registry.api.operator import documents
 from registry.api.operator.requests import EventFilters, event_filters, whole_number
-from registry.audit.trail import EventLog, StoredEvent
+from registry.audit.trail import StoredEvent
+from registry.catalog.events import SqlEventLog
 from registry.errors import CatalogUnavailableError
 
 MAX_STREAMS: Final = 64
@@ -30,7 +31,7 @@ class EventStream:
     """
 
     def __init__(
-        self, events: EventLog, *, poll_s: float = _POLL_S, heartbeat_s: float = sse.HEARTBEAT_S
+        self, events: SqlEventLog, *, poll_s: float = _POLL_S, heartbeat_s: float = sse.HEARTBEAT_S
     ) -> None:
         self._events = events
         self._poll_s = poll_s
@@ -80,4 +81,4 @@ class EventStream:
 
 
 def _message(stored: StoredEvent) -> bytes:
-    return sse.message(stored.event.type, documents.event(stored), stored.cursor)
+    return sse.message(stored.type, documents.event(stored), stored.cursor)

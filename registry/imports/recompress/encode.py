@@ -93,7 +93,7 @@ class LayerEncoder:
                     self._store.derive(tenant, announce, layer.size_bytes)
                 )
                 output = _Output(writer, self._threads, self._ahead, self._level)
-                stack.push_async_callback(output.settle)
+                stack.push_async_callback(output.wait_uncancelled)
             await self._pump(unpacker, output, layer.size_bytes, progress)
             unpacker.check()
             if output is None or not await output.finish(self._most(layer.size_bytes)):
@@ -170,7 +170,7 @@ class _Output:
     async def give_up(self) -> None:
         """Free what was written; the layer is only checked from here on."""
         self.given_up = True
-        await self.settle()
+        await self.wait_uncancelled()
         await self._writer.aclose()
 
     async def wait_uncancelled(self) -> None:

@@ -9,7 +9,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select
 
+from auth.audit import AuthEventType
 from auth.ports import AuditEvent, Binding, Node
+from registry.audit.types import RegistryEventType
 from registry.catalog.api_keys import SqlApiKeyDirectory
 from registry.catalog.blob_origins import SqlBlobOrigins
 from registry.catalog.collection import SqlCollection
@@ -28,6 +30,7 @@ from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.model.organizations import Organization
 from storage.digest import Digest
 from storage.records import KeyRecord
+from tests.support.groups import created
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -39,6 +42,11 @@ class SettableClock:
 
     def now(self) -> datetime:
         return self.time
+
+
+NODE_CREATED = AuditEvent(RegistryEventType.NODE_CREATED, node_id="pc-1")
+NODE_REVOKED = AuditEvent(RegistryEventType.NODE_REVOKED, node_id="pc-1")
+KEY_CREATED = AuditEvent(RegistryEventType.API_KEY_CREATED, "acme")
 
 
 def a_group(name: str = "web", organization: str = "acme") -> Group:
@@ -85,14 +93,14 @@ async def test_the_migrations_make_exactly_the_tables_that_the_code_declares(dat
 
 async def test_migrating_again_changes_nothing(database: Database) -> None:
     group = a_group()
-    await SqlGroupCatalog(database).create(group, None)
+    await SqlGroupCatalog(database, SystemClock()).create(created(group), None)
     await database.migrate()
-    assert await SqlGroupCatalog(database).get(group.key) == group
+    assert await SqlGroupCatalog(database, SystemClock()).get(group.key) == group
 
 
 async def test_a_group_comes_back_as_it_was_created(database: Database) -> None:
-    catalog, group = SqlGroupCatalog(database), a_group()
-    await catalog.create(group, None)
+    catalog, group = SqlGroupCatalog(database, SystemClock()), a_group()
+    await catalog.create(created(group), None)
     assert await catalog.get(group.key) == group
     assert list(await catalog.list("acme", "shop")) == [group]
     assert list(await catalog.list("acme", "other")) == []
@@ -100,17 +108,17 @@ async def test_a_group_comes_back_as_it_was_created(database: Database) -> None:
 
 
 async def test_a_taken_name_is_a_conflict_and_leaves_the_first_group_alone(database: Database) -> None:
-    catalog, first = SqlGroupCatalog(database), a_group()
-    await catalog.create(first, None)
+    catalog, first = SqlGroupCatalog(database, SystemClock()), a_group()
+    await catalog.create(created(first), None)
     with pytest.raises(ConflictError, match="web"):
-        await catalog.create(a_group(), None)
+        await catalog.create(created(a_group()), None)
     assert await catalog.get(first.key) == first
 
 
 async def test_an_import_that_succeeds_makes_its_image_visible_under_the_group(database: Database) -> None:
-    catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock())
+    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
     group, image = a_group(), an_image()
-    await catalog.create(group, b"wrapped")
+    await catalog.create(created(group), b"wrapped")
     job = await queue.claim("w1", 20)
     assert job is not None
     assert (job.group_id, job.attempt, job.credential_key) == (group.id, 1, b"wrapped")
@@ -136,9 +144,9 @@ async def test_an_import_that_succeeds_makes_its_image_visible_under_the_group(d
 
 
 async def test_autostart_goes_on_to_deploying(database: Database) -> None:
-    catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock())
+    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
     group = replace(a_group(), autostart=True, started=True)
-    await catalog.create(group, None)
+    await catalog.create(created(group), None)
     job = await queue.claim("w1", 20)
     assert job is not None
     await queue.succeed(job, "w1", an_image())
@@ -148,10 +156,10 @@ async def test_autostart_goes_on_to_deploying(database: Database) -> None:
 
 
 async def test_a_failed_import_tells_the_customer_why_and_the_trail_too(database: Database) -> None:
-    catalog, clock = SqlGroupCatalog(database), SystemClock()
+    catalog, clock = SqlGroupCatalog(database, SystemClock()), SystemClock()
     queue, events = SqlJobQueue(database, clock), SqlEventLog(database, clock)
     group = a_group()
-    await catalog.create(group, b"wrapped")
+    await catalog.create(created(group), b"wrapped")
     job = await queue.claim("w1", 20)
     assert job is not None
     assert await queue.fail(job, "w1", "failed to pull", "There is no tag 9.")
@@ -161,14 +169,14 @@ async def test_a_failed_import_tells_the_customer_why_and_the_trail_too(database
         GroupStatus.FAILED,
         "failed to pull: There is no tag 9.",
     )
-    (event,) = await events.page()
-    assert (event.event.type, event.event.cause) == ("group.failed", "failed to pull")
+    _, event = await events.page()
+    assert (event.type, event.cause) == ("group.failed", "failed to pull")
 
 
 async def test_a_job_is_leased_to_one_worker_and_taken_over_when_the_lease_lapses(database: Database) -> None:
     clock = SettableClock()
-    catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, clock)
-    await catalog.create(a_group(), None)
+    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, clock)
+    await catalog.create(created(a_group()), None)
     first = await queue.claim("w1", 20)
     assert first is not None
     assert await queue.claim("w2", 20) is None
@@ -187,9 +195,9 @@ async def test_a_job_is_leased_to_one_worker_and_taken_over_when_the_lease_lapse
 
 
 async def test_workers_that_claim_at_once_get_different_jobs(database: Database) -> None:
-    catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock())
+    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
     for n in range(8):
-        await catalog.create(a_group(f"web-{n}"), None)
+        await catalog.create(created(a_group(f"web-{n}")), None)
     claimed = await asyncio.gather(*(queue.claim(f"w{n}", 20) for n in range(16)))
     ids = [job.id for job in claimed if job]
     assert len(ids) == len(set(ids))
@@ -201,10 +209,10 @@ async def test_workers_that_claim_at_once_get_different_jobs(database: Database)
 async def test_deleting_a_group_takes_its_job_and_versions_but_not_the_image_of_another(
     database: Database,
 ) -> None:
-    catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock())
+    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
     one, two = a_group("one"), a_group("two")
     for group in (one, two):
-        await catalog.create(group, None)
+        await catalog.create(created(group), None)
         job = await queue.claim("w", 20)
         assert job is not None
         assert await queue.succeed(job, "w", an_image())
@@ -218,8 +226,12 @@ async def test_deleting_a_group_takes_its_job_and_versions_but_not_the_image_of_
 
 
 async def test_deleting_a_group_stops_its_running_import(database: Database) -> None:
-    catalog, queue, group = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock()), a_group()
-    await catalog.create(group, None)
+    catalog, queue, group = (
+        SqlGroupCatalog(database, SystemClock()),
+        SqlJobQueue(database, SystemClock()),
+        a_group(),
+    )
+    await catalog.create(created(group), None)
     job = await queue.claim("w", 20)
     assert job is not None
     await catalog.delete(group.key)
@@ -230,25 +242,27 @@ async def test_deleting_a_group_stops_its_running_import(database: Database) -> 
 async def test_nodes_are_struck_off_and_never_come_back(database: Database) -> None:
     nodes = SqlNodeRegistry(database, SystemClock())
     node = Node("pc-1", Binding.SECRET, b"h" * 32, (ip_network("10.0.0.0/8"), ip_network("fd00::/8")))
-    await nodes.add(node)
+    await nodes.add(node, NODE_CREATED)
     assert await nodes.get("pc-1") == node
     assert await nodes.get("pc-2") is None
-    assert await nodes.revoke("pc-1")
-    assert await nodes.revoke("pc-1")
-    assert not await nodes.revoke("pc-2")
+    assert await nodes.revoke("pc-1", NODE_REVOKED)
+    assert await nodes.revoke("pc-1", NODE_REVOKED)
+    assert not await nodes.revoke("pc-2", NODE_REVOKED)
     struck = await nodes.get("pc-1")
     assert struck is not None
     assert struck.revoked_at is not None
     with pytest.raises(ConflictError, match="pc-1"):
-        await nodes.add(node)
+        await nodes.add(node, NODE_CREATED)
     assert [n.node_id for n in await nodes.list()] == ["pc-1"]
+    recorded = [stored.type for stored in await SqlEventLog(database, SystemClock()).page()]
+    assert recorded == ["node.created", "node.revoked"]
 
 
 @pytest.mark.parametrize("odd", ["a\0", "\udcff", "n" * 129, ""])
 async def test_a_name_that_no_node_can_have_spoils_no_other_lookup(database: Database, odd: str) -> None:
     nodes = SqlNodeRegistry(database, SystemClock())
     node = Node("pc-1", Binding.SECRET, b"0" * 32)
-    await nodes.add(node)
+    await nodes.add(node, NODE_CREATED)
     assert await asyncio.gather(nodes.get("pc-1"), nodes.get(odd), nodes.get("pc-1")) == [node, None, node]
 
 
@@ -268,28 +282,30 @@ async def test_keys_are_several_and_found_by_their_hash_until_they_are_revoked(d
     first, second = (
         ApiKey(f"key-{n}", "acme", f"number {n}", datetime(2026, 1, n, tzinfo=UTC)) for n in (1, 2)
     )
-    await keys.add(first, b"a" * 32, limit=2)
-    await keys.add(second, b"b" * 32, limit=2)
+    await keys.add(first, b"a" * 32, KEY_CREATED, limit=2)
+    await keys.add(second, b"b" * 32, KEY_CREATED, limit=2)
     with pytest.raises(ConflictError, match="2 keys"):
-        await keys.add(replace(first, key_id="key-3"), b"c" * 32, limit=2)
+        await keys.add(replace(first, key_id="key-3"), b"c" * 32, KEY_CREATED, limit=2)
     assert await keys.by_hash(b"a" * 32) == first
     assert await keys.by_hash(b"x" * 32) is None
-    assert not await keys.revoke("rival", "key-1")
-    assert await keys.revoke("acme", "key-1")
+    for _ in range(2):
+        await keys.revoke(first, AuditEvent(RegistryEventType.API_KEY_REVOKED, "acme"))
     assert await keys.by_hash(b"a" * 32) is None
     assert await keys.by_hash(b"b" * 32) == second
     assert [key.revoked_at is None for key in await keys.list("acme")] == [False, True]
+    recorded = [stored.type for stored in await SqlEventLog(database, SystemClock()).page()]
+    assert recorded == ["api_key.created", "api_key.created", "api_key.revoked"]
 
 
 async def test_events_page_by_cursor_and_filter(database: Database) -> None:
     events = SqlEventLog(database, SystemClock())
     for n in range(5):
-        await events.record(AuditEvent("token.minted", "acme", token_id=f"t{n}", detail={"n": n}))
-    await events.record(AuditEvent("token.refused", "acme", token_id="t1", cause="replayed"))
+        await events.record(AuditEvent(AuthEventType.TOKEN_MINTED, "acme", token_id=f"t{n}", detail={"n": n}))
+    await events.record(AuditEvent(AuthEventType.TOKEN_REFUSED, "acme", token_id="t1", cause="replayed"))
     first = await events.page(limit=4)
     rest = await events.page(after=first[-1].cursor)
-    assert [e.event.token_id for e in [*first, *rest]] == ["t0", "t1", "t2", "t3", "t4", "t1"]
-    assert [e.event.cause for e in await events.page(type_="token.refused")] == ["replayed"]
+    assert [e.token_id for e in [*first, *rest]] == ["t0", "t1", "t2", "t3", "t4", "t1"]
+    assert [e.cause for e in await events.page(type_="token.refused")] == ["replayed"]
     assert len(await events.page(token_id="t1")) == 2
     assert len(await events.page(organization="rival")) == 0
 

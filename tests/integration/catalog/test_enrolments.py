@@ -4,7 +4,8 @@ from datetime import timedelta
 import pytest
 
 from auth.nodes.enrolment import Claim
-from auth.ports import Binding, Node
+from auth.ports import AuditEvent, Binding, Node
+from registry.audit.types import RegistryEventType
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.nodes import SqlNodeRegistry
@@ -17,9 +18,9 @@ SECRET, KEYS = b"s" * 32, [bytes([number]) * 32 for number in range(20)]
 @pytest.fixture
 async def records(database: Database) -> SqlEnrolmentRecords:
     nodes = SqlNodeRegistry(database, SystemClock())
-    await nodes.add(Node("node-1", Binding.CERTIFICATE))
+    await nodes.add(Node("node-1", Binding.CERTIFICATE), AuditEvent(RegistryEventType.NODE_CREATED))
     await nodes.aclose()
-    return SqlEnrolmentRecords(database)
+    return SqlEnrolmentRecords(database, SystemClock())
 
 
 async def test_of_many_keys_at_once_one_is_granted(records: SqlEnrolmentRecords) -> None:

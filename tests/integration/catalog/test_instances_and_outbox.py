@@ -3,6 +3,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from auth.ports import AuditEvent
+from registry.audit.types import RegistryEventType
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
@@ -11,18 +12,19 @@ from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.webhooks import SqlWebhooks
 from registry.model.groups import Group, GroupStatus
-from registry.model.instances import InstanceState, instance_event
+from registry.model.instances import InstanceState, state_event
 from registry.model.organizations import Organization
 from registry.model.webhooks import SealedSecret, Webhook
 from tests.integration.catalog.test_catalog import a_group, an_image
+from tests.support.groups import created, updated
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def deploying(database: Database) -> Group:
-    catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock())
+    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
     group = replace(a_group(), started=True)
-    await catalog.create(group, None)
+    await catalog.create(created(group), None)
     job = await queue.claim("worker", 60)
     assert job is not None
     assert await queue.succeed(job, "worker", an_image())
@@ -35,14 +37,14 @@ async def deploying(database: Database) -> Group:
 async def test_of_many_that_advance_an_instance_one_does_and_the_group_runs(database: Database) -> None:
     group, instances = await deploying(database), SqlInstances(database, SystemClock())
     instance = await instances.designate(group, "pc-1", 1, "t1")
-    event = instance_event("instance.creating", group, instance)
+    event = state_event(InstanceState.CREATING, group, instance)
     done = await asyncio.gather(
         *(instances.advance(group, instance, InstanceState.CREATING, event) for _ in range(4))
     )
     assert sorted(done) == [False, False, False, True]
-    told = [stored.event.type for stored in await SqlEventLog(database, SystemClock()).page()]
-    assert told == ["group.imported", "instance.creating", "group.running"]
-    found = await SqlGroupCatalog(database).get(group.key)
+    told = [stored.type for stored in await SqlEventLog(database, SystemClock()).page()]
+    assert told == ["group.created", "group.imported", "instance.creating", "group.running"]
+    found = await SqlGroupCatalog(database, SystemClock()).get(group.key)
     assert found is not None
     assert found.status is GroupStatus.RUNNING
     assert await instances.counts([group.id, "other"]) == {group.id: {InstanceState.CREATING: 1}}
@@ -61,11 +63,11 @@ async def test_a_node_that_is_designated_many_times_at_once_is_one_instance(data
 
 
 async def test_a_change_of_a_group_that_has_changed_since_writes_nothing(database: Database) -> None:
-    group, catalog = await deploying(database), SqlGroupCatalog(database)
+    group, catalog = await deploying(database), SqlGroupCatalog(database, SystemClock())
     changed = replace(group, revision=2, spec={"replicas": 9})
-    done = await asyncio.gather(*(catalog.change(group, changed, None) for _ in range(3)))
+    done = await asyncio.gather(*(catalog.change(group, updated(changed)) for _ in range(3)))
     assert sorted(done) == [False, False, True]
-    assert await catalog.change(changed, replace(changed, job_id="another", version=2), b"key")
+    assert await catalog.change(changed, updated(replace(changed, job_id="another", version=2)), b"key")
     job = await SqlJobQueue(database, SystemClock()).claim("worker", 60)
     assert job is not None
     assert (job.id, job.version, job.credential_key) == ("another", 2, b"key")
@@ -75,11 +77,16 @@ async def test_every_event_is_put_into_the_outbox_once_whoever_collects(database
     clock = SystemClock()
     await SqlOrganizationDirectory(database).add(Organization("acme", NOW))
     events, outbox = SqlEventLog(database, clock), SqlWebhooks(database, clock)
-    await events.record(AuditEvent("group.created", "acme"))
+    await events.record(AuditEvent(RegistryEventType.GROUP_CREATED, "acme"))
     webhook = Webhook("hook-1", "acme", "https://example.com/", ("group.*",), NOW)
-    await outbox.add(webhook, SealedSecret("kek", b"wrapped"), limit=1)
+    await outbox.add(
+        webhook,
+        SealedSecret("kek", b"wrapped"),
+        AuditEvent(RegistryEventType.WEBHOOK_CREATED, "acme"),
+        limit=1,
+    )
     for n in range(30):
-        await events.record(AuditEvent("group.imported", "acme", detail={"n": n}))
+        await events.record(AuditEvent(RegistryEventType.GROUP_IMPORTED, "acme", detail={"n": n}))
     await asyncio.gather(*(outbox.collect(7) for _ in range(10)))
     while await outbox.collect(7):
         pass

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from auth.audit import AuthEventType
 from auth.ports import AuditEvent
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
@@ -22,6 +23,7 @@ from registry.model.organizations import Organization
 from storage.digest import Digest
 from storage.records import KeyRecord
 from tests.integration.catalog.test_catalog import SettableClock, a_group, an_image
+from tests.support.groups import created
 
 IMAGE = an_image()
 GB_5 = 5_000_000_000
@@ -33,14 +35,14 @@ class World:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.clock = SettableClock()
-        self.groups = SqlGroupCatalog(database)
+        self.groups = SqlGroupCatalog(database, SystemClock())
         self.queue = SqlJobQueue(database, self.clock)
         self.overview = SqlOverview(database)
 
     async def create(self, name: str, organization: str = "acme", image: str = "ghcr.io/acme/web:1") -> Group:
         self.clock.time += timedelta(hours=1)
         group = replace(a_group(name, organization), image=image, created_at=self.clock.time)
-        await self.groups.create(group, None)
+        await self.groups.create(created(group), None)
         return group
 
     async def imported(self, *, zstd: bool = False) -> None:
@@ -113,16 +115,20 @@ async def test_a_groups_versions_tell_their_size_in_both_encodings(world: World)
 
 async def test_events_are_listed_newest_first_by_what_they_are_of(world: World) -> None:
     log = SqlEventLog(world.database, SystemClock())
-    await log.record(AuditEvent("token.minted", "acme", token_id="t1", node_id="pc-1", detail={"n": 1}))
-    await log.record(AuditEvent("token.refused", "acme", token_id="t1", cause="replayed", source="::1"))
-    await log.record(AuditEvent("token.minted", "rival", token_id="t2", node_id="pc-1"))
+    await log.record(
+        AuditEvent(AuthEventType.TOKEN_MINTED, "acme", token_id="t1", node_id="pc-1", detail={"n": 1})
+    )
+    await log.record(
+        AuditEvent(AuthEventType.TOKEN_REFUSED, "acme", token_id="t1", cause="replayed", source="::1")
+    )
+    await log.record(AuditEvent(AuthEventType.TOKEN_MINTED, "rival", token_id="t2", node_id="pc-1"))
 
     async def types(wanted: EventFilter, before: int | None = None) -> list[str]:
-        return [each.event.type for each in await world.overview.events(wanted, before=before)]
+        return [each.type for each in await world.overview.events(wanted, before=before)]
 
     newest, *rest = await world.overview.events(EventFilter())
-    assert (newest.event.organization, len(rest)) == ("rival", 2)
-    assert rest[-1].event.detail == {"n": 1}
+    assert (newest.organization, len(rest)) == ("rival", 2)
+    assert rest[-1].detail == {"n": 1}
     assert await types(EventFilter(), before=newest.cursor) == ["token.refused", "token.minted"]
     assert await types(EventFilter(type="token.minted", organization="acme")) == ["token.minted"]
     assert await types(EventFilter(token_id="t1")) == ["token.refused", "token.minted"]

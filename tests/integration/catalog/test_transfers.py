@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from registry.catalog.collection import SqlBlobPins, SqlCollection
-from registry.catalog.engine.database import Database
+from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.import_quotas import SqlImportQuota
 from registry.catalog.jobs import SqlJobQueue
@@ -19,6 +19,7 @@ from registry.model.imports import ImportJob
 from storage.digest import Digest
 from storage.records import KeyRecord
 from tests.integration.catalog.test_catalog import SettableClock, a_group
+from tests.support.groups import created
 
 DIGEST = Digest.of(b"a layer")
 
@@ -58,9 +59,12 @@ async def test_without_a_quota_nothing_is_charged(database: Database) -> None:
 
 async def test_an_organizations_turns_are_limited_and_others_go_first(database: Database) -> None:
     clock = SettableClock()
-    queue, catalog = SqlJobQueue(database, clock, organization_jobs=2), SqlGroupCatalog(database)
+    queue, catalog = (
+        SqlJobQueue(database, clock, organization_jobs=2),
+        SqlGroupCatalog(database, SystemClock()),
+    )
     for number, organization in enumerate(["acme", "acme", "acme", "rival"]):
-        await catalog.create(a_group(f"web-{number}", organization), None)
+        await catalog.create(created(a_group(f"web-{number}", organization)), None)
     claimed = [await queue.claim(f"w{n}", 60) for n in range(4)]
     assert [each.key.organization if each else None for each in claimed] == ["acme", "acme", "rival", None]
     clock.time += timedelta(seconds=61)  # all their workers are dead
@@ -68,19 +72,22 @@ async def test_an_organizations_turns_are_limited_and_others_go_first(database: 
 
 
 async def test_workers_that_claim_at_once_do_not_exceed_an_organizations_turns(database: Database) -> None:
-    queue, catalog = SqlJobQueue(database, SettableClock(), organization_jobs=2), SqlGroupCatalog(database)
+    queue, catalog = (
+        SqlJobQueue(database, SettableClock(), organization_jobs=2),
+        SqlGroupCatalog(database, SystemClock()),
+    )
     for number in range(6):
-        await catalog.create(a_group(f"web-{number}"), None)
+        await catalog.create(created(a_group(f"web-{number}")), None)
     claimed = await asyncio.gather(*(queue.claim(f"w{n}", 60) for n in range(6)))
     assert sum(each is not None for each in claimed) == 2
 
 
 async def test_a_worker_is_told_which_jobs_are_still_its_own(database: Database) -> None:
     clock = SettableClock()
-    queue, catalog = SqlJobQueue(database, clock), SqlGroupCatalog(database)
+    queue, catalog = SqlJobQueue(database, clock), SqlGroupCatalog(database, SystemClock())
     kept, deleted = a_group("kept"), a_group("deleted")
-    await catalog.create(kept, None)
-    await catalog.create(deleted, None)
+    await catalog.create(created(kept), None)
+    await catalog.create(created(deleted), None)
     for _ in range(2):
         await queue.claim("w1", 60)
     assert await queue.held("w1") == {kept.job_id, deleted.job_id}
@@ -110,7 +117,7 @@ async def test_unfinished_containers_are_kept_while_an_import_needs_them_and_a_d
 ) -> None:
     clock, group = SettableClock(), a_group()
     collection, partials = SqlCollection(database, clock), SqlPartials(database, clock)
-    await SqlGroupCatalog(database).create(group, None)
+    await SqlGroupCatalog(database, SystemClock()).create(created(group), None)
     await SqlBlobPins(database).pin(group.job_id, "acme", [DIGEST])
     for record in (partial("mine"), partial("unpinned", "rival")):
         await partials.put(record)
@@ -119,5 +126,5 @@ async def test_unfinished_containers_are_kept_while_an_import_needs_them_and_a_d
     clock.time += MAX_AGE + timedelta(seconds=1)
     assert await collection.partials() == set()
     await partials.put(partial("mine"))
-    await SqlGroupCatalog(database).delete(group.key)
+    await SqlGroupCatalog(database, SystemClock()).delete(group.key)
     assert await collection.partials() == set()

@@ -20,6 +20,7 @@ from registry.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from registry.oci.variant import OCI_ZSTD_LAYER
 from storage.digest import Digest
 from storage.records import KeyRecord
+from tests.support.groups import created
 
 GZIP_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 REPOSITORY = "acme/shop/{}"
@@ -71,7 +72,7 @@ async def enter(database: Database, name: str, entered: StoredImage) -> Group:
         job_id=str(uuid4()),
     )
     queue = SqlJobQueue(database, SystemClock())
-    await SqlGroupCatalog(database).create(group, None)
+    await SqlGroupCatalog(database, SystemClock()).create(created(group), None)
     job = await queue.claim("w1", 20)
     assert job is not None
     assert await queue.succeed(job, "w1", entered)
@@ -79,7 +80,7 @@ async def enter(database: Database, name: str, entered: StoredImage) -> Group:
 
 
 async def test_an_image_comes_back_with_its_variant_and_either_by_its_digest(database: Database) -> None:
-    catalog, entered = SqlGroupCatalog(database), image(variant())
+    catalog, entered = SqlGroupCatalog(database, SystemClock()), image(variant())
     group = await enter(database, "web", entered)
     assert entered.zstd is not None
     found = await catalog.image(group.id, 1)
@@ -112,7 +113,7 @@ async def test_what_was_found_out_about_layers_is_known_to_the_next_import(datab
 
 
 async def test_an_image_imported_before_gets_its_variant_from_a_later_import(database: Database) -> None:
-    catalog = SqlGroupCatalog(database)
+    catalog = SqlGroupCatalog(database, SystemClock())
     bare = image(None)
     unchecked = replace(bare, contents=tuple(replace(c, diff_id=None) for c in bare.contents))
     group = await enter(database, "old", unchecked)
@@ -125,7 +126,7 @@ async def test_an_image_imported_before_gets_its_variant_from_a_later_import(dat
 
 
 async def test_a_variant_stays_through_an_import_without_and_gives_way_to_another(database: Database) -> None:
-    catalog = SqlGroupCatalog(database)
+    catalog = SqlGroupCatalog(database, SystemClock())
     group = await enter(database, "one", image(variant()))
     with_more = image(None).with_attached([SIGNATURE])
     await enter(database, "two", with_more)
@@ -160,6 +161,6 @@ async def test_the_blobs_of_a_variant_live_as_long_as_their_image(database: Data
     group = await enter(database, "web", entered)
     await collection.mark([])
     assert list(await collection.condemn_records(0, 100)) == []
-    await SqlGroupCatalog(database).delete(group.key)
+    await SqlGroupCatalog(database, SystemClock()).delete(group.key)
     await collection.mark([])
     assert {record.digest for record in await collection.condemn_records(0, 100)} == everything

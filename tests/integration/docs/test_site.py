@@ -23,8 +23,7 @@ def test_the_reference_says_what_the_code_says(name: str) -> None:
     assert written == generate.PAGES[name](), "run make reference"
 
 
-def test_every_event_and_every_setting_is_described() -> None:
-    assert generate.recorded_events() <= generate.EVENTS.keys(), "describe it in docs/generate.py"
+def test_every_setting_is_described() -> None:
     documented = re.findall(r"^        (\w+): ", Settings.__doc__ or "", re.MULTILINE)
     assert set(Settings.model_fields) == set(documented)
 

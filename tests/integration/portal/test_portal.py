@@ -328,7 +328,7 @@ def test_the_audit_trail_goes_back_page_by_page_and_by_filter(stage: Stage) -> N
     (older,) = re.findall(r'rel="next" href="([^"]+)"', first)
     second = operator.text(older.replace("&amp;", "&"))
     assert second.count("<li>") >= 3
-    assert "The node was enrolled" in second
+    assert "The node was created" in second
     assert "data-poll" not in second
     assert "token.revoked" not in operator.text("/audit?type=organization.created").partition("<ol")[2]
     own = stage.visitor(stage.organization).text("/audit?type=token.minted")

@@ -9,7 +9,9 @@ import pytest
 from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from auth.ports import AuditEvent
 from registry.api.public import PREFIX, ApiKeyAuthenticator, public_app
+from registry.audit.types import RegistryEventType
 from registry.catalog.api_keys import SqlApiKeyDirectory
 from registry.model.api_keys import ApiKey
 from registry.model.organizations import Organization
@@ -22,6 +24,7 @@ with warnings.catch_warnings():
     import salad_cloud_sdk  # noqa: F401
 
 OPERATOR_KEY = "operator-key"
+CREATED = AuditEvent(RegistryEventType.API_KEY_CREATED)
 API_KEYS = {"acme-corp": "key-of-acme", "other-corp": "key-of-other"}
 
 
@@ -57,7 +60,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     for name, key in API_KEYS.items():
         await world.organizations.add(Organization(name, datetime.now(UTC)))
         kept = ApiKey(f"id of {key}", name, "first", datetime.now(UTC))
-        await SqlApiKeyDirectory(database, world.clock).add(kept, hash_api_key(key), limit=1)
+        await SqlApiKeyDirectory(database, world.clock).add(kept, hash_api_key(key), CREATED, limit=1)
     authenticate = ApiKeyAuthenticator(
         keys=world.keys,
         is_operator_key=lambda key: hmac.compare_digest(key.encode(), OPERATOR_KEY.encode()),

@@ -100,7 +100,6 @@ async def post(tmp_path: Path, database: Database) -> AsyncIterator[Post]:
                 catalog=catalog,
                 secrets=secrets,
                 organizations=organizations,
-                events=events,
                 clock=clock,
                 vet=client.vet,
             ),

@@ -7,6 +7,7 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from auth.audit import AuthEventType
 from auth.ports import AuditEvent
 from registry.errors import ConflictError, InvalidInputError, NotFoundError, WebhookFailedError
 from registry.services.webhooks import MAX_WEBHOOKS
@@ -48,7 +49,7 @@ async def test_refusals_are_told_to_whose_token_it_was_and_to_nobody_where_that_
 ) -> None:
     await post.register("token.refused")
     for number, organization in enumerate(("acme", None, "rival")):
-        event = AuditEvent("token.refused", organization, token_id=f"t{number}", node_id="pc-1")
+        event = AuditEvent(AuthEventType.TOKEN_REFUSED, organization, token_id=f"t{number}", node_id="pc-1")
         await post.events.record(replace(event, cause="replayed", source="192.0.2.7", detail={"at": "realm"}))
     (message,) = await post.carry()
     data = json.loads(message.body)["data"]
@@ -111,7 +112,7 @@ async def test_an_endpoint_that_fails_for_days_is_given_up_with_an_event(post: P
     given_up = await post.webhooks.get("acme", made.webhook.webhook_id)
     assert given_up.disabled_at is not None
     (told,) = await post.events.page(type_="webhook.disabled")
-    assert told.event.detail == {"webhook_id": made.webhook.webhook_id, "why": "it answered 500"}
+    assert told.detail == {"webhook_id": made.webhook.webhook_id, "why": "it answered 500"}
     await post.tell()
     assert await post.carry() == []
     post.endpoint.status = 204

@@ -21,7 +21,7 @@ def apps() -> dict[str, web.Application]:
     nothing = type("Nothing", (), {})()
     parts = (
         OrganizationsApi(nothing, nothing),
-        NodesApi(nothing, nothing, nothing, nothing),
+        NodesApi(nothing, nothing, nothing),
         InstancesApi(nothing),
         WebhooksApi(nothing),
     )

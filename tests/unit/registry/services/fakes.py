@@ -14,7 +14,7 @@ from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import InvalidInputError, ReferenceFormatError
-from registry.model.groups import Group, GroupCatalog, GroupKey
+from registry.model.groups import Group, GroupCatalog, GroupKey, GroupTransition
 from registry.model.imports import Progress, UpstreamCredential
 from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
@@ -89,21 +89,21 @@ class JournalledCatalog(SqlGroupCatalog):
     """The real catalog; says when it writes and fails when it is told to."""
 
     def __init__(self, database: Database, journal: list[str]) -> None:
-        super().__init__(database)
+        super().__init__(database, Clock())
         self._journal = journal
         self.failure: Exception | None = None
 
-    async def create(self, group: Group, credential_key: bytes | None) -> None:
+    async def create(self, created: GroupTransition, credential_key: bytes | None) -> None:
         self._journal.append("insert")
         if self.failure:
             raise self.failure
-        await super().create(group, credential_key)
+        await super().create(created, credential_key)
 
-    async def delete(self, key: GroupKey) -> Group | None:
+    async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
         self._journal.append("remove")
         if self.failure:
             raise self.failure
-        return await super().delete(key)
+        return await super().delete(key, source=source)
 
 
 class World:
@@ -129,13 +129,12 @@ class World:
             groups=self.catalog,
             tokens=self.tokens,
             dismiss_tokens=self._dismiss,
-            events=self.events,
+            trail=self.events,
             clock=self.clock,
         )
         self.keys = ApiKeys(
             keys=SqlApiKeyDirectory(database, self.clock),
             organizations=self.organizations,
-            events=self.events,
             clock=self.clock,
         )
         self.groups = self.over(self.catalog)
@@ -147,7 +146,6 @@ class World:
             board=self.board,
             organizations=self.organizations,
             fleet=self.instances,
-            events=self.events,
             clock=self.clock,
             parse_reference=parse_reference,
             credential_from=credential_from,

@@ -7,7 +7,7 @@ import pytest
 
 from registry.catalog.jobs import SqlJobQueue
 from registry.errors import ConflictError, InvalidInputError, NotFoundError, PreconditionFailedError
-from registry.model.groups import Group, GroupKey, GroupStatus
+from registry.model.groups import Group, GroupKey, GroupStatus, GroupTransition
 from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.services.views import GroupChange, NewGroup
 from storage.digest import Digest
@@ -70,7 +70,7 @@ async def test_a_stopped_group_starts_and_stops_and_says_so_once(world: World) -
     for _ in range(2):
         await world.groups.stop(KEY)
     assert (await world.groups.get(KEY)).group.status is GroupStatus.STOPPED
-    told = [stored.event.type for stored in await world.events.page()]
+    told = [stored.type for stored in await world.events.page()]
     assert told == ["group.created", "group.imported", "group.started", "group.stopped"]
 
 
@@ -186,8 +186,8 @@ async def test_updates_at_the_same_moment_all_count(world: World) -> None:
 async def test_a_group_that_others_change_without_end_is_a_conflict(world: World) -> None:
     await stored(world)
 
-    async def overtaken(before: Group, after: Group, credential_key: bytes | None) -> bool:
-        del before, after, credential_key
+    async def overtaken(before: Group, changed: GroupTransition, credential_key: bytes | None = None) -> bool:
+        del before, changed, credential_key
         return False
 
     world.catalog.change = overtaken  # type: ignore[method-assign]

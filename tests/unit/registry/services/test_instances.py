@@ -47,7 +47,7 @@ async def designated(world: World, node_id: str = "node-1", jti: str = "t1") -> 
 
 async def told(world: World) -> list[str]:
     page = await world.events.page(organization="acme-corp")
-    return [stored.event.type for stored in page if stored.event.type.startswith(("instance", "group.run"))]
+    return [stored.type for stored in page if stored.type.startswith(("instance", "group.run"))]
 
 
 async def test_an_instance_follows_its_nodes_pull_and_the_group_runs_with_the_first(world: World) -> None:

@@ -1,0 +1,50 @@
+"""Every type of event in the audit trail, each with its sentence."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from auth.audit import AuthEventType, EventType
+
+
+class RegistryEventType(EventType):
+    """What the registry records itself."""
+
+    ORGANIZATION_CREATED = "organization.created", "The organization was created"
+    API_KEY_CREATED = "api_key.created", "An API key was created"
+    API_KEY_REVOKED = "api_key.revoked", "An API key was revoked"
+    NODE_CREATED = "node.created", "The node was created"
+    NODE_OFFERED = "node.offered", "The node was offered another enrolment"
+    NODE_REVOKED = "node.revoked", "The node was revoked"
+    GROUP_CREATED = "group.created", "The group was created; its image will be imported"
+    GROUP_IMPORTED = "group.imported", "The image is stored"
+    GROUP_FAILED = "group.failed", "The import failed"
+    GROUP_UPDATED = "group.updated", "The group was changed"
+    GROUP_STARTED = "group.started", "The group was started"
+    GROUP_RUNNING = "group.running", "The first node of the group has the image"
+    GROUP_STOPPED = "group.stopped", "The group was stopped"
+    GROUP_DELETED = "group.deleted", "The group was deleted; its tokens were revoked"
+    INSTANCE_DOWNLOADING = "instance.downloading", "The node is pulling"
+    INSTANCE_CREATING = "instance.creating", "The node has the image"
+    INSTANCE_RUNNING = "instance.running", "The container runs"
+    INSTANCE_STOPPING = "instance.stopping", "The container is stopping"
+    INSTANCE_UPDATED = "instance.updated", "The instance's deletion cost was changed"
+    INSTANCE_REALLOCATED = "instance.reallocated", "The node was freed for another; its tokens were revoked"
+    INSTANCE_RECREATED = "instance.recreated", "The container is to be created again on its node"
+    INSTANCE_RESTARTED = "instance.restarted", "The container is to be restarted"
+    INSTANCE_LAPSED = "instance.lapsed", "The instance's token ended before its image was pulled"
+    BLOB_DAMAGED = "blob.damaged", "A stored blob is damaged or missing"
+    STORAGE_COLLECTED = "storage.collected", "Unused blobs were removed"
+    WEBHOOK_CREATED = "webhook.created", "A webhook was registered"
+    WEBHOOK_ENABLED = "webhook.enabled", "A disabled webhook was enabled again"
+    WEBHOOK_DISABLED = "webhook.disabled", "A webhook was disabled because its endpoint failed for too long"
+    WEBHOOK_REMOVED = "webhook.removed", "A webhook was removed"
+    PORTAL_SIGNED_IN = "portal.signed_in", "A user signed in to the portal"
+    PORTAL_SIGNED_OUT = "portal.signed_out", "A user signed out of the portal"
+    PORTAL_REFUSED = "portal.refused", "A sign-in to the portal was refused"
+
+
+EVENT_TYPES: Final[Mapping[str, EventType]] = MappingProxyType(
+    {type_.value: type_ for type_ in sorted((*AuthEventType, *RegistryEventType))}
+)
+"""All of them by name, in the order of their names."""
