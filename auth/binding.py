@@ -1,4 +1,4 @@
-"""How a node proves that it is the one a token was made for (docs/tokens.md, "Binding")."""
+"""Authentication of nodes (docs/tokens.md, "Binding")."""
 
 from auth.errors import Cause, RefusedError
 from auth.networks import within
@@ -8,10 +8,10 @@ from auth.secret import Secret, matches
 
 
 class NodeProofs:
-    """Checks what a node shows against the directory.
+    """Authenticates nodes against the node directory.
 
     Args:
-        directory: Who the nodes are.
+        directory: Directory of nodes.
     """
 
     def __init__(self, directory: NodeDirectory) -> None:
@@ -20,16 +20,17 @@ class NodeProofs:
     async def check(
         self, node_id: str, secret: Secret | None, source: str, peer: ShownCertificate | None = None
     ) -> Node:
-        """Return the node, proven.
+        """Authenticate a node and return it.
 
         Args:
-            node_id: Who it says it is.
-            secret: The secret that it shows, if any.
-            source: The network address that it comes from.
-            peer: The certificate that it shows, if any.
+            node_id: Claimed node id.
+            secret: Secret that the node presents, if any.
+            source: Network address of the node.
+            peer: Certificate that the node presents, if any.
 
         Raises:
-            RefusedError: It is unknown or struck off, does not prove itself, or comes from elsewhere.
+            RefusedError: The node is unknown or revoked, its secret or certificate is wrong, or its network
+                address is not allowed.
         """
         node = await self._directory.get(node_id)
         if node is None:

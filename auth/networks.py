@@ -1,4 +1,4 @@
-"""Source networks that a node is held to (docs/tokens.md, "Binding"; pure)."""
+"""Allowed source networks of a node (docs/tokens.md, "Binding"). No I/O."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -7,7 +7,7 @@ Network = IPv4Network | IPv6Network
 
 
 def within(source: str, networks: Iterable[Network]) -> bool:
-    """Tell whether an address, as sockets or proxies name it, lies in one of the networks."""
+    """Return whether an address, in the form of sockets or proxies, is in one of the networks."""
     try:
         address = ip_address(source.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""The figures that decide how long a session lives and how much it may deliver."""
+"""Limits on the lifetime of a session and on the bytes that it may deliver."""
 
 import json
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ _MIB = 1024 * 1024
 class LedgerLimits:
     """Limits of tokens and sessions (docs/tokens.md, "The life of a session").
 
-    Every server of one ledger must be given the same.
+    All servers of one ledger must use the same limits.
 
     Attributes:
-        leeway_s: Clock difference that is forgiven when a token expires.
-        grace_s: From the last byte of a wholly delivered image to the end of its session.
-        idle_s: From the last sign of life to the end of the session.
-        base_s: What a session's deadline allows beyond the time to deliver the image.
-        rate_bytes_s: The slowest delivery that the deadline allows for.
-        cap_s: The longest life of a session, after which no request starts.
-        lease_s: From the last report of a running response until it counts as lost.
-        keep_s: How long a finished token is remembered beyond the time when it could have been valid.
-        budget_factor: How many times its image a session may deliver.
-        budget_slack_bytes: What it may deliver beyond that.
-        window_min_bytes: What a response reserves of the budget when it starts.
-        window_max_bytes: The most that it reserves ahead of what it has delivered.
-        spans: Separate delivered ranges that are remembered per blob.
-        barrier_s: How long a revoked group or organization gets no new tokens.
+        leeway_s: Tolerated clock difference at a token's expiry.
+        grace_s: Time that a session stays open after its image was delivered completely.
+        idle_s: Time without activity after which a session ends.
+        base_s: Time of a session in addition to the delivery of the image at `rate_bytes_s`.
+        rate_bytes_s: Delivery rate from which a session's deadline is calculated.
+        cap_s: Maximum lifetime of a session, after which no request starts.
+        lease_s: Time without a report after which a running response counts as lost.
+        keep_s: Time that a finished token is kept after its expiry.
+        budget_factor: Multiple of its image's size that a session may deliver.
+        budget_slack_bytes: Additional bytes that it may deliver.
+        window_min_bytes: Bytes of the budget that a response reserves at its start.
+        window_max_bytes: Maximum bytes that it reserves ahead of its delivery.
+        spans: Maximum number of separate delivered ranges that are recorded per blob.
+        barrier_s: Time that a revoked group or organization gets no new tokens.
     """
 
     leeway_s: float = 30
@@ -45,10 +45,10 @@ class LedgerLimits:
     barrier_s: float = 60
 
     def as_json(self, *, fence: bool) -> str:
-        """Return the limits as the scripts read them: milliseconds and bytes.
+        """Return the limits in the form of the scripts: milliseconds and bytes.
 
         Args:
-            fence: Whether a waiting token is good only under the primary that it was minted under.
+            fence: Whether an unredeemed token is valid only on the primary that minted it.
         """
         return json.dumps(
             {

@@ -152,7 +152,7 @@ class Group:
             InvalidInputError: The group's import failed.
         """
         if self.status is GroupStatus.FAILED:
-            raise InvalidInputError("The group's import failed. Change its image first, then start it.")
+            raise InvalidInputError("The group's import failed: change its image first, then start it.")
         return self._switch(GroupStatus.DEPLOYING, RegistryEventType.GROUP_STARTED, now, source)
 
     def stop(self, *, now: datetime, source: str | None = None) -> "GroupTransition | None":

@@ -1,4 +1,4 @@
-"""JSON from strangers: one meaning per document, or none."""
+"""Strict parsing of untrusted JSON."""
 
 import json
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from registry.errors import DocumentError
 
 
 def parse_object(data: bytes, what: str) -> Mapping[str, Any]:
-    """Parse a JSON object, refusing whatever two parsers could read differently.
+    """Parse a JSON object. Refuses everything that parsers interpret differently.
 
     Args:
-        data: UTF-8 without a byte order mark; its length was checked by the caller.
-        what: Names the document in errors: "the manifest".
+        data: UTF-8 without a byte order mark. The caller must check its length.
+        what: Name of the document in errors, for example "the manifest".
 
     Raises:
-        DocumentError: Not a JSON object, a key that occurs twice, a number that is none, or too deep.
+        DocumentError: Not a JSON object, a duplicate key, NaN or infinity, or nested too deeply.
     """
     try:
         value = json.loads(

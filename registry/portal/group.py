@@ -49,7 +49,7 @@ class GroupViews:
         key = key_of(request, visitor)
         view = await self._services.groups.get(key)
         group = view.group
-        progress = (await self._services.board.get([group.job_id])).get(group.job_id)
+        progress = (await self._services.progress.get([group.job_id])).get(group.job_id)
         every_s = {GroupStatus.PENDING: _PENDING_S, GroupStatus.DEPLOYING: _MOVING_S}
         versions = await self._services.overview.versions(group.id)
         instances = await self._services.instances.list(key)

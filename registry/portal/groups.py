@@ -74,7 +74,7 @@ class GroupsViews:
             "groups_live.html",
             every_s=BUSY_S if moving else QUIET_S,
             rows=rows[:PAGE],
-            progress=await self._services.board.get(importing),
+            progress=await self._services.progress.get(importing),
             words=words,
             wanted=status,
             statuses=list(GroupStatus),

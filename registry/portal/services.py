@@ -30,7 +30,7 @@ class Services:
     instances: Instances
     catalog: GroupCatalog
     overview: SqlOverview
-    board: ProgressStore
+    progress: ProgressStore
     nodes: NodeRegistry
     tokens: PullTokens
     authority: Authority
