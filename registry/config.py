@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         unix_socket: Unix socket for a proxy on this machine. Connections to it are trusted as the proxy's.
         unix_socket_group: Group that may open the Unix socket; without it, only the server's user may.
         node_ca: Additional CAs for node certificates (PEM), which name the node as `urn:crisper:node:<id>`.
-        proxy_ca: CAs for proxies' client certificates (PEM). These certificates must serve no other purpose.
+        proxy_ca: CAs that issue client certificates to proxies, and to nothing else (PEM).
         enrolment_s: Lifetime of an enrolment secret in seconds.
         compress: Whether imports verify unpacked layers and create a zstd variant (docs/importer.md).
         compress_level: zstd level; higher is smaller and slower.

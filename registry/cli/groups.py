@@ -183,15 +183,15 @@ class ImportFailedError(RegistryError):
 
 async def follow_import(client: ApiClient, organization: str, project: str, group: Any) -> Any:  # noqa: ANN401 (JSON)
     """Show a group's import until it ends. Returns the group after that."""
-    with follow(group["container"]["image"]) as tell:
+    with follow(group["container"]["image"]) as report:
         while (state := group["current_state"])["status"] == "pending":
             text = state["description"] or "pending"
             percent = _PERCENT.search(text)
-            tell(text, float(percent[1]) if percent else None)
+            report(text, float(percent[1]) if percent else None)
             await asyncio.sleep(_POLL_S)
             group = await client.groups("GET", organization, project, group["name"])
         ready = state["status"] != "failed"
-        tell("ready" if ready else "failed", 100 if ready else None)
+        report("ready" if ready else "failed", 100 if ready else None)
     return group
 
 

@@ -66,9 +66,13 @@ def shred(
     """Destroy an organization's keys. Its blobs, also in backups, can never be decrypted again."""
     if not yes:
         typer.confirm(f"Destroy every key of {organization}? This cannot be undone.", abort=True)
-    gone = _run(data_dir, lambda manager: manager.shred(organization))
-    counts = {"keys_destroyed": gone.keys, "records_forgotten": gone.records}
-    show(counts, as_json=as_json, rows=[("keys destroyed", gone.keys), ("key records deleted", gone.records)])
+    shredded = _run(data_dir, lambda manager: manager.shred(organization))
+    counts = {"keys_destroyed": shredded.keys, "records_forgotten": shredded.records}
+    show(
+        counts,
+        as_json=as_json,
+        rows=[("keys destroyed", shredded.keys), ("key records deleted", shredded.records)],
+    )
 
 
 def _run(data_dir: Path, work: Callable[[KeyManager], Awaitable[R]]) -> R:

@@ -121,11 +121,11 @@ def pull(
         # The operator chose this host: private addresses are allowed, and plain HTTP with --plain-http.
         listed = [image.host]
         guard = EgressGuard(insecure=listed) if plain_http else EgressGuard(private=listed)
-        with follow(reference) as tell:
+        with follow(reference) as report:
 
             def on_progress(progress: Progress) -> None:
                 percent = 100 * progress.bytes_done / progress.bytes_total if progress.bytes_total else None
-                tell(str(progress), percent)
+                report(str(progress), percent)
 
             tls = enrolled.client_tls() if enrolled else None
             async with UpstreamClient(guard, ssl_context=tls) as client:

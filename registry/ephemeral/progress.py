@@ -25,7 +25,7 @@ class RedisProgressStore:
         try:
             await self._redis.set(_name(job_id), json.dumps(asdict(progress)), ex=_TTL_S)
         except (RedisError, OSError) as error:
-            _log.warning("progress.lost", job_id=job_id, error=type(error).__name__)
+            _log.warning("progress.not_stored", job_id=job_id, error=type(error).__name__)
 
     async def get(self, job_ids: Sequence[str]) -> Mapping[str, Progress]:
         """Return the known progress of these jobs; empty if Redis does not answer."""
@@ -37,7 +37,7 @@ class RedisProgressStore:
                     pipeline.get(_name(job_id))
                 texts = await pipeline.execute()
         except (RedisError, OSError) as error:
-            _log.warning("progress.unknown", error=type(error).__name__)
+            _log.warning("progress.unavailable", error=type(error).__name__)
             return {}
         return {job_id: _progress(text) for job_id, text in zip(job_ids, texts, strict=True) if text}
 

@@ -43,6 +43,6 @@ class RedisRateLimiter:
         try:
             wait_ms = await self._redis.eval(_TAKE, 1, f"rate:{{{caller}}}", self._interval_ms, 60_000)
         except (RedisError, OSError) as error:
-            _log.warning("rates.uncounted", error=type(error).__name__)
+            _log.warning("rate_limit.skipped", error=type(error).__name__)
             return 0.0
         return int(wait_ms) / 1000

@@ -45,7 +45,7 @@ class _Worker:
     """Worker process, and the pipe on which it reports that it is ready."""
 
     process: subprocess.Popen[bytes]
-    said: int
+    ready_read: int
 
     @property
     def pid(self) -> int:
@@ -57,7 +57,7 @@ class _Worker:
 
     def is_ready(self) -> bool:
         with suppress(BlockingIOError):  # no report yet
-            return os.read(self.said, len(_READY)) == _READY
+            return os.read(self.ready_read, len(_READY)) == _READY
         return False
 
 
@@ -145,17 +145,17 @@ class Workers:
             _log.info("worker.replaced", pid=old.pid, by=new.pid)
 
     def _spawn(self, slot: socket.socket) -> _Worker:
-        said, say = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        ready_read, ready_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             process = spawn(
                 [sys.executable, "-m", "registry.server.workers"],
-                keep=(*self._keep, slot.fileno(), say),
-                environment=self._environment | {DESCRIPTORS: f"{slot.fileno()},{say}"},
+                keep=(*self._keep, slot.fileno(), ready_write),
+                environment=self._environment | {DESCRIPTORS: f"{slot.fileno()},{ready_write}"},
                 death_signal=signal.SIGTERM,
             )
         finally:
-            os.close(say)
-        return _Worker(process, said)
+            os.close(ready_write)
+        return _Worker(process, ready_read)
 
     async def _until_ready(self, worker: _Worker, stopping: asyncio.Event) -> None:
         deadline = asyncio.get_running_loop().time() + _START_S
@@ -173,7 +173,7 @@ class Workers:
         """Return whether a worker has ended. If so, remove its metrics."""
         if not worker.dead:
             return False
-        os.close(worker.said)
+        os.close(worker.ready_read)
         multiprocess.mark_process_dead(worker.pid, str(self._metrics))  # type: ignore[no-untyped-call]
         return True
 
@@ -201,7 +201,7 @@ async def _work(
     redis_url: str,
     listener: socket.socket,
     for_proxy: socket.socket | None,
-    say: int,
+    ready_write: int,
 ) -> None:
     stopping, retiring = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -210,8 +210,8 @@ async def _work(
     loop.add_signal_handler(signal.SIGUSR1, retiring.set)
 
     async def ready() -> None:
-        os.write(say, _READY)
-        os.close(say)
+        os.write(ready_write, _READY)
+        os.close(ready_write)
 
     data = DataDir(settings.data_dir)
     with listener:
@@ -231,7 +231,7 @@ def main() -> None:
     """Run one worker with the environment from its parent."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # handled by the parent
     settings = Settings.model_validate_json(os.environ.pop(SETTINGS))
-    slot, say = map(int, os.environ.pop(DESCRIPTORS).split(","))
+    slot, ready_write = map(int, os.environ.pop(DESCRIPTORS).split(","))
     configure_logging(settings.log_level)
     os.umask(0o077)
     if settings.redis_url is None:
@@ -239,7 +239,7 @@ def main() -> None:
     descriptor = os.environ.pop(_FOR_PROXY, None)
     for_proxy = socket.socket(fileno=int(descriptor)) if descriptor else None
     listener = socket.socket(fileno=slot)
-    uvloop.run(_work(settings, settings.redis_url, listener, for_proxy, say))
+    uvloop.run(_work(settings, settings.redis_url, listener, for_proxy, ready_write))
 
 
 if __name__ == "__main__":

@@ -147,14 +147,14 @@ class VaultTransitKeys:
             ) as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     return None
-                said = await _read(response)
+                received = await _read(response)
                 if response.status >= HTTPStatus.BAD_REQUEST:
-                    raise _refusal(response.status, said.decode(errors="replace"))
+                    raise _refusal(response.status, received.decode(errors="replace"))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise KeyUnavailableError(
                 f"Vault does not answer ({type(error).__name__}): check its address and state"
             ) from None
-        return _data(said)
+        return _data(received)
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -167,23 +167,23 @@ class VaultTransitKeys:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    said = bytearray()
+    body = bytearray()
     async for chunk in response.content.iter_any():
-        said += chunk
-        if len(said) > _ANSWER_BYTES:
+        body += chunk
+        if len(body) > _ANSWER_BYTES:
             raise KeyUnavailableError("Vault's answer is too long")
-    return bytes(said)
+    return bytes(body)
 
 
-def _data(said: bytes) -> dict[str, object]:
+def _data(body: bytes) -> dict[str, object]:
     try:
-        return dict(json.loads(said.decode() or "{}").get("data") or {})
+        return dict(json.loads(body.decode() or "{}").get("data") or {})
     except (ValueError, AttributeError, TypeError):
         raise KeyUnavailableError("Vault's answer is not JSON: check its address") from None
 
 
-def _refusal(status: int, said: str) -> KeyUnavailableError | BlobDamagedError:
-    if status == HTTPStatus.BAD_REQUEST and any(sign in said for sign in _DAMAGED):
+def _refusal(status: int, body: str) -> KeyUnavailableError | BlobDamagedError:
+    if status == HTTPStatus.BAD_REQUEST and any(sign in body for sign in _DAMAGED):
         return BlobDamagedError("a wrapped key does not authenticate")
     return KeyUnavailableError(
         f"Vault refused the request with status {status}: check the token and its policy"
