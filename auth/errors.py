@@ -48,7 +48,7 @@ class RefusedError(AuthError):
         cause: The actual reason, for audit trail and metrics only.
         token_id: The token's `jti` if its signature was valid, else None.
         node_id: The claimed node, else None.
-        organization: Whose token it is, where that is certain, else None.
+        organization: The token's organization if its signature was valid, else None.
     """
 
     def __init__(self, cause: Cause, *, token_id: str | None = None, node_id: str | None = None) -> None:

@@ -26,7 +26,7 @@ _LISTS = (
 
 
 class Role(StrEnum):
-    """What a server process does."""
+    """Role of a server process."""
 
     PULL = "pull"
     TOKEN = "token"  # noqa: S105

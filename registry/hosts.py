@@ -33,7 +33,7 @@ def split_host(host: str) -> tuple[str, int | None]:
     match = _HOST.fullmatch(host.lower())
     if match is None or len(match["name"]) > MAX_HOST_LENGTH:
         raise ReferenceFormatError(
-            "a registry is a host name or an address, IPv6 in brackets, with an optional port"
+            "a registry must be a host name or an address, IPv6 in brackets, with an optional port"
         )
     name, port = match["name"], match["port"]
     if name.startswith("["):
@@ -41,7 +41,7 @@ def split_host(host: str) -> tuple[str, int | None]:
     if port is None:
         return name, None
     if not 0 < int(port) <= MAX_PORT:
-        raise ReferenceFormatError("a registry's port lies between 1 and 65535")
+        raise ReferenceFormatError("a registry's port must be between 1 and 65535")
     return name, int(port)
 
 
@@ -71,7 +71,7 @@ def asked_host(server: str) -> str:
     """
     scheme, separator, rest = server.partition("://")
     if separator and scheme.lower() not in DEFAULT_PORTS:
-        raise ReferenceFormatError("a registry is reached over https or http")
+        raise ReferenceFormatError("a registry's URL must start with https:// or http://")
     host = (rest if separator else server).partition("/")[0]
     return reference_host(host, scheme.lower() if separator else "https")
 
@@ -138,4 +138,4 @@ def _parse_ipv6(text: str) -> IPv6Address:
     try:
         return IPv6Address(text)
     except AddressValueError:
-        raise ReferenceFormatError("what stands in [] is no IPv6 address") from None
+        raise ReferenceFormatError("the text in [] is not an IPv6 address") from None

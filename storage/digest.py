@@ -35,7 +35,7 @@ class Digest:
     def __post_init__(self) -> None:
         match = _GRAMMAR.fullmatch(f"{self.algorithm}:{self.hex}")
         if match is None or len(self.hex) != _HEX_LENGTH[self.algorithm]:
-            raise DigestError("a digest is sha256:<64 hex> or sha512:<128 hex>, in lower case")
+            raise DigestError("a digest must be sha256:<64 hex> or sha512:<128 hex>, in lower case")
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -177,13 +177,13 @@ def _agreed_media_type(fields: Mapping[str, Any], content_type: str | None) -> s
     if media_type == mediatypes.OCI_ARTIFACT_MANIFEST:
         raise DocumentError("this is an OCI artifact, not a container image")
     if media_type not in mediatypes.INDEXES | mediatypes.MANIFESTS:
-        raise DocumentError("the manifest is of a kind that is not supported")
+        raise DocumentError("this kind of manifest is not supported")
     if fields.get("schemaVersion") != 2:  # noqa: PLR2004 - the only version there is
         raise DocumentError("the manifest's schemaVersion is not 2")
     if "manifests" in fields and ("layers" in fields or "config" in fields):
         raise DocumentError("the manifest has both manifests and layers")
     if ("manifests" in fields) != (media_type in mediatypes.INDEXES):
-        raise DocumentError("the manifest's fields are not those of its media type")
+        raise DocumentError("the manifest's fields do not match its media type")
     return str(media_type)
 
 
@@ -204,7 +204,7 @@ def _manifest(media_type: str, fields: Mapping[str, Any]) -> Manifest:
         raise DocumentError(f"the image's config is over {MAX_DOCUMENT_BYTES >> 20} MiB")
     layers = tuple(_descriptor(entry, "layers") for entry in _list(fields, "layers", MAX_LAYERS))
     if not all(layer.media_type.startswith(mediatypes.LAYER_PREFIXES) for layer in layers):
-        raise DocumentError("this is an OCI artifact, not a container image: its layers are no file systems")
+        raise DocumentError("this is an OCI artifact, not a container image: its layers are not file systems")
     _refuse_conflicts((config, *layers))
     return Manifest(media_type, config, layers)
 
@@ -213,7 +213,7 @@ def _refuse_conflicts(blobs: Sequence[Descriptor]) -> None:
     sizes: dict[Digest, int] = {}
     for blob in blobs:
         if sizes.setdefault(blob.digest, blob.size_bytes) != blob.size_bytes:
-            raise DocumentError("the manifest gives one digest two sizes")
+            raise DocumentError("the manifest has two sizes for one digest")
 
 
 def _list(fields: Mapping[str, Any], name: str, limit: int) -> Sequence[Any]:
@@ -251,7 +251,7 @@ def _annotations(value: object) -> Mapping[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise DocumentError("annotations are not texts by name")
+        raise DocumentError("the annotations are not a map of strings")
     return value if sum(map(len, (*value, *value.values()))) <= MAX_ANNOTATIONS_CHARS else {}
 
 

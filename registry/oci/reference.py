@@ -56,7 +56,7 @@ class Reference:
         path, colon, tag = path.partition(":")
         if colon and not _TAG.fullmatch(tag):
             raise ReferenceFormatError(
-                "a tag is 1 to 128 letters, digits, dots, dashes and underscores: myimage:1.0"
+                "a tag has 1 to 128 letters, digits, dots, dashes and underscores: myimage:1.0"
             )
         repository = _parse_repository(registry, path)
         if not colon and digest is None:
@@ -98,10 +98,12 @@ def _check_upstream_settings(text: str) -> None:
     if not text or len(text) > MAX_REFERENCE_LENGTH:
         raise ReferenceFormatError(f"an image reference has 1 to {MAX_REFERENCE_LENGTH} characters")
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise ReferenceFormatError("an image reference has no spaces, control or non-ASCII characters")
+        raise ReferenceFormatError(
+            "an image reference must not contain spaces, control or non-ASCII characters"
+        )
     if scheme := _SCHEME.match(text):
         raise ReferenceFormatError(
-            f"drop the {scheme[0].lower()} in front: write registry.example.com/image:tag"
+            f"remove {scheme[0].lower()} from the reference: write registry.example.com/image:tag"
         )
 
 
@@ -109,7 +111,7 @@ def _parse_digest(text: str) -> Digest:
     try:
         return Digest.parse(text)
     except DigestError as error:
-        raise ReferenceFormatError(f"what follows the @ is no digest: {error}") from None
+        raise ReferenceFormatError(f"the text after @ is not a digest: {error}") from None
 
 
 def _split_registry(text: str) -> tuple[str, str]:
@@ -125,13 +127,13 @@ def _split_registry(text: str) -> tuple[str, str]:
 def _parse_repository(registry: str, path: str) -> str:
     if registry == DOCKER_HUB and "/" not in path:
         if _BARE_HEX.fullmatch(path):
-            raise ReferenceFormatError("64 hex characters are an image id, not a name: give name@sha256:...")
+            raise ReferenceFormatError("64 hex characters are an image id, not a name: write name@sha256:...")
         path = f"library/{path}"
     if len(path) > MAX_REPOSITORY_LENGTH:
         raise ReferenceFormatError(f"a repository has at most {MAX_REPOSITORY_LENGTH} characters")
     if not _REPOSITORY.fullmatch(path):
         raise ReferenceFormatError(
-            "a repository is lower-case letters and digits, separated by single dots, underscores, "
+            "a repository has lower-case letters and digits, separated by single dots, underscores, "
             "dashes and slashes: team/my-image"
         )
     return path

@@ -22,7 +22,7 @@ def parse_object(data: bytes, what: str) -> Mapping[str, Any]:
             data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
         )
     except (ValueError, RecursionError):
-        raise DocumentError(f"{what} is not readable JSON") from None
+        raise DocumentError(f"{what} is not valid JSON") from None
     if not isinstance(value, dict):
         raise DocumentError(f"{what} is not a JSON object")
     return value

@@ -58,11 +58,11 @@ def parse_diff_ids(config: bytes) -> tuple[Digest, ...]:
     if listed is None:
         return ()
     if not isinstance(listed, list) or len(listed) > MAX_LAYERS:
-        raise DocumentError("the image's config has no readable list of diff ids")
+        raise DocumentError("the image's config has no valid list of diff ids")
     try:
         return tuple(Digest.parse(text if isinstance(text, str) else "") for text in listed)
     except DigestError:
-        raise DocumentError("the image's config has a diff id that is no digest") from None
+        raise DocumentError("the image's config has a diff id that is not a digest") from None
 
 
 def variant_manifest(original: bytes, digest: Digest, encoded: Mapping[Digest, Descriptor]) -> bytes:
@@ -113,7 +113,7 @@ def _layer(layer: Mapping[str, Any], encoded: Mapping[Digest, Descriptor]) -> Ma
 def _annotations(value: Mapping[str, Any]) -> Mapping[str, Any]:
     found = value.get("annotations") or {}
     if not isinstance(found, Mapping):
-        raise DocumentError("annotations are not texts by name")
+        raise DocumentError("the annotations are not a map of strings")
     return found
 
 
