@@ -1,1 +1,1 @@
-"""The token authority: single-use, node-bound pull tokens. Knows nothing of storage."""
+"""Token authority: single-use, node-bound pull tokens. Independent of storage."""

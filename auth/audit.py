@@ -8,13 +8,13 @@ class EventType(StrEnum):
     """Base of the enums of event types. A member is a dotted name, `family.what_happened`.
 
     Attributes:
-        sentence: What happened, for the portal and the reference; plain text without a full stop.
+        sentence: Description for the portal and the reference; plain text without a full stop.
     """
 
     sentence: str
 
     def __new__(cls, name: str, sentence: str) -> Self:
-        """Make a member from its name and its sentence."""
+        """Create a member from its name and its sentence."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.sentence = sentence
@@ -27,17 +27,17 @@ class EventType(StrEnum):
 
 
 class AuthEventType(EventType):
-    """What the token authority and the enrolment of nodes record."""
+    """Events of the token authority and of the enrolment of nodes."""
 
     NODE_ENROLLED = "node.enrolled", "The node got its first certificate"
     NODE_RENEWED = "node.renewed", "The node's certificate was replaced"
     NODE_REFUSED = "node.refused", "A request for a node's certificate was refused; the cause says why"
     TOKEN_MINTED = "token.minted", "A pull token was minted"
     TOKEN_REDEEMED = "token.redeemed", "The node redeemed its token and may pull"
-    TOKEN_EXCHANGED = "token.exchanged", "The node was given another bearer of its session"
+    TOKEN_EXCHANGED = "token.exchanged", "The node got another bearer token for its session"
     TOKEN_COMPLETED = "token.completed", "The pull is complete; the token is used up"
     TOKEN_REVOKED = "token.revoked", "A token and its session were revoked"
     TOKEN_REFUSED = (
         "token.refused",
-        "A pull was refused; the client does not learn the true cause",
+        "A pull was refused; the client does not learn the actual cause",
     )

@@ -1,4 +1,4 @@
-"""Makes pull tokens, and ends them: the operator's side of the token ledger."""
+"""Minting, completion and revocation of pull tokens, for operators."""
 
 import secrets
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _PULL = ("pull",)
 
 @dataclass(frozen=True, slots=True)
 class MintedToken:
-    """A new pull token; `token` is shown to its operator once and kept nowhere."""
+    """A new pull token. `token` is shown to the operator once and not stored."""
 
     token_id: str
     token: Secret
@@ -31,15 +31,15 @@ class MintedToken:
 class Authority:
     """Mints, shows, completes and revokes pull tokens.
 
-    Every method raises `LedgerUnavailableError` when the ledger does not answer.
+    All methods raise `LedgerUnavailableError` if the ledger does not answer.
 
     Args:
-        keys: The private keys.
-        ledger: Where tokens are entered.
-        audit: Where it is recorded.
-        clock: The time.
-        issuer: `iss` of every token.
-        service: `aud` of every token: the registry's name.
+        keys: Private keys that sign tokens.
+        ledger: Ledger of all tokens.
+        audit: Audit trail.
+        clock: Source of the current time.
+        issuer: `iss` of all tokens.
+        service: `aud` of all tokens: the registry's name.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Authority:
         node: Node,
         ttl_s: int | None = None,
     ) -> MintedToken:
-        """Make a token for one pull of one image by one node.
+        """Mint a token for one pull of one image by one node.
 
         The caller has checked that the node and the group exist. If either was revoked meanwhile, or within
         the last minute, no token is minted.
@@ -83,8 +83,9 @@ class Authority:
             ttl_s: How long the token waits for its redemption; 10 min unless given, 15 min at most.
 
         Raises:
-            TtlOutOfRangeError: `ttl_s` is not within 1 and 900.
-            MintRefusedError: A revocation came between.
+            TtlOutOfRangeError: `ttl_s` is not between 1 and 900.
+            MintRefusedError: Node, group or organization were revoked meanwhile, or the group or organization
+                within the last minute.
         """
         ttl_s = DEFAULT_TTL_S if ttl_s is None else ttl_s
         if not 0 < ttl_s <= MAX_TTL_S:
@@ -130,17 +131,18 @@ class Authority:
         return MintedToken(token_id, token, expires_at)
 
     async def show(self, token_id: str) -> TokenView:
-        """Return a token and its session as they stand.
+        """Return the state of a token and its session.
 
         Raises:
-            TokenNotFoundError: No such token, or over for more than an hour.
+            TokenNotFoundError: The token does not exist, or ended more than an hour ago.
         """
         return await self._ledger.show(token_id)
 
     async def complete(self, token_id: str) -> TokenView:
-        """End a token whose pull is reported complete; responses that are running go on to their end.
+        """End a token whose pull is complete. Running responses continue to their end.
 
-        Does nothing to a token that is over already.
+        Does nothing if the token has already ended.
+
 
         Raises:
             TokenNotFoundError: No such token.
@@ -148,9 +150,10 @@ class Authority:
         return await self._end(token_id, TokenState.DONE, AuthEventType.TOKEN_COMPLETED)
 
     async def revoke(self, token_id: str) -> TokenView:
-        """Revoke a token: nothing starts any more, and responses that are running stop at their next report.
+        """Revoke a token. No request can start, and running responses stop at their next report.
 
-        Does nothing to a token that is over already.
+        Does nothing if the token has already ended.
+
 
         Raises:
             TokenNotFoundError: No such token.
@@ -167,12 +170,12 @@ class Authority:
     async def revoke_group(
         self, group_id: str, *, organization: str | None = None, barred: bool = True
     ) -> int:
-        """Revoke all tokens of a group, and return how many.
+        """Revoke all tokens of a group. Returns their number.
 
         Args:
-            group_id: Whose tokens.
-            organization: Whose group it is, for the audit trail.
-            barred: Whether it gets no new ones for a minute, so that one that is being minted is refused too.
+            group_id: Id of the group.
+            organization: Organization of the group, for the audit trail.
+            barred: Whether to block new tokens for a minute, so that a concurrent mint is refused too.
         """
         count = await self._ledger.revoke_group(group_id, barred=barred)
         detail = {"tokens": count, "group_id": group_id}
@@ -180,7 +183,7 @@ class Authority:
         return count
 
     async def revoke_organization(self, name: str) -> int:
-        """Revoke all tokens of an organization, and return how many; for a minute it gets no new ones."""
+        """Revoke all tokens of an organization, and block new ones for a minute. Returns their number."""
         count = await self._ledger.revoke_organization(name)
         await self._record(AuthEventType.TOKEN_REVOKED, organization=name, detail={"tokens": count})
         return count

@@ -1,8 +1,8 @@
-"""What verified tokens say (pure).
+"""Claims of verified tokens. No I/O.
 
-`PullClaims` and `SessionClaims` are made here only, from a `VerifiedPayload`, which only `auth.jws` makes:
-holding one means that the signature and every pinned claim were checked. Times are not: a
-bearer's holder asks `expired`, and whether a pull token may still be redeemed is the ledger's to say.
+`PullClaims` and `SessionClaims` are created only here, from a `VerifiedPayload`, which only `auth.jws`
+creates. Their signature and all pinned claims are therefore verified. The expiry is not: check a bearer token
+with `expired`; the ledger checks whether a pull token can still be redeemed.
 """
 
 import re
@@ -40,13 +40,13 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class PullClaims:
-    """A pull token: the one pull of one image by one node.
+    """Claims of a pull token, which allows one pull of one image by one node.
 
     Attributes:
         token_id: `jti`, the ledger's key.
         node_id: `sub`.
         organization: `org`, the tenant.
-        repository: The one repository of `access`, to pull from.
+        repository: Name of the single repository in `access`.
         image_digest: `img`.
     """
 
@@ -59,17 +59,17 @@ class PullClaims:
 
 @dataclass(frozen=True, slots=True)
 class SessionClaims:
-    """A bearer token: one session, or none for a bare login.
+    """Claims of a bearer token, for one session or for a login without a session.
 
     Attributes:
         token_id: `jti` of the pull token that was redeemed.
         node_id: `sub`.
         organization: `org`, the tenant.
-        session_id: `sid`; None for a login, which may ask for nothing.
-        access: What it may do: pull from one repository, or nothing.
+        session_id: `sid`; None for a login, which grants no access.
+        access: Granted access: pull from one repository; empty for a login.
         image_digest: `img`; None for a login.
-        by_certificate: `cnf` names the node: it must show its certificate wherever it shows this bearer.
-        networks: `nets`: from where it may be shown; from anywhere when empty.
+        by_certificate: Whether `cnf` binds the bearer to the node's certificate; every request must show it.
+        networks: `nets`, the networks from which it may be used; empty means any.
     """
 
     token_id: str
@@ -84,11 +84,11 @@ class SessionClaims:
 
     @property
     def repository(self) -> str | None:
-        """The repository that may be pulled from; None for a login."""
+        """Repository that the session may pull from; None for a login."""
         return self.access[0].name if self.access else None
 
     def expired(self, now: datetime) -> bool:
-        """Tell whether requests may no longer start with it, leeway included."""
+        """Return whether the bearer has expired, with leeway, so that no request may start."""
         return now > self.expires_at + LEEWAY
 
 
@@ -96,7 +96,7 @@ def read_pull_claims(payload: VerifiedPayload) -> PullClaims:
     """Read a verified pull token's claims.
 
     Raises:
-        RefusedError: A claim is missing, of another type or out of bounds.
+        RefusedError: A claim is missing, has another type or is out of bounds.
     """
     (access,) = _access(payload, entries=1)
     return PullClaims(
@@ -112,7 +112,7 @@ def read_session_claims(payload: VerifiedPayload) -> SessionClaims:
     """Read a verified session token's claims.
 
     Raises:
-        RefusedError: A claim is missing, of another type or out of bounds.
+        RefusedError: A claim is missing, has another type or is out of bounds.
     """
     login = "sid" not in payload
     return SessionClaims(
@@ -129,18 +129,19 @@ def read_session_claims(payload: VerifiedPayload) -> SessionClaims:
 
 
 def confirmation(node_id: str) -> dict[str, object]:
-    """Return the `cnf` claim (RFC 7800, section 3.1) of a session that is bound to a node's certificate.
+    """Return the `cnf` claim (RFC 7800, section 3.1) that binds a session to a node's certificate.
 
-    It names the node, not the certificate's thumbprint: certificates are renewed within a pull.
+    The claim names the node instead of the certificate's thumbprint, because a node may renew its
+    certificate during a pull.
     """
     return {"san": f"{NODE_URN}{node_id}"}
 
 
 def read_time(payload: Mapping[str, Any], name: str) -> int:
-    """Read a NumericDate (RFC 7519, section 2) in seconds: whole ones only, as we write them.
+    """Read a NumericDate (RFC 7519, section 2). Accepts only whole seconds, the form that Crisper writes.
 
     Raises:
-        RefusedError: It is missing, or not a time.
+        RefusedError: The claim is missing or invalid.
     """
     value = payload.get(name)
     if type(value) is not int or not 0 < value < 1 << 35:

@@ -1,4 +1,4 @@
-"""One response of a session, metered."""
+"""Metering of one response of a session."""
 
 import time
 from typing import Final
@@ -14,10 +14,11 @@ _log = structlog.get_logger(__name__)
 
 
 class MeteredDelivery:
-    """The bytes of one response, from its start to its end (docs/tokens.md, "The byte budget").
+    """Byte meter of one response, from its start to its end (docs/tokens.md, "The byte budget").
 
-    The HTTP layer calls `sent` after each piece, `report` whenever that says so and at least every 15 s
-    even while a slow client takes nothing, and `finish` at the end, however it ends.
+    The HTTP layer calls `sent` after each piece; `report` when `sent` requires it, and at least every 15 s,
+    also while a slow client reads nothing; and `finish` at the end, also after an error.
+
 
         try:
             for piece in body:
@@ -28,11 +29,11 @@ class MeteredDelivery:
             await shield(delivery.finish())
 
     Args:
-        ledger: Where it is metered.
-        token_id: The token whose session it belongs to.
-        response_id: As given to the ledger's `begin`.
-        blob: The blob's digest; None for a manifest, a list, or the head of anything, which is not metered.
-        length: Bytes that the response will deliver.
+        ledger: Ledger that holds the byte budget.
+        token_id: Token of the session.
+        response_id: Id that was passed to the ledger's `begin`.
+        blob: Digest of the blob; None for manifests, lists and HEAD responses, which are not metered.
+        length: Length of the response in bytes.
         granted: Bytes that may be sent before the first report.
     """
 
@@ -69,22 +70,22 @@ class MeteredDelivery:
         return left if self._blob is None else min(left, max(0, self._granted - self._sent))
 
     def sent(self, start: int, nbytes: int) -> bool:
-        """Count bytes that were sent; cheap, and sends nothing.
+        """Count sent bytes. Does no I/O.
 
         Args:
-            start: Where they start within the blob.
-            nbytes: How many they are.
+            start: Offset of the first byte in the blob.
+            nbytes: Number of bytes.
 
         Returns:
-            Whether `report` is due before more is sent.
+            Whether `report` is due before more bytes are sent.
 
         Raises:
-            ValueError: They do not follow those before: a response is one contiguous range.
+            ValueError: The bytes do not follow the previous ones.
         """
         if self._sent == 0:
             self._start = start
         elif start != self._start + self._sent:
-            raise ValueError("a response is one contiguous range")
+            raise ValueError("a response must be one contiguous range")
         self._sent += nbytes
         if self._blob is None:
             return False
@@ -92,36 +93,36 @@ class MeteredDelivery:
         return spent or time.monotonic() - self._reported_at >= REPORT_EVERY_S
 
     async def report(self) -> None:
-        """Tell the ledger how far it is; renews the lease that keeps the session open.
+        """Report progress to the ledger, which renews the lease of the response and grants more bytes.
 
         Raises:
-            RefusedError: The response must stop: its token was revoked, or its budget is spent.
-            LedgerUnavailableError: The budget cannot be asked for more. A response that has not spent what
-                it was granted goes on without.
+            RefusedError: The response must stop, because its token was revoked or its budget is spent.
+            LedgerUnavailableError: The ledger cannot grant more bytes. Not raised while granted bytes are
+                left.
         """
         self._reported_at = time.monotonic()
         try:
-            self._granted = await self._tell(ended=False)
+            self._granted = await self._report(ended=False)
         except LedgerUnavailableError:
             if self._granted <= self._sent < self._length:
                 raise
 
     async def finish(self) -> None:
-        """Tell the ledger that nothing more will follow; raises nothing, and may be called again.
+        """Report the end of the response to the ledger. Never raises, and can be called repeatedly.
 
-        When the ledger does not answer, its lease lapses by itself, and what was reserved stays spent.
+        If the ledger does not answer, the lease expires by itself, and reserved bytes count as spent.
         """
         if self._ended:
             return
         self._ended = True
         try:
-            await self._tell(ended=True)
+            await self._report(ended=True)
         except RefusedError:
-            return  # the token is over: there is nothing left to settle
+            return  # the token has ended: nothing is left to report
         except LedgerUnavailableError:
-            _log.warning("delivery.unsettled", token_id=self._token_id, bytes_sent=self._sent)
+            _log.warning("delivery.unreported", token_id=self._token_id, bytes_sent=self._sent)
 
-    async def _tell(self, *, ended: bool) -> int:
+    async def _report(self, *, ended: bool) -> int:
         if self._blob is None:
             return 0
         return await self._ledger.report(

@@ -1,25 +1,25 @@
-"""Everything that can go wrong in the token authority, drawn.
+"""Tree of the token authority's errors.
 
 AuthError
-├── RefusedError            a proof that is not accepted; `cause` is for the audit trail, never for the caller
-│   └── OutsideScopeError   a good session that asks for something outside its image
-├── MintRefusedError        the group or organization is being revoked: no token is made for it
-├── TtlOutOfRangeError      a lifetime that no token may have
-├── CertificateRequestError a signing request that no node certificate is made for
-├── KeyMaterialError        signing keys or a CA on disk that are missing, exposed or not what they say
-├── TokenNotFoundError      no such token (to its operator, not to a node)
-└── LedgerUnavailableError  the ledger does not answer: nothing may be granted
+├── RefusedError            a refused token, secret or certificate; `cause` is never shown to the caller
+│   └── OutsideScopeError   a valid session requests something outside its image
+├── MintRefusedError        the node, group or organization is being revoked
+├── TtlOutOfRangeError      an invalid token lifetime
+├── CertificateRequestError an unacceptable certificate signing request
+├── KeyMaterialError        signing keys or a CA on disk are missing, invalid, or readable by others
+├── TokenNotFoundError      no such token (shown to operators, never to nodes)
+└── LedgerUnavailableError  the ledger does not answer, so nothing is granted
 """
 
 from enum import StrEnum
 
 
 class AuthError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Root of all errors that this package raises."""
 
 
 class Cause(StrEnum):
-    """Why a proof was refused. Recorded and counted; all are answered alike."""
+    """Reason of a refusal, for audit trail and metrics. Callers get the same answer for all causes."""
 
     MALFORMED = "malformed"
     FORGED = "forged"
@@ -42,13 +42,13 @@ class Cause(StrEnum):
 
 
 class RefusedError(AuthError):
-    """A proof that is not accepted.
+    """A refused token, secret or certificate.
 
     Attributes:
-        cause: The true reason, for the audit trail and metrics only.
-        token_id: The token's `jti` where it could be trusted enough to name, else None.
-        node_id: The node that was claimed, else None.
-        organization: Whose token it is, where that is certain, else None.
+        cause: The actual reason, for audit trail and metrics only.
+        token_id: The token's `jti` if its signature was valid, else None.
+        node_id: The claimed node, else None.
+        organization: The token's organization if its signature was valid, else None.
     """
 
     def __init__(
@@ -67,41 +67,43 @@ class RefusedError(AuthError):
 
 
 class OutsideScopeError(RefusedError):
-    """A good session that asks for something outside its image."""
+    """A valid session requests something outside its image."""
 
 
 class MintRefusedError(AuthError):
-    """The node, group or organization is being revoked: no token is made (docs/tokens.md, "Revocation").
+    """The node, group or organization is being revoked, so no token is minted (docs/tokens.md, "Revocation").
 
     Attributes:
-        token_id: The token that was not made.
+        token_id: Id of the token that was not minted.
     """
 
     def __init__(self, token_id: str) -> None:
-        super().__init__("revoked while, or shortly before, the token was made")
+        super().__init__(
+            "a revocation was requested during the mint or within the last minute: retry in a minute"
+        )
         self.token_id = token_id
 
 
 class TtlOutOfRangeError(AuthError):
-    """A lifetime that no token may have.
+    """An invalid token lifetime.
 
     Attributes:
-        ttl_s: What was asked, in seconds.
-        max_s: The longest lifetime, in seconds; the shortest is 1.
+        ttl_s: Requested lifetime in seconds.
+        max_s: Maximum lifetime in seconds; the minimum is 1.
     """
 
     def __init__(self, ttl_s: int, max_s: int) -> None:
-        super().__init__(f"a pull token lives from 1 to {max_s} s, not {ttl_s}")
+        super().__init__(f"a pull token's lifetime must be 1 to {max_s} s, not {ttl_s} s")
         self.ttl_s = ttl_s
         self.max_s = max_s
 
 
 class CertificateRequestError(AuthError):
-    """A signing request that no node certificate is made for; the message says what to send."""
+    """An unacceptable certificate signing request. The message says what to send."""
 
 
 class KeyMaterialError(AuthError):
-    """Signing keys or a CA on disk that are missing, exposed or not what they say."""
+    """Signing keys or a CA on disk are missing, invalid, or readable by others."""
 
 
 class TokenNotFoundError(AuthError):
@@ -109,4 +111,4 @@ class TokenNotFoundError(AuthError):
 
 
 class LedgerUnavailableError(AuthError):
-    """The ledger does not answer: nothing may be granted."""
+    """The ledger does not answer, so nothing is granted."""

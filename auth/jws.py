@@ -1,8 +1,8 @@
-"""ES256 tokens, signed and verified to the letter (docs/tokens.md, "Verification"; RFC 7515, RFC 8725).
+"""Strict signing and verification of ES256 tokens (docs/tokens.md, "Verification"; RFC 7515, RFC 8725).
 
-Nothing that a token's header says chooses how it is verified: it holds exactly `alg`, `typ` and `kid`, the
-first two are pinned, and the third names a key of our own set. That refuses `none`, HMAC, `jwk`, `jku`,
-`x5c`, `x5u` and `crit` at once.
+A token's header never influences its verification. It must contain exactly `alg`, `typ` and `kid`. The first
+two have fixed values, and the third names a key of this server. This rules out `none`, HMAC, `jwk`, `jku`,
+`x5c`, `x5u` and `crit`.
 """
 
 import binascii
@@ -29,13 +29,13 @@ _ALGORITHM = "ES256"
 _HEADER = {"alg", "typ", "kid"}
 _SEGMENTS = 3
 _LONGEST_S = 2 * 86400
-_HEADERS = 64  # ours are one for each kind of token and key
+_HEADERS = 64  # one for each kind of token and key
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _es256 = ECAlgorithm(ECAlgorithm.SHA256)
 
 
 class TokenType(StrEnum):
-    """The `typ` of each kind of token; one is never taken for the other."""
+    """The `typ` header of each kind of token, which prevents confusion between them."""
 
     PULL = "pull+jwt"
     SESSION = "at+jwt"
@@ -49,20 +49,20 @@ def sign(keys: LocalSigningKeys, type_: TokenType, claims: Mapping[str, object])
 def verify(
     keys: LocalVerificationKeys, token: str, *, type_: TokenType, issuer: str, audience: str, now: datetime
 ) -> VerifiedPayload:
-    """Check everything about a token but its expiry, which its claims tell.
+    """Verify a token, except for its expiry, and return its payload.
 
     Steps, in order: 1. size and form; 2. header; 3. key; 4. signature; 5. issuer and audience; 6. times.
 
     Args:
-        keys: The keys that may have signed it.
-        token: What was presented.
-        type_: The kind that is wanted.
-        issuer: The only `iss`.
-        audience: The only `aud`: a string, not one of a list.
-        now: The present.
+        keys: Accepted keys.
+        token: The presented token.
+        type_: Required `typ`.
+        issuer: Required `iss`.
+        audience: Required `aud`, which must be a string and not a list.
+        now: Current time.
 
     Raises:
-        RefusedError: Malformed, forged, or from the future.
+        RefusedError: The token is malformed, forged, or not valid yet.
     """
     header, payload, signed, signature = _split(token)
     if header.keys() != _HEADER or header["alg"] != _ALGORITHM or header["typ"] != type_.value:
@@ -79,7 +79,7 @@ def verify(
 
 
 def _split(token: str) -> tuple[Mapping[str, Any], dict[str, Any], bytes, bytes]:
-    """Return header, payload, what is signed, and the signature (RFC 7515, section 7.1)."""
+    """Split a token into header, payload, signing input and signature (RFC 7515, section 7.1)."""
     if len(token) > MAX_TOKEN_BYTES or not token.isascii():
         raise RefusedError(Cause.MALFORMED)
     segments = token.split(".")

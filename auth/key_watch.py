@@ -1,4 +1,4 @@
-"""Takes up signing keys that are rotated while the server runs."""
+"""Reloading of rotated signing keys while the server runs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def watched(keys: LocalSigningKeys) -> AsyncIterator[None]:
-    """Look at the keys' folder once a second while the block runs; a set that is not sound is not taken."""
+    """Check the folder for new keys once per second while the block runs. Ignores an invalid key set."""
     watching = asyncio.create_task(_watch(keys))
     try:
         yield
@@ -35,6 +35,6 @@ async def _watch(keys: LocalSigningKeys) -> None:
                 _log.info("signing_keys.changed", key_ids=known)
             refused = ""
         except (KeyMaterialError, OSError) as error:
-            if str(error) != refused:  # said once, not once a second
+            if str(error) != refused:  # log each error only once
                 _log.error("signing_keys.refused", error=str(error))
             refused = str(error)

@@ -1,4 +1,4 @@
-"""Private keys on disk: files of mode 0600 that appear whole or not at all."""
+"""Private key files with mode 0600, written atomically."""
 
 import os
 import stat
@@ -8,7 +8,7 @@ from auth.errors import KeyMaterialError
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read; it survives a crash once this returns.
+    """Write a file that only its owner can read. It is durable when this returns.
 
     Raises:
         KeyMaterialError: The file exists.
@@ -23,22 +23,24 @@ def write_private(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.link(draft, path)
     except FileExistsError:
-        raise KeyMaterialError(f"{path} exists already") from None
+        raise KeyMaterialError(f"{path} already exists") from None
     finally:
         draft.unlink()
     _sync_folder(path.parent)
 
 
 def read_private(path: Path) -> bytes:
-    """Read a file that only its owner may read.
+    """Read a file that only its owner can read.
 
     Raises:
-        KeyMaterialError: It is missing, or others may read it.
+        KeyMaterialError: It is missing, or other users can read it.
     """
     try:
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise KeyMaterialError(f"{path} can be read by others: chmod 600 it, and rotate the key")
+                raise KeyMaterialError(
+                    f"other users can read {path}: run `chmod 600 {path}`, and rotate the key"
+                )
             return file.read()
     except OSError as error:
         raise KeyMaterialError(f"{path} cannot be read ({error.strerror})") from None

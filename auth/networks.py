@@ -1,4 +1,4 @@
-"""Source networks that a node is held to (docs/tokens.md, "Binding"; pure)."""
+"""Allowed source networks of a node (docs/tokens.md, "Binding"). No I/O."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address

@@ -1,4 +1,4 @@
-"""The certificate that a caller shows, once it has been judged (docs/tokens.md, "Binding"; pure)."""
+"""Result of verifying a caller's certificate (docs/tokens.md, "Binding"). No I/O."""
 
 import hashlib
 from base64 import urlsafe_b64encode
@@ -9,11 +9,11 @@ from enum import StrEnum
 from typing import Final
 
 NODE_URN: Final = "urn:crisper:node:"
-"""Before the node's id, the URI that a node's certificate carries among its alternative names."""
+"""Prefix of the URI with the node's id in the alternative names of a node's certificate."""
 
 
 class Fault(StrEnum):
-    """Why a certificate speaks for nobody."""
+    """Reason for the rejection of a certificate."""
 
     MALFORMED = "malformed"
     FOREIGN = "foreign"
@@ -25,12 +25,12 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PeerCertificate:
-    """A node's certificate, verified for this very moment; only `auth.nodes.trust` makes one.
+    """A node's certificate, verified at the current time. Only `auth.nodes.trust` creates it.
 
     Attributes:
-        node_id: Whom it speaks for.
-        thumbprint: base64url of its SHA-256 (RFC 8705, `x5t#S256`); for the audit trail: certificates
-            renew within a pull, so nothing is bound to it.
+        node_id: Id of the node.
+        thumbprint: base64url of its SHA-256 (RFC 8705, `x5t#S256`), for the audit trail only. Tokens are
+            not bound to it, because a node may renew its certificate during a pull.
     """
 
     node_id: str
@@ -41,7 +41,7 @@ class PeerCertificate:
 
 @dataclass(frozen=True, slots=True)
 class RejectedCertificate:
-    """A certificate that was shown and speaks for nobody."""
+    """A rejected certificate."""
 
     fault: Fault
     thumbprint: str
@@ -51,12 +51,12 @@ ShownCertificate = PeerCertificate | RejectedCertificate
 
 
 def proves(shown: ShownCertificate | None, node_id: str) -> bool:
-    """Tell whether what was shown proves that its holder is this node."""
+    """Return whether the presented certificate identifies this node."""
     return isinstance(shown, PeerCertificate) and shown.node_id == node_id
 
 
 def described(shown: ShownCertificate | None) -> Mapping[str, object]:
-    """Return what the audit trail keeps of it: empty when nothing was shown."""
+    """Return the facts for the audit trail; empty if no certificate was presented."""
     if shown is None:
         return {}
     facts: dict[str, object] = {"x5t#S256": shown.thumbprint}

@@ -1,4 +1,4 @@
-"""What the token authority asks of the outside."""
+"""Ports and shared values of the token authority."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from auth.records import NewToken, NodeBinding, NodeProof, Redemption, TokenStat
 
 
 class Binding(StrEnum):
-    """How a node proves that it is itself (tokens.md, "Binding to the node")."""
+    """How a node authenticates (docs/tokens.md, "Binding to the node")."""
 
     CERTIFICATE = "certificate"
     SECRET = "secret"  # noqa: S105
@@ -20,7 +20,7 @@ class Binding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine that may be given pull tokens.
+    """A machine that can pull with tokens.
 
     Attributes:
         secret_hash: `auth.secret.hash_secret` of the node's secret; None unless bound by secret.
@@ -44,20 +44,20 @@ class Node:
 
 
 class NodeDirectory(Protocol):
-    """Who the nodes are."""
+    """Read-only directory of nodes."""
 
     async def get(self, node_id: str) -> Node | None:
-        """Return a node, struck off or not; None when it was never enrolled."""
+        """Return a node, also if it is revoked, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One line of the audit trail; holds identifiers and causes, never a secret.
+    """Event in the audit trail. It contains ids and causes, never a secret.
 
     Attributes:
-        cause: A `auth.errors.Cause` value on refusals.
-        source: The caller's network address.
-        detail: Further facts, JSON-serialisable.
+        cause: Value of `auth.errors.Cause` for refusals.
+        source: Network address of the caller.
+        detail: Additional facts, JSON-serializable.
     """
 
     type: EventType
@@ -70,17 +70,17 @@ class AuditEvent:
 
 
 class AuditTrail(Protocol):
-    """Where events go that are not part of a transaction of the catalog."""
+    """Audit trail for events that are not part of a catalog transaction."""
 
     async def record(self, event: AuditEvent) -> None:
-        """Append one event durably."""
+        """Append an event durably."""
 
 
 class TokenLedger(Protocol):
-    """Knows whether a token may still be used; `auth.ledger.RedisTokenLedger` says what each method does."""
+    """Ledger of the state of all tokens. `auth.ledger.RedisTokenLedger` documents the methods."""
 
     async def mint(self, token: NewToken) -> None:
-        """Enter a token."""
+        """Add a token."""
 
     async def redeem(
         self,
@@ -98,31 +98,31 @@ class TokenLedger(Protocol):
     async def begin(
         self, token_id: str, session_id: str, response_id: str, *, blob: str | None, length_bytes: int
     ) -> int:
-        """Let one request of a session start; return how many bytes may be sent before a report."""
+        """Start one request of a session. Returns the bytes that may be sent before a report."""
 
     async def report(
         self, token_id: str, response_id: str, *, blob: str, start: int, sent: int, length: int, ended: bool
     ) -> int:
-        """Take in what a response has delivered; return how many bytes in all may be sent before the next."""
+        """Record a response's progress. Returns the total bytes that may be sent before the next report."""
 
     async def end(self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED]) -> TokenState:
-        """Complete or revoke a token; return the state that it had before."""
+        """Complete or revoke a token. Returns its previous state."""
 
     async def show(self, token_id: str) -> TokenView:
-        """Return a token as it stands now."""
+        """Return the state of a token and its session."""
 
     async def revoke_node(self, node_id: str) -> int:
         """Revoke every token of a node, and bar new ones for a while; return how many."""
 
     async def revoke_group(self, group_id: str, *, barred: bool = True) -> int:
-        """Revoke every token of a group; return how many."""
+        """Revoke all tokens of a group. Returns their number."""
 
     async def revoke_organization(self, name: str) -> int:
-        """Revoke every token of an organization; return how many."""
+        """Revoke all tokens of an organization. Returns their number."""
 
 
 class Clock(Protocol):
-    """The time, injected so that tests own it."""
+    """Source of the current time, injected so that tests can control it."""
 
     def now(self) -> datetime:
-        """Return the present, aware, in UTC."""
+        """Return the current time, aware, in UTC."""

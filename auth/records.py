@@ -1,4 +1,4 @@
-"""What goes into the token ledger and what comes out of it (pure)."""
+"""Values that the token ledger stores and returns. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ from enum import StrEnum
 from auth.networks import Network
 
 MAX_TTL_S = 15 * 60
-"""The longest that a pull token may wait for its redemption (docs/tokens.md)."""
+"""Maximum lifetime of an unredeemed pull token in seconds (docs/tokens.md)."""
 
 LEDGER_EXCHANGES = 32
 """How many exchanges of a token the ledger records; more are an alarm (docs/tokens.md, "Redemption")."""
 
 
 class TokenState(StrEnum):
-    """Where a token is in its life (docs/tokens.md, "States")."""
+    """State of a token (docs/tokens.md, "States")."""
 
     MINTED = "minted"
     ACTIVE = "active"
@@ -26,12 +26,12 @@ class TokenState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageGrant:
-    """The one image that a token is good for.
+    """The image that a token grants.
 
     Attributes:
-        digest: The manifest or index that the tag resolves to.
-        size_bytes: What the node has to fetch; the byte budget is counted in multiples of it.
-        blobs: The distinct config and layer digests of the platform, with their sizes in bytes.
+        digest: Digest of the manifest or index.
+        size_bytes: Bytes that the node has to fetch; the byte budget is a multiple of it.
+        blobs: Sizes in bytes of the platform's config and layers, by digest.
     """
 
     digest: str
@@ -90,7 +90,7 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class Redemption:
-    """A session, as told to the node that opened it.
+    """Result of a redemption, for the node.
 
     Attributes:
         session_id: The session, the same for every exchange of its token.
@@ -111,11 +111,11 @@ class Redemption:
 
 @dataclass(frozen=True, slots=True)
 class BlobProgress:
-    """What a session has delivered of one blob.
+    """Delivery of one blob in a session.
 
     Attributes:
-        size_bytes: The whole blob.
-        delivered_bytes: The distinct bytes of it that were delivered.
+        size_bytes: Size of the blob.
+        delivered_bytes: Distinct bytes that were delivered.
     """
 
     size_bytes: int
@@ -123,18 +123,18 @@ class BlobProgress:
 
     @property
     def whole(self) -> bool:
-        """Whether every byte has been delivered."""
+        """Whether all bytes have been delivered."""
         return self.delivered_bytes == self.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """A session, as told to its operator.
+    """State of a session, for operators.
 
     Attributes:
-        bytes_delivered: Everything sent, ranges sent again included.
-        blobs: Progress by `blob_key` of each digest.
-        running: Responses that are being sent now.
+        bytes_delivered: All bytes sent, including repeated ranges.
+        blobs: Progress of each blob, by `blob_key`.
+        running: Number of running responses.
     """
 
     session_id: str
@@ -148,23 +148,23 @@ class SessionView:
 
     @property
     def blobs_total(self) -> int:
-        """How many distinct blobs the image has."""
+        """Number of distinct blobs in the image."""
         return len(self.blobs)
 
     @property
     def blobs_complete(self) -> int:
-        """How many of them have been wholly delivered."""
+        """Number of blobs that have been delivered completely."""
         return sum(blob.whole for blob in self.blobs.values())
 
     @property
     def bytes_covered(self) -> int:
-        """How much of the image has been delivered, every byte counted once."""
+        """Distinct bytes of the image that have been delivered."""
         return sum(blob.delivered_bytes for blob in self.blobs.values())
 
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """A token, as told to its operator; `session` is None until it is redeemed."""
+    """State of a token, for operators. `session` is None until the token is redeemed."""
 
     token_id: str
     state: TokenState
@@ -183,9 +183,9 @@ _KEY_HEX = 24
 
 
 def blob_key(digest: str) -> str:
-    """Return how the ledger names a blob: the first 96 bits of its digest, in hex.
+    """Return the ledger's name for a blob: the first 96 bits of its digest, in hex.
 
-    Enough to tell the blobs of one image apart; whether a digest belongs to the image is not decided by
-    it alone (docs/adr/0008-compact-token-records.md).
+    This distinguishes the blobs of one image. Whether a digest belongs to the image is not decided by
+    this name alone (docs/adr/0008-compact-token-records.md).
     """
     return digest.partition(":")[2][:_KEY_HEX]

@@ -1,10 +1,10 @@
-"""Docker scope strings, read (pure).
+"""Parsing of Docker scope strings. No I/O.
 
     scope    = resource *( SP resource )
     resource = type ":" name ":" action *( "," action )
 
-The name may hold colons (a registry's host and port), so it ends at the last one. From the distribution
-project's "token scope" document.
+The name may contain colons (host and port of a registry), so it ends at the last one. The grammar is from the
+distribution project's "token scope" document.
 """
 
 import re
@@ -17,14 +17,14 @@ _ACTION = re.compile(r"[a-z*]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One resource that a client asks for."""
+    """One requested resource."""
 
     type: str
     name: str
     actions: frozenset[str]
 
     def asks_to_pull(self, repository: str) -> bool:
-        """Tell whether this asks to pull `repository`."""
+        """Return whether this requests pull access to `repository`."""
         return (
             self.type == "repository"
             and self.name == repository
@@ -33,13 +33,13 @@ class Scope:
 
 
 def parse_scopes(values: Iterable[str]) -> tuple[Scope, ...]:
-    """Read the `scope` parameters of a request.
+    """Parse the `scope` parameters of a request.
 
-    What cannot be read is asked for in vain and left out, as other realms do; it can never grant anything.
-    So is everything beyond 4,096 characters in all.
+    Ignores invalid scopes, as other realms do, and everything beyond 4,096 characters in total. Ignored
+    scopes never grant access.
 
     Args:
-        values: One string per repeated parameter, each of scopes separated by spaces.
+        values: One string per parameter, with scopes separated by spaces.
     """
     words = " ".join(values)[:_MAX_CHARS].split(" ")
     return tuple(scope for word in words if (scope := _parse(word)) is not None)

@@ -1,7 +1,7 @@
-"""Secrets of nodes, and how they are shown, kept and compared (pure).
+"""Secrets that stay out of logs, and hashing of node secrets. No I/O.
 
-A node secret is 256 bits from the system's random source, so one SHA-256 is all that its record needs:
-there is no dictionary to try, and a slow hash would only slow down the realm.
+A node secret has 256 random bits, so SHA-256 is sufficient for its hash: a dictionary attack is impossible,
+and a slow hash would only slow down the realm.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ _SEPARATOR = "~"
 
 @final
 class Secret:
-    """A string that stays out of logs, errors and reprs; `reveal` is the only way to it."""
+    """A string that stays out of logs, errors and reprs. Only `reveal` returns it."""
 
     __slots__ = ("_value",)
 
@@ -22,7 +22,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the secret itself, to be sent or compared and never to be kept."""
+        """Return the secret itself, for sending or comparing. Do not store it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -39,28 +39,28 @@ class Secret:
         return hash(self._value)
 
     def __reduce__(self) -> str:
-        raise TypeError("a secret is not pickled")
+        raise TypeError("a secret cannot be pickled")
 
 
 def new_node_secret() -> Secret:
-    """Draw a node secret: 256 random bits, base64url."""
+    """Generate a node secret: 256 random bits, base64url."""
     return Secret(secrets.token_urlsafe(32))
 
 
 def hash_secret(secret: Secret) -> bytes:
-    """Return what is kept of a node secret: 32 bytes."""
+    """Return the hash of a node secret that is stored: 32 bytes."""
     return hashlib.sha256(secret.reveal().encode()).digest()
 
 
 def matches(secret: Secret, kept: bytes) -> bool:
-    """Tell whether `secret` is the one that `kept` is the hash of, in constant time."""
+    """Return whether `kept` is the hash of `secret`. Runs in constant time."""
     return hmac.compare_digest(hash_secret(secret), kept)
 
 
 def split_password(password: Secret) -> tuple[Secret, Secret | None]:
-    """Split what a node sends as its password: `<pull token>` or `<pull token>~<node secret>`.
+    """Split a node's password: `<pull token>` or `<pull token>~<node secret>`.
 
-    Neither part's alphabet has a `~`; were there several, the last one would divide.
+    Neither part can contain `~`. If there are several, the last one is the separator.
     """
     token, separator, secret = password.reveal().rpartition(_SEPARATOR)
     if not separator:

@@ -1,9 +1,9 @@
-"""Our P-256 keys: private ones in a folder, public ones as a JWK set.
+"""P-256 signing keys: private keys in a folder, public keys as a JWK set.
 
     <folder>/<kid>.json   0600   {"signs_from": seconds since 1970, "private_key": PEM}
 
-The `kid` is the key's RFC 7638 thumbprint. What a key is used for follows from the times alone, so that all
-processes go from one key to the next at the same moment (docs/adr/0018-time-based-key-rotation.md).
+The `kid` is the key's RFC 7638 thumbprint. The state of a key depends only on times, so that all processes
+switch to the next key at the same moment (docs/adr/0018-time-based-key-rotation.md).
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from auth.errors import KeyMaterialError
 from auth.keyfiles import read_private, write_private
 
 RETENTION_S = 25 * 3600
-"""How long a key verifies after its successor began to sign: the longest session (24 h), the longest wait
-for its redemption (15 min), leeway, and time to spare."""
+"""Time that a key verifies after its successor started to sign: the longest session (24 h), the longest
+lifetime of an unredeemed token (15 min), leeway, and a margin."""
 
 _HEADERS = 16  # one for each kind of token and key
 _es256 = ECAlgorithm(ECAlgorithm.SHA256)
 
 
 class KeyState(StrEnum):
-    """What a key is used for; every key but a removed one verifies."""
+    """State of a key. All keys but removed ones verify."""
 
     PUBLISHED = "published"
     SIGNING = "signing"
@@ -43,11 +43,11 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """One key and its times, in seconds since 1970.
+    """A signing key and its times, in seconds since 1970.
 
     Attributes:
-        signs_from: When it begins to sign.
-        signs_until: When its successor begins to; None while it has none.
+        signs_from: Time from which it signs.
+        signs_until: Time from which its successor signs; None if there is no successor.
     """
 
     key_id: str
@@ -57,11 +57,11 @@ class SigningKey:
 
     @property
     def verifies_until(self) -> float | None:
-        """When its last token and session are over; None while it signs or will sign."""
+        """Time at which its last token and session end; None if it has no successor."""
         return None if self.signs_until is None else self.signs_until + RETENTION_S
 
     def state(self, now: float) -> KeyState:
-        """Return what it is used for at a time."""
+        """Return the key's state at a time."""
         if now < self.signs_from:
             return KeyState.PUBLISHED
         if self.signs_until is None or now < self.signs_until:
@@ -70,10 +70,10 @@ class SigningKey:
 
 
 class LocalVerificationKeys:
-    """The public half of a key set; what a server without the authority's role holds.
+    """Public keys of a key set, for verification.
 
     Attributes:
-        version: Changes whenever the set does; what was verified under another may no longer be good.
+        version: Version of the key set. After a change, earlier verifications may be invalid.
     """
 
     def __init__(self, keys: Sequence[SigningKey], now: Callable[[], float]) -> None:
@@ -82,12 +82,12 @@ class LocalVerificationKeys:
         self.replace(keys)
 
     def replace(self, keys: Sequence[SigningKey]) -> None:
-        """Take another set."""
+        """Replace the key set."""
         self._keys = {key.key_id: (key, key.key.public_key()) for key in keys}
         self.version += 1
 
     def get(self, key_id: str) -> ec.EllipticCurvePublicKey | None:
-        """Return one of our keys, None when it is not ours or no longer."""
+        """Return a key, or None if it is unknown or was removed."""
         key, public = self._keys.get(key_id, (None, None))
         return None if key is None or key.state(self._now()) is KeyState.REMOVED else public
 
@@ -103,12 +103,12 @@ class LocalVerificationKeys:
 
 
 class LocalSigningKeys:
-    """A key set in a folder of this machine.
+    """Key set in a local folder.
 
     Args:
-        folder: Where it lies.
-        keys: What was read from it.
-        now: The time, in seconds since 1970.
+        folder: Folder of the keys.
+        keys: Keys that were read from it.
+        now: Returns the current time in seconds since 1970.
     """
 
     def __init__(
@@ -122,13 +122,13 @@ class LocalSigningKeys:
 
     @classmethod
     def create(cls, folder: Path) -> Self:
-        """Make a set of one signing key.
+        """Create a set with one signing key.
 
         Raises:
-            KeyMaterialError: The folder holds keys already.
+            KeyMaterialError: The folder already contains keys.
         """
         if any(folder.glob("*.json")):
-            raise KeyMaterialError(f"{folder} holds signing keys already")
+            raise KeyMaterialError(f"{folder} already contains signing keys")
         publish_key(folder, signs_from=0)
         return cls.load(folder)
 
@@ -137,23 +137,23 @@ class LocalSigningKeys:
         """Read a set.
 
         Raises:
-            KeyMaterialError: A file is exposed or not what its name says, or no key signs.
+            KeyMaterialError: A file is invalid or readable by other users, or no key signs.
         """
         return cls(folder, read_keys(folder, now()), now)
 
     @property
     def keys(self) -> Sequence[SigningKey]:
-        """The set as it was read last, in the order in which its keys sign."""
+        """The keys of the last read, in the order in which they sign."""
         return self._keys
 
     def refresh(self) -> bool:
-        """Remove the keys whose time is over, and read the folder again where it has changed.
+        """Remove expired keys, and reload the folder if it has changed.
 
         Returns:
-            Whether the set is another now.
+            Whether the key set has changed.
 
         Raises:
-            KeyMaterialError: The folder is not sound; the set stays as it was.
+            KeyMaterialError: The folder's content is invalid. The key set is unchanged.
         """
         for key in self._keys:
             if key.state(self._now()) is KeyState.REMOVED:
@@ -167,7 +167,7 @@ class LocalSigningKeys:
         return True
 
     def sign(self, header: Mapping[str, str], payload: bytes) -> str:
-        """Return the compact form of `payload`, signed by the current key, whose `kid` is added."""
+        """Sign `payload` with the current key, and add its `kid`. Returns the JWS compact form."""
         now = self._now()
         key = next(key for key in reversed(self._keys) if key.signs_from <= now)
         signed = f"{_named(tuple(header.items()), key.key_id)}.{_b64(payload)}"  # RFC 7515, section 5.1
@@ -175,10 +175,10 @@ class LocalSigningKeys:
 
 
 def read_keys(folder: Path, now: float) -> list[SigningKey]:
-    """Return a folder's keys in the order in which they sign.
+    """Read a folder's keys, in the order in which they sign.
 
     Raises:
-        KeyMaterialError: A file is exposed or not what its name says, or no key signs at `now`.
+        KeyMaterialError: A file is invalid or readable by other users, or no key signs at `now`.
     """
     found = sorted(
         ((*_read(path), path.stem) for path in folder.glob("*.json")), key=lambda read: (read[0], read[2])
@@ -193,7 +193,7 @@ def read_keys(folder: Path, now: float) -> list[SigningKey]:
 
 
 def publish_key(folder: Path, *, signs_from: float) -> str:
-    """Draw a key that is in the JWK set at once and signs from a time on; return its id."""
+    """Create a key that is published at once and signs from a given time. Returns its id."""
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -216,7 +216,7 @@ def _named(header: tuple[tuple[str, str], ...], key_id: str) -> str:
 
 
 def _files(folder: Path) -> frozenset[tuple[str, int, int]]:
-    """Return what tells one content of a folder from another; keys are files that are written once."""
+    """Return a fingerprint of the folder's content: name, inode and mtime of each key file."""
     found = set()
     for path in folder.glob("*.json"):
         status = path.stat()
@@ -234,7 +234,7 @@ def _read(path: Path) -> tuple[float, ec.EllipticCurvePrivateKey]:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise KeyMaterialError(f"{path} is not a P-256 key")
     if thumbprint(key.public_key()) != path.stem:
-        raise KeyMaterialError(f"{path} does not hold the key that its name says")
+        raise KeyMaterialError(f"{path} contains another key than its name says")
     return signs_from, key
 
 

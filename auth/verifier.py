@@ -1,4 +1,4 @@
-"""What stands before every request under `/v2/`: the bearer, then the ledger."""
+"""Authorization of all requests under `/v2/`: verifies the bearer token, then asks the ledger."""
 
 import hashlib
 import secrets
@@ -21,15 +21,15 @@ _RESPONSE_ID_BYTES = 9
 
 
 class Verifier:
-    """Verifies bearers and lets their requests start; holds public keys only.
+    """Verifies bearer tokens and starts their requests. Needs only public keys.
 
     Args:
-        keys: The keys that may have signed a bearer.
-        ledger: What is asked once per request.
-        audit: Where refusals are recorded.
-        clock: The time.
-        issuer: The only `iss`.
-        service: The only `aud`.
+        keys: Accepted keys.
+        ledger: Ledger, which is asked once per request.
+        audit: Audit trail for refusals.
+        clock: Source of the current time.
+        issuer: Required `iss`.
+        service: Required `aud`.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class Verifier:
         self._verified: LRUCache[tuple[int, bytes], SessionClaims] = LRUCache(_CACHED)
 
     def verify(self, bearer: str) -> SessionClaims:
-        """Return what a bearer says, proven; its expiry is checked every time, its signature once.
+        """Verify a bearer token and return its claims. Caches the signature check, but not the expiry.
 
-        Records nothing: `admit` does.
+        Does not record refusals; `admit` does.
 
         Raises:
-            RefusedError: It is malformed, forged or expired.
+            RefusedError: The bearer is malformed, forged or expired.
         """
         key = (self._keys.version, hashlib.sha256(bearer.encode(errors="replace")).digest())
         claims = self._verified.get(key)
@@ -67,16 +67,16 @@ class Verifier:
         return claims
 
     async def admit(self, bearer: str, *, source: str, peer: ShownCertificate | None = None) -> SessionClaims:
-        """Verify a bearer and who holds it, and record a refusal.
+        """Verify a bearer token and its holder, and record a refusal.
 
         Args:
-            bearer: As presented.
-            source: The client's network address.
-            peer: The certificate that the client shows, if any.
+            bearer: The presented bearer token.
+            source: Network address of the client.
+            peer: Certificate that the client presents, if any.
 
         Raises:
-            RefusedError: It is malformed, forged or expired, bound to a certificate that is not
-                shown, or from a network that is not its node's.
+            RefusedError: The bearer is malformed, forged or expired, or is bound to a certificate or
+                networks that do not match.
         """
         try:
             claims = self.verify(bearer)
@@ -87,7 +87,7 @@ class Verifier:
         return claims
 
     async def refuse(self, claims: SessionClaims, cause: Cause, *, source: str) -> NoReturn:
-        """Refuse and record what the caller found to lie outside a good session.
+        """Refuse and record a request outside the scope of a valid session.
 
         Raises:
             OutsideScopeError: Always.
@@ -106,25 +106,25 @@ class Verifier:
         source: str,
         peer: ShownCertificate | None = None,
     ) -> MeteredDelivery:
-        """Let one request start: the one question to the ledger that every request asks.
+        """Start one request. Every request asks the ledger here.
 
         Args:
-            claims: From `verify` or `admit`.
-            repository: What is asked for.
-            digest: The blob that is asked for. The caller has checked that it belongs to the image.
-            length_bytes: Bytes of the blob that will be delivered.
-            blob: Whether they are a blob's, and so metered; not for manifests, nor for HEAD.
-            source: The client's network address.
-            peer: The certificate that the client shows, if any.
+            claims: Result of `verify` or `admit`.
+            repository: Requested repository.
+            digest: Digest of the requested blob. The caller must check that it belongs to the image.
+            length_bytes: Bytes of the blob in the response.
+            blob: Whether the response contains blob bytes, which are metered; False for manifests and HEAD.
+            source: Network address of the client.
+            peer: Certificate that the client presents, if any.
 
         Returns:
-            The meter of the response; the caller finishes it, however the response ends.
+            The meter of the response. The caller must finish it, also after an error.
 
         Raises:
-            OutsideScopeError: Another repository, or no blob of the image.
-            RefusedError: The session is over or revoked, its budget is spent, or it is bound to a
-                certificate that is not shown.
-            LedgerUnavailableError: The ledger does not answer: nothing may be sent.
+            OutsideScopeError: The repository or the blob is outside the session's image.
+            RefusedError: The session has ended or was revoked, its budget is spent, or it is bound to a
+                certificate that is not presented.
+            LedgerUnavailableError: The ledger does not answer; nothing may be sent.
         """
         try:
             _prove(claims, source, peer)
@@ -147,7 +147,7 @@ class Verifier:
                 claims.token_id, claims.session_id, response_id, blob=blob, length_bytes=length_bytes
             )
         except RefusedError as refusal:
-            if refusal.cause is Cause.UNKNOWN:  # we signed its bearer, so there was a session
+            if refusal.cause is Cause.UNKNOWN:  # its bearer has our signature, so there was a session
                 raise RefusedError(Cause.SESSION_OVER) from None
             raise
         return MeteredDelivery(

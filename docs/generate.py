@@ -25,8 +25,8 @@ ROOT: Final = Path(__file__).parents[1]
 REFERENCE: Final = ROOT / "docs" / "reference"
 _HEAD: Final = "<!-- Written by docs/generate.py from the code: change that, then run make reference. -->\n\n"
 _ABOUT_SETTINGS: Final = """\
-Of `crisper serve` and of the commands that run on a server's machine, by environment. What is an option too
-is listed with [the command](command-line.md#crisper-serve); options win.
+Environment variables for `crisper serve`, and for the commands that run on the server's machine. The options
+of [`crisper serve`](command-line.md#crisper-serve) take precedence.
 
 """
 _ABOUT_METRICS: Final = """\
@@ -42,7 +42,7 @@ def command_line() -> str:
         _HEAD,
         "# Commands\n\n",
         f"{EPILOG}\n\n",
-        "How they find a server: [the command line](../command-line.md).\n",
+        "How commands find the server: [the command line](../command-line.md).\n",
     ]
     for name, command in commands(typer.main.get_command(app)):
         parts.append(f"\n## crisper {name}\n\n{_prose(command.help)}\n\n")

@@ -420,7 +420,7 @@ class _Composer:
             found = await self._key_directory.by_hash(key_hash)
             return found.organization if found is not None else None
 
-        doorkeeper = PortalSessions(
+        sessions = PortalSessions(
             sessions=RedisPortalSessions(self._redis, self._settings.portal_session_s),
             organization_of=organization_of,
             operator_key=Secret(read_operator_key(self._data.operator_key)),
@@ -433,7 +433,7 @@ class _Composer:
             instances=self._instances,
             catalog=self._catalog,
             overview=SqlOverview(self._database),
-            board=self._board,
+            progress=self._board,
             nodes=self._nodes,
             tokens=self._pull_tokens(),
             authority=self._authority,
@@ -443,7 +443,7 @@ class _Composer:
             signing_keys=lambda: self._keys.keys,
             docs_url=self._settings.docs_url,
         )
-        return Portal(doorkeeper, services)
+        return Portal(sessions, services)
 
     def _peers(self) -> Peers:
         node_ca, proxy_ca = self._settings.node_ca, self._settings.proxy_ca

@@ -1,4 +1,4 @@
-"""Settings, read once from the environment and the command line, then frozen."""
+"""Settings, read from the environment and the command line at start. Immutable."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -26,7 +26,7 @@ _LISTS = (
 
 
 class Role(StrEnum):
-    """What a server process does."""
+    """Role of a server process."""
 
     PULL = "pull"
     TOKEN = "token"  # noqa: S105
@@ -35,78 +35,82 @@ class Role(StrEnum):
 
 
 class Settings(BaseSettings):
-    """Everything that an operator can set; each field is `CRISPER_<NAME>` in the environment.
+    """Settings of a server. Each field is `CRISPER_<NAME>` in the environment.
 
     Attributes:
-        env: `production` refuses defaults that are only safe on one developer's machine.
+        env: `development` or `production`; `production` refuses defaults that are only safe on a developer's
+            machine.
         host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        data_dir: Everything that the server keeps, where no other setting says otherwise.
-        workers: Server processes behind one port.
-        roles: What the server does.
-        tls_cert: Its certificate chain, PEM; read again when it changes.
-        tls_key: The certificate's private key, PEM.
+        port: Port to listen on; 0 chooses a free port.
+        data_dir: Folder for all data, unless another setting names another place.
+        workers: Number of server processes; they share one port.
+        roles: Roles of this server, separated by commas: `pull`, `token`, `api`, `import`.
+        tls_cert: The server's TLS certificate chain (PEM); reloaded when the file changes.
+        tls_key: Private key of the TLS certificate (PEM).
         log_level: `debug`, `info`, `warning` or `error`.
-        max_image_bytes: Limit on an image's config and layers, compressed.
-        import_jobs: Imports that one process runs at a time.
-        layer_transfers: Layers of one image that are fetched at a time.
-        lease_s: An import whose worker is silent for so long is another worker's.
-        completion_grace_s: How long a session goes on after it had every blob of its image.
-        drain_s: How long a server that ends waits for running responses.
-        public_url: `https://HOST[:PORT]`: how nodes reach the server, and what image references begin with;
-            None derives it from each request's own Host.
-        insecure_registries: `host[:port]` of upstreams that may be spoken to in the clear and at private
-            addresses.
-        egress_allow: `host[:port]` that may be at a private address, over TLS; or a network as CIDR whose
-            addresses any upstream may have.
-        registry_cas: `host[:port]=/path/ca.pem`: whose certificates count at that upstream, in place of the
-            public roots.
-        registry_realms: `host[:port]=realm-host[:port]`: where an upstream's credentials may go for a token.
-        egress_proxy: `http://[user:password@]host[:port]`: what connections to upstreams go through.
-        egress_proxy_resolves: The proxy is given names and decides; else addresses that were vetted here.
-        ecr_endpoint: Amazon ECR's API, if not AWS' own; `{region}` stands for the registry's region.
-        shared_registries: Upstreams whose word on who may see a blob is taken, so that it need not be
-            downloaded again for another organization.
-        redis_url: The ledger; None starts a child server on a private unix socket.
-        redis_min_replicas: How many replicas of the ledger must hold a redemption before it is answered.
-        database_url: The catalog; None is SQLite in the data folder.
-        storage_url: Where blobs lie: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://`
-            (docs/storage.md); None is the data folder.
-        keys_url: Who holds the key-encryption keys: `local:///path`, `awskms://alias/...`, `vault://host/...`
-            (docs/keys.md); None is `keyring`.
-        keyring: The keyring file, where `keys_url` names no other; None is in the data folder.
-        unix_socket: Where a proxy on this machine connects; who may open the socket is the proxy.
-        unix_socket_group: Group that may open it; without one only the server's own user may.
-        node_ca: PEM of CAs whose certificates speak for nodes too, by their `urn:crisper:node:<id>`.
-        proxy_ca: PEM of CAs whose client certificates are those of proxies, and of nothing else.
-        enrolment_s: For how long an enrolment secret waits for its node.
-        compress: Whether imports check their layers and give images a zstd variant (docs/importer.md).
-        compress_level: Of zstd: more is smaller and slower.
-        compress_threads: How many threads of a process compress; None is half the processors, two at least.
-        compress_min_gain: What part of a layer's bytes zstd has to save; else the layer stays as it is.
-        max_unpacked_bytes: How much an image's layers may unpack to.
-        default_variant: What `auto` gives to nodes of which it is not known whether they read zstd layers.
-        session_base_s: What a session's deadline allows beyond the time to deliver the image.
-        session_idle_s: From a session's last sign of life to its end.
-        idle_s: A connection that has not finished asking by then is closed, new or kept; above a proxy's own.
-        stall_s: A client that takes nothing for so long is gone.
-        node_responses: Blob responses that one node has running in one process; further ones wait.
-        import_jobs: Imports that one server process runs at a time.
-        layer_transfers: Layers of one image that are fetched at a time.
-        blob_connections: To one upstream for one large layer; 1 fetches every layer as one stream.
-        ahead_bytes: Memory of one server process for what is fetched ahead of its turn, over all imports.
-        import_bytes_per_s: What one server process takes from upstreams, over all imports; 0 is no limit.
-        organization_import_jobs: Imports of one organization that run at a time; 0 is without limit.
-        organization_import_bytes_per_day: What one organization may import within any 24 hours; 0 is without
+        max_image_bytes: Size limit for an image: config and layers, compressed.
+        lease_s: Seconds without a heartbeat after which another worker takes over an import.
+        completion_grace_s: Seconds that a session stays open after all blobs of its image were delivered.
+        drain_s: Seconds that a stopping server waits for running responses.
+        public_url: URL at which nodes reach the server, `https://HOST[:PORT]`; image references begin with
+            this host. If unset, Crisper uses the Host header of each request.
+        insecure_registries: Upstream registries (`host[:port]`) that may be reached over plain HTTP and at
+            private addresses.
+        egress_allow: Upstream registries (`host[:port]`) that may have a private address, over TLS; or
+            networks in CIDR notation whose addresses all upstreams may have.
+        registry_cas: CA files for upstream registries, `host[:port]=/path/ca.pem`; they replace the public
+            roots for that host.
+        registry_realms: Token realms that may receive an upstream's credentials,
+            `host[:port]=realm-host[:port]`.
+        egress_proxy: Proxy for connections to upstream registries, `http://[user:password@]host[:port]`.
+        egress_proxy_resolves: Whether the egress proxy resolves host names. If not, Crisper resolves and
+            checks them, and gives the proxy an address.
+        ecr_endpoint: URL of the Amazon ECR API, if not AWS' own; `{region}` stands for the registry's region.
+        shared_registries: Upstream registries that Crisper trusts to check access to a blob; a blob from them
+            is not downloaded again for another organization.
+        redis_url: Redis for the token ledger; if unset, a child process on a private Unix socket.
+        redis_min_replicas: Number of Redis replicas that must have a redemption before it is answered.
+        database_url: Database of the catalog; if unset, SQLite in the data folder.
+        storage_url: Place of the blobs: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://`
+            (docs/storage.md); if unset, the data folder.
+        keys_url: Provider of the key-encryption keys: `local:///path`, `awskms://alias/...`,
+            `vault://host/...` (docs/keys.md); if unset, the file `keyring`.
+        keyring: Keyring file, if `keys_url` is unset; by default in the data folder.
+        unix_socket: Unix socket for a proxy on this machine. Connections to it are trusted as the proxy's.
+        unix_socket_group: Group that may open the Unix socket; without it, only the server's user may.
+        node_ca: Additional CAs for node certificates (PEM), which name the node as `urn:crisper:node:<id>`.
+        proxy_ca: CAs that issue client certificates to proxies, and to nothing else (PEM).
+        enrolment_s: Lifetime of an enrolment secret in seconds.
+        compress: Whether imports verify unpacked layers and create a zstd variant (docs/importer.md).
+        compress_level: zstd level; higher is smaller and slower.
+        compress_threads: Compression threads of a process; if unset, half of the processors, at least two.
+        compress_min_gain: Share of a layer's bytes that zstd must save; otherwise the layer stays as it is.
+        max_unpacked_bytes: Size limit for an image's unpacked layers.
+        default_variant: Variant that `auto` chooses for nodes whose zstd support is unknown.
+        session_base_s: Seconds of a session in addition to the time that the transfer of the image takes.
+        session_idle_s: Seconds without activity after which a session ends.
+        idle_s: Seconds after which a connection without a complete request is closed. Set it above the
+            proxy's own idle time-out.
+        stall_s: Seconds after which a client that reads nothing is disconnected.
+        node_responses: Concurrent blob responses of one node in one process; further requests wait.
+        import_jobs: Concurrent imports of one server process.
+        layer_transfers: Concurrent layer downloads of one image.
+        blob_connections: Concurrent connections for one large layer; 1 downloads each layer as one stream.
+        ahead_bytes: Memory of one server process for buffering parts of layers that arrive out of order.
+        import_bytes_per_s: Download rate limit of one server process, over all imports; 0 means no limit.
+        organization_import_jobs: Concurrent imports of one organization; 0 means no limit.
+        organization_import_bytes_per_day: Bytes that one organization may import within 24 hours; 0 means no
             limit.
-        gc_interval_s: How often some server of the import role collects; 0 leaves it to `crisper gc`.
-        gc_grace_s: How long something has to be dead before it is removed.
-        api_requests_per_minute: What one API key has on the public API; 0 counts nothing.
-        insecure_webhooks: `host[:port]` of webhooks that may be spoken to in the clear, at private addresses.
-        webhook_days: After so many days without a success a webhook is given up.
-        docs_url: Where this documentation is published as a site; the portal links to it.
-        portal_session_s: For how long a sign-in to the portal lasts.
-        service: The registry's name in tokens (`aud`) and challenges (`service`).
+        gc_interval_s: Seconds between garbage collections by servers with the import role; 0 disables them
+            (run `crisper gc`).
+        gc_grace_s: Seconds that a blob must be unreferenced before garbage collection removes it.
+        api_requests_per_minute: Rate limit of one API key on the public API; 0 means no limit.
+        insecure_webhooks: Webhook hosts (`host[:port]`) that may be reached over plain HTTP and at private
+            addresses.
+        webhook_days: Days without a successful delivery after which a webhook is disabled.
+        docs_url: URL of this documentation as a site; the portal links to it.
+        portal_session_s: Seconds that a sign-in to the portal lasts.
+        service: Name of the registry in tokens (`aud`) and challenges (`service`).
     """
 
     model_config = SettingsConfigDict(env_prefix="CRISPER_", frozen=True, extra="ignore")
@@ -174,7 +178,7 @@ class Settings(BaseSettings):
     @field_validator("roles", *_LISTS, mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """Accept `a,b` as the environment and `--roles` write it."""
+        """Split `a,b`, the form of lists in the environment and in `--roles`."""
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
@@ -183,7 +187,7 @@ class Settings(BaseSettings):
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value and not value.startswith(("http://", "https://")):
-            raise ValueError("write the documentation's address with its scheme: https://docs.example.com")
+            raise ValueError("CRISPER_DOCS_URL takes a URL with a scheme: https://docs.example.com")
         return value.rstrip("/") if value else None
 
     @field_validator("public_url")
@@ -212,52 +216,56 @@ class Settings(BaseSettings):
 
     @property
     def storage_location(self) -> StorageLocation:
-        """Where blobs lie."""
+        """Place of the blobs."""
         folder = self.data_dir.absolute() / "blobs"
         return StorageLocation.parse(self.storage_url or f"file://{quote(str(folder))}")
 
     @property
     def key_location(self) -> KeyLocation:
-        """Who holds the key-encryption keys."""
+        """Provider of the key-encryption keys."""
         file = (self.keyring or self.data_dir / "keyring.json").absolute()
         return KeyLocation.parse(self.keys_url or f"local://{quote(str(file))}")
 
     @property
     def production(self) -> bool:
-        """Whether nothing is left to defaults that are only safe on one developer's machine."""
+        """Whether defaults that are only safe on a developer's machine are refused."""
         return self.env == "production"
 
     def refuse_unsafe(self) -> None:
-        """Refuse to start in production on defaults that are only safe on one developer's machine.
+        """Refuse contradictory settings, and unsafe defaults in production.
 
         Raises:
-            ConfigError: Names every unsafe default and its setting.
+            ConfigError: The message names every unsafe default and its setting.
         """
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("set both --tls-cert and --tls-key, or neither")
         if self.proxy_ca is not None and self.tls_cert is None:
-            raise ConfigError("proxies show their certificates over TLS: set --tls-cert and --tls-key")
+            raise ConfigError("CRISPER_PROXY_CA needs TLS on this server: set --tls-cert and --tls-key")
         if not self.production:
             return
         loopback = self.host in {"127.0.0.1", "::1", "localhost"}
         unsafe = {
-            "CRISPER_REDIS_URL: the embedded ledger lives and dies with one machine": self.redis_url is None,
-            "CRISPER_DATABASE_URL: the embedded catalog serves one machine": self.database_url is None,
-            "CRISPER_STORAGE_URL: the data folder serves one machine": self.storage_url is None,
-            "CRISPER_TLS_CERT and CRISPER_TLS_KEY: tokens would cross the network in the clear": (
+            "CRISPER_REDIS_URL: the embedded ledger does not survive the loss of its machine": (
+                self.redis_url is None
+            ),
+            "CRISPER_DATABASE_URL: the embedded catalog serves one machine only": self.database_url is None,
+            "CRISPER_STORAGE_URL: the data folder serves one machine only": self.storage_url is None,
+            "CRISPER_TLS_CERT and CRISPER_TLS_KEY: tokens would cross the network unencrypted": (
                 self.tls_cert is None and not loopback
             ),
-            "CRISPER_KEYS_URL or CRISPER_KEYRING: the keyring lies beside the data that it protects": (
+            "CRISPER_KEYS_URL or CRISPER_KEYRING: the keyring is stored beside the data that it protects": (
                 self.keyring is None and self.keys_url is None
             ),
-            "CRISPER_PUBLIC_URL: nodes must be told one https:// address": not (
-                self.public_url or ""
-            ).startswith("https://"),
-            "CRISPER_INSECURE_REGISTRIES: an upstream is spoken to in the clear": bool(
+            "CRISPER_PUBLIC_URL: nodes need one https:// address": not (self.public_url or "").startswith(
+                "https://"
+            ),
+            "CRISPER_INSECURE_REGISTRIES: allows plain HTTP to an upstream registry": bool(
                 self.insecure_registries
             ),
-            "CRISPER_INSECURE_WEBHOOKS: a webhook is spoken to in the clear": bool(self.insecure_webhooks),
+            "CRISPER_INSECURE_WEBHOOKS: allows plain HTTP to a webhook": bool(self.insecure_webhooks),
         }
         if any(unsafe.values()):
             lines = "\n  ".join(line for line, bad in unsafe.items() if bad)
-            raise ConfigError(f"CRISPER_ENV=production refuses these defaults, set each:\n  {lines}")
+            raise ConfigError(
+                f"CRISPER_ENV=production refuses these settings; change each of them:\n  {lines}"
+            )

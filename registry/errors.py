@@ -1,24 +1,24 @@
-"""Everything that can go wrong in the registry, drawn.
+"""Tree of the registry's errors.
 
 RegistryError
-├── ReferenceFormatError    an image reference that cannot be read
-├── DocumentError           a manifest, index or config that is not what its media type promises
+├── ReferenceFormatError    an invalid image reference
+├── DocumentError           a manifest, index or config that is invalid for its media type, or over a limit
 ├── ChallengeFormatError    a WWW-Authenticate header outside RFC 7235's grammar
-├── EgressRefusedError      an address or a URL that the egress guard does not connect to
-├── ConfigError             settings that the server refuses to start with
+├── EgressRefusedError      an address or URL that the egress guard refuses
+├── ConfigError             invalid or unsafe settings
 ├── NotFoundError           no such organization, group, node or token
 │   └── ManifestNotFoundError   no such manifest in a repository
-├── WebhookFailedError      a message that its endpoint did not take
+├── WebhookFailedError      a webhook endpoint did not accept a message
 ├── CatalogUnavailableError the catalog's database does not answer
-├── ConflictError           the name is taken, or the thing is in the wrong state
-│   └── PreconditionFailedError     the thing has changed since the caller read it
-├── RateLimitedError        the caller asks too often
-├── InvalidInputError       fields that do not validate, each with its reason
-└── ImportFailedError       an import that ended; `reason` is one of four, `sentence` is for the customer
+├── ConflictError           a name is taken, or a resource is in the wrong state for the request
+│   └── PreconditionFailedError     the resource has changed since the caller read it
+├── RateLimitedError        the caller is over its rate limit
+├── InvalidInputError       invalid fields, each with the reason
+└── ImportFailedError       a failed import; `reason` is one of four, `sentence` is for the customer
     ├── AuthenticationFailedError
     ├── PullFailedError
-    │   ├── UpstreamUnavailableError    passing trouble: worth another try
-    │   └── RangeRefusedError       a range is refused or answered oddly: worth a try without one
+    │   ├── UpstreamUnavailableError    temporary failure: retry
+    │   └── RangeRefusedError       the upstream refused a range: retry without one
     ├── ImageTooLargeError
     └── StoreFailedError
 """
@@ -28,15 +28,15 @@ from typing import ClassVar
 
 
 class RegistryError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Root of all errors that this package raises."""
 
 
 class ReferenceFormatError(RegistryError):
-    """An image reference that cannot be read; the message says how to write it."""
+    """An invalid image reference. The message says how to write it."""
 
 
 class DocumentError(RegistryError):
-    """A manifest, index or config that is not what its media type promises, or is over a limit."""
+    """A manifest, index or config that is invalid for its media type, or over a limit."""
 
 
 class ChallengeFormatError(RegistryError):
@@ -44,14 +44,14 @@ class ChallengeFormatError(RegistryError):
 
 
 class EgressRefusedError(RegistryError, OSError):
-    """An address or a URL that the egress guard does not connect to.
+    """An address or URL that the egress guard refuses to connect to.
 
-    It is an OSError too, because a socket factory may raise nothing else.
+    It is also an OSError, because aiohttp's socket factory may raise only that.
     """
 
 
 class ConfigError(RegistryError):
-    """Settings that the server refuses to start with."""
+    """Invalid settings, or defaults that are unsafe in production."""
 
 
 class NotFoundError(RegistryError):
@@ -59,11 +59,11 @@ class NotFoundError(RegistryError):
 
 
 class ManifestNotFoundError(NotFoundError):
-    """The repository has no such manifest, or none of a kind that the client takes."""
+    """The repository has no such manifest, or none of a media type that the client accepts."""
 
 
 class WebhookFailedError(RegistryError):
-    """An endpoint did not answer a message; the sentence is for its owner."""
+    """A webhook endpoint did not accept a message. The message of the error is for the endpoint's owner."""
 
 
 class CatalogUnavailableError(RegistryError):
@@ -71,30 +71,30 @@ class CatalogUnavailableError(RegistryError):
 
 
 class ConflictError(RegistryError):
-    """The name is taken, or the thing is in the wrong state for what was asked."""
+    """The name is taken, or the resource is in the wrong state for the request."""
 
 
 class PreconditionFailedError(ConflictError):
-    """The thing is no longer as the caller last read it."""
+    """The resource has changed since the caller read it (If-Match)."""
 
 
 class RateLimitedError(RegistryError):
-    """The caller asks too often.
+    """The caller is over its rate limit.
 
     Attributes:
-        retry_after_s: When the next request will be taken.
+        retry_after_s: Seconds until the next request is accepted.
     """
 
     def __init__(self, retry_after_s: float) -> None:
-        super().__init__("This key has asked too often; wait as long as Retry-After says.")
+        super().__init__("This API key is over its rate limit. Retry after the time in Retry-After.")
         self.retry_after_s = retry_after_s
 
 
 class InvalidInputError(RegistryError):
-    """Fields that do not validate.
+    """Invalid fields in a request.
 
     Attributes:
-        fields: Field path to the reasons why it was refused; never the refused value.
+        fields: Maps each field's path to the reasons why it is invalid; never contains the value.
     """
 
     def __init__(self, message: str, fields: Mapping[str, list[str]] | None = None) -> None:
@@ -103,11 +103,11 @@ class InvalidInputError(RegistryError):
 
 
 class ImportFailedError(RegistryError):
-    """An import that ended without an image.
+    """A failed import.
 
     Attributes:
-        reason: The stable word that the public API shows.
-        sentence: What the customer can do about it; never holds a secret.
+        reason: Stable string that the public API shows.
+        sentence: What happened and what the customer can do. Never contains a secret.
     """
 
     reason: ClassVar[str]
@@ -118,22 +118,22 @@ class ImportFailedError(RegistryError):
 
 
 class AuthenticationFailedError(ImportFailedError):
-    """The registry or its realm refused the credentials."""
+    """The upstream registry or its token realm refused the credentials."""
 
     reason = "failed to authenticate"
 
 
 class PullFailedError(ImportFailedError):
-    """The image is not there, not for this platform, not intact, or the upstream does not answer."""
+    """The image is missing, damaged or not for this platform, or the upstream does not answer."""
 
     reason = "failed to pull"
 
 
 class UpstreamUnavailableError(PullFailedError):
-    """Passing trouble upstream; a failed pull once every retry is used up.
+    """Temporary failure of the upstream. The import retries, then fails to pull.
 
     Attributes:
-        retry_after_s: How long the upstream asked to be left alone; None when it did not say.
+        retry_after_s: The upstream's Retry-After in seconds; None if it sent none.
     """
 
     def __init__(self, sentence: str, retry_after_s: float | None = None) -> None:
@@ -142,16 +142,16 @@ class UpstreamUnavailableError(PullFailedError):
 
 
 class RangeRefusedError(PullFailedError):
-    """The upstream refuses a range of a blob, or answers something else; the whole blob may be had."""
+    """The upstream refused a range of a blob, or sent another one. The whole blob may be available."""
 
 
 class ImageTooLargeError(ImportFailedError):
-    """The compressed image is over the limit."""
+    """The compressed image is over the size limit."""
 
     reason = "image too large"
 
 
 class StoreFailedError(ImportFailedError):
-    """Storage, keys or compression failed after retries."""
+    """Storage, key provider or compression failed, also after retries."""
 
     reason = "failed to store"

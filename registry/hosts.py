@@ -1,7 +1,8 @@
-"""Hosts of registries, as image references name them: `host[:port]`. Standard library only.
+"""Registry hosts in the form of image references: `host[:port]`. Imports the standard library only.
 
-Clients look credentials, certificates and mirrors up by the exact text of this host, so the mint, the portal,
-the realm, the command line, a node's configuration and the credential helpers all take it from here.
+Clients look up credentials, certificates and mirrors by the exact text of this host. Therefore minted
+references, the portal, the realm, the command line, node configuration and credential helpers all use this
+module.
 """
 
 import re
@@ -24,15 +25,15 @@ _ROOT_DOT = re.compile(r"(?<=[A-Za-z0-9])\.(?=(?::[0-9]*)?\Z)")
 
 
 def split_host(host: str) -> tuple[str, int | None]:
-    """Split `host[:port]`; an IPv6 literal keeps its brackets.
+    """Split `host[:port]`. An IPv6 literal keeps its brackets.
 
     Raises:
-        ReferenceFormatError: The host or the port cannot be one.
+        ReferenceFormatError: The host or the port is invalid.
     """
     match = _HOST.fullmatch(host.lower())
     if match is None or len(match["name"]) > MAX_HOST_LENGTH:
         raise ReferenceFormatError(
-            "a registry is a host name or an address, IPv6 in brackets, with an optional port"
+            "a registry must be a host name or an address, IPv6 in brackets, with an optional port"
         )
     name, port = match["name"], match["port"]
     if name.startswith("["):
@@ -40,18 +41,18 @@ def split_host(host: str) -> tuple[str, int | None]:
     if port is None:
         return name, None
     if not 0 < int(port) <= MAX_PORT:
-        raise ReferenceFormatError("a registry's port lies between 1 and 65535")
+        raise ReferenceFormatError("a registry's port must be between 1 and 65535")
     return name, int(port)
 
 
 def reference_host(host: str, scheme: str = "https") -> str:
-    """Return `host[:port]` in the one form that references have.
+    """Return `host[:port]` in the canonical form of image references.
 
-    That is lower case, IPv6 shortened and in brackets (RFC 5952), no dot at the end, and no port where it is
-    the scheme's own.
+    The form is lower case, with IPv6 shortened and in brackets (RFC 5952), without a final dot, and without
+    the scheme's default port.
 
     Raises:
-        ReferenceFormatError: No reference can name it.
+        ReferenceFormatError: The host is invalid in a reference.
     """
     if not host.isascii():
         raise ReferenceFormatError("write an internationalized host name in its ASCII form: xn--...")
@@ -60,28 +61,28 @@ def reference_host(host: str, scheme: str = "https") -> str:
 
 
 def asked_host(server: str) -> str:
-    """Return the host that a container client asks for credentials of: bare, or as a URL with any path.
+    """Return the canonical host for which a container client requests credentials.
 
-    Docker and Podman ask by the host as the reference has it, Docker's older configurations by
-    `https://host/v1/`, and nerdctl by `host:443`.
+    Docker and Podman send the host as in the reference, Docker's older configurations `https://host/v1/`,
+    and nerdctl `host:443`.
 
     Raises:
-        ReferenceFormatError: It is no host.
+        ReferenceFormatError: The value contains no valid host.
     """
     scheme, separator, rest = server.partition("://")
     if separator and scheme.lower() not in DEFAULT_PORTS:
-        raise ReferenceFormatError("a registry is reached over https or http")
+        raise ReferenceFormatError("a registry's URL must start with https:// or http://")
     host = (rest if separator else server).partition("/")[0]
     return reference_host(host, scheme.lower() if separator else "https")
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryAddress:
-    """Where a registry is reached.
+    """URL of a registry.
 
     Attributes:
         scheme: `https` or `http`.
-        host: As `reference_host` writes it.
+        host: In the form of `reference_host`.
     """
 
     scheme: str
@@ -89,10 +90,10 @@ class RegistryAddress:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Read `https://HOST[:PORT]`, with a slash at its end or without.
+        """Parse `https://HOST[:PORT]`, with or without a final slash.
 
         Raises:
-            ReferenceFormatError: Says what to change. It never repeats the URL, which may hold a password.
+            ReferenceFormatError: Says what to change. Omits the URL, which may contain a password.
         """
         if not url.isprintable() or " " in url:
             raise ReferenceFormatError("remove the spaces and control characters")
@@ -114,17 +115,17 @@ class RegistryAddress:
 
     @property
     def url(self) -> str:
-        """Scheme and host, without a slash at the end."""
+        """Scheme and host, without a final slash."""
         return f"{self.scheme}://{self.host}"
 
     def require_referable(self) -> Self:
-        """Return itself if references can begin with its host.
+        """Return this address if image references can begin with its host.
 
-        Clients read `registry/image` as an image of Docker Hub, and would send its credentials there
+        Clients treat `registry/image` as an image of Docker Hub, and would send the credentials there
         (github.com/distribution/reference, `splitDockerDomain`).
 
         Raises:
-            ReferenceFormatError: Its host is one word without a port.
+            ReferenceFormatError: The host is a single word without a port.
         """
         if self.host != "localhost" and not re.search(r"[.:]", self.host):
             raise ReferenceFormatError(
@@ -137,4 +138,4 @@ def _parse_ipv6(text: str) -> IPv6Address:
     try:
         return IPv6Address(text)
     except AddressValueError:
-        raise ReferenceFormatError("what stands in [] is no IPv6 address") from None
+        raise ReferenceFormatError("the text in [] is not an IPv6 address") from None

@@ -1,4 +1,4 @@
-"""Logs and metrics. Neither ever holds a token, a secret or a credential."""
+"""Logs and metrics. They never contain a token, a secret or a credential."""
 
 import logging
 import os
@@ -7,12 +7,12 @@ import sys
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-# Names under which a secret might be logged by mistake; the value is replaced whatever it is.
+# Field names under which a secret might be logged by mistake. Their values are always replaced.
 _HIDDEN = frozenset({"password", "token", "secret", "authorization", "api_key", "credential", "operator_key"})
 
 
 def configure_logging(level: str) -> None:
-    """Write one JSON object a line to standard error; on a terminal, readable lines."""
+    """Log to standard error: one JSON object per line, or readable text on a terminal."""
     terminal = sys.stderr.isatty()
     render: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
@@ -47,7 +47,7 @@ def _hide(_logger: object, _method: str, event: structlog.types.EventDict) -> st
 def _name_errors(
     _logger: object, _method: str, event: structlog.types.EventDict
 ) -> structlog.types.EventDict:
-    """Keep a library's exception to its class: its message may quote a request's headers."""
+    """Log only the class of a library's exception, because its message may quote request headers."""
     raised = event.pop("exc_info", None)
     if isinstance(raised, tuple) and raised[0] is not None:
         event["error"] = raised[0].__qualname__
@@ -55,57 +55,74 @@ def _name_errors(
 
 
 class Metrics:
-    """The server's counters, in a registry of their own."""
+    """Prometheus metrics of the server, in their own collector registry."""
 
     def __init__(self) -> None:
         gather = self._registry = CollectorRegistry()
         self.requests = Counter(
-            "crisper_http_requests", "Requests by surface and status.", ["surface", "status"], registry=gather
+            "crisper_http_requests",
+            "HTTP requests by API surface and status.",
+            ["surface", "status"],
+            registry=gather,
         )
         self.delivered = Counter(
             "crisper_blob_bytes_delivered", "Blob bytes written to nodes.", registry=gather
         )
         self.refusals = Counter(
-            "crisper_token_refusals", "Refused proofs by true cause.", ["cause"], registry=gather
+            "crisper_token_refusals",
+            "Refused tokens, secrets and certificates, by actual cause.",
+            ["cause"],
+            registry=gather,
         )
-        self.tokens = Counter("crisper_tokens", "Token transitions.", ["transition"], registry=gather)
+        self.tokens = Counter(
+            "crisper_tokens", "State transitions of pull tokens.", ["transition"], registry=gather
+        )
         self.imports = Counter(
             "crisper_imports",
-            "Imports that ended, by the registry's family and by outcome.",
+            "Finished imports by registry provider and outcome.",
             ["provider", "outcome"],
             registry=gather,
         )
         self.imported = Counter(
-            "crisper_import_bytes", "Bytes that came from upstreams.", ["provider"], registry=gather
+            "crisper_import_bytes",
+            "Bytes downloaded from upstream registries.",
+            ["provider"],
+            registry=gather,
         )
         self.import_time = Histogram(
             "crisper_import_transfer_seconds",
-            "Time from an image's first layer to its last.",
+            "Time to download all layers of an image.",
             ["provider"],
             buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
             registry=gather,
         )
         self.compressed_layers = Counter(
-            "crisper_compressed_layers", "Layers looked at, by outcome.", ["outcome"], registry=gather
+            "crisper_compressed_layers",
+            "Layers considered for compression, by outcome.",
+            ["outcome"],
+            registry=gather,
         )
         self.compression_bytes = Counter(
             "crisper_compression_bytes",
-            "Bytes of the layers that gained, before and after.",
+            "Bytes of recompressed layers, before and after.",
             ["side"],
             registry=gather,
         )
         self.compression_seconds = Counter(
-            "crisper_compression_seconds", "Time that imports spent compressing.", registry=gather
+            "crisper_compression_seconds", "Time spent on compression during imports.", registry=gather
         )
         self.responses = Gauge(
-            "crisper_blob_responses", "Blob responses running.", multiprocess_mode="livesum", registry=gather
+            "crisper_blob_responses",
+            "Blob responses in progress.",
+            multiprocess_mode="livesum",
+            registry=gather,
         )
         self.latency = Histogram(
-            "crisper_http_seconds", "Time to a response's headers.", ["surface"], registry=gather
+            "crisper_http_seconds", "Time until the response headers.", ["surface"], registry=gather
         )
 
     def render(self) -> bytes:
-        """Return the metrics in Prometheus' text format; of all workers where there are several."""
+        """Return the metrics in Prometheus' text format, aggregated over all workers."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self._registry)
         gathered = CollectorRegistry()

@@ -25,7 +25,7 @@ _EXPORT_S = 5
 
 
 class _Sink:
-    """Where this process's spans go."""
+    """Tracer of this process."""
 
     def __init__(self) -> None:
         self.tracer: Tracer = NoOpTracer()
@@ -45,7 +45,7 @@ def span(name: str, carrier: Mapping[str, str] | None = None) -> Iterator[Span]:
     """Record a step, as a child of the task's present one; an exception fails it by its class.
 
     Args:
-        carrier: Headers whose `traceparent` names the parent (W3C Trace Context), where a request began it.
+        carrier: Request headers; their `traceparent` names the parent span (W3C Trace Context).
     """
     if carrier is None:
         step = _sink.tracer.start_span(name)
@@ -73,13 +73,13 @@ def fail(step: Span, kind: str) -> None:
 
 
 def configure(service: str) -> None:
-    """Begin to record, if a collector is named in the environment; once per process.
+    """Enable tracing if the environment names a collector. Call once per process.
 
     Args:
-        service: The name of this service in traces, where OTEL_SERVICE_NAME gives no other.
+        service: Name of this service in traces, unless OTEL_SERVICE_NAME is set.
 
     Raises:
-        ConfigError: A collector is named, and the libraries that speak to one are not installed.
+        ConfigError: A collector is named, but the OpenTelemetry libraries are not installed.
     """
     if _sink.provider is not None or not any(map(os.environ.get, ENDPOINTS)):
         return
@@ -90,8 +90,10 @@ def configure(service: str) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
         from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
     except ImportError:
-        raise ConfigError(f"{ENDPOINTS[0]} is set: install crisper-registry[tracing], or unset it") from None
-    # Whoever calls says which trace a request belongs to, not whether it is recorded: that is the operator's.
+        raise ConfigError(
+            f"{ENDPOINTS[0]} is set, but tracing is not installed: install crisper-registry[tracing]"
+        ) from None
+    # Callers choose the trace of a request. Only the operator's ratio decides whether it is recorded.
     sampler = TraceIdRatioBased(_ratio())
     sampled = ParentBased(sampler, remote_parent_sampled=sampler, remote_parent_not_sampled=sampler)
     resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", service)})
@@ -114,5 +116,5 @@ def _ratio() -> float:
     except ValueError:
         ratio = -1.0
     if not 0 <= ratio <= 1:
-        raise ConfigError(f"{_RATIO} is the share of requests to trace: a number from 0 to 1")
+        raise ConfigError(f"{_RATIO} is the share of requests to trace: set it to a number from 0 to 1")
     return ratio

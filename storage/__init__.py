@@ -1,1 +1,1 @@
-"""Encrypted, content-addressed blob storage. Knows nothing of registries or tokens."""
+"""Encrypted, content-addressed blob storage. Independent of registry protocols and tokens."""

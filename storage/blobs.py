@@ -1,4 +1,4 @@
-"""The blobs of all tenants: encrypted, content-addressed, deduplicated."""
+"""Blob store: the encrypted, content-addressed, deduplicated blobs of all tenants."""
 
 import asyncio
 import os
@@ -29,18 +29,18 @@ from storage.write.resumption import MIN_BYTES, Resumption
 
 
 class BlobStore:
-    """Ingests, opens and deletes blobs. Owns its worker threads: close it with `aclose`.
+    """Stores, opens and deletes blobs. Owns its worker threads; close it with `aclose`.
 
     Args:
-        backend: Where ciphertext lies.
-        keys: Who wraps data keys.
-        records: Which tenant can open what.
-        name_key: 32 secret bytes that object names are made with.
-        threads: Worker threads; by default some more than there are processors.
+        backend: Object storage for the ciphertext.
+        keys: Wraps and unwraps data keys.
+        records: Key records, which say which tenant can open which blob.
+        name_key: Secret of 32 bytes from which object names are derived.
+        threads: Number of worker threads; by default somewhat more than processors.
         segment_log2: Ciphertext bytes of a segment, as a power of two (docs/blob-format.md).
-        partials: Where containers that are being written are noted, so that another process can go on with
-            what a dead one wrote; without, it starts over.
-        partials_from_bytes: Smaller blobs are not worth it.
+        partials: Records of unfinished containers, so that another process can resume an interrupted
+            ingest. Without it, an interrupted ingest starts from zero.
+        partials_from_bytes: Minimum size of a blob for which an unfinished container is recorded.
     """
 
     def __init__(
@@ -79,22 +79,22 @@ class BlobStore:
 
     @property
     def objects(self) -> Objects:
-        """The backend's objects, for collection and inspection."""
+        """The backend's objects, for garbage collection and inspection."""
         return Objects(self._backend, self._threads)
 
     @asynccontextmanager
     async def ingest(
         self, tenant: str, digest: Digest, size_bytes: int | None = None
     ) -> AsyncIterator[BlobWriter]:
-        """Take in one blob. Leaving the context by an error leaves nothing behind.
+        """Store one blob. An error in the context discards it.
 
-        A large one goes on where an earlier writer was stopped or died: what is there already counts in the
-        writer's `written_bytes`, and the caller writes the rest. Being cancelled leaves it to a later one.
+        A large blob resumes where an earlier writer stopped: its bytes count in the writer's `written_bytes`,
+        and the caller writes the rest. After a cancellation, a later call can resume.
 
         Args:
-            tenant: Who will be able to open it.
-            digest: What the bytes have to be.
-            size_bytes: How many there have to be, where that is known.
+            tenant: Tenant that can open the blob.
+            digest: Expected digest.
+            size_bytes: Expected size, if known.
         """
         writer = BlobWriter(
             Sink(self._backend, self._segment_log2, partial(object_name, self._name_key, digest), size_bytes),
@@ -142,14 +142,14 @@ class BlobStore:
     async def derive(
         self, tenant: str, announce: Callable[[Digest], Awaitable[None]], expected_bytes: int | None = None
     ) -> AsyncIterator[BlobWriter]:
-        """Take in a blob that is being made, whose digest is known once it is complete: its sha256.
+        """Store a blob whose digest (sha256) is known only when it is complete.
 
-        Leaving the context without `commit` leaves nothing behind.
+        Without `commit`, the blob is discarded at the end of the context.
 
         Args:
-            tenant: Who will be able to open it.
+            tenant: Tenant that can open the blob.
             announce: Awaited with the digest before the blob becomes visible.
-            expected_bytes: About how many there will be.
+            expected_bytes: Approximate size.
         """
 
         async def publish(sealed: SealedBlob) -> KeyRecord:
@@ -166,13 +166,13 @@ class BlobStore:
             await writer.aclose()
 
     async def open(self, tenant: str, digest: Digest) -> BlobReader:
-        """Open a blob for reading; the caller closes it.
+        """Open a blob for reading. The caller closes it.
 
-        A deletion by another process is seen within `storage.read.recent.LIFETIME_S`.
+        A deletion by another process takes effect within `storage.read.recent.LIFETIME_S`.
 
         Raises:
             BlobNotFoundError: This tenant has no such blob.
-            BlobDamagedError: Its record or container is damaged, missing, or known to be damaged.
+            BlobDamagedError: Its record or container is damaged or missing, or it is in quarantine.
             KeyUnavailableError: Its key cannot be unwrapped.
             StorageUnavailableError: The backend does not answer.
         """
@@ -181,7 +181,7 @@ class BlobStore:
             try:
                 return await self._unlocker.open(recent)
             except (BlobNotFoundError, BlobDamagedError, KeyUnavailableError):
-                self._recent.forget(tenant, digest)  # it may have been replaced, rewrapped or removed
+                self._recent.forget(tenant, digest)  # the record may have been replaced, rewrapped or removed
         record = await self._records.get(tenant, digest)
         if record is None:
             if await self._records.damaged(tenant, digest):
@@ -190,21 +190,23 @@ class BlobStore:
         return await self._open(record)
 
     def forget(self, tenant: str, digest: Digest) -> None:
-        """Ask the catalog again the next time that this blob is opened."""
+        """Drop a cached key record, so that the next `open` reads it from the catalog."""
         self._recent.forget(tenant, digest)
 
     async def contains(self, tenant: str, digest: Digest) -> bool:
-        """Tell whether a tenant has a blob; without touching the backend."""
+        """Return whether a tenant has a blob. Reads only the catalog."""
         return await self._records.get(tenant, digest) is not None
 
     async def link(self, tenant: str, digest: Digest, size_bytes: int) -> bool:
-        """Give a tenant a blob that another one brought. Whether it may have it is the caller's to know.
+        """Give a tenant access to a blob that another tenant stored. The caller must check authorization.
 
         Args:
-            size_bytes: What the blob has to have.
+            tenant: Tenant that gets access.
+            digest: Digest of the blob.
+            size_bytes: Expected size.
 
         Returns:
-            False when nobody has it in that size, or it cannot be opened: it has to be ingested.
+            False if no tenant has a readable blob of this size: ingest it instead.
 
         Raises:
             KeyUnavailableError, StorageUnavailableError: As for `open`.
@@ -212,19 +214,19 @@ class BlobStore:
         return await self._publisher.link(tenant, digest, size_bytes)
 
     async def stat(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        """Return a tenant's record of a blob, with its sizes; without touching the backend."""
+        """Return a tenant's key record of a blob, with its sizes, or None. Reads only the catalog."""
         return await self._records.get(tenant, digest)
 
     async def delete(self, tenant: str, digest: Digest) -> bool:
-        """Take a blob from a tenant, at once; False when there was none.
+        """Delete a tenant's blob with immediate effect. Returns False if there is no such blob.
 
-        The object goes with its last record.
+        The object is removed with its last key record.
         """
         self._recent.forget(tenant, digest)
         return await self._publisher.delete(tenant, digest)
 
     async def verify(self, tenant: str, digest: Digest) -> None:
-        """Read a whole blob and check every segment and its digest. Raises as `verify_record`."""
+        """Read a whole blob and verify every segment and the digest. Raises the errors of `verify_record`."""
         record = await self._records.get(tenant, digest)
         if record is None:
             raise BlobNotFoundError(f"this tenant has no blob {digest}")
@@ -233,14 +235,14 @@ class BlobStore:
     async def verify_record(
         self, record: KeyRecord, pace: Callable[[int], Awaitable[None]] | None = None
     ) -> None:
-        """Read a record's whole blob and check every segment and its digest.
+        """Read the whole blob of a key record and verify every segment and the digest.
 
         Args:
-            record: Of any tenant; its object may be known to be damaged.
-            pace: Awaited with the number of bytes that were just read; for reading slowly.
+            record: Key record of any tenant; its object may be in quarantine.
+            pace: Awaited with the number of bytes after each read, to limit the read rate.
 
         Raises:
-            BlobDamagedError: The blob is not what it should be.
+            BlobDamagedError: The content is damaged or does not match the digest.
             BlobNotFoundError, KeyUnavailableError, StorageUnavailableError: As for `open`.
         """
         hashes = Hashes(record.digest)
@@ -256,28 +258,28 @@ class BlobStore:
             raise BlobDamagedError(f"the container of {record.digest} holds another blob") from error
 
     async def recover(self) -> int:
-        """Remove what writers that died were writing, and return how many there were.
+        """Remove unfinished objects of dead writers. Returns their number.
 
-        The living are spared, and what an import that has not ended will go on with.
+        Keeps objects of running writers, and those that a pending import can resume.
 
-        Objects whose writer died before their key record was there are left to collection
-        (`storage.upkeep.gc`), because another server may be about to write that record.
+        Complete objects without a key record are left to garbage collection (`storage.upkeep.gc`), because
+        another server may be about to write the record.
         """
         keep = await self._partials.wanted() if self._partials is not None else ()
         return await self.objects.remove_leftovers(keep)
 
     async def probe(self) -> None:
-        """Prove that backend and key provider answer. Raises what they raise."""
+        """Check that backend and key provider answer. Raises their errors."""
         await self._threads.run(self._backend.probe)
         await self._key_provider.probe()
 
     async def aclose(self) -> None:
-        """Stop the worker threads; only after every reader and writer is closed."""
+        """Stop the worker threads. Close all readers and writers first."""
         await self._unlocker.aclose()
         self._executor.shutdown(wait=False)
 
     async def open_record(self, record: KeyRecord) -> BlobReader:
-        """Open a record's container, though it be known to be damaged; the caller closes it."""
+        """Open the container of a key record, also if it is in quarantine. The caller closes it."""
         return await self._unlocker.open(record)
 
     async def _open(self, record: KeyRecord) -> BlobReader:

@@ -1,4 +1,4 @@
-"""Digests of plaintext, as the OCI image specification writes them (descriptor.md, "Digests")."""
+"""Digests of plaintext in the form of the OCI image specification (descriptor.md, "Digests")."""
 
 import hashlib
 import re
@@ -15,18 +15,18 @@ class Hasher(Protocol):
     """The part of a `hashlib` object that a digest needs."""
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Take in more bytes."""
+        """Hash more bytes."""
 
     def hexdigest(self) -> str:
-        """Return what has been hashed so far."""
+        """Return the hash of all bytes so far, in hex."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """An algorithm and the lower-case hex of a hash; only well-formed ones exist.
+    """Hash algorithm and lower-case hex of a digest; always well-formed.
 
     Raises:
-        DigestError: On construction, when the algorithm or the hex is not one we serve.
+        DigestError: The algorithm is not supported, or the hex is invalid.
     """
 
     algorithm: str
@@ -35,25 +35,25 @@ class Digest:
     def __post_init__(self) -> None:
         match = _GRAMMAR.fullmatch(f"{self.algorithm}:{self.hex}")
         if match is None or len(self.hex) != _HEX_LENGTH[self.algorithm]:
-            raise DigestError("a digest is sha256:<64 hex> or sha512:<128 hex>, in lower case")
+            raise DigestError("a digest must be sha256:<64 hex> or sha512:<128 hex>, in lower case")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `algorithm:hex`."""
+        """Parse `algorithm:hex`. Raises DigestError."""
         algorithm, _, hex_ = text.partition(":")
         return cls(algorithm, hex_)
 
     @classmethod
     def of(cls, data: bytes) -> Self:
-        """Hash `data` with sha256, the algorithm that every client reads."""
+        """Hash `data` with sha256, the algorithm that all clients support."""
         return cls("sha256", hashlib.sha256(data).hexdigest())
 
     def hasher(self) -> Hasher:
-        """Return a fresh hash of this digest's algorithm."""
+        """Return a new hash object of this digest's algorithm."""
         return hashlib.new(self.algorithm)
 
     def matches(self, data: bytes) -> bool:
-        """Tell whether `data` is what this digest names."""
+        """Return whether `data` has this digest."""
         return hashlib.new(self.algorithm, data).hexdigest() == self.hex
 
     def __str__(self) -> str:

@@ -1,30 +1,30 @@
-"""Everything that can go wrong in storage, drawn.
+"""Tree of storage's errors.
 
 StorageError
-├── DigestError             a digest that is malformed, or of an algorithm we do not serve
-├── DigestMismatchError     the bytes are not those that the digest names
+├── DigestError             an invalid digest, or an unsupported algorithm
+├── DigestMismatchError     the content does not match its digest
 ├── BlobNotFoundError       this tenant has no such blob
-├── BlobDamagedError        ciphertext that does not authenticate, or does not match its header
-│   └── BlobMissingError    a key record without its object
+├── BlobDamagedError        the container does not authenticate, or contradicts itself or its key record
+│   └── BlobMissingError    a key record exists, but its object does not
 ├── BlobRangeError          a range outside the blob
-├── ObjectExistsError       an object name that is taken: nothing is ever overwritten
-├── StorageFullError        no room, or no right to write: clear it and try again
+├── ObjectExistsError       an object with this name exists; objects are never overwritten
+├── StorageFullError        no space, or no write permission
 ├── StorageUnavailableError the backend does not answer
-├── CollectionRefusedError  the catalog knows too little of what storage holds to judge it
-└── KeyUnavailableError     the key provider does not answer, or the key is destroyed
+├── CollectionRefusedError  the catalog lacks most stored objects, so it may be the wrong one
+└── KeyUnavailableError     the key provider does not answer, or the key is unknown or destroyed
 """
 
 
 class StorageError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Root of all errors that this package raises."""
 
 
 class DigestError(StorageError):
-    """A digest that is malformed, or of an algorithm we do not serve."""
+    """An invalid digest, or an unsupported algorithm."""
 
 
 class DigestMismatchError(StorageError):
-    """The bytes are not those that the digest names."""
+    """The content does not match its digest."""
 
 
 class BlobNotFoundError(StorageError):
@@ -32,11 +32,11 @@ class BlobNotFoundError(StorageError):
 
 
 class BlobDamagedError(StorageError):
-    """Ciphertext that does not authenticate, or does not match its header."""
+    """The container does not authenticate, or contradicts itself or its key record."""
 
 
 class BlobMissingError(BlobDamagedError):
-    """A key record without its object."""
+    """A key record exists, but its object does not."""
 
 
 class BlobRangeError(StorageError):
@@ -44,11 +44,11 @@ class BlobRangeError(StorageError):
 
 
 class ObjectExistsError(StorageError):
-    """An object name that is taken: nothing is ever overwritten."""
+    """An object with this name exists. Objects are never overwritten."""
 
 
 class StorageFullError(StorageError):
-    """No room, or no right to write."""
+    """No space, or no write permission."""
 
 
 class StorageUnavailableError(StorageError):
@@ -56,8 +56,8 @@ class StorageUnavailableError(StorageError):
 
 
 class KeyUnavailableError(StorageError):
-    """The key provider does not answer, or the key is destroyed."""
+    """The key provider does not answer, or the key is unknown or destroyed."""
 
 
 class CollectionRefusedError(StorageError):
-    """The catalog knows too little of what storage holds to judge it."""
+    """The catalog lacks most stored objects, so it may be the wrong one for this storage."""

@@ -1,4 +1,4 @@
-"""The backend as the event loop sees it: every call is a hop to a worker thread."""
+"""Asynchronous access to the backend's objects, through worker threads."""
 
 from collections.abc import AsyncIterator, Collection, Iterator
 from itertools import islice
@@ -11,28 +11,28 @@ LISTING_PIECE = 1000
 
 
 class Objects:
-    """Lists, sizes and removes objects; for collection and inspection, not for reading blobs."""
+    """Lists, measures and removes objects, for garbage collection and inspection."""
 
     def __init__(self, backend: BlobBackend, threads: Threads) -> None:
         self._backend = backend
         self._threads = threads
 
     async def pieces(self) -> AsyncIterator[list[str]]:
-        """List the visible objects, some at a time. Raises StorageUnavailableError."""
+        """Yield the names of visible objects in batches. Raises StorageUnavailableError."""
         names = self._backend.names()
         while piece := await self._threads.run(_take, names):
             yield piece
 
     async def size(self, name: str) -> int | None:
-        """Return an object's length in bytes, or None: there is no such object."""
+        """Return an object's length in bytes, or None if there is no such object."""
         return await self._threads.run(self._size, name)
 
     async def delete(self, name: str) -> bool:
-        """Remove an object; False when there was none."""
+        """Remove an object. Returns False if there is no such object."""
         return await self._threads.run(self._backend.delete, name)
 
     async def remove_leftovers(self, keep: Collection[str] = frozenset()) -> int:
-        """Remove what writers that died left behind, but for `keep`; return how many."""
+        """Remove unfinished objects of dead writers, except for `keep`. Returns their number."""
         return await self._threads.run(self._backend.recover, keep)
 
     def _size(self, name: str) -> int | None:

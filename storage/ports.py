@@ -1,4 +1,4 @@
-"""The ports of storage: object backends and key providers."""
+"""Ports of storage: object backends and key providers."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -6,119 +6,120 @@ from typing import Protocol
 
 
 class ObjectWriter(Protocol):
-    """One object on its way in. Blocking: called from worker threads only."""
+    """Writer of one object. Methods block; call them from worker threads only."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes. Raises StorageFullError or StorageUnavailableError."""
 
     def commit(self) -> None:
-        """Make the object durable and visible under its name, all or nothing. Raises ObjectExistsError."""
+        """Make the object durable and visible under its name, atomically. Raises ObjectExistsError."""
 
     def abort(self) -> None:
-        """Forget what was written. Safe to call after anything, `commit` included."""
+        """Discard an uncommitted object. Can be called at any time, also after `commit`."""
 
     def leave(self) -> None:
-        """Stop writing, and leave what was written to `BlobBackend.salvage`, where the backend can."""
+        """Stop writing, and keep the written bytes for `BlobBackend.salvage` if the backend supports it."""
 
 
 class ObjectReader(Protocol):
-    """One visible object. Blocking: called from worker threads only."""
+    """Reader of one object. Methods block; call them from worker threads only."""
 
     @property
     def size_bytes(self) -> int:
         """Length of the object."""
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` from `offset`; return how much was there before the end."""
+        """Fill `buffer` from `offset`. Returns the number of bytes read, fewer at the end of the object."""
 
     def close(self) -> None:
         """Release the object."""
 
 
 class BlobBackend(Protocol):
-    """Keeps immutable objects by name. Blocking: called from worker threads only."""
+    """Store of immutable objects by name. Methods block; call them from worker threads only."""
 
     def create(self, name: str, expected_bytes: int | None = None) -> ObjectWriter:
-        """Start an object that nobody sees before its commit.
+        """Start an object, which stays invisible until its commit.
 
         Args:
             name: 64 lower-case hex digits, never used before.
-            expected_bytes: About how long it will be, where that is known.
+            expected_bytes: Approximate length, if known.
         """
 
     def open(self, name: str) -> ObjectReader:
         """Open a visible object. Raises BlobNotFoundError."""
 
     def delete(self, name: str) -> bool:
-        """Remove an object; False when there was none."""
+        """Remove an object. Returns False if there is no such object."""
 
     def names(self) -> Iterator[str]:
         """List the visible objects."""
 
     def salvage(self, name: str) -> ObjectReader | None:
-        """Open what a writer that died, or left, had written of an object that it did not commit.
+        """Open an unfinished object whose writer died or called `leave`.
+
+        While the reader is open, no other caller can salvage the object, and `recover` keeps it.
 
         Returns:
-            None: there is nothing that can be read, or its writer lives. While the reader is open, nobody
-            else salvages the object and `recover` spares it.
+            None if there is no such object, or its writer is still running.
         """
 
     def discard(self, name: str) -> None:
-        """Remove what `salvage` found."""
+        """Remove an unfinished object that `salvage` opened."""
 
     def recover(self, keep: Collection[str] = frozenset()) -> int:
-        """Remove what writers that died left behind; return how many.
+        """Remove unfinished objects of dead writers. Returns their number.
 
-        Called at any time, while writers of this process, others and other machines are at work.
+        Can be called at any time, while writers are active in any process and on any machine.
 
         Args:
-            keep: Names of unfinished objects that somebody may go on with (`Partials`).
+            keep: Names of unfinished objects that may be resumed (`Partials`).
         """
 
     def probe(self) -> None:
-        """Prove that objects can be written and read. Raises StorageUnavailableError or StorageFullError."""
+        """Check that objects can be written and read. Raises StorageUnavailableError or StorageFullError."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyBinding:
-    """The key that a data key is wrapped under, and what it is bound to."""
+    """Key-encryption key and associated data of a wrapped data key."""
 
     kek_id: str
     aad: bytes
 
 
 class KeyProvider(Protocol):
-    """Holds key-encryption keys, one set for each tenant, and never shows them.
+    """Provider of key-encryption keys, with separate keys for each tenant. It never reveals them.
 
-    Every method raises KeyUnavailableError when the key is unknown, destroyed or out of reach.
+    All methods raise KeyUnavailableError if the provider does not answer, or the key is unknown or destroyed.
     """
 
     async def current_id(self, tenant: str) -> str:
-        """Name the key that new data of this tenant is wrapped under; a tenant's first use makes one."""
+        """Return the id of the tenant's current key, which wraps new data. Creates the tenant's first key."""
 
     async def wrap(self, kek_id: str, dek: bytes, aad: bytes) -> bytes:
         """Encrypt a 32-byte data key."""
 
     async def unwrap(self, kek_id: str, wrapped: bytes, aad: bytes) -> bytes:
-        """Decrypt a data key. Raises BlobDamagedError with anything but the exact `aad`."""
+        """Decrypt a data key. Raises BlobDamagedError: the data or `aad` do not match."""
 
     async def is_current(self, tenant: str, kek_id: str, wrapped: bytes) -> bool:
-        """Tell whether a data key is wrapped as it would be now."""
+        """Return whether a data key is wrapped with the tenant's current key."""
 
     async def rewrap(self, wrapped: bytes, source: KeyBinding, target: KeyBinding) -> bytes:
-        """Wrap a data key anew. Raises BlobDamagedError with anything but the exact source."""
+        """Rewrap a data key. Raises BlobDamagedError: it does not match `source`."""
 
     async def rotate(self, tenant: str) -> str:
-        """Make a fresh key the tenant's current one, keep older ones for reading; return its id."""
+        """Create a new current key for the tenant, and keep older ones for decryption. Returns its id."""
 
     async def destroy(self, tenant: str) -> int:
-        """Destroy every key of a tenant, for good; return how many there were.
+        """Destroy all keys of a tenant for good. Returns their number.
 
-        What they wrap can never be opened again. The tenant's next use makes a new key.
+        Data under them can never be decrypted again. The tenant's next use creates a new key.
         """
 
     async def probe(self) -> None:
-        """Prove that the provider answers."""
+        """Check that the provider answers."""
 
     async def aclose(self) -> None:
         """Release connections."""

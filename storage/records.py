@@ -1,4 +1,4 @@
-"""Key records: which tenant can open which blob, and the catalog that keeps them."""
+"""Key records, which say which tenant can open which blob, and the ports that store them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from storage.digest import Digest
 
 @dataclass(frozen=True, slots=True, order=True)
 class KeyUse:
-    """How many of a tenant's data keys one key-encryption key wraps."""
+    """Number of a tenant's data keys under one key-encryption key."""
 
     tenant: str
     kek_id: str
@@ -18,15 +18,15 @@ class KeyUse:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """How one tenant opens one blob. Nothing here is of use without the key-encryption key.
+    """Access of one tenant to one blob. Useless without the key-encryption key.
 
     Attributes:
-        digest: Of the plaintext.
+        digest: Digest of the plaintext.
         file_id: 16 random bytes, from the container's header.
-        object_name: Where the backend keeps the container.
-        size_bytes: Of the plaintext.
-        stored_bytes: Of the container.
-        wrapped_dek: The data key, wrapped under `kek_id` with docs/blob-format.md's AAD.
+        object_name: Name of the container in the backend.
+        size_bytes: Length of the plaintext.
+        stored_bytes: Length of the container.
+        wrapped_dek: Data key, wrapped with the key `kek_id` and the AAD of docs/blob-format.md.
     """
 
     tenant: str
@@ -40,29 +40,32 @@ class KeyRecord:
 
 
 class KeyRecords(Protocol):
-    """The catalog's table of key records, keyed by tenant and digest.
+    """Store of key records, with tenant and digest as the key.
 
-    Reads see every write that has returned, in whatever process.
+    Reads see every completed write of all processes.
     """
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        """Return this tenant's record for a digest, unless its object is known to be damaged."""
+        """Return a tenant's record for a digest, unless its object is in quarantine."""
 
     async def find(self, digest: Digest) -> KeyRecord | None:
-        """Return any tenant's record for a digest whose object is not known to be damaged."""
+        """Return the record of any tenant for a digest whose object is not in quarantine."""
 
     async def add(self, record: KeyRecord) -> KeyRecord:
-        """Insert the record unless (tenant, digest) has one; return the one that stands.
+        """Insert a record unless (tenant, digest) has one. Returns the stored record.
 
-        A record whose object is known to be damaged gives way. Raises StorageUnavailableError when the
-        object was collected before its record was there: the blob has to be presented again.
+        Replaces a record whose object is in quarantine.
+
+        Raises:
+            StorageUnavailableError: Garbage collection removed the object before its record was inserted.
+                Store the blob again.
         """
 
     async def remove(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        """Delete and return a record: the tenant can no longer open the blob."""
+        """Delete a record, so that the tenant can no longer open the blob. Returns the record, or None."""
 
     async def damaged(self, tenant: str, digest: Digest) -> bool:
-        """Tell whether this tenant has a record whose object is known to be damaged."""
+        """Return whether the tenant has a record whose object is in quarantine."""
 
     async def uses(self, object_name: str) -> int:
         """Count the records that refer to an object."""
@@ -71,27 +74,27 @@ class KeyRecords(Protocol):
         """Count the records of each tenant and key-encryption key, ordered by both."""
 
     async def page(self, tenant: str, kek_id: str, after: str, limit: int) -> list[KeyRecord]:
-        """Return a tenant's records under one key, ordered by digest, from the first one beyond `after`."""
+        """Return a tenant's records under one key, ordered by digest, with digests above `after`."""
 
     async def replace(self, changes: Sequence[tuple[KeyRecord, KeyRecord]]) -> int:
-        """Give records another wrapped key, each only while it is still what it was; return how many."""
+        """Replace each record (old, new) if it still equals the old one. Returns the number replaced."""
 
 
 class Partials(Protocol):
-    """Containers that were begun: what it takes to read back what a writer left (docs/adr/0040).
+    """Store of key records for unfinished containers, so that ingests can be resumed (docs/adr/0040).
 
-    One for each tenant and digest, as a key record whose `stored_bytes` is 0: there is no blob yet. Losing
-    one costs a transfer and nothing else, so no method fails because the catalog does not answer.
+    There is one per tenant and digest; its `stored_bytes` is 0. A lost record costs only a transfer, so
+    methods do not fail if the catalog does not answer.
     """
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        """Return a tenant's unfinished container of a digest."""
+        """Return the record of a tenant's unfinished container, or None."""
 
     async def put(self, record: KeyRecord) -> None:
-        """Note a container that was begun, in place of an earlier one."""
+        """Record an unfinished container. Replaces an earlier record."""
 
     async def drop(self, record: KeyRecord) -> None:
-        """Forget a container: it is finished, or given up."""
+        """Delete a record after its container was finished or discarded."""
 
     async def wanted(self) -> Collection[str]:
-        """Forget those that no unfinished import needs or that are too old; name the objects of the rest."""
+        """Delete records that are old or not needed by a pending import. Returns the other object names."""

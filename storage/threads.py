@@ -1,4 +1,4 @@
-"""One hop to a worker thread that cancellation never leaves running behind."""
+"""Calls in worker threads that always end before their caller continues, even after a cancellation."""
 
 import asyncio
 import threading
@@ -11,10 +11,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-async def settle(*futures: asyncio.Future[Any]) -> None:
-    """Wait until the threads behind `futures` are done, however often the caller is cancelled.
+async def wait_uncancelled(*futures: asyncio.Future[Any]) -> None:
+    """Wait until the threads behind `futures` are done, even if the caller is cancelled.
 
-    A thread cannot be cancelled; going on before it is done would close a file under its feet.
+    A thread cannot be cancelled. If the caller continued, it could close a file that the thread uses.
 
     Raises:
         asyncio.CancelledError: The caller was cancelled meanwhile.
@@ -27,16 +27,16 @@ async def settle(*futures: asyncio.Future[Any]) -> None:
             cancelled = error
     for future in futures:
         if not future.cancelled():
-            future.exception()  # marks it as seen
+            future.exception()  # mark the exception as retrieved
     if cancelled is not None:
         raise cancelled
 
 
 class SerialExecutor:
-    """Runs one owner's work piece by piece in the order in which it came.
+    """Runs one owner's tasks one after the other on a shared executor.
 
-    The next piece follows without a turn of the event loop, but behind whatever else the executor has to
-    do meanwhile, so that a busy owner does not keep a thread to itself.
+    The next task is queued without a turn of the event loop, behind the other work of the executor, so that
+    a busy owner does not occupy a thread permanently.
     """
 
     def __init__(self, executor: Executor) -> None:
@@ -46,7 +46,7 @@ class SerialExecutor:
         self._busy = False
 
     def start(self, work: Callable[[], None]) -> asyncio.Future[None]:
-        """Queue `work`; the caller owns the future, has to `settle` it, and bounds how many there are."""
+        """Queue `work`. The caller must await the future with `wait_uncancelled`, and bound their number."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._lock:
             self._waiting.append((done, work))
@@ -60,16 +60,16 @@ class SerialExecutor:
         error: BaseException | None = None
         try:
             work()
-        except BaseException as raised:  # noqa: BLE001 - it is the owner's, who gets it from the future
+        except BaseException as raised:  # noqa: BLE001 (the future passes it to the owner)
             error = raised
-        done.get_loop().call_soon_threadsafe(_tell, done, error)
+        done.get_loop().call_soon_threadsafe(_resolve, done, error)
         with self._lock:
             more = self._busy = bool(self._waiting)
         if more:
             self._executor.submit(self._step)
 
 
-def _tell(done: asyncio.Future[None], error: BaseException | None) -> None:
+def _resolve(done: asyncio.Future[None], error: BaseException | None) -> None:
     if done.done():  # cancelled
         return
     if error is None:
@@ -79,34 +79,34 @@ def _tell(done: asyncio.Future[None], error: BaseException | None) -> None:
 
 
 class Threads:
-    """Runs blocking work on an executor that its owner shuts down."""
+    """Runs blocking work on an executor, which the owner shuts down."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
     def start(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
-        """Start `work`; the caller owns the future and has to `settle` it."""
+        """Start `work`. The caller must await the future with `wait_uncancelled`."""
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._executor, lambda: work(*args, **kwargs))
 
     def serial_executor(self) -> SerialExecutor:
-        """Return a lane of its own for one owner."""
+        """Return a serial executor for one owner."""
         return SerialExecutor(self._executor)
 
     async def run(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work` and return its result; when cancelled, only after `work` has ended."""
+        """Run `work` and return its result. If cancelled, wait until `work` has ended."""
         future = self.start(work, *args, **kwargs)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await settle(future)
+            await wait_uncancelled(future)
             raise
 
     async def acquire(self, work: Callable[[], R], release: Callable[[R], object]) -> R:
-        """Run `work`, which opens something; `release` it when the caller is cancelled meanwhile."""
+        """Run `work`, which opens a resource. `release` the resource if the caller is cancelled."""
         future = self.start(work)
         try:
-            await settle(future)
+            await wait_uncancelled(future)
         except asyncio.CancelledError:
             if not future.cancelled() and future.exception() is None:
                 release(future.result())

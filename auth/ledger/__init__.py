@@ -1,4 +1,4 @@
-"""The token ledger: every transition is one script inside Redis (docs/tokens.md, "The ledger")."""
+"""Token ledger on Redis, with one Lua script per transition (docs/tokens.md, "The ledger")."""
 
 from auth.ledger.address import LedgerAddress, LedgerAddressError, Topology
 from auth.ledger.connect import LedgerClient, connect

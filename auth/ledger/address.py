@@ -1,4 +1,4 @@
-"""Where a ledger is, read from one URL (docs/tokens.md, "Replicated ledgers")."""
+"""Ledger URLs (docs/tokens.md, "Replicated ledgers")."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,7 +9,7 @@ _OPTIONS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "sentinel_username", 
 
 
 class Topology(StrEnum):
-    """How many servers stand behind a ledger, and who says which of them is the primary."""
+    """Kind of Redis deployment: a single server, Sentinel or Cluster."""
 
     SINGLE = "single"
     SENTINEL = "sentinel"
@@ -17,19 +17,19 @@ class Topology(StrEnum):
 
 
 class LedgerAddressError(ValueError):
-    """A URL that names no ledger; the message never repeats it, since it may hold a password."""
+    """An invalid ledger URL. The message omits the URL, which may contain a password."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerAddress:
-    """A ledger's address.
+    """Address of a ledger.
 
     Attributes:
-        url: As given, for a single server; else empty.
-        hosts: Sentinels or cluster nodes, as host and port.
-        service: The name that the sentinels know the primary by.
-        tls: Whether every connection is TLS.
-        options: Files of TLS, and the sentinels' own credentials.
+        url: The URL, for a single server; else empty.
+        hosts: Hosts and ports of sentinels or cluster nodes.
+        service: Service name of the primary in Sentinel.
+        tls: Whether all connections use TLS.
+        options: TLS files, and the credentials for the sentinels.
     """
 
     topology: Topology
@@ -43,28 +43,32 @@ class LedgerAddress:
 
     @classmethod
     def parse(cls, url: str) -> "LedgerAddress":
-        """Read a URL.
+        """Parse a ledger URL.
 
-        `unix:///path`, `redis://`, `rediss://` as the Redis client reads them, and
+        Accepts `unix:///path`, `redis://` and `rediss://` in the form of the Redis client,
         `redis+sentinel://[user:password@]host[:port],.../service-name[?options]` and
         `redis+cluster://[user:password@]host[:port],...[?options]`; `rediss+...` for TLS.
 
         Raises:
-            LedgerAddressError: It is none of these.
+            LedgerAddressError: The URL has another form.
         """
         scheme, _, rest = url.partition("://")
         base, _, kind = scheme.partition("+")
         if not kind and base in {"unix", "redis", "rediss"} and rest:
             return cls(Topology.SINGLE, url=url)
         if base not in {"redis", "rediss"} or kind not in {Topology.SENTINEL, Topology.CLUSTER}:
-            raise LedgerAddressError("a ledger is unix://, redis[s]://, redis[s]+sentinel:// or +cluster://")
+            raise LedgerAddressError(
+                "a ledger URL must start with unix://, redis[s]://, redis[s]+sentinel:// or redis[s]+cluster://"
+            )
         topology = Topology(kind)
         parts = urlsplit(f"//{rest}")
         credentials, _, hosts = parts.netloc.rpartition("@")
         username, _, password = credentials.partition(":")
         service = parts.path.strip("/")
         if (topology is Topology.SENTINEL) is not bool(service):
-            raise LedgerAddressError("sentinels take a /service-name, and a cluster takes no path")
+            raise LedgerAddressError(
+                "a Sentinel URL needs a /service-name, and a cluster URL must have no path"
+            )
         return cls(
             topology,
             hosts=_hosts(hosts, _SENTINEL_PORT if service else _CLUSTER_PORT),
@@ -82,15 +86,15 @@ def _hosts(text: str, default_port: int) -> tuple[tuple[str, int], ...]:
             (split.hostname, split.port) for split in (urlsplit(f"//{part}") for part in text.split(","))
         ]
     except ValueError:
-        raise LedgerAddressError("a ledger's hosts are host[:port], by comma") from None
+        raise LedgerAddressError("write the ledger's hosts as host[:port], separated by commas") from None
     hosts = tuple((host, port or default_port) for host, port in found if host)
     if len(hosts) != len(found):
-        raise LedgerAddressError("a ledger's hosts are host[:port], by comma")
+        raise LedgerAddressError("write the ledger's hosts as host[:port], separated by commas")
     return hosts
 
 
 def _options(query: str) -> dict[str, str]:
     options = {name: values[-1] for name, values in parse_qs(query).items()}
     if unknown := options.keys() - _OPTIONS:
-        raise LedgerAddressError(f"a ledger takes no option {', '.join(sorted(unknown))}")
+        raise LedgerAddressError(f"a ledger URL has no option {', '.join(sorted(unknown))}")
     return options

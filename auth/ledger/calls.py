@@ -1,4 +1,4 @@
-"""How calls of scripts reach the ledger's server: together where one server has all keys."""
+"""Transport of script calls to Redis, in pipelines if one server has all keys."""
 
 import asyncio
 import math
@@ -14,7 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from auth.coalescer import Coalescer
 from auth.ledger.connect import LedgerClient
 
-_TOGETHER = 64  # a server that runs so many is busy for two or three milliseconds
+_TOGETHER = 64  # a batch of this size keeps the server busy for two or three milliseconds
 _SINGLY = 32
 
 Argument = bytes | str | float
@@ -22,25 +22,25 @@ Call = tuple[bytes | float, ...]
 
 
 class Calls(Protocol):
-    """Sends EVALSHA."""
+    """Sender of EVALSHA commands."""
 
     async def evalsha(self, sha: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:  # noqa: ANN401
-        """Return the script's reply. Raises RedisError or OSError, its own or that of all who went along."""
+        """Run a script and return its reply. Raises RedisError or OSError, also for a whole pipeline."""
 
     async def aclose(self) -> None:
-        """Wait until everything is answered; only once nobody calls any more."""
+        """Wait for all replies. Call only after the last `evalsha`."""
 
 
 def calls_of(redis: LedgerClient) -> Calls:
-    """Choose by what the client is connected to."""
+    """Return the transport for a client: pipelines, or single calls for a cluster."""
     return _PipelinedCalls(redis) if isinstance(redis, Redis) else _SingleCalls(redis)
 
 
 class _PipelinedCalls:
-    """One pipeline at a time; what comes meanwhile goes with the next (docs/adr/0048-ledger-pipelining.md).
+    """Sends calls in pipelines, one at a time; calls that arrive meanwhile form the next pipeline.
 
-    A server that syncs every write then syncs once for all of them. The connection is kept: to borrow one
-    costs as much as the pipeline.
+    A server that syncs every write to disk then syncs once per pipeline. The connection is kept, because
+    borrowing one from the pool costs as much as the pipeline (docs/adr/0048-ledger-pipelining.md).
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -49,7 +49,7 @@ class _PipelinedCalls:
         self._batches: Coalescer[Call, Any] = Coalescer(self._send, most=_TOGETHER, drop_cancelled=True)
 
     async def evalsha(self, sha: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:  # noqa: ANN401
-        # Encoded here, where what cannot be encoded is nobody else's failure.
+        # Encode here, so that an argument that cannot be encoded fails only its own call.
         parts = (part.encode() if isinstance(part, str) else part for part in (sha, len(keys), *keys, *args))
         reply = await self._batches.do(tuple(parts))
         if isinstance(reply, Exception):
@@ -68,12 +68,12 @@ class _PipelinedCalls:
             return await connection.retry.call_with_retry(
                 lambda: _ask(connection, packed), lambda _: connection.disconnect(nowait=True)
             )
-        except BaseException:  # there may be answers to come, which are not those to the next calls
+        except BaseException:  # outstanding replies must not be taken for those of the next calls
             await connection.disconnect(nowait=True)
             raise
 
     async def _ready(self) -> AbstractConnection:
-        """Return the connection, with nothing unread; opened anew where the server has closed it."""
+        """Return a connection without unread data. Reconnects if the server has closed it."""
         if self._connection is None:
             self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         else:
@@ -82,7 +82,7 @@ class _PipelinedCalls:
 
 
 async def _ask(connection: AbstractConnection, packed: Sequence[bytes]) -> Sequence[Any]:
-    """Send commands and return their replies, errors among them, all of them within one time-out."""
+    """Send commands and return their replies, including errors, within one time-out."""
     try:
         async with asyncio.timeout(connection.socket_timeout):
             await connection.send_packed_command(packed)
@@ -96,13 +96,13 @@ async def _reply(connection: AbstractConnection) -> Any:  # noqa: ANN401
         reply = await connection.read_response(timeout=math.inf)
     except ResponseError as error:
         return error
-    if reply is None:  # what the client library makes of the system's ETIMEDOUT; no script says nil
+    if reply is None:  # the client library's result for ETIMEDOUT; no script returns nil
         raise RedisTimeoutError("the connection timed out")
     return reply
 
 
 class _SingleCalls:
-    """Every call by itself: a cluster's keys lie on many servers, and one may be slow."""
+    """Sends each call separately, because a cluster's keys are on several servers, and one may be slow."""
 
     def __init__(self, redis: RedisCluster) -> None:
         self._redis = redis
@@ -113,4 +113,4 @@ class _SingleCalls:
             return await self._redis.evalsha(sha, len(keys), *keys, *args)
 
     async def aclose(self) -> None:
-        """Nothing runs that nobody awaits."""
+        """Do nothing: callers await all calls."""

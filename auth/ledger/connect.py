@@ -1,4 +1,4 @@
-"""Connections to the ledger's Redis: bounded in number, in time and in retries."""
+"""Connections to the ledger's Redis, with limits on number, time and retries."""
 
 from typing import Any
 
@@ -16,24 +16,24 @@ LedgerClient = Redis | RedisCluster
 
 _SOCKET_TIMEOUT_S = 1.0
 _RETRIES = 2
-_SPARE = 4  # more connections than callers, where the pool does not let callers wait
+_SPARE = 4  # connections beyond the number of callers, for a pool that does not queue callers
 
 
 def connect(
     url: str, *, max_connections: int = 48, socket_timeout_s: float = _SOCKET_TIMEOUT_S
 ) -> LedgerClient:
-    """Return a client of the ledger at `url`; nothing is sent yet.
+    """Return a client for the ledger at `url`. Sends nothing yet.
 
-    A command whose answer was lost is sent again, at most twice: every transition of the ledger gives
-    its repetition the same answer.
+    A command whose reply was lost is retried at most twice. This is safe, because all transitions of the
+    ledger are idempotent.
 
     Args:
-        url: As `LedgerAddress.parse` reads it.
-        max_connections: Callers beyond it wait for one to come free.
-        socket_timeout_s: For connecting, and for each answer.
+        url: In the form of `LedgerAddress.parse`.
+        max_connections: Maximum number of connections; further callers wait.
+        socket_timeout_s: Time-out for connecting, and for each reply.
 
     Raises:
-        LedgerAddressError: The URL names no ledger.
+        LedgerAddressError: The URL is invalid.
     """
     address = LedgerAddress.parse(url)
     common: dict[str, Any] = {
@@ -60,7 +60,7 @@ def connect(
 
 
 class _Primary(Redis):
-    """The server that the sentinels name; closing it closes the connections to them as well."""
+    """Client of the primary in Sentinel. Closing it also closes the connections to the sentinels."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 (as the base)
         """Close all connections."""

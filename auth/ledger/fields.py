@@ -1,4 +1,4 @@
-"""The hash of a token, `pt:{jti}`, written and read (docs/tokens.md, "The ledger")."""
+"""Encoding of a token's Redis hash `pt:{jti}` (docs/tokens.md, "The ledger")."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,9 +10,9 @@ _WHOLE = b"w"
 
 
 def encode_new(token: NewToken) -> list[bytes | str | int]:
-    """Return the flat field and value pairs that `mint.lua` stores.
+    """Return the fields and values that `mint.lua` stores, as a flat list.
 
-    Values stay within 64 bytes where they can, so that Redis keeps the hash in its compact encoding.
+    Values have at most 64 bytes if possible, so that Redis uses its compact encoding for the hash.
     """
     pairs: list[bytes | str | int] = [
         *("nd", token.node_id),
@@ -31,12 +31,12 @@ def encode_new(token: NewToken) -> list[bytes | str | int]:
 
 
 def encode_blob(digest: str) -> bytes:
-    """Return `blob_key` as the ledger stores it: 12 bytes."""
+    """Return `blob_key` in the ledger's form: 12 bytes."""
     return bytes.fromhex(blob_key(digest))
 
 
 def decode_view(token_id: str, reply: Sequence[bytes]) -> TokenView | None:
-    """Read the answer of `show.lua`; None for a token that is unknown or only a tombstone."""
+    """Decode the reply of `show.lua`. Returns None for an unknown token or a tombstone."""
     if not reply:
         return None
     now_ms = int(reply[0])

@@ -1,12 +1,12 @@
-"""Which tokens a node, a group or an organization has, so that they can be revoked together.
+"""Indexes of tokens by node, group and organization, for their revocation.
 
-    ptx:{n:<node>}       token ids
-    ptx:{g:<group>}      token ids
-    ptx:{o:<name>}       group ids
-    ptx:{..}:bar         the scope has just been revoked
+ptx:{n:<node>}       token ids
+ptx:{g:<group>}      token ids
+ptx:{o:<name>}       group ids
+ptx:{..}:bar         the scope has just been revoked
 
-Sorted sets, scored by the time until which an entry can matter, each on its own cluster slot. Why this
-order of steps leaves no gap: docs/adr/0007-revocation-indexes.md.
+The indexes are sorted sets. The score is the time after which an entry is irrelevant. Each is on its own
+cluster slot. docs/adr/0007-revocation-indexes.md explains why the order of steps leaves no gap.
 """
 
 from typing import Protocol
@@ -20,14 +20,14 @@ _PAGE = 200
 
 
 class EndToken(Protocol):
-    """Ends one token; plants a tombstone where there is none yet."""
+    """Callable that ends a token, or leaves a tombstone if the token does not exist yet."""
 
     async def __call__(self, token_id: str, state: TokenState, *, plant: bool) -> TokenState | None:
-        """Return the state that the token had before, None when there was none."""
+        """End a token. Returns its previous state, or None if it did not exist."""
 
 
 class RevocationIndex:
-    """The sets, and the sweeps over them."""
+    """Maintains the indexes, and revokes all tokens in one of them."""
 
     def __init__(self, runner: ScriptRunner, limits: LedgerLimits, end: EndToken) -> None:
         self._runner = runner
@@ -36,7 +36,7 @@ class RevocationIndex:
         self._life_ms = round((MAX_TTL_S + limits.leeway_s + limits.cap_s) * 1000)
 
     async def enter(self, token: NewToken) -> bool:
-        """Enter a token that is about to be made; False when its scope has just been revoked."""
+        """Add a token before it is minted. Returns False if its scope has just been revoked."""
         entries = {
             f"n:{token.node_id}": token.token_id,
             f"g:{token.group_id}": token.token_id,
@@ -48,7 +48,7 @@ class RevocationIndex:
         return True
 
     async def forget(self, token_id: str, node_id: str, group_id: str) -> None:
-        """Drop the entries of a token that has ended."""
+        """Remove the entries of a token that has ended."""
         for scope in (f"n:{node_id}", f"g:{group_id}"):
             await self._runner.run(_SWEEP, _keys(scope), 0, 0, token_id)
 
@@ -57,11 +57,11 @@ class RevocationIndex:
         return await self._sweep(f"n:{node_id}", self._barrier_ms)
 
     async def revoke_group(self, group_id: str, *, barred: bool = True) -> int:
-        """Revoke a group's tokens, behind a barrier unless new ones may be minted at once."""
+        """Revoke all tokens of a group. `barred` blocks new ones for a while. Returns their number."""
         return await self._sweep(f"g:{group_id}", self._barrier_ms if barred else 0)
 
     async def revoke_organization(self, name: str) -> int:
-        """Revoke the tokens of an organization's groups, all behind barriers."""
+        """Revoke all tokens of an organization's groups, and block new ones for a while."""
         revoked = 0
         scope = f"o:{name}"
         groups = await self._page(scope, self._barrier_ms, [])

@@ -1,4 +1,4 @@
-"""The figures that decide how long a session lives and how much it may deliver."""
+"""Limits on the lifetime of a session and on the bytes that it may deliver."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _MIB = 1024 * 1024
 class LedgerLimits:
     """Limits of tokens and sessions (docs/tokens.md, "The life of a session").
 
-    Every server of one ledger must be given the same.
+    All servers of one ledger must use the same limits.
 
     Attributes:
         leeway_s: Clock difference that is forgiven when a token expires.

@@ -1,4 +1,4 @@
-"""The token ledger on Redis or Valkey (docs/tokens.md, "The ledger")."""
+"""Token ledger on Redis or Valkey (docs/tokens.md, "The ledger")."""
 
 from typing import Literal
 
@@ -29,20 +29,20 @@ _MINT, _REDEEM, _BEGIN, _REPORT, _END, _SHOW = (
 
 
 class RedisTokenLedger:
-    """An allow-list of tokens: what is not in it is refused, so losing data refuses pulls.
+    """Allow-list of tokens. Unknown tokens are refused, so a loss of data refuses pulls.
 
     Every method is one script in one hash slot, safe to repeat, and raises `LedgerUnavailableError` when
     there is no sound answer.
 
     Args:
-        redis: From `auth.ledger.connect`; the caller closes it.
-        limits: The same on every server of one ledger.
-        timeout_s: The longest that one transition may take, retries included.
-        replicated: Whether another server may become the primary: tokens that wait for their redemption
-            are then good only under the primary that they were minted under.
-        min_replicas: How many replicas must hold a redemption, completion or revocation before it is
-            answered; implies `replicated`.
-        replicas_timeout_s: How long to wait for them.
+        redis: Client from `auth.ledger.connect`; the caller closes it.
+        limits: Limits; the same on all servers of one ledger.
+        timeout_s: Time-out for one transition, including retries.
+        replicated: Whether a failover is possible. If so, an unredeemed token is valid only on the primary
+            that minted it.
+        min_replicas: Number of replicas that must have a redemption, completion or revocation before it
+            is answered. Implies `replicated`.
+        replicas_timeout_s: Seconds to wait for the replicas.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class RedisTokenLedger:
         self._index = RevocationIndex(self._runner, self.limits, self._end)
 
     async def mint(self, token: NewToken) -> None:
-        """Enter a token.
+        """Add a token.
 
-        It is entered in the revocation indexes before it exists, so that a revocation finds either the
-        token, or nothing yet, and then leaves a tombstone that this refuses to overwrite.
+        The token is added to the revocation indexes first. A concurrent revocation therefore finds the token,
+        or leaves a tombstone, which the mint does not overwrite.
 
         Raises:
             MintRefusedError: Its node, group or organization was revoked meanwhile, or has just been.
@@ -95,8 +95,8 @@ class RedisTokenLedger:
         The node's proof, the change and the event are one atomic step. The event waits in the ledger until
         the catalog has it (`auth.ledger.stream`).
 
-        `opened` holds whenever the session is the proposed one: also when an answer was lost and the
-        redemption repeated, since nobody else proposes the same 128 random bits.
+        `opened` is true if the session has the proposed id, also if a lost reply was retried: no one else
+        proposes the same 128 random bits.
 
         Args:
             token_id: The token's `jti`.
@@ -135,21 +135,21 @@ class RedisTokenLedger:
     async def begin(
         self, token_id: str, session_id: str, response_id: str, *, blob: str | None, length_bytes: int
     ) -> int:
-        """Let one request of a session start.
+        """Start one request of a session.
 
         Args:
-            token_id: The token whose session it is.
-            session_id: The session that the bearer names.
-            response_id: Drawn for this response.
-            blob: The blob's digest; None when no blob bytes will follow.
-            length_bytes: What the response will deliver.
+            token_id: Token of the session.
+            session_id: Session id in the bearer token.
+            response_id: Random id of the response.
+            blob: Digest of the blob; None if the response contains no blob bytes.
+            length_bytes: Length of the response.
 
         Returns:
-            How many bytes may be sent before the next `report`.
+            Bytes that may be sent before the next `report`.
 
         Raises:
-            RefusedError: The session is over or revoked, or its budget is spent.
-            OutsideScopeError: The blob is not one of the image's.
+            RefusedError: The session has ended or was revoked, or its budget is spent.
+            OutsideScopeError: The blob does not belong to the image.
         """
         key = encode_blob(blob) if blob is not None else b""
         reply = await self._run(_BEGIN, token_id, session_id, response_id, key, length_bytes)
@@ -158,29 +158,29 @@ class RedisTokenLedger:
     async def report(
         self, token_id: str, response_id: str, *, blob: str, start: int, sent: int, length: int, ended: bool
     ) -> int:
-        """Take in what a response has delivered; renew its lease, or end it.
+        """Record the progress of a response, and renew its lease or end it.
 
         Args:
-            token_id: The token whose session it is.
-            response_id: As given to `begin`.
-            blob: The blob's digest.
-            start: The response's first byte within the blob.
+            token_id: Token of the session.
+            response_id: Id that was passed to `begin`.
+            blob: Digest of the blob.
+            start: Offset of the response's first byte in the blob.
             sent: Bytes delivered since `start`.
-            length: What the response will deliver in all.
-            ended: Whether nothing more will follow.
+            length: Total length of the response.
+            ended: Whether the response has ended.
 
         Returns:
-            How many bytes in all may be sent before the next `report`.
+            Total bytes that may be sent before the next `report`.
 
         Raises:
-            RefusedError: The response must stop: its token was revoked, or the budget is spent.
+            RefusedError: The response must stop, because its token was revoked or its budget is spent.
         """
         key = encode_blob(blob)
         reply = await self._run(_REPORT, token_id, response_id, key, start, sent, length, int(ended))
         return _granted(reply, token_id)
 
     async def end(self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED]) -> TokenState:
-        """Complete or revoke a token, and return the state that it had before.
+        """Complete or revoke a token. Returns its previous state.
 
         Raises:
             TokenNotFoundError: No such token.
@@ -191,10 +191,10 @@ class RedisTokenLedger:
         return before
 
     async def show(self, token_id: str) -> TokenView:
-        """Return a token as it stands now.
+        """Return a token and its session.
 
         Raises:
-            TokenNotFoundError: No such token, or no longer.
+            TokenNotFoundError: The token does not exist, or is no longer kept.
         """
         view = decode_view(token_id, await self._run(_SHOW, token_id))
         if view is None:
@@ -206,15 +206,15 @@ class RedisTokenLedger:
         return await self._index.revoke_node(node_id)
 
     async def revoke_group(self, group_id: str, *, barred: bool = True) -> int:
-        """Revoke every token of a group, bar new ones for a while if asked to, and return how many."""
+        """Revoke all tokens of a group. `barred` blocks new ones for a while. Returns their number."""
         return await self._index.revoke_group(group_id, barred=barred)
 
     async def revoke_organization(self, name: str) -> int:
-        """Revoke every token of an organization, bar new ones for a while, and return how many."""
+        """Revoke all tokens of an organization, and block new ones for a while. Returns their number."""
         return await self._index.revoke_organization(name)
 
     async def aclose(self) -> None:
-        """Wait until everything is answered; once nobody calls any more, before the client closes."""
+        """Wait for all replies. Call after the last call, and before closing the client."""
         await self._runner.aclose()
 
     async def _redeem(self, token_id: str, node_id: str, *args: bytes | str) -> list[bytes]:
@@ -245,7 +245,9 @@ class RedisTokenLedger:
 
 def _listed(reply: object) -> list[bytes]:
     if not isinstance(reply, list):
-        raise LedgerUnavailableError("the token ledger answers nonsense")
+        raise LedgerUnavailableError(
+            "the token ledger sent an invalid reply: check that CRISPER_REDIS_URL is a Redis server"
+        )
     return reply
 
 

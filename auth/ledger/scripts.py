@@ -1,4 +1,4 @@
-"""The Lua scripts, and how they are run: EVALSHA, any failure translated, a time-out around everything."""
+"""Loading and running of the Lua scripts, with a time-out and translation of errors."""
 
 import asyncio
 import hashlib
@@ -18,13 +18,13 @@ from auth.ledger.calls import Argument, calls_of
 from auth.ledger.connect import LedgerClient
 
 _FOLDER = files("auth.ledger") / "scripts"
-_WAITING = 16  # so that calls which wait for replicas leave connections to those that do not
+_WAITING = 16  # calls that wait for replicas must leave connections to others
 _ATTEMPTS = 3
 _PASSING = (RedisConnectionError, RedisTimeoutError, MovedError, AskError)
 
 
 class Script:
-    """One transition, as text and hash."""
+    """Text and hash of one script."""
 
     def __init__(self, name: str, *, prelude: str = "") -> None:
         parts = [*([prelude] if prelude else []), name]
@@ -33,13 +33,13 @@ class Script:
 
 
 class ScriptRunner:
-    """Runs scripts on one ledger; whatever goes wrong is `LedgerUnavailableError`.
+    """Runs scripts on one ledger. Raises `LedgerUnavailableError` for all failures.
 
     Args:
-        redis: A client that answers bytes, with bounded connections and time-outs (`ledger.connect`).
-        timeout_s: The longest that one call may take, retries included.
-        replicas: How many replicas must hold what `run_durably` has written.
-        replicas_timeout_s: How long it waits for them.
+        redis: Client that returns bytes, with limited connections and time-outs (`ledger.connect`).
+        timeout_s: Time-out for one call, including retries.
+        replicas: Number of replicas that must have the writes of `run_durably`.
+        replicas_timeout_s: Seconds to wait for them.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class ScriptRunner:
     async def run(self, script: Script, keys: list[str], *args: Argument) -> Any:  # noqa: ANN401
         """Run a script and return its reply.
 
-        A server that has lost its scripts (restart, SCRIPT FLUSH, failover) is given the text, which it
-        then keeps: one more round trip, on the node of a cluster that holds the keys.
+        If the server does not have the script (after a restart, SCRIPT FLUSH or failover), the text is sent,
+        which costs one more round trip.
 
         Raises:
-            LedgerUnavailableError: No answer, or not one of a working ledger; nothing may be granted.
+            LedgerUnavailableError: There is no reply, or an error; nothing may be granted.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -71,11 +71,11 @@ class ScriptRunner:
             raise _unavailable(error) from error
 
     async def run_durably(self, script: Script, keys: list[str], *args: Argument) -> Any:  # noqa: ANN401
-        """Run a script, and answer only once the replicas that are asked for hold all that it saw.
+        """Run a script, and wait until the required replicas have its writes and those it read.
 
         Raises:
-            LedgerUnavailableError: As `run`; or the replicas did not follow in time. What was written
-                stands, and the call may be repeated.
+            LedgerUnavailableError: As for `run`; or the replicas did not follow in time. The write remains,
+                and the call can be repeated.
         """
         if self._replicas == 0:
             return await self.run(script, keys, *args)
@@ -86,7 +86,7 @@ class ScriptRunner:
             raise _unavailable(error) from error
 
     async def aclose(self) -> None:
-        """Wait until everything is answered; only once nobody calls any more."""
+        """Wait for all replies. Call only after the last call."""
         await self._calls.aclose()
 
     async def _persist(self, script: Script, keys: list[str], args: tuple[Argument, ...]) -> Any:  # noqa: ANN401
@@ -100,7 +100,7 @@ class ScriptRunner:
                 if attempt == _ATTEMPTS:
                     raise
                 if isinstance(self._redis, RedisCluster):
-                    await self._redis.exists(keys[0])  # follows the slot to where it has gone
+                    await self._redis.exists(keys[0])  # follows a slot that has moved
         raise AssertionError("unreachable")  # pragma: no cover
 
     async def _evaluate(
@@ -114,17 +114,17 @@ class ScriptRunner:
             return await connection.read_response()
 
     async def _await_replicas(self, connection: AbstractConnection) -> None:
-        """WAIT, on the connection that wrote: it waits for what this connection has written."""
+        """Send WAIT on the connection that wrote, because it waits for that connection's writes."""
         await connection.send_command("WAIT", self._replicas, round(self._replicas_timeout_s * 1000))
         followed = await connection.read_response(timeout=self._replicas_timeout_s + 1)
         if followed < self._replicas:
             raise LedgerUnavailableError(
-                f"the token ledger has {followed} of {self._replicas} replicas that follow"
+                f"only {followed} of {self._replicas} required replicas follow the token ledger"
             )
 
     @asynccontextmanager
     async def _connection(self, key: str) -> AsyncIterator[AbstractConnection]:
-        """Borrow a connection to the primary that holds a key; one with an answer outstanding is closed."""
+        """Borrow a connection to the primary of a key. Close it if a reply is still outstanding."""
         async with self._waiting:
             if isinstance(self._redis, RedisCluster):
                 await self._redis.initialize()

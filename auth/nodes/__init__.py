@@ -1,1 +1,1 @@
-"""Node identity: the certificate authority for nodes."""
+"""Node identity: enrolment, certificate authority and verification of certificates."""

@@ -1,7 +1,7 @@
-"""The certificate authority that speaks for our nodes.
+"""Certificate authority for nodes.
 
 <folder>/key.pem           0600   P-256
-<folder>/certificate.pem   0600   self-signed, 10 years, may sign node certificates only
+<folder>/certificate.pem   0600   self-signed, 10 years, for node certificates only
 """
 
 from datetime import UTC, datetime, timedelta
@@ -25,10 +25,10 @@ _BACKDATED = timedelta(hours=1)  # node clocks may be behind
 
 
 class NodeCA:
-    """A CA certificate and its private key.
+    """CA certificate and its private key.
 
     Attributes:
-        certificate: What nodes' certificates are verified against.
+        certificate: Issuer of the nodes' certificates.
     """
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
@@ -37,10 +37,10 @@ class NodeCA:
 
     @classmethod
     def create(cls, folder: Path) -> Self:
-        """Make a CA.
+        """Create a CA.
 
         Raises:
-            KeyMaterialError: The folder holds one already.
+            KeyMaterialError: The folder already contains one.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _self_signed(key)
@@ -56,20 +56,23 @@ class NodeCA:
         """Read a CA.
 
         Raises:
-            KeyMaterialError: A file is missing, exposed or unreadable, or they do not belong together.
+            KeyMaterialError: A file is missing, invalid or readable by others, or key and certificate do not
+                match.
         """
         try:
             key = serialization.load_pem_private_key(read_private(folder / "key.pem"), password=None)
             certificate = x509.load_pem_x509_certificate(read_private(folder / "certificate.pem"))
         except (ValueError, TypeError):
-            raise KeyMaterialError(f"{folder} does not hold a CA") from None
+            raise KeyMaterialError(f"{folder} contains no valid CA: restore it from a backup") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-            raise KeyMaterialError(f"{folder} holds a key and a certificate that do not belong together")
+            raise KeyMaterialError(
+                f"the key and the certificate in {folder} do not match: restore both from a backup"
+            )
         return cls(key, certificate)
 
     @property
     def certificate_pem(self) -> bytes:
-        """The certificate, for those who must trust it."""
+        """The CA certificate, PEM."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(
@@ -80,15 +83,15 @@ class NodeCA:
         *,
         lifetime: timedelta = NODE_LIFETIME,
     ) -> x509.Certificate:
-        """Make a node's client certificate (docs/tokens.md, "Binding").
+        """Issue a node's client certificate (docs/tokens.md, "Binding").
 
-        The node's id stands in one place only, the URI: a common name would be shorter than ids may be.
+        Only the URI contains the node's id, because a common name may be too short for it.
 
         Args:
-            key: From a request whose signature was checked.
-            node_id: Whom it will speak for.
-            now: The present; valid from an hour before.
-            lifetime: For how long from now.
+            key: Public key from a verified request.
+            node_id: Id of the node.
+            now: Current time; the certificate is valid from an hour before.
+            lifetime: Validity from now.
         """
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Crisper node")])

@@ -1,4 +1,4 @@
-"""How a node gets its certificate, and the next one (docs/nodes.md)."""
+"""Enrolment of nodes and renewal of their certificates (docs/nodes.md)."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from auth.secret import Secret, hash_secret, new_node_secret
 
 
 class Claim(StrEnum):
-    """What came of an enrolment secret; the refusals are named as their causes are."""
+    """Result of using an enrolment secret. Refusals have the values of their `Cause`."""
 
     GRANTED = "granted"
     UNKNOWN = "unknown"
@@ -28,20 +28,20 @@ class Claim(StrEnum):
 
 
 class EnrolmentRecords(Protocol):
-    """Enrolment secrets that were offered, as hashes; at most one per node."""
+    """Store of hashed enrolment secrets, at most one per node."""
 
     async def offer(
         self, node_id: str, secret_hash: bytes, expires_at: datetime, *recorded: AuditEvent
     ) -> None:
-        """Keep a new secret's hash in place of the one before, and the events, in one transaction."""
+        """Store a new secret's hash, which replaces an earlier one, and the events, in one transaction."""
 
     async def claim(self, node_id: str, secret_hash: bytes, key_hash: bytes, now: datetime) -> Claim:
-        """Spend a secret for one key, atomically; granted again to the same key until it expires."""
+        """Use a secret for one key, atomically. Granted again for the same key until the secret expires."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentOffer:
-    """An enrolment secret; shown to the operator once and kept nowhere."""
+    """A new enrolment secret. It is shown to the operator once and not stored."""
 
     secret: Secret
     expires_at: datetime
@@ -49,22 +49,22 @@ class EnrolmentOffer:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A node's new certificate and the CA that signed it, both PEM."""
+    """A node's new certificate and its CA's certificate, both PEM."""
 
     certificate: str
     ca: str
 
 
 class NodeEnrolment:
-    """Offers enrolment secrets, and makes certificates for who shows one, or the certificate before.
+    """Creates enrolment secrets, and issues certificates to nodes with a secret or a valid certificate.
 
     Args:
-        ca: Signs.
-        directory: Who the nodes are.
-        records: Where enrolment secrets are spent.
-        audit: Where all of it is recorded.
-        clock: The time.
-        offer_s: How long an enrolment secret waits for its node.
+        ca: Certificate authority for nodes.
+        directory: Directory of nodes.
+        records: Store of enrolment secrets.
+        audit: Audit trail.
+        clock: Source of the current time.
+        offer_s: Lifetime of an enrolment secret in seconds.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ class NodeEnrolment:
         self._offer_s = offer_s
 
     async def offer(self, node_id: str, *recorded: AuditEvent) -> EnrolmentOffer:
-        """Draw an enrolment secret for a node, and record these events; an earlier secret becomes void.
+        """Create an enrolment secret for a node, and record events with it. Invalidates an earlier secret.
 
-        The caller has checked that the node exists, is bound by certificate and was not revoked.
+        The caller must check that the node exists, authenticates by certificate and is not revoked.
         """
         secret = new_node_secret()
         expires_at = self._clock.now() + timedelta(seconds=self._offer_s)
@@ -95,15 +95,15 @@ class NodeEnrolment:
         return EnrolmentOffer(secret, expires_at)
 
     async def enrol(self, node_id: str, secret: Secret, request: str, *, source: str) -> Issued:
-        """Make a node's first certificate.
+        """Issue a node's first certificate.
 
-        A request that cannot be answered spends nothing. The secret is spent for one key: a node whose
-        answer was lost asks again with the same key and gets another certificate for it
+        An invalid request does not use up the secret. The secret is valid for one key: after a lost answer,
+        the node retries with the same key and gets another certificate
         (docs/adr/0021-enrolment-secret-bound-to-one-key.md).
 
         Raises:
             CertificateRequestError: The signing request is not acceptable.
-            RefusedError: The node may not enrol, or the secret is not good for it.
+            RefusedError: The node may not enrol, or the secret is wrong, expired or used.
         """
         key = read_public_key(request)
         try:
@@ -117,17 +117,17 @@ class NodeEnrolment:
     async def renew(
         self, node_id: str, peer: ShownCertificate | None, request: str, *, source: str
     ) -> Issued:
-        """Make a node's next certificate.
+        """Issue a node's next certificate.
 
         Args:
-            node_id: Whose.
-            peer: The certificate that it has now.
-            request: The signing request, PEM; of the same key or another.
-            source: The node's network address.
+            node_id: Id of the node.
+            peer: Current certificate of the node.
+            request: Certificate signing request, PEM, with the same key or another.
+            source: Network address of the node.
 
         Raises:
             CertificateRequestError: The signing request is not acceptable.
-            RefusedError: The certificate that is shown is not this node's, or the node was struck off.
+            RefusedError: The presented certificate is not this node's, or the node is revoked.
         """
         key = read_public_key(request)
         try:

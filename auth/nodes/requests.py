@@ -1,4 +1,4 @@
-"""Certificate signing requests (RFC 2986), of which only the public key is taken."""
+"""Certificate signing requests (RFC 2986), of which only the public key is used."""
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -14,28 +14,28 @@ _RSA_BITS = range(2048, 4096 + 1)
 
 
 def read_public_key(pem: str) -> NodePublicKey:
-    """Return a request's public key; names and extensions that it asks for are ignored.
+    """Return a request's public key. Ignores its names and extensions.
 
-    The key is bounded before its signature is checked: verifying with an oversized one is work for us.
+    The key's size is checked before the signature, because verification with an oversized key is expensive.
 
     Raises:
-        CertificateRequestError: It cannot be read, its key is not of a kind that nodes may have, or it
-            is not signed by that key.
+        CertificateRequestError: The request is invalid, its kind of key is not allowed, or it is not
+            signed with its own key.
     """
     if len(pem) > _MAX_PEM_CHARS or not pem.isascii():
-        raise CertificateRequestError("the request is too long, or not PEM")
+        raise CertificateRequestError("the certificate signing request is too long, or not PEM")
     try:
         request = x509.load_pem_x509_csr(pem.encode())
         key = request.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise CertificateRequestError("the request is not a PEM certificate signing request") from None
+        raise CertificateRequestError("send a certificate signing request in PEM form") from None
     bounded = _bounded(key)
     try:
         signed = request.is_signature_valid
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         signed = False
     if not signed:
-        raise CertificateRequestError("the request is not signed by its own key")
+        raise CertificateRequestError("the certificate signing request is not signed with its own key")
     return bounded
 
 
@@ -46,4 +46,4 @@ def _bounded(key: object) -> NodePublicKey:
         return key
     if isinstance(key, rsa.RSAPublicKey) and key.key_size in _RSA_BITS:
         return key
-    raise CertificateRequestError("use a key on P-256 or P-384, an Ed25519 key, or RSA of 2048 to 4096 bits")
+    raise CertificateRequestError("use a P-256, P-384 or Ed25519 key, or an RSA key with 2048 to 4096 bits")

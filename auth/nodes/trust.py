@@ -1,7 +1,7 @@
-"""Who may speak for nodes, and whom a certificate speaks for.
+"""Verification of client certificates.
 
-However a certificate arrives, from the TLS layer or in a proxy's header, it is judged here again: the TLS
-layer looked at it when the connection was made, and a proxy may have been told to look at nothing.
+Certificates from the TLS layer and from a proxy's header are always verified here. The TLS layer verified a
+certificate only when the connection was made, and a proxy may not verify certificates at all.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ _UNDERSTOOD = frozenset(
 
 
 class Issuers:
-    """CA certificates, each trusted for what it signs itself.
+    """CA certificates that are trusted as direct issuers.
 
-    Chains are not followed: an operator whose nodes' certificates come from an intermediate lists the
+    Chains are not followed. If an intermediate CA issues the nodes' certificates, the operator lists the
     intermediate (docs/adr/0020-node-certificate-verification.md).
     """
 
@@ -47,23 +47,23 @@ class Issuers:
         """Read a PEM file of one or more CA certificates.
 
         Raises:
-            KeyMaterialError: It cannot be read, or holds anything that is not a CA certificate.
+            KeyMaterialError: It cannot be read, or contains a certificate that is not a CA's.
         """
         try:
             certificates = x509.load_pem_x509_certificates(path.read_bytes())
         except OSError as error:
             raise KeyMaterialError(f"{path} cannot be read ({error.strerror})") from None
         except ValueError:
-            raise KeyMaterialError(f"{path} does not hold PEM certificates") from None
+            raise KeyMaterialError(f"{path} contains no valid certificates (PEM)") from None
         if not all(_is_ca(certificate) for certificate in certificates):
-            raise KeyMaterialError(f"{path} holds a certificate that is not a CA's")
+            raise KeyMaterialError(f"{path} contains a certificate that is not a CA's: remove it")
         return cls(certificates)
 
     def __add__(self, other: "Issuers") -> "Issuers":
         return Issuers((*self._certificates, *other._certificates))
 
     def issued(self, certificate: x509.Certificate, now: datetime) -> bool:
-        """Tell whether one of these CAs, itself valid now, signed the certificate."""
+        """Return whether one of these CAs issued the certificate and is valid itself."""
         return any(
             issuer.not_valid_before_utc <= now <= issuer.not_valid_after_utc and _signed(certificate, issuer)
             for issuer in self._certificates
@@ -71,19 +71,19 @@ class Issuers:
 
 
 class ClientTrust:
-    """Judges client certificates against their issuers; each signature is verified once."""
+    """Verifies client certificates. Caches verified ones; their validity period is always checked."""
 
     def __init__(self, issuers: Issuers) -> None:
         self._issuers = issuers
         self._judged: LRUCache[bytes, tuple[x509.Certificate, str | None]] = LRUCache(_CACHED)
 
     def speaks(self, der: bytes, now: datetime) -> bool:
-        """Tell whether the certificate is a valid client certificate that names no node: a proxy's."""
+        """Return whether the certificate is a valid client certificate without a node id: a proxy's."""
         judged = self._judge(der, now)
         return not isinstance(judged, Fault) and judged[1] is None
 
     def node(self, der: bytes, now: datetime) -> ShownCertificate:
-        """Return the node that the certificate speaks for, or why it speaks for none."""
+        """Verify a certificate. Returns the node that it identifies, or the reason for its rejection."""
         print_ = thumbprint(der)
         judged = self._judge(der, now)
         if isinstance(judged, Fault):
@@ -136,7 +136,7 @@ def _node_names(certificate: x509.Certificate) -> list[str]:
 
 
 def _for_clients(certificate: x509.Certificate) -> bool:
-    """Tell whether it is an end entity's, for TLS clients, with no condition that we do not know."""
+    """Return whether it is an end entity's, for TLS clients, without unknown critical extensions."""
     extensions = certificate.extensions
     if any(extension.critical and extension.oid not in _UNDERSTOOD for extension in extensions):
         return False

@@ -1,4 +1,4 @@
-"""What most commands do: ask the server one thing."""
+"""Shared code of commands that make one request to the server."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from registry.cli.output import run
 
 
 def ask(data_dir: Path, question: Callable[[ApiClient], Awaitable[Any]]) -> Any:  # noqa: ANN401 (JSON)
-    """Ask the server that `find_server` finds, and return its answer; a refusal ends the command."""
+    """Send one request to the configured server and return the answer. An error ends the command."""
 
     async def asked() -> Any:  # noqa: ANN401
         async with connect(data_dir) as client:

@@ -1,4 +1,4 @@
-"""The command line's HTTP client of the public and the operator API."""
+"""HTTP client for the public API and the operator API."""
 
 import asyncio
 import json
@@ -22,11 +22,11 @@ _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 
 
 class ServerRefusedError(RegistryError):
-    """The server answered with a problem (RFC 9457).
+    """The server answered with an error (RFC 9457).
 
     Attributes:
         status: HTTP status.
-        fields: Reasons by field, where the request did not validate.
+        fields: Reasons by field, if the request did not validate.
     """
 
     def __init__(self, status: int, detail: str, fields: Mapping[str, list[str]]) -> None:
@@ -36,30 +36,30 @@ class ServerRefusedError(RegistryError):
 
 
 class ServerUnreachableError(RegistryError):
-    """No server answers."""
+    """The server does not answer, or is not a Crisper server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the server is, and the key to it."""
+    """Address of the server, and the key for it."""
 
     url: str
     key: Secret
     ca: Path | None = None
 
     def tls(self) -> ssl.SSLContext:
-        """Return what its certificate is verified by. Raises ConfigError: the CA cannot be read."""
+        """Return a TLS context that verifies the server. Raises ConfigError: the CA file cannot be read."""
         try:
             return ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError):
-            raise ConfigError(f"{self.ca} holds no certificate of a CA") from None
+            raise ConfigError(f"{self.ca} contains no CA certificate (PEM)") from None
 
 
 def find_server(data_dir: Path, configured: ClientConfiguration) -> Server:
-    """Find server and key in the environment, the configuration file, or a local server's data folder.
+    """Find address and key in the environment, the configuration file, or a local server's data folder.
 
     Raises:
-        ConfigError: No key is anywhere.
+        ConfigError: There is no key.
     """
     folder = DataDir(data_dir)
     url = os.environ.get("CRISPER_URL") or configured.url
@@ -75,35 +75,35 @@ def find_server(data_dir: Path, configured: ClientConfiguration) -> Server:
     if key is None:
         if not folder.operator_key.exists():
             raise ConfigError(
-                f"no key to the server: set CRISPER_API_KEY, write api_key_file into {usual_path()}, "
-                f"or give --data-dir (looked in {folder.root})"
+                f"no API key found: set CRISPER_API_KEY, set api_key_file in {usual_path()}, "
+                f"or name the server's data folder with --data-dir (searched: {folder.root})"
             )
         key = read_operator_key(folder.operator_key)
     return Server(url.rstrip("/"), Secret(key), ca)
 
 
 class ApiClient:
-    """One connection to the server's APIs."""
+    """Client of one server's APIs."""
 
     def __init__(self, server: Server, session: aiohttp.ClientSession) -> None:
         self._server = server
         self._session = session
 
     async def operator(self, method: str, path: str, body: object = None, **query: object) -> Any:  # noqa: ANN401 (JSON)
-        """Call the operator API; `path` follows `/api/v1`."""
+        """Call the operator API. `path` is relative to `/api/v1`."""
         headers = {"Authorization": f"Bearer {self._server.key.reveal()}"}
         return await self._call(method, f"/api/v1{path}", headers, body, query)
 
     async def groups(
         self, method: str, organization: str, project: str, name: str | None = None, body: object = None
     ) -> Any:  # noqa: ANN401 (JSON)
-        """Call the public API's container groups."""
+        """Call the public API's container groups, or one of them."""
         return await self.group(method, organization, project, quote(name or ""), body)
 
     async def group(
         self, method: str, organization: str, project: str, path: str, body: object = None
     ) -> Any:  # noqa: ANN401 (JSON)
-        """Call the public API; `path`, quoted, follows the project's container groups."""
+        """Call the public API. `path` is quoted, and relative to the project's container groups."""
         base = f"/api/public/organizations/{quote(organization)}/projects/{quote(project)}/containers"
         headers = {"Salad-Api-Key": self._server.key.reveal()}
         return await self._call(method, f"{base}/{path}".rstrip("/"), headers, body, {})
@@ -121,15 +121,15 @@ class ApiClient:
                 status = response.status
         except aiohttp.ClientConnectorCertificateError:
             raise ServerUnreachableError(
-                f"the certificate of {self._server.url} is not trusted; name its CA: CRISPER_CA=ca.pem"
+                f"the certificate of {self._server.url} is not trusted: set CRISPER_CA to the file of its CA"
             ) from None
         except aiohttp.InvalidURL:
             raise ServerUnreachableError(
-                f"{self._server.url} is no address; write it as https://registry.example.com"
+                f"{self._server.url} is not a valid URL: write it as https://registry.example.com"
             ) from None
         except (aiohttp.ClientError, TimeoutError):
             raise ServerUnreachableError(
-                f"no server answers at {self._server.url}; start one with `crisper serve`, or set CRISPER_URL"
+                f"no server answers at {self._server.url}: start one with `crisper serve`, or set CRISPER_URL"
             ) from None
         document = _json(answer)
         if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
@@ -139,7 +139,7 @@ class ApiClient:
 
 @asynccontextmanager
 async def connect(data_dir: Path) -> AsyncIterator[ApiClient]:
-    """Open a client of the server that `find_server` finds."""
+    """Open a client for the server that `find_server` returns."""
     server = find_server(data_dir, CONFIGURED.get(ClientConfiguration()))
     connector = aiohttp.TCPConnector(ssl=server.tls())
     async with aiohttp.ClientSession(
@@ -153,7 +153,7 @@ def _json(answer: bytes) -> Any:  # noqa: ANN401 (JSON)
     try:
         return json.loads(answer.decode()) if answer else None
     except ValueError:
-        raise ServerUnreachableError("the answer is not of a Crisper server; check CRISPER_URL") from None
+        raise ServerUnreachableError("the answer is not from a Crisper server: check CRISPER_URL") from None
 
 
 def _refusal(status: int, document: object) -> ServerRefusedError:

@@ -1,13 +1,13 @@
-"""The configuration file of the client commands (docs/command-line.md).
+"""Configuration file of the client commands (docs/command-line.md).
 
     # ~/.config/crisper/config.toml, or the file that --config or CRISPER_CONFIG names
     url = "https://registry.example.com"
-    ca = "registry-ca.pem"            # who signed the server's certificate, if not a public CA
-    api_key_file = "operator.key"     # or api_key = "...", in a file that nobody else can read
+    ca = "registry-ca.pem"            # CA of the server's certificate, unless it is a public one
+    api_key_file = "operator.key"     # or api_key = "...", if only you can read this file
     organization = "acme"
     project = "default"
 
-Paths are taken from the file's own folder. What a command is told by option or environment wins.
+Paths are relative to the file's folder. Options and environment variables override the file.
 """
 
 import os
@@ -24,7 +24,7 @@ _PATHS: Final = ("ca", "api_key_file", "data_dir")
 
 
 class ClientConfiguration(BaseModel):
-    """What the file says; None where it says nothing."""
+    """Content of the configuration file; None for keys that it does not set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
@@ -38,10 +38,10 @@ class ClientConfiguration(BaseModel):
 
     @classmethod
     def load(cls, path: Path | None) -> Self:
-        """Read a file; the usual one, which need not be there, when none is named.
+        """Read a configuration file. By default, the one at `usual_path`, if it exists.
 
         Raises:
-            ConfigError: It cannot be read, says something else, or shows a key to others.
+            ConfigError: It cannot be read, is invalid, or contains a key that other users can read.
         """
         chosen = path or usual_path()
         try:
@@ -50,24 +50,28 @@ class ClientConfiguration(BaseModel):
         except FileNotFoundError:
             if path is None:
                 return cls()
-            raise ConfigError(f"there is no configuration file {chosen}") from None
+            raise ConfigError(
+                f"there is no configuration file {chosen}: check --config and CRISPER_CONFIG"
+            ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the configuration file {chosen} cannot be read: {error}") from None
         try:
             read = cls.model_validate(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{chosen} is not TOML: {error}") from None
+            raise ConfigError(f"{chosen} is not valid TOML: {error}") from None
         except ValidationError as error:
             wrong = "; ".join(
                 f"{each['loc'][0]}: {each['msg']}" for each in error.errors(include_input=False)
             )
-            raise ConfigError(f"{chosen}: {wrong}; it takes {', '.join(cls.model_fields)}") from None
+            raise ConfigError(f"{chosen}: {wrong}; the keys are {', '.join(cls.model_fields)}") from None
         if read.api_key is not None and mode & 0o077:
-            raise ConfigError(f"others can read {chosen}, which holds a key; run: chmod 600 {chosen}")
+            raise ConfigError(
+                f"other users can read {chosen}, which contains a key: run `chmod 600 {chosen}`"
+            )
         return read.model_copy(update={name: _placed(chosen, getattr(read, name)) for name in _PATHS})
 
     def defaults(self, command: Any) -> dict[str, Any]:  # noqa: ANN401 (the command line library's own class)
-        """Return what options of a command, or of all commands of a group, are by default.
+        """Return the default values of a command's options, or of all commands of a group.
 
         Args:
             command: A command, or a group of them.
@@ -80,11 +84,11 @@ class ClientConfiguration(BaseModel):
 
 
 CONFIGURED: Final[ContextVar[ClientConfiguration]] = ContextVar("configured")
-"""What the file says, for the command that this process runs."""
+"""Content of the configuration file, for the command that this process runs."""
 
 
 def usual_path() -> Path:
-    """Return where the file is when nobody says."""
+    """Return the default path of the configuration file."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "crisper" / "config.toml"
 
 

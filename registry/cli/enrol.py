@@ -1,4 +1,4 @@
-"""`crisper node enroll` and `crisper node renew`: run on a node."""
+"""`crisper node enroll` and `crisper node renew`, which run on a node."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,14 +21,14 @@ def enroll(
             envvar="CRISPER_ENROLMENT_SECRET",
             prompt="Enrolment secret",
             hide_input=True,
-            help="Shown once when the node was created. Better given by environment.",
+            help="Enrolment secret that `crisper node create` printed. Prefer the environment variable.",
         ),
     ],
-    ca: Annotated[Path | None, typer.Option(help="PEM of who signed the registry's own certificate.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="CA of the registry's own certificate (PEM).")] = None,
     root: RootOption = ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Make this machine's key, get its certificate, and set up Docker, containerd, Podman and skopeo."""
+    """Create this machine's key, get its certificate, and configure Docker, containerd, Podman and skopeo."""
     try:
         ca_pem = ca.read_bytes() if ca else None
     except OSError as error:
@@ -43,16 +43,16 @@ def enroll(
 
 
 def renew(
-    force: Annotated[bool, typer.Option("--force", help="Whether it is due or not.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also renew certificates that are not due.")] = False,
     root: RootOption = ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Renew this machine's certificates, each once half of its life is over. Run it by a timer."""
+    """Renew this machine's certificates that are past half of their lifetime. Run it from a timer."""
 
     async def work() -> None:
         identities = NodeIdentity.enrolled(root.absolute())
         if not identities:
-            raise ConfigError("this machine is not enrolled anywhere: crisper node enroll URL NODE_ID")
+            raise ConfigError("this machine is not enrolled: run `crisper node enroll URL NODE_ID`")
         failed: list[str] = []
         for identity in identities:
             try:
@@ -77,7 +77,7 @@ def _show(identity: NodeIdentity, *, as_json: bool) -> None:
     rows = [
         ("node", document["node_id"]),
         ("registry", document["registry"]),
-        ("certificate until", document["not_after"]),
+        ("certificate expires", document["not_after"]),
         ("files", document["directory"]),
     ]
     show(document, as_json=as_json, rows=rows)

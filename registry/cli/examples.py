@@ -1,4 +1,4 @@
-"""An example or two for every command, shown below its options and in the reference."""
+"""Examples for every command, shown in its help text and in the reference."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -7,7 +7,7 @@ from typing import Final
 import typer
 
 EPILOG: Final = (
-    "Exit codes: 0 done, 1 refused or failed (standard error says why and what to do), 2 wrong usage."
+    "Exit codes: 0 success, 1 error (standard error says why and what to do), 2 wrong usage."
     "\n\n"
     "Shell completion: crisper --install-completion"
 )
@@ -100,7 +100,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 
 def attach_examples(app: typer.Typer, prefix: str = "") -> None:
-    """Give every command of an application, and of those within it, its examples as an epilog."""
+    """Set the examples of all commands of an application, including nested ones, as epilogs."""
     for command in app.registered_commands:
         name = command.name or getattr(command.callback, "__name__", "")
         if examples := EXAMPLES.get(f"{prefix}{name}"):

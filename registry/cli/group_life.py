@@ -1,4 +1,4 @@
-"""`crisper group`: what becomes of a group after its creation."""
+"""`crisper group`: commands that change an existing group."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -26,13 +26,15 @@ from registry.cli.registry_login import (
     read_authentication,
 )
 
-InstanceArgument = Annotated[str, typer.Argument(help="From `crisper group instances`.")]
+InstanceArgument = Annotated[str, typer.Argument(help="Instance id, from `crisper group instances`.")]
 
 
 def update(
     name: NameArgument,
-    image: Annotated[str | None, typer.Option(help="The next version's image.")] = None,
-    pull: Annotated[bool, typer.Option(help="Pull the image again though it is the same.")] = False,
+    image: Annotated[str | None, typer.Option(help="Image of the next version.")] = None,
+    pull: Annotated[
+        bool, typer.Option(help="Import the image again, also if its reference is unchanged.")
+    ] = False,
     replicas: Annotated[int | None, typer.Option(min=0, max=500)] = None,
     username: UsernameOption = None,
     password_stdin: PasswordOption = False,
@@ -42,7 +44,7 @@ def update(
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Change a group; a new image is imported, and followed to the end."""
+    """Change a group. Imports a new image and waits until the import ends."""
     body = _patch(image, replicas, read_authentication(login, username, password_stdin))
 
     path = f"{quote(name)}?pull=always" if pull else quote(name)
@@ -60,7 +62,7 @@ def start(
     project: ProjectOption = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
-    """Start a group: at once, or when its image is there."""
+    """Start a group: at once, or as soon as its image is imported."""
     _post(f"{quote(name)}/start", organization, project, data_dir, f"started {name}")
 
 
@@ -70,7 +72,7 @@ def stop(
     project: ProjectOption = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
-    """Stop a group: its nodes are free, their pull tokens revoked."""
+    """Stop a group: release its nodes and revoke their pull tokens."""
     _post(f"{quote(name)}/stop", organization, project, data_dir, f"stopped {name}")
 
 
@@ -81,7 +83,7 @@ def instances(
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """List a group's instances: the nodes designated for it."""
+    """List a group's instances: the nodes that are assigned to it."""
     path = f"{quote(name)}/instances"
     found = ask(data_dir, lambda client: client.group("GET", organization, project, path))["instances"]
     columns = {
@@ -92,7 +94,7 @@ def instances(
         "VERSION": "version",
         "SINCE": "update_time",
     }
-    empty = f"No instances; designate a node: crisper token mint {name} --node NODE"
+    empty = f"No instances. Assign a node: crisper token mint {name} --node NODE"
     table(found, columns, as_json=as_json, empty=empty)
 
 
@@ -103,7 +105,7 @@ def reallocate(
     project: ProjectOption = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
-    """Free an instance's node and revoke its tokens, so that another node takes its place."""
+    """Release an instance's node and revoke its tokens, so that another node can take its place."""
     path = f"{quote(name)}/instances/{quote(instance_id)}/reallocate"
     _post(path, organization, project, data_dir, f"reallocated {instance_id}")
 

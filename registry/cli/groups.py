@@ -1,4 +1,4 @@
-"""`crisper group` and `crisper image`: container groups and the imports behind them."""
+"""`crisper group` and `crisper image`: container groups and their image imports."""
 
 import asyncio
 import re
@@ -29,11 +29,11 @@ from registry.cli.registry_login import (
 from registry.errors import RegistryError
 
 group_app = typer.Typer(no_args_is_help=True, help="Container groups.")
-image_app = typer.Typer(no_args_is_help=True, help="Importing images.")
+image_app = typer.Typer(no_args_is_help=True, help="Images.")
 
-ImageArgument = Annotated[str, typer.Argument(help="For example ghcr.io/acme/app:1.2")]
-NameArgument = Annotated[str, typer.Argument(help="The group's name.")]
-ReplicasOption = Annotated[int, typer.Option(min=0, max=500, help="How many instances to run.")]
+ImageArgument = Annotated[str, typer.Argument(help="Image reference, for example ghcr.io/acme/app:1.2.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of the group.")]
+ReplicasOption = Annotated[int, typer.Option(min=0, max=500, help="Number of instances.")]
 
 _PERCENT = re.compile(r"(\d+) %")
 _POLL_S = 0.3
@@ -49,11 +49,13 @@ def create(
     password_stdin: PasswordOption = False,
     login: LoginOption = LoginKind.BASIC,
     replicas: ReplicasOption = 1,
-    follow_it: Annotated[bool, typer.Option("--follow", help="Follow its import to the end.")] = False,
+    follow_it: Annotated[
+        bool, typer.Option("--follow", help="Wait until the import ends, and show its progress.")
+    ] = False,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Create a container group; its image is imported at once, in the background."""
+    """Create a container group. Its image is imported in the background."""
     body = _request(name, image, read_authentication(login, username, password_stdin), replicas)
 
     async def work(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
@@ -71,7 +73,7 @@ def follow_(
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow a container group's import to the end."""
+    """Wait until a container group's import ends, and show its progress."""
 
     async def work(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
         group = await client.groups("GET", organization, project, name)
@@ -95,7 +97,7 @@ def list_(
         "IMAGE": "container.image",
         "DETAIL": "current_state.description",
     }
-    table(found, columns, as_json=as_json, empty="No groups yet; create one: crisper group create NAME IMAGE")
+    table(found, columns, as_json=as_json, empty="No groups. Create one: crisper group create NAME IMAGE")
 
 
 @group_app.command("show")
@@ -118,19 +120,21 @@ def delete(
     project: ProjectOption = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
-    """Delete a container group: its import stops, its tokens are revoked."""
+    """Delete a container group, stop its import and revoke its tokens."""
     ask(data_dir, lambda client: client.groups("DELETE", organization, project, name))
     print(f"deleted {organization}/{project}/{name}")
 
 
 @image_app.command("list")
 def list_images(
-    organization: Annotated[str | None, typer.Option("--organization", "-o", help="Only this one's.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest first.")] = 100,
+    organization: Annotated[
+        str | None, typer.Option("--organization", "-o", help="Only images of this organization.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of images, newest first.")] = 100,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """List stored images, and how much smaller they are in zstd (the operator's view)."""
+    """List stored images and the sizes of their zstd variants. Needs an operator key."""
     only = {"organization_name": organization, "limit": limit}
 
     found = ask(data_dir, lambda client: client.operator("GET", "/images", **only))["items"]
@@ -143,13 +147,15 @@ def list_images(
         "IN ZSTD": "zstd.size",
         "SAVED": "saved",
     }
-    table(shown, columns, as_json=as_json, empty="No images yet; import one: crisper image import IMAGE")
+    table(shown, columns, as_json=as_json, empty="No images. Import one: crisper image import IMAGE")
 
 
 @image_app.command("import")
 def import_(
     image: ImageArgument,
-    name: Annotated[str | None, typer.Option(help="The group's name.", show_default="from the image")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the group.", show_default="from the image")
+    ] = None,
     organization: OrganizationOption = DEFAULT,
     project: ProjectOption = DEFAULT,
     username: UsernameOption = None,
@@ -159,7 +165,7 @@ def import_(
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Create a group for IMAGE and follow its import to the end."""
+    """Create a group for IMAGE, and wait until its import ends."""
     body = _request(
         name or _name_for(image), image, read_authentication(login, username, password_stdin), replicas
     )
@@ -172,20 +178,20 @@ def import_(
 
 
 class ImportFailedError(RegistryError):
-    """The import ended without an image; the message is the server's."""
+    """The import failed. The message is the server's."""
 
 
 async def follow_import(client: ApiClient, organization: str, project: str, group: Any) -> Any:  # noqa: ANN401 (JSON)
-    """Show a group's import until it ends; return the group as it is then."""
-    with follow(group["container"]["image"]) as tell:
+    """Show a group's import until it ends. Returns the group after that."""
+    with follow(group["container"]["image"]) as report:
         while (state := group["current_state"])["status"] == "pending":
             text = state["description"] or "pending"
             percent = _PERCENT.search(text)
-            tell(text, float(percent[1]) if percent else None)
+            report(text, float(percent[1]) if percent else None)
             await asyncio.sleep(_POLL_S)
             group = await client.groups("GET", organization, project, group["name"])
         ready = state["status"] != "failed"
-        tell("ready" if ready else "failed", 100 if ready else None)
+        report("ready" if ready else "failed", 100 if ready else None)
     return group
 
 
@@ -211,7 +217,7 @@ def _name_for(image: str) -> str:
 
 
 def show_followed(group: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
-    """Print a group whose import has ended; one without an image is a failure of the command."""
+    """Print a group whose import has ended. If the import failed, so does the command."""
     show_group(group, as_json=as_json)
     if group["current_state"]["status"] == "failed":
         fail(ImportFailedError(group["current_state"]["description"]))

@@ -1,17 +1,17 @@
-"""A node's certificate on the node itself: its files, and the exchanges that make and renew it.
+"""Certificate of a node, on the node: its files, and the requests that obtain and renew it.
 
 ```
 <root>/etc/crisper/nodes/<host>/                    0700
-  node.json   where and as whom it was enrolled
-  node.key    0600, made here and sent nowhere
-  node.crt    replaced by each renewal
-  ca.crt      who signed the registry's own certificate; absent when the system trusts it
-<root>/etc/docker/certs.d/<host>/                   links to them, for Docker
-<root>/etc/containers/certs.d/<host>/               links to them, for Podman and skopeo
-<root>/etc/containerd/certs.d/<host>/hosts.toml     names them, for containerd
+  node.json   registry URL and node id
+  node.key    0600; created here, never sent
+  node.crt    replaced at each renewal
+  ca.crt      CA of the registry's own certificate; absent if the system trusts it
+<root>/etc/docker/certs.d/<host>/                   symbolic links, for Docker
+<root>/etc/containers/certs.d/<host>/               symbolic links, for Podman and skopeo
+<root>/etc/containerd/certs.d/<host>/hosts.toml     configuration for containerd
 ```
 
-The key stays when the certificate is renewed: a client that reads both meanwhile gets a pair.
+A renewal keeps the key, so that a client that reads both files during the renewal gets a matching pair.
 """
 
 import json
@@ -40,11 +40,11 @@ _MAX_ANSWER_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
-    """One registry that this machine is a node of.
+    """Identity of this machine as a node of one registry.
 
     Attributes:
-        root: `/`, or the root of a file system that is being prepared.
-        host: `host[:port]` of the registry, as image references have it.
+        root: `/`, or the root of a file system image.
+        host: `host[:port]` of the registry, as in image references.
     """
 
     root: Path
@@ -54,55 +54,57 @@ class NodeIdentity:
 
     @classmethod
     def of(cls, root: Path, url: str, node_id: str) -> "NodeIdentity":
-        """Name an identity by the registry's URL. Raises ConfigError: the URL is not https://host[:port]."""
+        """Return the identity for a registry's URL. Raises ConfigError: the URL is not https://HOST[:PORT]."""
         try:
             address = RegistryAddress.parse(url).require_referable()
         except ReferenceFormatError as error:
-            raise ConfigError(f"give the registry's address as https://HOST[:PORT]: {error}") from None
+            raise ConfigError(f"the registry's URL must be https://HOST[:PORT]: {error}") from None
         if address.scheme != "https":
-            raise ConfigError("give the registry's address as https://HOST[:PORT]: a node needs TLS to enrol")
+            raise ConfigError("the registry's URL must be https://HOST[:PORT]: enrolment needs TLS")
         return cls(root, address.url, node_id, address.host)
 
     @classmethod
     def enrolled(cls, root: Path) -> list["NodeIdentity"]:
-        """Read every identity that was enrolled under `root`."""
+        """Read all identities under `root`."""
         found = sorted((root / _NODES).glob("*/node.json"))
         return [cls(root, host=path.parent.name, **json.loads(path.read_text())) for path in found]
 
     @classmethod
     def at(cls, root: Path, host: str) -> "NodeIdentity | None":
-        """Return the identity towards one registry, if this machine has it. `host` is `host[:port]`."""
+        """Return the identity for the registry at `host[:port]`, or None if this machine has none."""
         asked = reference_host(host)
         return next((found for found in cls.enrolled(root) if reference_host(found.host) == asked), None)
 
     @property
     def folder(self) -> Path:
-        """Where its files lie."""
+        """Folder of its files."""
         return self.root / _NODES / self.host
 
     @property
     def certificate(self) -> x509.Certificate:
-        """Its present certificate. Raises ConfigError: there is none."""
+        """Current certificate. Raises ConfigError: it is missing or invalid."""
         try:
             return x509.load_pem_x509_certificate((self.folder / "node.crt").read_bytes())
         except (OSError, ValueError):
-            raise ConfigError(f"{self.folder / 'node.crt'} is no certificate; enrol again") from None
+            raise ConfigError(
+                f"{self.folder / 'node.crt'} is not a certificate: enrol again with `crisper node enroll`"
+            ) from None
 
     @property
     def due(self) -> bool:
-        """Whether half of its certificate's life is over."""
+        """Whether the certificate is past half of its lifetime."""
         made, ends = self.certificate.not_valid_before_utc, self.certificate.not_valid_after_utc
         return datetime.now(UTC) > made + (ends - made) / 2
 
     async def enrol(self, secret: Secret, ca: bytes | None) -> None:
-        """Make a key where there is none, get a certificate for it, and tell every client of it.
+        """Create a key if there is none, get a certificate, and configure the container clients.
 
         Args:
-            secret: The enrolment secret.
-            ca: PEM of who signed the registry's own certificate; None when the system trusts it.
+            secret: Enrolment secret.
+            ca: CA of the registry's own certificate, PEM; None if the system trusts it.
 
         Raises:
-            RegistryError: The registry does not answer, or refuses.
+            RegistryError: The registry does not answer, or refuses the request.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if ca is not None:
@@ -110,19 +112,21 @@ class NodeIdentity:
         key = self._key()
         await self._request(key, self._tls(), {"Authorization": f"Bearer {secret.reveal()}"})
         _replace(self.folder / "node.json", json.dumps({"url": self.url, "node_id": self.node_id}).encode())
-        self._tell_clients()
+        self._configure_clients()
 
     async def renew(self) -> None:
-        """Replace the certificate, which must still be valid. Raises RegistryError."""
+        """Renew the certificate, which must still be valid. Raises RegistryError: as for `enrol`."""
         await self._request(self._key(), self.client_tls(), {})
 
     def client_tls(self) -> ssl.SSLContext:
-        """Return a context that shows the certificate. Raises ConfigError: there is none with its key."""
+        """Return a TLS context with the certificate. Raises ConfigError: certificate or key is missing."""
         tls = self._tls()
         try:
             tls.load_cert_chain(self.folder / "node.crt", self.folder / "node.key")
         except (OSError, ssl.SSLError):
-            raise ConfigError(f"{self.folder} holds no certificate with its key; enrol again") from None
+            raise ConfigError(
+                f"{self.folder} contains no certificate with its key: enrol again with `crisper node enroll`"
+            ) from None
         return tls
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
@@ -135,7 +139,9 @@ class NodeIdentity:
             write_secret(path, pem)
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ConfigError(f"{path} is no key of ours; remove it and enrol again")
+            raise ConfigError(
+                f"{path} is not a valid node key: remove it, and enrol again with `crisper node enroll`"
+            )
         return key
 
     def _tls(self) -> ssl.SSLContext:
@@ -153,12 +159,16 @@ class NodeIdentity:
         try:
             certificate = x509.load_pem_x509_certificate(str(answer["certificate"]).encode())
         except (KeyError, ValueError):
-            raise RegistryError(f"{self.url} did not answer with a certificate") from None
+            raise RegistryError(
+                f"{self.url} answered without a certificate: check that the URL is a Crisper registry's"
+            ) from None
         if certificate.public_key() != key.public_key():
-            raise RegistryError(f"{self.url} answered with a certificate for another key")
+            raise RegistryError(
+                f"{self.url} answered with a certificate for another key: check that the URL is right"
+            )
         _replace(self.folder / "node.crt", certificate.public_bytes(serialization.Encoding.PEM))
 
-    def _tell_clients(self) -> None:
+    def _configure_clients(self) -> None:
         links = {"client.cert": "node.crt", "client.key": "node.key", "ca.crt": "ca.crt"}
         for clients in _LINKED:
             folder = self.root / clients / self.host
@@ -172,10 +182,10 @@ class NodeIdentity:
         _replace(folder / "hosts.toml", self._hosts_toml(os.path.relpath(self.folder, folder)).encode())
 
     def _hosts_toml(self, to_files: str) -> str:
-        """Write containerd's configuration of this host; it takes paths from the file's own folder.
+        """Return containerd's configuration for this host. Its paths are relative to the file's folder.
 
-        The keys stand at the top, as the server's own: containerd 1.6 reads no brackets in the name
-        of a `[host]` table, so it could not name an IPv6 address.
+        The settings are at the top level, not in a `[host]` table, because containerd 1.6 cannot parse the
+        brackets of an IPv6 address in a table's name.
         """
         lines = [
             f'server = "{self.url}"',
@@ -197,19 +207,21 @@ async def _post(
         ):
             status, text = response.status, await response.content.read(_MAX_ANSWER_BYTES)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise RegistryError(f"{url} cannot be reached: {error or type(error).__name__}") from None
+        raise RegistryError(
+            f"{url} cannot be reached: {error or type(error).__name__}; check the URL and the network"
+        ) from None
     try:
         answer = json.loads(text.decode())
     except ValueError:
         answer = {}
     if status != 200 or not isinstance(answer, dict):  # noqa: PLR2004 (RFC 9110, section 15.3.1)
         detail = answer.get("detail") if isinstance(answer, dict) else None
-        raise RegistryError(f"the registry answered {status}: {detail or 'nothing that says why'}")
+        raise RegistryError(f"the registry answered {status}: {detail or 'without a reason'}")
     return answer
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file that others may read, whole or not at all."""
+    """Write a world-readable file atomically."""
     write_secret(path.with_name(f".{path.name}.new"), content)
     path.with_name(f".{path.name}.new").chmod(0o644)
     path.with_name(f".{path.name}.new").replace(path)

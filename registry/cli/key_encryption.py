@@ -1,7 +1,7 @@
-"""`crisper keys`: the keys that blobs' data keys are wrapped under.
+"""`crisper keys`: commands for the key-encryption keys, which wrap the blobs' data keys.
 
-These commands work on the catalog and the key provider themselves, with the server's own settings, beside
-running servers.
+These commands access catalog and key provider directly, with the server's settings. Servers may run
+meanwhile.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 def status(data_dir: Path, *, as_json: bool) -> None:
-    """Show which key-encryption keys are in use, and how many blobs each one opens."""
+    """Show the key-encryption keys in use, and the number of blobs under each one."""
     uses = _run(data_dir, lambda manager: manager.status())
     rows = [
         {
@@ -36,37 +36,43 @@ def status(data_dir: Path, *, as_json: bool) -> None:
         for use, current in uses
     ]
     columns = {"ORGANIZATION": "organization", "KEY": "key", "BLOBS": "blobs", "STATE": "state"}
-    table(rows, columns, as_json=as_json, empty="No key is in use: there are no blobs.")
+    table(rows, columns, as_json=as_json, empty="No keys are in use, because there are no blobs.")
 
 
 def rotate(organization: str | None, data_dir: Path, *, as_json: bool) -> None:
-    """Give organizations a fresh key-encryption key."""
+    """Create new key-encryption keys for organizations."""
     tenants = [organization] if organization else None
     made = _run(data_dir, lambda manager: manager.rotate(tenants))
     show(made, as_json=as_json, rows=list(made.items()))
 
 
 def rewrap(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
-    """Wrap all data keys under their organization's current key. May be stopped and started again."""
+    """Wrap all data keys with their organization's current key. Can be interrupted and repeated."""
     done = _run(data_dir, lambda manager: manager.rewrap(_quiet if as_json else _show))
     counts = {"seen": done.seen, "rewrapped": done.changed, "damaged": done.damaged}
     show(counts, as_json=as_json, rows=list(counts.items()))
     if done.damaged:
-        fail(ConfigError(f"{done.damaged} key records are damaged and were left as they are"))
+        fail(
+            ConfigError(f"{done.damaged} key records are damaged and were not changed: run `crisper doctor`")
+        )
 
 
 def shred(
-    organization: Annotated[str, typer.Argument(help="Whose blobs nobody shall ever read again.")],
+    organization: Annotated[str, typer.Argument(help="Organization whose blobs become unreadable for good.")],
     data_dir: DataDirOption = DATA_DIR,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Destroy an organization's keys for good: its blobs, backups included, can never be opened again."""
+    """Destroy an organization's keys. Its blobs, also in backups, can never be decrypted again."""
     if not yes:
         typer.confirm(f"Destroy every key of {organization}? This cannot be undone.", abort=True)
-    gone = _run(data_dir, lambda manager: manager.shred(organization))
-    counts = {"keys_destroyed": gone.keys, "records_forgotten": gone.records}
-    show(counts, as_json=as_json, rows=[("keys destroyed", gone.keys), ("records forgotten", gone.records)])
+    shredded = _run(data_dir, lambda manager: manager.shred(organization))
+    counts = {"keys_destroyed": shredded.keys, "records_forgotten": shredded.records}
+    show(
+        counts,
+        as_json=as_json,
+        rows=[("keys destroyed", shredded.keys), ("key records deleted", shredded.records)],
+    )
 
 
 def _run(data_dir: Path, work: Callable[[KeyManager], Awaitable[R]]) -> R:
@@ -92,7 +98,9 @@ async def _manager(data_dir: Path) -> AsyncIterator[KeyManager]:
     settings = Settings(data_dir=data_dir)
     data = DataDir(settings.data_dir)
     if settings.database_url is None and not data.catalog.exists():
-        raise ConfigError(f"there is no catalog in {data.root}: give --data-dir the server's data folder")
+        raise ConfigError(
+            f"there is no catalog in {data.root}: name the server's data folder with --data-dir"
+        )
     keys = settings.key_location.open()
     database = Database(database_url(settings, data))
     try:
@@ -107,4 +115,4 @@ def _show(done: Rewrapped) -> None:
 
 
 def _quiet(_done: Rewrapped) -> None:
-    """Say nothing: what is printed is one JSON document."""
+    """Report no progress, because the output is one JSON document."""

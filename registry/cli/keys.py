@@ -1,4 +1,4 @@
-"""`crisper keys`: the keys that a server signs tokens with, and those that blobs are encrypted under."""
+"""`crisper keys`: commands for the keys that sign tokens and for the keys that encrypt blobs."""
 
 import time
 from datetime import UTC, datetime
@@ -17,13 +17,13 @@ from registry.datadir import DataDir
 keys_app = typer.Typer(no_args_is_help=True, help="Keys of a local server.")
 
 OVERLAP_S = 360
-"""Longer than the JWK set may be cached (300 s), so that whoever caches it knows a key before it signs."""
-_AT_ONCE_S = 5  # servers look once a second
+"""Longer than the cache lifetime of the JWK set (300 s): all verifiers know a key before it signs."""
+_AT_ONCE_S = 5  # servers check for new keys once per second
 
 keys_app.command("rewrap")(key_encryption.rewrap)
 keys_app.command("shred")(key_encryption.shred)
 EncryptionOption = Annotated[
-    bool, typer.Option("--encryption", help="The keys that organizations' blobs are encrypted under.")
+    bool, typer.Option("--encryption", help="The key-encryption keys of organizations.")
 ]
 
 
@@ -31,7 +31,7 @@ EncryptionOption = Annotated[
 def status(
     encryption: EncryptionOption = False, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False
 ) -> None:
-    """Show the keys and what each is used for."""
+    """Show the keys and the state of each one."""
     if encryption:
         key_encryption.status(data_dir, as_json=as_json)
         return
@@ -43,44 +43,48 @@ def status(
         "SIGNS FROM": "signs_from",
         "GONE": "removed_at",
     }
-    table(rows, columns, as_json=as_json, empty="there are no keys")
+    table(rows, columns, as_json=as_json, empty="No keys. Create them: crisper init")
 
 
 @keys_app.command("rotate")
 def rotate(
     organization: Annotated[
-        str | None, typer.Argument(help="With --encryption: whose; all that have blobs when left out.")
+        str | None,
+        typer.Argument(help="With --encryption: one organization; by default, all that have blobs."),
     ] = None,
     encryption: EncryptionOption = False,
     signing: Annotated[bool, typer.Option("--signing", help="The keys that sign tokens.")] = False,
     overlap_s: Annotated[
         int,
         typer.Option(
-            "--overlap", min=_AT_ONCE_S, help="Seconds from its publication until the new key signs."
+            "--overlap", min=_AT_ONCE_S, help="Seconds between the new key's publication and its first use."
         ),
     ] = OVERLAP_S,
     compromised: Annotated[
         bool,
-        typer.Option("--compromised", help="Remove all older keys at once: every token and session ends."),
+        typer.Option("--compromised", help="Remove all older keys at once. Every token and session ends."),
     ] = False,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish a new key, which signs after the overlap. Running servers take it up by themselves.
+    """Create a new key. Running servers load it by themselves.
 
-    A new key for encryption is used at once; `crisper keys rewrap` then moves what is under older ones.
+    A signing key is published at once and signs after the overlap. Tokens and sessions of the previous key
+    stay valid until they end; then the key is removed.
 
-    The key before it goes on verifying until its last token and session are over, and is then removed.
+    An encryption key is used at once. `crisper keys rewrap` then rewraps data keys that use older keys.
     """
     if encryption is signing:
-        raise typer.BadParameter("say which keys: --signing or --encryption")
+        raise typer.BadParameter("choose the keys: --signing or --encryption")
     if encryption:
         key_encryption.rotate(organization, data_dir, as_json=as_json)
         return
     older = _read(data_dir)
     now = time.time()
     if any(key.state(now) is KeyState.PUBLISHED for key in older) and not compromised:
-        raise typer.BadParameter("a new key is published already; see crisper keys status")
+        raise typer.BadParameter(
+            "a new key is already published and not yet in use: see `crisper keys status`"
+        )
     folder = DataDir(data_dir).signing_keys
     key_id = publish_key(folder, signs_from=now if compromised else now + overlap_s)
     if compromised:

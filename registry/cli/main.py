@@ -49,12 +49,12 @@ def configured(
         Path | None,
         typer.Option(
             envvar="CRISPER_CONFIG",
-            help="Where the server is and whose key to use, in TOML.",
+            help="Configuration file of the client commands (TOML).",
             show_default="~/.config/crisper/config.toml",
         ),
     ] = None,
 ) -> None:
-    """Read what every client command is told by a file."""
+    """Load the configuration file, which sets defaults for all client commands."""
     try:
         file = ClientConfiguration.load(config)
     except RegistryError as error:
@@ -66,26 +66,30 @@ def configured(
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(help="0 takes a free one.", show_default="5000")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 chooses a free one.", show_default="5000")
+    ] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Everything that the server keeps.", show_default="./crisper-data")
+        Path | None, typer.Option(help="Folder for all of the server's data.", show_default="./crisper-data")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Server processes.", show_default="1")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of server processes.", show_default="1")] = None,
     roles: Annotated[
-        str | None, typer.Option(help="Of pull, token, api, import, by comma.", show_default="all")
+        str | None, typer.Option(help="Comma-separated list of pull, token, api, import.", show_default="all")
     ] = None,
-    public_url: Annotated[str | None, typer.Option(help="How nodes reach the server.")] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
-    unix_socket: Annotated[Path | None, typer.Option(help="Where a proxy on this machine connects.")] = None,
+    public_url: Annotated[
+        str | None, typer.Option(help="URL at which nodes reach the server, https://HOST[:PORT].")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate chain (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key of the TLS certificate (PEM).")] = None,
+    unix_socket: Annotated[Path | None, typer.Option(help="Unix socket for a proxy on this machine.")] = None,
     insecure_registry: Annotated[
         list[str] | None,
-        typer.Option(help="HOST[:PORT] of an upstream that may be spoken to in the clear. Repeatable."),
+        typer.Option(help="Upstream HOST[:PORT] that may be reached over plain HTTP. Repeatable."),
     ] = None,
 ) -> None:
-    """Run the server. Needs nothing else: the first start makes keys, catalog and ledger.
+    """Run the server. The first start creates keys, catalog and ledger.
 
-    Every option is also CRISPER_<NAME> in the environment; options win.
+    Each option can also be set as CRISPER_<NAME> in the environment; options take precedence.
     """
     from registry.server.serve import serve as run_server  # noqa: PLC0415 (client commands start without it)
 

@@ -1,4 +1,4 @@
-"""Commands that keep a server's storage in order. They run beside it, on its own machine and settings."""
+"""Maintenance commands, which run on the server's machine, with its settings, while it runs or not."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -24,24 +24,27 @@ InsecureOption = Annotated[
     list[str] | None,
     typer.Option(
         "--insecure-registry",
-        help="HOST[:PORT] of an upstream that may be spoken to in the clear. Repeatable.",
+        help="Upstream HOST[:PORT] that may be reached over plain HTTP. Repeatable.",
     ),
 ]
 
 
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     grace: Annotated[
         float | None,
-        typer.Option(help="Seconds that something has to be dead for.", show_default="CRISPER_GC_GRACE_S"),
+        typer.Option(
+            help="Seconds that a blob must be unreferenced before it is removed.",
+            show_default="CRISPER_GC_GRACE_S",
+        ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Even when the catalog knows nearly nothing of what is stored.")
+        bool, typer.Option("--force", help="Continue even if the catalog lacks most stored objects.")
     ] = False,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove blobs, keys and images that nothing refers to any more. The server may run meanwhile."""
+    """Remove blobs, keys and images that are no longer referenced. The server may run meanwhile."""
     settings = _settings(data_dir)
 
     async def collect(upkeep: "Upkeep") -> None:
@@ -54,23 +57,26 @@ def gc(
         print(
             f"{verb} {done.objects} objects ({done.bytes:,} bytes), {done.records} keys, "
             f"{done.images} images, {done.temporaries} leftovers; "
-            f"{done.marked_records} keys and {done.marked_objects} objects wait, {done.partials} unfinished"
+            f"{done.marked_records} keys and {done.marked_objects} objects are in their grace period, "
+            f"{done.partials} uploads are unfinished"
         )
 
     _run(settings, collect)
 
 
 def scrub(
-    rate: Annotated[float, typer.Option(help="Megabytes a second to read at most; 0 is unlimited.")] = 50.0,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, not where it was stopped.")] = False,
+    rate: Annotated[float, typer.Option(help="Read limit in megabytes per second; 0 means no limit.")] = 50.0,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start from the beginning, not where the last run stopped.")
+    ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Import damaged images again where that takes no credentials.")
+        bool, typer.Option("--repair", help="Import damaged images again, if they need no credentials.")
     ] = False,
     insecure_registry: InsecureOption = None,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Read every stored blob to its end and take the damaged ones out of service. Exits with 1 on damage."""
+    """Read and verify all stored blobs, and quarantine damaged ones. Exits with 1 if there is damage."""
     settings = _settings(data_dir, insecure_registry)
 
     async def read_all(upkeep: "Upkeep") -> None:
@@ -81,10 +87,11 @@ def scrub(
         else:
             print(
                 f"read {done.objects} objects ({done.bytes:,} bytes): {done.damaged} damaged, "
-                f"{done.lifted} back in service, {done.unreadable} without a key that answers"
+                f"{done.lifted} released from quarantine, "
+                f"{done.unreadable} unreadable because their key is unavailable"
             )
             for one in repaired:
-                print(f"{one.repository}: {one.problem or 'imported again, whole'}")
+                print(f"{one.repository}: {one.problem or 'imported again, complete'}")
         left = any(one.problem for one in repaired) if repair else done.damaged
         if left:
             raise typer.Exit(1)
@@ -93,7 +100,7 @@ def scrub(
 
 
 def doctor(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
-    """Check catalog, storage, keys, ledger and files against each other. Exits with 1 on a problem."""
+    """Check catalog, storage, keys, ledger and files for consistency. Exits with 1 if there is a problem."""
     from registry.server.maintenance import examine  # noqa: PLC0415 (client commands start without it)
 
     async def show() -> None:
@@ -112,11 +119,11 @@ def doctor(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> N
 
 
 def backup(
-    target: Annotated[Path, typer.Argument(help="A folder; one that holds an older backup is brought up.")],
+    target: Annotated[Path, typer.Argument(help="Folder for the backup. An older backup in it is updated.")],
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy keys, catalog and blobs to a folder that a server can start on. It may run meanwhile."""
+    """Copy keys, catalog and blobs to a folder that a server can run on. The server may run meanwhile."""
     from registry.maintenance.backup import back_up  # noqa: PLC0415 (client commands start without it)
 
     settings = _settings(data_dir)
@@ -126,7 +133,9 @@ def backup(
         if as_json:
             print(json.dumps(asdict(done), indent=2))
         else:
-            print(f"{target} holds {done.objects} objects ({done.bytes:,} bytes), {done.copied} of them new")
+            print(
+                f"{target} contains {done.objects} objects ({done.bytes:,} bytes), {done.copied} of them new"
+            )
 
     try:
         run(copy())
@@ -135,7 +144,7 @@ def backup(
 
 
 def init(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
-    """Draw the keys of a new installation, which all of its servers share. What is there already stays."""
+    """Create the keys of a new installation, which all of its servers share. Existing keys are kept."""
     from registry.server.first_start import ensure_secrets  # noqa: PLC0415 (client commands start without it)
 
     settings = _settings(data_dir)

@@ -1,4 +1,4 @@
-"""`crisper node`: who may pull, and pulling as a node would."""
+"""`crisper node`: commands that manage nodes, and a pull as a node."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,19 +26,21 @@ NodeArgument = Annotated[str, typer.Argument(metavar="NODE_ID")]
 @node_app.command("create")
 def create(
     node_id: NodeArgument,
-    binding: Annotated[Binding, typer.Option(help="How it proves itself.")] = Binding.SECRET,
-    network: Annotated[list[str] | None, typer.Option(help="CIDR that it may come from. Repeatable.")] = None,
+    binding: Annotated[Binding, typer.Option(help="How the node authenticates.")] = Binding.SECRET,
+    network: Annotated[
+        list[str] | None, typer.Option(help="Network (CIDR) from which the node may connect. Repeatable.")
+    ] = None,
     zstd: Annotated[
         bool | None,
         typer.Option(
-            help="Whether its engine reads layers in zstd (Docker 23, containerd 1.5).",
-            show_default="not known",
+            help="Whether the node's engine supports zstd layers (Docker 23, containerd 1.5).",
+            show_default="unknown",
         ),
     ] = None,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Create a node. Its secret, or the secret to enrol it with, is shown once."""
+    """Create a node. Its secret or enrolment secret is shown only once."""
     body = {"node_id": node_id, "binding": binding.value, "networks": network or [], "zstd": zstd}
 
     made = ask(data_dir, lambda client: client.operator("POST", "/nodes", body))
@@ -47,7 +49,7 @@ def create(
 
 @node_app.command("offer")
 def offer(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
-    """Offer a node bound by certificate another enrolment: its secret or its certificate lapsed."""
+    """Create a new enrolment secret for a node whose secret or certificate has expired."""
     made = ask(data_dir, lambda client: client.operator("POST", f"{_path(node_id)}/enrolment"))
     show(made, as_json=as_json, rows=_shown_once(made))
 
@@ -56,8 +58,8 @@ def offer(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
 def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """List nodes."""
     found = ask(data_dir, lambda client: client.operator("GET", "/nodes"))["items"]
-    columns = {"NODE": "node_id", "BOUND BY": "binding", "NETWORKS": "networks", "STRUCK OFF": "revoked_at"}
-    table(found, columns, as_json=as_json, empty="No nodes yet; create one: crisper node create NODE_ID")
+    columns = {"NODE": "node_id", "BINDING": "binding", "NETWORKS": "networks", "REVOKED": "revoked_at"}
+    table(found, columns, as_json=as_json, empty="No nodes. Create one: crisper node create NODE_ID")
 
 
 @node_app.command("show")
@@ -66,56 +68,64 @@ def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
     node = ask(data_dir, lambda client: client.operator("GET", _path(node_id)))
     rows = [
         ("node", node["node_id"]),
-        ("bound by", node["binding"]),
+        ("binding", node["binding"]),
         ("networks", ", ".join(node["networks"]) or "any"),
-        ("reads zstd", {True: "yes", False: "no", None: None}[node["zstd"]]),
-        ("struck off", node["revoked_at"]),
+        ("supports zstd", {True: "yes", False: "no", None: None}[node["zstd"]]),
+        ("revoked", node["revoked_at"]),
     ]
     show(node, as_json=as_json, rows=rows)
 
 
 @node_app.command("delete")
 def delete(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR) -> None:
-    """Strike a node off: its tokens are revoked, its id is never given out again."""
+    """Delete a node and revoke its tokens. Its id cannot be used again."""
     ask(data_dir, lambda client: client.operator("DELETE", _path(node_id)))
-    print(f"struck off {node_id}")
+    print(f"deleted {node_id}")
 
 
 @node_app.command("pull")
 def pull(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="As the minted token says.")],
-    directory: Annotated[Path, typer.Option("--output", help="OCI image layout to write to.")],
-    token: Annotated[str, typer.Option(envvar="CRISPER_PULL_TOKEN", help="Better given by environment.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="Image reference that `crisper token mint` printed.")
+    ],
+    directory: Annotated[Path, typer.Option("--output", help="Folder for the OCI image layout.")],
+    token: Annotated[
+        str, typer.Option(envvar="CRISPER_PULL_TOKEN", help="Pull token. Prefer the environment variable.")
+    ],
     node_id: Annotated[
         str | None,
-        typer.Option(envvar="CRISPER_NODE_ID", help="The node that pulls.", show_default="as enrolled here"),
+        typer.Option(
+            envvar="CRISPER_NODE_ID",
+            help="Id of the pulling node.",
+            show_default="as enrolled on this machine",
+        ),
     ] = None,
     secret: Annotated[
         str | None,
         typer.Option(
             envvar="CRISPER_NODE_SECRET",
-            help="Better given by environment. A node bound by certificate has none.",
-            show_default="the certificate of crisper node enroll",
+            help="Node secret. Prefer the environment variable. A node with a certificate needs none.",
+            show_default="the certificate from crisper node enroll",
         ),
     ] = None,
     root: RootOption = ROOT,
-    plain_http: Annotated[bool, typer.Option("--plain-http", help="Do not ask for TLS.")] = False,
+    plain_http: Annotated[bool, typer.Option("--plain-http", help="Use HTTP without TLS.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Pull an image as a node would, into an OCI image layout; every digest and size is verified."""
+    """Pull an image as a node, into an OCI image layout. Verifies all digests and sizes."""
 
     async def work() -> None:
         image = Reference.parse(reference)
         enrolled = NodeIdentity.at(root.absolute(), image.host)
         credential = _credential(image.host, enrolled, node_id, token, secret)
-        # The operator chose this host: it may be a private one, and in the clear where that was said.
+        # The operator chose this host: private addresses are allowed, and plain HTTP with --plain-http.
         listed = [image.host]
         guard = EgressGuard(insecure=listed) if plain_http else EgressGuard(private=listed)
-        with follow(reference) as tell:
+        with follow(reference) as report:
 
             def on_progress(progress: Progress) -> None:
                 percent = 100 * progress.bytes_done / progress.bytes_total if progress.bytes_total else None
-                tell(str(progress), percent)
+                report(str(progress), percent)
 
             tls = enrolled.client_tls() if enrolled else None
             async with UpstreamClient(guard, ssl_context=tls) as client:
@@ -148,12 +158,12 @@ def _path(node_id: str) -> str:
 def _credential(
     host: str, enrolled: NodeIdentity | None, node_id: str | None, token: str, secret: str | None
 ) -> UpstreamCredential:
-    """Choose how the node proves itself: by its secret, else by the certificate that it shows."""
+    """Choose how the node authenticates: by its secret, or else by its certificate."""
     name = node_id or (enrolled.node_id if enrolled else None)
     if name is None or not (secret or enrolled):
         raise ConfigError(
-            f"this machine has no certificate for {host}: crisper node enroll https://{host} NODE_ID; "
-            "or give --node-id, and the secret in CRISPER_NODE_SECRET"
+            f"this machine has no certificate for {host}: run `crisper node enroll https://{host} NODE_ID`, "
+            "or set --node-id and CRISPER_NODE_SECRET"
         )
     return UpstreamCredential(name, Secret(f"{token}~{secret}" if secret else token))
 

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,22 +10,22 @@ DataDirOption = Annotated[
     typer.Option(
         "--data-dir",
         envvar="CRISPER_DATA_DIR",
-        help="A local server's data folder: its key is used where CRISPER_API_KEY is not set.",
+        help="Data folder of a local server. Its operator key is used if no other key is set.",
     ),
 ]
 DATA_DIR = Path("crisper-data")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OrganizationOption = Annotated[
-    str, typer.Option("--organization", "-o", envvar="CRISPER_ORGANIZATION", help="The customer.")
+    str, typer.Option("--organization", "-o", envvar="CRISPER_ORGANIZATION", help="Name of the organization.")
 ]
 ProjectOption = Annotated[
-    str, typer.Option("--project", "-p", envvar="CRISPER_PROJECT", help="A project of the customer.")
+    str, typer.Option("--project", "-p", envvar="CRISPER_PROJECT", help="Project of the organization.")
 ]
 DEFAULT = "default"
 
 RootOption = Annotated[
     Path,
-    typer.Option("--root", help="Root of the file system that /etc is of, as of an image being prepared."),
+    typer.Option("--root", help="Root of the file system to configure, for example of a mounted disk image."),
 ]
 ROOT = Path("/")

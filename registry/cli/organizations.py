@@ -1,4 +1,4 @@
-"""`crisper organization`: customers, and the keys that they use the public API with."""
+"""`crisper organization`: commands for organizations and their API keys."""
 
 from typing import Annotated
 from urllib.parse import quote
@@ -9,16 +9,16 @@ from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
 from registry.cli.output import show, table
 
-organization_app = typer.Typer(no_args_is_help=True, help="Organizations: the customers.")
-key_app = typer.Typer(no_args_is_help=True, help="An organization's keys to the public API.")
+organization_app = typer.Typer(no_args_is_help=True, help="Organizations (customers).")
+key_app = typer.Typer(no_args_is_help=True, help="API keys of an organization.")
 organization_app.add_typer(key_app, name="key")
 
-NameArgument = Annotated[str, typer.Argument(help="The organization's name.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of the organization.")]
 
 
 @organization_app.command("create")
 def create(name: NameArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
-    """Create an organization; its first API key is shown this once."""
+    """Create an organization. Its first API key is shown only once."""
     made = ask(data_dir, lambda client: client.operator("POST", "/organizations", {"name": name}))
     show(made, as_json=as_json, rows=[("organization", made["name"]), ("api key", made["api_key"])])
 
@@ -28,17 +28,22 @@ def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> No
     """List all organizations."""
     found = ask(data_dir, lambda client: client.operator("GET", "/organizations"))["items"]
     columns = {"NAME": "name", "SINCE": "created_at"}
-    table(found, columns, as_json=as_json, empty="No organizations yet.")
+    table(
+        found,
+        columns,
+        as_json=as_json,
+        empty="No organizations. Create one: crisper organization create NAME",
+    )
 
 
 @key_app.command("create")
 def create_key(
     organization: NameArgument,
-    name: Annotated[str, typer.Option(help="What its owner calls it.")],
+    name: Annotated[str, typer.Option(help="Label for the key.")],
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a further API key, shown this once."""
+    """Create an API key. It is shown only once."""
     made = ask(data_dir, lambda client: client.operator("POST", _keys(organization), {"name": name}))
     rows = [("key", made["key_id"]), ("name", made["name"]), ("api key", made["api_key"])]
     show(made, as_json=as_json, rows=rows)
@@ -48,20 +53,20 @@ def create_key(
 def list_keys(
     organization: NameArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False
 ) -> None:
-    """List an organization's API keys, revoked ones included; never the keys themselves."""
+    """List an organization's API keys, including revoked ones. Does not show the keys themselves."""
     found = ask(data_dir, lambda client: client.operator("GET", _keys(organization)))["items"]
     columns = {"ID": "key_id", "NAME": "name", "SINCE": "created_at", "REVOKED": "revoked_at"}
-    empty = f"No keys; make one: crisper organization key create {organization} --name NAME"
+    empty = f"No keys. Create one: crisper organization key create {organization} --name NAME"
     table(found, columns, as_json=as_json, empty=empty)
 
 
 @key_app.command("revoke")
 def revoke_key(
     organization: NameArgument,
-    key_id: Annotated[str, typer.Argument(help="From `crisper organization key list`.")],
+    key_id: Annotated[str, typer.Argument(help="Key id, from `crisper organization key list`.")],
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
-    """Revoke an API key from the next request on."""
+    """Revoke an API key with immediate effect."""
     ask(data_dir, lambda client: client.operator("DELETE", f"{_keys(organization)}/{quote(key_id)}"))
     print(f"revoked {key_id}")
 

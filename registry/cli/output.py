@@ -1,4 +1,4 @@
-"""What the command line prints: tables and bars for people, JSON for programs, errors with a next step."""
+"""Output of the command line: tables and progress bars, JSON for programs, errors with the next step."""
 
 import json
 import sys
@@ -27,18 +27,18 @@ _err = Console(stderr=True)
 _NEXT: Final[Mapping[int, str]] = MappingProxyType(
     {
         401: "check the key: CRISPER_API_KEY, the configuration file, or --data-dir",
-        403: "this needs another key: an operator's, or the organization's own",
-        404: "see what there is: crisper group list, crisper node list",
-        429: "wait a little, and try again",
-        502: "see whether the server runs, and what its proxy is told",
-        503: "on the server's machine, crisper doctor says what does not answer",
+        403: "use another key: an operator key, or a key of this organization",
+        404: "list what exists: crisper group list, crisper node list",
+        429: "wait a moment, then retry",
+        502: "check that the server runs, and the configuration of its proxy",
+        503: "run `crisper doctor` on the server's machine to find the cause",
     }
 )
-"""What to do about a refusal, by its status."""
+"""Next step for the user, by HTTP status."""
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command; turn what goes wrong on purpose into one line and exit code 1."""
+    """Run a command. A RegistryError becomes a message on standard error and exit code 1."""
     try:
         return uvloop.run(work)
     except RegistryError as error:
@@ -48,7 +48,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def fail(error: Exception) -> NoReturn:
-    """Say what went wrong and what to do about it on standard error, and exit with code 1."""
+    """Print an error and its next step to standard error, and exit with code 1."""
     sys.stderr.write(f"crisper: {error}\n")
     if isinstance(error, ServerRefusedError):
         for field, reasons in error.fields.items():
@@ -59,13 +59,13 @@ def fail(error: Exception) -> NoReturn:
 
 
 def misused(error: ValidationError) -> NoReturn:
-    """Say which settings do not validate, and exit with code 2."""
+    """Print the invalid settings, and exit with code 2."""
     lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
     raise typer.BadParameter("; ".join(lines)) from None
 
 
 def show(document: object, *, as_json: bool, rows: Sequence[tuple[str, object]] = ()) -> None:
-    """Print a document whole as JSON, or the rows chosen from it for a person."""
+    """Print a document as JSON, or the given rows of it as text."""
     if as_json:
         print(json.dumps(document, indent=2))
         return
@@ -77,11 +77,11 @@ def show(document: object, *, as_json: bool, rows: Sequence[tuple[str, object]] 
 def table(
     documents: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str
 ) -> None:
-    """Print many documents: JSON, or one line each.
+    """Print a list of documents as JSON, or as a table with one row per document.
 
     Args:
-        columns: Heading to dotted path within a document.
-        empty: What to say when there are none.
+        columns: Maps each heading to a dotted path within a document.
+        empty: Text to print if the list is empty.
     """
     if as_json:
         print(json.dumps(list(documents), indent=2))
@@ -106,15 +106,15 @@ def _cell(document: object, path: str) -> str:
 
 
 class Follower(Protocol):
-    """Shows how far a long piece of work is."""
+    """Callback that shows progress."""
 
     def __call__(self, text: str, percent: float | None) -> None:
-        """Say where the work is; `percent` is None where nobody knows."""
+        """Show progress. `percent` is None if unknown."""
 
 
 @contextmanager
 def follow(title: str) -> Iterator[Follower]:
-    """Show progress on standard error: a bar on a terminal, lines elsewhere."""
+    """Show progress on standard error: a bar on a terminal, otherwise lines."""
     if not _err.is_terminal:
         yield _Lines(title)
         return
@@ -129,14 +129,14 @@ def follow(title: str) -> Iterator[Follower]:
 
 
 class _Lines:
-    """A line when the first words change; one every `_LINE_S` at most while only figures do."""
+    """Prints a line when the stage changes, and at most one per `_LINE_S` while only figures change."""
 
     def __init__(self, title: str) -> None:
         self._title = title
         self._last = ""
         self._at = 0.0
 
-    def __call__(self, text: str, percent: float | None) -> None:  # noqa: ARG002 (the text says it too)
+    def __call__(self, text: str, percent: float | None) -> None:  # noqa: ARG002 (the text contains it)
         begins = text.partition(",")[0] != self._last.partition(",")[0]
         if text != self._last and (begins or time.monotonic() - self._at >= _LINE_S):
             self._last, self._at = text, time.monotonic()

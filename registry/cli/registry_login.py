@@ -1,4 +1,4 @@
-"""The credentials of a private registry on the command line: a user name, and the secret from input."""
+"""Options for the credentials of a private registry. The secret is read from standard input."""
 
 import sys
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import typer
 
 
 class LoginKind(StrEnum):
-    """The kinds of the public API's `registry_authentication`."""
+    """Kinds of `registry_authentication` in the public API."""
 
     BASIC = "basic"
     DOCKER_HUB = "docker_hub"
@@ -19,14 +19,14 @@ class LoginKind(StrEnum):
 
 
 UsernameOption = Annotated[
-    str | None, typer.Option(help="The user of a private registry; an access key's id for aws_ecr.")
+    str | None, typer.Option(help="User name for a private registry; access key id for aws_ecr.")
 ]
 PasswordOption = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password, token, secret or key file from input.")
+    bool, typer.Option("--password-stdin", help="Read the password, token or key from standard input.")
 ]
 LoginOption = Annotated[
     LoginKind,
-    typer.Option("--login", help="What the credentials are: docs/registries says which one is whose."),
+    typer.Option("--login", help="Kind of the credentials; docs/registries lists it for each registry."),
 ]
 
 _FIELDS: Mapping[LoginKind, tuple[str, str]] = {
@@ -39,17 +39,17 @@ _FIELDS: Mapping[LoginKind, tuple[str, str]] = {
 def read_authentication(
     kind: LoginKind, username: str | None, password_stdin: bool
 ) -> Mapping[str, Mapping[str, str]] | None:
-    """Return a `registry_authentication`, with the secret read from input; None where none is asked for.
+    """Return `registry_authentication` with the secret from standard input; None without these options.
 
     Raises:
-        BadParameter: One half is missing.
+        BadParameter: User name or secret is missing.
     """
     if kind not in _FIELDS:
         if username is not None or not password_stdin:
-            raise typer.BadParameter("give --password-stdin, and no --username", param_hint="--login")
+            raise typer.BadParameter("use --password-stdin without --username", param_hint="--login")
         return {kind.value: {"service_key": sys.stdin.read().strip()}}
     if (username is None) == password_stdin:
-        raise typer.BadParameter("give --username and --password-stdin together", param_hint="--username")
+        raise typer.BadParameter("use --username and --password-stdin together", param_hint="--username")
     if username is None:
         return None
     name, secret = _FIELDS[kind]

@@ -18,24 +18,26 @@ from registry.cli.output import show
 from registry.model.images import WantedVariant
 
 token_app = typer.Typer(no_args_is_help=True, help="Pull tokens.")
-TtlOption = Annotated[int | None, typer.Option("--ttl", min=1, max=900, help="Seconds to redeem it in.")]
+TtlOption = Annotated[
+    int | None, typer.Option("--ttl", min=1, max=900, help="Seconds until the token expires.")
+]
 TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN_ID")]
 
 
 @token_app.command("mint")
 def mint(
-    group: Annotated[str, typer.Argument(help="The container group's name.")],
-    node: Annotated[str, typer.Option("--node", "-n", help="The node that will pull.")],
+    group: Annotated[str, typer.Argument(help="Name of the container group.")],
+    node: Annotated[str, typer.Option("--node", "-n", help="Id of the node that will pull.")],
     organization: OrganizationOption = DEFAULT,
     project: ProjectOption = DEFAULT,
     ttl_s: TtlOption = None,
     variant: Annotated[
-        WantedVariant, typer.Option(help="Layers as they came, or in zstd where the image has that.")
+        WantedVariant, typer.Option(help="Original layers, or zstd layers if the image has them.")
     ] = WantedVariant.AUTO,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Mint a pull token for one node. It is shown once."""
+    """Mint a pull token for one node. It is shown only once."""
     body = {
         "organization_name": organization,
         "project_name": project,
@@ -61,20 +63,20 @@ def mint(
 
 @token_app.command("show")
 def show_(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
-    """Show a token's state and how far its pull is."""
+    """Show a token's state and the progress of its pull."""
     _show(ask(data_dir, lambda client: client.operator("GET", _path(token_id))), as_json=as_json)
 
 
 @token_app.command("complete")
 def complete(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR) -> None:
-    """Say that the pull is complete: the token's session ends now."""
+    """Mark a pull as complete, which ends the token's session."""
     ask(data_dir, lambda client: client.operator("POST", f"{_path(token_id)}/complete"))
     print(f"completed {token_id}")
 
 
 @token_app.command("revoke")
 def revoke(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR) -> None:
-    """Revoke a token and the session that it opened, at once."""
+    """Revoke a token and its session with immediate effect."""
     ask(data_dir, lambda client: client.operator("DELETE", _path(token_id)))
     print(f"revoked {token_id}")
 

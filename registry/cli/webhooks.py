@@ -1,4 +1,4 @@
-"""`crisper webhook`: endpoints that are told about groups, instances and tokens."""
+"""`crisper webhook`: commands for webhooks, which receive an organization's events."""
 
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -9,25 +9,25 @@ from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationOption
 from registry.cli.output import show, table
 
-webhook_app = typer.Typer(
-    no_args_is_help=True, help="Endpoints that are told about groups, instances and tokens."
-)
+webhook_app = typer.Typer(no_args_is_help=True, help="Webhooks for events of groups, instances and tokens.")
 
-IdArgument = Annotated[str, typer.Argument(help="From `crisper webhook list`.")]
+IdArgument = Annotated[str, typer.Argument(help="Webhook id, from `crisper webhook list`.")]
 
 
 @webhook_app.command("create")
 def create(
-    url: Annotated[str, typer.Argument(help="https, at a public address.")],
+    url: Annotated[str, typer.Argument(help="https:// URL at a public address.")],
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", help="Such as group.imported, or 'token.*'. Repeatable; everything without."),
+        typer.Option(
+            "--type", help="Event type, such as group.imported or 'token.*'. Repeatable; default: all."
+        ),
     ] = None,
     organization: OrganizationOption = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Register an endpoint; its signing secret is shown this once."""
+    """Create a webhook. Its signing secret is shown only once."""
     body = {"url": url, "types": types or []}
     made = ask(data_dir, lambda client: client.operator("POST", _path(organization), body))
     show(made, as_json=as_json, rows=[*_rows(made), ("secret", made["secret"])])
@@ -39,7 +39,7 @@ def list_(
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """List an organization's endpoints, and how they do."""
+    """List an organization's webhooks and their state."""
     found = ask(data_dir, lambda client: client.operator("GET", _path(organization)))["items"]
     columns = {
         "ID": "webhook_id",
@@ -47,9 +47,9 @@ def list_(
         "TYPES": "types",
         "DELIVERED": "delivered_at",
         "FAILING SINCE": "failing_since",
-        "GIVEN UP": "disabled_at",
+        "DISABLED": "disabled_at",
     }
-    table(found, columns, as_json=as_json, empty="No webhooks; register one: crisper webhook create URL")
+    table(found, columns, as_json=as_json, empty="No webhooks. Create one: crisper webhook create URL")
 
 
 @webhook_app.command("show")
@@ -59,7 +59,7 @@ def show_(
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Show an endpoint, and how it does."""
+    """Show a webhook and its state."""
     found = ask(data_dir, lambda client: client.operator("GET", _path(organization, webhook_id)))
     show(found, as_json=as_json, rows=_rows(found))
 
@@ -71,7 +71,7 @@ def enable(
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Begin to tell an endpoint again that was given up."""
+    """Resume deliveries to a disabled webhook."""
     path = f"{_path(organization, webhook_id)}/enable"
     found = ask(data_dir, lambda client: client.operator("POST", path))
     show(found, as_json=as_json, rows=_rows(found))
@@ -81,7 +81,7 @@ def enable(
 def delete(
     webhook_id: IdArgument, organization: OrganizationOption = DEFAULT, data_dir: DataDirOption = DATA_DIR
 ) -> None:
-    """Remove an endpoint, and what waits for it."""
+    """Delete a webhook and its pending messages."""
     ask(data_dir, lambda client: client.operator("DELETE", _path(organization, webhook_id)))
     print(f"deleted {webhook_id}")
 
@@ -95,9 +95,9 @@ def _rows(webhook: Any) -> list[tuple[str, object]]:  # noqa: ANN401 (JSON)
     return [
         ("webhook", webhook["webhook_id"]),
         ("url", webhook["url"]),
-        ("types", ", ".join(webhook["types"]) or "everything"),
+        ("types", ", ".join(webhook["types"]) or "all"),
         ("delivered", webhook["delivered_at"]),
         ("failing since", webhook["failing_since"]),
-        ("given up", webhook["disabled_at"]),
+        ("disabled", webhook["disabled_at"]),
         ("last failure", webhook["last_failure"]),
     ]

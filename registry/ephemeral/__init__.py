@@ -1,1 +1,1 @@
-"""What lives for a while, in Redis: sealed credentials, progress, rates, sessions."""
+"""Short-lived state in Redis: credentials, progress, rate limits, sessions and leases."""

@@ -1,7 +1,7 @@
-"""Sealed upstream credentials (keeps `registry.model.imports.CredentialVault`).
+"""Encrypted upstream credentials (implements `registry.model.imports.CredentialVault`).
 
-Redis holds the ciphertext, the job's row in the catalog holds its key, wrapped by the key provider.
-Both are erased when the job ends, so a copy of either store opens nothing.
+Redis has the ciphertext. The job's row in the catalog has the key, wrapped by the key provider. Both are
+erased when the job ends, and a copy of one of them is useless.
 """
 
 import json
@@ -18,25 +18,25 @@ from registry.model.imports import CredentialKind, UpstreamCredential
 from storage.errors import KeyUnavailableError
 from storage.ports import KeyProvider
 
-# Longer than any import; the bound is for jobs whose end nobody lived to see.
+# Longer than any import. It limits the lifetime of credentials whose job never ended.
 TTL_S = 24 * 3600
 
-_TENANT = "_credentials"  # no organization has such a name
+_TENANT = "_credentials"  # not a valid name of an organization
 _NONCE_BYTES = 12
 
 
 class RedisCredentialVault:
-    """Credentials as `credential:{<job id>}`, each under a key of its own."""
+    """Stores credentials as `credential:{<job id>}`, each under a separate key."""
 
     def __init__(self, redis: LedgerClient, keys: KeyProvider) -> None:
         self._redis = redis
         self._keys = keys
 
     async def seal(self, job_id: str, credential: UpstreamCredential) -> bytes:
-        """Keep a credential; return the wrapped key that the job's row holds until the job ends.
+        """Seal and store a credential. Returns its wrapped key, which the job's row holds until the end.
 
         Raises:
-            StoreFailedError: Redis or the key provider does not answer; nothing was kept.
+            StoreFailedError: Redis or the key provider does not answer. Nothing was stored.
         """
         dek, nonce, aad = AESGCM.generate_key(256), os.urandom(_NONCE_BYTES), _aad(job_id)
         plaintext = json.dumps([credential.username, credential.password.reveal(), credential.kind]).encode()
@@ -47,37 +47,39 @@ class RedisCredentialVault:
             await self._redis.set(_name(job_id), sealed, ex=TTL_S)
         except (RedisError, OSError, KeyUnavailableError):
             raise StoreFailedError(
-                "The credentials could not be kept for the import. Try again in a minute."
+                "The credentials could not be stored for the import. Try again in a minute."
             ) from None
         return kek_id.encode() + b"\0" + wrapped
 
     async def open(self, job_id: str, credential_key: bytes) -> UpstreamCredential:
-        """Return the credential. Raises StoreFailedError when it lapsed or does not open."""
+        """Return the credential. Raises StoreFailedError: it has expired, or does not decrypt."""
         kek_id, _, wrapped = credential_key.partition(b"\0")
         aad = _aad(job_id)
         try:
             sealed = await self._redis.get(_name(job_id))
             dek = await self._keys.unwrap(kek_id.decode(), wrapped, aad)
         except (RedisError, OSError, KeyUnavailableError):
-            raise StoreFailedError("The credentials could not be read back. Try again in a minute.") from None
+            raise StoreFailedError(
+                "The stored credentials could not be read. Try again in a minute."
+            ) from None
         if not isinstance(sealed, bytes):
-            raise StoreFailedError("The credentials lapsed before the import ran. Create the group again.")
+            raise StoreFailedError(
+                "The stored credentials expired before the import ran. Create the group again."
+            )
         try:
             plaintext = AESGCM(dek).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], aad)
         except (InvalidTag, ValueError):
-            raise StoreFailedError(
-                "The credentials kept for the import are damaged. Create the group again."
-            ) from None
-        username, password, *kind = json.loads(plaintext)  # two, from servers before there were kinds
+            raise StoreFailedError("The stored credentials are damaged. Create the group again.") from None
+        username, password, *kind = json.loads(plaintext)  # older servers wrote no kind
         return UpstreamCredential(username, Secret(password), CredentialKind(*kind or ["password"]))
 
     async def forget(self, job_id: str) -> None:
-        """Remove the credential; called however the job ended."""
+        """Remove the credential. Call it after success and after failure."""
         try:
             await self._redis.delete(_name(job_id))
         except (RedisError, OSError):
             raise StoreFailedError(
-                "The credentials could not be removed yet; they lapse by themselves."
+                "The stored credentials could not be erased yet. They expire by themselves."
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""Who is signed in to the portal, in Redis."""
+"""Sessions of the portal in Redis."""
 
 import hashlib
 import secrets
@@ -14,13 +14,13 @@ _ID_BYTES: Final = 32
 
 
 class RedisPortalSessions:
-    """Sessions as `portal:{<hash of the id>}`, holding the hash of the key that opened each.
+    """Stores sessions as `portal:{<hash of the id>}` with the hash of the API key that opened them.
 
-    Neither an id nor a key can be read from a copy of Redis. Every method raises `LedgerUnavailableError`
-    when Redis does not answer.
+    A copy of Redis reveals neither session ids nor keys. All methods raise `LedgerUnavailableError` if Redis
+    does not answer.
 
     Args:
-        ttl_s: How long a session lives, used or not.
+        ttl_s: Lifetime of a session, regardless of its use.
     """
 
     def __init__(self, redis: LedgerClient, ttl_s: int) -> None:
@@ -28,7 +28,7 @@ class RedisPortalSessions:
         self.ttl_s = ttl_s
 
     async def open(self, key_hash: bytes) -> Secret:
-        """Begin a session; return its id, which its cookie carries."""
+        """Create a session. Returns its id, for the cookie."""
         session_id = secrets.token_urlsafe(_ID_BYTES)
         try:
             await self._redis.set(_name(session_id), key_hash, ex=self.ttl_s)
@@ -37,7 +37,7 @@ class RedisPortalSessions:
         return Secret(session_id)
 
     async def find(self, session_id: str) -> bytes | None:
-        """Return the hash of the key that opened a session; None when it is over, or never was."""
+        """Return the hash of the API key that opened a session; None if there is no such session."""
         try:
             found = await self._redis.get(_name(session_id))
         except (RedisError, OSError):

@@ -1,4 +1,4 @@
-"""How far running imports are (keeps `registry.model.imports.ProgressStore`)."""
+"""Progress of running imports in Redis (implements `registry.model.imports.ProgressStore`)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,20 @@ _log = structlog.get_logger(__name__)
 
 
 class RedisProgressStore:
-    """Progress as `progress:{<job id>}`, gone an hour after the last word."""
+    """Stores progress as `progress:{<job id>}`, for an hour after the last update."""
 
     def __init__(self, redis: LedgerClient) -> None:
         self._redis = redis
 
     async def put(self, job_id: str, progress: Progress) -> None:
-        """Publish; never fails an import."""
+        """Publish progress. Errors are logged, not raised."""
         try:
             await self._redis.set(_name(job_id), json.dumps(asdict(progress)), ex=_TTL_S)
         except (RedisError, OSError) as error:
-            _log.warning("progress.lost", job_id=job_id, error=type(error).__name__)
+            _log.warning("progress.not_stored", job_id=job_id, error=type(error).__name__)
 
     async def get(self, job_ids: Sequence[str]) -> Mapping[str, Progress]:
-        """Return what is known of these jobs; nothing when Redis does not answer."""
+        """Return the known progress of these jobs; empty if Redis does not answer."""
         if not job_ids:
             return {}
         try:
@@ -37,7 +37,7 @@ class RedisProgressStore:
                     pipeline.get(_name(job_id))
                 texts = await pipeline.execute()
         except (RedisError, OSError) as error:
-            _log.warning("progress.unknown", error=type(error).__name__)
+            _log.warning("progress.unavailable", error=type(error).__name__)
             return {}
         return {job_id: _progress(text) for job_id, text in zip(job_ids, texts, strict=True) if text}
 

@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 
 from auth.ledger import LedgerClient
 
-# The generic cell rate algorithm (ITU-T I.371): one number a caller, the time at which it is even again.
+# Generic cell rate algorithm (ITU-T I.371). It stores one number per caller, the theoretical arrival time.
 _TAKE: Final = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -25,10 +25,10 @@ _log = structlog.get_logger(__name__)
 
 
 class RedisRateLimiter:
-    """A rate for each caller, as `rate:{<caller>}`; a minute's worth may come at once.
+    """Limits the rate of each caller, as `rate:{<caller>}`. A burst of one minute's requests is allowed.
 
     Args:
-        per_minute: Requests that one caller has in a minute.
+        per_minute: Allowed requests of one caller per minute.
     """
 
     def __init__(self, redis: LedgerClient, per_minute: int) -> None:
@@ -36,13 +36,13 @@ class RedisRateLimiter:
         self._interval_ms = 60_000 / per_minute
 
     async def take(self, caller: str) -> float:
-        """Count one request; return the seconds that this caller has to wait first, 0 for none.
+        """Count one request. Returns the seconds that the caller must wait; 0 if the request is allowed.
 
-        A Redis that does not answer holds nobody back: a rate is for fairness, and secures nothing.
+        Allows all requests if Redis does not answer, because the limit is for fairness, not for security.
         """
         try:
             wait_ms = await self._redis.eval(_TAKE, 1, f"rate:{{{caller}}}", self._interval_ms, 60_000)
         except (RedisError, OSError) as error:
-            _log.warning("rates.uncounted", error=type(error).__name__)
+            _log.warning("rate_limit.skipped", error=type(error).__name__)
             return 0.0
         return int(wait_ms) / 1000

@@ -1,1 +1,1 @@
-"""The registry's nouns: values, rules and the ports that use-cases need. Pure."""
+"""Domain model: values, rules and the ports of the use-cases, one file per noun. No I/O."""

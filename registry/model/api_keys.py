@@ -6,10 +6,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key to the public API. The key itself is shown once and kept as a hash.
+    """Record of an API key. The key itself is shown once; the catalog stores its hash.
 
     Attributes:
-        name: What its owner calls it.
+        name: Label that the owner chose.
     """
 
     key_id: str

@@ -1,12 +1,12 @@
-"""Container groups: their names, values and every transition of their life, and the catalog that keeps them.
+"""Container groups: values, the state machine, and the port to the catalog.
 
     pending ──> stopped <──start, stop──> deploying ──> running
       ^ │  └──────────(started)──────────────^             │
       │ └──> failed                                        │
       └──────────────── a new image ───────────────────────┘
 
-A transition is decided here and nowhere else. The catalog reads the group, asks it, and stores the answer:
-the group after the transition together with its event.
+All transitions are decided here. The catalog reads a group, calls a transition, and stores the result: the
+changed group together with its event.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ _DAMAGED: Final = "damaged: a stored blob does not verify; create the group agai
 
 @dataclass(frozen=True, slots=True, order=True)
 class GroupKey:
-    """A container group's name within its project and organization."""
+    """Name of a container group within its project and organization."""
 
     organization: str
     project: str
@@ -38,12 +38,12 @@ class GroupKey:
 
     @property
     def repository(self) -> str:
-        """The repository that nodes pull the group's image from."""
+        """Repository from which nodes pull the group's image."""
         return f"{self.organization}/{self.project}/{self.name}"
 
 
 class GroupStatus(StrEnum):
-    """The states of SaladCloud's public API that Crisper brings about."""
+    """States of a group: those of SaladCloud's public API that Crisper uses."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -54,19 +54,19 @@ class GroupStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A container group as the catalog knows it.
+    """A container group as stored in the catalog.
 
     Attributes:
-        image: The reference as the customer wrote it.
-        spec: The request's other fields, stored and returned unchanged; never credentials.
-        version: Raised by each new image, from 1.
-        status_description: The sentence beside the status; names the stage or the failure.
-        image_digest: Digest of the document that `image` named at creation; None until stored.
-        image_size_bytes: Compressed size of the image's platform; None until stored.
-        job_id: The newest import.
-        started: Whether its owner wants it to run: what it does once its image is there.
-        revision: Raised by each change that its owner makes.
-        is_damaged: Whether a stored blob of its image does not verify.
+        image: Image reference as the customer wrote it.
+        spec: Other fields of the request, stored and returned unchanged; never credentials.
+        version: Number of the image version, from 1; increases with each new image.
+        status_description: Text beside the status that names the stage or the failure.
+        image_digest: Digest to which `image` resolved at import; None until the image is stored.
+        image_size_bytes: Compressed size for the imported platform; None until the image is stored.
+        job_id: Id of the newest import.
+        started: Desired state: whether the group runs once its image is stored.
+        revision: Number of the owner's changes, from 1.
+        is_damaged: Whether a stored blob of its image is damaged.
     """
 
     id: str
@@ -89,7 +89,7 @@ class Group:
 
     @property
     def description(self) -> str:
-        """The sentence beside the status for its owner."""
+        """Text beside the status, for the owner."""
         return _DAMAGED if self.is_damaged else self.status_description
 
     @classmethod
@@ -103,7 +103,7 @@ class Group:
         now: datetime,
         source: str | None = None,
     ) -> "GroupTransition":
-        """Make a group whose image is still to be imported."""
+        """Create a group whose image is not imported yet."""
         group = cls(
             id=str(uuid4()),
             key=key,
@@ -125,7 +125,7 @@ class Group:
     def update(
         self, spec: Mapping[str, Any], image: str | None, *, now: datetime, source: str | None = None
     ) -> "GroupTransition":
-        """Change the spec; an image is imported under the next version, whatever the group's state."""
+        """Change the spec. An image, if given, is imported as the next version, in any state."""
         changed = replace(self, spec=spec, revision=self.revision + 1, updated_at=now)
         facts: dict[str, object] = {"version": self.version}
         if image is not None:
@@ -144,21 +144,23 @@ class Group:
         return GroupTransition(changed, changed.event(RegistryEventType.GROUP_UPDATED, facts, source=source))
 
     def start(self, *, now: datetime, source: str | None = None) -> "GroupTransition | None":
-        """Have the group run, at once or when its import ends; None if its owner wants that already.
+        """Set the desired state to running. Returns None if it is already set.
+
+        The group starts at once, or when its import ends.
 
         Raises:
-            InvalidInputError: Its import failed; there is nothing to start.
+            InvalidInputError: The group's import failed.
         """
         if self.status is GroupStatus.FAILED:
             raise InvalidInputError("The group's import failed: change its image first, then start it.")
         return self._switch(GroupStatus.DEPLOYING, RegistryEventType.GROUP_STARTED, now, source)
 
     def stop(self, *, now: datetime, source: str | None = None) -> "GroupTransition | None":
-        """Have the group stop; a running import goes on. None if its owner wants that already."""
+        """Set the desired state to stopped. Returns None if it is already set. A running import continues."""
         return self._switch(GroupStatus.STOPPED, RegistryEventType.GROUP_STOPPED, now, source)
 
     def finish_import(self, image: StoredImage, *, now: datetime) -> "GroupTransition | None":
-        """Take the imported image; None if the group waits for none."""
+        """Record the imported image. Returns None if the group is not waiting for an image."""
         if self.status is not GroupStatus.PENDING:
             return None
         status = GroupStatus.DEPLOYING if self.started else GroupStatus.STOPPED
@@ -174,7 +176,7 @@ class Group:
         return GroupTransition(stored, stored.event(RegistryEventType.GROUP_IMPORTED, facts))
 
     def fail_import(self, reason: str, sentence: str, *, now: datetime) -> "GroupTransition | None":
-        """Note that the import ended without an image; None if the group waits for none."""
+        """Record a failed import. Returns None if the group is not waiting for an image."""
         if self.status is not GroupStatus.PENDING:
             return None
         failed = _enter(self, GroupStatus.FAILED, now, f"{reason}: {sentence}")
@@ -182,9 +184,9 @@ class Group:
         return GroupTransition(failed, failed.event(RegistryEventType.GROUP_FAILED, facts, cause=reason))
 
     def run(self, version: int, *, now: datetime) -> "GroupTransition | None":
-        """Note that a node has the image of a version; None unless it is the first that the group waits for.
+        """Record that a node has the image of a version. Returns None unless this makes the group running.
 
-        The group stays `running` when its last instance is gone: only its owner stops it.
+        The group stays `running` after its last instance is gone. Only its owner can stop it.
         """
         if self.status is not GroupStatus.DEPLOYING or version != self.version:
             return None
@@ -192,7 +194,7 @@ class Group:
         return GroupTransition(running, running.event(RegistryEventType.GROUP_RUNNING, {"version": version}))
 
     def delete(self, *, source: str | None = None) -> AuditEvent:
-        """End the group's life, in whatever state; its event is what is left."""
+        """Return the event of the group's deletion, which is possible in any state."""
         return self.event(RegistryEventType.GROUP_DELETED, source=source)
 
     def event(
@@ -203,7 +205,7 @@ class Group:
         cause: str | None = None,
         source: str | None = None,
     ) -> AuditEvent:
-        """Make an event of this group."""
+        """Return an event about this group."""
         detail = {"group_id": self.id, "project": self.key.project, "group": self.key.name, **facts}
         return AuditEvent(type_, self.key.organization, cause=cause, source=source, detail=detail)
 
@@ -232,7 +234,7 @@ def _enter(group: Group, status: GroupStatus, now: datetime, description: str = 
 
 
 class GroupCatalog(Protocol):
-    """Container groups and the images of their versions."""
+    """Store of container groups and of the images of their versions."""
 
     async def create(self, created: GroupTransition, credential_key: bytes | None) -> None:
         """Insert a group, its import job and its event in one transaction.
@@ -242,19 +244,19 @@ class GroupCatalog(Protocol):
         """
 
     async def get(self, key: GroupKey) -> Group | None:
-        """Return a group by name."""
+        """Return a group, or None."""
 
     async def change(
         self, before: Group, changed: GroupTransition, credential_key: bytes | None = None
     ) -> bool:
-        """Write a group's change with its event, and queue its new import if `job_id` names another.
+        """Store a changed group with its event, and queue the import `job_id` if it is new.
 
-        An import that still runs for the group ends with it. Returns False if the group is no longer as it
-        was `before`: nothing was written.
+        A new import replaces one that is still running for the group. Returns False, without writing, if the
+        stored group differs from `before`.
         """
 
     async def newest_version(self, group_id: str) -> int | None:
-        """Return the newest version whose image is stored."""
+        """Return the newest version whose image is stored, or None."""
 
     async def list(
         self,
@@ -264,19 +266,19 @@ class GroupCatalog(Protocol):
         after: tuple[datetime, str] | None = None,
         limit: int | None = None,
     ) -> Sequence[Group]:
-        """Return an organization's groups, oldest first, from behind the one created `(at, with this id)`."""
+        """Return an organization's groups, oldest first, after the cursor `(created_at, id)`."""
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
-        """Remove a group with its job and versions, and write its event; return what was removed."""
+        """Remove a group with its job and versions, and write the event. Returns the group, or None."""
 
     async def image(self, group_id: str, version: int) -> StoredImage | None:
-        """Return the image of a version once it is stored."""
+        """Return the image of a version, or None if it is not stored."""
 
     async def image_by_digest(self, repository: str, digest: str) -> StoredImage | None:
-        """Return a repository's image, or the variant of one, by the digest that its tokens name."""
+        """Return the image or variant of a repository that has the digest in a token's `img` claim."""
 
     async def version_digests(self, repository: str, version: int) -> Sequence[Digest]:
-        """Return the digests of a stored version's image and of its variant; none when there is no such."""
+        """Return the digests of a stored version's image and of its variant; empty if there is none."""
 
     async def tags(self, repository: str) -> Sequence[str]:
-        """Return `latest` and `v<version>` of every stored version, sorted as bytes."""
+        """Return the tags `latest` and `v<version>` of all stored versions, sorted by bytes."""

@@ -1,4 +1,4 @@
-"""Images: their blobs and variants, as storage and catalog keep them."""
+"""Stored images: their blobs and variants."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from storage.digest import Digest
 
 
 class ContentKind(StrEnum):
-    """What a stored blob is within its image."""
+    """Role of a stored blob in its image."""
 
     INDEX = "index"
     MANIFEST = "manifest"
@@ -17,18 +17,18 @@ class ContentKind(StrEnum):
     LAYER = "layer"
     ATTACHMENT = "attachment"  # the manifest of a signature, an SBOM ...
     ATTACHMENT_BLOB = "attachment_blob"
-    ATTACHMENTS = "attachments"  # our own record of them (registry/oci/attachments.py)
+    ATTACHMENTS = "attachments"  # Crisper's list of attachments (registry/oci/attachments.py)
 
 
 class Variant(StrEnum):
-    """The encodings of one image. Nodes get one of them (docs/adr/0034-zstd-variant-as-separate-image.md)."""
+    """Encoding of an image's layers. A pull gets one (docs/adr/0034-zstd-variant-as-separate-image.md)."""
 
     ORIGINAL = "original"
     ZSTD = "zstd"
 
 
 class WantedVariant(StrEnum):
-    """Which of an image's encodings a node shall get."""
+    """Requested variant; `auto` depends on the node's zstd support."""
 
     AUTO = "auto"
     ORIGINAL = "original"
@@ -36,16 +36,16 @@ class WantedVariant(StrEnum):
 
     @property
     def choice(self) -> Variant | None:
-        """What was chosen; None leaves it to what is known of the node."""
+        """The explicit choice; None for `auto`."""
         return None if self is WantedVariant.AUTO else Variant(self.value)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageContent:
-    """One blob of an image: a document of it, the config, a layer, or of what is attached to it.
+    """One blob of an image: a document, the config, a layer, or part of an attachment.
 
     Attributes:
-        diff_id: Of a layer that was unpacked and found to be what the image's config says; else None.
+        diff_id: Digest of the unpacked layer, if it was verified against the image's config; else None.
     """
 
     digest: Digest
@@ -57,15 +57,15 @@ class ImageContent:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image that storage holds whole.
+    """An image whose blobs are all in storage.
 
     Attributes:
-        digest: Of the document that the reference named: an index or a manifest.
-        manifest_digest: Of the platform's manifest; equals `digest` where there was no index.
-        contents: Every stored blob, each digest once.
-        size_bytes: Config and layers of the platform, compressed, each digest once.
-        variant: Which encoding this is.
-        zstd: The same image with layers in zstd, where they gain by it; only on the original.
+        digest: Digest of the document that the reference named: an index or a manifest.
+        manifest_digest: Digest of the platform's manifest; equals `digest` if there is no index.
+        contents: All stored blobs, each digest once.
+        size_bytes: Compressed size of the platform's config and layers, each digest once.
+        variant: Encoding of this image.
+        zstd: Variant with zstd layers, if it is smaller; only set on the original.
     """
 
     digest: Digest
@@ -77,23 +77,23 @@ class StoredImage:
     zstd: "StoredImage | None" = None
 
     def content(self, digest: Digest) -> ImageContent | None:
-        """Return the image's blob of that digest, or None: it is not of this image."""
+        """Return the image's blob with this digest, or None if the image does not contain it."""
         return next((c for c in self.contents if c.digest == digest), None)
 
     def with_attached(self, added: Sequence[ImageContent]) -> "StoredImage":
-        """Return the image with something attached to it, which goes along with every variant."""
+        """Return the image with additional attachments, also on its variant."""
         zstd = self.zstd.with_attached(added) if self.zstd else None
         return replace(self, contents=(*self.contents, *added), zstd=zstd)
 
     @property
     def platform_blobs(self) -> Mapping[str, int]:
-        """Config and layers, digest to size: what a node has to fetch."""
+        """Sizes in bytes, by digest, of the config and the layers: the blobs that a node fetches."""
         kinds = (ContentKind.CONFIG, ContentKind.LAYER)
         return {str(c.digest): c.size_bytes for c in self.contents if c.kind in kinds}
 
 
 class ImageDirectory(Protocol):
-    """The images that are stored."""
+    """Directory of stored images."""
 
     async def list(self, organization: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
-        """Return the newest images as rows, of an organization or of all, with their variants' sizes."""
+        """Return the newest images of one or all organizations, as rows with the sizes of their variants."""

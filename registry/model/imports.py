@@ -1,4 +1,4 @@
-"""Imports, and what they ask of the outside (as `registry.ports`)."""
+"""Imports: jobs, progress and credentials, and the ports that imports use."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from storage.digest import Digest
 
 
 class CredentialKind(StrEnum):
-    """What a credential's two halves are."""
+    """Kind of a registry credential; decides how it is exchanged for a user name and password."""
 
     PASSWORD = "password"  # noqa: S105 - HTTP Basic, at the registry or at its realm
     AWS_ACCESS_KEY = "aws_access_key"
@@ -20,10 +20,10 @@ class CredentialKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCredential:
-    """What a customer's registry asks for: a user name and password, or what is exchanged for one.
+    """Credential for a customer's registry: a user name and password, or a key that is exchanged for them.
 
     Attributes:
-        username: An access key's id, for AWS.
+        username: User name; for AWS the access key id.
     """
 
     username: str
@@ -33,11 +33,11 @@ class UpstreamCredential:
 
 @dataclass(frozen=True, slots=True)
 class ImportJob:
-    """One import of one image version, leased to a worker.
+    """Import of one image version, leased to a worker.
 
     Attributes:
-        attempt: How many times it was claimed, this one included; above 1 after a worker died.
-        credential_key: The wrapped key that opens the sealed credential; None when there is none.
+        attempt: Number of claims, including this one; above 1 after a worker died.
+        credential_key: Wrapped key of the sealed credential; None if the import needs no credential.
     """
 
     id: str
@@ -50,7 +50,7 @@ class ImportJob:
 
 
 class Stage(StrEnum):
-    """Where an import is, as customers see it."""
+    """Stage of an import, as the public API shows it."""
 
     PULLING = "pulling"
     COMPRESSING = "compressing"
@@ -59,11 +59,11 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an import is. Bytes are compressed bytes, as they came.
+    """Progress of an import. Bytes are compressed bytes.
 
     Attributes:
-        bytes_done: Of the layers; what was there already counts.
-        bytes_per_s: What comes over the network; 0 while nobody knows.
+        bytes_done: Bytes of layers that are present, including those that were present before the import.
+        bytes_per_s: Download rate; 0 if it is not known yet.
     """
 
     stage: Stage
@@ -75,14 +75,14 @@ class Progress:
 
     @property
     def percent(self) -> int | None:
-        """How much of the layers has arrived; None before anything is known of them."""
+        """Percentage of the layers' bytes that are present; None before the manifest is read."""
         if not self.layers_total:
             return None
         return 100 * self.bytes_done // self.bytes_total if self.bytes_total else 0
 
     @property
     def eta_s(self) -> int | None:
-        """Seconds until the last layer has arrived, at this rate; None while nobody knows."""
+        """Estimated seconds until all layers are downloaded; None if unknown."""
         if self.stage is not Stage.PULLING or not self.bytes_per_s:
             return None
         return -(-(self.bytes_total - self.bytes_done) // self.bytes_per_s)
@@ -99,51 +99,51 @@ class Progress:
 
 
 class JobQueue(Protocol):
-    """Imports waiting and running. A job is leased; a lease that lapses is taken over."""
+    """Queue of import jobs. Workers lease jobs; another worker takes over a job whose lease expires."""
 
     async def claim(self, worker_id: str, lease_s: float) -> ImportJob | None:
-        """Lease the oldest job that nobody holds; None when there is none."""
+        """Lease the oldest job that has no lease. Returns None if there is none."""
 
     async def heartbeat(self, job_id: str, worker_id: str, lease_s: float) -> bool:
-        """Extend the lease. False when it is lost or the job is gone: stop at once."""
+        """Extend the lease. Returns False if it is lost or the job is gone: stop the import at once."""
 
     async def held(self, worker_id: str) -> Collection[str]:
-        """Return the jobs that are this worker's; others that it runs are to be stopped."""
+        """Return the ids of the jobs that this worker leases. It must stop all others that it runs."""
 
     async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
-        """Make the image visible and end the job, in one transaction. False when the lease is lost."""
+        """Publish the image and end the job in one transaction. Returns False if the lease is lost."""
 
     async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
-        """End the job and its group as failed. False when the lease is lost."""
+        """Mark the job and its group as failed. Returns False if the lease is lost."""
 
 
 class BlobPins(Protocol):
-    """What collection must spare until an import ends."""
+    """Blobs that garbage collection must keep until an import ends."""
 
     async def pin(self, job_id: str, organization: str, digests: Sequence[Digest]) -> None:
-        """Keep these blobs of the organization until the job ends, those included that are not there yet.
+        """Pin blobs of the organization until the job ends, including blobs that are not stored yet.
 
-        Pin a blob before asking storage whether it is there: what is found from then on, stays.
+        Pin a blob before looking it up in storage: a blob that is found after that is not collected.
         """
 
 
 class BlobOrigins(Protocol):
-    """From which registries blobs were downloaded and verified, whichever organization asked."""
+    """Record of the registries from which blobs were downloaded and verified, over all organizations."""
 
     async def add(self, digest: Digest, registry: str) -> None:
-        """Remember one."""
+        """Record that a blob was downloaded from a registry."""
 
     async def has(self, digest: Digest, registry: str) -> bool:
-        """Tell whether a blob came from a registry before."""
+        """Return whether a blob was downloaded from a registry before."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownLayer:
-    """What an earlier import of the same organization found out about a layer.
+    """Result of an earlier import of a layer by the same organization.
 
     Attributes:
-        diff_id: What it unpacks to.
-        encoded: The same layer in zstd; None when it does not gain by that.
+        diff_id: Digest of the unpacked layer.
+        encoded: The layer in zstd; None if zstd is not smaller.
     """
 
     diff_id: Digest
@@ -151,30 +151,30 @@ class KnownLayer:
 
 
 class KnownLayers(Protocol):
-    """What is known of layers, so that none is unpacked and encoded twice."""
+    """Results of earlier imports, so that no layer is unpacked and compressed twice."""
 
     async def known(self, organization: str, layers: Sequence[Digest]) -> Mapping[Digest, KnownLayer]:
-        """Return what is known of an organization's layers; whether blobs are there is not looked at."""
+        """Return the known layers of an organization. Does not check that their blobs are stored."""
 
 
 class ProgressStore(Protocol):
-    """Where running imports say how far they are; losing it loses nothing that matters."""
+    """Store of the progress of running imports. Its loss is harmless."""
 
     async def put(self, job_id: str, progress: Progress) -> None:
-        """Publish; never fails an import."""
+        """Publish progress. Errors are logged, not raised."""
 
     async def get(self, job_ids: Sequence[str]) -> Mapping[str, Progress]:
-        """Return what is known of these jobs."""
+        """Return the known progress of these jobs."""
 
 
 class CredentialVault(Protocol):
-    """Keeps a customer's credential sealed from the request until its import ends."""
+    """Encrypted store of customers' registry credentials, from the request until the import ends."""
 
     async def seal(self, job_id: str, credential: UpstreamCredential) -> bytes:
-        """Keep a credential; return the wrapped key that the job's row holds until the job ends."""
+        """Seal and store a credential. Returns its wrapped key, which the job's row holds until the end."""
 
     async def open(self, job_id: str, credential_key: bytes) -> UpstreamCredential:
-        """Return the credential. Raises StoreFailedError when it lapsed or does not open."""
+        """Return the credential. Raises StoreFailedError: it has expired, or does not decrypt."""
 
     async def forget(self, job_id: str) -> None:
-        """Remove the credential; called however the job ended."""
+        """Remove the credential. Call it after success and after failure."""

@@ -1,4 +1,4 @@
-"""Instances, and what their use-cases ask of the outside."""
+"""Instances: nodes that are assigned to a container group."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,24 +14,24 @@ from registry.model.groups import Group
 
 
 class InstanceState(StrEnum):
-    """How far a node is with a group's image, in the words of SaladCloud's public API."""
+    """States of an instance, as in SaladCloud's public API."""
 
-    ALLOCATING = "allocating"  # designated; has not asked yet
+    ALLOCATING = "allocating"  # assigned; has not pulled yet
     DOWNLOADING = "downloading"
     CREATING = "creating"  # has the image
-    RUNNING = "running"  # says its scheduler
+    RUNNING = "running"  # reported by the scheduler
     STOPPING = "stopping"
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A node that is designated for a group.
+    """Assignment of a node to a group.
 
     Attributes:
-        version: Of the group's image that the node was designated for last.
-        token_id: The newest pull token of this designation.
-        deletion_cost: The scheduler's; what it costs to give this instance up.
-        updated_at: When it came into its state.
+        version: Version of the group's image for which the newest token was minted.
+        token_id: Newest pull token of this instance.
+        deletion_cost: Cost of removing this instance, set by the scheduler.
+        updated_at: Time of the last change of state.
     """
 
     id: str
@@ -59,7 +59,7 @@ def instance_event(
     cause: str | None = None,
     source: str | None = None,
 ) -> AuditEvent:
-    """Make an event of a group's instance. The token is named in the detail: its own events are apart."""
+    """Return an event about an instance. The detail names the token, which has its own events."""
     named = {"instance_id": instance.id, "version": instance.version, "token_id": instance.token_id}
     made = group.event(type_, {**named, **facts}, cause=cause, source=source)
     return replace(made, node_id=instance.node_id)
@@ -68,5 +68,5 @@ def instance_event(
 def state_event(
     state: InstanceState, group: Group, instance: Instance, *, source: str | None = None
 ) -> AuditEvent:
-    """Make the event that says which state an instance comes into."""
+    """Return the event for an instance's new state."""
     return instance_event(EVENT_TYPES[f"instance.{state.value}"], group, instance, source=source)

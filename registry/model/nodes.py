@@ -1,4 +1,4 @@
-"""Nodes, and the registry that operators change."""
+"""Port for managing nodes."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,19 +7,19 @@ from auth.ports import AuditEvent, Node
 
 
 class NodeRegistry(Protocol):
-    """Nodes, with the means to change them (`auth.ports.NodeDirectory` only reads)."""
+    """Store of nodes for operators; `auth.ports.NodeDirectory` is the read-only part."""
 
     async def get(self, node_id: str) -> Node | None:
-        """Return a node, revoked or not."""
+        """Return a node, also if it is revoked, or None."""
 
     async def add(self, node: Node, event: AuditEvent) -> None:
-        """Insert, with the event. Raises ConflictError: the id was used before."""
+        """Insert a node with the event. Raises ConflictError: the id is or was in use."""
 
     async def revoke(self, node_id: str, event: AuditEvent) -> bool:
-        """Revoke a node, with the event unless it is revoked already. False when there is none.
+        """Revoke a node, with the event unless it is already revoked.
 
-        Its id is never given out again.
+        Its id cannot be used again. Returns False if there is no such node.
         """
 
     async def list(self) -> Sequence[Node]:
-        """Return all nodes by id."""
+        """Return all nodes, ordered by id."""

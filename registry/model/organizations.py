@@ -1,4 +1,4 @@
-"""Organizations: the customers of the container cloud."""
+"""Organizations (tenants): the customers of the container cloud."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """A customer."""
+    """A customer of the container cloud."""
 
     name: str
     created_at: datetime

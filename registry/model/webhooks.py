@@ -1,4 +1,4 @@
-"""Webhooks: endpoints, and the messages that they get (docs/webhooks.md)."""
+"""Webhooks: endpoints and their messages (docs/webhooks.md)."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from typing import Final
 from registry.audit.trail import StoredEvent
 
 FAMILIES: Final = ("group", "instance", "token")
-"""The families of event types (`registry.audit.types`) that webhooks get."""
+"""Families of event types (`registry.audit.types`) that are delivered to webhooks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An endpoint that receives an organization's events.
+    """Endpoint that receives an organization's events.
 
     Attributes:
-        types: Event types, or their families as `group.*`; empty means all of `FAMILIES`.
-        delivered_at: When it last accepted a message.
-        failing_since: When it began to fail; None while it accepts messages.
-        disabled_at: When it was disabled; nothing is sent any more.
-        last_failure: Why the last attempt failed; holds nothing of an answer's body.
+        types: Event types, or families such as `group.*`; empty means all of `FAMILIES`.
+        delivered_at: Time of the last successful delivery.
+        failing_since: Time of the first failure since the last success; None if there is none.
+        disabled_at: Time at which deliveries stopped after too many failures; None while enabled.
+        last_failure: Reason of the last failed attempt; never contains a response body.
     """
 
     webhook_id: str
@@ -43,7 +43,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class SealedSecret:
-    """A webhook's signing secret, wrapped under its organization's key."""
+    """Signing secret of a webhook, wrapped with its organization's key."""
 
     kek_id: str
     wrapped: bytes = field(repr=False)
@@ -51,11 +51,11 @@ class SealedSecret:
 
 @dataclass(frozen=True, slots=True)
 class WebhookDelivery:
-    """A message on its way to an endpoint, leased to who sends it.
+    """Message for an endpoint, leased to the sending process.
 
     Attributes:
-        message_id: The same at every attempt.
-        attempt: How many there were, this one included.
+        message_id: Id of the message; the same at every attempt.
+        attempt: Number of attempts, including this one.
     """
 
     message_id: str

@@ -1,1 +1,1 @@
-"""Image references, descriptors, manifests and indexes: pure documents of the OCI image specification."""
+"""Image references and documents of the OCI image specification: manifests, indexes, configs. No I/O."""

@@ -1,7 +1,7 @@
-"""What is attached to an image: signatures, SBOMs, attestations, and how clients find them.
+"""Attachments of an image: signatures, SBOMs and attestations.
 
-Clients ask the referrers API of a digest (distribution-spec, "Listing Referrers"), or for a tag that
-is made of the digest (`sha256-<hex>.sig`: cosign's scheme). One record per image answers both.
+Clients find them with the referrers API (distribution-spec, "Listing Referrers"), or by a tag that is derived
+from the digest (`sha256-<hex>.sig`, the scheme of cosign). One record per image serves both.
 """
 
 import json
@@ -21,17 +21,17 @@ TAG_SUFFIXES: Final = (".sig", ".att", ".sbom")
 
 
 def subject_tag(subject: Digest, suffix: str = "") -> str:
-    """Return the tag under which something about a digest is found; without suffix, its referrers."""
+    """Return the tag of an attachment of a digest; without suffix, the tag of its referrers."""
     return f"{subject.algorithm}-{subject.hex[:64]}{suffix}"
 
 
 @dataclass(slots=True)
 class Attachments:
-    """The record.
+    """Record of an image's attachments.
 
     Attributes:
-        referrers: Subject to the descriptors of what refers to it.
-        tags: Tag to what it names.
+        referrers: Descriptors of the artifacts that refer to a subject, by the subject's digest.
+        tags: Digests by tag.
     """
 
     referrers: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
@@ -39,10 +39,10 @@ class Attachments:
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read what `dump` wrote.
+        """Parse the result of `dump`.
 
         Raises:
-            DocumentError: It is something else.
+            DocumentError: The data is invalid.
         """
         fields = parse_object(data, "the record of attachments")
         try:
@@ -51,11 +51,11 @@ class Attachments:
             raise DocumentError("the record of attachments is incomplete") from None
 
     def dump(self) -> bytes:
-        """Write the record."""
+        """Serialize the record."""
         return json.dumps({"referrers": self.referrers, "tags": self.tags}, separators=(",", ":")).encode()
 
     def refer(self, artifact: Artifact, digest: Digest, size_bytes: int) -> None:
-        """Enter an artifact under its subject."""
+        """Add an artifact to the referrers of its subject."""
         entry: dict[str, Any] = {
             "mediaType": artifact.media_type,
             "digest": str(digest),
@@ -67,14 +67,14 @@ class Attachments:
         self.referrers.setdefault(str(artifact.subject), []).append(entry)
 
     def tagged(self, tag: str) -> Digest | None:
-        """Return what a tag names, or None."""
+        """Return the digest that a tag names, or None."""
         try:
             return Digest.parse(self.tags[tag])
         except (KeyError, DigestError):
             return None
 
     def index(self, subject: Digest, artifact_type: str | None) -> bytes:
-        """Write the list of a subject's referrers, of one artifact type or of all."""
+        """Return a subject's referrers as an index, of one artifact type or of all."""
         entries: Sequence[Mapping[str, Any]] = self.referrers.get(str(subject), [])
         if artifact_type is not None:
             entries = [entry for entry in entries if entry["artifactType"] == artifact_type]

@@ -1,8 +1,8 @@
-"""Descriptors, manifests, indexes and configs, parsed once from untrusted bytes.
+"""Parsing of untrusted manifests, indexes and configs.
 
-A document has one meaning or is refused: its media type, its Content-Type and its fields must agree,
-so that no client can read as an index what another reads as a manifest (OCI image-spec, manifest.md
-and image-index.md; GHSA-77vh-xpmg-72qh).
+Ambiguous documents are refused: media type, Content-Type and fields must agree, so that no client reads a
+document as an index that another client reads as a manifest (OCI image-spec, manifest.md and image-index.md;
+GHSA-77vh-xpmg-72qh).
 """
 
 import re
@@ -32,11 +32,11 @@ _ATTESTATION = "attestation-manifest"
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a document says of a blob (OCI image-spec, descriptor.md).
+    """Descriptor of a blob (OCI image-spec, descriptor.md).
 
     Attributes:
-        platform: Only in an index, and there optional.
-        attestation: A BuildKit attestation, which is no image.
+        platform: Platform; optional, and only in an index.
+        attestation: Whether this is a BuildKit attestation, which is not an image.
     """
 
     media_type: str
@@ -48,7 +48,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One platform's image: a config and its layers, base first; layers may repeat."""
+    """Manifest of one platform's image: config and layers, base first. Layers may repeat."""
 
     media_type: str
     config: Descriptor
@@ -65,16 +65,16 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One image for several platforms, or a list of such lists."""
+    """Index of an image for several platforms. It may contain further indexes."""
 
     media_type: str
     manifests: tuple[Descriptor, ...]
 
     def candidates(self, wanted: Platform) -> Iterator[Descriptor]:
-        """Yield where the image of a platform may be, best first.
+        """Yield descriptors that may be the image for a platform, best first.
 
-        Exact platforms go before what the platform also runs, then what names no platform: nested
-        indexes, and a manifest whose config has to tell. Attestations are never candidates.
+        Exact matches come first, then compatible platforms, then descriptors without a platform: nested
+        indexes, and manifests whose config contains the platform. Attestations are never candidates.
         """
         images = [entry for entry in self.manifests if not entry.attestation and entry.platform != UNKNOWN]
         for platform in wanted.runnable():
@@ -84,12 +84,12 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A manifest that is no image: a signature, an SBOM, an attestation.
+    """Manifest of an artifact that is not an image: a signature, an SBOM, an attestation.
 
     Attributes:
-        artifact_type: As a list of referrers has it: the manifest's, else that of its config.
-        subject: What it refers to.
-        annotations: Its own; none when they are over the limit.
+        artifact_type: Type in a list of referrers: the manifest's, else its config's media type.
+        subject: Descriptor of the image to which it refers.
+        annotations: Annotations of the manifest; empty if they are over the limit.
         blobs: Config and layers, each digest once.
     """
 
@@ -104,12 +104,12 @@ def parse_document(data: bytes, content_type: str | None = None) -> Manifest | I
     """Parse a manifest or an index.
 
     Args:
-        data: Exactly as it came.
-        content_type: The response's Content-Type; None when the bytes do not come from one.
+        data: Bytes of the document, unchanged.
+        content_type: Content-Type of the response; None if the bytes are not from a response.
 
     Raises:
-        DocumentError: A limit, the grammar or the agreement of its types is violated; or it is
-            a kind that no container runtime runs (schema 1, an artifact).
+        DocumentError: The document is invalid, over a limit or ambiguous, or of a kind that container
+            runtimes do not run (schema 1, an artifact).
     """
     if len(data) > MAX_DOCUMENT_BYTES:
         raise DocumentError(f"the manifest is over {MAX_DOCUMENT_BYTES >> 20} MiB")
@@ -124,7 +124,7 @@ def parse_artifact(data: bytes, content_type: str | None = None) -> Artifact:
     """Parse the manifest of an artifact (OCI image-spec, manifest.md, "Guidelines for Artifact Usage").
 
     Raises:
-        DocumentError: A limit, the grammar or the agreement of its types is violated; or it is an index.
+        DocumentError: The document is invalid, over a limit or ambiguous, or it is an index.
     """
     if len(data) > MAX_DOCUMENT_BYTES:
         raise DocumentError(f"the artifact is over {MAX_DOCUMENT_BYTES >> 20} MiB")
@@ -148,10 +148,10 @@ def parse_artifact(data: bytes, content_type: str | None = None) -> Artifact:
 
 
 def parse_config_platform(data: bytes) -> Platform | None:
-    """Return the platform that an image's config names; None when it names none.
+    """Return the platform in an image's config, or None if the config contains none.
 
     Raises:
-        DocumentError: Too large, or not a JSON object.
+        DocumentError: The config is too large, or not a JSON object.
     """
     if len(data) > MAX_DOCUMENT_BYTES:
         raise DocumentError(f"the image's config is over {MAX_DOCUMENT_BYTES >> 20} MiB")
@@ -162,7 +162,7 @@ def parse_config_platform(data: bytes) -> Platform | None:
 
 
 def _agreed_media_type(fields: Mapping[str, Any], content_type: str | None) -> str:
-    """Return the one media type that header, field and structure agree on."""
+    """Return the media type on which header, field and structure agree. Raises DocumentError."""
     declared = fields.get("mediaType")
     header = mediatypes.bare(content_type) if content_type is not None else None
     if header in mediatypes.SCHEMA_1 or fields.get("schemaVersion") == 1 or "fsLayers" in fields:
@@ -177,13 +177,13 @@ def _agreed_media_type(fields: Mapping[str, Any], content_type: str | None) -> s
     if media_type == mediatypes.OCI_ARTIFACT_MANIFEST:
         raise DocumentError("this is an OCI artifact, not a container image")
     if media_type not in mediatypes.INDEXES | mediatypes.MANIFESTS:
-        raise DocumentError("the manifest is of a kind that is not supported")
+        raise DocumentError("this kind of manifest is not supported")
     if fields.get("schemaVersion") != 2:  # noqa: PLR2004 - the only version there is
         raise DocumentError("the manifest's schemaVersion is not 2")
     if "manifests" in fields and ("layers" in fields or "config" in fields):
         raise DocumentError("the manifest has both manifests and layers")
     if ("manifests" in fields) != (media_type in mediatypes.INDEXES):
-        raise DocumentError("the manifest's fields are not those of its media type")
+        raise DocumentError("the manifest's fields do not match its media type")
     return str(media_type)
 
 
@@ -204,7 +204,7 @@ def _manifest(media_type: str, fields: Mapping[str, Any]) -> Manifest:
         raise DocumentError(f"the image's config is over {MAX_DOCUMENT_BYTES >> 20} MiB")
     layers = tuple(_descriptor(entry, "layers") for entry in _list(fields, "layers", MAX_LAYERS))
     if not all(layer.media_type.startswith(mediatypes.LAYER_PREFIXES) for layer in layers):
-        raise DocumentError("this is an OCI artifact, not a container image: its layers are no file systems")
+        raise DocumentError("this is an OCI artifact, not a container image: its layers are not file systems")
     _refuse_conflicts((config, *layers))
     return Manifest(media_type, config, layers)
 
@@ -213,7 +213,7 @@ def _refuse_conflicts(blobs: Sequence[Descriptor]) -> None:
     sizes: dict[Digest, int] = {}
     for blob in blobs:
         if sizes.setdefault(blob.digest, blob.size_bytes) != blob.size_bytes:
-            raise DocumentError("the manifest gives one digest two sizes")
+            raise DocumentError("the manifest has two sizes for one digest")
 
 
 def _list(fields: Mapping[str, Any], name: str, limit: int) -> Sequence[Any]:
@@ -251,7 +251,7 @@ def _annotations(value: object) -> Mapping[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise DocumentError("annotations are not texts by name")
+        raise DocumentError("the annotations are not a map of strings")
     return value if sum(map(len, (*value, *value.values()))) <= MAX_ANNOTATIONS_CHARS else {}
 
 

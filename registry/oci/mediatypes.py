@@ -22,7 +22,7 @@ SCHEMA_1: Final = frozenset(
 )
 LAYER_PREFIXES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 
-#: What a pull asks for; each is sent as a line of its own, as Docker does.
+#: Media types in the Accept headers of a pull. Each is sent in a separate header, as Docker does.
 ACCEPTED: Final = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 
 

@@ -1,4 +1,4 @@
-"""Platforms (OCI image-spec, image-index.md, "platform") and the choice of one from an index."""
+"""Platforms (OCI image-spec, image-index.md, "platform") and their compatibility."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ _PLAIN_VARIANT: Final = {("amd64", "v1"), ("arm64", "v8"), ("arm64", "8")}
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """An operating system, an architecture and its variant, in the names that Go gives them.
+    """Operating system, architecture and variant, with the names of Go.
 
-    The variant is empty where it says nothing: amd64/v1 and arm64/v8 are plain amd64 and arm64.
+    The variant is empty for the default: amd64/v1 and arm64/v8 are plain amd64 and arm64.
     """
 
     os: str
@@ -27,7 +27,7 @@ class Platform:
 
     @classmethod
     def of(cls, os: str, architecture: str, variant: str = "") -> Self:
-        """Normalise spellings as containerd does."""
+        """Create a platform with names normalized as in containerd."""
         architecture = _ARCHITECTURES.get(architecture.lower(), architecture.lower())
         variant = variant.lower()
         if (architecture, variant) in _PLAIN_VARIANT:
@@ -37,11 +37,11 @@ class Platform:
         return cls(os.lower(), architecture, variant)
 
     def runs(self, image: "Platform") -> bool:
-        """Tell whether a node of this platform runs an image of that one."""
+        """Return whether a node of this platform can run an image for another platform."""
         return image in self.runnable()
 
     def runnable(self) -> Iterable["Platform"]:
-        """List what a node of this platform runs, best first: arm/v7 also runs v6 and v5."""
+        """List the platforms that a node of this platform can run, best first: arm/v7 also runs v6 and v5."""
         yield self
         if self.architecture == "arm":
             older = int(self.variant[1:]) if self.variant[1:].isdigit() else 0

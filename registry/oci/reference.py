@@ -1,7 +1,7 @@
-"""Image references, read as Docker reads them: `[registry/]repository[:tag][@digest]`.
+"""Image references as in Docker: `[registry/]repository[:tag][@digest]`.
 
-The grammar is that of github.com/distribution/reference, with its defaults (`docker.io`, `library/`,
-`latest`) and with hosts checked more strictly: a port is a port and an IPv6 literal is an address.
+The grammar and the defaults (`docker.io`, `library/`, `latest`) are those of
+github.com/distribution/reference. Ports and IPv6 literals are checked more strictly.
 """
 
 import re
@@ -28,13 +28,13 @@ _BARE_HEX = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where an image is and which one it is; only well-formed ones come out of `parse`.
+    """Image reference. `parse` returns only valid ones.
 
     Attributes:
-        registry: Host and port as customers name them, in lower case; Docker Hub is `docker.io`.
-        repository: Path within the registry, `library/` included.
-        tag: None only when a digest is given without one.
-        digest: Pins the image; it goes before the tag.
+        registry: Host and port as customers write them, in lower case; `docker.io` for Docker Hub.
+        repository: Path in the registry, including `library/`.
+        tag: Tag; None only if there is a digest and no tag.
+        digest: Digest, which takes precedence over the tag.
     """
 
     registry: str
@@ -44,10 +44,10 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a reference as a customer writes it.
+        """Parse a reference.
 
         Raises:
-            ReferenceFormatError: Says what to change.
+            ReferenceFormatError: The reference is invalid. The message says what to change.
         """
         _check_upstream_settings(text)
         rest, at, digest_text = text.partition("@")
@@ -56,7 +56,7 @@ class Reference:
         path, colon, tag = path.partition(":")
         if colon and not _TAG.fullmatch(tag):
             raise ReferenceFormatError(
-                "a tag is 1 to 128 letters, digits, dots, dashes and underscores: myimage:1.0"
+                "a tag has 1 to 128 letters, digits, dots, dashes and underscores: myimage:1.0"
             )
         repository = _parse_repository(registry, path)
         if not colon and digest is None:
@@ -65,12 +65,12 @@ class Reference:
 
     @property
     def host(self) -> str:
-        """Host and port to speak to."""
+        """Host and port for connections."""
         return _DOCKER_HUB_ENDPOINT if self.registry == DOCKER_HUB else self.registry
 
     @property
     def identifier(self) -> str:
-        """What to ask the registry for: the digest, else the tag."""
+        """Digest, or else tag, for requests to the registry."""
         return str(self.digest) if self.digest else self.tag or "latest"
 
     @property
@@ -85,12 +85,12 @@ class Reference:
 
 
 def is_repository(text: str) -> bool:
-    """Tell whether a repository may have this name (distribution-spec, "Pulling manifests")."""
+    """Return whether this is a valid name of a repository (distribution-spec, "Pulling manifests")."""
     return len(text) <= MAX_REPOSITORY_LENGTH and _REPOSITORY.fullmatch(text) is not None
 
 
 def is_tag(text: str) -> bool:
-    """Tell whether a tag may have this name (distribution-spec, "Pulling manifests")."""
+    """Return whether this is a valid tag (distribution-spec, "Pulling manifests")."""
     return _TAG.fullmatch(text) is not None
 
 
@@ -98,10 +98,12 @@ def _check_upstream_settings(text: str) -> None:
     if not text or len(text) > MAX_REFERENCE_LENGTH:
         raise ReferenceFormatError(f"an image reference has 1 to {MAX_REFERENCE_LENGTH} characters")
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise ReferenceFormatError("an image reference has no spaces, control or non-ASCII characters")
+        raise ReferenceFormatError(
+            "an image reference must not contain spaces, control or non-ASCII characters"
+        )
     if scheme := _SCHEME.match(text):
         raise ReferenceFormatError(
-            f"drop the {scheme[0].lower()} in front: write registry.example.com/image:tag"
+            f"remove {scheme[0].lower()} from the reference: write registry.example.com/image:tag"
         )
 
 
@@ -109,11 +111,11 @@ def _parse_digest(text: str) -> Digest:
     try:
         return Digest.parse(text)
     except DigestError as error:
-        raise ReferenceFormatError(f"what follows the @ is no digest: {error}") from None
+        raise ReferenceFormatError(f"the text after @ is not a digest: {error}") from None
 
 
 def _split_registry(text: str) -> tuple[str, str]:
-    """Take the first component for a registry only where Docker does: it has a dot, a colon or a capital."""
+    """Split off the registry as Docker does: the first component if it has a dot, a colon or a capital."""
     first, slash, rest = text.partition("/")
     if not slash or not (first == "localhost" or re.search(r"[.:A-Z]", first)):
         return DOCKER_HUB, text
@@ -125,13 +127,13 @@ def _split_registry(text: str) -> tuple[str, str]:
 def _parse_repository(registry: str, path: str) -> str:
     if registry == DOCKER_HUB and "/" not in path:
         if _BARE_HEX.fullmatch(path):
-            raise ReferenceFormatError("64 hex characters are an image id, not a name: give name@sha256:...")
+            raise ReferenceFormatError("64 hex characters are an image id, not a name: write name@sha256:...")
         path = f"library/{path}"
     if len(path) > MAX_REPOSITORY_LENGTH:
         raise ReferenceFormatError(f"a repository has at most {MAX_REPOSITORY_LENGTH} characters")
     if not _REPOSITORY.fullmatch(path):
         raise ReferenceFormatError(
-            "a repository is lower-case letters and digits, separated by single dots, underscores, "
+            "a repository has lower-case letters and digits, separated by single dots, underscores, "
             "dashes and slashes: team/my-image"
         )
     return path

@@ -1,7 +1,7 @@
-"""zstd in frames that stand for themselves, and the table that says where they are (pure).
+"""zstd in independent frames with a seek table. No I/O.
 
-The layout is that of zstd's own "seekable format" (facebook/zstd, contrib/seekable_format): the table is a
-skippable frame at the end, which every decoder passes over.
+The layout is zstd's "seekable format" (facebook/zstd, contrib/seekable_format): the table is a skippable
+frame at the end, which all decoders ignore.
 """
 
 import struct
@@ -10,7 +10,7 @@ from typing import Final
 import zstandard
 
 FRAME_BYTES: Final = 4 << 20
-"""How much of a tar stream goes into one frame; also the largest window that a decoder needs."""
+"""Bytes of a tar stream in one frame; also the largest window that a decoder needs."""
 
 _SKIPPABLE_MAGIC = 0x184D2A5E
 _SEEKABLE_MAGIC = 0x8F92EAB1
@@ -20,7 +20,7 @@ _FOOTER = struct.Struct("<IBI")
 
 
 def compress_frame(piece: bytes, level: int) -> bytes:
-    """Compress a piece into a frame of its own. The same bytes come out at every run of one zstd version.
+    """Compress a piece into one frame. The result is deterministic for one version of zstd.
 
     Args:
         piece: At most `FRAME_BYTES`.
@@ -30,22 +30,22 @@ def compress_frame(piece: bytes, level: int) -> bytes:
 
 
 class SeekTable:
-    """Where the frames of one stream are."""
+    """Table of the frames of one stream."""
 
     def __init__(self) -> None:
         self._entries = bytearray()
 
     @property
     def size_bytes(self) -> int:
-        """How long the table is that `dump` writes."""
+        """Length of the table that `dump` returns."""
         return _HEAD.size + len(self._entries) + _FOOTER.size
 
     def add(self, packed_bytes: int, unpacked_bytes: int) -> None:
-        """Enter the next frame."""
+        """Add the next frame."""
         self._entries += _ENTRY.pack(packed_bytes, unpacked_bytes)
 
     def dump(self) -> bytes:
-        """Write the table, as the stream's last frame."""
+        """Return the table as the last frame of the stream."""
         count = len(self._entries) // _ENTRY.size
         head = _HEAD.pack(_SKIPPABLE_MAGIC, self.size_bytes - _HEAD.size)
         return head + bytes(self._entries) + _FOOTER.pack(count, 0, _SEEKABLE_MAGIC)

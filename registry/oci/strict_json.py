@@ -1,4 +1,4 @@
-"""JSON from strangers: one meaning per document, or none."""
+"""Strict parsing of untrusted JSON."""
 
 import json
 from collections.abc import Mapping
@@ -8,21 +8,21 @@ from registry.errors import DocumentError
 
 
 def parse_object(data: bytes, what: str) -> Mapping[str, Any]:
-    """Parse a JSON object, refusing whatever two parsers could read differently.
+    """Parse a JSON object. Refuses everything that parsers interpret differently.
 
     Args:
-        data: UTF-8 without a byte order mark; its length was checked by the caller.
-        what: Names the document in errors: "the manifest".
+        data: UTF-8 without a byte order mark. The caller must check its length.
+        what: Name of the document in errors, for example "the manifest".
 
     Raises:
-        DocumentError: Not a JSON object, a key that occurs twice, a number that is none, or too deep.
+        DocumentError: Not a JSON object, a duplicate key, NaN or infinity, or nested too deeply.
     """
     try:
         value = json.loads(
             data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
         )
     except (ValueError, RecursionError):
-        raise DocumentError(f"{what} is not readable JSON") from None
+        raise DocumentError(f"{what} is not valid JSON") from None
     if not isinstance(value, dict):
         raise DocumentError(f"{what} is not a JSON object")
     return value

@@ -1,7 +1,7 @@
-"""The zstd variant of an image: a second manifest over the same config (pure).
+"""Manifest of an image's zstd variant, with the same config as the original. No I/O.
 
-The config stays what it is, byte for byte, and with it the diff ids and the image id that runtimes know.
-Layers are described anew, as OCI has them, whatever the original's manifest is.
+The config is unchanged, and with it the diff ids and the image id. The layers have new descriptors with OCI
+media types, also if the original's manifest is Docker's.
 """
 
 import json
@@ -16,7 +16,7 @@ from storage.digest import Digest
 from storage.errors import DigestError
 
 ORIGINAL_ANNOTATION: Final = "vnd.crisper.original.digest"
-"""Names, in a variant's manifest, the manifest that it stands for."""
+"""Annotation of a variant's manifest that contains the digest of the original."""
 
 _OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
@@ -25,7 +25,7 @@ OCI_ZSTD_LAYER: Final = f"{_OCI_LAYER}+zstd"
 ENCODABLE: Final = frozenset(
     {_OCI_LAYER, f"{_OCI_LAYER}+gzip", OCI_ZSTD_LAYER, _DOCKER_LAYER, f"{_DOCKER_LAYER}.gzip"}
 )
-"""Layers that may be encoded anew. What is foreign, encrypted or unknown stays as it is."""
+"""Media types of layers that can be recompressed. Foreign, encrypted and unknown layers are unchanged."""
 
 _IN_OCI: Final = {
     mediatypes.DOCKER_CONFIG: mediatypes.OCI_CONFIG,
@@ -36,7 +36,7 @@ _IN_OCI: Final = {
     ),
 }
 
-# Tables of contents within the blob as it was: of no use, and misleading, beside another encoding.
+# Annotations about tables of contents inside the original blob, which are wrong for another encoding.
 _OF_THE_ENCODING: Final = (
     "containerd.io/snapshot/stargz/",
     "io.containers.estargz.",
@@ -45,39 +45,39 @@ _OF_THE_ENCODING: Final = (
 
 
 def parse_diff_ids(config: bytes) -> tuple[Digest, ...]:
-    """Return what an image's config says its layers unpack to (OCI image-spec, config.md, "rootfs").
+    """Return the diff ids in an image's config (OCI image-spec, config.md, "rootfs").
 
     Returns:
-        The diff ids, base first; empty when it says nothing, which some tools leave at that.
+        The diff ids, base first; empty if the config has none, as with some tools.
 
     Raises:
-        DocumentError: It says something that cannot be a list of digests.
+        DocumentError: The config's diff ids are not a list of digests.
     """
     rootfs = parse_object(config, "the image's config").get("rootfs")
     listed = rootfs.get("diff_ids") if isinstance(rootfs, Mapping) else None
     if listed is None:
         return ()
     if not isinstance(listed, list) or len(listed) > MAX_LAYERS:
-        raise DocumentError("the image's config has no readable list of diff ids")
+        raise DocumentError("the image's config has no valid list of diff ids")
     try:
         return tuple(Digest.parse(text if isinstance(text, str) else "") for text in listed)
     except DigestError:
-        raise DocumentError("the image's config has a diff id that is no digest") from None
+        raise DocumentError("the image's config has a diff id that is not a digest") from None
 
 
 def variant_manifest(original: bytes, digest: Digest, encoded: Mapping[Digest, Descriptor]) -> bytes:
-    """Write the manifest of an image whose layers were encoded anew.
+    """Return the manifest of an image with recompressed layers.
 
-    Everything else that the original says is kept: annotations, its own and its layers', platform, subject.
-    Only what an annotation says of a layer's former encoding goes.
+    All other content of the original is kept: annotations of manifest and layers, platform, subject. Only
+    annotations about a layer's original encoding are removed.
 
     Args:
-        original: A manifest that was parsed before.
-        digest: Of `original`.
-        encoded: What stands for which of its layers.
+        original: A valid manifest.
+        digest: Digest of `original`.
+        encoded: New descriptors by digest of the original layer.
 
     Raises:
-        DocumentError: It would be over the limit for manifests, or annotations are none.
+        DocumentError: The manifest would be over the size limit, or has invalid annotations.
     """
     fields = dict(parse_object(original, "the manifest"))
     annotations = {**_annotations(fields), ORIGINAL_ANNOTATION: str(digest)}
@@ -113,7 +113,7 @@ def _layer(layer: Mapping[str, Any], encoded: Mapping[Digest, Descriptor]) -> Ma
 def _annotations(value: Mapping[str, Any]) -> Mapping[str, Any]:
     found = value.get("annotations") or {}
     if not isinstance(found, Mapping):
-        raise DocumentError("annotations are not texts by name")
+        raise DocumentError("the annotations are not a map of strings")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The portal at `/`: what people see of container groups, pulls, storage and keys (docs/portal.md)."""
+"""Web portal at `/`: container groups, pulls, audit trail, storage and keys (docs/portal.md)."""
 
 from registry.portal.application import Portal
 from registry.portal.services import Services

@@ -1,4 +1,4 @@
-"""The portal's addresses, put together (docs/portal.md)."""
+"""Routes and set-up of the portal (docs/portal.md)."""
 
 from aiohttp import web
 
@@ -17,11 +17,11 @@ from registry.portal.system import SystemViews
 
 
 class Portal:
-    """The pages at `/`.
+    """The portal's pages.
 
     Args:
-        doorkeeper: Who is signed in.
-        services: What the pages show and do.
+        sessions: Sign-in and sessions.
+        services: Use-cases that the pages call.
     """
 
     def __init__(self, sessions: PortalSessions, services: Services) -> None:
@@ -29,7 +29,7 @@ class Portal:
         self._services = services
 
     def mount(self, root: web.Application) -> None:
-        """Add the pages to the server's own application, beside whatever else it answers."""
+        """Add the pages to the server's application, beside its APIs."""
         pages = Pages()
         guard = Guard(self._sessions, pages)
         root.add_routes(SignInViews(self._sessions, guard, pages).routes())

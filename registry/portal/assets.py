@@ -1,4 +1,4 @@
-"""Style, script and icon: a few files, held in memory, named by their content so that browsers keep them."""
+"""Static files, held in memory. Their URLs contain a hash of the content, so that browsers can cache them."""
 
 import gzip
 import hashlib
@@ -37,12 +37,12 @@ def _assets() -> Mapping[str, _Asset]:
 
 
 def static_addresses() -> Mapping[str, str]:
-    """Return where each file is, by its name."""
+    """Return the URL of each file by its name."""
     return {name: f"{PREFIX}{name}?v={asset.version}" for name, asset in _assets().items()}
 
 
 async def serve_asset(request: web.Request) -> web.Response:
-    """Answer a file; one that is asked for by its version never changes."""
+    """Serve a static file. A request with a version gets a response that never expires."""
     asset = _assets().get(request.match_info["name"])
     if asset is None:
         raise web.HTTPNotFound

@@ -1,16 +1,16 @@
-"""The commands that pull an image on a node, ready to paste. Pure."""
+"""Shell commands that pull an image on a node. No I/O."""
 
 import shlex
 from dataclasses import dataclass
 
 from auth.ports import Binding
 
-NODE_SECRET = "CRISPER_NODE_SECRET"  # noqa: S105 (the variable's name)
+NODE_SECRET = "CRISPER_NODE_SECRET"  # noqa: S105 (name of a variable)
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to paste for one client."""
+    """Shell command for one client."""
 
     client: str
     text: str
@@ -18,11 +18,11 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """What a node needs for one pull.
+    """Data for one pull on a node.
 
     Attributes:
-        reference: What to pull; clients log in to the host that it begins with.
-        token: The pull token, in the clear.
+        reference: Image reference; clients log in to its host.
+        token: Pull token in plain text.
         plain_http: Whether the registry is reached without TLS.
     """
 
@@ -34,14 +34,14 @@ class Pull:
 
     @property
     def _password(self) -> str:
-        """The password within double quotes; a node's own secret is read from its environment."""
+        """Password for use within double quotes; the shell inserts the node's secret from its environment."""
         return self.token + (f"~${NODE_SECRET}" if self.binding is Binding.SECRET else "")
 
     def commands(self) -> tuple[Command, ...]:
         """Return the commands, the most common client first.
 
-        Passwords go in on standard input where the client takes them so; `ctr` takes them only as an
-        argument, which others on the node can see for as long as it runs.
+        Passwords are passed on standard input if the client supports it. `ctr` supports only an argument,
+        which other users of the node can see while it runs.
         """
         plain = self.plain_http
         return (

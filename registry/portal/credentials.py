@@ -1,4 +1,4 @@
-"""Which credentials a registry takes, told by its host. Pure."""
+"""Credential forms for well-known registries, chosen by host. No I/O."""
 
 import re
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from registry.oci.reference import DOCKER_HUB, Reference
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One line of a credential form.
+    """One field of a credential form.
 
     Attributes:
-        name: As the public API's `registry_authentication` has it.
-        secret: Whether it is typed unseen.
-        lines: More than one for a document that is pasted.
+        name: Name of the field in the public API's `registry_authentication`.
+        secret: Whether the input is hidden.
+        lines: Height of the input; more than one for a document to paste.
     """
 
     name: str
@@ -25,12 +25,12 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class CredentialForm:
-    """What one family of registries asks for.
+    """Credential form for one kind of registry.
 
     Attributes:
-        kind: The field of `registry_authentication` that takes it.
-        registry: What people call the registry.
-        advice: Where the credential comes from, and the least that it has to allow.
+        kind: Field of `registry_authentication` for these credentials.
+        registry: Display name of the registry.
+        advice: Where to get the credential, and the least permission that it needs.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class CredentialForm:
     fields: tuple[Field, ...]
 
     def filled(self, form: Mapping[str, str]) -> dict[str, dict[str, str]] | None:
-        """Return `registry_authentication` as it was typed; None when nothing was."""
+        """Return the input as `registry_authentication`; None if all fields are empty."""
         typed = {field.name: form.get(f"{self.kind}.{field.name}", "") for field in self.fields}
         return {self.kind: typed} if any(typed.values()) else None
 
@@ -57,15 +57,15 @@ def _basic(
 _DOCKER_HUB = CredentialForm(
     "docker_hub",
     "Docker Hub",
-    "A personal access token of Docker Hub with the permission Read-only. The account's password will not do "
-    "where it has two-factor sign-in.",
+    "A personal access token of Docker Hub with the permission Read-only. With two-factor authentication, "
+    "the account's password does not work.",
     (Field("username", "Docker ID"), Field("personal_access_token", "Personal access token", secret=True)),
 )
 _ECR = CredentialForm(
     "aws_ecr",
     "Amazon ECR",
-    "An access key of a user that may do ecr:GetAuthorizationToken, ecr:BatchGetImage and "
-    "ecr:GetDownloadUrlForLayer on this repository.",
+    "An access key of a user with the permissions ecr:GetAuthorizationToken, ecr:BatchGetImage and "
+    "ecr:GetDownloadUrlForLayer for this repository.",
     (Field("access_key_id", "Access key id"), Field("secret_access_key", "Secret access key", secret=True)),
 )
 _SERVICE_KEY = (Field("service_key", "Service account key", secret=True, lines=4),)
@@ -78,7 +78,7 @@ _GAR = CredentialForm(
 _GCR = CredentialForm(
     "gcp_gcr",
     "Google Container Registry",
-    "The JSON key of a service account that may read the registry's bucket. Paste the whole file.",
+    "The JSON key of a service account with read access to the registry's bucket. Paste the whole file.",
     _SERVICE_KEY,
 )
 _GHCR = _basic(
@@ -89,7 +89,7 @@ _GHCR = _basic(
 )
 _QUAY = _basic(
     "Quay",
-    "A robot account with the permission Read on this repository. Its name has a plus sign: team+robot.",
+    "A robot account with the permission Read for this repository. Its name has a plus sign: team+robot.",
     "Robot account",
     "Robot token",
 )
@@ -107,7 +107,7 @@ _GITLAB = _basic(
 )
 _OTHER = _basic(
     "this registry",
-    "A user or robot account of the registry that may pull this repository, and nothing more.",
+    "A user or robot account of the registry that may only pull this repository.",
 )
 
 _BY_HOST: tuple[tuple[re.Pattern[str], CredentialForm], ...] = tuple(
@@ -126,6 +126,6 @@ _BY_HOST: tuple[tuple[re.Pattern[str], CredentialForm], ...] = tuple(
 
 
 def form_for(reference: Reference | None) -> CredentialForm:
-    """Return what the registry of an image asks for; what any asks for while there is no reference yet."""
+    """Return the credential form for an image's registry; the generic one if there is no reference yet."""
     registry = reference.registry if reference is not None else ""
     return next((form for host, form in _BY_HOST if host.fullmatch(registry)), _OTHER)

@@ -1,4 +1,4 @@
-"""One container group: how it stands, its image, and the end of it."""
+"""Page of one container group, with actions to start, stop, reallocate and delete."""
 
 import re
 from typing import Final
@@ -26,7 +26,7 @@ _QUIET_S: Final = 10
 
 
 class GroupViews:
-    """A group's page."""
+    """Views of one group."""
 
     def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
         self._guard = guard
@@ -34,7 +34,7 @@ class GroupViews:
         self._services = services
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the addresses."""
+        """Return the routes."""
         return [
             web.get(GROUP, self._guard.show(self.show)),
             web.get(f"{GROUP}/delete", self._guard.show(self.ask_delete)),
@@ -45,11 +45,11 @@ class GroupViews:
         ]
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Show how a group stands; it refreshes itself, quickly while something happens."""
+        """Show a group's state. The page refreshes itself, more often while something is in progress."""
         key = key_of(request, visitor)
         view = await self._services.groups.get(key)
         group = view.group
-        progress = (await self._services.board.get([group.job_id])).get(group.job_id)
+        progress = (await self._services.progress.get([group.job_id])).get(group.job_id)
         every_s = {GroupStatus.PENDING: _PENDING_S, GroupStatus.DEPLOYING: _MOVING_S}
         versions = await self._services.overview.versions(group.id)
         instances = await self._services.instances.list(key)
@@ -76,7 +76,7 @@ class GroupViews:
         )
 
     async def ask_delete(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Ask whether a group shall go."""
+        """Ask for confirmation before a group is deleted."""
         view = await self._services.groups.get(key_of(request, visitor))
         return self._pages.page("delete_group.html", visitor, group=view.group)
 
@@ -86,19 +86,19 @@ class GroupViews:
         return see_other("/")
 
     async def start(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
-        """Have a group run."""
+        """Start a group."""
         key = key_of(request, visitor)
         await self._services.groups.start(key, source=peer_of(request).source)
         return see_other(f"/groups/{key.repository}")
 
     async def stop(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
-        """Have a group stop."""
+        """Stop a group."""
         key = key_of(request, visitor)
         await self._services.groups.stop(key, source=peer_of(request).source)
         return see_other(f"/groups/{key.repository}")
 
     async def reallocate(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
-        """Free an instance's node for another."""
+        """Release an instance's node, so that another node can take its place."""
         key = key_of(request, visitor)
         instance = request.match_info["instance"]
         await self._services.instances.reallocate(key, instance, source=peer_of(request).source)
@@ -106,9 +106,9 @@ class GroupViews:
 
 
 def key_of(request: web.Request, visitor: SignedInUser) -> GroupKey:
-    """Read a group's name from the address. Raises NotFoundError: it is none, or another customer's."""
+    """Read a group's key from the URL. Raises NotFoundError: invalid, or another organization's."""
     names = [request.match_info[part] for part in ("organization", "project", "name")]
     if not all(_NAME.fullmatch(name) for name in names):
-        raise NotFoundError("No container group can have this name.")
+        raise NotFoundError("This is not a valid name of a container group. Check the URL.")
     visitor.require(names[0])
     return GroupKey(*names)

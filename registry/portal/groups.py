@@ -1,4 +1,4 @@
-"""Container groups: the list, and the form for a new one."""
+"""List of container groups, and the form for a new one."""
 
 import json
 import re
@@ -24,7 +24,9 @@ BUSY_S: Final = 2
 QUIET_S: Final = 10
 
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
-_NAME_RULE: Final = "Write 2 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last."
+_NAME_RULE: Final = (
+    "Use 2 to 63 lower-case letters, digits and hyphens. Start with a letter, and do not end with a hyphen."
+)
 _DEFAULTS: Final = {
     "project": "default",
     "name": "",
@@ -39,7 +41,7 @@ _DEFAULTS: Final = {
 
 
 class GroupsViews:
-    """The start page and the way to a new group."""
+    """Views of the start page and of the form for a new group."""
 
     def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
         self._guard = guard
@@ -47,7 +49,7 @@ class GroupsViews:
         self._services = services
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the addresses."""
+        """Return the routes."""
         return [
             web.get("/", self._guard.show(self.index)),
             web.get("/groups/new", self._guard.show(self.new)),
@@ -56,7 +58,7 @@ class GroupsViews:
         ]
 
     async def index(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Show the groups that the visitor reaches, newest first."""
+        """Show the groups that the user may see, newest first."""
         words, status = request.query.get("q", "")[:200], request.query.get("status", "")
         status = status if status in set(GroupStatus) else ""
         number = _page_number(request)
@@ -72,7 +74,7 @@ class GroupsViews:
             "groups_live.html",
             every_s=BUSY_S if moving else QUIET_S,
             rows=rows[:PAGE],
-            progress=await self._services.board.get(importing),
+            progress=await self._services.progress.get(importing),
             words=words,
             wanted=status,
             statuses=list(GroupStatus),
@@ -81,17 +83,17 @@ class GroupsViews:
         )
 
     async def new(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Ask what the group shall be."""
+        """Show the form for a new group."""
         return await self._form(visitor, {**_DEFAULTS, "image": request.query.get("image", "")})
 
     async def read(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Say how an image reference is read while it is typed, and ask for its registry's credentials."""
+        """Show the parsed image reference while the user types, and the credential form of its registry."""
         typed = ImageForm.read(request.query.get("image", ""))
         swap = typed.reference is not None and request.query.get("kind") != typed.kind
         return self._pages.page("reading_live.html", visitor, typed=typed, swap=swap, errors={})
 
     async def create(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.StreamResponse:
-        """Create the group, or show the form again with what is wrong in it; secrets are typed anew."""
+        """Create the group, or show the form with its errors. Secrets must be entered again."""
         form = {**_DEFAULTS, **form}
         try:
             key, prototype = self._understood(visitor, form)
@@ -139,7 +141,7 @@ class GroupsViews:
         )
 
 
-def _whole(text: str) -> Any:  # noqa: ANN401 (what is no number is refused with the rest)
+def _whole(text: str) -> Any:  # noqa: ANN401 (validation refuses other values)
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else text  # noqa: PLR2004
 
 

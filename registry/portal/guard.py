@@ -1,4 +1,4 @@
-"""What stands around every handler of the portal: sessions, form tokens, and errors as pages."""
+"""Wrapper of the portal's handlers: checks sessions and form tokens, renders errors as pages."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +15,7 @@ from registry.portal.pages import HEADERS, Pages
 from registry.portal.sessions import PortalSessions, SignedInUser
 
 SIGN_IN: Final = "/sign-in"
-FORM_TOKEN: Final = "form_token"  # noqa: S105 (a field's name)
+FORM_TOKEN: Final = "form_token"  # noqa: S105 (name of a field)
 
 _OF_MACHINES: Final = ("/v2", "/token", "/api/", "/.well-known/")
 
@@ -25,14 +25,14 @@ Act = Callable[[web.Request, SignedInUser, Form], Awaitable[web.StreamResponse]]
 
 
 class Guard:
-    """Makes aiohttp's handlers from ours, which get a visitor, and a form that is the visitor's own."""
+    """Wraps the portal's handlers, which get the signed-in user and a verified form, for aiohttp."""
 
     def __init__(self, sessions: PortalSessions, pages: Pages) -> None:
         self._sessions = sessions
         self._pages = pages
 
     def show(self, handler: Show) -> Handler:
-        """Let a signed-in visitor see a page; send others to sign in."""
+        """Wrap a handler that shows a page to a signed-in user. Others are redirected to the sign-in page."""
 
         async def handle(request: web.Request, visitor: SignedInUser | None) -> web.StreamResponse:
             return await handler(request, visitor) if visitor else self._to_sign_in(request)
@@ -40,7 +40,7 @@ class Guard:
         return self._with_errors(handle)
 
     def act(self, handler: Act) -> Handler:
-        """Let a signed-in visitor do something by a form of ours."""
+        """Wrap a handler that processes a signed-in user's form."""
 
         async def handle(request: web.Request, visitor: SignedInUser | None) -> web.StreamResponse:
             if visitor is None:
@@ -50,7 +50,7 @@ class Guard:
         return self._with_errors(handle)
 
     def open(self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Handler:
-        """Let anybody see a page."""
+        """Wrap a handler that shows a public page."""
 
         async def handle(request: web.Request, _visitor: SignedInUser | None) -> web.StreamResponse:
             return await handler(request)
@@ -58,16 +58,16 @@ class Guard:
         return self._with_errors(handle)
 
     async def form(self, request: web.Request, visitor: SignedInUser | None) -> Form:
-        """Read a form. Raises HTTPForbidden: it was not made for this visitor's browser."""
+        """Read a form. Raises HTTPForbidden: the form token does not match the session."""
         form = dict(await read_form(request))
         if not self._sessions.is_own_form(request, visitor, form.pop(FORM_TOKEN, "")):
             raise web.HTTPForbidden(
-                text="This form is out of date. Go back, reload the page and send it again."
+                text="This form is out of date. Go back, reload the page and submit it again."
             )
         return form
 
     def lost(self) -> Middleware:
-        """Make the middleware that tells a browser, in a page, that nothing is at an address."""
+        """Return the middleware that answers unknown URLs with a page, if the client is a browser."""
 
         @web.middleware
         async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -106,12 +106,12 @@ class Guard:
 
     @staticmethod
     def _to_sign_in(request: web.Request) -> web.Response:
-        if "HX-Request" in request.headers:  # a part that refreshes itself: the whole page has to go
+        if "HX-Request" in request.headers:  # a self-refreshing part: redirect the whole page
             return web.Response(status=HTTPStatus.UNAUTHORIZED, headers={**HEADERS, "HX-Redirect": SIGN_IN})
         here = URL(SIGN_IN) if request.path == "/" else URL(SIGN_IN).with_query(next=request.path_qs)
         return web.Response(status=HTTPStatus.SEE_OTHER, headers={**HEADERS, hdrs.LOCATION: str(here)})
 
 
 def see_other(location: str) -> web.Response:
-    """Send the browser on after a form, so that reloading sends nothing twice (RFC 9110, section 15.4.4)."""
+    """Redirect after a form, so that a reload does not submit it again (RFC 9110, section 15.4.4)."""
     return web.Response(status=HTTPStatus.SEE_OTHER, headers={**HEADERS, hdrs.LOCATION: location})

@@ -1,4 +1,4 @@
-"""The part of a form that names an image and gives the credentials for it. Pure."""
+"""Form fields for an image and its credentials. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ Faults = Mapping[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class ImageForm:
-    """An image as it was typed, as it is read, and what its registry asks for.
+    """Input for an image, its parsed reference, and the credential form of its registry.
 
     Attributes:
-        fault: Why there is no reference; empty while nothing was typed.
+        fault: Why the reference is invalid; empty if it is valid or if there is no input.
     """
 
     image: str
@@ -29,7 +29,7 @@ class ImageForm:
 
     @classmethod
     def read(cls, image: str) -> Self:
-        """Read a reference as it was typed."""
+        """Parse the input of the image field."""
         image = image.strip()
         try:
             reference, fault = Reference.parse(image), ""
@@ -39,25 +39,25 @@ class ImageForm:
 
     @property
     def kind(self) -> str:
-        """Name the fields that are asked for, to tell whether they are shown already."""
+        """Id of the credential form, by which the browser knows whether it is already shown."""
         return f"{self.credentials.kind} {self.credentials.registry}"
 
     def authentication(self, form: Mapping[str, str]) -> Mapping[str, Mapping[str, str]] | None:
-        """Return `registry_authentication` as it was typed; None for a public image."""
+        """Return the input as `registry_authentication`; None for a public image."""
         return self.credentials.filled(form) if form.get("private") else None
 
     def faults(self, form: Mapping[str, str]) -> dict[str, list[str]]:
-        """Return what is wrong with it, by the public API's paths."""
+        """Return the errors by field path of the public API."""
         if self.reference is None:
-            return {"container.image": [self.fault or "Name the image."]}
+            return {"container.image": [self.fault or "Enter an image."]}
         if form.get("private") and self.authentication(form) is None:
             first = f"{_PREFIXES[0]}{self.credentials.kind}.{self.credentials.fields[0].name}"
-            return {first: [f"Give the credentials that {self.credentials.registry} takes."]}
+            return {first: [f"Enter the credentials for {self.credentials.registry}."]}
         return {}
 
 
 def faults_by_field(error: InvalidInputError) -> Faults:
-    """Turn the public API's paths into the names of the form's fields."""
+    """Map the public API's field paths to the names of the form's fields."""
     found: dict[str, list[str]] = {}
     for path, reasons in error.fields.items():
         name = _RENAMED.get(path, path)

@@ -1,4 +1,4 @@
-"""Another image for a group, or the same one again: its next version."""
+"""Form for a group's next version: a new image, or the same one imported again."""
 
 from http import HTTPStatus
 from typing import Final
@@ -20,7 +20,7 @@ _IMAGE: Final = GROUP + "/image"
 
 
 class ImageViews:
-    """The form for a group's next version."""
+    """Views of the form for a group's next version."""
 
     def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
         self._guard = guard
@@ -28,15 +28,15 @@ class ImageViews:
         self._services = services
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the addresses."""
+        """Return the routes."""
         return [web.get(_IMAGE, self._guard.show(self.ask)), web.post(_IMAGE, self._guard.act(self.update))]
 
     async def ask(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Ask for the image."""
+        """Show the form."""
         return await self._form(visitor, key_of(request, visitor), None)
 
     async def update(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.StreamResponse:
-        """Import an image anew, or show the form again; secrets are typed anew."""
+        """Import the image, or show the form with its errors. Secrets must be entered again."""
         key, typed = key_of(request, visitor), ImageForm.read(form.get("image", ""))
         if faults := typed.faults(form):
             return await self._form(visitor, key, form, faults_by_field(InvalidInputError("", faults)))

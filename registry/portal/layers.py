@@ -1,4 +1,4 @@
-"""The layers of an image beside those of its variant. Pure."""
+"""Comparison of an image's layers with those of its zstd variant. No I/O."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from registry.model.images import ContentKind, ImageContent, StoredImage
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer.
+    """Sizes of one layer.
 
     Attributes:
-        size_bytes: As it came.
-        zstd_bytes: As a node gets it that reads zstd; None where the layer is the same in both.
+        size_bytes: Size of the original layer.
+        zstd_bytes: Size in the zstd variant; None if the layer is the same in both.
     """
 
     digest: str
@@ -30,7 +30,7 @@ def layers_of(image: StoredImage) -> tuple[Layer, ...]:
 
 
 def gain_percent(size_bytes: int, zstd_bytes: int | None) -> int | None:
-    """Return what part of an image zstd saves; None where it has no such variant."""
+    """Return the percentage of bytes that the zstd variant saves; None if there is no variant."""
     return round(100 * (1 - zstd_bytes / size_bytes)) if zstd_bytes is not None and size_bytes else None
 
 

@@ -1,4 +1,4 @@
-"""Templates into responses, with the headers that every page carries."""
+"""Rendering of templates, and the response headers of all pages."""
 
 import hashlib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from registry.portal import messages
 from registry.portal.assets import static_addresses
 from registry.portal.sessions import SignedInUser
 
-# No inline script or style, nothing from elsewhere, and in nobody's frame.
+# Forbid inline scripts and styles, content from other origins, and framing.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -25,7 +25,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
         "X-Content-Type-Options": "nosniff",
-        # Not `no-referrer`, with which browsers send forms with `Origin: null`.
+        # With `no-referrer`, browsers would send forms with `Origin: null`.
         "Referrer-Policy": "same-origin",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
@@ -41,7 +41,7 @@ _SHORT_HEX: Final = 12
 
 
 class Pages:
-    """Renders pages and the parts of them that refresh themselves."""
+    """Renders pages and their self-refreshing parts."""
 
     def __init__(self) -> None:
         self._templates = Environment(
@@ -77,11 +77,11 @@ class Pages:
         )
 
     def part(self, name: str, visitor: SignedInUser, *, url: str, every_s: int, **facts: Any) -> "Part":  # noqa: ANN401
-        """Render a part that the browser asks for again.
+        """Render a part of a page that refreshes itself.
 
         Args:
-            url: Where the part is answered.
-            every_s: How long the browser waits before it asks; 0 is never.
+            url: URL of the part.
+            every_s: Seconds between refreshes; 0 means never.
         """
         inner = Markup(self._render(name, visitor, facts))  # noqa: S704 (rendered with escaping)
         seen = hashlib.sha256(inner.encode()).hexdigest()[:16]
@@ -98,10 +98,10 @@ class Pages:
         every_s: int,
         **facts: Any,  # noqa: ANN401 (a template's variables)
     ) -> web.Response:
-        """Render a page around one part that refreshes itself; or that part, when it is asked for.
+        """Render a page with a self-refreshing part, or only that part if the request is a refresh.
 
-        A part that is as the browser has it is answered with 204, and the page stays as it is: so do focus
-        and selection, and a screen reader has nothing to say.
+        An unchanged part gets 204, which leaves the page as it is: focus and selection stay, and screen
+        readers announce nothing.
         """
         url = str(request.rel_url.without_query_params("seen"))
         rendered = self.part(part, visitor, url=url, every_s=every_s, **facts)
@@ -117,14 +117,14 @@ class Pages:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a page, and the name of its content."""
+    """Part of a page, with a hash of its content."""
 
     seen: str
     html: Markup
 
 
 def readable_bytes(count: float) -> str:
-    """Write a number of bytes for people: `1.2 GB`."""
+    """Format a number of bytes, for example `1.2 GB`."""
     size, units = float(count), iter(_UNITS)
     unit = next(units)
     while size >= _THOUSAND - 0.5 and unit != _UNITS[-1]:
@@ -133,7 +133,7 @@ def readable_bytes(count: float) -> str:
 
 
 def instant(time: datetime) -> Markup:
-    """Write a time in UTC, for people and machines."""
+    """Format a time in UTC as a `time` element."""
     aware = time.astimezone(UTC)
     return Markup('<time datetime="{}">{}</time>').format(
         aware.isoformat(timespec="seconds"), f"{aware:%d %b %Y, %H:%M:%S} UTC"
@@ -141,10 +141,10 @@ def instant(time: datetime) -> Markup:
 
 
 def sentence(text: str) -> str:
-    """Begin a text with a capital letter, and leave the rest as it is."""
+    """Capitalize the first letter of a text and leave the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 
 def short_digest(digest: str) -> str:
-    """Shorten a digest to what tells it apart at a glance."""
+    """Shorten a digest for display."""
     return digest.partition(":")[2][:_SHORT_HEX]

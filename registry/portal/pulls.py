@@ -1,4 +1,4 @@
-"""Designating a node: a pull token, the commands to paste, and how far the node is. For operators."""
+"""Pages for operators that mint a pull token, show the pull commands, and follow the pull."""
 
 from http import HTTPStatus
 from typing import Final
@@ -29,7 +29,7 @@ _MOVING_S: Final = 2
 
 
 class PullViews:
-    """Tokens of one group."""
+    """Views of a group's pull tokens."""
 
     def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
         self._guard = guard
@@ -37,7 +37,7 @@ class PullViews:
         self._services = services
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the addresses."""
+        """Return the routes."""
         return [
             web.get(_MINT, self._guard.show(self.ask)),
             web.post(_MINT, self._guard.act(self.mint)),
@@ -46,15 +46,17 @@ class PullViews:
         ]
 
     async def ask(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Ask for a node."""
+        """Show the form for a new token."""
         visitor.require_operator()
         return await self._form(visitor, key_of(request, visitor))
 
     async def mint(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
-        """Mint a token and show it, this once."""
+        """Mint a token, and show it only this once."""
         visitor.require_operator()
         key, node_id = key_of(request, visitor), form.get("node", "").strip()
-        host = self._services.origin.host(request)  # first: a token without a reference is of no use
+        host = self._services.origin.host(
+            request
+        )  # first, because it may fail: a token without a reference is useless
         try:
             made = await self._services.tokens.mint(
                 key, node_id, _lifetime_s(form.get("ttl", "")), _variant(form.get("variant", ""))
@@ -68,7 +70,7 @@ class PullViews:
         return self._show_once(request, visitor, made, view, host=host, binding=binding)
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Show how far a token is; the token itself is not to be had again."""
+        """Show the progress of a token's pull, but not the token itself."""
         visitor.require_operator()
         key = key_of(request, visitor)
         view = await self._of_group(key, request.match_info["token_id"])

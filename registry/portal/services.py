@@ -1,4 +1,4 @@
-"""What the portal's pages show and do."""
+"""Dependencies of the portal's pages."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ from registry.services.pull_tokens import PullTokens
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The use-cases behind the pages, called directly.
+    """Use-cases and stores that the pages call directly.
 
     Attributes:
-        probes: What the server's work depends on, by the name that operators know it by.
-        signing_keys: The keys that there are now.
-        docs_url: Where the documentation is published; None when it is not.
+        probes: Health checks of the server's dependencies, by display name.
+        signing_keys: Returns the current signing keys.
+        docs_url: URL of the published documentation, or None.
     """
 
     groups: ContainerGroups
     instances: Instances
     catalog: GroupCatalog
     overview: SqlOverview
-    board: ProgressStore
+    progress: ProgressStore
     nodes: NodeRegistry
     tokens: PullTokens
     authority: Authority

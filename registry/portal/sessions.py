@@ -1,4 +1,4 @@
-"""Who looks at the portal: sign-in with a key, sessions, and the tokens that forms carry."""
+"""Sign-in with an API key, sessions, and form tokens against cross-site request forgery."""
 
 import hashlib
 import hmac
@@ -25,15 +25,15 @@ _VISIT_BYTES: Final = 16
 
 
 class SessionStore(Protocol):
-    """Where sessions are kept (`registry.ephemeral.portal_sessions`)."""
+    """Store of sessions (`registry.ephemeral.portal_sessions`)."""
 
     ttl_s: int
 
     async def open(self, key_hash: bytes) -> Secret:
-        """Begin a session; return its id."""
+        """Create a session. Returns its id."""
 
     async def find(self, session_id: str) -> bytes | None:
-        """Return the hash of the key that opened a session."""
+        """Return the hash of the API key that opened a session, or None."""
 
     async def close(self, session_id: str) -> None:
         """End a session."""
@@ -41,10 +41,10 @@ class SessionStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SignedInUser:
-    """Somebody with a session.
+    """A user with a session.
 
     Attributes:
-        form_token: What each of their forms has to carry.
+        form_token: Token that all of the user's forms must contain.
     """
 
     caller: Caller
@@ -53,25 +53,25 @@ class SignedInUser:
 
     @property
     def is_operator(self) -> bool:
-        """Whether they reach every organization, and the server itself."""
+        """Whether the user may access all organizations and the server's own pages."""
         return self.caller.organization is None
 
     def require(self, organization: str) -> None:
-        """Answer another customer's organization as one that is not there."""
+        """Raise NotFoundError if the user has no access to the organization, whose existence stays hidden."""
         if self.caller.organization not in {None, organization}:
-            raise NotFoundError("There is no such page, or this key does not reach it.")
+            raise NotFoundError("There is no such page, or your API key has no access to it.")
 
     def require_operator(self) -> None:
-        """Answer the operator's pages to customers as if they were not there."""
+        """Raise NotFoundError if the user is no operator, so that operators' pages stay hidden."""
         if not self.is_operator:
-            raise NotFoundError("There is no such page, or this key does not reach it.")
+            raise NotFoundError("There is no such page, or your API key has no access to it.")
 
 
 class TooManyAttemptsError(Exception):
-    """Somebody tries too many keys.
+    """Too many sign-in attempts from one source.
 
     Attributes:
-        retry_after_s: When the next attempt will be taken.
+        retry_after_s: Seconds until the next attempt is allowed.
     """
 
     def __init__(self, retry_after_s: float) -> None:
@@ -80,12 +80,12 @@ class TooManyAttemptsError(Exception):
 
 
 class PortalSessions:
-    """Opens, finds and ends sessions.
+    """Creates, finds and ends sessions.
 
     Args:
-        organization_of: Tells whose API key has a hash; None when it is nobody's, or revoked.
-        operator_key: The operator's.
-        attempts: Counts an attempt from a source; returns the seconds to wait first, 0 for none.
+        organization_of: Returns the organization of an API key by the key's hash; None if unknown or revoked.
+        operator_key: The operator key.
+        attempts: Counts a sign-in attempt from a source. Returns the seconds to wait; 0 if it is allowed.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class PortalSessions:
         self._origin = origin
 
     async def sign_in(self, key: str, *, source: str) -> Secret:
-        """Begin a session for the holder of a key; return what the cookie carries.
+        """Create a session for the holder of a key. Returns the content of the session cookie.
 
         Raises:
-            TooManyAttemptsError: This source has tried too often.
-            RefusedError: The key is nobody's.
+            TooManyAttemptsError: The source made too many attempts.
+            RefusedError: The key is unknown or revoked.
         """
         if (wait_s := await self._attempts(f"portal:{source}")) > 0:
             raise TooManyAttemptsError(wait_s)
@@ -135,7 +135,7 @@ class PortalSessions:
         )
 
     async def visitor(self, request: web.Request) -> SignedInUser | None:
-        """Return whose session a request belongs to; a key that was revoked ends its sessions."""
+        """Return the user of a request's session, or None. Revoking a key ends its sessions."""
         session_id = request.cookies.get(self._name(request, "session"))
         if not session_id or len(session_id) > MAX_KEY_LENGTH:
             return None
@@ -144,22 +144,22 @@ class PortalSessions:
         return SignedInUser(caller, session_id, _form_token(session_id)) if caller is not None else None
 
     def keep(self, request: web.Request, response: web.StreamResponse, session: Secret) -> None:
-        """Give the browser its session; script does not see it, and other sites' requests do not carry it."""
+        """Set the session cookie, hidden from scripts and not sent with requests from other sites."""
         self._set(request, response, "session", session.reveal(), self._sessions.ttl_s)
         self._drop(request, response, "visit")
 
     def forget(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Take the session from the browser."""
+        """Delete the session cookie."""
         self._drop(request, response, "session")
 
     def stranger_token(self, request: web.Request, response: web.StreamResponse) -> str:
-        """Return the token for the form of somebody without a session, tied to a cookie of its own."""
+        """Return the form token for a user without a session, bound to a separate cookie."""
         visit = request.cookies.get(self._name(request, "visit")) or secrets.token_urlsafe(_VISIT_BYTES)
         self._set(request, response, "visit", visit, self._sessions.ttl_s)
         return _form_token(visit)
 
     def is_own_form(self, request: web.Request, visitor: SignedInUser | None, shown: str) -> bool:
-        """Tell whether a form was filled in on a page of ours, by the browser that it was made for."""
+        """Return whether a form token matches the browser's cookie."""
         if (
             request.method != HTTPMethod.POST
             or request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin"
@@ -179,7 +179,7 @@ class PortalSessions:
         return self._origin.is_secure(request)
 
     def _name(self, request: web.Request, name: str) -> str:
-        """Name a cookie; over TLS so that no other host of the domain can set it (RFC 6265bis, 4.1.3.2)."""
+        """Return a cookie's name. Over TLS, no other host of the domain can set it (RFC 6265bis, 4.1.3.2)."""
         return f"__Host-crisper-{name}" if self._is_secure(request) else f"crisper-{name}"
 
     def _set(
@@ -200,5 +200,5 @@ class PortalSessions:
 
 
 def _form_token(cookie: str) -> str:
-    """Derive a form's token from a cookie; who sees a page with it cannot tell the cookie."""
+    """Derive a form token from a cookie. The cookie cannot be derived from the token."""
     return hashlib.sha256(b"crisper portal form|" + cookie.encode(errors="replace")).hexdigest()

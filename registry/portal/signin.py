@@ -1,4 +1,4 @@
-"""Signing in and out."""
+"""Pages for signing in and out."""
 
 from http import HTTPStatus
 
@@ -12,7 +12,7 @@ from registry.portal.sessions import PortalSessions, SignedInUser, TooManyAttemp
 
 
 class SignInViews:
-    """The way in and the way out."""
+    """Views for signing in and out."""
 
     def __init__(self, sessions: PortalSessions, guard: Guard, pages: Pages) -> None:
         self._sessions = sessions
@@ -20,7 +20,7 @@ class SignInViews:
         self._pages = pages
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the addresses."""
+        """Return the routes."""
         return [
             web.get(SIGN_IN, self._guard.open(self.show)),
             web.post(SIGN_IN, self._guard.open(self.sign_in)),
@@ -28,19 +28,17 @@ class SignInViews:
         ]
 
     async def show(self, request: web.Request) -> web.Response:
-        """Ask for a key."""
+        """Show the sign-in form."""
         return self._form(request, request.query.get("next", "/"))
 
     async def sign_in(self, request: web.Request) -> web.StreamResponse:
-        """Take a key for a session."""
+        """Create a session for the holder of a key."""
         form = await self._guard.form(request, None)
         following = form.get("next", "/")
         try:
             session = await self._sessions.sign_in(form.get("key", ""), source=peer_of(request).source)
         except RefusedError:
-            refusal = (
-                "No organization has this key. See that it was copied whole, and that it was not revoked."
-            )
+            refusal = "No organization has this key. Check that it is complete and has not been revoked."
             return self._form(request, following, refusal, HTTPStatus.UNAUTHORIZED)
         except TooManyAttemptsError as error:
             wait_s = max(1, round(error.retry_after_s))
@@ -81,6 +79,6 @@ class SignInViews:
 
 
 def _own_path(path: str) -> str:
-    """Return a path of this site; the start page for anything that could lead elsewhere."""
+    """Return the path if it is on this site; otherwise the start page."""
     own = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
     return path if own and "\\" not in path else "/"

@@ -1,4 +1,4 @@
-"""Storage, keys and the parts that the server's work depends on. For operators."""
+"""Page for operators: health of the server's dependencies, storage, keys and nodes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ Probe = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class SigningKeyRow:
-    """A signing key and what it is used for."""
+    """A signing key and its state."""
 
     key_id: str
     state: str
@@ -33,7 +33,7 @@ class SigningKeyRow:
 
 
 class SystemViews:
-    """How the server is."""
+    """Views of the system page."""
 
     def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
         self._guard = guard
@@ -41,11 +41,11 @@ class SystemViews:
         self._services = services
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the addresses."""
+        """Return the routes."""
         return [web.get(SYSTEM, self._guard.show(self.show))]
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Show what answers, what is stored, and which keys there are."""
+        """Show the health of the dependencies, the storage and the keys."""
         visitor.require_operator()
         answers = await asyncio.gather(*map(_answers, self._services.probes.values()))
         objects, object_bytes = await self._services.overview.objects()
@@ -68,7 +68,7 @@ class SystemViews:
             damaged=await self._services.overview.damaged(),
             chores=await self._services.overview.chores(),
             nodes=[node for node in nodes if node.revoked_at is None],
-            struck_off=sum(node.revoked_at is not None for node in nodes),
+            revoked=sum(node.revoked_at is not None for node in nodes),
         )
 
 
@@ -76,7 +76,7 @@ async def _answers(probe: Probe) -> bool:
     try:
         async with asyncio.timeout(_PROBE_S):
             await probe()
-    except Exception:  # noqa: BLE001 (whatever it is, this part does not answer)
+    except Exception:  # noqa: BLE001 (any error means that this dependency does not answer)
         return False
     return True
 
@@ -86,5 +86,5 @@ def _row(key: SigningKey, now: float) -> SigningKeyRow:
 
 
 def _time(seconds: float | None) -> datetime | None:
-    """Return a time; the first key signs from the beginning of time, which is none to show."""
+    """Convert to a time. The first key signs from time 0, which is not shown."""
     return datetime.fromtimestamp(seconds, UTC) if seconds else None

@@ -1,1 +1,1 @@
-"""The pull path: a reference to a descriptor, a descriptor to bytes."""
+"""Reading of images for pulls: from a reference to a document or blob."""

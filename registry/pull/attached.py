@@ -1,4 +1,4 @@
-"""Reads the record of what is attached to an image."""
+"""Reading of an image's attachments."""
 
 from typing import Final
 
@@ -13,11 +13,11 @@ _NONE: Final = Attachments()
 
 
 class AttachmentReader:
-    """Looks attachments up; keeps the recent records, which never change.
+    """Reads records of attachments, and caches recent ones, which are immutable.
 
     Args:
-        blobs: Where records lie.
-        size: How many to keep at hand.
+        blobs: Blob store.
+        size: Maximum number of cached records.
     """
 
     def __init__(self, blobs: BlobStore, size: int = 64) -> None:
@@ -25,7 +25,7 @@ class AttachmentReader:
         self._recent: LRUCache[tuple[str, Digest], Attachments] = LRUCache(size)
 
     async def of(self, organization: str, image: StoredImage) -> Attachments:
-        """Return what is attached to an image: its newest record, or an empty one."""
+        """Return an image's newest record of attachments, or an empty one."""
         records = [c.digest for c in image.contents if c.kind is ContentKind.ATTACHMENTS]
         if not records:
             return _NONE

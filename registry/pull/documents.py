@@ -1,4 +1,4 @@
-"""Manifests and indexes at hand: small, asked for at every pull, and never changing."""
+"""Cache of decrypted manifests and indexes, which are small, immutable and read at every pull."""
 
 import time
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ class _Kept:
 
 
 class Documents:
-    """Reads small documents from storage and keeps the recent ones in memory, in the clear.
+    """Reads small documents from storage, and caches recent ones decrypted in memory.
 
-    Whether a session may have them is asked of the ledger at every request, before they are read here
-    (docs/adr/0032). That the tenant can still open them is asked of the catalog every few seconds, so that
-    what was shredded or taken away is gone from here too.
+    Every request asks the ledger for authorization before it reads here (docs/adr/0032). Every few seconds,
+    the cache checks in the catalog that the tenant can still open a document, so that deleted and shredded
+    documents disappear from the cache.
 
     Args:
-        blobs: Where they are.
-        kept_bytes: How much to keep.
+        blobs: Blob store.
+        kept_bytes: Maximum size of the cache.
     """
 
     def __init__(self, blobs: BlobStore, kept_bytes: int = KEPT_BYTES) -> None:
@@ -40,10 +40,10 @@ class Documents:
         self._kept: LRUCache[tuple[str, Digest], _Kept] = LRUCache(kept_bytes, len)
 
     async def read(self, tenant: str, digest: Digest) -> bytes:
-        """Return a tenant's document, whole.
+        """Return a tenant's document.
 
         Raises:
-            StorageError: As `BlobStore.open` and `BlobReader.stream` do.
+            StorageError: As for `BlobStore.open` and `BlobReader.stream`.
         """
         key = (tenant, digest)
         if (kept := self._kept.get(key)) is not None:

@@ -1,4 +1,4 @@
-"""Which media types a client takes (RFC 9110, section 12.5.1)."""
+"""Content negotiation by Accept headers (RFC 9110, section 12.5.1)."""
 
 import re
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ _NOTHING = re.compile(r";\s*q\s*=\s*0(?:\.0{0,3})?\s*(?:;|$)", re.IGNORECASE)
 
 
 def accepts(lines: Iterable[str], media_type: str) -> bool:
-    """Tell whether a client takes a media type.
+    """Return whether a client accepts a media type.
 
-    The most specific range decides; parameters but `q` are passed over. A client that names nothing
-    readable takes everything.
+    The most specific range decides. Parameters other than `q` are ignored. A client without a valid Accept
+    header accepts everything.
 
     Args:
-        lines: The values of its `Accept` headers: clients send one, or one for each type.
-        media_type: Without parameters.
+        lines: Values of the client's `Accept` headers.
+        media_type: Media type without parameters.
     """
     ranges = [match for line in lines for part in line.split(",") if (match := _RANGE.fullmatch(part))]
     if not ranges:

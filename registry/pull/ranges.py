@@ -1,4 +1,4 @@
-"""Byte ranges of one representation (RFC 9110, section 14), as far as blobs need them."""
+"""Byte ranges for blobs (RFC 9110, section 14)."""
 
 import re
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ class ByteRange:
 
 
 def parse_range(header: str | None, size_bytes: int) -> ByteRange | None:
-    """Read a `Range` header.
+    """Parse a `Range` header.
 
-    Several ranges, another unit and a malformed header are ignored, as RFC 9110 section 14.2 allows:
-    the answer is then the whole blob, which every client can use.
+    Several ranges, other units and malformed headers are ignored (RFC 9110, section 14.2). The response is
+    then the whole blob, which all clients can use.
 
     Args:
-        header: The header's value; None when there was none.
-        size_bytes: Of the whole blob.
+        header: Value of the header, or None.
+        size_bytes: Size of the whole blob.
 
     Returns:
-        The part to send, or None for the whole.
+        The range to send, or None for the whole blob.
 
     Raises:
-        BlobRangeError: A well-formed range of which the blob has nothing.
+        BlobRangeError: The range is valid, but completely outside the blob.
     """
     match = _SINGLE.fullmatch(header) if header else None
     if match is None or match.groups() == ("", ""):

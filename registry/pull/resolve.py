@@ -1,7 +1,6 @@
-"""From what a node asks for to what it may have.
+"""Resolution of tags and digests within a session's image.
 
-A session is for one image. A tag names that image or another version, a digest names one of its
-documents or blobs or something else; whatever is not of the session's image does not exist for it.
+A session is for one image. Tags, documents and blobs outside this image do not exist for the session.
 """
 
 import re
@@ -22,10 +21,10 @@ _DOCUMENTS: Final = (ContentKind.INDEX, ContentKind.MANIFEST, ContentKind.ATTACH
 
 
 class ImageResolver:
-    """Looks up images and what is in them; keeps the recent ones, which never change.
+    """Resolves tags and digests, and caches recent images, which are immutable.
 
     Args:
-        size: How many images to keep at hand.
+        size: Maximum number of cached images.
     """
 
     def __init__(self, catalog: GroupCatalog, size: int = 1024) -> None:
@@ -33,7 +32,7 @@ class ImageResolver:
         self._recent: LRUCache[tuple[str, str], StoredImage] = LRUCache(size)
 
     async def image(self, repository: str, digest: str) -> StoredImage | None:
-        """Return a repository's image by the digest that the session is for."""
+        """Return a repository's image by the digest of the session, or None."""
         known = self._recent.get((repository, digest))
         if known is not None:
             return known
@@ -43,13 +42,12 @@ class ImageResolver:
         return image
 
     async def document(self, repository: str, image: StoredImage, reference: str) -> ImageContent | None:
-        """Return the index or manifest that a tag or digest names within the image, or None.
+        """Return the index or manifest that a tag or digest names in the image, or None.
 
-        `latest` is the session's own image: a version that became ready since the token was minted
-        must not break the pull that is under way.
+        `latest` names the session's image, so that a newer version does not break a running pull.
 
         Raises:
-            DigestError: It is meant for a digest and cannot be one.
+            DigestError: The reference contains an invalid digest.
         """
         if ":" in reference:
             content = image.content(Digest.parse(reference))
@@ -62,10 +60,10 @@ class ImageResolver:
         return None
 
     def blob(self, image: StoredImage, reference: str) -> ImageContent | None:
-        """Return the image's blob that a digest names, or None. Documents are blobs too.
+        """Return the image's blob with a digest, or None. Documents are also blobs.
 
         Raises:
-            DigestError: It cannot be a digest.
+            DigestError: The digest is invalid.
         """
         content = image.content(Digest.parse(reference))
         return None if content is None or content.kind is ContentKind.ATTACHMENTS else content
@@ -74,19 +72,19 @@ class ImageResolver:
 def acceptable(
     image: StoredImage, named: ImageContent, reference: str, lines: Iterable[str]
 ) -> ImageContent | None:
-    """Choose what a client takes of a document that it named (distribution-spec, "Pulling manifests").
+    """Choose a document that the client accepts (distribution-spec, "Pulling manifests").
 
-    A digest names one document. A tag of an index names, for a client that takes no indexes, the
-    manifest in it that was imported.
+    A digest names one document. If a tag names an index and the client does not accept indexes, the
+    imported manifest is chosen.
 
     Args:
-        image: The session's.
-        named: What the reference names.
-        reference: A tag or a digest.
-        lines: The values of the client's `Accept` headers.
+        image: Image of the session.
+        named: Document that the reference names.
+        reference: Tag or digest.
+        lines: Values of the client's `Accept` headers.
 
     Returns:
-        The document to send, or None: the client takes nothing that the reference names.
+        The document to send, or None if the client accepts none.
     """
     lines = tuple(lines)
     if accepts(lines, named.media_type):

@@ -1,1 +1,1 @@
-"""Running the server: first start, the embedded ledger, processes and signals."""
+"""Server processes: first start, the embedded ledger, workers and signals."""

@@ -1,4 +1,4 @@
-"""Child processes that never outlive their parent, not even a kill -9 of it (Linux)."""
+"""Child processes that end with their parent, even if it is killed with SIGKILL (Linux)."""
 
 import ctypes
 import os
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 _PR_SET_PDEATHSIG = 1
-# Loaded before any fork: between fork and exec nothing may be loaded.
+# Load before any fork, because nothing may be loaded between fork and exec.
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -23,13 +23,13 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a child that the kernel signals when this process dies.
 
-    The kernel counts the death of the thread that spawned, so call this from the main thread only.
-    The child gets a process group of its own: Ctrl-C reaches the parent alone, which then stops its
-    children in order.
+    Call this from the main thread only, because the kernel signals the child when the thread that started
+    it ends. The child gets its own process group, so that Ctrl-C reaches only the parent, which then stops
+    its children in order.
 
     Args:
         keep: Descriptors that the child inherits.
-        death_signal: What the child gets when its parent is gone.
+        death_signal: Signal for the child when its parent dies.
     """
     return subprocess.Popen(
         arguments,
@@ -47,7 +47,7 @@ def _die_with(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
     def prepare() -> None:
         if _LIBC is not None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != parent:  # it died between fork and prctl
+        if os.getppid() != parent:  # the parent died between fork and prctl
             os._exit(1)
 
     return prepare

@@ -1,4 +1,4 @@
-"""Seeing the last requests of a process out, so that a restart loses none (docs/adr/0031)."""
+"""Draining of a process's last requests, so that a restart loses none (docs/adr/0031)."""
 
 import asyncio
 from typing import Final
@@ -6,16 +6,16 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-GRACE_S: Final = 1.0  # for connections that were accepted and have not spoken yet, and for idle ones
+GRACE_S: Final = 1.0  # for idle connections, and those without a request yet
 RETIRE_S: Final = 3600.0
 _LOOK_S = 0.05
 
 
 class Drain:
-    """Counts running requests, and tells clients on their last response that the connection ends.
+    """Counts running requests, and sends `Connection: close` in the last responses.
 
     Args:
-        app: The root application, before it is set up.
+        app: Root application, before its set-up.
     """
 
     def __init__(self, app: web.Application) -> None:
@@ -25,12 +25,12 @@ class Drain:
         app.on_response_prepare.append(self._say_last)
 
     async def run(self, server: web.Server, *, patient: bool, hurry: asyncio.Event) -> None:
-        """Wait for connections to speak their last; only once nothing is accepted any more.
+        """Wait until connections have finished. Call after the process has stopped accepting connections.
 
         Args:
-            server: Whose connections they are.
-            patient: Whether running responses may take up to an hour: somebody else has taken over.
-            hurry: Ends the patience.
+            server: Server with the connections.
+            patient: Whether running responses may take up to an hour, because another process has taken over.
+            hurry: Event that ends a patient wait.
         """
         self._ending = True
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What a server's first start makes: keys of every kind, the catalog, a first organization."""
+"""First start of a server: creates keys, the catalog and a first organization."""
 
 from auth.nodes.ca import NodeCA
 from auth.signing_keys import LocalSigningKeys
@@ -15,7 +15,7 @@ DEFAULT_ORGANIZATION = "default"
 
 
 def ensure_secrets(settings: Settings, data: DataDir) -> None:
-    """Draw every secret that is not there yet; each file is 0600 and appears whole or not at all."""
+    """Create all missing secrets. Each file has mode 0600 and is written atomically."""
     data.ensure_operator_key()
     keyring = settings.key_location.file
     if keyring is not None and not keyring.exists():
@@ -27,10 +27,10 @@ def ensure_secrets(settings: Settings, data: DataDir) -> None:
 
 
 def refuse_missing(settings: Settings, data: DataDir) -> None:
-    """Refuse to start without secrets that other servers may have: one with keys of its own trusts nobody's.
+    """Refuse to start if secrets are missing, because a server with its own keys would not trust others'.
 
     Raises:
-        ConfigError: Names what is missing.
+        ConfigError: The message names the missing files.
     """
     keyring = settings.key_location.file
     files = [data.operator_key, data.node_ca, *([keyring] if keyring else [])]
@@ -40,13 +40,13 @@ def refuse_missing(settings: Settings, data: DataDir) -> None:
     if missing:
         lines = "\n  ".join(missing)
         raise ConfigError(
-            "CRISPER_ENV=production draws no keys; `crisper init` does, once for all replicas. "
-            f"Missing:\n  {lines}"
+            "CRISPER_ENV=production creates no keys: run `crisper init` once, and copy the files to all "
+            f"replicas. Missing:\n  {lines}"
         )
 
 
 async def prepare(settings: Settings, data: DataDir) -> None:
-    """Migrate the catalog, take away what writers that were killed left in storage."""
+    """Migrate the catalog, and remove unfinished objects of killed writers from storage."""
     database = Database(database_url(settings, data))
     try:
         await database.migrate()
@@ -63,7 +63,7 @@ async def prepare(settings: Settings, data: DataDir) -> None:
 
 
 async def _ensure_default_organization(database: Database) -> None:
-    """Make the organization that the command line uses; it has no API key until one is made for it."""
+    """Create the default organization of the command line. It has no API key at first."""
     organizations = SqlOrganizationDirectory(database)
     if await organizations.get(DEFAULT_ORGANIZATION) is None:
         await organizations.add(Organization(DEFAULT_ORGANIZATION, SystemClock().now()))

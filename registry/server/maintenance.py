@@ -1,4 +1,4 @@
-"""Upkeep from the command line: on the server's own catalog, storage and keys, while it runs or not."""
+"""Composition of the maintenance commands, with the server's catalog, storage and keys."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -39,7 +39,7 @@ _HTTP = aiohttp.ClientTimeout(total=10)
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """The use-cases of upkeep, composed."""
+    """Use-cases of maintenance."""
 
     collection: Collection
     scrubbing: Scrubbing
@@ -49,15 +49,16 @@ class Upkeep:
 
 @asynccontextmanager
 async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
-    """Open what a server with these settings has.
+    """Open the catalog, storage and keys of a server with these settings.
 
     Raises:
-        ConfigError: There is no catalog. None is made: an empty one would know nothing of what storage holds.
+        ConfigError: There is no catalog. None is created, because garbage collection with an empty catalog
+            would remove all objects.
     """
     data = DataDir(settings.data_dir)
     if settings.database_url is None and not data.catalog.exists():
         raise ConfigError(
-            f"there is no catalog at {data.catalog}; give the server's --data-dir or CRISPER_DATABASE_URL"
+            f"there is no catalog at {data.catalog}: set the server's --data-dir or CRISPER_DATABASE_URL"
         )
     async with AsyncExitStack() as stack:
         clock = SystemClock()
@@ -102,7 +103,7 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
 
 
 async def examine(settings: Settings) -> Sequence[Finding]:
-    """Run the doctor; what keeps catalog, storage or keys from being opened at all is a finding too."""
+    """Run all checks. An error while opening catalog, storage or keys is also a finding."""
     try:
         async with open_upkeep(settings) as upkeep:
             return [finding async for finding in upkeep.doctor.examine()]
@@ -120,7 +121,7 @@ def _private(settings: Settings, data: DataDir) -> list[Path]:
 
 
 async def _ledger(settings: Settings, data: DataDir) -> str:
-    """Ask the ledger, or the server whose child it is."""
+    """Check the ledger directly, or through the server whose child it is."""
     if settings.redis_url is not None:
         redis = connect(settings.redis_url)
         try:
@@ -131,12 +132,12 @@ async def _ledger(settings: Settings, data: DataDir) -> str:
             await redis.aclose()
         return ""
     if not data.address.exists():
-        return "no server runs here, and the ledger is its child"
+        return "not checked: no server is running, and the ledger is its child process"
     url = json.loads(data.address.read_text())["url"]
     try:
         async with (
             aiohttp.ClientSession(timeout=_HTTP) as session,
-            session.get(f"{url}/readyz", ssl=False) as answer,  # on this machine, and nothing secret is said
+            session.get(f"{url}/readyz", ssl=False) as answer,  # on this machine, without secrets
         ):
             failing = json.loads((await answer.read()).decode())["failing"]
     except aiohttp.ClientError as error:

@@ -1,4 +1,4 @@
-"""One server process: binds, answers, imports, and drains before it goes."""
+"""One server process: binds, serves, imports, and drains at its end."""
 
 import asyncio
 import gc
@@ -21,17 +21,17 @@ from registry.imports.worker import ImportWorker
 from registry.server.drain import Drain
 from registry.server.tls import ServerTls, server_tls
 
-_LINGER_S = 2.0  # how long what is left of a request is read after its answer
+_LINGER_S = 2.0  # for reading the rest of a request after its response
 _BACKLOG = 1024
-_ALLOCATIONS = 20_000  # between searches for garbage; requests leave hardly any that counting does not free
+_ALLOCATIONS = 20_000  # between garbage collections; reference counting frees nearly everything of a request
 _log = structlog.get_logger(__name__)
 
 
 def bind(settings: Settings, *, shared: bool) -> socket.socket:
-    """Bind the server's address, not yet listening.
+    """Bind the server's address, without listening yet.
 
     Args:
-        shared: Whether several processes answer at the same port (SO_REUSEPORT).
+        shared: Whether several processes serve the same port (SO_REUSEPORT).
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -48,12 +48,13 @@ def bind(settings: Settings, *, shared: bool) -> socket.socket:
 
 
 def bind_for_proxy(settings: Settings) -> socket.socket | None:
-    """Bind the unix socket for a proxy, listening; None where none is wanted.
+    """Bind the Unix socket for a proxy, and listen. Returns None if it is not configured.
 
-    Whoever can open it is taken for the proxy, so it is for the server's user, and one group at most.
+    Every process that can open the socket is trusted as the proxy. Therefore only the server's user, and
+    optionally one group, can open it.
 
     Raises:
-        ConfigError: There is no such group, or another file is in the way.
+        ConfigError: The group does not exist, or another file has this path.
     """
     path = settings.unix_socket
     if path is None:
@@ -61,17 +62,19 @@ def bind_for_proxy(settings: Settings) -> socket.socket | None:
     if path.is_socket():
         path.unlink()
     elif path.exists():
-        raise ConfigError(f"{path} is in the way of the unix socket")
+        raise ConfigError(f"{path} exists and is not a socket: remove it, or set another CRISPER_UNIX_SOCKET")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind(str(path))  # 0600: the process masks everybody else
+        listener.bind(str(path))  # 0600, because of the process's umask
         if settings.unix_socket_group is not None:
             os.chown(path, -1, grp.getgrnam(settings.unix_socket_group).gr_gid)
             path.chmod(0o660)
         listener.listen(_BACKLOG)
     except KeyError:
         listener.close()
-        raise ConfigError(f"there is no group {settings.unix_socket_group} for the unix socket") from None
+        raise ConfigError(
+            f"the group {settings.unix_socket_group} does not exist: check CRISPER_UNIX_SOCKET_GROUP"
+        ) from None
     except OSError:
         listener.close()
         raise
@@ -79,7 +82,7 @@ def bind_for_proxy(settings: Settings) -> socket.socket | None:
 
 
 def _give_up_on_the_dead(listener: socket.socket, stall_s: float) -> None:
-    """Have the kernel end connections whose client is gone or takes nothing; they inherit this (Linux)."""
+    """Let the kernel close connections whose client is gone or reads nothing. Inherited by them (Linux)."""
     for name, value in (
         ("TCP_USER_TIMEOUT", round(stall_s * 1000)),
         ("TCP_KEEPIDLE", 60),
@@ -91,7 +94,7 @@ def _give_up_on_the_dead(listener: socket.socket, stall_s: float) -> None:
 
 
 def _spare_the_collector() -> None:
-    """Keep what a process holds for good out of every later search for garbage, and search seldom."""
+    """Exclude permanent objects from garbage collection, and run it less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, 20, 50)
@@ -108,12 +111,12 @@ async def answer(
     retiring: asyncio.Event | None = None,
     ready: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve until `stopping`, then drain: no new connections, running requests to their end or `drain_s`.
+    """Serve until `stopping`, then accept no connections, and wait `drain_s` for running requests.
 
     Args:
-        for_proxy: From `bind_for_proxy`; several processes may share it.
-        retiring: Ends it too, once another process answers in its place: running requests get an hour.
-        ready: Called once the port answers.
+        for_proxy: Socket from `bind_for_proxy`; several processes may share it.
+        retiring: Also ends the server, after another process has replaced it; running requests get an hour.
+        ready: Called when the server is ready.
     """
     tls = server_tls(settings, data)
     tracing.configure(settings.service)
@@ -131,7 +134,7 @@ async def answer(
             shutdown_timeout=settings.drain_s,
             keepalive_timeout=settings.idle_s,
             lingering_time=_LINGER_S,
-            auto_decompress=False,  # a Content-Encoding is refused (registry/api/http/bodies.py), never tried
+            auto_decompress=False,  # registry/api/http/bodies.py refuses a Content-Encoding
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -157,7 +160,7 @@ async def answer(
 
 
 def _start_importing(worker: ImportWorker | None, stack: AsyncExitStack) -> asyncio.Task[None] | None:
-    """Start the import role, if this process has it; it is stopped and awaited at the end."""
+    """Start the import worker, if this process has one. It is stopped at the end."""
     if worker is None:
         return None
     task = asyncio.create_task(worker.run())
@@ -171,7 +174,7 @@ def _start_importing(worker: ImportWorker | None, stack: AsyncExitStack) -> asyn
 
 
 def _until_the_end(work: Awaitable[None], stack: AsyncExitStack) -> None:
-    """Run what never ends by itself until everything does."""
+    """Run a background task, and cancel it at the end."""
     task = asyncio.ensure_future(work)
 
     async def stop() -> None:
@@ -182,7 +185,7 @@ def _until_the_end(work: Awaitable[None], stack: AsyncExitStack) -> None:
 
 
 def _keep_fresh(tls: ServerTls, stack: AsyncExitStack) -> None:
-    """Reload the certificate on SIGHUP and when its files change."""
+    """Reload the certificate on SIGHUP, and when its files change."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, tls.reload)
     _until_the_end(tls.watch(), stack)
 
@@ -190,7 +193,7 @@ def _keep_fresh(tls: ServerTls, stack: AsyncExitStack) -> None:
 async def _until(
     stopping: asyncio.Event, retiring: asyncio.Event | None, importing: asyncio.Task[None] | None
 ) -> None:
-    """Wait for a signal to end; an import worker that breaks takes the process down, not half of it."""
+    """Wait for a signal to stop. The failure of the import worker also ends the whole process."""
     events = [event for event in (stopping, retiring) if event]
     waiting = [asyncio.create_task(event.wait()) for event in events]
     tasks: set[asyncio.Task[object]] = {*waiting, *([importing] if importing else [])}

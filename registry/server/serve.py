@@ -1,4 +1,4 @@
-"""`crisper serve`: one process, or a parent with a process per worker; the ledger's child beneath it."""
+"""`crisper serve`: one process, or a parent with one process per worker, and the ledger's child."""
 
 import asyncio
 import json
@@ -29,14 +29,14 @@ def serve(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError: The settings or the data folder do not allow it.
+        ConfigError: Settings or data folder are invalid.
     """
     settings.refuse_unsafe()
     _check_upstream_settings(settings)
     configure_logging(settings.log_level)
     os.umask(0o077)
     if not os.isatty(sys.stdin.fileno() if sys.stdin else -1):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a service's reload; TLS has something to do then
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # reload of a service; only TLS handles it
     data = DataDir(settings.data_dir)
     if settings.production:
         refuse_missing(settings, data)
@@ -46,7 +46,7 @@ def serve(settings: Settings) -> None:
         ensure_secrets(settings, data)
         uvloop.run(_serve(settings, data, lock))
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):  # ending already: asking again changes nothing
+        for number in (signal.SIGTERM, signal.SIGINT):  # already stopping: ignore further signals
             signal.signal(number, signal.SIG_IGN)
         os.close(lock)
 
@@ -56,7 +56,7 @@ def _check_upstream_settings(settings: Settings) -> None:
     try:
         LedgerAddress.parse(settings.redis_url or "unix:///embedded")
     except LedgerAddressError as error:
-        raise ConfigError(f"CRISPER_REDIS_URL cannot be read: {error}") from None
+        raise ConfigError(f"CRISPER_REDIS_URL is invalid: {error}") from None
 
 
 async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
@@ -91,7 +91,7 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
 
 
 async def _start_ledger(data: DataDir, lock: int, stack: AsyncExitStack) -> str:
-    """Start the ledger first, and have it stopped last: draining responses still settle with it."""
+    """Start the ledger first and stop it last, because draining responses still report to it."""
     ledger = LedgerChild(data.ledger, lock)
     stack.push_async_callback(ledger.stop)
     await ledger.start()

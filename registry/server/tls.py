@@ -1,8 +1,8 @@
-"""The server's side of TLS: its certificate, renewed without a restart, and whom it asks for theirs.
+"""TLS of the server: its certificate, reloaded without a restart, and client certificates.
 
-Client certificates are optional at the socket, since operators and customers have none; nodes that are
-bound by theirs are refused without it, request by request. One that is shown must be signed by a CA that
-is trusted here, or the handshake fails.
+Client certificates are optional in the handshake, because operators and customers have none. Requests of
+nodes that authenticate by certificate are refused without one. A certificate from an unknown CA fails the
+handshake.
 """
 
 import asyncio
@@ -20,34 +20,34 @@ _log = structlog.get_logger(__name__)
 
 
 class ServerTls:
-    """One TLS context for the life of the process; new connections get the newest certificate.
+    """TLS context of the process. New connections get the newest certificate.
 
     Args:
-        certificate: The server's own chain, PEM.
-        key: Its private key, PEM.
-        client_cas: PEM files of the CAs that clients' certificates come from.
+        certificate: Certificate chain of the server, PEM.
+        key: Private key of the certificate, PEM.
+        client_cas: PEM files of the CAs for client certificates.
 
     Raises:
-        ConfigError: A file cannot be read, or the key is not the certificate's.
+        ConfigError: A file cannot be read, or key and certificate do not match.
     """
 
     def __init__(self, certificate: Path, key: Path, client_cas: list[Path]) -> None:
         self._certificate = certificate
         self._key = key
         self.context = _context()
-        # An intermediate that is listed is trusted as it stands, without the root above it.
+        # Trust listed intermediates directly, without their root.
         self.context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         self.context.verify_mode = ssl.CERT_OPTIONAL
         try:
             for path in client_cas:
                 self.context.load_verify_locations(cafile=path)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"{path} does not hold CA certificates: {error}") from None
+            raise ConfigError(f"{path} contains no CA certificates (PEM): {error}") from None
         self._load()
         self._seen = self._stamp()
 
     def reload(self) -> None:
-        """Take the files as they are now; keep what is in use when they do not belong together."""
+        """Reload the files. Keeps the current certificate if the new files do not match."""
         self._seen = self._stamp()
         try:
             self._load()
@@ -57,20 +57,20 @@ class ServerTls:
             _log.info("tls.reloaded", certificate=str(self._certificate))
 
     async def watch(self) -> None:
-        """Reload whenever the files have changed, until cancelled."""
+        """Reload after each change of the files, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_S)
             if await asyncio.to_thread(self._stamp) != self._seen:
                 self.reload()
 
     def _load(self) -> None:
-        # A context that fails to load is left with half of it, so another one tries first.
+        # Load into a separate context first, because a failed load leaves a context half changed.
         for context in (_context(), self.context):
             try:
                 context.load_cert_chain(self._certificate, self._key)
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(
-                    f"{self._certificate} and {self._key} are no certificate with its key: {error}"
+                    f"{self._certificate} and {self._key} are not a certificate and its key: {error}"
                 ) from None
 
     def _stamp(self) -> tuple[tuple[int, int, int] | None, ...]:
@@ -78,7 +78,7 @@ class ServerTls:
 
 
 def server_tls(settings: Settings, data: DataDir) -> ServerTls | None:
-    """Return the server's side of TLS; None without a certificate. Raises ConfigError."""
+    """Return the server's TLS, or None without a certificate. Raises ConfigError."""
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     trusted = (data.node_ca / "certificate.pem", settings.node_ca, settings.proxy_ca)
@@ -88,7 +88,7 @@ def server_tls(settings: Settings, data: DataDir) -> ServerTls | None:
 def _context() -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Every suite will do, and the client knows which its processor is quick at: Go's put AES-128 first.
+    # All suites are secure. The client knows which one is fast on its processor; Go prefers AES-128.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     return context
 

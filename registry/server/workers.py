@@ -1,10 +1,10 @@
-"""Several processes behind one port, watched and replaced by their parent (docs/adr/0031).
+"""Worker processes behind one port, supervised and replaced by their parent (docs/adr/0031).
 
-The parent opens one SO_REUSEPORT socket a place, and the worker that holds the place inherits it. So the
-kernel spreads connections evenly, and a connection that waits to be accepted outlives the worker that did
-not come to it: the next one at the place takes it.
+The parent opens one SO_REUSEPORT socket per slot. The worker in a slot inherits the socket. The kernel
+spreads connections evenly over the sockets, and a connection that waits in a socket's queue is accepted by
+the next worker in the slot if the current one ends.
 
-Run as a module, this is one of the workers.
+As a program, this module runs one worker.
 """
 
 import asyncio
@@ -42,10 +42,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class _Worker:
-    """A process, and the pipe on which it says that it answers."""
+    """Worker process, and the pipe on which it reports that it is ready."""
 
     process: subprocess.Popen[bytes]
-    said: int
+    ready_read: int
 
     @property
     def pid(self) -> int:
@@ -56,19 +56,19 @@ class _Worker:
         return self.process.poll() is not None
 
     def is_ready(self) -> bool:
-        with suppress(BlockingIOError):  # nothing said yet
-            return os.read(self.said, len(_READY)) == _READY
+        with suppress(BlockingIOError):  # no report yet
+            return os.read(self.ready_read, len(_READY)) == _READY
         return False
 
 
 class Workers:
-    """The parent's side. SIGHUP replaces the workers one by one, without losing a request.
+    """Supervisor of the workers, in the parent. SIGHUP replaces them one by one, without losing a request.
 
     Args:
-        lock: The data folder's lock, which every worker inherits.
-        metrics: Where workers leave their counters for whichever of them is asked.
-        listener: The first place's socket, bound to `settings.port`, not listening.
-        for_proxy: The unix socket that all of them answer at, if any.
+        lock: Lock of the data folder, which all workers inherit.
+        metrics: Folder for the metrics of all workers.
+        listener: Socket of the first slot, bound to `settings.port`, not listening.
+        for_proxy: Unix socket that all workers serve, if any.
     """
 
     def __init__(
@@ -93,20 +93,20 @@ class Workers:
             self._keep.append(for_proxy.fileno())
             self._environment[_FOR_PROXY] = str(for_proxy.fileno())
         others = (bind(settings, shared=True) for _ in range(settings.workers - 1))
-        self._places = [listener, *others]
+        self._slots = [listener, *others]
         self._running: list[_Worker] = []
         self._retired: list[_Worker] = []
         self._renew = asyncio.Event()
 
     async def run(self, stopping: asyncio.Event, ready: Callable[[], Awaitable[None]]) -> None:
-        """Start the workers, start each again that dies, and stop all at the end.
+        """Start the workers, restart those that die, and stop all at the end.
 
         Raises:
-            ConfigError: A worker ended, or said nothing, before it answered.
+            ConfigError: A worker ended, or did not report in time, before it was ready.
         """
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._renew.set)
         try:
-            self._running = [self._spawn(place) for place in self._places]
+            self._running = [self._spawn(slot) for slot in self._slots]
             for worker in self._running:
                 await self._until_ready(worker, stopping)
             if not stopping.is_set():
@@ -119,71 +119,73 @@ class Workers:
             await self._stop()
 
     async def _look_after(self, stopping: asyncio.Event) -> None:
-        self._retired = [worker for worker in self._retired if not self._bury(worker)]
-        for place, worker in enumerate(self._running):
-            if self._bury(worker):
+        self._retired = [worker for worker in self._retired if not self._reap(worker)]
+        for slot, worker in enumerate(self._running):
+            if self._reap(worker):
                 _log.error("worker.died", pid=worker.pid, code=worker.process.returncode)
                 await asyncio.sleep(_RESTART_S)
-                self._running[place] = self._spawn(self._places[place])
+                self._running[slot] = self._spawn(self._slots[slot])
         if self._renew.is_set():
             self._renew.clear()
             await self._replace_all(stopping)
 
     async def _replace_all(self, stopping: asyncio.Event) -> None:
-        """Replace each worker: the new one answers before the old one is told to go."""
-        for place, old in enumerate(self._running):
-            new = self._spawn(self._places[place])
+        """Replace each worker. The new one is ready before the old one is stopped."""
+        for slot, old in enumerate(self._running):
+            new = self._spawn(self._slots[slot])
             try:
                 await self._until_ready(new, stopping)
             except ConfigError as error:
                 _log.error("worker.not_replaced", pid=old.pid, why=str(error))
                 self._end(new)
                 return
-            self._running[place] = new
+            self._running[slot] = new
             self._retired.append(old)
             old.process.send_signal(signal.SIGUSR1)
             _log.info("worker.replaced", pid=old.pid, by=new.pid)
 
-    def _spawn(self, place: socket.socket) -> _Worker:
-        said, say = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    def _spawn(self, slot: socket.socket) -> _Worker:
+        ready_read, ready_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             process = spawn(
                 [sys.executable, "-m", "registry.server.workers"],
-                keep=(*self._keep, place.fileno(), say),
-                environment=self._environment | {DESCRIPTORS: f"{place.fileno()},{say}"},
+                keep=(*self._keep, slot.fileno(), ready_write),
+                environment=self._environment | {DESCRIPTORS: f"{slot.fileno()},{ready_write}"},
                 death_signal=signal.SIGTERM,
             )
         finally:
-            os.close(say)
-        return _Worker(process, said)
+            os.close(ready_write)
+        return _Worker(process, ready_read)
 
     async def _until_ready(self, worker: _Worker, stopping: asyncio.Event) -> None:
         deadline = asyncio.get_running_loop().time() + _START_S
         while not worker.is_ready() and not stopping.is_set():
             if worker.dead:
                 code = worker.process.returncode
-                raise ConfigError(f"a worker ended with status {code} before it answered; see what it said")
+                raise ConfigError(
+                    f"a worker ended with status {code} before it was ready: check its messages above"
+                )
             if asyncio.get_running_loop().time() > deadline:
-                raise ConfigError(f"a worker did not answer within {_START_S:.0f} s")
+                raise ConfigError(f"a worker was not ready within {_START_S:.0f} s: check its messages above")
             await asyncio.sleep(_LOOK_S / 10)
 
-    def _bury(self, worker: _Worker) -> bool:
-        """Tell whether a worker is dead; if so, drop what it left."""
+    def _reap(self, worker: _Worker) -> bool:
+        """Return whether a worker has ended. If so, remove its metrics."""
         if not worker.dead:
             return False
-        os.close(worker.said)
+        os.close(worker.ready_read)
         multiprocess.mark_process_dead(worker.pid, str(self._metrics))  # type: ignore[no-untyped-call]
         return True
 
     def _end(self, worker: _Worker) -> None:
         worker.process.kill()
         worker.process.wait()
-        self._bury(worker)
+        self._reap(worker)
 
     async def _stop(self) -> None:
         everyone = [*self._running, *self._retired]
-        for place in self._places:
-            place.close()
+        for slot in self._slots:
+            slot.close()
         for worker in everyone:
             worker.process.terminate()
         loop = asyncio.get_running_loop()
@@ -199,7 +201,7 @@ async def _work(
     redis_url: str,
     listener: socket.socket,
     for_proxy: socket.socket | None,
-    say: int,
+    ready_write: int,
 ) -> None:
     stopping, retiring = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -208,8 +210,8 @@ async def _work(
     loop.add_signal_handler(signal.SIGUSR1, retiring.set)
 
     async def ready() -> None:
-        os.write(say, _READY)
-        os.close(say)
+        os.write(ready_write, _READY)
+        os.close(ready_write)
 
     data = DataDir(settings.data_dir)
     with listener:
@@ -226,18 +228,18 @@ async def _work(
 
 
 def main() -> None:
-    """Run one worker, as its parent says in the environment."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent's affair
+    """Run one worker with the environment from its parent."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # handled by the parent
     settings = Settings.model_validate_json(os.environ.pop(SETTINGS))
-    place, say = map(int, os.environ.pop(DESCRIPTORS).split(","))
+    slot, ready_write = map(int, os.environ.pop(DESCRIPTORS).split(","))
     configure_logging(settings.log_level)
     os.umask(0o077)
     if settings.redis_url is None:
-        raise SystemExit("a worker is told where the ledger is")
+        raise SystemExit("a worker needs the ledger's URL from its parent: run `crisper serve` instead")
     descriptor = os.environ.pop(_FOR_PROXY, None)
     for_proxy = socket.socket(fileno=int(descriptor)) if descriptor else None
-    listener = socket.socket(fileno=place)
-    uvloop.run(_work(settings, settings.redis_url, listener, for_proxy, say))
+    listener = socket.socket(fileno=slot)
+    uvloop.run(_work(settings, settings.redis_url, listener, for_proxy, ready_write))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Where objects lie: adapters of `storage.ports.BlobBackend`."""
+"""Object backends: adapters for `storage.ports.BlobBackend`."""

@@ -1,4 +1,4 @@
-"""Clients of object stores, with credentials as the services' SDKs find them, time-outs and retries."""
+"""Clients of object stores, with time-outs, retries, and credentials in the places that the SDKs use."""
 
 import os
 from dataclasses import dataclass
@@ -50,7 +50,9 @@ def s3(bucket: Bucket) -> ObjectStoreBackend:
     def credential() -> "S3Credential":
         found = session.get_credentials()
         if found is None:
-            raise StorageUnavailableError("there are no credentials for S3 in the environment")
+            raise StorageUnavailableError(
+                "no credentials for S3 found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role"
+            )
         frozen = found.get_frozen_credentials()
         return {
             "access_key_id": frozen.access_key,

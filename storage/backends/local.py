@@ -1,14 +1,14 @@
-"""Objects as files of one folder on a local disk.
+"""Backend that stores objects as files in a local folder.
 
-    <root>/
-      objects/
-        3f/3fa4...e1      a visible object: complete, durable, never changed; 0600
-      incoming/
-        9c01...7a         being written; its writer holds a lock on it, which dies with the writer; then it
-                        waits for whoever goes on with it, or for recovery
+<root>/
+  objects/
+    3f/3fa4...e1      a visible object: complete, durable, immutable; 0600
+  incoming/
+    9c01...7a         an unfinished object; its writer holds a lock until it ends. Later it is resumed, or
+                      removed by recovery
 
-A commit is: fsync the file, link it to its name (which never replaces an object), fsync the folder.
-The file system has to support hard links.
+    Steps of a commit: fsync the file, link it to its name (which never replaces an object), fsync the folder.
+    The file system must support hard links.
 """
 
 import errno
@@ -36,7 +36,7 @@ _WRITE_BACK_BYTES = 8 << 20
 
 
 class LocalBackend:
-    """Keeps objects under `root`, which is made when it is missing.
+    """Stores objects under `root`, which is created if it is missing.
 
     Raises:
         StorageFullError: `root` cannot be written.
@@ -52,7 +52,7 @@ class LocalBackend:
             _fsync_folder(root)
 
     def create(self, name: str, expected_bytes: int | None = None) -> "LocalObjectWriter":  # noqa: ARG002
-        """Start an object that nobody sees before its commit."""
+        """Start an object, which stays invisible until its commit."""
         target = _path(self._objects, name)
         with _translated():
             return LocalObjectWriter(self._incoming / name, target)
@@ -63,7 +63,7 @@ class LocalBackend:
             return LocalObjectReader(_path(self._objects, name))
 
     def delete(self, name: str) -> bool:
-        """Remove an object; False when there was none."""
+        """Remove an object. Returns False if there is no such object."""
         path = _path(self._objects, name)
         with _translated():
             try:
@@ -80,7 +80,7 @@ class LocalBackend:
                 yield from sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name))
 
     def salvage(self, name: str) -> "LocalObjectReader | None":
-        """Open what a writer that is gone left; its lock is the reader's until it is closed."""
+        """Open an unfinished object whose writer has ended. The reader holds its lock until it is closed."""
         path = self._incoming / _checked(name)
         with _translated(reading=True):
             try:
@@ -93,14 +93,14 @@ class LocalBackend:
             return None
 
     def discard(self, name: str) -> None:
-        """Remove what `salvage` found."""
+        """Remove an unfinished object."""
         with _translated():
             (self._incoming / _checked(name)).unlink(missing_ok=True)
 
     def recover(self, keep: Collection[str] = frozenset()) -> int:
-        """Remove what writers that died left behind, but for `keep`; return how many.
+        """Remove unfinished objects whose writers have ended, except for `keep`. Returns their number.
 
-        A writer that is alive, in this process or another, still holds its lock and keeps its file.
+        Objects of running writers, in any process, are safe: the writers hold a lock on them.
         """
         with _translated():
             dead = [path for path in self._incoming.iterdir() if path.name not in keep]
@@ -109,7 +109,7 @@ class LocalBackend:
         return removed
 
     def probe(self) -> None:
-        """Prove that objects can be written and read back."""
+        """Check that objects can be written."""
         with _translated():
             probe = self._incoming / f"probe-{secrets.token_hex(8)}"
             writer = LocalObjectWriter(probe, self._objects / "probe")
@@ -121,7 +121,7 @@ class LocalBackend:
 
 
 class LocalObjectWriter:
-    """A file in `incoming`. One thread at a time."""
+    """Writer of a file in `incoming`. For one thread at a time."""
 
     def __init__(self, path: Path, target: Path) -> None:
         self._path = path
@@ -143,7 +143,7 @@ class LocalObjectWriter:
             self._sent = self._written
 
     def sync(self) -> None:
-        """Make what was written durable."""
+        """Make the written bytes durable."""
         with _translated():
             os.fsync(self._fd)
 
@@ -163,10 +163,10 @@ class LocalObjectWriter:
         try:
             os.link(self._path, self._target)
         except FileExistsError:
-            raise ObjectExistsError("an object of this name is there already") from None
+            raise ObjectExistsError("an object with this name already exists") from None
 
     def abort(self) -> None:
-        """Remove the name in `incoming`; an object that was committed keeps its own."""
+        """Remove the file from `incoming`. A committed object is not affected."""
         if self._fd < 0:
             return
         fd, self._fd = self._fd, -1
@@ -175,14 +175,14 @@ class LocalObjectWriter:
         os.close(fd)
 
     def leave(self) -> None:
-        """Give up the lock and keep the file."""
+        """Release the lock and keep the file."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
 
 class LocalObjectReader:
-    """An open file. Threads may share it until it is closed."""
+    """Open file. Threads may share it until it is closed."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -197,7 +197,7 @@ class LocalObjectReader:
         return self._size_bytes
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` from `offset`; return how much was there before the end."""
+        """Fill `buffer` from `offset`. Returns the number of bytes read, fewer at the end of the object."""
         filled = 0
         with _translated(reading=True):
             while filled < len(buffer) and (count := os.preadv(self._fd, [buffer[filled:]], offset + filled)):
@@ -205,7 +205,7 @@ class LocalObjectReader:
         return filled
 
     def lock(self) -> bool:
-        """Lock the file for as long as it is open; False when another has it, or it was removed."""
+        """Lock the file until it is closed. Returns False if it is locked already, or was removed."""
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -220,7 +220,7 @@ class LocalObjectReader:
 
 
 def _create_locked(path: Path) -> int:
-    """Create a file and lock it; again, when a recovery took it for a dead writer's before the lock."""
+    """Create a file and lock it. Retries if a recovery removed the file before it was locked."""
     while True:
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -268,7 +268,7 @@ def _remove_if_dead(path: Path) -> bool:
 
 @contextmanager
 def _translated(*, reading: bool = False) -> Iterator[None]:
-    """Turn the system's errors into this package's."""
+    """Translate OSError to errors of this package."""
     try:
         yield
     except StorageError:
@@ -276,5 +276,7 @@ def _translated(*, reading: bool = False) -> Iterator[None]:
     except OSError as error:
         code = errno.errorcode.get(error.errno or 0, "unknown error")
         if error.errno in _NO_ROOM and not reading:
-            raise StorageFullError(f"storage cannot be written: {code}") from error
-        raise StorageUnavailableError(f"storage does not answer: {code}") from error
+            raise StorageFullError(
+                f"storage cannot be written ({code}): check its free space and permissions"
+            ) from error
+        raise StorageUnavailableError(f"storage does not answer ({code}): check its disk") from error

@@ -1,6 +1,7 @@
-"""From a URL to a backend: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://` (docs/storage.md).
+"""Storage URLs: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://` (docs/storage.md).
 
-Credentials come from the environment, as the services' own SDKs find them; a URL that holds some is refused.
+Credentials come from the environment, in the places that the services' SDKs use. A URL with credentials is
+refused.
 """
 
 from collections.abc import Mapping
@@ -19,12 +20,12 @@ _OPTIONS = {"s3": {*_COMMON, "region"}, "gs": _COMMON, "az": _COMMON, "file": se
 
 @dataclass(frozen=True, slots=True)
 class StorageLocation:
-    """Where objects lie.
+    """Location of the object storage.
 
     Attributes:
         scheme: `file`, `s3`, `gs` or `az`.
-        place: The folder, or the bucket or container.
-        prefix: What the names of all objects start with; empty, or ends with a slash.
+        place: The folder, bucket or container.
+        prefix: Prefix of all object names; empty, or with a final slash.
     """
 
     scheme: str
@@ -34,12 +35,14 @@ class StorageLocation:
 
     @classmethod
     def parse(cls, url: str) -> "StorageLocation":
-        """Read a storage URL. Raises ValueError, whose message does not quote it."""
+        """Parse a storage URL. Raises ValueError; the message does not contain the URL."""
         parts = urlsplit(url)
         if parts.scheme not in _OPTIONS:
-            raise ValueError("a storage URL starts with file://, s3://, gs:// or az://")
+            raise ValueError("a storage URL must start with file://, s3://, gs:// or az://")
         if "@" in parts.netloc or parts.fragment:
-            raise ValueError("a storage URL holds no credentials: they come from the environment")
+            raise ValueError(
+                "remove the credentials from the storage URL: Crisper reads them from the environment"
+            )
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         if unknown := sorted(set(options) - _OPTIONS[parts.scheme]):
             raise ValueError(f"a {parts.scheme}:// URL has no option {', '.join(unknown)}")
@@ -47,23 +50,23 @@ class StorageLocation:
         _seconds(options, "retry_s", 1)
         if parts.scheme == "file":
             if parts.netloc or not parts.path.startswith("/"):
-                raise ValueError("write file:///absolute/path")
+                raise ValueError("write the storage URL as file:///absolute/path")
             return cls("file", unquote(parts.path), "", options)
         if not parts.netloc:
-            raise ValueError(f"name the bucket: {parts.scheme}://BUCKET/PREFIX")
+            raise ValueError(f"the storage URL has no bucket: write {parts.scheme}://BUCKET/PREFIX")
         prefix = parts.path.strip("/")
         return cls(parts.scheme, parts.netloc, f"{prefix}/" if prefix else "", options)
 
     @property
     def shared(self) -> bool:
-        """Whether several machines may keep objects there."""
+        """Whether several machines can share the location."""
         return self.scheme != "file"
 
     def open(self) -> BlobBackend:
         """Open the backend. Raises StorageFullError or StorageUnavailableError."""
         if self.scheme == "file":
             return LocalBackend(Path(self.place))
-        from storage.backends import buckets  # noqa: PLC0415 (the client's library is for servers only)
+        from storage.backends import buckets  # noqa: PLC0415 (only servers need the client library)
 
         bucket = buckets.Bucket(
             name=self.place,
@@ -76,7 +79,7 @@ class StorageLocation:
         try:
             return {"s3": buckets.s3, "gs": buckets.google, "az": buckets.azure}[self.scheme](bucket)
         except Exception as error:  # noqa: BLE001 - of whatever kind, the clients share no root
-            # A client's message may quote what it found in the environment.
+            # A client's message may quote the environment.
             raise StorageUnavailableError(
                 f"the object store cannot be used: check its URL and credentials ({type(error).__name__})"
             ) from None
@@ -87,7 +90,7 @@ def _seconds(options: Mapping[str, str], name: str, default: float) -> timedelta
     try:
         found = timedelta(seconds=float(options.get(name, default)))
     except (ValueError, OverflowError):
-        raise ValueError(f"{name} is a number of seconds") from None
+        raise ValueError(f"{name} must be a number of seconds") from None
     if not timedelta(0) < found <= timedelta(minutes=5):
-        raise ValueError(f"{name} is more than 0 and at most 300 seconds")
+        raise ValueError(f"{name} must be more than 0 and at most 300 seconds")
     return found

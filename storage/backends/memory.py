@@ -1,4 +1,4 @@
-"""Objects in memory, for unit tests of what lies above."""
+"""Backend in memory, for unit tests."""
 
 import threading
 from collections.abc import Collection, Iterator
@@ -7,7 +7,7 @@ from storage.errors import BlobNotFoundError, ObjectExistsError
 
 
 class MemoryBackend:
-    """Keeps objects in a dictionary; gone with the process."""
+    """Stores objects in a dictionary."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -15,7 +15,7 @@ class MemoryBackend:
         self.naming = threading.Lock()
 
     def create(self, name: str, expected_bytes: int | None = None) -> "MemoryObjectWriter":  # noqa: ARG002
-        """Start an object that nobody sees before its commit."""
+        """Start an object, which stays invisible until its commit."""
         return MemoryObjectWriter(self, name)
 
     def open(self, name: str) -> "MemoryObjectReader":
@@ -26,7 +26,7 @@ class MemoryBackend:
             raise BlobNotFoundError("the object is not in storage") from None
 
     def delete(self, name: str) -> bool:
-        """Remove an object; False when there was none."""
+        """Remove an object. Returns False if there is no such object."""
         return self.objects.pop(name, None) is not None
 
     def names(self) -> Iterator[str]:
@@ -34,26 +34,26 @@ class MemoryBackend:
         yield from sorted(self.objects)
 
     def salvage(self, name: str) -> "MemoryObjectReader | None":
-        """Open what a writer left."""
+        """Open an unfinished object."""
         return MemoryObjectReader(self.left[name]) if name in self.left else None
 
     def discard(self, name: str) -> None:
-        """Remove what a writer left."""
+        """Remove an unfinished object."""
         self.left.pop(name, None)
 
     def recover(self, keep: Collection[str] = frozenset()) -> int:
-        """Remove what writers left, but for `keep`; return how many."""
+        """Remove unfinished objects, except for `keep`. Returns their number."""
         gone = self.left.keys() - set(keep)
         for name in gone:
             del self.left[name]
         return len(gone)
 
     def probe(self) -> None:
-        """Memory always answers."""
+        """Do nothing: memory is always available."""
 
 
 class MemoryObjectWriter:
-    """Bytes on their way in."""
+    """Writer of one object."""
 
     def __init__(self, backend: MemoryBackend, name: str) -> None:
         self._backend = backend
@@ -68,20 +68,20 @@ class MemoryObjectWriter:
         """Make the object visible. Raises ObjectExistsError."""
         with self._backend.naming:
             if self._name in self._backend.objects:
-                raise ObjectExistsError("an object of this name is there already")
+                raise ObjectExistsError("an object with this name already exists")
             self._backend.objects[self._name] = bytes(self._data)
 
     def abort(self) -> None:
-        """Forget what was written."""
+        """Discard the written bytes."""
         self._data = bytearray()
 
     def leave(self) -> None:
-        """Keep what was written."""
+        """Keep the written bytes for `salvage`."""
         self._backend.left[self._name] = bytes(self._data)
 
 
 class MemoryObjectReader:
-    """One object's bytes."""
+    """Reader of one object."""
 
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
@@ -92,10 +92,10 @@ class MemoryObjectReader:
         return len(self._data)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` from `offset`; return how much was there before the end."""
+        """Fill `buffer` from `offset`. Returns the number of bytes read, fewer at the end of the object."""
         part = self._data[offset : offset + len(buffer)]
         buffer[: len(part)] = part
         return len(part)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""

@@ -1,4 +1,4 @@
-"""A multipart upload that is fed piece by piece."""
+"""Multipart upload that accepts data piece by piece."""
 
 import threading
 from collections import deque
@@ -11,15 +11,15 @@ _WAITING_PIECES = 2
 _PARTS_AT_ONCE = 2
 
 
-class _GivenUpError(Exception):
-    """Ends the upload from within: the client then drops the parts that it has sent."""
+class _UploadAbortedError(Exception):
+    """Aborts the upload from within the client, which then deletes the uploaded parts."""
 
 
 class MultipartUpload:
-    """Sends pieces from a thread of its own, so that the caller seals while parts travel.
+    """Uploads from a separate thread, so that the caller can encrypt while parts are sent.
 
-    The client pulls pieces, callers push them: between the two are `_WAITING_PIECES` at most, and one part
-    that fills and `_PARTS_AT_ONCE` that travel.
+    The client pulls pieces; the caller pushes them. Memory is bounded: at most `_WAITING_PIECES` pieces wait
+    in between, one part is being filled, and `_PARTS_AT_ONCE` parts are being sent.
     """
 
     def __init__(self, bucket: S3Store | GCSStore | AzureStore, name: str, part_bytes: int) -> None:
@@ -36,7 +36,7 @@ class MultipartUpload:
         self._thread.start()
 
     def send(self, piece: bytes) -> None:
-        """Queue a piece; wait while too many do. Raises what the client raised."""
+        """Queue a piece. Blocks while the queue is full. Raises the client's error if the upload failed."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or len(self._pieces) < _WAITING_PIECES)
             if self._error is not None:
@@ -45,7 +45,7 @@ class MultipartUpload:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Complete the upload. Raises what the client raised."""
+        """Complete the upload. Raises the client's error if the upload failed."""
         with self._changed:
             self._complete = True
             self._changed.notify_all()
@@ -54,7 +54,7 @@ class MultipartUpload:
             raise self._error
 
     def abort(self) -> None:
-        """Drop the upload, unless it is complete; safe to call again."""
+        """Abort the upload unless it is complete. Can be called repeatedly."""
         with self._changed:
             self._given_up = True
             self._changed.notify_all()
@@ -86,7 +86,7 @@ class MultipartUpload:
         with self._changed:
             self._changed.wait_for(lambda: self._pieces or self._complete or self._given_up)
             if self._given_up:
-                raise _GivenUpError
+                raise _UploadAbortedError
             piece = self._pieces.popleft() if self._pieces else None
             self._changed.notify_all()
             return piece

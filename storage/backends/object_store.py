@@ -1,7 +1,7 @@
-"""Objects in a bucket: S3, Google Cloud Storage, Azure Blob Storage (docs/storage.md).
+"""Backend that stores objects in a bucket: S3, Google Cloud Storage, Azure Blob Storage (docs/storage.md).
 
-A small object is one conditional PUT. A larger one is a multipart upload under its own name, which the store
-shows to nobody before it is complete; names are never used twice (docs/blob-format.md, "object name").
+A small object is one conditional PUT. A larger one is a multipart upload under its final name, which stays
+invisible until it is complete. Names are never reused (docs/blob-format.md, "object name").
 """
 
 import re
@@ -25,7 +25,7 @@ from storage.errors import (
 Bucket = S3Store | GCSStore | AzureStore
 
 PART_BYTES = 8 << 20
-_MAX_PARTS = 9_000  # the services take 10,000
+_MAX_PARTS = 9_000  # the services allow 10,000
 _MIB = 1 << 20
 _HEAD_BYTES = 64 << 10
 _NAME = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -34,15 +34,15 @@ _NEVER_WRITTEN = "0" * 64
 
 
 class ObjectStoreBackend:
-    """Keeps objects in one bucket, under one prefix. Several servers may share it.
+    """Stores objects in one bucket, under one prefix. Several servers may share it.
 
     Args:
-        bucket: Where, with credentials, retries and time-outs.
-        reap: Ends multipart uploads that dead writers left, and says how many; None where the service does
-            that by itself.
-        complete: Makes an object of what an upload that its writer left has brought, and says whether there
-            was one; None where the service cannot.
-        part_bytes: Of a multipart upload; three parts of each writer are in memory at most.
+        bucket: Client of the bucket, with credentials, retries and time-outs.
+        reap: Aborts abandoned multipart uploads and returns their number; None if the service does that
+            by itself.
+        complete: Completes an abandoned upload with the parts that it has, and returns whether there was
+            one; None if the service does not support it.
+        part_bytes: Size of a part of a multipart upload. Each writer holds at most three parts in memory.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ObjectStoreBackend:
         self._part_bytes = part_bytes
 
     def create(self, name: str, expected_bytes: int | None = None) -> "StoredObjectWriter":
-        """Start an object that nobody sees before its commit."""
+        """Start an object, which stays invisible until its commit."""
         return StoredObjectWriter(self._bucket, _checked(name), self._part_size(expected_bytes))
 
     def open(self, name: str) -> "StoredObjectReader":
@@ -67,7 +67,7 @@ class ObjectStoreBackend:
         return StoredObjectReader(self._bucket, _checked(name))
 
     def delete(self, name: str) -> bool:
-        """Remove an object; False when there was none."""
+        """Remove an object. Returns False if there is no such object."""
         with _translated():
             if _size(self._bucket, _checked(name)) is None:
                 return False
@@ -75,16 +75,16 @@ class ObjectStoreBackend:
         return True
 
     def names(self) -> Iterator[str]:
-        """List the visible objects, a page of the service's listing at a time."""
+        """List the visible objects, one page of the service's listing at a time."""
         with _translated(reading=True):
             for page in obstore.list(self._bucket):
                 yield from (entry["path"] for entry in page if _NAME.fullmatch(entry["path"]))
 
     def salvage(self, name: str) -> "StoredObjectReader | None":
-        """Open what a writer left under its name: an object that no key record refers to.
+        """Open an abandoned upload as an object that no key record refers to.
 
-        The service keeps the parts of an upload whose writer died, and gives them back only as an object. A
-        writer that is alive after all finds its upload gone, and fails.
+        The service returns the parts of an upload only as an object, so the upload is completed first. If its
+        writer is still alive, its upload is gone and it fails.
         """
         with _translated(reading=True):
             there = _size(self._bucket, _checked(name)) is not None
@@ -96,18 +96,18 @@ class ObjectStoreBackend:
             return None
 
     def discard(self, name: str) -> None:
-        """Remove what `salvage` found."""
+        """Remove an object that `salvage` opened."""
         self.delete(name)
 
-    def recover(self, keep: Collection[str] = frozenset()) -> int:  # noqa: ARG002 (kept for longer anyway)
-        """End multipart uploads that were begun long ago and never completed; return how many."""
+    def recover(self, keep: Collection[str] = frozenset()) -> int:  # noqa: ARG002 (stale uploads are older than any import)
+        """Abort stale multipart uploads. Returns their number."""
         if self._reap is None:
             return 0
         with _translated():
             return self._reap()
 
     def probe(self) -> None:
-        """Prove that objects can be written, and that the service tells what is there."""
+        """Check that objects can be written and listed."""
         with _translated():
             obstore.put(self._bucket, _PROBE, str(time.time()).encode())
             _size(self._bucket, _NEVER_WRITTEN)
@@ -118,7 +118,7 @@ class ObjectStoreBackend:
 
 
 class StoredObjectWriter:
-    """An object on its way in. One thread at a time."""
+    """Writer of one object. For one thread at a time."""
 
     def __init__(self, bucket: Bucket, name: str, part_bytes: int) -> None:
         self._bucket = bucket
@@ -129,7 +129,7 @@ class StoredObjectWriter:
         self._upload: MultipartUpload | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append bytes; they are copied before this returns."""
+        """Append a copy of the bytes."""
         piece = bytes(data)
         self._size_bytes += len(piece)
         with _translated():
@@ -145,23 +145,23 @@ class StoredObjectWriter:
         with _translated():
             if self._upload is None:
                 held, self._held = b"".join(self._held), []
-                self._settle(lambda: obstore.put(self._bucket, self._name, held, mode="create"))
+                self._commit_idempotently(lambda: obstore.put(self._bucket, self._name, held, mode="create"))
             else:
                 if _size(self._bucket, self._name) is not None:
-                    raise ObjectExistsError("an object of this name is there already")
-                self._settle(self._upload.finish)
+                    raise ObjectExistsError("an object with this name already exists")
+                self._commit_idempotently(self._upload.finish)
             stored = _size(self._bucket, self._name)
         if stored != self._size_bytes:
-            raise StorageUnavailableError("the object that was written does not have its length")
+            raise StorageUnavailableError("the stored object does not have the length that was written")
 
     def abort(self) -> None:
-        """End an upload that was not committed; the service drops its parts."""
+        """Abort an upload that was not committed. The service deletes its parts."""
         self._held = []
         if self._upload is not None:
             self._upload.abort()
 
     def leave(self) -> None:
-        """Complete the upload as it is; until somebody goes on with it, it is an object without a record."""
+        """Complete the upload as it is. Until it is resumed, it is an object without a key record."""
         if self._upload is None:
             return
         with suppress(StorageError), _translated():
@@ -173,10 +173,10 @@ class StoredObjectWriter:
         for piece in held:
             upload.send(piece)
 
-    def _settle(self, complete: Callable[[], object]) -> None:
-        """Complete; when the answer was lost, see whether the object is there all the same.
+    def _commit_idempotently(self, complete: Callable[[], object]) -> None:
+        """Complete the upload. If the response is lost, check whether the object exists.
 
-        Nobody else writes under this name, so an object of this length is the one that was sent.
+        Names are unique to one writer, so an object with this length is the one that was sent.
         """
         try:
             complete()
@@ -186,9 +186,9 @@ class StoredObjectWriter:
 
 
 class StoredObjectReader:
-    """One object. Threads may share it.
+    """Reader of one object. Threads may share it.
 
-    Opening reads the object's start with its length in one request: a small object needs no other.
+    Opening reads length and start of the object in one request; a small object needs no other.
     """
 
     def __init__(self, bucket: Bucket, name: str) -> None:
@@ -205,7 +205,7 @@ class StoredObjectReader:
         return self._size_bytes
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` from `offset`; return how much was there before the end."""
+        """Fill `buffer` from `offset`. Returns the number of bytes read, fewer at the end of the object."""
         end = min(offset + len(buffer), self._size_bytes)
         if offset >= end:
             return 0
@@ -215,12 +215,12 @@ class StoredObjectReader:
         with _translated(reading=True):
             found = memoryview(obstore.get_range(self._bucket, self._name, start=offset, end=end))
         if len(found) != end - offset:
-            raise StorageUnavailableError("storage answered a range with another length")
+            raise StorageUnavailableError("storage answered a range request with another length")
         buffer[: end - offset] = found
         return end - offset
 
     def close(self) -> None:
-        """Nothing to release: requests end by themselves."""
+        """Do nothing: there is nothing to release."""
 
 
 def _checked(name: str) -> str:
@@ -238,9 +238,9 @@ def _size(bucket: Bucket, name: str) -> int | None:
 
 @contextmanager
 def _translated(*, reading: bool = False) -> Iterator[None]:
-    """Turn the client's errors into this package's.
+    """Translate the client's errors to errors of this package.
 
-    Their messages quote addresses and what the service answered: they are left out.
+    Their messages are omitted, because they quote addresses and the service's responses.
     """
     try:
         yield
@@ -249,10 +249,16 @@ def _translated(*, reading: bool = False) -> Iterator[None]:
     except FileNotFoundError:
         raise BlobNotFoundError("the object is not in storage") from None
     except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-        raise ObjectExistsError("an object of this name is there already") from None
+        raise ObjectExistsError("an object with this name already exists") from None
     except exceptions.PermissionDeniedError:
         if reading:
-            raise StorageUnavailableError("the object store does not let us read") from None
-        raise StorageFullError("the object store does not let us write") from None
+            raise StorageUnavailableError(
+                "the object store denies read access: check its credentials and policy"
+            ) from None
+        raise StorageFullError(
+            "the object store denies write access: check its credentials and policy"
+        ) from None
     except Exception as error:  # noqa: BLE001 - the client has errors of many roots
-        raise StorageUnavailableError(f"the object store does not answer ({type(error).__name__})") from None
+        raise StorageUnavailableError(
+            f"the object store does not answer ({type(error).__name__}): check its address and state"
+        ) from None

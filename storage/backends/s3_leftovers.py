@@ -1,4 +1,4 @@
-"""Multipart uploads whose writer is gone, which S3 keeps and charges for until they are ended."""
+"""Abandoned multipart uploads, which S3 keeps, and charges for, until they are aborted."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,10 +10,10 @@ STALE_AFTER = timedelta(hours=24)
 
 
 class S3Leftovers:
-    """Ends uploads under a prefix that were begun before `stale_after`, or completes one as it is.
+    """Aborts uploads under a prefix that are older than `stale_after`, or completes one as it is.
 
     Args:
-        client: botocore's S3 client, made at the first use.
+        client: Returns botocore's S3 client; called at the first use.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class S3Leftovers:
         self._stale_after = stale_after
 
     def reap(self) -> int:
-        """End those that no import can still need; return how many. Raises StorageUnavailableError."""
+        """Abort stale uploads. Returns their number. Raises StorageUnavailableError."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 (half a second of imports)
 
         begun_before = datetime.now(UTC) - self._stale_after
@@ -43,12 +43,12 @@ class S3Leftovers:
                     ended += 1
         except (BotoCoreError, ClientError) as error:
             raise StorageUnavailableError(
-                f"leftover uploads could not be ended ({type(error).__name__})"
+                f"abandoned uploads could not be aborted ({type(error).__name__})"
             ) from None
         return ended
 
     def complete(self, name: str) -> bool:
-        """Make an object of the parts that an upload has; False when there is none.
+        """Complete an upload with the parts that it has. Returns False if there is no such upload.
 
         Raises:
             StorageUnavailableError: The service does not answer.
@@ -69,7 +69,7 @@ class S3Leftovers:
                 client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
         except (BotoCoreError, ClientError) as error:
             raise StorageUnavailableError(
-                f"a leftover upload could not be completed ({type(error).__name__})"
+                f"an abandoned upload could not be completed ({type(error).__name__})"
             ) from None
         return bool(parts)
 
@@ -80,5 +80,5 @@ def _part(listed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gapless(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out what follows a missing part: parts travel side by side."""
+    """Return the parts up to the first gap; parallel uploads can leave gaps."""
     return [part for number, part in enumerate(parts, 1) if part["PartNumber"] == number]

@@ -1,4 +1,4 @@
-"""Frames: plaintext compressed piece by piece, so that ranges stay cheap (docs/blob-format.md, "codec 1")."""
+"""Frames: separately compressed pieces of plaintext, for cheap ranges (docs/blob-format.md, "codec 1")."""
 
 import sys
 from array import array
@@ -20,9 +20,10 @@ _LENGTH_BYTES = 4
 
 
 def choose_codec(sample: bytes | bytearray | memoryview) -> Codec:
-    """Tell whether a blob that starts with `sample` (up to `SAMPLE_BYTES`) is worth compressing.
+    """Choose the codec for a blob that starts with `sample` (up to `SAMPLE_BYTES`).
 
-    Gzip layers are not; what they would gain is less than decompression costs every reader.
+    Data that hardly shrinks, such as gzip layers, is not compressed: the saving is not worth the cost of
+    decompression at every read.
     """
     if len(sample) == 0:
         return Codec.NONE
@@ -31,7 +32,7 @@ def choose_codec(sample: bytes | bytearray | memoryview) -> Codec:
 
 
 class FrameCompressor:
-    """Compresses frames, each by itself. One thread at a time."""
+    """Compresses frames independently of each other. For one thread at a time."""
 
     __slots__ = ("_lengths", "_zstd")
 
@@ -41,11 +42,11 @@ class FrameCompressor:
 
     @property
     def frames(self) -> int:
-        """How many frames there have been."""
+        """Number of frames so far."""
         return len(self._lengths)
 
     def compress(self, frame: memoryview) -> bytes | memoryview:
-        """Return the frame compressed, or as it is when that is not shorter."""
+        """Return the compressed frame, or the frame itself if compression does not make it shorter."""
         packed = self._zstd.compress(frame)
         if len(packed) < len(frame):
             self._lengths.append(len(packed))
@@ -54,33 +55,33 @@ class FrameCompressor:
         return frame
 
     def index(self) -> bytes:
-        """Return the index of all frames, to be sealed."""
+        """Return the index of all frames, for sealing."""
         return b"".join(length.to_bytes(_LENGTH_BYTES, "big") for length in self._lengths)
 
 
 def decompress(packed: memoryview, size: int) -> bytes:
-    """Decompress one frame that must give exactly `size` bytes.
+    """Decompress a frame to exactly `size` bytes.
 
-    The size that the frame declares is checked before anything is allocated for it: python-zstandard
-    ignores `max_output_size` when a frame declares one.
+    The declared size is checked before memory is allocated, because python-zstandard ignores
+    `max_output_size` for frames that declare a size.
 
     Raises:
-        BlobDamagedError: The frame declares or gives another size, or is not zstd.
+        BlobDamagedError: The frame declares or contains another size, or is not zstd.
     """
     try:
         if zstandard.frame_content_size(packed) != size:
-            raise BlobDamagedError("a frame declares another size than its place in the blob")
+            raise BlobDamagedError("a frame declares a size that does not match its position")
         plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError:
         raise BlobDamagedError("a frame does not decompress") from None
     if len(plain) != size:
-        raise BlobDamagedError("a frame gives another size than it declares")
+        raise BlobDamagedError("a frame has another size than it declares")
     return plain
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame: where its plaintext and its bytes in the payload lie."""
+    """Position of one frame in the plaintext and in the payload."""
 
     plaintext_start: int
     plaintext_bytes: int
@@ -90,7 +91,7 @@ class Frame:
 
 
 class FrameIndex:
-    """Where the frames of a blob lie. Immutable."""
+    """Positions of all frames of a blob. Immutable."""
 
     __slots__ = ("_ends", "_frame_bytes", "_lengths", "_plaintext_bytes")
 
@@ -102,7 +103,7 @@ class FrameIndex:
 
     @classmethod
     def parse(cls, data: bytes, *, frame_bytes: int, plaintext_bytes: int, payload_bytes: int) -> Self:
-        """Read an opened index.
+        """Parse a decrypted index.
 
         Raises:
             BlobDamagedError: The frames do not add up to the blob or its payload.
@@ -117,19 +118,19 @@ class FrameIndex:
 
     @property
     def frames(self) -> int:
-        """How many frames there are."""
+        """Number of frames."""
         return len(self._lengths)
 
     @property
     def payload_bytes(self) -> int:
-        """What all frames take in the payload."""
+        """Length of all frames in the payload."""
         return self._ends[-1] if self._ends else 0
 
     def frame(self, number: int) -> Frame:
-        """Return the frame at a position.
+        """Return a frame by its number.
 
         Raises:
-            BlobDamagedError: It has neither the length of its plaintext, being raw, nor less.
+            BlobDamagedError: The frame's length is invalid: it must equal its plaintext's if raw, or be less.
         """
         start = number * self._frame_bytes
         length = self._lengths[number] & ~_RAW
@@ -141,9 +142,9 @@ class FrameIndex:
             raw=bool(self._lengths[number] & _RAW),
         )
         if frame.raw != (length == frame.plaintext_bytes) or not 0 < length <= frame.plaintext_bytes:
-            raise BlobDamagedError("a frame has a length that no writer gives it")
+            raise BlobDamagedError("a frame has an invalid length")
         return frame
 
     def frame_at(self, offset: int) -> Frame:
-        """Return the frame that holds the plaintext byte at `offset`."""
+        """Return the frame that contains the plaintext byte at `offset`."""
         return self.frame(offset // self._frame_bytes)

@@ -1,4 +1,4 @@
-"""The 64 bytes that a container starts with (docs/blob-format.md, "header")."""
+"""Header of a container: its first 64 bytes (docs/blob-format.md, "header")."""
 
 import hmac
 import struct
@@ -23,7 +23,7 @@ _ZERO = bytes(3)
 
 
 class Codec(IntEnum):
-    """What happens to the plaintext before it is sealed."""
+    """Compression of the plaintext before it is sealed."""
 
     NONE = 0
     ZSTD = 1
@@ -31,13 +31,13 @@ class Codec(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header within the format's bounds.
+    """A valid header.
 
     Attributes:
         segment_log2: Ciphertext bytes of a full segment, as a power of two.
         frame_log2: Plaintext bytes of a full frame, as a power of two; 0 without a codec.
         file_id: 16 random bytes.
-        commitment: 32 bytes that only the right data key gives.
+        commitment: 32 bytes that commit the container to its data key.
     """
 
     segment_log2: int
@@ -50,27 +50,27 @@ class Header:
     def create(
         cls, key: DataKey, *, segment_log2: int, codec: Codec, frame_log2: int, file_id: bytes
     ) -> Self:
-        """Make the header of a new container. Raises ValueError outside the format's bounds."""
+        """Create the header of a new container. Raises ValueError: a size is outside the format's bounds."""
         if not _in_bounds(segment_log2, codec, frame_log2):
-            raise ValueError("segment or frame size outside the format")
+            raise ValueError("segment or frame size is outside the format's bounds")
         start = _start(segment_log2, codec, frame_log2, file_id)
         return cls(segment_log2, codec, frame_log2, file_id, key.commitment(file_id, start))
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read a header. Raises BlobDamagedError unless every field lies within its bounds."""
+        """Parse a header. Raises BlobDamagedError: a field is outside its bounds."""
         if len(data) != HEADER_BYTES:
             raise BlobDamagedError("the container is shorter than its header")
         magic, version, suite, segment_log2, codec, frame_log2, zero, file_id = _START.unpack_from(data)
         if (magic, version, suite, zero) != (_MAGIC, _VERSION, _SUITE, _ZERO):
             raise BlobDamagedError("not a container of this format's version and suite")
         if not _in_bounds(segment_log2, codec, frame_log2):
-            raise BlobDamagedError("a header field lies outside the format")
+            raise BlobDamagedError("a header field is outside the format's bounds")
         return cls(segment_log2, Codec(codec), frame_log2, file_id, data[_START.size :])
 
     @property
     def start(self) -> bytes:
-        """The first 32 bytes: all but the commitment."""
+        """The first 32 bytes: all fields but the commitment."""
         return _start(self.segment_log2, self.codec, self.frame_log2, self.file_id)
 
     @property
@@ -84,12 +84,12 @@ class Header:
         return 1 << self.frame_log2
 
     def check(self, key: DataKey) -> None:
-        """Raise BlobDamagedError unless the header was made with `key`. Takes constant time."""
+        """Raise BlobDamagedError unless the header commits to `key`. Runs in constant time."""
         if not hmac.compare_digest(self.commitment, key.commitment(self.file_id, self.start)):
             raise BlobDamagedError("the container is not committed to its key")
 
     def encode(self) -> bytes:
-        """Return the 64 bytes."""
+        """Return the 64 bytes of the header."""
         return self.start + self.commitment
 
 

@@ -1,4 +1,4 @@
-"""The data key of a container and what is derived from it (docs/blob-format.md, "keys")."""
+"""Data key of a container, and the keys derived from it (docs/blob-format.md, "keys")."""
 
 import os
 from typing import Self
@@ -14,34 +14,34 @@ _WRAP = b"oeb1-wrap"
 
 
 class DataKey:
-    """The 32 random bytes that one container is sealed under. Never shown by repr."""
+    """Data key: 32 random bytes that encrypt one container. Its repr hides them."""
 
     __slots__ = ("_secret",)
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != DEK_BYTES:
-            raise ValueError(f"a data key is {DEK_BYTES} bytes")
+            raise ValueError(f"a data key has {DEK_BYTES} bytes")
         self._secret = secret
 
     @classmethod
     def generate(cls) -> Self:
-        """Draw a fresh key: one per container, never shared, never used to go on writing an old one."""
+        """Generate a key. Each container has its own; a resumed write also gets a new one."""
         return cls(os.urandom(DEK_BYTES))
 
     def reveal(self) -> bytes:
-        """Return the secret, to be wrapped."""
+        """Return the secret, for wrapping."""
         return self._secret
 
     def commitment(self, file_id: bytes, header_start: bytes) -> bytes:
-        """Derive the 32 bytes that tie a header to this key and no other."""
+        """Derive the 32 bytes that commit a header to this key."""
         return self._derive(file_id, _COMMIT + header_start)
 
     def meta_cipher(self, file_id: bytes, header_start: bytes) -> AESGCM:
-        """Derive the cipher of trailer and index."""
+        """Derive the cipher for trailer and index."""
         return AESGCM(self._derive(file_id, _META + header_start))
 
     def payload_cipher(self, salt: bytes, header: bytes) -> AESGCM:
-        """Derive the cipher of the segments, as Tink's AES256-GCM-HKDF streaming AEAD does."""
+        """Derive the cipher for the segments, as in Tink's AES256-GCM-HKDF streaming AEAD."""
         return AESGCM(self._derive(salt, header))
 
     def _derive(self, salt: bytes, info: bytes) -> bytes:
@@ -51,13 +51,13 @@ class DataKey:
         return "DataKey(...)"
 
     def __reduce__(self) -> str:
-        raise TypeError("a data key is not pickled")
+        raise TypeError("a data key cannot be pickled")
 
 
 def wrap_aad(file_id: bytes, digest: str, tenant: str, kek_id: str) -> bytes:
-    """Return what a wrapped data key is bound to (docs/blob-format.md, "key record").
+    """Return the associated data of a wrapped data key (docs/blob-format.md, "key record").
 
-    Each text is preceded by its length, so that no two sets of fields give the same bytes.
+    Each field is preceded by its length, so that different fields never result in the same bytes.
     """
     texts = (text.encode() for text in (digest, tenant, kek_id))
     return _WRAP + file_id + b"".join(len(text).to_bytes(2, "big") + text for text in texts)

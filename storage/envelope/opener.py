@@ -1,4 +1,4 @@
-"""Checks a container and reads any range of its plaintext (docs/blob-format.md, "reading")."""
+"""Verification of a container, and reading of ranges of its plaintext (docs/blob-format.md, "reading")."""
 
 import hmac
 import threading
@@ -19,13 +19,13 @@ _RUN_BYTES = 1 << 20
 
 
 class Scratch(threading.local):
-    """A buffer per thread for ciphertext on its way, so that a read allocates only its result."""
+    """Per-thread buffers for ciphertext, so that a read allocates only its result."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, memoryview] = {}
 
     def view(self, purpose: str, size: int) -> memoryview:
-        """Return `size` bytes of rubbish, this thread's until its next call with `purpose`."""
+        """Return `size` uninitialized bytes, valid until this thread's next call with the same `purpose`."""
         buffer = self._buffers.get(purpose)
         if buffer is None or len(buffer) < size:
             buffer = self._buffers[purpose] = memoryview(bytearray(size))
@@ -34,9 +34,9 @@ class Scratch(threading.local):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Unlocked:
-    """A container's start that was checked against its data key, and the ciphers derived from both.
+    """Verified start of a container, and the ciphers derived from it and the data key.
 
-    Safe to keep, and to share between threads; the data key itself is not kept.
+    It can be cached and shared between threads. It does not contain the data key itself.
     """
 
     head: bytes
@@ -46,10 +46,10 @@ class Unlocked:
 
     @classmethod
     def unlock(cls, key: DataKey, head: bytes) -> Self:
-        """Check the header's bounds, then its commitment to `key`.
+        """Verify the header's bounds, then its commitment to `key`.
 
         Args:
-            key: Unwrapped from the blob's key record.
+            key: Data key from the blob's key record.
             head: The container's first 104 bytes.
 
         Raises:
@@ -62,20 +62,20 @@ class Unlocked:
 
 
 def read_head(source: ObjectReader) -> bytes:
-    """Read a container's first 104 bytes. Raises BlobDamagedError when there are fewer."""
+    """Read a container's first 104 bytes. Raises BlobDamagedError: there are fewer."""
     return _read_exactly(source, 0, HEAD_BYTES)
 
 
 class Container:
-    """A checked container, open for reading. Every method blocks; threads may share it.
+    """Verified container, open for reading. All methods block. Threads may share it.
 
-    Opening follows docs/blob-format.md, "reading", steps 3 to 7; steps 1 and 2 are `Unlocked.unlock`.
+    Opening follows docs/blob-format.md, "reading", steps 3 to 7; steps 1 and 2 are in `Unlocked.unlock`.
 
     Args:
-        source: Where the container lies; closed by whoever opened it.
-        unlocked: Its start, checked, perhaps on an earlier occasion.
-        digest: What the plaintext has to be.
-        scratch: Buffers to work in.
+        source: Object with the container; the caller closes it.
+        unlocked: Verified start of the container, possibly cached.
+        digest: Expected digest of the plaintext.
+        scratch: Buffers for ciphertext.
 
     Raises:
         BlobDamagedError: One of the checks fails.
@@ -83,7 +83,7 @@ class Container:
 
     def __init__(self, source: ObjectReader, unlocked: Unlocked, digest: Digest, scratch: Scratch) -> None:
         if not hmac.compare_digest(read_head(source), unlocked.head):
-            raise BlobDamagedError("the container's start has changed")
+            raise BlobDamagedError("the start of the container has changed")
         self._source = source
         self._header = unlocked.header
         self._cipher = unlocked.segments
@@ -92,7 +92,7 @@ class Container:
         self._layout = SegmentLayout(self._header.segment_bytes, self.trailer.payload_plaintext_bytes)
         self._frames = self._open_index(unlocked.meta) if self._header.codec is Codec.ZSTD else None
         if self.trailer.payload_plaintext_bytes == 0:
-            # No read would ever touch its one segment.
+            # Reads never touch the single segment of an empty payload.
             self._check_empty_payload()
 
     @property
@@ -101,14 +101,14 @@ class Container:
         return self.trailer.plaintext_bytes
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` with plaintext from `offset`; return how much there was before the end.
+        """Fill `buffer` with plaintext from `offset`. Returns the number of bytes, fewer at the blob's end.
 
         Raises:
-            BlobRangeError: `offset` lies outside the blob.
-            BlobDamagedError: A segment or frame is damaged; nothing in `buffer` may be used.
+            BlobRangeError: `offset` is outside the blob.
+            BlobDamagedError: A segment or frame is damaged. The content of `buffer` must not be used.
         """
         if not 0 <= offset <= self.size_bytes:
-            raise BlobRangeError(f"offset {offset} lies outside a blob of {self.size_bytes} bytes")
+            raise BlobRangeError(f"offset {offset} is outside the blob of {self.size_bytes} bytes")
         buffer = buffer[: self.size_bytes - offset]
         if self._frames is None:
             self._read_payload(offset, buffer)
@@ -117,9 +117,9 @@ class Container:
         return len(buffer)
 
     def piece_end(self, offset: int, wanted_bytes: int) -> int:
-        """Return where a piece from `offset` should end so that no segment or frame is opened twice.
+        """Return the end of a piece from `offset` such that no segment or frame is decrypted twice.
 
-        About `wanted_bytes` on, but one segment or frame at least.
+        The piece has about `wanted_bytes`, but at least one segment or frame.
         """
         if self._frames is not None:
             size = self._header.frame_bytes
@@ -132,9 +132,9 @@ class Container:
         size = self._source.size_bytes
         trailer = meta.open_trailer(_read_exactly(self._source, size - TRAILER_BYTES, TRAILER_BYTES))
         trailer.check(self._header, size)
-        # The key record's AAD ties a container to digests of other algorithms ("key record").
+        # The key record's AAD binds digests of other algorithms to the container ("key record").
         if digest.algorithm == "sha256" and not hmac.compare_digest(trailer.sha256.hex(), digest.hex):
-            raise BlobDamagedError("the container holds another blob")
+            raise BlobDamagedError("the container contains another blob")
         return trailer
 
     def _open_index(self, meta: MetaCipher) -> FrameIndex:
@@ -181,7 +181,7 @@ class Container:
         start, end = self._layout.ciphertext_start(first), self._layout.ciphertext_end(last)
         sealed = self._scratch.view("ciphertext", end - start)
         if self._source.read_into(HEADER_BYTES + start, sealed) != len(sealed):
-            raise BlobDamagedError("the container has become shorter")
+            raise BlobDamagedError("the container is shorter than when it was opened")
         return self._cipher.open_run(self._layout, first, sealed, skip, out)
 
 

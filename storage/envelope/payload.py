@@ -21,14 +21,14 @@ _NONCE = struct.Struct(">7sIB")
 
 @dataclass(frozen=True, slots=True)
 class SegmentLayout:
-    """Where each byte of a payload lies; plain arithmetic.
+    """Offsets of the segments in a payload's plaintext and ciphertext.
 
-    Segment 0 is shorter by the payload's own header, so that ciphertext borders fall on multiples of
-    the segment size.
+    Segment 0 is shorter by the length of the payload's header, so that segment boundaries in the ciphertext
+    are multiples of the segment size.
 
     Attributes:
         segment_bytes: Ciphertext bytes of a full segment.
-        plaintext_bytes: Of the whole payload.
+        plaintext_bytes: Plaintext bytes of the whole payload.
     """
 
     segment_bytes: int
@@ -41,16 +41,16 @@ class SegmentLayout:
 
     @property
     def segments(self) -> int:
-        """How many segments there are; an empty payload has one."""
+        """Number of segments; an empty payload has one."""
         return max(1, -(-(self.plaintext_bytes + PAYLOAD_HEADER_BYTES) // self.capacity))
 
     @property
     def ciphertext_bytes(self) -> int:
-        """Of the whole payload, its own header included."""
+        """Ciphertext bytes of the whole payload, including its header."""
         return PAYLOAD_HEADER_BYTES + self.plaintext_bytes + TAG_BYTES * self.segments
 
     def segment_at(self, offset: int) -> int:
-        """Return the segment that holds the plaintext byte at `offset`."""
+        """Return the index of the segment that contains the plaintext byte at `offset`."""
         return (offset + PAYLOAD_HEADER_BYTES) // self.capacity
 
     def plaintext_start(self, index: int) -> int:
@@ -71,7 +71,7 @@ class SegmentLayout:
 
 
 class SegmentCipher:
-    """Seals and opens the segments of one payload. Safe to share between threads."""
+    """Cipher for the segments of one payload. Threads may share it."""
 
     __slots__ = ("_aead", "_prefix")
 
@@ -81,13 +81,13 @@ class SegmentCipher:
 
     @classmethod
     def derive(cls, key: DataKey, header: Header, payload_header: bytes) -> Self:
-        """Derive the cipher from the 40 bytes that the payload starts with.
+        """Derive the cipher from the payload's header of 40 bytes.
 
         Raises:
-            BlobDamagedError: They do not have the only length that the suite knows.
+            BlobDamagedError: The payload header has another length than the suite allows.
         """
         if payload_header[:1] != bytes([PAYLOAD_HEADER_BYTES]) or len(payload_header) != PAYLOAD_HEADER_BYTES:
-            raise BlobDamagedError("the payload's header is not of this suite")
+            raise BlobDamagedError("the payload's header does not match the suite")
         salt, prefix = payload_header[1 : 1 + SALT_BYTES], payload_header[1 + SALT_BYTES :]
         return cls(key.payload_cipher(salt, header.encode()), prefix)
 
@@ -96,12 +96,12 @@ class SegmentCipher:
     ) -> int:
         """Encrypt one segment into `out`.
 
-        The nonce is the payload's prefix, `index` and the last flag, so it never repeats under one key,
-        and a reordered, dropped or cut segment fails to authenticate.
+        The nonce consists of the payload's prefix, `index` and the last flag. It never repeats under one key,
+        and a reordered, missing or truncated segment fails to authenticate.
 
         Args:
-            index: Position of the segment, from 0. The caller never passes one twice.
-            plaintext: Whole capacity of the segment; less only when `last`.
+            index: Position of the segment, from 0. The caller must never pass an index twice.
+            plaintext: The full capacity of the segment; fewer bytes only if `last`.
             out: At least 16 bytes longer than `plaintext`.
             last: Whether this segment ends the payload.
 
@@ -112,7 +112,7 @@ class SegmentCipher:
             BlobRangeError: The payload has more segments than the format can count.
         """
         if index >= MAX_SEGMENTS:
-            raise BlobRangeError(f"a container holds at most {MAX_SEGMENTS} segments")
+            raise BlobRangeError(f"a container has at most {MAX_SEGMENTS} segments")
         nonce = _NONCE.pack(self._prefix, index, last)
         return self._aead.encrypt_into(nonce, plaintext, None, out[: len(plaintext) + TAG_BYTES])
 
@@ -120,7 +120,7 @@ class SegmentCipher:
         """Decrypt one segment into `out`, which is exactly 16 bytes shorter.
 
         Raises:
-            BlobDamagedError: The segment does not authenticate; `out` is wiped.
+            BlobDamagedError: The segment does not authenticate. `out` is wiped.
         """
         nonce = _NONCE.pack(self._prefix, index, last)
         try:
@@ -132,14 +132,14 @@ class SegmentCipher:
     def open_run(
         self, layout: SegmentLayout, first: int, ciphertext: memoryview, skip: int, out: memoryview
     ) -> int:
-        """Decrypt consecutive whole segments and copy what is asked for.
+        """Decrypt consecutive whole segments into `out`.
 
         Args:
-            layout: Of this payload.
-            first: Index of the segment that `ciphertext` starts with.
+            layout: Layout of the payload.
+            first: Index of the first segment in `ciphertext`.
             ciphertext: One or more whole segments.
-            skip: Plaintext bytes to leave out at the start, fewer than the first segment holds.
-            out: Filled up to its end, or the end of the run.
+            skip: Plaintext bytes to skip at the start, fewer than the first segment contains.
+            out: Filled to its end, or to the end of the segments.
 
         Returns:
             Bytes written to `out`.

@@ -1,4 +1,4 @@
-"""Reads the start of a container that was never finished (docs/blob-format.md, "unfinished containers")."""
+"""Reading of unfinished containers (docs/blob-format.md, "unfinished containers")."""
 
 from typing import Final
 
@@ -12,22 +12,22 @@ _RUN_BYTES: Final = 1 << 20
 
 
 class Prefix:
-    """The whole segments that a writer left, from the first one on. One thread at a time; every call blocks.
+    """Complete segments at the start of an unfinished container. For one thread at a time. Calls block.
 
-    Each is authenticated like any other. There is no trailer to say how many there should be and none is
-    needed: the blob is hashed anew as they are read, and the rest of it is fetched.
+    Each segment is authenticated. The missing trailer does no harm: the blob is hashed again as segments are
+    read, and the rest of it is fetched.
 
     Args:
-        source: Where the container lies; closed by whoever opened it.
-        unlocked: Its start, checked.
+        source: Object with the container; the caller closes it.
+        unlocked: Verified start of the container.
 
     Raises:
-        BlobDamagedError: The container is compressed: without its index the frames cannot be told apart.
+        BlobDamagedError: The container is compressed. Without an index, its frames cannot be found.
     """
 
     def __init__(self, source: ObjectReader, unlocked: Unlocked) -> None:
         if unlocked.header.codec is not Codec.NONE:
-            raise BlobDamagedError("a compressed container cannot be read without its end")
+            raise BlobDamagedError("a compressed container cannot be read without its index")
         self._source = source
         self._cipher = unlocked.segments
         self._segment_bytes = unlocked.header.segment_bytes
@@ -39,8 +39,8 @@ class Prefix:
     def read(self) -> memoryview:
         """Return the plaintext of the next segments, valid until the next call; empty at the end.
 
-        The end is the first segment that is not whole or does not authenticate: what a power cut left
-        half-written is not believed.
+        The end is the first segment that is incomplete or does not authenticate, for example because a power
+        failure interrupted its write.
         """
         start = max(PAYLOAD_HEADER_BYTES, self._index * self._segment_bytes)
         there = self._source.read_into(HEADER_BYTES + start, self._sealed)

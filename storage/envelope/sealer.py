@@ -1,4 +1,4 @@
-"""Writes a container of unknown length, piece by piece (docs/blob-format.md, "writing")."""
+"""Encryption of a blob of unknown length into a container, in pieces (docs/blob-format.md, "writing")."""
 
 import os
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Entropy = Callable[[int], bytes]
 
 
 class _SegmentSealer:
-    """Cuts a payload into segments. The last full one is held back until it is known not to end it."""
+    """Splits a payload into segments. Holds a full segment back until it is known whether it is the last."""
 
     def __init__(self, cipher: SegmentCipher, segment_bytes: int) -> None:
         self._cipher = cipher
@@ -41,7 +41,7 @@ class _SegmentSealer:
         self.ciphertext_bytes = PAYLOAD_HEADER_BYTES
 
     def feed(self, data: Data) -> memoryview:
-        """Seal what can be sealed; the result is valid until the next call."""
+        """Seal all segments that are complete. The result is valid until the next call."""
         view = memoryview(data)
         self.plaintext_bytes += len(view)
         out, written = self._room(self._fill + len(view)), 0
@@ -60,7 +60,7 @@ class _SegmentSealer:
         return out[:written]
 
     def finish(self) -> memoryview:
-        """Seal the last segment, full, short or empty."""
+        """Seal the last segment, which may be full, short or empty."""
         out = self._room(self._fill)
         return out[: self._seal(self._held[: self._fill], out, last=True)]
 
@@ -68,7 +68,7 @@ class _SegmentSealer:
         return self._layout.plaintext_start(self._index + 1) - self._layout.plaintext_start(self._index)
 
     def _seal(self, plaintext: memoryview, out: memoryview, *, last: bool) -> int:
-        # Counted on before it is used: whatever happens, no index is sealed twice under this key.
+        # Increment before use, so that no index is ever sealed twice under this key, even after an error.
         index, self._index = self._index, self._index + 1
         written = self._cipher.seal(index, plaintext, out, last=last)
         self.ciphertext_bytes += written
@@ -83,14 +83,14 @@ class _SegmentSealer:
 
 
 class Sealer:
-    """Seals one blob into one container, once. One thread at a time.
+    """Seals one blob into one container. For one thread at a time.
 
-    Write `head` first, then whatever `feed` and finally `finish` return, in order.
+    Write `head` first, then the results of `feed` and finally of `finish`, in this order.
 
     Args:
-        key: Fresh, of this container only.
-        codec: `frames.choose_codec` of the blob's start.
-        entropy: Gives random bytes; injected only to make test vectors.
+        key: New key, used for this container only.
+        codec: Result of `frames.choose_codec` for the start of the blob.
+        entropy: Source of random bytes; injected only to create test vectors.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Sealer:
         return HEADER_BYTES + self._segments.ciphertext_bytes + self._index_bytes() + TRAILER_BYTES
 
     def feed(self, data: Data) -> bytes | memoryview:
-        """Take in plaintext; return ciphertext, valid until the next call."""
+        """Encrypt plaintext. Returns ciphertext, valid until the next call."""
         if self._finished:
             raise RuntimeError("the container is finished")
         self._plaintext_bytes += len(data)
@@ -139,7 +139,7 @@ class Sealer:
         """Return the end of the container: last segment, index, trailer.
 
         Args:
-            sha256: 32 bytes, of all that was fed.
+            sha256: Hash of the whole plaintext, 32 bytes.
         """
         if self._finished:
             raise RuntimeError("the container is finished")

@@ -1,4 +1,4 @@
-"""A container's end: its lengths and the digest of its plaintext (docs/blob-format.md, "trailer")."""
+"""Trailer of a container: its lengths and the digest of its plaintext (docs/blob-format.md, "trailer")."""
 
 import struct
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ _FRAME_LENGTH_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Trailer:
-    """The lengths of a container's parts, all in bytes but `frames`.
+    """Lengths of a container's parts, and the digest.
 
     Attributes:
-        plaintext_bytes: Of the blob.
-        payload_plaintext_bytes: Of the payload: the blob itself, or its compressed frames.
-        payload_ciphertext_bytes: Of the payload as it lies in the container.
-        frames: 0 without a codec.
-        index_bytes: Of the sealed index; 0 without a codec.
-        sha256: Of the blob, 32 bytes.
+        plaintext_bytes: Length of the blob.
+        payload_plaintext_bytes: Length of the payload before sealing: the blob, or its compressed frames.
+        payload_ciphertext_bytes: Length of the payload in the container.
+        frames: Number of frames; 0 without a codec.
+        index_bytes: Length of the sealed index; 0 without a codec.
+        sha256: Digest of the blob, 32 bytes.
     """
 
     plaintext_bytes: int
@@ -42,14 +42,14 @@ class Trailer:
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read an opened trailer. Raises BlobDamagedError when its reserved bytes are not zero."""
+        """Parse a decrypted trailer. Raises BlobDamagedError: its reserved bytes are not zero."""
         *fields, zero = _FIELDS.unpack(data)
         if zero != _ZERO:
             raise BlobDamagedError("the trailer has reserved bytes set")
         return cls(*fields)
 
     def encode(self) -> bytes:
-        """Return the bytes to be sealed."""
+        """Return the bytes of the trailer, for sealing."""
         return _FIELDS.pack(
             self.plaintext_bytes,
             self.payload_plaintext_bytes,
@@ -61,7 +61,7 @@ class Trailer:
         )
 
     def check(self, header: Header, container_bytes: int) -> None:
-        """Raise BlobDamagedError unless the lengths agree with each other, the header and the object."""
+        """Raise BlobDamagedError unless the lengths match each other, the header and the object."""
         layout = SegmentLayout(header.segment_bytes, self.payload_plaintext_bytes)
         whole = HEADER_BYTES + self.payload_ciphertext_bytes + self.index_bytes + TRAILER_BYTES
         if whole != container_bytes or layout.ciphertext_bytes != self.payload_ciphertext_bytes:
@@ -72,11 +72,11 @@ class Trailer:
             frames = -(-self.plaintext_bytes // header.frame_bytes)
             expected = (self.payload_plaintext_bytes, frames, frames * _FRAME_LENGTH_BYTES + TAG_BYTES)
         if (self.payload_plaintext_bytes, self.frames, self.index_bytes) != expected:
-            raise BlobDamagedError("the container's lengths do not fit its codec")
+            raise BlobDamagedError("the container's lengths do not match its codec")
 
 
 class MetaCipher:
-    """Seals and opens the trailer and the index of one container, each exactly once per data key."""
+    """Cipher for the trailer and the index of one container. Each is sealed exactly once per data key."""
 
     __slots__ = ("_aad", "_aead")
 
@@ -86,23 +86,23 @@ class MetaCipher:
 
     @classmethod
     def derive(cls, key: DataKey, header: Header) -> Self:
-        """Derive the cipher of a header's container."""
+        """Derive the cipher of the container with this header."""
         return cls(key.meta_cipher(header.file_id, header.start), header.encode())
 
     def seal_trailer(self, trailer: Trailer) -> bytes:
-        """Return the container's last 96 bytes."""
+        """Seal the trailer. Returns the container's last 96 bytes."""
         return self._aead.encrypt(_TRAILER_NONCE, trailer.encode(), self._aad)
 
     def open_trailer(self, sealed: bytes) -> Trailer:
-        """Raises BlobDamagedError unless these are the bytes that the container was finished with."""
+        """Decrypt the trailer. Raises BlobDamagedError: it does not authenticate."""
         return Trailer.parse(self._open(_TRAILER_NONCE, sealed, "trailer"))
 
     def seal_index(self, index: bytes) -> bytes:
-        """Return what lies between payload and trailer."""
+        """Seal the index. Returns the bytes between payload and trailer."""
         return self._aead.encrypt(_INDEX_NONCE, index, self._aad)
 
     def open_index(self, sealed: bytes) -> bytes:
-        """Raises BlobDamagedError unless these are the bytes that the container was finished with."""
+        """Decrypt the index. Raises BlobDamagedError: it does not authenticate."""
         return self._open(_INDEX_NONCE, sealed, "index")
 
     def _open(self, nonce: bytes, sealed: bytes, part: str) -> bytes:

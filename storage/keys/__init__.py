@@ -1,1 +1,1 @@
-"""Who wraps data keys: adapters of `storage.ports.KeyProvider`."""
+"""Key providers: adapters for `storage.ports.KeyProvider`."""

@@ -1,8 +1,8 @@
 """Key-encryption keys in AWS Key Management Service.
 
-Each tenant has keys of its own, found by aliases: `<alias>/<tenant>` is the current one, and every one it
-ever had is `<alias>/<tenant>/<key id>`. A data key's associated data go along as the encryption context, so
-KMS opens it for nothing else, and its audit log says for what.
+Each tenant has its own keys. The alias `<alias>/<tenant>` names the current one; `<alias>/<tenant>/<key id>`
+names every key that the tenant ever had. A data key's associated data is the encryption context: KMS decrypts
+the data key only with the same context, and records it in its audit log.
 """
 
 import asyncio
@@ -39,26 +39,28 @@ class AwsKmsKeys:
     """Wraps data keys with KMS' Encrypt, Decrypt and ReEncrypt.
 
     Args:
-        alias: What the aliases of all keys start with: `alias/crisper`.
-        region, endpoint: Where KMS is; None leaves it to the environment, as the credentials.
+        alias: Prefix of the aliases of all keys: `alias/crisper`.
+        region, endpoint: Location of KMS; None takes it from the environment, like the credentials.
     """
 
     def __init__(self, alias: str, *, region: str | None = None, endpoint: str | None = None) -> None:
         import botocore.session  # noqa: PLC0415 (half a second of imports)
 
         session = botocore.session.get_session()
-        region = region or os.environ.get("AWS_REGION")  # which botocore, alone of AWS' SDKs, does not read
+        region = region or os.environ.get("AWS_REGION")  # botocore, unlike other AWS SDKs, does not read it
         try:
             self._kms = session.create_client(
                 "kms", region_name=region, endpoint_url=endpoint, config=_CONFIG
             )
         except BotoCoreError as error:
-            raise KeyUnavailableError(f"KMS cannot be used: {error}") from None
+            raise KeyUnavailableError(
+                f"KMS cannot be used: {error}; check CRISPER_KEYS_URL, region and credentials"
+            ) from None
         self._alias = alias
         self._current: TTLCache[str, str] = TTLCache(_REMEMBERED, _REMEMBERED_S)
 
     async def current_id(self, tenant: str) -> str:
-        """Name the key that a tenant's new data is wrapped under; make its first one."""
+        """Return the id of the tenant's current key. Creates the tenant's first key."""
         found = self._current.get(tenant)
         if found is None:
             found = await self._call(lambda: self._find(tenant) or self._make(tenant))
@@ -72,7 +74,7 @@ class AwsKmsKeys:
         return bytes((await self._call(lambda: self._kms.encrypt(**sent)))["CiphertextBlob"])
 
     async def unwrap(self, kek_id: str, wrapped: bytes, aad: bytes) -> bytes:
-        """Decrypt a data key. Raises BlobDamagedError with anything but the exact `aad`."""
+        """Decrypt a data key. Raises BlobDamagedError: the data or `aad` do not match."""
         key = _key(kek_id)
         if not wrapped:
             raise BlobDamagedError("a wrapped key is empty")
@@ -80,11 +82,11 @@ class AwsKmsKeys:
         return bytes((await self._call(lambda: self._kms.decrypt(**sent)))["Plaintext"])
 
     async def is_current(self, tenant: str, kek_id: str, wrapped: bytes) -> bool:  # noqa: ARG002
-        """Tell whether a data key is wrapped under the tenant's current key."""
+        """Return whether a data key is wrapped with the tenant's current key."""
         return kek_id == await self.current_id(tenant)
 
     async def rewrap(self, wrapped: bytes, source: KeyBinding, target: KeyBinding) -> bytes:
-        """Wrap a data key anew inside KMS."""
+        """Rewrap a data key inside KMS."""
         sent = {
             "CiphertextBlob": wrapped,
             "SourceKeyId": _key(source.kek_id),
@@ -100,12 +102,12 @@ class AwsKmsKeys:
         return kek_id
 
     async def destroy(self, tenant: str) -> int:
-        """Put all keys of a tenant out of use at once; KMS erases them after seven days."""
+        """Disable all keys of a tenant at once. KMS erases them after seven days."""
         self._current.pop(tenant, None)
         return await self._call(lambda: self._destroy(tenant))
 
     async def probe(self) -> None:
-        """Prove that KMS answers."""
+        """Check that KMS answers."""
         await self._call(lambda: self._kms.list_aliases(Limit=1))
 
     async def aclose(self) -> None:
@@ -126,7 +128,7 @@ class AwsKmsKeys:
         tags = [{"TagKey": "crisper-tenant", "TagValue": tenant}]
         made = self._kms.create_key(Description=f"Crisper's blobs of {tenant}", Tags=tags)["KeyMetadata"]
         key = str(made["KeyId"])
-        # Listed before it is used: a key that has wrapped something is always found by `_destroy`.
+        # The alias exists before the key is used, so that `_destroy` finds every key that was used.
         self._kms.create_alias(AliasName=f"{alias}/{key}", TargetKeyId=key)
         try:
             self._kms.create_alias(AliasName=alias, TargetKeyId=key)
@@ -143,7 +145,7 @@ class AwsKmsKeys:
                     keys.add(entry["TargetKeyId"])
                     names.append(entry["AliasName"])
         for key in keys:
-            with suppress(self._kms.exceptions.KMSInvalidStateException):  # it is on its way out already
+            with suppress(self._kms.exceptions.KMSInvalidStateException):  # already scheduled for deletion
                 self._kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=_DELETION_DAYS)
         for name in names:
             with suppress(self._kms.exceptions.NotFoundException):
@@ -152,7 +154,9 @@ class AwsKmsKeys:
 
     def _alias_of(self, tenant: str) -> str:
         if not _TENANT.fullmatch(tenant):
-            raise KeyUnavailableError("this organization's name cannot be part of an alias of KMS")
+            raise KeyUnavailableError(
+                "this organization's name contains characters that KMS does not allow in an alias"
+            )
         return f"{self._alias}/{tenant}"
 
     @staticmethod
@@ -165,7 +169,9 @@ class AwsKmsKeys:
             code = str(error.response.get("Error", {}).get("Code", "unknown"))
             if code in _DAMAGED:
                 raise BlobDamagedError("a wrapped key does not authenticate") from None
-            raise KeyUnavailableError(f"KMS refused ({code})") from None
+            raise KeyUnavailableError(
+                f"KMS refused the request ({code}): check the key policy and the credentials"
+            ) from None
         except BotoCoreError as error:
             raise KeyUnavailableError(f"KMS does not answer ({type(error).__name__})") from None
 
@@ -175,7 +181,7 @@ class AwsKmsKeys:
 
 def _key(kek_id: str) -> str:
     if not kek_id.startswith(_PREFIX):
-        raise KeyUnavailableError(f"key {kek_id} is not a key of KMS")
+        raise KeyUnavailableError(f"key {kek_id} is not a KMS key: check CRISPER_KEYS_URL")
     return kek_id.removeprefix(_PREFIX)
 
 

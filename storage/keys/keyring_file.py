@@ -1,4 +1,4 @@
-"""The keyring's file: what it says, who may read it, how it is replaced."""
+"""The keyring file: format, permissions and atomic replacement."""
 
 import base64
 import fcntl
@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from storage.errors import KeyUnavailableError
 
 _FORMAT = "crisper-keyring-2"
-_FORMAT_1 = "crisper-keyring-1"  # one set of keys for all tenants
+_FORMAT_1 = "crisper-keyring-1"  # the same keys for all tenants
 EVERYBODY = ""
 _KEY_BYTES = 32
 
 
 class KeyState(StrEnum):
-    """What a key may still be used for."""
+    """Permitted use of a key."""
 
     CURRENT = "current"
     DECRYPT_ONLY = "decrypt-only"
@@ -34,10 +34,10 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyVersion:
-    """One key-encryption key; its bytes are empty once it is destroyed.
+    """A key-encryption key. Its bytes are empty after its destruction.
 
     Attributes:
-        tenant: Whose data keys it wraps; `EVERYBODY` for a key of the older format.
+        tenant: Tenant whose data keys it wraps; `EVERYBODY` for a key of the older format.
     """
 
     id: str
@@ -48,7 +48,7 @@ class KeyVersion:
 
     @classmethod
     def fresh(cls, tenant: str) -> Self:
-        """Draw a new current key."""
+        """Generate a new current key."""
         return cls(
             f"local-{secrets.token_hex(8)}",
             tenant,
@@ -64,7 +64,7 @@ class KeyVersion:
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """All keys of an installation. Immutable: a change is another keyring."""
+    """All keys of an installation. Immutable; changes return a new keyring."""
 
     name_key: bytes = field(repr=False)
     versions: tuple[KeyVersion, ...]
@@ -78,27 +78,27 @@ class Keyring:
             or len(self.name_key) != _KEY_BYTES
         ):
             raise ValueError(
-                "a keyring has a name key, distinct ids and one current key for each tenant at most"
+                "a keyring needs a name key, distinct ids, and at most one current key per tenant"
             )
         for version in self.versions:
             if len(version.key) != (0 if version.state is KeyState.DESTROYED else _KEY_BYTES):
-                raise ValueError("a key is 32 bytes, or none once it is destroyed")
+                raise ValueError("a key has 32 bytes, or none after its destruction")
 
     @classmethod
     def fresh(cls) -> Self:
-        """Draw a keyring without keys: each tenant's is made at its first use."""
+        """Create a keyring without keys. Each tenant's key is created at its first use."""
         return cls(os.urandom(_KEY_BYTES), ())
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the file's text. Raises ValueError, KeyError or TypeError when it is malformed.
+        """Parse the file's text. Raises ValueError, KeyError or TypeError: it is malformed.
 
-        Of the older format, whose keys served every tenant, all keys are kept for reading.
+        Keys of the older format, which serve all tenants, are kept for decryption only.
         """
         document = json.loads(text)
         older = document["format"] == _FORMAT_1
         if not older and document["format"] != _FORMAT:
-            raise ValueError("not a keyring of this format")
+            raise ValueError("this is not a keyring of a supported format")
         versions = tuple(
             KeyVersion(
                 id=entry["id"],
@@ -127,16 +127,16 @@ class Keyring:
         return json.dumps(document, indent=2) + "\n"
 
     def current(self, tenant: str) -> KeyVersion | None:
-        """Return the key that a tenant's new data is wrapped under."""
+        """Return a tenant's current key, or None."""
         mine = (version for version in self.versions if version.tenant == tenant)
         return next((version for version in mine if version.state is KeyState.CURRENT), None)
 
     def get(self, kek_id: str) -> KeyVersion | None:
-        """Return a key by its id."""
+        """Return a key by its id, or None."""
         return next((version for version in self.versions if version.id == kek_id), None)
 
     def rotated(self, tenant: str) -> Self:
-        """Return this keyring with a fresh current key for a tenant."""
+        """Return a keyring with a new current key for a tenant."""
         current = self.current(tenant)
         older = tuple(
             replace(version, state=KeyState.DECRYPT_ONLY) if version is current else version
@@ -145,7 +145,7 @@ class Keyring:
         return replace(self, versions=(*older, KeyVersion.fresh(tenant)))
 
     def without(self, tenant: str) -> Self:
-        """Return this keyring with the bytes of all keys of a tenant erased."""
+        """Return a keyring in which all keys of a tenant are erased."""
         return replace(
             self,
             versions=tuple(
@@ -156,14 +156,14 @@ class Keyring:
 
 
 class KeyringFile:
-    """A keyring on disk. Every method blocks."""
+    """Keyring file on disk. All methods block."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen: tuple[int, int, int] | None = None
 
     def read(self) -> Keyring:
-        """Read the file after checking that it is this user's alone. Raises KeyUnavailableError."""
+        """Check the file's owner and permissions, and read it. Raises KeyUnavailableError."""
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
@@ -174,7 +174,7 @@ class KeyringFile:
             try:
                 keyring = Keyring.parse(file.read())
             except (ValueError, KeyError, TypeError):
-                # The cause is left out: it could quote the text.
+                # Omit the cause, because it could quote the text.
                 raise KeyUnavailableError(
                     f"keyring {self.path} is malformed: restore it from a backup"
                 ) from None
@@ -182,23 +182,23 @@ class KeyringFile:
         return keyring
 
     def has_changed(self) -> bool:
-        """Tell whether the file is another one than was read last. Raises KeyUnavailableError."""
+        """Return whether the file was replaced since the last read. Raises KeyUnavailableError."""
         try:
             return _identity(self.path.lstat()) != self._seen
         except OSError as error:
             raise KeyUnavailableError(f"keyring {self.path} cannot be read: {error.strerror}") from None
 
     def create(self, keyring: Keyring) -> None:
-        """Write a new file; never over an old one. Raises KeyUnavailableError."""
+        """Write a new file. Never replaces an existing one. Raises KeyUnavailableError."""
         self._write(keyring, replacing=False)
 
     def replace(self, keyring: Keyring) -> None:
-        """Replace the file, all or nothing. Raises KeyUnavailableError."""
+        """Replace the file atomically. Raises KeyUnavailableError."""
         self._write(keyring, replacing=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from changing the keyring meanwhile."""
+        """Lock the keyring against changes by other processes."""
         try:
             fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -213,9 +213,13 @@ class KeyringFile:
         if not stat.S_ISREG(status.st_mode):
             raise KeyUnavailableError(f"keyring {self.path} is not a regular file")
         if status.st_uid != os.geteuid():
-            raise KeyUnavailableError(f"keyring {self.path} belongs to another user: chown it to this one")
+            raise KeyUnavailableError(
+                f"keyring {self.path} belongs to another user: change its owner to the server's user (chown)"
+            )
         if status.st_mode & 0o077:
-            raise KeyUnavailableError(f"others can read keyring {self.path}: chmod 600 {self.path}")
+            raise KeyUnavailableError(
+                f"other users can read the keyring {self.path}: run `chmod 600 {self.path}`"
+            )
 
     def _write(self, keyring: Keyring, *, replacing: bool) -> None:
         temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
@@ -227,7 +231,9 @@ class KeyringFile:
                 os.link(temporary, self.path)
             self._fsync_folder()
         except FileExistsError:
-            raise KeyUnavailableError(f"keyring {self.path} exists already: load it") from None
+            raise KeyUnavailableError(
+                f"keyring {self.path} already exists: use it, or choose another path"
+            ) from None
         except OSError as error:
             raise KeyUnavailableError(f"keyring {self.path} cannot be written: {error.strerror}") from None
         finally:

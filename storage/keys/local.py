@@ -1,15 +1,15 @@
-"""Key-encryption keys in a file of this machine, for installations without a key service.
+"""Key-encryption keys in a local file, for installations without a key service.
 
-The file is JSON, 0600, owned by the user that runs the server, and lies outside the blob folder:
+The file is JSON with mode 0600, belongs to the server's user, and is outside the blob folder:
 
     {"format": "crisper-keyring-2", "name_key": "<base64>",
      "keys": [{"id": "local-3f09c2d1...", "tenant": "acme", "state": "current", "created_at": "...",
                "key": "<base64>"}, ...]}
 
-A tenant has one `current` key, made at its first use; its others are `decrypt-only`, or `destroyed`, with
-their bytes gone. A file of format 1, whose keys served every tenant, is read, and rewritten at its first
-change.
-Losing this file loses every blob: back it up apart from the blobs.
+A tenant has one `current` key, created at its first use. Older keys are `decrypt-only`, or `destroyed`, which
+erases their bytes. A file of format 1, whose keys serve all tenants, is converted at its first change.
+
+Without this file, all blobs are lost. Back it up separately from the blobs.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ _NONCE_BYTES = 12
 
 
 class LocalKeyring:
-    """Wraps data keys with AES-256-GCM under the keys of one file.
+    """Wraps data keys with AES-256-GCM and the keys of one file.
 
-    The file is read again when it has changed, so that a rotation by another process takes effect here.
+    The file is reloaded after a change, so that a rotation by another process takes effect.
     """
 
     def __init__(self, file: KeyringFile) -> None:
@@ -38,24 +38,24 @@ class LocalKeyring:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """Make a keyring. Raises KeyUnavailableError when `path` exists."""
+        """Create a keyring file. Raises KeyUnavailableError: `path` exists."""
         file = KeyringFile(path)
         file.create(Keyring.fresh())
         return cls(file)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a keyring.
+        """Read a keyring file.
 
         Raises:
-            KeyUnavailableError: It is missing, malformed, or not this user's alone; the message says
-                what to do.
+            KeyUnavailableError: It is missing, malformed, or other users can read it. The message says what
+                to do.
         """
         return cls(KeyringFile(path))
 
     @property
     def name_key(self) -> bytes:
-        """The key that object names are made with; never rotated, since names outlive keys."""
+        """Key from which object names are derived. It is never rotated, because names outlive keys."""
         return self._keyring.name_key
 
     def versions(self) -> list[KeyVersion]:
@@ -63,17 +63,17 @@ class LocalKeyring:
         return list(self._fresh().versions)
 
     async def current_id(self, tenant: str) -> str:
-        """Name the key that a tenant's new data is wrapped under; make its first one."""
+        """Return the id of the tenant's current key. Creates the tenant's first key."""
         return await asyncio.to_thread(self._current_id, tenant)
 
     async def wrap(self, kek_id: str, dek: bytes, aad: bytes) -> bytes:
-        """Encrypt a data key: 12 random bytes of nonce, ciphertext, tag."""
+        """Encrypt a data key. Returns nonce (12 random bytes), ciphertext and tag."""
         version = await asyncio.to_thread(self._usable, kek_id)
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + version.cipher().encrypt(nonce, dek, aad)
 
     async def unwrap(self, kek_id: str, wrapped: bytes, aad: bytes) -> bytes:
-        """Decrypt a data key. Raises BlobDamagedError with anything but the exact `aad`."""
+        """Decrypt a data key. Raises BlobDamagedError: the data or `aad` do not match."""
         version = await asyncio.to_thread(self._usable, kek_id)
         try:
             return version.cipher().decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], aad)
@@ -81,29 +81,29 @@ class LocalKeyring:
             raise BlobDamagedError("a wrapped key does not authenticate") from None
 
     async def is_current(self, tenant: str, kek_id: str, wrapped: bytes) -> bool:  # noqa: ARG002
-        """Tell whether a data key is wrapped under the tenant's current key."""
+        """Return whether a data key is wrapped with the tenant's current key."""
         return kek_id == await self.current_id(tenant)
 
     async def rewrap(self, wrapped: bytes, source: KeyBinding, target: KeyBinding) -> bytes:
-        """Wrap a data key anew."""
+        """Rewrap a data key."""
         return await self.wrap(
             target.kek_id, await self.unwrap(source.kek_id, wrapped, source.aad), target.aad
         )
 
     async def rotate(self, tenant: str) -> str:
-        """Make a fresh key the tenant's current one, keep the old one for reading; return the new id."""
+        """Create a new current key for the tenant; the old one still decrypts. Returns the new id."""
         return await asyncio.to_thread(self._rotate, tenant)
 
     async def destroy(self, tenant: str) -> int:
-        """Erase all keys of a tenant: what they wrap can never be opened again."""
+        """Erase all keys of a tenant. Data under them can never be decrypted again."""
         return await asyncio.to_thread(self._destroy, tenant)
 
     async def probe(self) -> None:
-        """Prove that the file can be read."""
+        """Check that the file can be read."""
         await asyncio.to_thread(self._fresh)
 
     async def aclose(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     def _current_id(self, tenant: str) -> str:
         current = self._fresh().current(tenant)
@@ -141,7 +141,9 @@ class LocalKeyring:
     def _usable(self, kek_id: str) -> KeyVersion:
         version = self._fresh().get(kek_id)
         if version is None:
-            raise KeyUnavailableError(f"key {kek_id} is not in this keyring")
+            raise KeyUnavailableError(
+                f"key {kek_id} is not in this keyring: restore the keyring that contains it"
+            )
         if version.state is KeyState.DESTROYED:
             raise KeyUnavailableError(f"key {kek_id} was destroyed")
         return version

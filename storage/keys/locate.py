@@ -1,6 +1,6 @@
-"""From a URL to a key provider: `local:///path`, `awskms://alias/name`, `vault://host/mount` (docs/keys.md).
+"""Key URLs: `local:///path`, `awskms://alias/name`, `vault://host/mount` (docs/keys.md).
 
-Credentials come from the environment; a URL that holds some is refused.
+Credentials come from the environment. A URL with credentials is refused.
 """
 
 import os
@@ -22,12 +22,12 @@ _NAME_KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class KeyLocation:
-    """Where key-encryption keys are.
+    """Location of the key-encryption keys.
 
     Attributes:
         scheme: `local`, `awskms` or `vault`.
         place: The file, the alias, or host and port.
-        mount: Of Transit, for Vault.
+        mount: Mount path of the Transit engine, for Vault.
     """
 
     scheme: str
@@ -37,39 +37,41 @@ class KeyLocation:
 
     @classmethod
     def parse(cls, url: str) -> "KeyLocation":
-        """Read a URL. Raises ValueError, whose message does not quote it."""
+        """Parse a key URL. Raises ValueError; the message does not contain the URL."""
         parts = urlsplit(url)
         if parts.scheme not in _OPTIONS:
-            raise ValueError("a key URL starts with local://, awskms:// or vault://")
+            raise ValueError("a key URL must start with local://, awskms:// or vault://")
         if "@" in parts.netloc or parts.fragment:
-            raise ValueError("a key URL holds no credentials: they come from the environment")
+            raise ValueError(
+                "remove the credentials from the key URL: Crisper reads them from the environment"
+            )
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
         if unknown := sorted(set(options) - _OPTIONS[parts.scheme]):
             raise ValueError(f"a {parts.scheme}:// URL has no option {', '.join(unknown)}")
         path = parts.path.strip("/")
         if parts.scheme == "local":
             if parts.netloc or not path:
-                raise ValueError("write local:///absolute/path")
+                raise ValueError("write the key URL as local:///absolute/path")
             return cls("local", unquote(parts.path), "", options)
         if parts.scheme == "awskms":
             if parts.netloc != "alias" or not path or path.startswith("aws/"):
-                raise ValueError("write awskms://alias/NAME")
+                raise ValueError("write the key URL as awskms://alias/NAME")
             return cls("awskms", f"alias/{path}", "", options)
         if not parts.netloc or options.get("scheme", "https") not in {"http", "https"}:
-            raise ValueError("write vault://HOST[:PORT]/MOUNT")
+            raise ValueError("write the key URL as vault://HOST[:PORT]/MOUNT")
         return cls("vault", parts.netloc, path or "transit", options)
 
     @property
     def file(self) -> Path | None:
-        """The keyring file; None where a service holds the keys."""
+        """The keyring file; None if a service holds the keys."""
         return Path(self.place) if self.scheme == "local" else None
 
     def open(self) -> KeyProvider:
-        """Open the provider; the caller closes it. Raises KeyUnavailableError."""
+        """Open the key provider. The caller closes it. Raises KeyUnavailableError."""
         if self.scheme == "local":
             return LocalKeyring.load(Path(self.place))
         if self.scheme == "vault":
-            from storage.keys.vault_transit import VaultTransitKeys  # noqa: PLC0415 (a client of its own)
+            from storage.keys.vault_transit import VaultTransitKeys  # noqa: PLC0415 (only servers with Vault need it)
 
             address = f"{self.options.get('scheme', 'https')}://{self.place}"
             prefix = self.options.get("prefix", "crisper")
@@ -82,9 +84,9 @@ class KeyLocation:
 
 
 def name_key(keys: KeyProvider) -> bytes:
-    """Return the key that object names are made with.
+    """Return the key from which object names are derived.
 
-    Names are kept in key records and never computed again, so where no keyring file holds a key for them, one
-    drawn for this process does (docs/blob-format.md, "object name").
+    Key records contain the names, which are never derived again. Without a keyring file, a random key for
+    this process is therefore sufficient (docs/blob-format.md, "object name").
     """
     return keys.name_key if isinstance(keys, LocalKeyring) else os.urandom(_NAME_KEY_BYTES)

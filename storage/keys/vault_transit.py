@@ -1,8 +1,8 @@
 """Key-encryption keys in the Transit engine of HashiCorp Vault or OpenBao.
 
-Each tenant has one derived key, `<prefix>-<tenant>`, with versions. A data key's associated data are its
-derivation context: unlike `associated_data`, Transit's rewrap honours it, so a data key is wrapped anew
-without ever leaving Vault. The version is in the wrapped key (`vault:v3:...`), not in the key's id.
+Each tenant has one derived key, `<prefix>-<tenant>`, with versions. A data key's associated data is the
+derivation context, because Transit's rewrap supports it (unlike `associated_data`): a data key can be
+rewrapped without leaving Vault. The version is in the wrapped key (`vault:v3:...`), not in the key's id.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ _DAMAGED = ("message authentication failed", "invalid ciphertext", "illegal base
 class VaultTransitKeys:
     """Wraps data keys with Transit's encrypt, decrypt and rewrap.
 
-    The token is VAULT_TOKEN, or the content of the file VAULT_TOKEN_FILE, which is read for each request,
-    as an agent renews it; VAULT_NAMESPACE and VAULT_CACERT are honoured.
+    The token is VAULT_TOKEN, or the content of the file VAULT_TOKEN_FILE, which is read for each request
+    because an agent may renew it. VAULT_NAMESPACE and VAULT_CACERT are supported.
 
     Args:
         address: `https://vault.example.com:8200`.
-        mount: Of the Transit engine.
-        prefix: What the names of all keys start with.
+        mount: Mount path of the Transit engine.
+        prefix: Prefix of the names of all keys.
     """
 
     def __init__(self, address: str, *, mount: str = "transit", prefix: str = "crisper") -> None:
@@ -51,7 +51,7 @@ class VaultTransitKeys:
         self._latest: TTLCache[str, int] = TTLCache(_REMEMBERED, _REMEMBERED_S)
 
     async def current_id(self, tenant: str) -> str:
-        """Name a tenant's key; make it at its first use."""
+        """Return the id of the tenant's key. Creates the key at its first use."""
         await self._latest_version(tenant)
         return self._id + tenant
 
@@ -62,19 +62,19 @@ class VaultTransitKeys:
         return answer["ciphertext"].encode()
 
     async def unwrap(self, kek_id: str, wrapped: bytes, aad: bytes) -> bytes:
-        """Decrypt a data key. Raises BlobDamagedError with anything but the exact `aad`."""
+        """Decrypt a data key. Raises BlobDamagedError: the data or `aad` do not match."""
         name = self._name(kek_id)
         sent = {"ciphertext": _text(wrapped), "context": _context(aad)}
         return base64.b64decode((await self._post(f"decrypt/{name}", sent))["plaintext"])
 
     async def is_current(self, tenant: str, kek_id: str, wrapped: bytes) -> bool:
-        """Tell whether a data key is wrapped under the latest version of the tenant's key."""
+        """Return whether a data key is wrapped with the latest version of the tenant's key."""
         version = _VERSION.match(wrapped)
         latest = await self._latest_version(tenant)
         return kek_id == self._id + tenant and version is not None and int(version[1]) == latest
 
     async def rewrap(self, wrapped: bytes, source: KeyBinding, target: KeyBinding) -> bytes:
-        """Wrap a data key anew inside Vault; under another key, by way of this process."""
+        """Rewrap a data key inside Vault, or, if the key changes, in this process."""
         if source != target:
             dek = await self.unwrap(source.kek_id, wrapped, source.aad)
             return await self.wrap(target.kek_id, dek, target.aad)
@@ -99,7 +99,7 @@ class VaultTransitKeys:
         return 1
 
     async def probe(self) -> None:
-        """Prove that Vault answers and knows us."""
+        """Check that Vault answers and accepts the token."""
         await self._request("LIST", "keys")
 
     async def aclose(self) -> None:
@@ -125,19 +125,19 @@ class VaultTransitKeys:
 
     def _name(self, kek_id: str) -> str:
         if not kek_id.startswith(self._id):
-            raise KeyUnavailableError(f"key {kek_id} is not one of this mount")
+            raise KeyUnavailableError(f"key {kek_id} is not in this mount: check CRISPER_KEYS_URL")
         return f"{self._prefix}-{_checked(kek_id.removeprefix(self._id))}"
 
     async def _post(self, path: str, body: Mapping[str, object]) -> dict[str, str]:
         answer = await self._request("POST", path, body)
         if answer is None:
-            raise KeyUnavailableError("Vault has no such key")
+            raise KeyUnavailableError("Vault has no such key: check the mount in CRISPER_KEYS_URL")
         return {name: str(value) for name, value in answer.items()}
 
     async def _request(
         self, method: str, path: str, body: Mapping[str, object] | None = None
     ) -> dict[str, object] | None:
-        """Send one request; return its `data`, None when there is nothing of that name."""
+        """Send a request. Returns `data` of the answer, or None for 404."""
         try:
             headers = await asyncio.to_thread(_headers)
             async with self._client().request(
@@ -145,12 +145,14 @@ class VaultTransitKeys:
             ) as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     return None
-                said = await _read(response)
+                received = await _read(response)
                 if response.status >= HTTPStatus.BAD_REQUEST:
-                    raise _refusal(response.status, said.decode(errors="replace"))
+                    raise _refusal(response.status, received.decode(errors="replace"))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise KeyUnavailableError(f"Vault does not answer ({type(error).__name__})") from None
-        return _data(said)
+            raise KeyUnavailableError(
+                f"Vault does not answer ({type(error).__name__}): check its address and state"
+            ) from None
+        return _data(received)
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -164,25 +166,27 @@ class VaultTransitKeys:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    said = bytearray()
+    body = bytearray()
     async for chunk in response.content.iter_any():
-        said += chunk
-        if len(said) > _ANSWER_BYTES:
+        body += chunk
+        if len(body) > _ANSWER_BYTES:
             raise KeyUnavailableError("Vault's answer is too long")
-    return bytes(said)
+    return bytes(body)
 
 
-def _data(said: bytes) -> dict[str, object]:
+def _data(body: bytes) -> dict[str, object]:
     try:
-        return dict(json.loads(said.decode() or "{}").get("data") or {})
+        return dict(json.loads(body.decode() or "{}").get("data") or {})
     except (ValueError, AttributeError, TypeError):
-        raise KeyUnavailableError("Vault gave an answer that is not JSON") from None
+        raise KeyUnavailableError("Vault's answer is not JSON: check its address") from None
 
 
-def _refusal(status: int, said: str) -> KeyUnavailableError | BlobDamagedError:
-    if status == HTTPStatus.BAD_REQUEST and any(sign in said for sign in _DAMAGED):
+def _refusal(status: int, body: str) -> KeyUnavailableError | BlobDamagedError:
+    if status == HTTPStatus.BAD_REQUEST and any(sign in body for sign in _DAMAGED):
         return BlobDamagedError("a wrapped key does not authenticate")
-    return KeyUnavailableError(f"Vault refused with status {status}")
+    return KeyUnavailableError(
+        f"Vault refused the request with status {status}: check the token and its policy"
+    )
 
 
 def _headers() -> dict[str, str]:
@@ -197,22 +201,24 @@ def _headers() -> dict[str, str]:
 
 def _checked(tenant: str) -> str:
     if not _TENANT.fullmatch(tenant):
-        raise KeyUnavailableError("this organization's name cannot be part of a key's name")
+        raise KeyUnavailableError(
+            "this organization's name contains characters that Vault does not allow in a key's name"
+        )
     return tenant
 
 
 def _text(wrapped: bytes) -> str:
-    """Return a ciphertext as Transit writes it; Transit itself takes base64 with stray bits."""
+    """Return a wrapped key as text. Strict, because Transit itself ignores stray bits in base64."""
     version = _VERSION.match(wrapped)
     with suppress(ValueError):
         sealed = wrapped[version.end() :] if version else b""
         if sealed and base64.b64encode(base64.b64decode(sealed, validate=True)) == sealed:
             return wrapped.decode("ascii")
-    raise BlobDamagedError("a wrapped key is not of Transit")
+    raise BlobDamagedError("a wrapped key is not from Transit")
 
 
 def _context(aad: bytes) -> str:
-    return _b64(b"oeb1" + aad)  # never empty, which Transit would refuse
+    return _b64(b"oeb1" + aad)  # never empty, because Transit refuses an empty context
 
 
 def _b64(data: bytes) -> str:

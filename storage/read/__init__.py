@@ -1,1 +1,1 @@
-"""Reading blobs: unwrapping keys, opening containers."""
+"""Reading of blobs: unwraps data keys and opens containers."""

@@ -1,4 +1,4 @@
-"""Buffers for plaintext on its way out, used again once nobody holds a view of them any more."""
+"""Pool of plaintext buffers, which are reused when no views of them are left."""
 
 from collections import deque
 
@@ -6,14 +6,14 @@ _TRIES = 4
 
 
 class BufferPool:
-    """Keeps some buffers of one size. For one thread: the event loop's.
+    """Pool of buffers of one size. For the event loop's thread only.
 
-    A socket may hold on to a chunk long after it was written. That is not guessed at: a `bytearray` cannot be
-    resized while anything holds a view of it, and such a buffer waits in the pool until it can.
+    A socket may keep a chunk long after the write returned. A `bytearray` cannot be resized while a view of
+    it exists, so a failed resize shows that a buffer is still in use; it then stays in the pool.
 
     Args:
-        size_bytes: Of each buffer; larger requests get one of their own.
-        capacity: Buffers to keep.
+        size_bytes: Size of each buffer. Larger requests get a separate buffer.
+        capacity: Maximum number of buffers in the pool.
     """
 
     def __init__(self, size_bytes: int, capacity: int = 32) -> None:
@@ -22,7 +22,7 @@ class BufferPool:
         self._spare: deque[bytearray] = deque()
 
     def take(self, length: int) -> bytearray:
-        """Return a buffer of at least `length` bytes of rubbish."""
+        """Return an uninitialized buffer of at least `length` bytes."""
         if length > self._size_bytes:
             return bytearray(length)
         for _ in range(min(_TRIES, len(self._spare))):
@@ -33,14 +33,14 @@ class BufferPool:
         return bytearray(self._size_bytes)
 
     def give_back(self, buffer: bytearray) -> None:
-        """Keep a buffer for another time; views of it may still be held."""
+        """Return a buffer to the pool. Views of it may still exist."""
         if len(buffer) == self._size_bytes and len(self._spare) < self._capacity:
             self._spare.append(buffer)
 
 
 def _is_free(buffer: bytearray) -> bool:
     try:
-        last = buffer.pop()  # a resize, which CPython refuses while there are views
+        last = buffer.pop()  # a resize, which CPython refuses while views exist
     except BufferError:
         return False
     buffer.append(last)

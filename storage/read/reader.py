@@ -1,4 +1,4 @@
-"""One blob open for reading."""
+"""Reader of one blob."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,16 +11,15 @@ from storage.envelope.opener import Container
 from storage.errors import BlobRangeError
 from storage.ports import ObjectReader
 from storage.read.buffers import BufferPool
-from storage.threads import Threads, settle
+from storage.threads import Threads, wait_uncancelled
 
 CHUNK_BYTES = 1 << 20
 
 
 class BlobReader:
-    """A checked blob. What it returns was authenticated; damage raises BlobDamagedError instead.
+    """Reader of a verified blob. All returned bytes are authenticated; damage raises BlobDamagedError.
 
-    `read_at` and `read_into` block, for callers that are in a worker thread already; `stream` is for
-    the event loop.
+    `read_at` and `read_into` block and are for worker threads; `stream` is for the event loop.
     """
 
     def __init__(
@@ -44,19 +43,19 @@ class BlobReader:
         return self._container.size_bytes
 
     def read_into(self, offset: int, buffer: bytearray | memoryview) -> int:
-        """Fill `buffer` from `offset`; return how much there was before the end. Blocks.
+        """Fill `buffer` from `offset`. Returns the number of bytes, fewer at the end of the blob. Blocks.
 
         Raises:
-            BlobRangeError: `offset` lies outside the blob.
-            BlobDamagedError: The range is damaged; nothing in `buffer` may be used.
+            BlobRangeError: `offset` is outside the blob.
+            BlobDamagedError: The range is damaged. The content of `buffer` must not be used.
         """
         return self._container.read_into(offset, memoryview(buffer))
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Return exactly `length` bytes from `offset`. Blocks, and holds them in memory.
+        """Return exactly `length` bytes from `offset`. Blocks.
 
         Raises:
-            BlobRangeError: The range does not lie inside the blob.
+            BlobRangeError: The range is not inside the blob.
             BlobDamagedError: The range is damaged.
         """
         self._end(offset, length)
@@ -65,9 +64,9 @@ class BlobReader:
         return bytes(buffer)
 
     def piece_end(self, offset: int, wanted_bytes: int) -> int:
-        """Return where a read from `offset` should end so that nothing is decrypted twice.
+        """Return the end of a read from `offset` such that nothing is decrypted twice.
 
-        About `wanted_bytes` on, but at least one segment or compressed frame (docs/blob-format.md).
+        The piece has about `wanted_bytes`, but at least one segment or frame (docs/blob-format.md).
         """
         return self._container.piece_end(offset, wanted_bytes)
 
@@ -78,22 +77,22 @@ class BlobReader:
 
         Args:
             start: First byte.
-            length: Bytes to yield; up to the end when None.
-            chunk_bytes: About how much to yield at a time; at least one segment or frame.
+            length: Bytes to yield; None reads to the end.
+            chunk_bytes: Approximate size of a chunk; at least one segment or frame.
 
         Yields:
-            Views that nothing writes to for as long as anybody holds them; two chunks are in memory at a
-            time, and what their consumer keeps.
+            Views that stay unchanged as long as they are referenced. Two chunks are in memory, plus those
+            that the consumer keeps.
 
         Raises:
-            BlobRangeError: The range does not lie inside the blob.
+            BlobRangeError: The range is not inside the blob.
             BlobDamagedError: The next chunk is damaged.
         """
         end = self._end(start, self.size_bytes - start if length is None else length)
         ahead = self._start(start, end, chunk_bytes)
         try:
             while ahead is not None:
-                await settle(ahead.done)
+                await wait_uncancelled(ahead.done)
                 ahead.done.result()
                 now, start = ahead, start + ahead.length
                 self._running.discard(now.done)
@@ -102,18 +101,18 @@ class BlobReader:
                 self._buffers.give_back(now.buffer)
         finally:
             if ahead is not None:
-                await settle(ahead.done)
+                await wait_uncancelled(ahead.done)
                 self._running.discard(ahead.done)
 
     async def aclose(self) -> None:
-        """Wait for reads under way and release the object."""
+        """Wait for running reads, and release the object."""
         try:
-            await settle(*self._running)
+            await wait_uncancelled(*self._running)
         finally:
             self.release()
 
     def release(self) -> None:
-        """Release the object; only while no read is under way."""
+        """Release the object. Call only while no read is running."""
         self._source.close()
 
     async def __aenter__(self) -> Self:
@@ -126,22 +125,24 @@ class BlobReader:
 
     def _end(self, start: int, length: int) -> int:
         if start < 0 or length < 0 or start + length > self.size_bytes:
-            raise BlobRangeError(f"{length} bytes from {start} lie outside a blob of {self.size_bytes} bytes")
+            raise BlobRangeError(
+                f"{length} bytes from {start} are outside the blob of {self.size_bytes} bytes"
+            )
         return start + length
 
-    def _start(self, start: int, end: int, chunk_bytes: int) -> "_Ahead | None":
+    def _start(self, start: int, end: int, chunk_bytes: int) -> "_PendingRead | None":
         if start == end:
             return None
         length = min(end, self._container.piece_end(start, chunk_bytes)) - start
         buffer = self._buffers.take(length)
         done = self._threads.start(self._container.read_into, start, memoryview(buffer)[:length])
         self._running.add(done)
-        return _Ahead(buffer, length, done)
+        return _PendingRead(buffer, length, done)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ahead:
-    """A chunk that is being read; `done` gives its length."""
+class _PendingRead:
+    """Chunk that is being read. `done` returns its length."""
 
     buffer: bytearray
     length: int

@@ -1,4 +1,4 @@
-"""Key records that were read a moment ago, so that a pull's many requests ask the catalog once."""
+"""Short-lived cache of key records, so that the requests of one pull query the catalog once."""
 
 import time
 from collections import OrderedDict
@@ -11,10 +11,10 @@ LIFETIME_S = 5.0
 
 
 class RecentRecords:
-    """Remembers records for `lifetime_s`, which bounds how long another process' deletion goes unnoticed.
+    """Caches records for `lifetime_s`, after which a deletion by another process takes effect.
 
     Args:
-        capacity: Records to keep, about 1 KiB each.
+        capacity: Maximum number of records, about 1 KiB each.
     """
 
     def __init__(
@@ -30,14 +30,14 @@ class RecentRecords:
         self._kept: OrderedDict[tuple[str, Digest], tuple[float, KeyRecord]] = OrderedDict()
 
     def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        """Return a record that was read less than `lifetime_s` ago."""
+        """Return a record that was read less than `lifetime_s` ago, or None."""
         kept = self._kept.get((tenant, digest))
         if kept is None or kept[0] <= self._now():
             return None
         return kept[1]
 
     def put(self, record: KeyRecord) -> None:
-        """Remember a record that was just read; being asked for does not prolong its time."""
+        """Cache a record. Lookups do not extend its lifetime."""
         key = record.tenant, record.digest
         self._kept[key] = self._now() + self._lifetime_s, record
         self._kept.move_to_end(key)
@@ -45,5 +45,5 @@ class RecentRecords:
             self._kept.popitem(last=False)
 
     def forget(self, tenant: str, digest: Digest) -> None:
-        """Forget a record."""
+        """Remove a record from the cache."""
         self._kept.pop((tenant, digest), None)

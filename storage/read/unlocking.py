@@ -1,4 +1,4 @@
-"""From a key record to its open container; the ciphers are kept for a while."""
+"""Opening of containers by key record, with a cache of ciphers."""
 
 import asyncio
 import time
@@ -25,23 +25,23 @@ class DataKeys:
         self._timeout_s = timeout_s
 
     async def wrap(self, tenant: str, digest: str, file_id: bytes, key: DataKey) -> tuple[str, bytes]:
-        """Wrap `key` under the tenant's current key; return that key's id and the wrapped key."""
+        """Wrap `key` with the tenant's current key. Returns that key's id and the wrapped key."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 kek_id = await self._keys.current_id(tenant)
                 aad = wrap_aad(file_id, digest, tenant, kek_id)
                 return kek_id, await self._keys.wrap(kek_id, key.reveal(), aad)
         except TimeoutError:
-            raise KeyUnavailableError("the key provider did not answer in time") from None
+            raise KeyUnavailableError("the key provider did not answer in time: check its state") from None
 
     async def unwrap(self, record: KeyRecord) -> DataKey:
-        """Unwrap a record's key. Raises BlobDamagedError when the record was tampered with."""
+        """Unwrap a record's data key. Raises BlobDamagedError: the record was changed."""
         aad = wrap_aad(record.file_id, str(record.digest), record.tenant, record.kek_id)
         try:
             async with asyncio.timeout(self._timeout_s):
                 secret = await self._keys.unwrap(record.kek_id, record.wrapped_dek, aad)
         except TimeoutError:
-            raise KeyUnavailableError("the key provider did not answer in time") from None
+            raise KeyUnavailableError("the key provider did not answer in time: check its state") from None
         try:
             return DataKey(secret)
         except ValueError:
@@ -49,13 +49,13 @@ class DataKeys:
 
 
 class Unlocker:
-    """Unlocks containers, each record once at a time, and remembers the ciphers for some minutes.
+    """Opens containers, and caches their ciphers for some minutes. Concurrent calls share one unwrap.
 
-    Entries are kept by the whole record, so that a record which changes in any way is unlocked anew.
+    The cache key is the whole record, so that a changed record is unwrapped again.
 
     Args:
-        capacity: Entries to keep, about 3 KiB each.
-        lifetime_s: After which an entry is unwrapped again, so that a destroyed key takes effect.
+        capacity: Maximum number of cached ciphers, about 3 KiB each.
+        lifetime_s: Seconds until a data key is unwrapped again, so that a destroyed key takes effect.
     """
 
     def __init__(
@@ -85,17 +85,17 @@ class Unlocker:
         Raises:
             BlobNotFoundError: The container is not in storage.
             BlobDamagedError: Record or container is damaged.
-            KeyUnavailableError: The key cannot be unwrapped now, or ever.
+            KeyUnavailableError: The data key cannot be unwrapped.
         """
         unlocked = await self._unlock(record)
         return await self._threads.acquire(lambda: self._open(record, unlocked), BlobReader.release)
 
     def forget(self, record: KeyRecord) -> None:
-        """Drop what is remembered of a record."""
+        """Remove a record's ciphers from the cache."""
         self._kept.pop(record, None)
 
     async def aclose(self) -> None:
-        """Wait for what is running and forget everything."""
+        """Wait for running unwraps, and clear the cache."""
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         self._kept.clear()
 
@@ -108,7 +108,7 @@ class Unlocker:
         if task is None:
             task = self._running[record] = asyncio.create_task(self._unwrap(record))
             task.add_done_callback(lambda done: self._keep(record, done))
-        # Shielded: one caller's cancellation must not fail the others that wait for the same task.
+        # Shield the shared task, so that the cancellation of one caller does not fail the others.
         return await asyncio.shield(task)
 
     async def _unwrap(self, record: KeyRecord) -> Unlocked:
@@ -116,7 +116,7 @@ class Unlocker:
         head = await self._threads.run(self._read_head, record.object_name)
         unlocked = Unlocked.unlock(key, head)
         if unlocked.header.file_id != record.file_id:
-            raise BlobDamagedError("the container is not the one that its key record names")
+            raise BlobDamagedError("the container does not match its key record")
         return unlocked
 
     def _open(self, record: KeyRecord, unlocked: Unlocked) -> BlobReader:

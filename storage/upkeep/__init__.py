@@ -1,1 +1,1 @@
-"""Garbage collection, scrubbing and key rotation."""
+"""Maintenance of storage: garbage collection, scrubbing and key rotation."""

@@ -1,4 +1,4 @@
-"""The catalog as garbage collection and scrubbing see it."""
+"""Ports to the catalog for garbage collection and scrubbing."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from storage.records import KeyRecord
 
 @dataclass(frozen=True, slots=True)
 class DeadRecord:
-    """A key record that nothing refers to. `stored_bytes` are its object's, which others may still use."""
+    """Unreferenced key record. `stored_bytes` is the size of its object, which other records may use."""
 
     tenant: str
     digest: Digest
@@ -19,58 +19,58 @@ class DeadRecord:
 
 
 class CollectionCatalog(Protocol):
-    """What the catalog knows of the dead (docs/adr/0026-garbage-collection-by-marks-and-pins.md).
+    """Garbage in the catalog (docs/adr/0026-garbage-collection-by-marks-and-pins.md).
 
-    Every method that condemns decides and acts in one transaction that excludes those which pin a blob,
-    add a key record or make an image visible. What was condemned never comes back.
+    Methods that condemn records or objects run in one transaction, which excludes transactions that pin a
+    blob, add a key record or publish an image. A condemned object is never used again.
     """
 
     async def unknown(self, names: Sequence[str]) -> Sequence[str]:
-        """Return those objects that no key record refers to."""
+        """Return the objects that no key record refers to."""
 
     async def mark(self, orphans: Sequence[str]) -> None:
-        """Mark what is dead now and was not before; unmark what came back to life.
+        """Mark records and objects that are newly unreferenced; unmark those that are referenced again.
 
         Args:
-            orphans: Every object in storage that `unknown` returned.
+            orphans: All objects in storage that `unknown` returned.
         """
 
     async def due_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
-        """Return records that are dead, and have been marked for `grace_s`."""
+        """Return unreferenced records that have been marked for `grace_s`."""
 
     async def due_orphans(self, grace_s: float, limit: int) -> Sequence[str]:
-        """Return objects that no record refers to, and that have been marked for `grace_s`."""
+        """Return objects without a record that have been marked for `grace_s`."""
 
     async def marked(self) -> tuple[int, int]:
-        """Count the records and the objects that are marked."""
+        """Return the numbers of marked records and of marked objects."""
 
     async def condemn_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
-        """Remove due records, and condemn the objects that were only theirs; return what was removed."""
+        """Remove due records, and condemn objects that no other record uses. Returns the removed records."""
 
     async def condemn_orphans(self, grace_s: float, limit: int) -> int:
-        """Condemn due orphans; return how many."""
+        """Condemn due orphans. Returns their number."""
 
     async def condemned(self, limit: int) -> Sequence[str]:
-        """Return condemned objects that are not known to be removed."""
+        """Return condemned objects that have not been recorded as removed."""
 
     async def bury(self, names: Sequence[str]) -> None:
-        """Note that condemned objects are removed; their names stay refused for a week."""
+        """Record that condemned objects are removed. Their names stay blocked for a week."""
 
     async def partials(self) -> Collection[str]:
-        """Forget unfinished containers that nobody needs; name the objects of the rest."""
+        """Delete records of unneeded unfinished containers. Returns the object names of the others."""
 
     async def remove_images(self) -> int:
-        """Remove images that no version of a group has; return how many."""
+        """Remove images that no group version refers to. Returns their number."""
 
 
 class ScrubCatalog(Protocol):
     """Which objects there are to scrub, and which of them are in quarantine."""
 
     async def objects_after(self, object_name: str, limit: int) -> Sequence[Sequence[KeyRecord]]:
-        """Return the records of the next objects by name, those of one object together."""
+        """Return the records of the next objects by name, grouped by object."""
 
     async def is_quarantined(self, object_name: str) -> bool:
-        """Tell whether an object is known to be damaged."""
+        """Return whether an object is in quarantine."""
 
     async def lift(self, object_name: str) -> None:
         """Put an object back into service: it verifies after all."""

@@ -1,7 +1,7 @@
-"""Collection: finds what nothing refers to, waits, and removes it, while everybody goes on.
+"""Garbage collection of unreferenced records and objects, while servers run.
 
-A record or object is first marked, and removed by a later run when it has been dead for the whole grace
-period. Every error ends the run: what could not be listed or asked is never taken for dead.
+A run marks unreferenced records and objects. A later run removes them if they stayed unreferenced for the
+whole grace period. Every error ends the run, so that an object that could not be checked is never removed.
 See docs/operations.md, "collection", and docs/adr/0026-garbage-collection-by-marks-and-pins.md.
 """
 
@@ -18,18 +18,18 @@ _PLAUSIBLE_ORPHANS = 100
 
 @dataclass(slots=True)
 class Collected:
-    """What a run found and removed; a dry run removes nothing and counts what it would have.
+    """Result of a run. A dry run counts what it would remove.
 
     Attributes:
-        objects_seen: Objects that storage lists.
-        marked_records: Key records that are dead and wait for their grace period to end.
-        marked_objects: Objects without a record that wait likewise.
-        images: Images that no group has any more.
-        records: Key records removed: their blobs can no longer be opened by that tenant.
-        objects: Objects removed.
-        bytes: Of the removed objects.
-        temporaries: Unfinished objects of writers that died, removed.
-        partials: Unfinished objects that an import may go on with.
+        objects_seen: Objects in storage.
+        marked_records: Unreferenced key records in their grace period.
+        marked_objects: Objects without a record in their grace period.
+        images: Removed images.
+        records: Removed key records; their tenants can no longer open these blobs.
+        objects: Removed objects.
+        bytes: Size of the removed objects.
+        temporaries: Removed unfinished objects of dead writers.
+        partials: Unfinished objects that an import may resume.
     """
 
     dry_run: bool = False
@@ -45,10 +45,10 @@ class Collected:
 
 
 class Collector:
-    """One run at a time; a second one at the same time wastes work and does no harm.
+    """Garbage collector. Concurrent runs are harmless, but wasteful.
 
     Args:
-        still_ours: Awaited between steps; raises when the run has to end.
+        still_ours: Awaited between steps; raises if the lease is lost, which ends the run.
     """
 
     def __init__(
@@ -59,24 +59,26 @@ class Collector:
         self._still_ours = still_ours
 
     async def run(self, grace_s: float, *, dry_run: bool = False, force: bool = False) -> Collected:
-        """Mark what is dead, remove what has been dead for `grace_s`.
+        """Mark unreferenced records and objects, and remove those that were marked for `grace_s`.
 
         Args:
-            force: Believe the catalog even when it knows of nearly nothing that storage holds.
+            grace_s: Grace period in seconds.
+            dry_run: Only count.
+            force: Continue even if the catalog lacks most stored objects.
 
         Raises:
-            CollectionRefusedError: Most of storage is unknown to the catalog; it may be the wrong one.
-            StorageError: Storage does not answer; nothing more was removed.
+            CollectionRefusedError: The catalog lacks most stored objects; it may be the wrong one.
+            StorageError: Storage does not answer. The run has ended without further removals.
         """
         done = Collected(dry_run=dry_run)
         orphans = await self._orphans(done)
         if not force and len(orphans) > max(_PLAUSIBLE_ORPHANS, done.objects_seen // 2):
             raise CollectionRefusedError(
-                f"the catalog knows nothing of {len(orphans)} of {done.objects_seen} objects in storage: "
-                "make sure that it is the catalog of this storage, then run `crisper gc --force`"
+                f"{len(orphans)} of {done.objects_seen} stored objects are not in the catalog: "
+                "check that it is the catalog of this storage, then run `crisper gc --force`"
             )
         if dry_run:
-            await self._foresee(grace_s, done)
+            await self._predict(grace_s, done)
             return done
         await self._catalog.mark(orphans)
         await self._sweep(grace_s, done)
@@ -91,7 +93,7 @@ class Collector:
             orphans += await self._catalog.unknown(names)
         return orphans
 
-    async def _foresee(self, grace_s: float, done: Collected) -> None:
+    async def _predict(self, grace_s: float, done: Collected) -> None:
         everything = done.objects_seen + 1_000_000
         records = await self._catalog.due_records(grace_s, everything)
         done.records = len(records)

@@ -1,4 +1,4 @@
-"""Changing the keys that data keys are wrapped under, while blobs are read and written (docs/keys.md)."""
+"""Rotation, rewrapping and destruction of key-encryption keys, while servers run (docs/keys.md)."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,13 +15,13 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Rewrapped:
-    """How far a run has come.
+    """Progress of a rewrap run.
 
     Attributes:
-        seen: Records looked at.
-        total: Records that there were at the start.
-        changed: Records that are under their tenant's current key now, and were not.
-        damaged: Records that do not unwrap, and were left as they are.
+        seen: Checked records.
+        total: Records at the start of the run.
+        changed: Records that were rewrapped with their tenant's current key.
+        damaged: Records that do not unwrap; they are left unchanged.
     """
 
     seen: int
@@ -32,42 +32,42 @@ class Rewrapped:
 
 @dataclass(frozen=True, slots=True)
 class Shredded:
-    """What a shredding took away."""
+    """Numbers of destroyed keys and deleted records."""
 
     keys: int
     records: int
 
 
 class KeyManager:
-    """Rotates, rewraps and destroys; safe beside running servers, and to start again after anything."""
+    """Manages key-encryption keys. All operations can run while servers run, and can be repeated."""
 
     def __init__(self, keys: KeyProvider, records: KeyRecords) -> None:
         self._keys = keys
         self._records = records
 
     async def status(self) -> list[tuple[KeyUse, bool]]:
-        """List the keys that records are wrapped under, and whether each is its tenant's current one."""
+        """List the keys in use, and whether each one is its tenant's current key."""
         return [
             (use, use.kek_id == await self._keys.current_id(use.tenant))
             for use in await self._records.census()
         ]
 
     async def rotate(self, tenants: list[str] | None = None) -> dict[str, str]:
-        """Give tenants a fresh current key; all that have records when None. Returns the new ids."""
+        """Create a new current key for tenants; None means all that have records. Returns the new ids."""
         if tenants is None:
             tenants = sorted({use.tenant for use in await self._records.census()})
         return {tenant: await self._keys.rotate(tenant) for tenant in tenants}
 
     async def rewrap(self, report: Callable[[Rewrapped], None] = lambda _done: None) -> Rewrapped:
-        """Wrap every data key that is not under its tenant's current key anew.
+        """Rewrap all data keys that are not under their tenant's current key.
 
-        Records that are done are seen to be so, hence a run that was stopped is simply started again.
+        Finished records are skipped, so an interrupted run can be repeated.
 
         Args:
-            report: Told after every batch.
+            report: Called with the progress after every batch.
 
         Raises:
-            KeyUnavailableError: The provider does not answer, or a key is gone; what was done stays done.
+            KeyUnavailableError: The provider does not answer, or a key is missing. Finished work is kept.
         """
         uses = await self._records.census()
         done = Rewrapped(0, sum(use.records for use in uses))
@@ -87,10 +87,10 @@ class KeyManager:
         return done
 
     async def shred(self, tenant: str) -> Shredded:
-        """Destroy a tenant's keys, then forget its records, so that no server opens anything from then on.
+        """Destroy a tenant's keys and delete its records, so that no server can open its blobs.
 
-        Servers keep ciphers for five minutes, but look for the record at each read; reads that are under
-        way go on to their end. The objects stay as noise until they are collected, or for other tenants.
+        Servers cache ciphers for five minutes, but check the record at each read. Running reads continue to
+        their end. The objects stay until garbage collection, or as long as other tenants use them.
         """
         keys = await self._keys.destroy(tenant)
         records = 0
@@ -101,18 +101,18 @@ class KeyManager:
         return Shredded(keys, records)
 
     async def _rewrap_batch(self, page: list[KeyRecord]) -> tuple[list[tuple[KeyRecord, KeyRecord]], int]:
-        """Return the changes to make, and how many records cannot be changed."""
+        """Return the changed records as (old, new), and the number of damaged records."""
         changes, damaged = [], 0
         for start in range(0, len(page), _AT_ONCE):
             some = page[start : start + _AT_ONCE]
-            for record, new in zip(some, await asyncio.gather(*map(self._anew, some)), strict=True):
+            for record, new in zip(some, await asyncio.gather(*map(self._rewrap_record, some)), strict=True):
                 if isinstance(new, BlobDamagedError):
                     damaged += 1
                 elif new is not record:
                     changes.append((record, new))
         return changes, damaged
 
-    async def _anew(self, record: KeyRecord) -> KeyRecord | BlobDamagedError:
+    async def _rewrap_record(self, record: KeyRecord) -> KeyRecord | BlobDamagedError:
         if await self._keys.is_current(record.tenant, record.kek_id, record.wrapped_dek):
             return record
         target = await self._keys.current_id(record.tenant)

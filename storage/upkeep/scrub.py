@@ -1,4 +1,4 @@
-"""Scrubbing: reads every object to its end at a bounded rate, so that damage is found before a node finds it.
+"""Scrubbing: verifies all objects at a limited rate, to find damage before a pull does.
 
 See docs/operations.md, "scrubbing".
 """
@@ -13,19 +13,19 @@ from storage.records import KeyRecord
 from storage.upkeep.catalog import ScrubCatalog
 
 _PAGE = 100
-_AGAIN_S = 1.0
+_RETRY_S = 1.0
 
 
 @dataclass(slots=True)
 class Scrubbed:
-    """What a run read and found.
+    """Result of a run.
 
     Attributes:
-        objects: Objects read to their end, or to their first damage.
-        bytes: Plaintext bytes that verified.
-        damaged: Objects that are damaged or missing, newly found or still.
-        lifted: Objects in quarantine that verify after all.
-        unreadable: Objects of which no key can be unwrapped now; nothing is said about them.
+        objects: Objects read, to their end or to the first damage.
+        bytes: Verified plaintext bytes.
+        damaged: Damaged or missing objects, including those already in quarantine.
+        lifted: Objects released from quarantine, because they verified.
+        unreadable: Objects that could not be checked, because their key is unavailable.
     """
 
     objects: int = 0
@@ -64,10 +64,10 @@ class Scrubber:
         self._began_at = 0.0
 
     async def run(self, after: str = "") -> Scrubbed:
-        """Scrub every object behind `after`, the place where an earlier run was stopped.
+        """Scrub all objects with names above `after`, the position of an interrupted run.
 
         Raises:
-            StorageUnavailableError: Storage does not answer. The next run goes on from here.
+            StorageUnavailableError: Storage does not answer. The next run continues at this position.
         """
         done = Scrubbed()
         self._began_at = asyncio.get_running_loop().time()
@@ -92,7 +92,7 @@ class Scrubber:
             await self._catalog.lift(name)
 
     async def _damage(self, records: Sequence[KeyRecord], done: Scrubbed) -> str | None:
-        """Return what is wrong, in a sentence; empty when nothing is, None when nobody can tell."""
+        """Return the damage as a sentence; empty if there is none, None if the object cannot be checked."""
         for record in records:
             try:
                 damage = await self._verify(record, done)

@@ -1,1 +1,1 @@
-"""Writing blobs: ingest, resumption and publishing."""
+"""Writing of blobs: ingest, resumption and publication."""

@@ -1,4 +1,4 @@
-"""One blob on its way in: hashed, compressed, sealed and stored while it arrives."""
+"""Ingest of one blob: hashes, compresses, seals and stores it while it arrives."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ from storage.envelope.sealer import Data, Sealer
 from storage.errors import DigestMismatchError
 from storage.ports import BlobBackend, ObjectWriter
 from storage.records import KeyRecord
-from storage.threads import Threads, settle
+from storage.threads import Threads, wait_uncancelled
 
 BATCH_BYTES = 1 << 20
 _BATCHES = 4
@@ -23,7 +23,7 @@ _BATCHES = 4
 
 @dataclass(frozen=True, slots=True)
 class BegunBlob:
-    """A container that is being written, and that can be read back as far as it is."""
+    """Unfinished container that can be resumed."""
 
     key: DataKey = field(repr=False)
     file_id: bytes
@@ -32,7 +32,7 @@ class BegunBlob:
 
 @dataclass(frozen=True, slots=True)
 class SealedBlob:
-    """A container that is complete, but that nobody sees yet."""
+    """Complete container that is not visible yet."""
 
     key: DataKey = field(repr=False)
     file_id: bytes
@@ -44,13 +44,13 @@ class SealedBlob:
 
 
 class Sink:
-    """Seals a blob into a new object. Blocks; one thread at a time.
+    """Seals a blob into a new object. Methods block. For one thread at a time.
 
-    The object is made, and its codec chosen, when the first `SAMPLE_BYTES` are there.
+    The object is created, and its codec chosen, after the first `SAMPLE_BYTES`.
 
     Args:
-        name_of: Names the object by its container's file id.
-        expected_bytes: Of plaintext, where that is known.
+        name_of: Returns the object's name for the container's file id.
+        expected_bytes: Length of the plaintext, if known.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Sink:
         self.begun: BegunBlob | None = None
 
     def feed(self, data: Data) -> None:
-        """Take in plaintext."""
+        """Process more plaintext."""
         self._size_bytes += len(data)
         if self._sealer is not None and self._object is not None:
             self._object.write(self._sealer.feed(data))
@@ -98,12 +98,12 @@ class Sink:
         )
 
     def close(self) -> None:
-        """Forget the object, unless it was committed."""
+        """Discard the object, unless it was committed."""
         if self._object is not None:
             self._object.abort()
 
     def leave(self) -> None:
-        """Leave the object to whoever goes on with it."""
+        """Keep the unfinished object, so that a later writer can resume it."""
         if self._object is not None:
             self._object.leave()
 
@@ -118,13 +118,13 @@ class Sink:
             for start in range(0, len(self._sample), BATCH_BYTES):
                 self._object.write(self._sealer.feed(self._sample[start : start + BATCH_BYTES]))
             self._sample = bytearray()
-            if codec is Codec.NONE:  # a compressed one cannot be read without its index
+            if codec is Codec.NONE:  # a compressed container cannot be read without its index
                 self.begun = BegunBlob(self._key, file_id, name)
         return self._sealer, self._object
 
 
 class Hashes:
-    """The digest that was promised, if any was, and the sha256 that the container's trailer keeps."""
+    """Hashes of the plaintext: the expected digest's, if any, and sha256 for the container's trailer."""
 
     def __init__(self, digest: Digest | None) -> None:
         self._digest = digest
@@ -133,21 +133,21 @@ class Hashes:
         self._promised = digest.hasher() if digest is not None and other else self._sha256
 
     def update(self, data: Data) -> None:
-        """Take in plaintext."""
+        """Process more plaintext."""
         self._promised.update(data)
         if self._sha256 is not self._promised:
             self._sha256.update(data)
 
     def check(self) -> bytes:
-        """Return the sha256. Raises DigestMismatchError when the promise was not kept."""
+        """Return the sha256. Raises DigestMismatchError: the plaintext does not match the digest."""
         if self._digest is not None and self._promised.hexdigest() != self._digest.hex:
-            raise DigestMismatchError(f"the bytes are not those of {self._digest}")
+            raise DigestMismatchError(f"the content does not match the digest {self._digest}")
         return bytes.fromhex(self._sha256.hexdigest())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """A buffer that two threads work on."""
+    """Buffer that one thread hashes while another seals it."""
 
     buffer: memoryview
     hashed: asyncio.Future[None]
@@ -155,15 +155,15 @@ class _Batch:
 
 
 class BlobWriter:
-    """Takes one blob's bytes; nothing is visible before `commit`.
+    """Writer of one blob, which is invisible until `commit`.
 
-    Batches are hashed in one thread and sealed in another while the next one fills; `_BATCHES` of them
-    are in memory at most.
+    Batches are hashed in one thread and sealed in another while the next batch fills. At most `_BATCHES`
+    batches are in memory.
 
     Attributes:
-        written_bytes: How far the blob is.
-        resumed_bytes: How much of that an earlier writer had left.
-        announce: Awaited once, when there is something that a later writer could take up.
+        written_bytes: Bytes written so far, including resumed ones.
+        resumed_bytes: Bytes taken over from an earlier writer.
+        announce: Awaited once, when the container can be resumed by a later writer.
     """
 
     def __init__(
@@ -191,17 +191,17 @@ class BlobWriter:
         self.announce: Callable[[BegunBlob], Awaitable[None]] | None = None
 
     async def write(self, data: Data) -> None:
-        """Append bytes of any number; they are copied before this returns.
+        """Append a copy of any number of bytes.
 
         Raises:
-            DigestMismatchError: There are more bytes than were announced.
+            DigestMismatchError: There are more bytes than expected.
             StorageFullError, StorageUnavailableError: An earlier batch could not be stored.
         """
         self._check_open()
         view = memoryview(data).cast("B")
         self.written_bytes += len(view)
         if self._expected_bytes is not None and self.written_bytes > self._expected_bytes:
-            raise DigestMismatchError(f"there are more bytes than the {self._expected_bytes} announced")
+            raise DigestMismatchError(f"the content is longer than the expected {self._expected_bytes} bytes")
         while view:
             part = view[: BATCH_BYTES - self._fill]
             self._filling[self._fill : self._fill + len(part)] = part
@@ -214,37 +214,43 @@ class BlobWriter:
             await announce(self._sink.begun)
 
     async def commit(self) -> KeyRecord:
-        """Verify the bytes, make the blob durable, and return the key record that stands for it.
+        """Verify the content, make the blob durable and visible, and return its key record.
 
         Raises:
-            DigestMismatchError: The bytes, or their number, are not those announced.
-            StorageFullError, StorageUnavailableError, KeyUnavailableError: Nothing became visible.
+            DigestMismatchError: Digest or length do not match.
+            StorageFullError, StorageUnavailableError, KeyUnavailableError: The blob did not become visible.
         """
         self._check_open()
         await self._flush()
         while self._running:
             await self._reclaim()
         if self._expected_bytes not in (None, self.written_bytes):
-            raise DigestMismatchError(f"{self.written_bytes} bytes of the {self._expected_bytes} announced")
+            raise DigestMismatchError(
+                f"the content has {self.written_bytes} of the expected {self._expected_bytes} bytes"
+            )
         sealed = await self._threads.run(self._sink.finish, self._hashes.check())
         record = await self._publish(sealed)
         await self.aclose()
         return record
 
     async def aclose(self) -> None:
-        """Forget whatever was not committed, after every thread that works on it has ended."""
+        """Wait for all threads, and discard the blob unless it was committed."""
         self._closed = True
         try:
-            await settle(*(future for batch in self._running for future in (batch.hashed, batch.sealed)))
+            await wait_uncancelled(
+                *(future for batch in self._running for future in (batch.hashed, batch.sealed))
+            )
         finally:
             self._running.clear()
             await self._threads.run(self._sink.close)
 
     async def leave(self) -> None:
-        """Stop, and leave what is sealed to whoever goes on with it (`storage.write.resumption`)."""
+        """Stop, and keep the sealed part for a later writer (`storage.write.resumption`)."""
         self._closed = True
         try:
-            await settle(*(future for batch in self._running for future in (batch.hashed, batch.sealed)))
+            await wait_uncancelled(
+                *(future for batch in self._running for future in (batch.hashed, batch.sealed))
+            )
         finally:
             self._running.clear()
             await self._threads.run(self._sink.leave)
@@ -265,7 +271,7 @@ class BlobWriter:
 
     async def _reclaim(self) -> None:
         oldest = self._running[0]
-        await settle(oldest.hashed, oldest.sealed)
+        await wait_uncancelled(oldest.hashed, oldest.sealed)
         self._running.popleft()
         self._spare.append(oldest.buffer)
         for future in (oldest.hashed, oldest.sealed):

@@ -1,4 +1,4 @@
-"""Which key record stands for a blob that has just been written (docs/adr/0003-unique-object-names.md)."""
+"""Publication of blobs: creates or reuses objects and records (docs/adr/0003-unique-object-names.md)."""
 
 import hmac
 from dataclasses import replace
@@ -14,7 +14,7 @@ from storage.write.ingest import SealedBlob
 
 
 class Publisher:
-    """Makes blobs visible and takes them away; the only writer of key records."""
+    """Publishes, links and deletes blobs. The only writer of key records."""
 
     def __init__(
         self,
@@ -34,11 +34,10 @@ class Publisher:
         self._locks: KeyedLocks[Digest] = KeyedLocks()
 
     async def publish(self, tenant: str, digest: Digest, sealed: SealedBlob) -> KeyRecord:
-        """Return the record that stands for a tenant who has just presented the whole blob.
+        """Return the key record of a blob that the tenant has just written completely.
 
-        The tenant's own record stays when its object opens; else another tenant's object is linked; else
-        the new object is committed. Objects that turn out superfluous stay invisible and are forgotten
-        with their writer.
+        Keeps the tenant's existing record if its object opens; otherwise links another tenant's object;
+        otherwise commits the new object. An unneeded object stays invisible and is discarded with its writer.
         """
         async with self._locks.hold(digest):
             standing = await self._records.get(tenant, digest)
@@ -49,7 +48,7 @@ class Publisher:
             return await self._link(tenant, digest) or await self._commit(tenant, digest, sealed)
 
     async def link(self, tenant: str, digest: Digest, size_bytes: int) -> bool:
-        """Let a tenant open what another tenant has; False when there is none of that size to be had."""
+        """Link a blob of another tenant. Returns False if there is no readable blob of that size."""
         async with self._locks.hold(digest):
             standing = await self._records.get(tenant, digest)
             if standing is not None and await self._opens(standing):
@@ -60,7 +59,7 @@ class Publisher:
             return await self._link(tenant, digest) is not None
 
     async def delete(self, tenant: str, digest: Digest) -> bool:
-        """Remove a tenant's record, and the object when no record uses it any more."""
+        """Delete a tenant's record, and the object if no other record uses it."""
         async with self._locks.hold(digest):
             record = await self._records.get(tenant, digest)
             return record is not None and await self._remove(record)
@@ -80,33 +79,33 @@ class Publisher:
             return False
 
     async def _link(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        """Let `tenant` open the object of another tenant; None when there is none to be had."""
+        """Link the object of another tenant. Returns None if there is none that opens."""
         other = await self._records.find(digest)
-        if other is None or not await self._can_lend(other):
+        if other is None or not await self._is_linkable(other):
             return None
         key = await self._keys.unwrap(other)
         kek_id, wrapped = await self._keys.wrap(tenant, str(digest), other.file_id, key)
         ours = replace(other, tenant=tenant, kek_id=kek_id, wrapped_dek=wrapped)
         stood = await self._records.add(ours)
         if stood == ours and await self._records.get(other.tenant, digest) != other:
-            # The lender's record went meanwhile. Whoever removed it may have counted the object's uses
-            # before ours was there, and be about to delete it. While the lender's record still stands,
-            # any later count includes ours.
+            # The other tenant's record was removed meanwhile. The remover may have counted the object's
+            # uses before our record existed, and may be about to delete the object. As long as the other
+            # record exists, any later count includes ours.
             await self._records.remove(tenant, digest)
             return None
         return stood
 
-    async def _can_lend(self, other: KeyRecord) -> bool:
+    async def _is_linkable(self, other: KeyRecord) -> bool:
         try:
             return await self._opens(other)
         except KeyUnavailableError:
             return False
 
     async def _commit(self, tenant: str, digest: Digest, sealed: SealedBlob) -> KeyRecord:
-        """Make the new object visible, then its record.
+        """Commit the new object, then insert its record.
 
-        Whatever stops this between the two leaves an object without a record, which recovery removes;
-        it is not removed here, because a record whose insertion seems to have failed may yet stand.
+        An interruption in between leaves an object without a record, which garbage collection removes. It
+        is not removed here, because an insertion that seems to have failed may have succeeded.
         """
         kek_id, wrapped = await self._keys.wrap(tenant, str(digest), sealed.file_id, sealed.key)
         ours = KeyRecord(
@@ -127,10 +126,10 @@ class Publisher:
 
 
 def object_name(name_key: bytes, digest: Digest | None, file_id: bytes) -> str:
-    """Name a container so that a listing of storage does not tell what is in it.
+    """Derive an object name that does not reveal the container's content.
 
-    Unique per container, so that nothing is ever overwritten (docs/blob-format.md, "object name"). A blob
-    that is still being made has no digest yet, and is named by its file id alone.
+    The name is unique per container, so that no object is ever overwritten (docs/blob-format.md, "object
+    name"). A blob without a known digest is named by its file id alone.
     """
     named = b"" if digest is None else str(digest).encode()
     return hmac.digest(name_key, named + file_id, "sha256").hex()

@@ -1,7 +1,7 @@
-"""Going on with a blob whose writer is gone (docs/adr/0040-resume-interrupted-transfers.md).
+"""Resumption of interrupted ingests (docs/adr/0040-resume-interrupted-transfers.md).
 
-A container is never continued under its key (docs/blob-format.md, "keys"): what is whole of it is decrypted,
-hashed and sealed anew, at the speed of memory, and only the rest has to come over the network.
+A container is never continued with its key (docs/blob-format.md, "keys"). Its complete segments are
+decrypted, hashed and sealed again, which is fast, and only the rest of the blob is transferred.
 """
 
 from storage.digest import Digest
@@ -18,10 +18,10 @@ MIN_BYTES = 32 << 20
 
 
 class Resumption:
-    """What an ingest of one blob finds of an earlier one, and leaves to a later one.
+    """Takes over the bytes of an earlier ingest of a blob, and records this one for a later ingest.
 
     Args:
-        size_bytes: What the blob has to have.
+        size_bytes: Expected size of the blob.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Resumption:
 
     @property
     def announced(self) -> bool:
-        """Whether others would find what we write."""
+        """Whether a later ingest can find this one."""
         return self._ours is not None
 
     async def take_up(self, writer: BlobWriter) -> None:
-        """Feed the writer what is whole of an earlier container, and forget that one.
+        """Copy the complete segments of an earlier container to the writer, then delete that container.
 
-        Until all of it is written anew the earlier one stays, and stays noted: a death in between costs
+        The earlier container and its record stay until all of it is copied, so that a crash in between loses
         nothing.
         """
         earlier = await self._partials.get(self._tenant, self._digest)
@@ -66,16 +66,16 @@ class Resumption:
         writer.announce = self._announce
 
     async def end(self) -> None:
-        """Forget our own container: it is finished, or given up."""
+        """Delete this ingest's record: its container is finished or discarded."""
         if self._ours is not None:
             await self._partials.drop(self._ours)
 
     async def _announce(self, begun: BegunBlob) -> None:
-        """Note a container that was begun. A death before this costs what was written so far."""
+        """Record the unfinished container. A crash before this loses the bytes written so far."""
         try:
             kek_id, wrapped = await self._keys.wrap(self._tenant, str(self._digest), begun.file_id, begun.key)
         except KeyUnavailableError:
-            return  # the commit will want the key too, and say so
+            return  # the commit needs the key too, and raises the error
         self._ours = KeyRecord(
             tenant=self._tenant,
             digest=self._digest,
@@ -103,7 +103,7 @@ class Resumption:
             return None
 
     async def _unlock(self, earlier: KeyRecord, reader: ObjectReader) -> Prefix | None:
-        """Check the container's start as for any other; None when it cannot be opened (any more)."""
+        """Verify the container's start. Returns None if it cannot be opened."""
         try:
             key = await self._keys.unwrap(earlier)
             head = await self._threads.run(read_head, reader)

@@ -100,9 +100,9 @@ def test_an_operator_goes_from_an_image_to_a_pull_in_the_audit_trail(
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     command = page.evaluate("navigator.clipboard.readText()")
     run(["sh", "-ec", command], env={**podman(own_folder), "CRISPER_NODE_SECRET": node.secret}).check()
-    expect(page.locator("#live")).to_contain_text("node-7 has the whole image")
+    expect(page.locator("#live")).to_contain_text("node-7 has the complete image")
 
-    page.get_by_role("link", name="What happened to it").click()
+    page.get_by_role("link", name="Events of this token").click()
     expect(page.locator("#live")).to_contain_text("The node redeemed its token and may pull")
     look_well(page)
     page.get_by_role("link", name="Groups").click()
@@ -142,7 +142,7 @@ def test_a_customer_is_told_on_a_narrow_dark_screen_why_an_import_failed(
 
     page.goto(f"{server.url}/groups/new")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     look_well(page)
     page.get_by_role("link", name="Audit trail").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,4 +1,5 @@
-"""Credential helpers of container clients: a pull token when one is asked for, and nothing kept.
+"""Credential helpers for container clients. They return a pull token on request and store nothing.
 
-Clients start these programs at every pull, so they import the standard library and `registry.hosts` only.
+Clients start these programs at every pull. To start fast, they import only the standard library and
+`registry.hosts`.
 """

@@ -1,7 +1,7 @@
 """`docker-credential-crisper`: Docker's credential-helper protocol, for Docker, Podman and skopeo.
 
-`{"credHelpers": {"registry.example.com": "crisper"}}` in a client's configuration makes it ask here at every
-pull (github.com/docker/docker-credential-helpers, "Development").
+A client with `{"credHelpers": {"registry.example.com": "crisper"}}` in its configuration runs this program at
+every pull (github.com/docker/docker-credential-helpers, "Development").
 """
 
 import json
@@ -11,13 +11,13 @@ from typing import Final
 from registry.cli.credentials.source import SourceError, ask
 
 NOT_FOUND: Final = "credentials not found in native keychain"
-"""The words by which clients tell "none" from "broken"."""
+"""Message by which clients recognize that there is no credential, as opposed to an error."""
 
 _MAX_CHARS = 1 << 20
 
 
 def main() -> None:
-    """Answer one request: its name is the argument, its subject is on standard input, errors go out."""
+    """Answer one request: action as argument, input on standard input, answer or error on standard output."""
     action = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
         sys.stdout.write(_answer(action))
@@ -34,10 +34,10 @@ def _answer(action: str) -> str:
             return "{}\n"
         case "erase":
             sys.stdin.read(_MAX_CHARS)
-            return ""  # nothing is kept, so it is gone already
+            return ""  # nothing is stored
         case "store":
             sys.stdin.read(_MAX_CHARS)
-            raise SourceError("pull tokens are not stored: each is good for one pull")
+            raise SourceError("pull tokens are not stored: each one is valid for one pull only")
     raise SourceError("usage: docker-credential-crisper get|store|erase|list")
 
 

@@ -1,6 +1,6 @@
 """`crisper-credential-provider`: a kubelet credential-provider plugin (credentialprovider.kubelet.k8s.io/v1).
 
-The kubelet starts it at every pull and is told to cache nothing: a token is spent by the pull that it is for.
+The kubelet runs it at every pull. The answer forbids caching, because a token is valid for one pull only.
 """
 
 import json
@@ -25,7 +25,7 @@ def respond(text: str) -> dict[str, object]:
     """Return a CredentialProviderResponse to a CredentialProviderRequest.
 
     Raises:
-        SourceError: The request is of another kind or version, or the token source fails.
+        SourceError: The request has another kind or version, or the token source fails.
     """
     try:
         request = json.loads(text)
@@ -35,7 +35,9 @@ def respond(text: str) -> dict[str, object]:
         case {"apiVersion": "credentialprovider.kubelet.k8s.io/v1", "image": str(image)} if "/" in image:
             found = ask(image.partition("/")[0], image)
         case _:
-            raise SourceError(f"send a CredentialProviderRequest of {_API}")
+            raise SourceError(
+                f"the request is not a CredentialProviderRequest of {_API}: check the kubelet's configuration"
+            )
     auth = {repository(image): {"username": found.username, "password": found.password}} if found else {}
     return {
         "apiVersion": _API,

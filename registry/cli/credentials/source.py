@@ -1,15 +1,16 @@
-"""Where a node gets its pull tokens: what the scheduler supplies (docs/nodes.md, "Tokens on a node").
+"""Sources of pull tokens on a node, supplied by the scheduler (docs/nodes.md, "Tokens on a node").
 
-`/etc/crisper/credentials.json`, or the file that CRISPER_CREDENTIALS names, gives each registry a source:
+`/etc/crisper/credentials.json`, or the file in CRISPER_CREDENTIALS, maps each registry to a source:
 
     {"registry.example.com": {"command": ["/usr/local/bin/pull-token"]},
      "registry.example.com:5000": {"url": "http://127.0.0.1:7000/pull-token"},
      "other.example.com": {"file": "/run/scheduler/pull-token.json"}}
 
-Clients may ask with the default port, with a scheme or in capitals: it is the same registry.
-A command reads, and a URL is posted, `{"registry": ..., "image": ...}`; both answer `{"username": ...,
-"password": ...}`, or `{}` when there is nothing to pull. A file holds one such object, or a list of them in
-which `image` says what each is for.
+A scheme, the default port and capital letters make no difference in a registry's name.
+
+A command reads `{"registry": ..., "image": ...}` from standard input; a URL gets it as a POST request. Both
+answer `{"username": ..., "password": ...}`, or `{}` if there is nothing to pull. A file contains one such
+object, or a list of them, each with the `image` that it is for.
 """
 
 import json
@@ -33,31 +34,31 @@ _MAX_BYTES = 1 << 20
 
 
 class SourceError(Exception):
-    """The source does not answer, or not with a credential; the message never holds one."""
+    """The token source failed or returned no valid credential. The message never contains a credential."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a client gives the realm."""
+    """User name and password for the registry's token realm."""
 
     username: str
     password: str = field(repr=False)
 
 
 def ask(registry: str, image: str | None = None) -> Credential | None:
-    """Return the credential for a pull; None when the scheduler has none, or does not know the registry.
+    """Return the credential for a pull; None if the registry has no source, or the source has no token.
 
     Args:
-        registry: As the client names it: `host[:port]`, or a URL.
-        image: The reference that is pulled, where the client says it.
+        registry: The registry as the client writes it: `host[:port]`, or a URL.
+        image: Reference of the image, if the client sends it.
 
     Raises:
-        SourceError: The configuration or the source's answer cannot be read.
+        SourceError: The configuration or the source's answer is invalid.
     """
     path = Path(os.environ.get("CRISPER_CREDENTIALS", DEFAULT))
     sources = _object(_read(path), str(path))
     registry = _host(registry)
-    plain_last = sorted(sources, key=lambda name: name == _host(name))  # of two names for one host it counts
+    plain_last = sorted(sources, key=lambda name: name == _host(name))  # the canonical name takes precedence
     source = {_host(name): sources[name] for name in plain_last}.get(registry)
     if source is None:
         return None
@@ -69,18 +70,18 @@ def ask(registry: str, image: str | None = None) -> Credential | None:
             return _credential(_post(url, registry, image))
         case {"file": str(file)}:
             return _of_file(Path(file), image)
-    raise SourceError(f"{path}: give {registry} a command, a url or a file")
+    raise SourceError(f"{path}: the source of {registry} needs a command, a url or a file")
 
 
 def repository(image: str) -> str:
-    """Return an image reference without tag and digest."""
+    """Strip tag and digest from an image reference."""
     name = image.partition("@")[0]
     head, slash, last = name.rpartition("/")
     return f"{head}{slash}{last.partition(':')[0]}"
 
 
 def _host(server: str) -> str:
-    """Name a registry in the one form that references have; what cannot be one stays as it is."""
+    """Return a registry's canonical host. An invalid one is returned unchanged."""
     try:
         return asked_host(server)
     except ReferenceFormatError:
@@ -106,7 +107,7 @@ def _run(command: list[str], registry: str, image: str | None) -> bytes:
 
 def _post(url: str, registry: str, image: str | None) -> bytes:
     if not _private(url):
-        raise SourceError("a token source's url is https://, or http:// to this machine")
+        raise SourceError("the token source's url must be https://, or http:// to this machine")
     request = Request(  # noqa: S310 (the scheme was checked)
         url, data=_question(registry, image), headers={"Content-Type": "application/json"}
     )
@@ -119,15 +120,15 @@ def _post(url: str, registry: str, image: str | None) -> bytes:
 
 class _NoRedirects(HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
-        """Follow nothing: the question and its answer are for one address."""
+        """Refuse all redirects, so that request and credential stay at the configured address."""
 
 
 def _of_file(path: Path, image: str | None) -> Credential | None:
-    """Choose the credential of the image; where the client says no image, the last one."""
+    """Return the credential for the image; the last one in the file if the client sends no image."""
     found = _json(_read(path), str(path))
     offers = found if isinstance(found, list) else [found]
     if not all(isinstance(offer, dict) for offer in offers):
-        raise SourceError(f"{path} holds something else than credentials")
+        raise SourceError(f"{path} must contain one credential object, or a list of them")
     if image is not None:
         wanted = repository(image)
         offers = [o for o in offers if repository(_with_host(str(o.get("image", image)))) == wanted]
@@ -147,7 +148,7 @@ def _made(answer: Mapping[str, Any]) -> Credential | None:
         case {"username": str(username), "password": str(password)} if username and password:
             return Credential(username, password)
         case {"username": _} | {"password": _}:
-            raise SourceError("the token source answered half a credential")
+            raise SourceError("the token source's answer lacks a username or a password")
     return None
 
 
@@ -162,7 +163,7 @@ def _read(path: Path) -> bytes:
 def _object(text: bytes, where: str) -> dict[str, Any]:
     value = _json(text, where)
     if not isinstance(value, dict):
-        raise SourceError(f"{where} holds no JSON object")
+        raise SourceError(f"{where} returned no JSON object")
     return value
 
 
@@ -170,7 +171,7 @@ def _json(text: bytes, where: str) -> Any:  # noqa: ANN401 (JSON)
     try:
         return json.loads(text)
     except ValueError:
-        raise SourceError(f"{where} holds no JSON") from None
+        raise SourceError(f"{where} returned no valid JSON") from None
 
 
 def _private(url: str) -> bool:

@@ -15,7 +15,7 @@ from registry.oci.variant import OCI_ZSTD_LAYER
 from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.records import KeyRecord
-from storage.threads import Threads, settle
+from storage.threads import Threads, wait_uncancelled
 from storage.write.ingest import BlobWriter
 
 TRIAL_BYTES: Final = 32 << 20
@@ -93,7 +93,7 @@ class LayerEncoder:
                     self._store.derive(tenant, announce, layer.size_bytes)
                 )
                 output = _Output(writer, self._threads, self._ahead, self._level)
-                stack.push_async_callback(output.settle)
+                stack.push_async_callback(output.wait_uncancelled)
             await self._pump(unpacker, output, layer.size_bytes, progress)
             unpacker.check()
             if output is None or not await output.finish(self._most(layer.size_bytes)):
@@ -170,19 +170,19 @@ class _Output:
     async def give_up(self) -> None:
         """Free what was written; the layer is only checked from here on."""
         self.given_up = True
-        await self.settle()
+        await self.wait_uncancelled()
         await self._writer.aclose()
 
-    async def settle(self) -> None:
+    async def wait_uncancelled(self) -> None:
         """Wait for the threads at work."""
         try:
-            await settle(*(frame.packed for frame in self._running))
+            await wait_uncancelled(*(frame.packed for frame in self._running))
         finally:
             self._running.clear()
 
     async def _write_oldest(self) -> None:
         frame = self._running[0]
-        await settle(frame.packed)
+        await wait_uncancelled(frame.packed)
         self._running.popleft()
         packed = frame.packed.result()
         self._table.add(len(packed), frame.length)

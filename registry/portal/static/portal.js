@@ -1,4 +1,4 @@
-// What htmx leaves over: copying, telling screen readers, and not asking from a tab that nobody sees.
+// Functions that htmx lacks: copy buttons, announcements for screen readers, no polling in hidden tabs.
 "use strict";
 
 document.addEventListener("click", async (event) => {
@@ -9,7 +9,7 @@ document.addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(source.textContent);
     say(button, "Copied");
   } catch {
-    // No clipboard without TLS: select the text, so that the keyboard copies it.
+    // Browsers have no clipboard API without TLS: select the text, so that the user can copy it.
     getSelection().selectAllChildren(source);
     say(button, "Selected");
   }

@@ -180,7 +180,7 @@ def test_a_form_that_is_refused_keeps_what_was_typed_but_for_secrets(stage: Stag
     }
     refused = visitor.send("/groups/new", fields).expect(400)
     text = refused.body.decode()
-    assert "drop the https:// in front" in text
+    assert "remove https:// from the reference" in text
     assert "lower-case letters" in text
     assert 'value="No Capitals"' in text
     assert "typed-once" not in text
@@ -276,7 +276,7 @@ def test_a_failed_group_is_tried_again_with_another_image(stage: Stage) -> None:
         "basic.password": "",
     }
     refused = visitor.send(path, {**fields, "basic.username": ""}).expect(400)
-    assert "Give the credentials" in plain(refused)
+    assert "Enter the credentials" in plain(refused)
     visitor.send(path, {**fields, "basic.password": PASSWORD}).expect(303)
     stage.customer.wait_settled(name)
     page = visitor.text(stage.path(name))

@@ -103,4 +103,4 @@ def test_the_public_keys_are_cached_until_they_change(shop: Shop) -> None:
     assert len(request("GET", url).json()["keys"]) == 2
     second = run([str(CRISPER), "keys", "rotate", "--signing", "--data-dir", str(shop.server.data_dir)])
     assert not second.ok
-    assert "published already" in second.output
+    assert "already published" in second.output

@@ -68,5 +68,5 @@ def test_a_worker_that_cannot_start_ends_the_start(folder: Path) -> None:
         env={"CRISPER_WORKERS": "2"},
     )
     assert refused.returncode == 1
-    assert "before it answered" in refused.output
+    assert "before it was ready" in refused.output
     assert "Crisper listens" not in refused.output

@@ -185,7 +185,7 @@ DOCUMENTS = [
         (
             "a key given twice",
             (b'{"schemaVersion": 2, "schemaVersion": 2}',),
-            "the manifest is not readable JSON",
+            "the manifest is not valid JSON",
         ),
         (
             "a digest that climbs",

@@ -15,7 +15,7 @@ from registry.upstream import transport
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs" / "failures.md"
-ROOMS = ("importer", "oci", "transient", "upstream")
+ROOMS = ("ephemeral", "imports", "oci", "upstream")
 #: Whose first argument a customer reads: the failures themselves, and what is quoted within their sentences.
 ERRORS = {
     "AuthenticationFailedError",
@@ -56,6 +56,10 @@ def _template(node: ast.expr) -> str:
 
 def _joined(text: str) -> str:
     return " ".join(text.split())
+
+
+def test_every_room_is_there() -> None:
+    assert [room for room in ROOMS if not (ROOT / "registry" / room).is_dir()] == []
 
 
 def test_the_document_names_every_sentence() -> None:

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from storage.threads import SerialExecutor, Threads, settle
+from storage.threads import SerialExecutor, Threads, wait_uncancelled
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ async def test_a_lane_keeps_the_order_whatever_the_executor_does(executor: Threa
         ]
         if number % 100 == 0:
             await asyncio.sleep(0)
-    await settle(*futures)
+    await wait_uncancelled(*futures)
     assert done == [list(range(2000))] * 3
 
 
@@ -38,7 +38,7 @@ async def test_a_piece_that_fails_tells_its_owner_and_the_next_one_follows(
         raise OSError("no room")
 
     first, second = serial_executor.start(fail), serial_executor.start(partial(done.append, "second"))
-    await settle(first, second)
+    await wait_uncancelled(first, second)
     with pytest.raises(OSError, match="no room"):
         first.result()
     assert done == ["second"]

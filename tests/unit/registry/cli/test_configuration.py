@@ -58,7 +58,7 @@ def test_defaults_reach_the_commands_that_have_such_an_option() -> None:
 @pytest.mark.parametrize(
     ("text", "mode", "said"),
     [
-        ("url = ", 0o600, "not TOML"),
+        ("url = ", 0o600, "not valid TOML"),
         ('ulr = "https://r.example"\n', 0o600, "ulr"),
         ('api_key = "secret-key"\n', 0o644, "chmod 600"),
     ],

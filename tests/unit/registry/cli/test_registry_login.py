@@ -49,5 +49,5 @@ def test_half_a_credential_is_wrong_usage(
     username: str | None,
     password_stdin: bool,  # noqa: FBT001
 ) -> None:
-    with pytest.raises(typer.BadParameter, match="give --"):
+    with pytest.raises(typer.BadParameter, match="use --"):
         read_authentication(kind, username, password_stdin)

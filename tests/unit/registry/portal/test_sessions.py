@@ -41,7 +41,7 @@ class Trail:
 
 
 class Door:
-    """A doorkeeper over memory, with a clock for attempts that tests set."""
+    """Portal sessions in memory, with a settable clock for attempts."""
 
     def __init__(self, public_url: str | None = None) -> None:
         self.sessions, self.trail = MemorySessions(), Trail()

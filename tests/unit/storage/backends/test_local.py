@@ -113,8 +113,8 @@ def test_a_full_or_read_only_disk_says_so_and_recovers_when_there_is_room(tmp_pa
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "storage cannot be written: ENOSPC",
-        "storage cannot be written: EROFS",
+        "storage cannot be written (ENOSPC): check its free space and permissions",
+        "storage cannot be written (EROFS): check its free space and permissions",
     ]
 
 

@@ -19,13 +19,13 @@ def test_text_is_compressed_and_noise_or_nothing_is_not() -> None:
 
 def test_a_frame_that_declares_another_size_is_refused_before_it_is_decompressed() -> None:
     bomb = zstandard.compress(bytes(64 << 20))
-    with pytest.raises(BlobDamagedError, match="declares another size"):
+    with pytest.raises(BlobDamagedError, match="declares a size"):
         decompress(memoryview(bomb), 1 << 16)
 
 
 def test_a_frame_without_a_declared_size_is_refused() -> None:
     silent = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(1000))
-    with pytest.raises(BlobDamagedError, match="declares another size"):
+    with pytest.raises(BlobDamagedError, match="declares a size"):
         decompress(memoryview(silent), 1000)
 
 
@@ -50,7 +50,7 @@ def test_what_is_not_a_whole_frame_is_refused(bad: bytes) -> None:
 )
 def test_a_frame_length_that_no_writer_gives_is_refused(length: int) -> None:
     index = FrameIndex(array("I", [length]), 1 << 16, 1 << 16)
-    with pytest.raises(BlobDamagedError, match="no writer"):
+    with pytest.raises(BlobDamagedError, match="invalid length"):
         index.frame(0)
 
 

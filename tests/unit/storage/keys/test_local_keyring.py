@@ -37,7 +37,7 @@ def text(path: Path) -> str:
 def test_a_new_keyring_is_this_users_alone_and_is_never_made_twice(path: Path) -> None:
     first = LocalKeyring.create(path)
     assert mode(path) == 0o600
-    with pytest.raises(KeyUnavailableError, match="exists already"):
+    with pytest.raises(KeyUnavailableError, match="already exists"):
         LocalKeyring.create(path)
     assert LocalKeyring.load(path).name_key == first.name_key
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]

@@ -20,7 +20,7 @@ async def test_bytes_that_the_digest_does_not_name_become_nothing(
 ) -> None:
     async with store.ingest("acme", Digest.of(b"something else")) as writer:
         await writer.write(DATA)
-        with pytest.raises(DigestMismatchError, match="not those of sha256:"):
+        with pytest.raises(DigestMismatchError, match="does not match the digest sha256:"):
             await writer.commit()
     assert (backend.objects, records.rows) == ({}, {})
 
