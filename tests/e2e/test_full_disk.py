@@ -32,7 +32,7 @@ def test_a_full_or_read_only_disk_fails_imports_until_it_is_cleared_and_loses_no
             upstream.push(image)
         reference = upstream.reference(images.random_layers())
         another = upstream.reference(images.multi_platform())
-        known = {"username": upstream.username, "password": upstream.password}
+        known = upstream.login
         with CrisperServer(tmp_path / "crisper", insecure_registries=[upstream.host], env=env) as server:
             customer = server.customer(server.operator.create_organization())
 

@@ -82,7 +82,9 @@ def make_image(
 
 def make_index(images: dict[str, Image], *, attested: bool = False, unnamed: bool = False) -> Image:
     """Write an index over images by platform, `linux/arm64/v8`, attested or unnamed if wanted."""
-    entries, manifests, blobs = [], {}, {}
+    entries: list[dict[str, object]] = []
+    manifests: dict[str, tuple[str, bytes]] = {}
+    blobs: dict[str, bytes] = {}
     if attested:
         statement = make_image([], salt="attestation")
         media_type, data = statement.manifests[statement.root]

@@ -35,7 +35,7 @@ def drop_database(url: str) -> None:
 
 def _administer(url: str, tool: str, *argv: str) -> None:
     folder = url.rpartition("host=")[2]
-    command = [_binaries() / tool, "-h", folder, "-U", "crisper", *argv]
+    command: list[str | Path] = [_binaries() / tool, "-h", folder, "-U", "crisper", *argv]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -56,7 +56,7 @@ def postgres(folder: Path) -> Iterator[str]:
         user=user, stdout=log, stderr=log, cwd=folder,
     )  # fmt: skip
     try:
-        createdb = [binaries / "createdb", "-h", folder, "-U", "crisper", "crisper"]
+        createdb: list[str | Path] = [binaries / "createdb", "-h", folder, "-U", "crisper", "crisper"]
         for _ in range(100):
             if subprocess.run(createdb, capture_output=True, check=False).returncode == 0:
                 break

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict
 from urllib.parse import urljoin
 
 from tests.support.certificates import CertificateFiles
@@ -12,6 +12,13 @@ from tests.support.processes import Process, free_port, listening, run
 
 USERNAME = "customer"
 PASSWORD = "correct-horse-battery-staple-4711"
+
+
+class Login(TypedDict):
+    """User name and password; None where an upstream asks for none."""
+
+    username: str | None
+    password: str | None
 
 
 class Upstream(Process):
@@ -54,6 +61,11 @@ class Upstream(Process):
     def over_tls(cls, folder: Path, tls: CertificateFiles) -> Self:
         """Start one on a folder that another filled, over TLS; it asks nobody for a password."""
         return cls(folder, username=None, password=None, tls=tls)
+
+    @property
+    def login(self) -> Login:
+        """User name and password as keyword arguments of a customer's calls."""
+        return {"username": self.username, "password": self.password}
 
     def _config(self, folder: Path) -> dict[str, object]:
         config: dict[str, object] = {

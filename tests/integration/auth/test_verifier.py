@@ -22,10 +22,11 @@ async def session(house: House, **changes: object) -> SessionClaims:
 
 
 async def begin(
-    house: House, claims: SessionClaims, blob: str, length: int, **changes: str
+    house: House, claims: SessionClaims, blob: str, length: int, repository: str = REPOSITORY
 ) -> MeteredDelivery:
-    fields = {"repository": REPOSITORY, "source": "192.0.2.7", **changes}
-    return await house.verifier.begin(claims, digest=blob, length_bytes=length, blob=True, **fields)
+    return await house.verifier.begin(
+        claims, repository=repository, digest=blob, length_bytes=length, blob=True, source="192.0.2.7"
+    )
 
 
 async def refused(attempt: Awaitable[object]) -> Cause:

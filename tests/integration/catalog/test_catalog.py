@@ -249,7 +249,8 @@ async def test_a_name_that_no_node_can_have_spoils_no_other_lookup(database: Dat
     nodes = SqlNodeRegistry(database, SystemClock())
     node = Node("pc-1", Binding.SECRET, b"0" * 32)
     await nodes.add(node)
-    assert await asyncio.gather(nodes.get("pc-1"), nodes.get(odd), nodes.get("pc-1")) == [node, None, node]
+    found = await asyncio.gather(*(nodes.get(name) for name in ("pc-1", odd, "pc-1")))
+    assert found == [node, None, node]
 
 
 async def test_organizations_are_found_by_name(database: Database) -> None:

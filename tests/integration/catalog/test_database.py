@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,8 @@ async def test_many_transactions_of_several_statements_end_while_others_read(dat
 
     async def count() -> int:
         async with database.read() as connection:
-            return (await connection.execute(select(func.count()).select_from(organizations))).scalar_one()
+            counted = await connection.execute(select(func.count()).select_from(organizations))
+            return int(counted.scalar_one())
 
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         counted = [group.create_task(count()) for _ in range(40)]
@@ -108,12 +110,13 @@ async def test_a_transaction_without_a_statement_is_none(database: Database) -> 
 async def test_what_is_written_is_copied_back_into_sqlites_file_beside_the_writers(tmp_path: Path) -> None:
     database = await sqlite_catalog(tmp_path)
     log = tmp_path / "catalog.db-wal"
-    begun, written = [], 0
+    begun: list[int] = []
+    written = 0
     async with asyncio.timeout(60):
         while len(begun) < 4:
-            name = f"org-{written}"
+            row = entered(f"org-{written}")
             await database.transact(
-                lambda connection, name=name: connection.execute(insert(organizations), [entered(name)])
+                partial(Connection.execute, statement=insert(organizations), parameters=[row])
             )
             written += 1
             if (times := _times_begun(log)) not in begun:

@@ -21,7 +21,8 @@ AT_ONCE = PlainInsert(events)
 
 
 def node(node_id: str, **fields: object) -> dict[str, object]:
-    usual = {"binding": "secret", "secret_hash": None, "networks": [], "revoked_at": None, "reads_zstd": None}
+    usual: dict[str, object] = {"binding": "secret", "networks": []}
+    usual |= dict.fromkeys(("secret_hash", "revoked_at", "reads_zstd"))
     return {"node_id": node_id, "created_at": AT, **usual, **fields}
 
 

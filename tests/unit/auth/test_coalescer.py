@@ -45,7 +45,7 @@ async def test_what_its_caller_gave_up_while_it_waited_is_done_unless_that_is_to
     await asyncio.sleep(0.01)
     given_up.cancel()
     first.set()
-    assert await asyncio.gather(under_way, waiting) == [0, 2]
+    assert [await under_way, await waiting] == [0, 2]
     await batches.aclose()
     assert done == ([0, 2] if drop else [0, 1, 2])
 

@@ -1,3 +1,5 @@
+from collections.abc import Collection
+
 from registry.imports.counted import CountingJobQueue
 from registry.model.groups import GroupKey
 from registry.model.images import StoredImage
@@ -19,6 +21,9 @@ class RecordingQueue:
 
     async def heartbeat(self, job_id: str, worker_id: str, lease_s: float) -> bool:  # noqa: ARG002
         return self.takes
+
+    async def held(self, worker_id: str) -> Collection[str]:  # noqa: ARG002
+        return ()
 
     async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:  # noqa: ARG002
         return self.takes

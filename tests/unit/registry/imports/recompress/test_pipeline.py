@@ -24,7 +24,7 @@ from registry.model.imports import ImportJob, KnownLayer, Progress, Stage
 from registry.observe import Metrics
 from registry.oci.documents import Manifest, parse_document
 from registry.oci.platform import LINUX_AMD64
-from registry.oci.seekable import FRAME_BYTES
+from registry.oci.seekable import FRAME_BYTES, compress_frame
 from registry.oci.variant import OCI_ZSTD_LAYER
 from registry.upstream.image_documents import ImageDocuments
 from registry.upstream.repository import Document
@@ -215,7 +215,7 @@ async def test_a_layer_that_does_not_shrink_is_given_up_early(
 ) -> None:
     monkeypatch.setattr(encode, "TRIAL_BYTES", 5 * MIB)
     compressed: list[int] = []
-    compress = encode.compress_frame
+    compress = compress_frame
 
     def counted(piece: bytes, level: int) -> bytes:
         compressed.append(len(piece))
