@@ -1,6 +1,10 @@
 import asyncio
 
+import pytest
+
 from registry.imports.transfer_lock import TransferLock
+
+pytestmark = pytest.mark.looptime  # time passes on the clock of the event loop only
 
 
 class MemoryLeases:

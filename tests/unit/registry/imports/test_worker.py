@@ -17,6 +17,8 @@ from registry.model.images import StoredImage
 from registry.model.imports import ImportJob, Progress, Stage, UpstreamCredential
 from storage.digest import Digest
 
+pytestmark = pytest.mark.looptime  # time passes on the clock of the event loop only
+
 IMAGE = StoredImage(Digest.of(b"i"), Digest.of(b"i"), "linux/amd64", (), 0)
 LEASE_S = 0.3
 
