@@ -92,7 +92,7 @@ def client(request: pytest.FixtureRequest, everybody: dict[str, Client]) -> Clie
     return everybody[request.param]
 
 
-def test_a_client_pulls_with_the_certificate_that_its_machine_enrolled_for(
+def test_a_client_pulls_with_its_machines_enrolled_certificate(
     client: Client, site: Certified, root: Path, machine: Machine
 ) -> None:
     node = site.enroll(root, site.url)

@@ -23,9 +23,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     run(["umount", "--lazy", str(folder)]).check()
 
 
-def test_a_full_or_read_only_disk_fails_imports_until_it_is_cleared_and_loses_nothing(
-    disk: Path, tmp_path: Path
-) -> None:
+def test_a_full_or_read_only_disk_fails_imports_and_loses_nothing(disk: Path, tmp_path: Path) -> None:
     env = {"CRISPER_STORAGE_URL": f"file://{disk}"}
     with Upstream(tmp_path / "upstream") as upstream:
         for image in (images.random_layers(), images.multi_platform()):

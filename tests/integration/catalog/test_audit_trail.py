@@ -70,7 +70,7 @@ async def test_what_is_recorded_together_is_read_as_it_was_said(database: Databa
     assert all(before <= stored.at <= SystemClock().now() for stored in page)
 
 
-async def test_what_no_database_holds_is_recorded_as_far_as_it_can_be_and_spoils_nothing(
+async def test_text_that_no_database_stores_is_cut_or_replaced(
     database: Database,
 ) -> None:
     log = SqlEventLog(database, SystemClock())
@@ -90,7 +90,7 @@ async def test_what_no_database_holds_is_recorded_as_far_as_it_can_be_and_spoils
     ]
 
 
-async def test_a_cancelled_caller_does_not_disturb_the_others_and_its_event_is_kept(
+async def test_the_event_of_a_cancelled_caller_is_kept(
     database: Database,
 ) -> None:
     log = SqlEventLog(database, SystemClock())
@@ -116,7 +116,7 @@ def _refused(
     return AuditEvent("token.refused", organization, cause=cause, source=source, token_id=token_id)
 
 
-async def test_garbage_from_one_source_is_written_a_few_times_and_then_summed_up() -> None:
+async def test_garbage_from_one_source_is_written_a_few_times_then_counted() -> None:
     kept = Kept()
     trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, anybody=100, kinds=4), window_s=60)
     for n in range(1000):
@@ -139,7 +139,7 @@ async def test_garbage_from_everywhere_is_bounded_in_all() -> None:
     assert sum(int(str(event.detail["suppressed"])) for event in kept.events[20:]) == 1980
 
 
-async def test_every_window_is_summed_up_at_its_end_and_the_next_one_writes_again() -> None:
+async def test_every_window_ends_with_a_summary_and_the_next_writes_again() -> None:
     kept = Kept()
     trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, anybody=1), window_s=0.2)
     async with asyncio.timeout(60):

@@ -165,7 +165,7 @@ async def test_a_failed_import_tells_the_customer_why_and_the_trail_too(database
     assert (event.event.type, event.event.cause) == ("group.failed", "failed to pull")
 
 
-async def test_a_job_is_leased_to_one_worker_and_taken_over_when_the_lease_lapses(database: Database) -> None:
+async def test_a_job_is_leased_to_one_worker_until_the_lease_lapses(database: Database) -> None:
     clock = SettableClock()
     catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, clock)
     await catalog.create(a_group(), None)
@@ -198,7 +198,7 @@ async def test_workers_that_claim_at_once_get_different_jobs(database: Database)
     assert len(set(ids)) == len(ids) == 8
 
 
-async def test_deleting_a_group_takes_its_job_and_versions_but_not_the_image_of_another(
+async def test_deleting_a_group_deletes_its_job_and_versions_only(
     database: Database,
 ) -> None:
     catalog, queue = SqlGroupCatalog(database), SqlJobQueue(database, SystemClock())
@@ -311,7 +311,7 @@ async def test_key_records_keep_the_first_and_count_their_objects(database: Data
     assert await records.uses("obj") == 1
 
 
-async def test_where_a_blob_came_from_is_kept_until_nobody_has_it(database: Database) -> None:
+async def test_the_origins_of_a_blob_are_kept_until_it_is_deleted(database: Database) -> None:
     clock = SettableClock()
     origins, records = SqlBlobOrigins(database, clock), SqlKeyRecords(database)
     digest, other = Digest.of(b"blob"), Digest.of(b"other")

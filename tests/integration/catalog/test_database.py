@@ -47,7 +47,7 @@ async def test_many_transactions_of_several_statements_end_while_others_read(dat
     assert all(task.result() % 2 == 0 for task in counted)
 
 
-async def test_a_transaction_that_fails_leaves_nothing_and_keeps_nobody_waiting(database: Database) -> None:
+async def test_a_failed_transaction_leaves_nothing_and_frees_the_lock(database: Database) -> None:
     def half(connection: Connection) -> None:
         connection.execute(insert(organizations).values(entered("half")))
         raise ValueError("no")
@@ -61,7 +61,7 @@ async def test_a_transaction_that_fails_leaves_nothing_and_keeps_nobody_waiting(
     assert await names(database) == ["whole"]
 
 
-async def test_a_transaction_that_is_cancelled_leaves_nothing_and_keeps_nobody_waiting(
+async def test_a_cancelled_transaction_leaves_nothing_and_frees_the_lock(
     database: Database,
 ) -> None:
     begun = asyncio.Event()
@@ -85,7 +85,7 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_and_keeps_nobody_w
     assert await names(database) == ["next"]
 
 
-async def test_whoever_waits_too_long_for_a_turn_is_told_that_the_catalog_does_not_answer(
+async def test_waiting_too_long_for_the_write_lock_is_catalog_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_PATIENCE_S", 0.1)
@@ -107,7 +107,7 @@ async def test_a_transaction_without_a_statement_is_none(database: Database) -> 
     assert await names(database) == []
 
 
-async def test_what_is_written_is_copied_back_into_sqlites_file_beside_the_writers(tmp_path: Path) -> None:
+async def test_the_write_ahead_log_is_checkpointed_beside_the_writers(tmp_path: Path) -> None:
     database = await sqlite_catalog(tmp_path)
     log = tmp_path / "catalog.db-wal"
     begun: list[int] = []

@@ -72,7 +72,7 @@ async def test_a_plain_insert_stands_whole_or_not_at_all(tmp_path: Path) -> None
     await database.close()
 
 
-async def test_an_event_that_has_no_utf8_is_refused_and_nothing_of_its_batch_stands(tmp_path: Path) -> None:
+async def test_an_event_without_utf8_rolls_its_batch_back(tmp_path: Path) -> None:
     database = await sqlite_catalog(tmp_path)
     with pytest.raises(TypeError):
         await database.insert(AT_ONCE, [event("first"), event("\ud800")])
@@ -81,7 +81,7 @@ async def test_an_event_that_has_no_utf8_is_refused_and_nothing_of_its_batch_sta
     await database.close()
 
 
-async def test_plain_statements_wait_for_another_process_and_tell_when_there_is_no_answer(
+async def test_plain_statements_wait_for_a_lock_and_fail_as_unavailable(
     tmp_path: Path,
 ) -> None:
     database = await sqlite_catalog(tmp_path)

@@ -56,7 +56,7 @@ def children() -> list[psutil.Process]:
     ]
 
 
-async def test_each_question_gets_its_own_answer_also_when_many_are_asked_at_once(
+async def test_each_concurrent_question_gets_its_own_answer(
     echo: StatementProcess,
 ) -> None:
     asked = [f'["{n}{"é" * n}"]'.encode() for n in range(200)]
@@ -76,7 +76,7 @@ async def test_an_error_is_the_drivers_and_the_next_question_is_answered(
     assert kept(file) == ["one", "two"]
 
 
-async def test_a_process_that_is_killed_fails_who_waits_and_the_next_question_starts_another(
+async def test_a_killed_process_fails_its_callers_and_is_started_again(
     words: StatementProcess, file: Path
 ) -> None:
     await words.execute(b'["before"]')
@@ -115,9 +115,7 @@ async def test_a_process_that_hangs_is_killed_when_patience_ends(file: Path) -> 
     assert children() == []
 
 
-async def test_a_caller_who_is_cancelled_waits_and_the_answer_is_nobody_elses(
-    words: StatementProcess, file: Path
-) -> None:
+async def test_a_cancelled_callers_answer_is_given_to_no_other(words: StatementProcess, file: Path) -> None:
     await words.execute(b'["first"]')
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -161,7 +159,7 @@ async def test_a_file_that_cannot_be_opened_is_the_drivers_error(tmp_path: Path)
     await process.close()
 
 
-def test_it_is_killed_and_hangs_and_ends_in_the_same_way_on_the_loop_that_servers_have(file: Path) -> None:
+def test_it_is_killed_hangs_and_ends_the_same_way_on_uvloop(file: Path) -> None:
     async def life() -> None:
         process = StatementProcess(str(file), ECHO, WAL, patience_s=0.5)
         for number in (signal.SIGKILL, signal.SIGSTOP):

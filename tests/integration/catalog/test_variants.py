@@ -124,7 +124,7 @@ async def test_an_image_imported_before_gets_its_variant_from_a_later_import(dat
     assert found.zstd.digest == variant().digest
 
 
-async def test_a_variant_stays_through_an_import_without_and_gives_way_to_another(database: Database) -> None:
+async def test_a_variant_stays_until_an_import_brings_another(database: Database) -> None:
     catalog = SqlGroupCatalog(database)
     group = await enter(database, "one", image(variant()))
     with_more = image(None).with_attached([SIGNATURE])

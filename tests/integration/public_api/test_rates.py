@@ -60,7 +60,7 @@ async def test_a_key_that_asks_too_often_waits_on_every_server_and_no_other_does
         assert {(await ask(one, OPERATOR_KEY, "acme-corp"))[0] for _ in range(8)} == {200}
 
 
-async def test_a_redis_that_does_not_answer_holds_nobody_back(redis: LedgerClient) -> None:
+async def test_a_redis_that_does_not_answer_limits_no_request(redis: LedgerClient) -> None:
     rates = RedisRateLimiter(redis, per_minute=1)
     assert await rates.take("acme") == 0
     assert await rates.take("acme") > 0

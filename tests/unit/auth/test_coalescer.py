@@ -10,7 +10,7 @@ from auth.coalescer import Coalescer
 pytestmark = pytest.mark.looptime  # time passes on the clock of the event loop only
 
 
-async def test_what_a_batch_raises_every_caller_of_it_gets_and_the_next_batch_works() -> None:
+async def test_a_failed_batch_fails_its_callers_and_the_next_one_works() -> None:
     attempts = 0
 
     async def work(items: Sequence[int]) -> list[int]:
@@ -27,7 +27,7 @@ async def test_what_a_batch_raises_every_caller_of_it_gets_and_the_next_batch_wo
 
 
 @pytest.mark.parametrize("drop", [False, True])
-async def test_what_its_caller_gave_up_while_it_waited_is_done_unless_that_is_to_be_dropped(
+async def test_a_cancelled_item_is_done_unless_it_is_to_be_dropped(
     drop: bool,  # noqa: FBT001
 ) -> None:
     done: list[int] = []
@@ -51,7 +51,7 @@ async def test_what_its_caller_gave_up_while_it_waited_is_done_unless_that_is_to
     assert done == ([0, 2] if drop else [0, 1, 2])
 
 
-async def test_batches_keep_their_pace_and_what_comes_after_a_rest_begins_at_once() -> None:
+async def test_batches_keep_their_pace_and_start_at_once_after_a_rest() -> None:
     loop = asyncio.get_running_loop()
     began: list[float] = []
     sizes: list[int] = []

@@ -59,7 +59,7 @@ async def test_different_keys_do_not_wait_for_each_other() -> None:
     assert runway.most == 3
 
 
-async def test_a_lease_outlasts_itself_while_its_holder_lives_and_is_followed_when_it_dies() -> None:
+async def test_a_lease_is_extended_while_its_holder_lives_and_then_lapses() -> None:
     leases, loop = MemoryLeases(), asyncio.get_running_loop()
     async with TransferLock(leases, 0.3).alone("a"):
         await asyncio.sleep(0.9)
@@ -70,7 +70,7 @@ async def test_a_lease_outlasts_itself_while_its_holder_lives_and_is_followed_wh
         assert loop.time() - began >= 0.4
 
 
-async def test_whoever_is_cancelled_gives_the_key_to_the_next_at_once() -> None:
+async def test_a_cancelled_holder_releases_the_key_at_once() -> None:
     leases, runway = MemoryLeases(), Runway()
     transfer_lock = TransferLock(leases, 60)
 
@@ -88,7 +88,7 @@ async def test_whoever_is_cancelled_gives_the_key_to_the_next_at_once() -> None:
     assert leases.held == {}
 
 
-async def test_leases_that_do_not_answer_keep_nobody_waiting() -> None:
+async def test_leases_that_do_not_answer_are_ignored() -> None:
     class Silent(MemoryLeases):
         async def take(self, key: str, holder: str, lease_s: float) -> bool:
             raise TimeoutError(key, holder, lease_s)

@@ -207,7 +207,7 @@ async def test_a_job_without_credentials_opens_none(office: Office) -> None:
         (ValueError("s3cret"), ("failed to store", "something went wrong inside the import: try again")),
     ],
 )
-async def test_a_failure_is_recorded_with_its_reason_and_the_credential_forgotten(
+async def test_a_failure_is_recorded_and_its_credential_forgotten(
     office: Office, outcome: Exception, recorded: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     office.queue.add(job())
@@ -294,7 +294,7 @@ async def test_a_queue_that_is_briefly_away_at_the_end_is_told_when_it_is_back(o
     assert office.queue.ended == {"job-a": IMAGE}
 
 
-async def test_stopping_hands_the_job_to_another_worker_at_once_with_its_credential(office: Office) -> None:
+async def test_stopping_releases_the_job_and_its_credential_at_once(office: Office) -> None:
     office.queue.add(job())
     async with office.worker("w1"):
         await until(lambda: office.importer.running)

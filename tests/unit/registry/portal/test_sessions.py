@@ -73,7 +73,7 @@ def request(cookies: Mapping[str, str] | None = None, method: str = "GET", **hea
     return make_mocked_request(method, "/", headers={**sent, "Cookie": cookie})
 
 
-async def test_a_key_opens_the_session_of_its_organization_and_the_operators_of_all() -> None:
+async def test_a_key_opens_its_organizations_session_or_the_operators() -> None:
     door = Door()
     for key, organization in ((" key-of-acme\n", "acme"), (OPERATOR, None)):
         session = await door.sign_in(key)

@@ -32,7 +32,7 @@ async def fill(store: BlobStore, tenant: str, count: int) -> list[Digest]:
     return [(await put(store, tenant, f"{tenant} {n}".encode())).digest for n in range(count)]
 
 
-async def test_keys_are_rotated_and_rewrapped_while_blobs_are_pulled_and_no_read_fails(
+async def test_no_read_fails_while_keys_are_rotated_and_rewrapped(
     backend: MemoryBackend, keyring: LocalKeyring, records: MemoryKeyRecords, manager: KeyManager
 ) -> None:
     seconds = [0.0]
@@ -95,7 +95,7 @@ async def test_a_rewrap_that_was_stopped_goes_on_where_it_was(
     assert await get(store, "acme", blobs[-1]) == b"acme 249"
 
 
-async def test_after_a_shredding_no_copy_of_the_records_opens_and_others_keep_what_they_share(
+async def test_shredding_disables_copied_records_but_not_other_tenants(
     backend: MemoryBackend,
     keyring: LocalKeyring,
     records: MemoryKeyRecords,

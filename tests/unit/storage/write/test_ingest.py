@@ -92,7 +92,7 @@ class SlowBackend(MemoryBackend):
         return SlowWriter(self, name)
 
 
-async def test_a_cancelled_ingest_waits_for_its_thread_before_it_forgets_the_object(
+async def test_a_cancelled_ingest_waits_for_its_thread_before_it_aborts(
     keyring: LocalKeyring, records: MemoryKeyRecords
 ) -> None:
     backend = SlowBackend()
@@ -153,7 +153,7 @@ async def test_many_writers_at_once_each_keep_their_own_bytes(store: BlobStore) 
             assert reader.read_at(0, reader.size_bytes) == blob
 
 
-async def test_a_blob_that_is_being_made_is_named_by_its_bytes_and_announced_before_it_is_there(
+async def test_a_derived_blob_is_announced_before_it_is_stored(
     store: BlobStore, backend: MemoryBackend
 ) -> None:
     announced: list[Digest] = []

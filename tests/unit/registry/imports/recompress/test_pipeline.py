@@ -262,7 +262,7 @@ def with_diff_ids(image: images.Image, diff_ids: list[str]) -> images.Image:
     return replace(image, manifest=json.dumps(manifest).encode(), blobs=blobs)
 
 
-async def test_a_config_that_says_nothing_of_its_layers_leaves_the_image_as_it_is(stage: Press) -> None:
+async def test_a_config_without_diff_ids_leaves_the_image_unchanged(stage: Press) -> None:
     found = await stage.run(with_diff_ids(images.build("app", [gzipped(text(1))]), []))
     assert found.zstd is None
     assert found.contents[-1].diff_id is None
@@ -285,7 +285,7 @@ async def test_a_bomb_fails_the_import(stage: Press, pack: Callable[[bytes], byt
         await stage.run(image, replace(HOW, max_unpacked_bytes=10 * MIB))
 
 
-async def test_storage_that_takes_no_variant_costs_the_image_nothing_but_the_variant(
+async def test_full_storage_costs_the_image_only_its_variant(
     stage: Press, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> object:
