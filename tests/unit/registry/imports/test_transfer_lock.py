@@ -3,30 +3,9 @@ import asyncio
 import pytest
 
 from registry.imports.transfer_lock import TransferLock
+from tests.support.memory_ports import MemoryTransferLeases
 
 pytestmark = pytest.mark.looptime  # time passes on the clock of the event loop only
-
-
-class MemoryLeases:
-    """Leases by the loop's clock."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, tuple[str, float]] = {}
-
-    async def take(self, key: str, holder: str, lease_s: float) -> bool:
-        now = asyncio.get_running_loop().time()
-        if self.held.get(key, ("", 0.0))[1] > now:
-            return False
-        self.held[key] = holder, now + lease_s
-        return True
-
-    async def extend(self, key: str, holder: str, lease_s: float) -> None:
-        if self.held.get(key, ("", 0.0))[0] == holder:
-            self.held[key] = holder, asyncio.get_running_loop().time() + lease_s
-
-    async def end(self, key: str, holder: str) -> None:
-        if self.held.get(key, ("", 0.0))[0] == holder:
-            del self.held[key]
 
 
 class Runway:
@@ -45,7 +24,7 @@ class Runway:
 
 
 async def test_one_at_a_time_has_a_key_over_all_processes_and_all_get_it() -> None:
-    leases, runway = MemoryLeases(), Runway()
+    leases, runway = MemoryTransferLeases(), Runway()
     processes = [TransferLock(leases), TransferLock(leases)]
     async with asyncio.timeout(20):
         await asyncio.gather(*(runway.use(each) for each in processes * 3))
@@ -60,7 +39,7 @@ async def test_different_keys_do_not_wait_for_each_other() -> None:
 
 
 async def test_a_lease_is_extended_while_its_holder_lives_and_then_lapses() -> None:
-    leases, loop = MemoryLeases(), asyncio.get_running_loop()
+    leases, loop = MemoryTransferLeases(), asyncio.get_running_loop()
     async with TransferLock(leases, 0.3).alone("a"):
         await asyncio.sleep(0.9)
         assert not await leases.take("a", "other", 1)
@@ -71,7 +50,7 @@ async def test_a_lease_is_extended_while_its_holder_lives_and_then_lapses() -> N
 
 
 async def test_a_cancelled_holder_releases_the_key_at_once() -> None:
-    leases, runway = MemoryLeases(), Runway()
+    leases, runway = MemoryTransferLeases(), Runway()
     transfer_lock = TransferLock(leases, 60)
 
     async def hold() -> None:
@@ -89,7 +68,7 @@ async def test_a_cancelled_holder_releases_the_key_at_once() -> None:
 
 
 async def test_leases_that_do_not_answer_are_ignored() -> None:
-    class Silent(MemoryLeases):
+    class Silent(MemoryTransferLeases):
         async def take(self, key: str, holder: str, lease_s: float) -> bool:
             raise TimeoutError(key, holder, lease_s)
 

@@ -1,0 +1,90 @@
+"""What every store of short-lived state has to keep. Subclass, and give a fixture of the port's name."""
+
+import asyncio
+
+import pytest
+
+from auth.secret import Secret
+from registry.errors import StoreFailedError
+from registry.model.imports import (
+    CredentialKind,
+    CredentialVault,
+    Progress,
+    ProgressStore,
+    Stage,
+    TransferLeases,
+    UpstreamCredential,
+)
+from registry.portal.sessions import SessionStore
+
+ROBOT = UpstreamCredential("org+robot", Secret("p:ä"))
+KEY = UpstreamCredential("AKIAEXAMPLE", Secret("s3cret"), CredentialKind.AWS_ACCESS_KEY)
+
+
+class CredentialVaultContract:
+    async def test_a_credential_opens_with_its_key(self, vault: CredentialVault) -> None:
+        for job_id, credential in (("job-1", ROBOT), ("job-2", KEY)):
+            assert await vault.open(job_id, await vault.seal(job_id, credential)) == credential
+
+    async def test_sealing_again_replaces_the_credential(self, vault: CredentialVault) -> None:
+        await vault.seal("job-1", ROBOT)
+        assert await vault.open("job-1", await vault.seal("job-1", KEY)) == KEY
+
+    async def test_a_forgotten_credential_does_not_open(self, vault: CredentialVault) -> None:
+        key, other = await vault.seal("job-1", ROBOT), await vault.seal("job-2", KEY)
+        for _ in range(2):
+            await vault.forget("job-1")
+        with pytest.raises(StoreFailedError):
+            await vault.open("job-1", key)
+        assert await vault.open("job-2", other) == KEY
+
+
+class ProgressStoreContract:
+    async def test_the_latest_progress_of_known_jobs_comes_back(self, board: ProgressStore) -> None:
+        latest = Progress(Stage.PULLING, 1, 2, 500, 1000, 10)
+        await board.put("job-1", Progress(Stage.PULLING))
+        await board.put("job-1", latest)
+        await board.put("job-2", Progress(Stage.STORING))
+        assert await board.get(["job-1", "job-3"]) == {"job-1": latest}
+        assert await board.get([]) == {}
+
+
+class TransferLeasesContract:
+    async def test_a_lease_excludes_others_until_it_ends(self, leases: TransferLeases) -> None:
+        assert await leases.take("a", "one", 60)
+        assert not await leases.take("a", "two", 60)
+        assert not await leases.take("a", "one", 60)
+        assert await leases.take("b", "two", 60)
+        await leases.end("a", "one")
+        assert await leases.take("a", "two", 60)
+
+    async def test_only_its_holder_ends_or_extends_a_lease(self, leases: TransferLeases) -> None:
+        assert await leases.take("a", "one", 0.3)
+        await leases.end("a", "two")
+        await leases.extend("a", "two", 60)
+        assert not await leases.take("a", "two", 60)
+        await asyncio.sleep(0.4)
+        assert await leases.take("a", "two", 60)
+
+    async def test_an_extended_lease_lasts_longer_and_a_lapsed_one_is_over(
+        self, leases: TransferLeases
+    ) -> None:
+        assert await leases.take("a", "one", 0.3)
+        await leases.extend("a", "one", 60)
+        assert await leases.take("b", "one", 0.1)
+        await asyncio.sleep(0.4)
+        assert not await leases.take("a", "two", 60)
+        await leases.extend("b", "one", 60)
+        assert await leases.take("b", "two", 60)
+
+
+class SessionStoreContract:
+    async def test_a_session_holds_its_key_until_it_is_closed(self, sessions: SessionStore) -> None:
+        one, two = await sessions.open(b"hash-1"), await sessions.open(b"hash-2")
+        assert one.reveal() != two.reveal()
+        assert await sessions.find(one.reveal()) == b"hash-1"
+        for _ in range(2):
+            await sessions.close(one.reveal())
+        assert await sessions.find(one.reveal()) is None
+        assert await sessions.find(two.reveal()) == b"hash-2"
+        assert await sessions.find("unknown \udcff") is None
