@@ -1,4 +1,4 @@
-"""Whoever else holds a token, and whoever holds it later, gets nothing, and is told so by its own client."""
+"""A token is useless to others and after its pull; each client reports the refusal."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Upstreams made of Debian's docker-registry, with nobody, htpasswd or a token server at the door."""
+"""Upstreams made of Debian's docker-registry, without authentication, with htpasswd or a token server."""
 
 import asyncio
 import base64

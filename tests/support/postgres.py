@@ -21,7 +21,7 @@ def another_database(url: str, *, like: str = "template1") -> str:
     """Make one more database on the server that `postgres` runs; return its URL.
 
     Args:
-        like: The database that it is a copy of, to which nobody is connected; the server's own is empty.
+        like: The database to copy, which must have no connections; the server's own is empty.
     """
     name = f"crisper_{secrets.token_hex(6)}"
     _administer(url, "createdb", "-T", like, name)
@@ -29,7 +29,7 @@ def another_database(url: str, *, like: str = "template1") -> str:
 
 
 def drop_database(url: str) -> None:
-    """Remove a database to which nobody is connected any more."""
+    """Drop a database that has no connections."""
     _administer(url, "dropdb", url.partition("@/")[2].partition("?")[0])
 
 

@@ -54,12 +54,12 @@ class Upstream(Process):
 
     @classmethod
     def anonymous(cls, folder: Path) -> Self:
-        """Start one that asks nobody for a password."""
+        """Start one without a password."""
         return cls(folder, username=None, password=None)
 
     @classmethod
     def over_tls(cls, folder: Path, tls: CertificateFiles) -> Self:
-        """Start one on a folder that another filled, over TLS; it asks nobody for a password."""
+        """Start one over TLS, without a password, on a folder that another one filled."""
         return cls(folder, username=None, password=None, tls=tls)
 
     @property

@@ -127,7 +127,7 @@ async def test_the_write_ahead_log_is_checkpointed_beside_the_writers(tmp_path: 
 
 
 def _times_begun(log: Path) -> int:
-    """Return how often a write-ahead log began anew, which it does when all of it has been copied back.
+    """Return how often a write-ahead log was restarted, which happens when it is fully copied back.
 
     The "checkpoint sequence number" of the log's header (SQLite's file format, 4.1).
     """

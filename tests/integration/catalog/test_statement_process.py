@@ -1,4 +1,4 @@
-"""A statement's own process: it dies, hangs and is started again, and nobody gets another one's answer."""
+"""The process of a statement: crashes, hangs and restarts, and every caller gets its own answer."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Images with a variant: what is entered comes back by either digest, and gives way when made anew."""
+"""Images with a variant: found by either digest, and replaced by a later import."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""A courier over a real catalog and keyring, and an endpoint that answers as it is told."""
+"""A webhook dispatcher over a real catalog and keyring, and a scripted endpoint."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What goes on with layers while others arrive: in what order, what is told, and how it ends."""
+"""Layers are processed while others still arrive: their order, reported progress, and the end."""
 
 import asyncio
 
