@@ -70,7 +70,7 @@ class TestRedisTransferLeases(TransferLeasesContract):
         return RedisTransferLeases(redis)
 
 
-@pytest.mark.looptime
+@pytest.mark.usefixtures("virtual_time")
 class TestMemoryTransferLeases(TransferLeasesContract):
     @pytest.fixture
     def leases(self) -> MemoryTransferLeases:

@@ -7,7 +7,7 @@ import pytest
 
 from auth.coalescer import Coalescer
 
-pytestmark = pytest.mark.looptime  # time passes on the clock of the event loop only
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
 async def test_a_failed_batch_fails_its_callers_and_the_next_one_works() -> None:

@@ -7,7 +7,7 @@ import pytest
 from registry.errors import PullFailedError, StoreFailedError
 from registry.imports.gather import gather_or_cancel, together
 
-pytestmark = pytest.mark.looptime  # time passes on the clock of the event loop only
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
 async def for_ever(stopped: list[str]) -> None:

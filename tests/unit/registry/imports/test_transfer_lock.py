@@ -5,7 +5,7 @@ import pytest
 from registry.imports.transfer_lock import TransferLock
 from tests.support.memory_ports import MemoryTransferLeases
 
-pytestmark = pytest.mark.looptime  # time passes on the clock of the event loop only
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
 class Runway:

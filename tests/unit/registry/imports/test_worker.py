@@ -18,7 +18,7 @@ from registry.model.imports import ImportJob, Progress, Stage, UpstreamCredentia
 from storage.digest import Digest
 from tests.support.memory_ports import MemoryCredentialVault, MemoryJobQueue, MemoryProgressStore
 
-pytestmark = pytest.mark.looptime  # time passes on the clock of the event loop only
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 IMAGE = StoredImage(Digest.of(b"i"), Digest.of(b"i"), "linux/amd64", (), 0)
 CREDENTIAL = UpstreamCredential("robot", Secret("s3cret"))
