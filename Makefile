@@ -71,7 +71,7 @@ fuzz: setup ## Fuzz the container format for 20 seconds; SECONDS=600 for longer
 
 soak: setup ## Long tests: 100 rounds of collection during imports and pulls, 200 kills during writes
 	$(BIN)/python -m tools.collection_soak $(or $(ROUNDS),100)
-	CRISPER_TEST_KILLS=$(or $(KILLS),200) $(BIN)/pytest -q --timeout=1800 tests/unit/storage/test_crashes.py
+	CRISPER_TEST_KILLS=$(or $(KILLS),200) $(BIN)/pytest -q --timeout=1800 tests/integration/storage/test_crashes.py
 
 demo: setup ## Import, mint, pull and refusals in one minute; IMAGE=docker.io/library/alpine:3 imports that image
 	@$(BIN)/python deploy/demo.py $(IMAGE)

@@ -34,9 +34,9 @@ def fill(url: str, image: ImageGrant, count: int, *, groups: int = 100, nodes: i
                 for scope, member in entries.items():
                     pipeline.evalsha(
                         _INDEX.sha, 2, f"ptx:{{{scope}}}", f"ptx:{{{scope}}}:bar", member, life_ms
-                    )  # type: ignore[arg-type]
+                    )
                 arguments = [limits.as_json(fence=False), MAX_TTL_S * 1000, blobs, *encode_new(token)]
-                pipeline.evalsha(_MINT.sha, 1, f"pt:{{{token.token_id}}}", *arguments)  # type: ignore[arg-type]
+                pipeline.evalsha(_MINT.sha, 1, f"pt:{{{token.token_id}}}", *arguments)
             pipeline.execute()
         redis.config_set("appendfsync", "always")
 

@@ -158,8 +158,8 @@ def judge(samples: list[Sample], forever: int) -> dict[str, bool]:
     warm, late, last = samples[quarter : 2 * quarter], samples[-quarter - 1 : -1], samples[-1]
 
     def grown(name: str) -> float:
-        before = statistics.median(getattr(each, name) for each in warm)
-        return statistics.median(getattr(each, name) for each in late) - before
+        before = statistics.median(float(getattr(each, name)) for each in warm)
+        return statistics.median(float(getattr(each, name)) for each in late) - before
 
     memory, descriptors = grown("rss_mib"), grown("descriptors")
     per_token = [round(each.keys / max(1, each.tokens), 2) for each in (warm[-1], late[-1])]

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from bench import results
 from storage.backends.local import LocalBackend
 from storage.backends.locate import StorageLocation
-from storage.backends.memory import MemoryBackend
+from storage.backends.memory import MemoryBackend, MemoryObjectWriter
 from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.keys.local import LocalKeyring
@@ -103,11 +103,15 @@ def raw(data: bytes, rounds: int, folder: Path) -> dict[str, float]:
 class Nowhere(MemoryBackend):
     """Stores nothing, to measure the cost of ingestion alone."""
 
-    def create(self, name: str, expected_bytes: int | None = None) -> "Nowhere":  # type: ignore[override]
-        del name, expected_bytes
-        return self
+    def create(self, name: str, expected_bytes: int | None = None) -> "DiscardingWriter":
+        del expected_bytes
+        return DiscardingWriter(self, name)
 
-    def write(self, data: object) -> None:
+
+class DiscardingWriter(MemoryObjectWriter):
+    """Discards an object."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Discard the data."""
 
     def commit(self) -> None:

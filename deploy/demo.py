@@ -142,14 +142,14 @@ def main() -> int:
         home, port = Path(folder), free_port()
         url = f"http://127.0.0.1:{port}"
         os.environ |= {"CRISPER_DATA_DIR": str(home / "data")}
-        serve = [CRISPER, "serve", "--port", str(port)]
+        serve: list[str | Path] = [CRISPER, "serve", "--port", str(port)]
         image, login = (sys.argv[1], None) if len(sys.argv) > 1 else ("", None)
         log = (home / "server.log").open("wb")
         try:
             if not image:
                 upstream, login = f"127.0.0.1:{free_port()}", ("customer", secrets.token_urlsafe(12))
                 image = f"{upstream}/shop/hello:1"
-                command = [sys.executable, UPSTREAM, upstream.rpartition(":")[2], *login]
+                command: list[str | Path] = [sys.executable, UPSTREAM, upstream.rpartition(":")[2], *login]
                 processes.append(subprocess.Popen(command, stdout=log, stderr=log))
                 wait_for(f"http://{upstream}/v2/", processes[-1])
                 serve += ["--insecure-registry", upstream]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -41,6 +42,7 @@ class BlobStore:
         partials: Records of unfinished containers, so that another process can resume an interrupted
             ingest. Without it, an interrupted ingest starts from zero.
         partials_from_bytes: Minimum size of a blob for which an unfinished container is recorded.
+        now: Monotonic seconds, by which cached records and keys expire.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class BlobStore:
         segment_log2: int = DEFAULT_SEGMENT_LOG2,
         partials: Partials | None = None,
         partials_from_bytes: int = MIN_BYTES,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
         self._key_provider = keys
@@ -66,9 +69,9 @@ class BlobStore:
             threads or min(32, 4 + 2 * (os.cpu_count() or 1)), thread_name_prefix="storage"
         )
         self._threads = Threads(self._executor)
-        self._recent = RecentRecords()
+        self._recent = RecentRecords(now=now)
         data_keys = self._data_keys = DataKeys(keys)
-        self._unlocker = Unlocker(backend, data_keys, self._threads)
+        self._unlocker = Unlocker(backend, data_keys, self._threads, now=now)
         self._publisher = Publisher(
             backend=backend,
             records=records,

@@ -31,7 +31,7 @@ def take_all(
     customer = server.customer(organization)
     node = operator.create_node("node-7")
     spare = operator.create_node("node-12")
-    access = {"username": upstream.username, "password": upstream.password}
+    access = upstream.login
     for image, name in ((upstream.reference(images.runnable()), "mandelbrot"), (DIFFUSION, "diffusion")):
         customer.create_group(image.format(upstream.host), name=name, **access)
         customer.wait_settled(name)

@@ -97,7 +97,7 @@ class Scrubber:
             try:
                 damage = await self._verify(record, done)
                 if damage:  # read a second time: a bit that flipped on its way here must not cost a blob
-                    await asyncio.sleep(_AGAIN_S)
+                    await asyncio.sleep(_RETRY_S)
                     damage = await self._verify(record, done)
             except KeyUnavailableError:
                 continue

@@ -8,7 +8,8 @@ from storage.keys.local import LocalKeyring
 from tests.contracts.blob_backend import BlobBackendContract
 from tests.contracts.key_provider import KeyProviderContract
 from tests.contracts.key_records import KeyRecordsContract
-from tests.support.key_records import MemoryKeyRecords
+from tests.contracts.partials import PartialsContract
+from tests.support.key_records import MemoryKeyRecords, MemoryPartials
 
 
 class TestLocalBackend(BlobBackendContract):
@@ -27,6 +28,12 @@ class TestMemoryKeyRecords(KeyRecordsContract):
     @pytest.fixture
     def key_records(self) -> MemoryKeyRecords:
         return MemoryKeyRecords()
+
+
+class TestMemoryPartials(PartialsContract):
+    @pytest.fixture
+    def partials(self) -> MemoryPartials:
+        return MemoryPartials()
 
 
 class TestLocalKeyring(KeyProviderContract):

@@ -71,7 +71,7 @@ async def test_a_minted_token_shows_what_it_was_minted_for(ledger: TokenLedger) 
     assert (view.expires_at - view.minted_at).total_seconds() == 60
 
 
-async def test_the_first_redemption_opens_a_session_and_the_next_answers_the_same(
+async def test_a_repeated_redemption_gets_the_answer_of_the_first(
     ledger: TokenLedger,
 ) -> None:
     token = new_token()
@@ -84,7 +84,7 @@ async def test_the_first_redemption_opens_a_session_and_the_next_answers_the_sam
     assert 86_399 < first.hard_end_s <= 86_400
 
 
-async def test_a_redemption_repeated_after_a_lost_answer_still_counts_as_the_opening(
+async def test_a_redemption_repeated_after_a_lost_answer_is_the_opening(
     ledger: TokenLedger,
 ) -> None:
     token = new_token()

@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from auth.nodes.ca import NodeCA
 from tests.e2e.conftest import CLIENTS
 from tests.support import images
-from tests.support.certificates import TestCa, new_key
+from tests.support.certificates import CertificateFiles, TestCa, new_key
 from tests.support.certified import Certified
 from tests.support.clients import Client, Ctr, Docker, Podman, Skopeo
 from tests.support.crisper import CRISPER, CrisperServer
@@ -92,7 +92,7 @@ def client(request: pytest.FixtureRequest, everybody: dict[str, Client]) -> Clie
     return everybody[request.param]
 
 
-def test_a_client_pulls_with_the_certificate_that_its_machine_enrolled_for(
+def test_a_client_pulls_with_its_machines_enrolled_certificate(
     client: Client, site: Certified, root: Path, machine: Machine
 ) -> None:
     node = site.enroll(root, site.url)
@@ -108,6 +108,7 @@ def test_a_client_pulls_with_the_certificate_that_its_machine_enrolled_for(
 def test_a_client_without_its_nodes_valid_certificate_is_refused(
     client: Client, kind: str, site: Certified, root: Path, machine: Machine
 ) -> None:
+    shown: CertificateFiles | None
     node, shown = site.enrolled()
     token = site.mint(node)
     if kind == "none":

@@ -15,7 +15,7 @@ runnable_image = pytest.mark.parametrize(
 
 
 @any_image
-def test_a_client_pulls_through_a_fresh_token_and_records_the_digest_of_the_upstream(
+def test_a_client_pulls_with_a_fresh_token_and_records_the_digest(
     client: Client, image: Image, mint: Mint, node: Node
 ) -> None:
     token = mint(image)

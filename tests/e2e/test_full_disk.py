@@ -23,16 +23,14 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     run(["umount", "--lazy", str(folder)]).check()
 
 
-def test_a_full_or_read_only_disk_fails_imports_until_it_is_cleared_and_loses_nothing(
-    disk: Path, tmp_path: Path
-) -> None:
+def test_a_full_or_read_only_disk_fails_imports_and_loses_nothing(disk: Path, tmp_path: Path) -> None:
     env = {"CRISPER_STORAGE_URL": f"file://{disk}"}
     with Upstream(tmp_path / "upstream") as upstream:
         for image in (images.random_layers(), images.multi_platform()):
             upstream.push(image)
         reference = upstream.reference(images.random_layers())
         another = upstream.reference(images.multi_platform())
-        known = {"username": upstream.username, "password": upstream.password}
+        known = upstream.login
         with CrisperServer(tmp_path / "crisper", insecure_registries=[upstream.host], env=env) as server:
             customer = server.customer(server.operator.create_organization())
 

@@ -1,4 +1,4 @@
-"""After imports and pulls, good and failed, nothing on disk tells an image's content or a secret."""
+"""After imports and pulls, good and failed, no file contains image content or a secret."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whoever else holds a token, and whoever holds it later, gets nothing, and is told so by its own client."""
+"""A token is useless to others and after its pull; each client reports the refusal."""
 
 import time
 
@@ -87,7 +87,7 @@ def test_every_refusal_is_recorded_with_its_true_cause(
     assert {"token.minted", "token.redeemed", "token.completed"} <= {event["type"] for event in events}
 
 
-def test_nobody_lists_or_writes(crisper: CrisperServer, organization: Organization) -> None:
+def test_listing_and_writing_are_refused(crisper: CrisperServer, organization: Organization) -> None:
     assert request("GET", f"{crisper.url}/v2/_catalog").status in {401, 404}
     upload = f"{crisper.url}/v2/{organization.name}/default/any/blobs/uploads/"
     refused = request("POST", upload).expect(405).json()

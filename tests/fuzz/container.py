@@ -34,7 +34,7 @@ def a_header(data: bytes) -> None:
 
 
 def a_container(data: bytes) -> None:
-    """Bytes that nobody with the key made."""
+    """Bytes that were not sealed with the key."""
     read(data)
 
 

@@ -13,7 +13,7 @@ from tests.support.postgres import another_database, drop_database, postgres
 
 @pytest.fixture(scope="session")
 def migrated_url() -> Iterator[str]:
-    """A catalog that nobody is connected to, migrated once for all tests."""
+    """An unused catalog, migrated once for all tests."""
     # A socket's path may not be long, and the server's own user must reach it.
     with tempfile.TemporaryDirectory(prefix="crisper-pg-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)

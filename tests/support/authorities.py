@@ -20,7 +20,7 @@ _groups = itertools.count()
 
 @dataclass
 class ManualClock:
-    """Stands still until it is told otherwise."""
+    """Moves only by `advance`."""
 
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 

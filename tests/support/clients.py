@@ -50,7 +50,7 @@ class Client(Protocol):
 class Docker:
     """`docker` against the tests' dockerd, credentials in a config folder made for each pull."""
 
-    refusal = _refusal("Error response from daemon: ")
+    refusal: ClassVar = _refusal("Error response from daemon: ")
 
     def __init__(self, daemon: Dockerd, folder: Path) -> None:
         self.name = "docker"
@@ -110,7 +110,7 @@ class Ctr:
         transport: Options that say how the registry is spoken to.
     """
 
-    refusal = _refusal("ctr: ")
+    refusal: ClassVar = _refusal("ctr: ")
 
     def __init__(self, daemon: Containerd) -> None:
         self.name = "containerd"
@@ -144,7 +144,7 @@ class Ctr:
 class Podman:
     """`podman` with storage of its own; `vfs`, which needs no mounts."""
 
-    refusal = _refusal("Error: ")
+    refusal: ClassVar = _refusal("Error: ")
 
     def __init__(self, folder: Path) -> None:
         self.name = "podman"
@@ -186,7 +186,7 @@ class Podman:
 class Skopeo:
     """`skopeo copy` into a folder, which keeps manifest and blobs byte for byte."""
 
-    refusal = _refusal("level=fatal ")
+    refusal: ClassVar = _refusal("level=fatal ")
 
     def __init__(self, folder: Path) -> None:
         self.name = "skopeo"

@@ -27,7 +27,7 @@ from tests.support.blobs import get, put
 from tests.support.groups import created
 from tests.support.key_records import still_ours
 
-_LEASE_S = 900.0  # nobody here renews one
+_LEASE_S = 900.0  # not renewed here
 _ORGANIZATIONS = ("acme", "umbrella", "initech")
 
 
@@ -86,7 +86,7 @@ class Soak:
                 await self._read(group, content.digest)
 
     async def settle(self) -> None:
-        """Collect twice with nobody at work: what is dead is gone, and nothing else."""
+        """Collect twice without writers: only dead objects are deleted."""
         for _ in range(2):
             await self.servers[0].collector.run(0, force=True)
         owned = {

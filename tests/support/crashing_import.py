@@ -1,7 +1,7 @@
 """A process that imports blobs until it is killed: `python -m tests.support.crashing_import ROOT WINDOW`.
 
-WINDOW names the moment of the third blob's commit at which the process kills itself; `never` leaves that to
-whoever started it.
+WINDOW names the moment of the third blob's commit at which the process kills itself; `never` leaves it to
+its parent.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ def _die_after_the_third_record(genuine: Callable[..., Any], fd: int) -> Callabl
 async def _import(root: Path, window: str) -> None:
     store, records = open_store(root)
     _arm(window, records)
-    print("ready", flush=True)  # noqa: T201 - tells the parent when to start its clock
+    print("ready", flush=True)  # noqa: T201 - the parent starts its clock on this line
     while True:
         await put(store, _TENANT, random.randbytes(random.choice([10, 300_000, 3_000_000])))
 

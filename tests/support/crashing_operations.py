@@ -6,7 +6,7 @@ A step is a statement of a writing transaction, the moment in front of its commi
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
-from registry.catalog.engine.plain import PlainInsert
 from sqlalchemy import Connection, select
 
 from registry.app import compose
@@ -142,7 +141,7 @@ def _arm(step: int) -> None:
         if next(steps) == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    write, transact, insert = Database.write, Database.transact, Database.insert
+    write, transact = Database.write, Database.transact
 
     @asynccontextmanager
     async def counted_write(self: Database) -> AsyncIterator[CatalogConnection]:
@@ -157,16 +156,8 @@ def _arm(step: int) -> None:
         next_step()
         return result
 
-    async def counted_insert(
-        self: Database, statement: PlainInsert, rows: Iterable[Mapping[str, Any]]
-    ) -> None:
-        next_step()
-        await insert(self, statement, rows)
-        next_step()
-
-    Database.write = counted_write  # type: ignore[method-assign,assignment]
-    Database.transact = counted_transact  # type: ignore[method-assign,assignment]
-    Database.insert = counted_insert  # type: ignore[method-assign]
+    Database.write = counted_write  # type: ignore[method-assign]
+    Database.transact = counted_transact  # type: ignore[method-assign]
 
 
 class _CountedConnection:

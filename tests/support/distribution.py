@@ -1,4 +1,4 @@
-"""Upstreams made of Debian's docker-registry, with nobody, htpasswd or a token server at the door."""
+"""Upstreams made of Debian's docker-registry, without authentication, with htpasswd or a token server."""
 
 import asyncio
 import base64
@@ -82,7 +82,9 @@ def make_image(
 
 def make_index(images: dict[str, Image], *, attested: bool = False, unnamed: bool = False) -> Image:
     """Write an index over images by platform, `linux/arm64/v8`, attested or unnamed if wanted."""
-    entries, manifests, blobs = [], {}, {}
+    entries: list[dict[str, object]] = []
+    manifests: dict[str, tuple[str, bytes]] = {}
+    blobs: dict[str, bytes] = {}
     if attested:
         statement = make_image([], salt="attestation")
         media_type, data = statement.manifests[statement.root]

@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of a server that fails as it is told, as networks and services do."""
+"""An HTTP proxy in front of a server that injects the faults of networks and services."""
 
 import asyncio
 import io

@@ -7,7 +7,7 @@ from tests.support.processes import Process, free_port, listening
 
 
 class GoRegistry(Process):
-    """`crane registry serve` on a free port of 127.0.0.1; it asks nobody for a password.
+    """`crane registry serve` on a free port of 127.0.0.1; without a password.
 
     Args:
         folder: Holds its blobs and its log.

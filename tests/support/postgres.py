@@ -21,7 +21,7 @@ def another_database(url: str, *, like: str = "template1") -> str:
     """Make one more database on the server that `postgres` runs; return its URL.
 
     Args:
-        like: The database that it is a copy of, to which nobody is connected; the server's own is empty.
+        like: The database to copy, which must have no connections; the server's own is empty.
     """
     name = f"crisper_{secrets.token_hex(6)}"
     _administer(url, "createdb", "-T", like, name)
@@ -29,13 +29,13 @@ def another_database(url: str, *, like: str = "template1") -> str:
 
 
 def drop_database(url: str) -> None:
-    """Remove a database to which nobody is connected any more."""
+    """Drop a database that has no connections."""
     _administer(url, "dropdb", url.partition("@/")[2].partition("?")[0])
 
 
 def _administer(url: str, tool: str, *argv: str) -> None:
     folder = url.rpartition("host=")[2]
-    command = [_binaries() / tool, "-h", folder, "-U", "crisper", *argv]
+    command: list[str | Path] = [_binaries() / tool, "-h", folder, "-U", "crisper", *argv]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -56,7 +56,7 @@ def postgres(folder: Path) -> Iterator[str]:
         user=user, stdout=log, stderr=log, cwd=folder,
     )  # fmt: skip
     try:
-        createdb = [binaries / "createdb", "-h", folder, "-U", "crisper", "crisper"]
+        createdb: list[str | Path] = [binaries / "createdb", "-h", folder, "-U", "crisper", "crisper"]
         for _ in range(100):
             if subprocess.run(createdb, capture_output=True, check=False).returncode == 0:
                 break

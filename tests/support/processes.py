@@ -53,7 +53,7 @@ def run(argv: Sequence[str], *, timeout_s: float = 60, env: Mapping[str, str] | 
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on just now."""
+    """Return a TCP port of 127.0.0.1 that is free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

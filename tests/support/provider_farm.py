@@ -93,7 +93,7 @@ class Farm:
     Attributes:
         image: What all registries hold as `library/app:1`.
         environment: What makes a server find and trust the names here.
-        private: A registry at 127.0.0.1 whose CA nobody else trusts, as `host:port`.
+        private: A registry at 127.0.0.1 whose CA only its tests trust, as `host:port`.
     """
 
     image: Image

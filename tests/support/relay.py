@@ -94,6 +94,6 @@ class Relay:
 
 
 def shut(end: socket.socket) -> None:
-    """End a connection for whoever waits on it; its owner still closes it."""
+    """Shut a connection down, which ends every wait on it; its owner still closes it."""
     with suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict
 from urllib.parse import urljoin
 
 from tests.support.certificates import CertificateFiles
@@ -12,6 +12,13 @@ from tests.support.processes import Process, free_port, listening, run
 
 USERNAME = "customer"
 PASSWORD = "correct-horse-battery-staple-4711"
+
+
+class Login(TypedDict):
+    """User name and password; None where an upstream asks for none."""
+
+    username: str | None
+    password: str | None
 
 
 class Upstream(Process):
@@ -47,13 +54,18 @@ class Upstream(Process):
 
     @classmethod
     def anonymous(cls, folder: Path) -> Self:
-        """Start one that asks nobody for a password."""
+        """Start one without a password."""
         return cls(folder, username=None, password=None)
 
     @classmethod
     def over_tls(cls, folder: Path, tls: CertificateFiles) -> Self:
-        """Start one on a folder that another filled, over TLS; it asks nobody for a password."""
+        """Start one over TLS, without a password, on a folder that another one filled."""
         return cls(folder, username=None, password=None, tls=tls)
+
+    @property
+    def login(self) -> Login:
+        """User name and password as keyword arguments of a customer's calls."""
+        return {"username": self.username, "password": self.password}
 
     def _config(self, folder: Path) -> dict[str, object]:
         config: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""An upstream that misbehaves as it is told, request by request."""
+"""An upstream that injects scripted faults, request by request."""
 
 import asyncio
 import base64

@@ -85,8 +85,10 @@ def mounted(house: House, routes: Iterable[Route | MeteredRoute]) -> web.Applica
 
 @asynccontextmanager
 async def serving(root: web.Application) -> AsyncIterator[TestClient[Any, Any]]:
-    async with TestServer(root) as server, TestClient(server) as client:
-        yield client
+    async with TestServer(root) as server:
+        client: TestClient[Any, Any] = TestClient(server)
+        async with client:
+            yield client
 
 
 async def get(

@@ -30,6 +30,7 @@ def server(program: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 async def redis(server: RedisServer) -> AsyncIterator[Redis]:
     redis = connect(server.url, socket_timeout_s=0.3)
+    assert isinstance(redis, Redis)
     yield redis
     await redis.aclose()
 
@@ -75,6 +76,7 @@ async def test_a_connection_that_the_system_gives_up_is_opened_anew(
         await ledger.mint(token)
     (connection,) = redis.connection_pool._in_use_connections
     reader = connection._reader
+    assert reader is not None
     server.pause()
     asked = [
         asyncio.create_task(ledger.redeem(token.token_id, f"node-{n}", f"sid-{n}"))

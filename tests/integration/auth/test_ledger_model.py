@@ -302,8 +302,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(rarely=st.sampled_from(range(6)))
     def fail_over(self, rarely: int) -> None:
         if rarely == 3:
-            self.redis.replicaof("127.0.0.1", 1)  # type: ignore[no-untyped-call]
-            self.redis.replicaof("NO", "ONE")  # type: ignore[no-untyped-call]
+            self.redis.replicaof("127.0.0.1", 1)
+            self.redis.replicaof("NO", "ONE")
             self.redis.script_flush()
             self.model.failed_over = True
 

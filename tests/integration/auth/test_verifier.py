@@ -16,16 +16,17 @@ from tests.support.ledgers import CONFIG, IMAGE, LAYER, MIB, digest_of
 
 
 async def session(house: House, **changes: object) -> SessionClaims:
-    minted = await house.mint(**changes)
+    minted = await house.mint("node-1", **changes)
     grant = await house.realm.exchange(house.request(minted.token))
     return house.verifier.verify(grant.token.reveal())
 
 
 async def begin(
-    house: House, claims: SessionClaims, blob: str, length: int, **changes: str
+    house: House, claims: SessionClaims, blob: str, length: int, repository: str = REPOSITORY
 ) -> MeteredDelivery:
-    fields = {"repository": REPOSITORY, "source": "192.0.2.7", **changes}
-    return await house.verifier.begin(claims, digest=blob, length_bytes=length, blob=True, **fields)
+    return await house.verifier.begin(
+        claims, repository=repository, digest=blob, length_bytes=length, blob=True, source="192.0.2.7"
+    )
 
 
 async def refused(attempt: Awaitable[object]) -> Cause:

@@ -66,9 +66,11 @@ async def test_what_is_recorded_together_is_read_as_it_was_said(database: Databa
         "é": "😀",
     }
     said = [
-        AuditEvent("a", "org", "token", "node", "cause", "::1", detail),
-        AuditEvent("b"),
-        AuditEvent("c", source="'); DROP TABLE events; --", node_id='$[0] "\\u0041" é 😀'),
+        AuditEvent(AuthEventType.NODE_ENROLLED, "org", "token", "node", "cause", "::1", detail),
+        AuditEvent(AuthEventType.NODE_RENEWED),
+        AuditEvent(
+            AuthEventType.TOKEN_MINTED, source="'); DROP TABLE events; --", node_id='$[0] "\\u0041" é 😀'
+        ),
     ]
     before = SystemClock().now()
     await asyncio.gather(*map(log.record, said))
@@ -78,27 +80,27 @@ async def test_what_is_recorded_together_is_read_as_it_was_said(database: Databa
     assert all(before <= stored.at <= SystemClock().now() for stored in page)
 
 
-async def test_what_no_database_holds_is_recorded_as_far_as_it_can_be_and_spoils_nothing(
+async def test_text_that_no_database_stores_is_cut_or_replaced(
     database: Database,
 ) -> None:
     log = SqlEventLog(database, SystemClock())
     said = [
-        AuditEvent("first", node_id="node-1"),
-        AuditEvent("odd", node_id="a\0b\udcff", source="::1\0"),
-        AuditEvent("long", node_id="n" * 1000, source="s" * 1000),
-        AuditEvent("last", node_id="node-2"),
+        AuditEvent(AuthEventType.NODE_ENROLLED, node_id="node-1"),
+        AuditEvent(AuthEventType.NODE_RENEWED, node_id="a\0b\udcff", source="::1\0"),
+        AuditEvent(AuthEventType.TOKEN_MINTED, node_id="n" * 1000, source="s" * 1000),
+        AuditEvent(AuthEventType.TOKEN_REVOKED, node_id="node-2"),
     ]
     await asyncio.gather(*map(log.record, said))
     kept = [(stored.type, stored.node_id, stored.source) for stored in await log.page()]
     assert kept == [
-        ("first", "node-1", None),
-        ("odd", "a\N{REPLACEMENT CHARACTER}b?", "::1\N{REPLACEMENT CHARACTER}"),
-        ("long", "n" * 128, "s" * 64),
-        ("last", "node-2", None),
+        (AuthEventType.NODE_ENROLLED, "node-1", None),
+        (AuthEventType.NODE_RENEWED, "a\N{REPLACEMENT CHARACTER}b?", "::1\N{REPLACEMENT CHARACTER}"),
+        (AuthEventType.TOKEN_MINTED, "n" * 128, "s" * 64),
+        (AuthEventType.TOKEN_REVOKED, "node-2", None),
     ]
 
 
-async def test_a_cancelled_caller_does_not_disturb_the_others_and_its_event_is_kept(
+async def test_the_event_of_a_cancelled_caller_is_kept(
     database: Database,
 ) -> None:
     log = SqlEventLog(database, SystemClock())
@@ -129,7 +131,7 @@ def _refused(
     )
 
 
-async def test_garbage_from_one_source_is_written_a_few_times_and_then_summed_up() -> None:
+async def test_garbage_from_one_source_is_written_a_few_times_then_counted() -> None:
     kept = Kept()
     trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, anybody=100, kinds=4), window_s=60)
     for n in range(1000):
@@ -152,7 +154,7 @@ async def test_garbage_from_everywhere_is_bounded_in_all() -> None:
     assert sum(int(str(event.detail["suppressed"])) for event in kept.events[20:]) == 1980
 
 
-async def test_every_window_is_summed_up_at_its_end_and_the_next_one_writes_again() -> None:
+async def test_every_window_ends_with_a_summary_and_the_next_writes_again() -> None:
     kept = Kept()
     trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, anybody=1), window_s=0.2)
     async with asyncio.timeout(60):

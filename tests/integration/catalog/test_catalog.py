@@ -173,7 +173,7 @@ async def test_a_failed_import_tells_the_customer_why_and_the_trail_too(database
     assert (event.type, event.cause) == ("group.failed", "failed to pull")
 
 
-async def test_a_job_is_leased_to_one_worker_and_taken_over_when_the_lease_lapses(database: Database) -> None:
+async def test_a_job_is_leased_to_one_worker_until_the_lease_lapses(database: Database) -> None:
     clock = SettableClock()
     catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, clock)
     await catalog.create(created(a_group()), None)
@@ -206,7 +206,7 @@ async def test_workers_that_claim_at_once_get_different_jobs(database: Database)
     assert len(set(ids)) == len(ids) == 8
 
 
-async def test_deleting_a_group_takes_its_job_and_versions_but_not_the_image_of_another(
+async def test_deleting_a_group_deletes_its_job_and_versions_only(
     database: Database,
 ) -> None:
     catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
@@ -263,7 +263,8 @@ async def test_a_name_that_no_node_can_have_spoils_no_other_lookup(database: Dat
     nodes = SqlNodeRegistry(database, SystemClock())
     node = Node("pc-1", Binding.SECRET, b"0" * 32)
     await nodes.add(node, NODE_CREATED)
-    assert await asyncio.gather(nodes.get("pc-1"), nodes.get(odd), nodes.get("pc-1")) == [node, None, node]
+    found = await asyncio.gather(*(nodes.get(name) for name in ("pc-1", odd, "pc-1")))
+    assert found == [node, None, node]
 
 
 async def test_organizations_are_found_by_name(database: Database) -> None:
@@ -326,7 +327,7 @@ async def test_key_records_keep_the_first_and_count_their_objects(database: Data
     assert await records.uses("obj") == 1
 
 
-async def test_where_a_blob_came_from_is_kept_until_nobody_has_it(database: Database) -> None:
+async def test_the_origins_of_a_blob_are_kept_until_it_is_deleted(database: Database) -> None:
     clock = SettableClock()
     origins, records = SqlBlobOrigins(database, clock), SqlKeyRecords(database)
     digest, other = Digest.of(b"blob"), Digest.of(b"other")

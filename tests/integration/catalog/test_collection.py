@@ -92,7 +92,7 @@ async def test_what_a_group_needs_is_never_marked(world: World) -> None:
         assert await get(world.store, "acme", Digest.of(blob)) == blob
 
 
-async def test_a_superseded_version_goes_when_no_token_for_it_can_be_good_any_more(world: World) -> None:
+async def test_a_superseded_version_goes_when_its_last_token_has_expired(world: World) -> None:
     first = await world.import_image()
     before = await world.catalog.get(first.key)
     assert before is not None
@@ -193,7 +193,7 @@ async def test_pinning_for_a_job_that_is_gone_changes_nothing(world: World) -> N
     assert (await world.collect()).records == 0
 
 
-async def test_an_orphan_goes_after_the_grace_and_its_record_is_refused_from_then_on(world: World) -> None:
+async def test_an_orphan_is_deleted_after_the_grace_and_not_linked_again(world: World) -> None:
     await world.import_image()
     world.backend.objects["0a" * 32] = b"an object whose writer is slow, or dead"
     assert (await world.collect()).marked_objects == 1
@@ -281,7 +281,7 @@ async def test_collection_is_due_once_an_interval(world: World) -> None:
     assert (await world.upkeep.standing("gc")).finished_at == world.clock.time
 
 
-async def test_nothing_that_lives_is_lost_and_nothing_dead_is_left_while_all_work_at_once(
+async def test_collection_beside_all_writers_loses_nothing_and_leaves_nothing(
     tmp_path: Path,
 ) -> None:
     counts = await soak(tmp_path, rounds=2, imports=12)

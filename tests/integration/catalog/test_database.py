@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,8 @@ async def test_many_transactions_of_several_statements_end_while_others_read(dat
 
     async def count() -> int:
         async with database.read() as connection:
-            return (await connection.execute(select(func.count()).select_from(organizations))).scalar_one()
+            counted = await connection.execute(select(func.count()).select_from(organizations))
+            return int(counted.scalar_one())
 
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         counted = [group.create_task(count()) for _ in range(40)]
@@ -45,7 +47,7 @@ async def test_many_transactions_of_several_statements_end_while_others_read(dat
     assert all(task.result() % 2 == 0 for task in counted)
 
 
-async def test_a_transaction_that_fails_leaves_nothing_and_keeps_nobody_waiting(database: Database) -> None:
+async def test_a_failed_transaction_leaves_nothing_and_frees_the_lock(database: Database) -> None:
     def half(connection: Connection) -> None:
         connection.execute(insert(organizations).values(entered("half")))
         raise ValueError("no")
@@ -59,7 +61,7 @@ async def test_a_transaction_that_fails_leaves_nothing_and_keeps_nobody_waiting(
     assert await names(database) == ["whole"]
 
 
-async def test_a_transaction_that_is_cancelled_leaves_nothing_and_keeps_nobody_waiting(
+async def test_a_cancelled_transaction_leaves_nothing_and_frees_the_lock(
     database: Database,
 ) -> None:
     begun = asyncio.Event()
@@ -83,7 +85,7 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_and_keeps_nobody_w
     assert await names(database) == ["next"]
 
 
-async def test_whoever_waits_too_long_for_a_turn_is_told_that_the_catalog_does_not_answer(
+async def test_waiting_too_long_for_the_write_lock_is_catalog_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_PATIENCE_S", 0.1)
@@ -105,15 +107,16 @@ async def test_a_transaction_without_a_statement_is_none(database: Database) -> 
     assert await names(database) == []
 
 
-async def test_what_is_written_is_copied_back_into_sqlites_file_beside_the_writers(tmp_path: Path) -> None:
+async def test_the_write_ahead_log_is_checkpointed_beside_the_writers(tmp_path: Path) -> None:
     database = await sqlite_catalog(tmp_path)
     log = tmp_path / "catalog.db-wal"
-    begun, written = [], 0
+    begun: list[int] = []
+    written = 0
     async with asyncio.timeout(60):
         while len(begun) < 4:
-            name = f"org-{written}"
+            row = entered(f"org-{written}")
             await database.transact(
-                lambda connection, name=name: connection.execute(insert(organizations), [entered(name)])
+                partial(Connection.execute, statement=insert(organizations), parameters=[row])
             )
             written += 1
             if (times := _times_begun(log)) not in begun:
@@ -124,7 +127,7 @@ async def test_what_is_written_is_copied_back_into_sqlites_file_beside_the_write
 
 
 def _times_begun(log: Path) -> int:
-    """Return how often a write-ahead log began anew, which it does when all of it has been copied back.
+    """Return how often a write-ahead log was restarted, which happens when it is fully copied back.
 
     The "checkpoint sequence number" of the log's header (SQLite's file format, 4.1).
     """

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from auth.audit import AuthEventType
 from auth.errors import LedgerUnavailableError
 from auth.ledger import EventStream, LedgerEvent, LedgerLimits, RedisTokenLedger, connect
 from auth.ports import AuditEvent
@@ -27,7 +28,7 @@ from tests.support.redis_server import RedisServer, running_server, server_progr
 from tests.support.replicated_redis import Cluster, running
 
 EVENT = AuditEvent(
-    "chosen by the ledger", "acme", "token-1", "node-1", source="192.0.2.7", detail={"é": "\0"}
+    AuthEventType.TOKEN_MINTED, "acme", "token-1", "node-1", source="192.0.2.7", detail={"é": "\0"}
 )
 
 

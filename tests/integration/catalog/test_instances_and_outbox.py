@@ -73,7 +73,7 @@ async def test_a_change_of_a_group_that_has_changed_since_writes_nothing(databas
     assert (job.id, job.version, job.credential_key) == ("another", 2, b"key")
 
 
-async def test_every_event_is_put_into_the_outbox_once_whoever_collects(database: Database) -> None:
+async def test_every_event_is_put_into_the_outbox_once(database: Database) -> None:
     clock = SystemClock()
     await SqlOrganizationDirectory(database).add(Organization("acme", NOW))
     events, outbox = SqlEventLog(database, clock), SqlWebhooks(database, clock)

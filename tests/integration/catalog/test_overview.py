@@ -86,7 +86,7 @@ async def test_groups_are_found_by_what_stands_in_their_names_and_images(world: 
         assert await world.names(words) == found, words
 
 
-async def test_groups_are_listed_by_organization_and_status_with_the_size_of_what_is_stored(
+async def test_groups_are_listed_by_organization_and_status_with_stored_size(
     world: World,
 ) -> None:
     ready = await world.create("ready")
@@ -136,7 +136,7 @@ async def test_events_are_listed_newest_first_by_what_they_are_of(world: World) 
     assert len(await world.overview.events(EventFilter(), limit=2)) == 2
 
 
-async def test_storage_is_counted_by_organization_and_shared_objects_once_in_all(world: World) -> None:
+async def test_storage_by_organization_counts_shared_objects_once_in_all(world: World) -> None:
     assert await world.overview.occupancy() == []
     assert await world.overview.objects() == (0, 0)
     records = SqlKeyRecords(world.database)

@@ -112,7 +112,7 @@ async def test_an_unfinished_container_is_one_for_each_tenant_and_digest(databas
     assert await partials.get("rival", DIGEST) == partial("rivals", "rival")
 
 
-async def test_unfinished_containers_are_kept_while_an_import_needs_them_and_a_day_at_most(
+async def test_partial_containers_are_kept_for_their_import_and_a_day_at_most(
     database: Database,
 ) -> None:
     clock, group = SettableClock(), a_group()

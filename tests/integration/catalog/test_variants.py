@@ -1,4 +1,4 @@
-"""Images with a variant: what is entered comes back by either digest, and gives way when made anew."""
+"""Images with a variant: found by either digest, and replaced by a later import."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -125,7 +125,7 @@ async def test_an_image_imported_before_gets_its_variant_from_a_later_import(dat
     assert found.zstd.digest == variant().digest
 
 
-async def test_a_variant_stays_through_an_import_without_and_gives_way_to_another(database: Database) -> None:
+async def test_a_variant_stays_until_an_import_brings_another(database: Database) -> None:
     catalog = SqlGroupCatalog(database, SystemClock())
     group = await enter(database, "one", image(variant()))
     with_more = image(None).with_attached([SIGNATURE])

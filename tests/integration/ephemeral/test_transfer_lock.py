@@ -32,8 +32,8 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
         if request.param == "single":
             yield request.getfixturevalue("single").url
         else:
-            kind = Sentinels if request.param == "sentinels" else Cluster
-            yield stack.enter_context(running(kind)).url  # type: ignore[arg-type,type-var]
+            start = running(Sentinels) if request.param == "sentinels" else running(Cluster)
+            yield stack.enter_context(start).url
 
 
 class Runway:

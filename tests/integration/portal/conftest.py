@@ -57,7 +57,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                 operator.create_organization(),
                 operator.create_node(),
             )
-            access = {"username": upstream.username, "password": upstream.password}
+            access = upstream.login
             made.customer.create_group(upstream.reference(images.runnable()), name=READY, **access)
             made.customer.create_group(upstream.reference(images.runnable(), "none"), name=FAILED, **access)
             made.customer.wait_settled(READY)

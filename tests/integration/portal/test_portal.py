@@ -48,7 +48,7 @@ def test_the_session_cookie_is_out_of_reach_of_script_and_of_other_sites(stage: 
     assert stage.organization.api_key not in done.body.decode() + str(done.headers)
 
 
-def test_over_plain_http_the_cookie_is_one_that_browsers_keep_whatever_the_request_claims(
+def test_over_plain_http_the_cookie_is_one_that_browsers_keep(
     stage: Stage,
 ) -> None:
     stranger = PortalVisitor(stage.server.url)
@@ -109,7 +109,7 @@ def test_pages_allow_no_inline_script_nothing_foreign_and_no_frame(stage: Stage)
         assert not re.search(r'(?:src|href|action|hx-get)="(?!/|#|\?)', text)
 
 
-def test_files_are_kept_by_browsers_for_ever_under_the_name_of_their_content(stage: Stage) -> None:
+def test_assets_named_by_content_are_cached_forever(stage: Stage) -> None:
     page = PortalVisitor(stage.server.url).get("/sign-in").body.decode()
     for address in re.findall(r'"(/static/portal/[^"]+)"', page):
         answer = request("GET", f"{stage.server.url}{address}").expect(200)
@@ -145,7 +145,7 @@ def test_operators_pages_are_not_there_for_customers(stage: Stage) -> None:
     assert "/system" not in page
 
 
-def test_a_customer_creates_a_group_in_their_own_organization_whatever_the_form_says(stage: Stage) -> None:
+def test_a_customer_creates_groups_only_in_their_own_organization(stage: Stage) -> None:
     other = stage.visitor(stage.other)
     fields = {
         "image": stage.upstream.reference(images.runnable()),
@@ -193,7 +193,7 @@ def test_a_form_that_is_refused_keeps_what_was_typed_but_for_secrets(stage: Stag
     assert "typed-once" not in refused.body.decode()
 
 
-def test_a_reference_is_read_as_it_is_typed_and_its_registrys_credentials_are_asked_for(stage: Stage) -> None:
+def test_a_typed_reference_selects_the_credentials_to_enter(stage: Stage) -> None:
     visitor = stage.visitor(stage.organization)
     hub = visitor.get("/groups/new/reading?image=alpine&kind=basic+x", HX_Request="true").expect(200)
     assert "library/alpine" in plain(hub)
@@ -313,7 +313,7 @@ def test_a_part_that_has_not_changed_is_not_sent_again(stage: Stage) -> None:
     assert f'"{name}"' in part
 
 
-def test_a_part_of_a_page_whose_session_is_over_sends_the_whole_page_to_sign_in(stage: Stage) -> None:
+def test_a_fragment_without_a_session_sends_the_page_to_sign_in(stage: Stage) -> None:
     answer = PortalVisitor(stage.server.url).get("/", HX_Request="true").expect(401)
     assert answer.headers["HX-Redirect"] == "/sign-in"
 
@@ -336,7 +336,7 @@ def test_the_audit_trail_goes_back_page_by_page_and_by_filter(stage: Stage) -> N
     assert "127.0.0.1" not in own
 
 
-def test_addresses_that_are_not_there_are_pages_for_people_and_problems_for_machines(stage: Stage) -> None:
+def test_an_unknown_address_is_a_page_for_people_a_problem_for_clients(stage: Stage) -> None:
     assert "text/html" in PortalVisitor(stage.server.url).get("/nothing").expect(404).headers["Content-Type"]
     for path in ("/nothing", "/v2/nothing", "/api/v1x", "/token/x"):
         answer = request("GET", f"{stage.server.url}{path}", headers={"Accept": "*/*"})

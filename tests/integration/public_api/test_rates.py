@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import BaseTestServer, TestServer
 
 from auth.ledger import LedgerClient, connect
 from registry.api.public import PREFIX, ApiKeyAuthenticator, public_app
@@ -45,7 +45,7 @@ async def test_a_key_that_asks_too_often_waits_on_every_server_and_no_other_does
         apps.append(root)
     async with TestServer(apps[0]) as one, TestServer(apps[1]) as other, ClientSession() as session:
 
-        async def ask(server: TestServer, key: str, organization: str) -> tuple[int, str | None]:
+        async def ask(server: BaseTestServer, key: str, organization: str) -> tuple[int, str | None]:
             url = server.make_url(PREFIX + GROUPS.replace("acme-corp", organization))
             async with session.get(url, headers={"Salad-Api-Key": key}) as answer:
                 if answer.status == 429:
@@ -60,7 +60,7 @@ async def test_a_key_that_asks_too_often_waits_on_every_server_and_no_other_does
         assert {(await ask(one, OPERATOR_KEY, "acme-corp"))[0] for _ in range(8)} == {200}
 
 
-async def test_a_redis_that_does_not_answer_holds_nobody_back(redis: LedgerClient) -> None:
+async def test_a_redis_that_does_not_answer_limits_no_request(redis: LedgerClient) -> None:
     rates = RedisRateLimiter(redis, per_minute=1)
     assert await rates.take("acme") == 0
     assert await rates.take("acme") > 0

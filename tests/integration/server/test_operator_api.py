@@ -169,7 +169,8 @@ def test_the_trail_pages_by_cursor(shop: Shop) -> None:
     shop.server.operator.redemptions(token)
     shop.server.operator.complete(token)
     shop.exchange(token).expect(401)
-    seen, after = [], "0"
+    seen: list[str] = []
+    after: str | None = "0"
     while after is not None:
         query = f"token_id={token.token_id}&limit=2&after={after}"
         page = shop.server.operator.call("GET", f"/events?{query}").expect(200).json()

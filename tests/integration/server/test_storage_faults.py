@@ -63,7 +63,7 @@ def test_a_bucket_that_fails_fails_imports_and_pulls_and_both_recover_without_a_
     shop, before = bucket_shop, len(s3.objects("crisper"))
     customer = shop.server.customer(shop.server.operator.create_organization())
     reference = upstream.reference(images.random_layers())
-    known = {"username": upstream.username, "password": upstream.password}
+    known = upstream.login
     proxy.set(fault)
     try:
         group = customer.create_group(reference, **known)

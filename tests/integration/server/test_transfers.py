@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,7 +110,7 @@ def test_an_import_is_followed_as_it_goes_and_stops_when_its_group_is_deleted(si
     group = customer.create_group(f"{site.link.host}/big/image:latest")
     url = f"/api/public/organizations/{organization.name}/projects/{PROJECT}/containers/{group}/progress"
     headers = {"Salad-Api-Key": organization.api_key}
-    seen = []
+    seen: list[dict[str, Any]] = []
     with closing(HTTPConnection("127.0.0.1", site.server.port, timeout=60)) as connection:
         connection.request("GET", url, headers=headers | {"Accept": "text/event-stream"})
         stream = connection.getresponse()

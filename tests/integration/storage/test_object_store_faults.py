@@ -69,7 +69,7 @@ async def shop(
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_write_that_fails_leaves_nothing_and_works_again_without_a_restart(
+async def test_a_failed_write_leaves_nothing_and_needs_no_restart(
     shop: Shop, proxy: FaultProxy, fault: Fault, data: bytes
 ) -> None:
     proxy.set(fault)
@@ -142,7 +142,7 @@ async def test_an_upload_whose_end_cannot_be_told_is_reaped_later(
     assert len(s3.uploads()) == len(left) - 1
 
 
-async def test_credentials_that_may_not_write_fail_the_import_as_a_full_disk_does(
+async def test_credentials_that_may_not_write_fail_like_a_full_disk(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, s3: S3Server, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
@@ -156,7 +156,7 @@ async def test_credentials_that_may_not_write_fail_the_import_as_a_full_disk_doe
     await store.aclose()
 
 
-async def test_the_parts_of_a_killed_writer_are_read_back_and_a_writer_that_lives_on_fails(
+async def test_parts_of_a_killed_writer_are_salvaged_and_a_live_one_fails(
     shop: Shop,
 ) -> None:
     backend = shop.store._backend

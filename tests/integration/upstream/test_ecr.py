@@ -88,7 +88,7 @@ async def test_a_password_that_lapsed_is_replaced_once(
         upstream.want("AWS", "password-2")
         return web.json_response({"errors": [{"code": "DENIED", "message": "token has expired"}]}, status=403)
 
-    upstream.fail(digest_of(LAYER), lapse)  # type: ignore[arg-type]
+    upstream.fail(digest_of(LAYER), lapse)
     await pull(bench, upstream, api)
     assert len(api.asked) == 2
 

@@ -223,7 +223,7 @@ async def test_a_token_refused_again_and_again_is_a_failure_to_authenticate(
 async def test_a_token_is_renewed_before_it_lapses(bench: Bench, upstream: FaultyUpstream) -> None:
     upstream.add(make_image([bytes([n]) * 10 for n in range(4)]))
     upstream.want("robot$ci", "s3cret:päss", realm=f"http://{upstream.host}/token")
-    upstream.expires_in = 0.05  # type: ignore[assignment]
+    upstream.expires_in = 0.05
     await bench.run(f"{upstream.host}/app:1", credential())
     refusals = [seen for seen in upstream.seen if seen.path != "/token" and seen.authorization is None]
     assert len(refusals) <= 2

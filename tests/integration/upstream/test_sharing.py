@@ -4,6 +4,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ class Market:
         self, bench: Bench, trusted: tuple[FaultyUpstream, Path], other: tuple[FaultyUpstream, Path]
     ) -> None:
         self.bench, self.trusted, self.other = bench, trusted[0], other[0]
-        self.options = {
+        self.options: dict[str, Any] = {
             "guard": EgressGuard(private=[self.trusted.host, self.other.host]),
             "authorities": {
                 upstream.host: ssl.create_default_context(cafile=ca) for upstream, ca in (trusted, other)

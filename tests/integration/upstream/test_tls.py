@@ -2,7 +2,7 @@
 
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -67,20 +67,27 @@ async def root(upstream: FaultyUpstream, guard: EgressGuard, trusted: Path | Non
         return str((await read_documents(source, LINUX_AMD64)).root.digest)
 
 
-@pytest.mark.parametrize("listed_as", ["insecure", "private"])
+def insecure(host: str) -> EgressGuard:
+    return EgressGuard(insecure=[host])
+
+
+def private(host: str) -> EgressGuard:
+    return EgressGuard(private=[host])
+
+
+@pytest.mark.parametrize("listed_as", [insecure, private])
 async def test_a_listed_upstream_that_speaks_tls_is_spoken_to_in_tls(
-    secure: FaultyUpstream, certificate: Path, listed_as: str
+    secure: FaultyUpstream, certificate: Path, listed_as: Callable[[str], EgressGuard]
 ) -> None:
-    guard = EgressGuard(**{listed_as: [secure.host]})
-    assert await root(secure, guard, certificate) == IMAGE.root
+    assert await root(secure, listed_as(secure.host), certificate) == IMAGE.root
 
 
-@pytest.mark.parametrize("listed_as", ["insecure", "private"])
+@pytest.mark.parametrize("listed_as", [insecure, private])
 async def test_a_certificate_that_is_not_trusted_is_refused_even_when_listed(
-    secure: FaultyUpstream, listed_as: str
+    secure: FaultyUpstream, listed_as: Callable[[str], EgressGuard]
 ) -> None:
     with pytest.raises(PullFailedError, match="certificate that is not trusted"):
-        await root(secure, EgressGuard(**{listed_as: [secure.host]}), None)
+        await root(secure, listed_as(secure.host), None)
     assert secure.seen == []
 
 

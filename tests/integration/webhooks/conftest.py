@@ -1,4 +1,4 @@
-"""A courier over a real catalog and keyring, and an endpoint that answers as it is told."""
+"""A webhook dispatcher over a real catalog and keyring, and a scripted endpoint."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from auth.ports import AuditEvent
+from registry.audit.types import EVENT_TYPES
 from registry.catalog.engine.database import Database
 from registry.catalog.events import SqlEventLog
 from registry.catalog.organizations import SqlOrganizationDirectory
@@ -70,7 +71,9 @@ class Post:
         return await self.webhooks.register("acme", self.url, types)
 
     async def tell(self, type_: str = "group.imported", organization: str = "acme") -> None:
-        await self.events.record(AuditEvent(type_, organization, node_id="pc-1", detail={"group": "web"}))
+        await self.events.record(
+            AuditEvent(EVENT_TYPES[type_], organization, node_id="pc-1", detail={"group": "web"})
+        )
 
     async def carry(self) -> list[Message]:
         """Carry until there is nothing to do at this moment; return what arrived."""

@@ -44,7 +44,7 @@ async def test_only_what_was_asked_for_of_ones_own_and_from_then_on_is_told(post
     assert sorted(told) == ["group.failed", "token.redeemed"]
 
 
-async def test_refusals_are_told_to_whose_token_it_was_and_to_nobody_where_that_is_unknown(
+async def test_a_refusal_is_sent_only_to_the_organization_of_the_token(
     post: Post,
 ) -> None:
     await post.register("token.refused")
@@ -148,7 +148,7 @@ async def test_two_couriers_carry_each_message_once(post: Post) -> None:
     assert len(ids) == len(set(ids)) == 40
 
 
-async def test_a_courier_that_dies_between_carrying_and_noting_repeats_the_message(post: Post) -> None:
+async def test_a_crash_between_sending_and_recording_repeats_the_message(post: Post) -> None:
     await post.register()
     await post.tell()
     assert await post.catalog.collect(10) > 0
@@ -175,7 +175,7 @@ async def test_nothing_is_told_to_an_address_that_may_not_be_reached(post: Post,
     assert "geheim" not in str(refused.value.fields)
 
 
-async def test_a_name_that_leads_to_a_private_address_is_refused_when_it_is_reached() -> None:
+async def test_a_name_of_a_private_address_is_refused_on_connect() -> None:
     client = HookClient(EgressGuard())
     client.vet("https://localhost/hook")
     with pytest.raises(WebhookFailedError, match="private or reserved"):

@@ -7,8 +7,10 @@ import pytest
 
 from auth.coalescer import Coalescer
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
-async def test_what_a_batch_raises_every_caller_of_it_gets_and_the_next_batch_works() -> None:
+
+async def test_a_failed_batch_fails_its_callers_and_the_next_one_works() -> None:
     attempts = 0
 
     async def work(items: Sequence[int]) -> list[int]:
@@ -25,7 +27,7 @@ async def test_what_a_batch_raises_every_caller_of_it_gets_and_the_next_batch_wo
 
 
 @pytest.mark.parametrize("drop", [False, True])
-async def test_what_its_caller_gave_up_while_it_waited_is_done_unless_that_is_to_be_dropped(
+async def test_a_cancelled_item_is_done_unless_it_is_to_be_dropped(
     drop: bool,  # noqa: FBT001
 ) -> None:
     done: list[int] = []
@@ -44,7 +46,7 @@ async def test_what_its_caller_gave_up_while_it_waited_is_done_unless_that_is_to
     await asyncio.sleep(0.01)
     given_up.cancel()
     first.set()
-    assert await asyncio.gather(under_way, waiting) == [0, 2]
+    assert [await under_way, await waiting] == [0, 2]
     await batches.aclose()
     assert done == ([0, 2] if drop else [0, 1, 2])
 

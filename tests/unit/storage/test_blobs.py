@@ -150,7 +150,7 @@ async def test_stores_that_race_over_one_catalog_keep_every_record_readable(
         await store.aclose()
 
 
-async def test_a_link_whose_lender_goes_meanwhile_is_given_up_for_an_object_of_ones_own(
+async def test_a_link_to_a_deleted_object_falls_back_to_an_own_object(
     store: BlobStore, backend: MemoryBackend, records: MemoryKeyRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lent = await put(store, "acme", NOISE)
@@ -180,7 +180,7 @@ async def test_a_blob_whose_only_lender_lost_its_key_is_stored_anew(
     await restarted.aclose()
 
 
-async def test_a_container_whose_content_is_not_what_its_record_says_fails_verification(
+async def test_a_container_that_differs_from_its_record_fails_verification(
     store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only a writer that holds the keys can make one: here, one that does not check what it ingests.
@@ -195,7 +195,7 @@ async def test_a_container_whose_content_is_not_what_its_record_says_fails_verif
         await store.verify("acme", digest)
 
 
-async def test_a_damaged_object_is_replaced_by_whoever_presents_the_blob_again(
+async def test_a_damaged_object_is_replaced_when_the_blob_is_ingested_again(
     store: BlobStore, backend: MemoryBackend
 ) -> None:
     first = await put(store, "acme", NOISE)
@@ -292,7 +292,7 @@ async def test_recovery_leaves_an_object_without_a_record_to_collection(
     assert list(backend.objects) == [kept.object_name]
 
 
-async def test_a_blob_in_quarantine_is_refused_neither_lent_nor_kept_and_replaced_when_presented_again(
+async def test_a_quarantined_blob_is_refused_and_replaced_when_ingested_again(
     store: BlobStore, records: MemoryKeyRecords
 ) -> None:
     first = await put(store, "acme", NOISE)
@@ -306,7 +306,7 @@ async def test_a_blob_in_quarantine_is_refused_neither_lent_nor_kept_and_replace
     assert await get(store, "acme", first.digest) == NOISE
 
 
-async def test_a_record_without_its_object_is_damage_and_not_a_blob_that_never_was(
+async def test_a_record_without_its_object_is_damage_not_absence(
     store: BlobStore, backend: MemoryBackend
 ) -> None:
     record = await put(store, "acme", NOISE)
@@ -336,7 +336,7 @@ async def test_a_pull_of_many_ranges_asks_the_catalog_once_in_five_seconds(
         await store.open("acme", record.digest)
 
 
-async def test_a_range_reads_its_own_segments_of_the_object_and_the_containers_ends(
+async def test_a_range_reads_only_its_segments_header_and_trailer(
     store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = noise(4_000_000)
@@ -353,7 +353,7 @@ async def test_a_range_reads_its_own_segments_of_the_object_and_the_containers_e
     assert sum(read) <= 3 * (1 << 16) + 1000
 
 
-def test_a_record_is_forgotten_after_its_time_and_before_there_are_too_many() -> None:
+def test_a_record_is_forgotten_after_its_time_or_by_capacity() -> None:
     time = [0.0]
     recent = RecentRecords(capacity=2, lifetime_s=5, now=lambda: time[0])
     one, two, three = (KeyRecord("acme", Digest.of(bytes([n])), b"", "", 0, 0, "kek", b"") for n in range(3))

@@ -1,5 +1,5 @@
 import asyncio
-import time
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -45,30 +45,38 @@ async def test_a_piece_that_fails_tells_its_owner_and_the_next_one_follows(
 
 
 async def test_a_cancelled_caller_returns_only_after_its_thread(executor: ThreadPoolExecutor) -> None:
-    ended: list[bool] = []
+    started, go_on, ended = threading.Event(), threading.Event(), list[bool]()
 
     def work() -> None:
-        time.sleep(0.1)
+        started.set()
+        assert go_on.wait(10)
         ended.append(True)
 
     task = asyncio.create_task(Threads(executor).run(work))
-    await asyncio.sleep(0.02)
+    assert await asyncio.to_thread(started.wait, 10)
     task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended == [True]
 
 
 async def test_what_was_opened_for_a_cancelled_caller_is_released(executor: ThreadPoolExecutor) -> None:
-    released: list[str] = []
+    started, go_on, released = threading.Event(), threading.Event(), list[str]()
 
     def work() -> str:
-        time.sleep(0.1)
+        started.set()
+        assert go_on.wait(10)
         return "open file"
 
     task = asyncio.create_task(Threads(executor).acquire(work, released.append))
-    await asyncio.sleep(0.02)
+    assert await asyncio.to_thread(started.wait, 10)
     task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert released == ["open file"]

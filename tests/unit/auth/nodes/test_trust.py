@@ -68,7 +68,7 @@ FORGERIES: dict[str, tuple[Forge, Fault]] = {
 
 
 @pytest.mark.parametrize(("forge", "fault"), FORGERIES.values(), ids=FORGERIES)
-def test_a_certificate_that_is_not_a_nodes_speaks_for_nobody(
+def test_a_certificate_that_is_not_a_nodes_is_rejected(
     trust: ClientTrust, ca: TestCa, foreign: TestCa, forge: Forge, fault: Fault
 ) -> None:
     der = forge(ca, foreign)

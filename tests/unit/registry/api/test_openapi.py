@@ -1,7 +1,7 @@
 import pytest
 from aiohttp import web
 
-from registry.api.endpoint import Call, Endpoint, served_by
+from registry.api.endpoint import Call, Endpoint, Part, served_by
 from registry.api.openapi import document
 from registry.api.operator import operator_app
 from registry.api.operator.events import EventsApi
@@ -17,7 +17,7 @@ from registry.api.public import public_app
 def apps() -> list[web.Application]:
     """Both APIs with nothing behind them: their routes are all that is asked for."""
     nothing = type("Nothing", (), {})()
-    parts = [
+    parts: list[Part] = [
         OrganizationsApi(nothing, nothing),
         WebhooksApi(nothing),
         NodesApi(nothing, nothing),

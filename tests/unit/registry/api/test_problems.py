@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import ClientPayloadError, ClientSession, web
@@ -16,7 +17,7 @@ from registry.errors import ConflictError, InvalidInputError
 from storage.errors import BlobRangeError, KeyUnavailableError, StorageUnavailableError
 
 
-def body(response: web.Response) -> dict[str, object]:
+def body(response: web.Response) -> dict[str, Any]:
     assert isinstance(response.body, bytes)
     document = json.loads(response.body)
     assert isinstance(document, dict)

@@ -86,9 +86,7 @@ def test_the_default_port_and_a_scheme_make_no_difference_on_either_side(
             assert docker(config, "get", other).returncode == 1
 
 
-def test_a_registry_that_is_named_twice_has_the_source_under_its_plain_name(
-    config: Path, tmp_path: Path
-) -> None:
+def test_a_registry_named_twice_uses_the_source_of_its_plain_name(config: Path, tmp_path: Path) -> None:
     plain, with_port = NAMES[:2]
     for names in ((plain, with_port), (with_port, plain)):
         sources = {plain: {"command": asks_back(tmp_path)}, with_port: {"command": ["false"]}}
@@ -108,9 +106,7 @@ def test_a_files_images_may_be_named_with_the_default_port(config: Path, tmp_pat
     assert json.loads(kubelet(config, f"{NAMES[0]}:5000/acme/default/camera:v3").stdout)["auth"] == {}
 
 
-def test_the_kubelet_gets_a_credential_for_the_one_image_and_caches_nothing(
-    config: Path, tmp_path: Path
-) -> None:
+def test_the_kubelet_gets_an_uncached_credential_for_one_image(config: Path, tmp_path: Path) -> None:
     configure(config, {"command": asks_back(tmp_path)})
     assert json.loads(kubelet(config).stdout) == {
         "apiVersion": API,

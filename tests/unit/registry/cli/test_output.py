@@ -3,7 +3,7 @@ import pytest
 from registry.cli import output
 
 
-def test_where_there_is_no_terminal_a_line_comes_when_the_stage_changes_not_with_every_figure(
+def test_without_a_terminal_progress_is_a_line_per_stage(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with output.follow("app:1") as tell:

@@ -7,6 +7,8 @@ import pytest
 from registry.errors import PullFailedError, StoreFailedError
 from registry.imports.gather import gather_or_cancel, together
 
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
 
 async def for_ever(stopped: list[str]) -> None:
     try:

@@ -67,7 +67,7 @@ def test_a_speed_follows_the_last_seconds() -> None:
     assert speed.bytes_per_s < 10
 
 
-def test_a_tally_tells_what_came_from_where_and_only_the_network_counts_as_speed() -> None:
+def test_only_bytes_from_the_network_count_as_speed() -> None:
     time, told = Time(), list[Progress]()
     progress = TransferProgress(plan(4000, 6000), told.append, time)
     progress.found(4000)

@@ -58,7 +58,7 @@ def test_a_docker_image_gets_an_oci_manifest_over_the_same_config() -> None:
     assert fields["annotations"] == {ORIGINAL_ANNOTATION: str(Digest.of(original))}
 
 
-def test_what_a_manifest_says_beside_is_kept_but_for_tables_of_the_former_encoding() -> None:
+def test_annotations_are_kept_except_those_of_the_former_encoding() -> None:
     notes = {"org.example.note": "kept", "containerd.io/snapshot/stargz/toc.digest": "sha256:00"}
     subject = described(b"subject", OCI_MANIFEST)
     original = manifest(

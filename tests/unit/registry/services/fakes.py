@@ -1,6 +1,6 @@
 """Ports of container groups kept in memory, and what was asked of them, in order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,10 +15,11 @@ from registry.catalog.instances import SqlInstances
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import InvalidInputError, ReferenceFormatError
 from registry.model.groups import Group, GroupCatalog, GroupKey, GroupTransition
-from registry.model.imports import Progress, UpstreamCredential
+from registry.model.imports import UpstreamCredential
 from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
 from registry.services.instances import Instances
+from tests.support.memory_ports import MemoryCredentialVault, MemoryProgressStore
 
 
 class Clock:
@@ -32,38 +33,20 @@ class Clock:
         return self._now
 
 
-class MemoryVault:
-    """Holds credentials by job, for as long as it is told to."""
+class JournalledVault(MemoryCredentialVault):
+    """Holds credentials by job, and notes its writes."""
 
     def __init__(self, journal: list[str]) -> None:
-        self.held: dict[str, UpstreamCredential] = {}
+        super().__init__()
         self._journal = journal
 
     async def seal(self, job_id: str, credential: UpstreamCredential) -> bytes:
         self._journal.append("seal")
-        self.held[job_id] = credential
-        return b"wrapped " + job_id.encode()
-
-    async def open(self, job_id: str, credential_key: bytes) -> UpstreamCredential:
-        assert credential_key == b"wrapped " + job_id.encode()
-        return self.held[job_id]
+        return await super().seal(job_id, credential)
 
     async def forget(self, job_id: str) -> None:
         self._journal.append("forget")
-        self.held.pop(job_id, None)
-
-
-class MemoryBoard:
-    """Holds progress by job."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, Progress] = {}
-
-    async def put(self, job_id: str, progress: Progress) -> None:
-        self.known[job_id] = progress
-
-    async def get(self, job_ids: Sequence[str]) -> Mapping[str, Progress]:
-        return {job_id: self.known[job_id] for job_id in job_ids if job_id in self.known}
+        await super().forget(job_id)
 
 
 class MemoryTokens:
@@ -86,7 +69,7 @@ class MemoryTokens:
 
 
 class JournalledCatalog(SqlGroupCatalog):
-    """The real catalog; says when it writes and fails when it is told to."""
+    """The real catalog; notes its writes, and fails with `failure`."""
 
     def __init__(self, database: Database, journal: list[str]) -> None:
         super().__init__(database, Clock())
@@ -115,8 +98,8 @@ class World:
     def __init__(self, database: Database) -> None:
         self.journal: list[str] = []
         self.clock = Clock()
-        self.vault = MemoryVault(self.journal)
-        self.board = MemoryBoard()
+        self.vault = JournalledVault(self.journal)
+        self.board = MemoryProgressStore()
         self.catalog = JournalledCatalog(database, self.journal)
         self.organizations = SqlOrganizationDirectory(database)
         self.events = SqlEventLog(database, self.clock)

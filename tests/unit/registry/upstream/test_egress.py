@@ -60,7 +60,7 @@ def test_an_ipv6_address_of_the_public_internet_is_allowed() -> None:
 
 
 @given(st.ip_addresses())
-def test_whatever_python_holds_for_loopback_link_local_private_or_multicast_is_refused(
+def test_loopback_link_local_private_and_multicast_are_refused(
     address: IPv4Address | IPv6Address,
 ) -> None:
     if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:

@@ -135,7 +135,7 @@ def test_system_errors_become_this_packages(
     writer.abort()
 
 
-def test_a_writer_that_lives_is_not_salvaged_and_one_salvage_excludes_another(tmp_path: Path) -> None:
+def test_a_live_writer_is_not_salvaged_and_salvage_is_exclusive(tmp_path: Path) -> None:
     backend = LocalBackend(tmp_path)
     writer = backend.create(NAME)
     writer.write(b"half")

@@ -91,7 +91,7 @@ def test_a_malformed_keyring_is_refused_without_quoting_it(path: Path, change: d
     assert caught.value.__suppress_context__
 
 
-async def test_after_a_rotation_old_keys_still_open_and_new_data_goes_under_the_new(path: Path) -> None:
+async def test_after_a_rotation_old_keys_open_and_new_data_uses_the_new_key(path: Path) -> None:
     keyring = LocalKeyring.create(path)
     old = await keyring.current_id("acme")
     wrapped = await keyring.wrap(old, DEK, b"aad")
@@ -139,7 +139,7 @@ async def test_first_uses_at_once_by_several_processes_make_one_key(path: Path) 
     assert len(set(await asyncio.gather(*(ring.current_id("acme") for ring in rings)))) == 1
 
 
-async def test_a_file_of_the_first_format_still_opens_and_new_data_goes_under_each_tenants_own_key(
+async def test_a_first_format_file_opens_and_new_data_uses_tenant_keys(
     path: Path,
 ) -> None:
     shared = os.urandom(32)

@@ -6,7 +6,7 @@ from tests.support.blobs import put
 from tests.support.containers import noise
 
 
-def test_a_buffer_is_used_again_only_when_nobody_holds_a_view_of_it() -> None:
+def test_a_buffer_is_reused_only_when_no_view_of_it_is_held() -> None:
     pool = BufferPool(100)
     buffer = pool.take(80)
     view = memoryview(buffer)[:80]

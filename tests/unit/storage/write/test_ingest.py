@@ -70,9 +70,10 @@ class SlowWriter(MemoryObjectWriter):
 
     def __init__(self, backend: "SlowBackend", name: str) -> None:
         super().__init__(backend, name)
-        self._gate, self._log = backend.gate, backend.log
+        self._started, self._gate, self._log = backend.started, backend.gate, backend.log
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._started.set()
         self._gate.wait(10)
         super().write(data)
         self._log.append("write")
@@ -85,13 +86,13 @@ class SlowWriter(MemoryObjectWriter):
 class SlowBackend(MemoryBackend):
     def __init__(self) -> None:
         super().__init__()
-        self.gate, self.log = threading.Event(), list[str]()
+        self.started, self.gate, self.log = threading.Event(), threading.Event(), list[str]()
 
     def create(self, name: str, expected_bytes: int | None = None) -> SlowWriter:  # noqa: ARG002
         return SlowWriter(self, name)
 
 
-async def test_a_cancelled_ingest_waits_for_its_thread_before_it_forgets_the_object(
+async def test_a_cancelled_ingest_waits_for_its_thread_before_it_aborts(
     keyring: LocalKeyring, records: MemoryKeyRecords
 ) -> None:
     backend = SlowBackend()
@@ -103,10 +104,10 @@ async def test_a_cancelled_ingest_waits_for_its_thread_before_it_forgets_the_obj
             await writer.commit()
 
     task = asyncio.create_task(import_blob())
-    await asyncio.sleep(0.1)
+    assert await asyncio.to_thread(backend.started.wait, 10)
     for _ in range(3):
         task.cancel()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
     assert not task.done()
     assert backend.log == []
     backend.gate.set()
@@ -152,7 +153,7 @@ async def test_many_writers_at_once_each_keep_their_own_bytes(store: BlobStore) 
             assert reader.read_at(0, reader.size_bytes) == blob
 
 
-async def test_a_blob_that_is_being_made_is_named_by_its_bytes_and_announced_before_it_is_there(
+async def test_a_derived_blob_is_announced_before_it_is_stored(
     store: BlobStore, backend: MemoryBackend
 ) -> None:
     announced: list[Digest] = []

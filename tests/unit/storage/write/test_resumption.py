@@ -87,7 +87,7 @@ async def test_a_blob_that_is_stopped_again_and_again_gets_further_each_time(
     assert await get(store, "acme", DIGEST) == DATA
 
 
-async def test_recovery_spares_what_somebody_may_go_on_with_and_takes_it_when_it_is_given_up(
+async def test_recovery_spares_resumable_partials_until_they_are_given_up(
     store: BlobStore, partials: MemoryPartials, incoming: Path
 ) -> None:
     with pytest.raises(asyncio.CancelledError):
@@ -131,7 +131,7 @@ async def test_another_tenant_does_not_go_on_with_it(store: BlobStore) -> None:
         assert writer.written_bytes == 0
 
 
-async def test_bytes_that_were_wrong_from_the_start_are_refused_at_the_end_and_forgotten(
+async def test_resumed_bytes_that_were_wrong_are_refused_and_forgotten(
     store: BlobStore, partials: MemoryPartials, incoming: Path
 ) -> None:
     with pytest.raises(asyncio.CancelledError):

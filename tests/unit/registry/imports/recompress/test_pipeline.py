@@ -5,25 +5,28 @@ import gzip
 import json
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 import pytest
 import zstandard
 
+from registry.catalog.engine.database import Database
+from registry.catalog.images import SqlKnownLayers, enter_image
 from registry.errors import PullFailedError
 from registry.imports.plan import plan_import
 from registry.imports.recompress import encode
 from registry.imports.recompress.pipeline import Compression, Compressor
 from registry.model.groups import GroupKey
 from registry.model.images import ContentKind, StoredImage, Variant
-from registry.model.imports import ImportJob, KnownLayer, Progress, Stage
+from registry.model.imports import ImportJob, Progress, Stage
 from registry.observe import Metrics
 from registry.oci.documents import Descriptor, Manifest, parse_document
 from registry.oci.platform import LINUX_AMD64
-from registry.oci.seekable import FRAME_BYTES
+from registry.oci.seekable import FRAME_BYTES, compress_frame
 from registry.oci.variant import OCI_ZSTD_LAYER
 from registry.upstream.image_documents import ImageDocuments
 from registry.upstream.repository import Document
@@ -33,6 +36,7 @@ from storage.digest import Digest
 from storage.errors import StorageFullError
 from storage.keys.local import LocalKeyring
 from tests.support import images
+from tests.support.catalogs import sqlite_catalog
 from tests.support.key_records import MemoryKeyRecords
 from tests.support.pins import MemoryPins
 
@@ -52,34 +56,23 @@ def gzipped(tar: bytes) -> images.Layer:
 
 
 @dataclass
-class MemoryLayers:
-    """What earlier imports found out."""
-
-    layers: dict[Digest, KnownLayer] = field(default_factory=dict)
-
-    async def known(self, _organization: str, layers: Sequence[Digest]) -> Mapping[Digest, KnownLayer]:
-        return {digest: self.layers[digest] for digest in layers if digest in self.layers}
-
-    def learn(self, image: StoredImage) -> None:
-        encoded = (
-            {c.diff_id: c for c in image.zstd.contents if c.media_type == OCI_ZSTD_LAYER}
-            if image.zstd
-            else {}
-        )
-        for content in image.contents:
-            if content.diff_id is not None:
-                self.layers[content.digest] = KnownLayer(content.diff_id, encoded.get(content.diff_id))
-
-
-@dataclass
 class Press:
     """The stage, and what it told of."""
 
     store: BlobStore
+    database: Database
     pins: MemoryPins = field(default_factory=MemoryPins)
-    memory: MemoryLayers = field(default_factory=MemoryLayers)
     metrics: Metrics = field(default_factory=Metrics)
     reports: list[Progress] = field(default_factory=list)
+
+    @property
+    def memory(self) -> SqlKnownLayers:
+        return SqlKnownLayers(self.database)
+
+    async def learn(self, image: StoredImage) -> None:
+        """Enter an image into the catalog, from which later imports know its layers."""
+        async with self.database.write() as connection:
+            await enter_image(connection, "acme", image, datetime.now(UTC))
 
     async def run(
         self,
@@ -135,7 +128,9 @@ def _from_zstd(blob: bytes) -> bytes:
 async def stage(tmp_path: Path) -> AsyncIterator[Press]:
     keys = LocalKeyring.create(tmp_path / "keyring.json")
     store = BlobStore(MemoryBackend(), keys, MemoryKeyRecords(), keys.name_key)
-    yield Press(store)
+    database = await sqlite_catalog(tmp_path)
+    yield Press(store, database)
+    await database.close()
     await store.aclose()
 
 
@@ -236,7 +231,7 @@ async def test_a_layer_that_does_not_shrink_is_given_up_early(
 ) -> None:
     monkeypatch.setattr(encode, "TRIAL_BYTES", 5 * MIB)
     compressed: list[int] = []
-    compress = encode.compress_frame
+    compress = compress_frame
 
     def counted(piece: bytes, level: int) -> bytes:
         compressed.append(len(piece))
@@ -253,7 +248,7 @@ async def test_a_layer_that_does_not_shrink_is_given_up_early(
 async def test_a_layer_is_not_encoded_twice_while_its_encoding_is_there(stage: Press) -> None:
     image = images.build("app", [gzipped(text(1)), gzipped(Random(2).randbytes(MIB))])
     first = await stage.run(image)
-    stage.memory.learn(first)
+    await stage.learn(first)
     assert await stage.run(image) == first
     assert stage.outcomes() == {"gained": 1, "kept": 1, "known": 2}
     assert first.zstd is not None
@@ -266,7 +261,7 @@ async def test_a_layer_is_not_encoded_twice_while_its_encoding_is_there(stage: P
 
 async def test_a_lying_config_is_refused_though_an_earlier_one_was_right(stage: Press) -> None:
     right = gzipped(text(1))
-    stage.memory.learn(await stage.run(images.build("app", [right])))
+    await stage.learn(await stage.run(images.build("app", [right])))
     wrong = images.build("app", [images.Layer(b"something else", right.gzipped)])
     with pytest.raises(PullFailedError, match=str(Digest.of(b"something else"))):
         await stage.run(wrong)
@@ -283,7 +278,7 @@ def with_diff_ids(image: images.Image, diff_ids: list[str]) -> images.Image:
     return replace(image, manifest=json.dumps(manifest).encode(), blobs=blobs)
 
 
-async def test_a_config_that_says_nothing_of_its_layers_leaves_the_image_as_it_is(stage: Press) -> None:
+async def test_a_config_without_diff_ids_leaves_the_image_unchanged(stage: Press) -> None:
     found = await stage.run(with_diff_ids(images.build("app", [gzipped(text(1))]), []))
     assert found.zstd is None
     assert found.contents[-1].diff_id is None
@@ -306,7 +301,7 @@ async def test_a_bomb_fails_the_import(stage: Press, pack: Callable[[bytes], byt
         await stage.run(image, replace(HOW, max_unpacked_bytes=10 * MIB))
 
 
-async def test_storage_that_takes_no_variant_costs_the_image_nothing_but_the_variant(
+async def test_full_storage_costs_the_image_only_its_variant(
     stage: Press, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> object:

@@ -31,20 +31,16 @@ def run_until_killed(root: Path, window: str, delay_s: float | None = None) -> N
     assert (process.returncode, errors) == (-signal.SIGKILL, b"")
 
 
-def recover(root: Path) -> tuple[int, int, int]:
-    """Start anew and collect; return how many temporaries, orphans and whole blobs there were."""
-
-    async def start() -> tuple[int, int, int]:
-        store, records = open_store(root)
-        temporaries = await store.recover()
-        orphans = (await Collector(store.objects, NothingDies(records), still_ours).run(0)).objects
-        for record in records.rows.values():
-            await store.verify(record.tenant, record.digest)
-        await store.aclose()
-        records.close()
-        return temporaries, orphans, len(records.rows)
-
-    return asyncio.run(start())
+async def recover(root: Path) -> tuple[int, int, int]:
+    """Restart and collect; return how many temporaries, orphans and whole blobs there were."""
+    store, records = open_store(root)
+    temporaries = await store.recover()
+    orphans = (await Collector(store.objects, NothingDies(records), still_ours).run(0)).objects
+    for record in records.rows.values():
+        await store.verify(record.tenant, record.digest)
+    await store.aclose()
+    records.close()
+    return temporaries, orphans, len(records.rows)
 
 
 def files(root: Path) -> set[str]:
@@ -60,26 +56,26 @@ def files(root: Path) -> set[str]:
         (WINDOWS[3], 0, 0, 3),
     ],
 )
-def test_a_kill_in_any_window_of_a_commit_leaves_whole_blobs_only(
+async def test_a_kill_in_any_window_of_a_commit_leaves_whole_blobs_only(
     tmp_path: Path, window: str, temporaries: int, orphans: int, blobs: int
 ) -> None:
-    run_until_killed(tmp_path, window)
-    assert recover(tmp_path) == (temporaries, orphans, blobs)
+    await asyncio.to_thread(run_until_killed, tmp_path, window)
+    assert await recover(tmp_path) == (temporaries, orphans, blobs)
     assert len(files(tmp_path)) == blobs
-    assert recover(tmp_path) == (0, 0, blobs)
+    assert await recover(tmp_path) == (0, 0, blobs)
 
 
-def test_kills_at_random_moments_lose_no_record_and_leave_no_orphan(tmp_path: Path) -> None:
+async def test_kills_at_random_moments_lose_no_record_and_leave_no_orphan(tmp_path: Path) -> None:
     seen = 0
     for _ in range(KILLS):
-        run_until_killed(tmp_path, "never", random.uniform(0.0, 0.2))
-        _, _, blobs = recover(tmp_path)
+        await asyncio.to_thread(run_until_killed, tmp_path, "never", random.uniform(0.0, 0.2))
+        _, _, blobs = await recover(tmp_path)
         assert blobs >= seen
         assert len(files(tmp_path)) == blobs
         seen = blobs
 
 
-def test_bytes_are_durable_before_their_name_the_name_before_the_record_and_the_record_before_the_answer(
+async def test_a_commit_syncs_bytes_then_name_then_record_then_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -93,19 +89,16 @@ def test_bytes_are_durable_before_their_name_the_name_before_the_record_and_the_
         genuine_link(source, target)
         steps.append("link")
 
-    async def import_one() -> None:
-        store, records = open_store(tmp_path)
-        await put(store, "acme", b"make the folder" * 1000)
-        monkeypatch.setattr(os, "fsync", fsync)
-        monkeypatch.setattr(os, "link", link)
-        await put(store, "acme", b"a blob" * 1000)
-        steps.append("answer")
-        monkeypatch.undo()
-        await store.aclose()
-        records.close()
-
     genuine_fsync, genuine_link = os.fsync, os.link
-    asyncio.run(import_one())
+    store, records = open_store(tmp_path)
+    await put(store, "acme", b"make the folder" * 1000)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", link)
+    await put(store, "acme", b"a blob" * 1000)
+    steps.append("answer")
+    monkeypatch.undo()
+    await store.aclose()
+    records.close()
     named = steps.index("link")
     assert steps[0] == "fsync incoming"
     assert steps[named + 1 :] == ["fsync objects", "fsync records.jsonl", "answer"]

@@ -1,0 +1,58 @@
+"""What every store of short-lived state has to keep. Subclass, and give a fixture of the port's name."""
+
+import pytest
+
+from auth.secret import Secret
+from registry.errors import StoreFailedError
+from registry.model.imports import (
+    CredentialKind,
+    CredentialVault,
+    Progress,
+    ProgressStore,
+    Stage,
+    UpstreamCredential,
+)
+from registry.portal.sessions import SessionStore
+
+ROBOT = UpstreamCredential("org+robot", Secret("p:ä"))
+KEY = UpstreamCredential("AKIAEXAMPLE", Secret("s3cret"), CredentialKind.AWS_ACCESS_KEY)
+
+
+class CredentialVaultContract:
+    async def test_a_credential_opens_with_its_key(self, vault: CredentialVault) -> None:
+        for job_id, credential in (("job-1", ROBOT), ("job-2", KEY)):
+            assert await vault.open(job_id, await vault.seal(job_id, credential)) == credential
+
+    async def test_sealing_again_replaces_the_credential(self, vault: CredentialVault) -> None:
+        await vault.seal("job-1", ROBOT)
+        assert await vault.open("job-1", await vault.seal("job-1", KEY)) == KEY
+
+    async def test_a_forgotten_credential_does_not_open(self, vault: CredentialVault) -> None:
+        key, other = await vault.seal("job-1", ROBOT), await vault.seal("job-2", KEY)
+        for _ in range(2):
+            await vault.forget("job-1")
+        with pytest.raises(StoreFailedError):
+            await vault.open("job-1", key)
+        assert await vault.open("job-2", other) == KEY
+
+
+class ProgressStoreContract:
+    async def test_the_latest_progress_of_known_jobs_comes_back(self, board: ProgressStore) -> None:
+        latest = Progress(Stage.PULLING, 1, 2, 500, 1000, 10)
+        await board.put("job-1", Progress(Stage.PULLING))
+        await board.put("job-1", latest)
+        await board.put("job-2", Progress(Stage.STORING))
+        assert await board.get(["job-1", "job-3"]) == {"job-1": latest}
+        assert await board.get([]) == {}
+
+
+class SessionStoreContract:
+    async def test_a_session_holds_its_key_until_it_is_closed(self, sessions: SessionStore) -> None:
+        one, two = await sessions.open(b"hash-1"), await sessions.open(b"hash-2")
+        assert one.reveal() != two.reveal()
+        assert await sessions.find(one.reveal()) == b"hash-1"
+        for _ in range(2):
+            await sessions.close(one.reveal())
+        assert await sessions.find(one.reveal()) is None
+        assert await sessions.find(two.reveal()) == b"hash-2"
+        assert await sessions.find("unknown \udcff") is None

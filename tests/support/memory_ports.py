@@ -1,0 +1,139 @@
+"""Ports of imports and of the portal in memory; each passes its port's contract suite (tests/contracts)."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from auth.secret import Secret
+from registry.errors import StoreFailedError
+from registry.model.images import StoredImage
+from registry.model.imports import ImportJob, Progress, UpstreamCredential
+
+
+def loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class MemoryJobQueue:
+    """Keeps `registry.model.imports.JobQueue`.
+
+    Attributes:
+        ended: The image of each job that succeeded; reason and sentence of each that failed.
+        beats: How many heartbeats there were.
+        broken: Makes every call fail.
+    """
+
+    def __init__(self, now: Callable[[], float] = loop_time) -> None:
+        self.waiting: dict[str, ImportJob] = {}
+        self.leases: dict[str, tuple[str, float]] = {}
+        self.ended: dict[str, StoredImage | tuple[str, str]] = {}
+        self.beats = 0
+        self.broken = False
+        self._now = now
+
+    def add(self, added: ImportJob) -> None:
+        self.waiting[added.id] = added
+
+    def remove(self, job_id: str) -> None:
+        """Remove a job, as the deletion of its group does."""
+        del self.waiting[job_id]
+
+    def _check(self) -> None:
+        if self.broken:
+            raise ConnectionError("the queue is away")
+
+    def _holds(self, job_id: str, worker_id: str) -> bool:
+        self._check()
+        return job_id in self.waiting and job_id in self.leases and self.leases[job_id][0] == worker_id
+
+    async def claim(self, worker_id: str, lease_s: float) -> ImportJob | None:
+        self._check()
+        now = self._now()
+        for job_id, found in self.waiting.items():
+            if job_id not in self.leases or self.leases[job_id][1] < now:
+                self.leases[job_id] = worker_id, now + lease_s
+                self.waiting[job_id] = replace(found, attempt=found.attempt + 1)
+                return self.waiting[job_id]
+        return None
+
+    async def heartbeat(self, job_id: str, worker_id: str, lease_s: float) -> bool:
+        self.beats += 1
+        if not self._holds(job_id, worker_id):
+            return False
+        self.leases[job_id] = worker_id, self._now() + lease_s
+        return True
+
+    async def held(self, worker_id: str) -> set[str]:
+        self._check()
+        return {job_id for job_id in self.waiting if self._holds(job_id, worker_id)}
+
+    async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
+        return self._end(job, worker_id, image)
+
+    async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
+        return self._end(job, worker_id, (reason, sentence))
+
+    def _end(self, job: ImportJob, worker_id: str, outcome: StoredImage | tuple[str, str]) -> bool:
+        if not self._holds(job.id, worker_id):
+            return False
+        del self.waiting[job.id]
+        self.ended[job.id] = outcome
+        return True
+
+
+class MemoryCredentialVault:
+    """Keeps `registry.model.imports.CredentialVault`; `forgotten` lists the jobs in order."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, UpstreamCredential] = {}
+        self.forgotten: list[str] = []
+
+    async def seal(self, job_id: str, credential: UpstreamCredential) -> bytes:
+        self.held[job_id] = credential
+        return f"key of {job_id}".encode()
+
+    async def open(self, job_id: str, credential_key: bytes) -> UpstreamCredential:
+        if job_id not in self.held or credential_key != f"key of {job_id}".encode():
+            raise StoreFailedError("The credentials lapsed before the import ran. Create the group again.")
+        return self.held[job_id]
+
+    async def forget(self, job_id: str) -> None:
+        self.forgotten.append(job_id)
+        self.held.pop(job_id, None)
+
+
+class MemoryProgressStore:
+    """Keeps `registry.model.imports.ProgressStore`; `published` has every value with its time."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[float, Progress]] = []
+        self._latest: dict[str, Progress] = {}
+
+    async def put(self, job_id: str, progress: Progress) -> None:
+        self.published.append((loop_time(), progress))
+        self._latest[job_id] = progress
+
+    async def get(self, job_ids: Sequence[str]) -> Mapping[str, Progress]:
+        return {job_id: self._latest[job_id] for job_id in job_ids if job_id in self._latest}
+
+
+class MemoryPortalSessions:
+    """Keeps `registry.portal.sessions.SessionStore`."""
+
+    ttl_s = 600
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self._opened = 0
+
+    async def open(self, key_hash: bytes) -> Secret:
+        session_id = f"session-{self._opened}"
+        self._opened += 1
+        self.kept[session_id] = key_hash
+        return Secret(session_id)
+
+    async def find(self, session_id: str) -> bytes | None:
+        return self.kept.get(session_id)
+
+    async def close(self, session_id: str) -> None:
+        self.kept.pop(session_id, None)
