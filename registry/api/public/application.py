@@ -17,7 +17,7 @@ from registry.api.public.instances import InstancesApi
 from registry.api.public.progress import ImportProgress
 from registry.api.public.requests import ContainerGroupPrototype
 from registry.api.public.responses import ContainerGroup, ContainerGroupCollection
-from registry.api.public.updates import ContainerGroupPatch
+from registry.api.public.updates import ContainerGroupPatch, ContainerGroupRollback
 from registry.errors import ConflictError, InvalidInputError, NotFoundError, PreconditionFailedError
 from registry.model.groups import GroupKey
 from registry.services.groups import MAX_PAGE, ContainerGroups
@@ -52,6 +52,7 @@ def public_app(groups: ContainerGroups, instances: Instances, authenticate: Auth
             web.get(_GROUP + "/progress", api.progress, allow_head=False),
             web.post(_GROUP + "/start", api.start),
             web.post(_GROUP + "/stop", api.stop),
+            web.post(_GROUP + "/rollback", api.roll_back),
             *InstancesApi(instances).routes(_GROUP + "/instances"),
         ]
     )
@@ -127,6 +128,13 @@ class _Api:
             source=peer_of(request).source,
         )
         return _group_response(view)
+
+    async def roll_back(self, request: web.Request) -> web.Response:
+        key = group_key(request)
+        wanted = ContainerGroupRollback.read(await json_body(request))
+        return _group_response(
+            await self._groups.roll_back(key, wanted.version, source=peer_of(request).source)
+        )
 
     async def start(self, request: web.Request) -> web.Response:
         await self._groups.start(group_key(request), source=peer_of(request).source)

@@ -16,7 +16,11 @@ from registry.api.public.responses import (
     ContainerGroupProgress,
 )
 from registry.api.public.shapes import NAME_PATTERN
-from registry.api.public.updates import ContainerGroupInstancePatch, ContainerGroupPatch
+from registry.api.public.updates import (
+    ContainerGroupInstancePatch,
+    ContainerGroupPatch,
+    ContainerGroupRollback,
+)
 from registry.services.groups import MAX_PAGE
 
 _BASE: Final = "/organizations/{organization_name}/projects/{project_name}/containers"
@@ -94,11 +98,21 @@ _GROUPS: Final[Operations] = {
         "update_container_group",
         "Update a container group",
         _SHOWN,
-        "A changed image is imported as the next version; the one before is served until it is there.",
+        "A changed image, or the same one with `registry_authentication`, is imported. The version before is "
+        "served until the import succeeds.",
         body=ContainerGroupPatch,
         body_types=(MERGE_PATCH, JSON),
         parameters=_CHANGING,
         errors=(*_WRITE, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED),
+    ),
+    ("POST", f"{_GROUP}/rollback"): Operation(
+        "rollback_container_group",
+        "Return a container group to an earlier version",
+        _SHOWN,
+        "The group's next version has the image, command, environment, probes and networking of a version "
+        "that is stored. Nothing is imported.",
+        body=ContainerGroupRollback,
+        errors=(*_WRITE, HTTPStatus.CONFLICT),
     ),
     ("DELETE", _GROUP): Operation(
         "delete_container_group",

@@ -11,7 +11,7 @@ from registry.api.public.container import Priority, ServedContainer
 from registry.api.public.requests import KeptSpec
 from registry.api.public.scheduling import ServedNetworking
 from registry.api.public.shapes import Omittable, Shape, Uuid
-from registry.model.groups import GroupKey, GroupStatus
+from registry.model.groups import GroupKey
 from registry.model.instances import InstanceState
 from registry.services.views import GroupView, InstanceView
 
@@ -88,7 +88,7 @@ class ContainerGroup(KeptSpec):
                 "current_state": _state(view),
                 "priority": container.get("priority"),
                 "version": group.version,
-                "pending_change": group.status is GroupStatus.PENDING and group.version > 1,
+                "pending_change": group.pending_change,
                 "create_time": group.created_at,
                 "update_time": group.updated_at,
             }
