@@ -161,14 +161,14 @@ def test_the_command_line_imports_again_with_other_credentials(shop: Shop) -> No
     create = ("image", "import", image, "--name", "by-cli", *login)
     failed = shop.crisper(*create, stdin=WRONG["basic"]["password"])
     assert failed.returncode == 1
-    assert "failed to authenticate" in failed.stderr
+    assert "failed to authenticate" in failed.output
     assert shop.crisper(*create, stdin=PASSWORD + "\n").check()
     update = ("group", "update", "by-cli", *login)
     shop.crisper(*update, stdin=PASSWORD).check()
     assert shop.customer.group("by-cli")["version"] == 2
     worse = shop.crisper(*update, stdin=WRONG["basic"]["password"])
     assert worse.returncode == 1
-    assert "version 3 failed to authenticate; version 2 is served" in worse.stderr
+    assert "version 3 failed to authenticate; version 2 is served" in worse.output
     assert shop.imports("by-cli") == 4
     shop.crisper("group", "rollback", "by-cli").check()
     rolled_back = shop.customer.group("by-cli")
@@ -176,8 +176,7 @@ def test_the_command_line_imports_again_with_other_credentials(shop: Shop) -> No
     shop.crisper("group", "rollback", "by-cli", "--to", "1").check()
     refused = shop.crisper("group", "rollback", "by-cli", "--to", "3")
     assert refused.returncode == 1
-    assert "5, 4, 2, 1" not in refused.stderr
-    assert "4, 2, 1" in refused.stderr
+    assert "choose a stored version: 2, 1" in refused.output
 
 
 @pytest.mark.parametrize("status", ["stopped", "deploying", "running"])
