@@ -312,3 +312,26 @@ def test_a_change_is_pending_until_every_instance_runs_it(shop: Shop) -> None:
 
 def shop_size(image: Image) -> int:
     return int(sum(len(content) for content in image.blobs.values()))
+
+
+def test_pasted_credentials_are_taken_and_broken_ones_get_a_sentence(shop: Shop) -> None:
+    image = shop.upstream.reference(FIRST)
+    pasted = {"basic": {"username": f" {USERNAME}\n", "password": f"\t{PASSWORD}\r\n\n"}}
+    name = shop.customer.create_group(image, authentication=pasted)
+    assert shop.settled(name)["current_state"]["status"] == "stopped"
+    broken = {"basic": {"username": USERNAME, "password": "hun\nter2"}}
+    refused = shop.customer.call("PATCH", name, {"container": {"registry_authentication": broken}}).expect(
+        400
+    )
+    field = "container.registry_authentication.basic.password"
+    reason = "contains a line break or another control character: copy it again, as one line"
+    assert refused.json()["errors"] == {field: [reason]}
+    assert b"ter2" not in refused.body
+
+
+def test_a_google_key_is_not_sent_to_another_registry(shop: Shop) -> None:
+    key = {"gcp_gar": {"service_key": '{\n  "type": "service_account"\n}\n'}}
+    name = shop.customer.create_group(shop.upstream.reference(FIRST), authentication=key)
+    state = shop.settled(name)["current_state"]
+    assert state["status"] == "failed"
+    assert "is not a registry of Google's" in state["description"]

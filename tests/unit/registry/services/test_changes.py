@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from registry.catalog.jobs import SqlJobQueue
+from registry.catalog.versions import MAX_VERSIONS_OF_IMAGE
 from registry.errors import ConflictError, InvalidInputError, NotFoundError, PreconditionFailedError
 from registry.model.groups import Group, GroupKey, GroupStatus, GroupTransition
 from registry.model.images import ContentKind, ImageContent, StoredImage
@@ -145,6 +146,34 @@ async def test_a_failed_update_leaves_the_old_version_to_its_nodes(world: World)
     await end_import(world, failing=True)
     group = (await world.groups.get(KEY)).group
     assert (group.status, group.served_version) == (GroupStatus.STOPPED, 1)
+
+
+async def test_versions_of_one_image_are_bounded_and_those_of_others_stay(world: World) -> None:
+    group = await stored(world)
+    await world.groups.update(KEY, image("app:2"))
+    await end_import(world)
+    for number in range(MAX_VERSIONS_OF_IMAGE + 5):
+        await world.groups.update(KEY, amend(container={"command": [str(number)]}))
+    numbers = await world.catalog.versions(group.id)
+    newest = 2 + MAX_VERSIONS_OF_IMAGE + 5
+    assert numbers == [*range(newest, newest - MAX_VERSIONS_OF_IMAGE, -1), 1]
+    back = (await world.groups.roll_back(KEY, 1)).group
+    assert (back.image, back.image_digest) == (group.image, group.image_digest)
+    assert "container" not in back.spec or "command" not in back.spec["container"]
+    with pytest.raises(InvalidInputError, match="no such version"):
+        await world.groups.roll_back(KEY, 3)
+
+
+async def test_a_rollback_forgets_the_credentials_of_the_import_that_it_ends(world: World) -> None:
+    await stored(world)
+    await world.groups.update(KEY, replace(image("app:2"), registry_authentication=PRIVATE))
+    queue = SqlJobQueue(world.catalog._database, world.clock)
+    running = await queue.claim("worker", 60)
+    assert running is not None
+    await world.groups.roll_back(KEY)
+    assert world.vault.held == {}
+    assert not await queue.heartbeat(running.id, "worker", 60)
+    assert await queue.claim("worker", 60) is None
 
 
 async def test_an_update_during_an_import_ends_that_import(world: World) -> None:
