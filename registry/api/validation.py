@@ -12,6 +12,11 @@ from registry.errors import InvalidInputError
 MAX_FAULTS: Final = 50
 MAX_MEMBER_LENGTH: Final = 100
 MAX_VALUES: Final = 5000
+_FORMS: Final = {
+    "name": "must be lower-case letters, digits and hyphens, a letter first and no hyphen last",
+    "image": "must be one line: remove the line break",
+}
+"""What a field's pattern asks for, in words, by the field's name."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -88,6 +93,8 @@ def invalid_input(error: ValidationError, model: type[BaseModel], what: str = "r
         path = ".".join(str(part)[:MAX_MEMBER_LENGTH] for part in location) or "body"
         if fault["type"] == "extra_forbidden":
             reason = _unknown(str(location[-1]), _members(model, location[:-1]))
+        elif fault["type"] == "string_pattern_mismatch":
+            reason = _FORMS.get(str(location[-1]), "is not of the right form")
         else:
             reason = fault["msg"].removeprefix("Value error, ")
         fields.setdefault(path, []).append(reason)

@@ -20,6 +20,7 @@ class RegistryEventType(EventType):
     GROUP_IMPORTED = "group.imported", "The image is stored"
     GROUP_FAILED = "group.failed", "The import failed"
     GROUP_UPDATED = "group.updated", "The group was changed"
+    GROUP_ROLLED_BACK = "group.rolled_back", "The group was returned to an earlier version"
     GROUP_STARTED = "group.started", "The group was started"
     GROUP_RUNNING = "group.running", "The first node of the group has the image"
     GROUP_STOPPED = "group.stopped", "The group was stopped"

@@ -11,7 +11,6 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
-    func,
     insert,
     or_,
     select,
@@ -20,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from auth.ports import Clock
-from registry.catalog.engine.database import CatalogConnection, Database
+from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
 from registry.catalog.images import load_image
 from registry.catalog.tables import (
@@ -28,13 +27,17 @@ from registry.catalog.tables import (
     groups,
     image_contents,
     images,
+    instances,
     jobs,
     quarantine,
     versions,
 )
+from registry.catalog.versions import image_of_version, load_version, newest_version, store_version
 from registry.errors import ConflictError
 from registry.model.groups import Group, GroupKey, GroupStatus, GroupTransition
 from registry.model.images import StoredImage
+from registry.model.instances import UNSETTLED
+from registry.model.versions import StoredVersion
 from storage.digest import Digest
 
 _HAS_DAMAGE = exists(
@@ -45,15 +48,21 @@ _HAS_DAMAGE = exists(
     .where(image_contents.c.image_id == images.c.id, blob_keys.c.tenant == groups.c.organization)
     .correlate(images, groups)
 )
+_HAS_OUTDATED_INSTANCES = exists().where(
+    instances.c.group_id == groups.c.id,
+    or_(instances.c.version != groups.c.version, instances.c.state.in_(UNSETTLED)),
+)
 GROUP = (
     select(
         groups,
+        versions.c.version.label("served_version"),
         images.c.digest.label("image_digest"),
         images.c.size_bytes.label("image_size_bytes"),
         _HAS_DAMAGE.label("is_damaged"),
+        _HAS_OUTDATED_INSTANCES.label("has_outdated_instances"),
     )
     .select_from(groups)
-    .outerjoin(versions, and_(versions.c.group_id == groups.c.id, versions.c.version == groups.c.version))
+    .outerjoin(versions, and_(versions.c.group_id == groups.c.id, versions.c.version == newest_version()))
     .outerjoin(images, images.c.id == versions.c.image_id)
 )
 
@@ -87,25 +96,37 @@ class SqlGroupCatalog:
     ) -> bool:
         """Write a group's change with its event, and queue its new import if `job_id` names another.
 
-        An import that still runs for the group ends with it: its worker finds its job gone. Returns False if
-        the group is no longer as it was `before`: nothing was written.
+        An import that the group no longer waits for ends with it: its worker finds its job gone. Returns
+        False if the group is no longer as it was `before`, or the version `image_of` is no longer stored:
+        nothing was written.
         """
-        after = changed.group
+        after, now = changed.group, changed.group.updated_at
         as_read = and_(
             groups.c.id == before.id,
             groups.c.revision == before.revision,
             groups.c.status == before.status.value,
             groups.c.status_since == before.status_since,
+            groups.c.resume_status.is_not_distinct_from(before.resume_status),
         )
         async with self._database.write() as connection:
+            image_id = None
+            if changed.image_of is not None:
+                await connection.run_sync(exclude_collection)  # the image stays if its version goes
+                image_id = await image_of_version(connection, after.id, changed.image_of)
+                if image_id is None:
+                    return False
             written = await connection.execute(update(groups).where(as_read).values(_group_values(after)))
             if written.rowcount != 1:
                 return False
-            if after.job_id != before.job_id:
+            if image_id is not None:
+                await store_version(connection, after, image_id, now)
+            renewed = after.job_id != before.job_id
+            if renewed or after.status is not before.status is GroupStatus.PENDING:
                 unfinished = and_(jobs.c.group_id == before.id, jobs.c.state.in_(("queued", "running")))
                 await connection.execute(delete(jobs).where(unfinished))
+            if renewed:
                 await _queue(connection, after, credential_key)
-            await append(connection, after.updated_at, changed.event)
+            await append(connection, now, changed.event)
         return True
 
     async def get(self, key: GroupKey) -> Group | None:
@@ -144,12 +165,16 @@ class SqlGroupCatalog:
             await append(connection, self._clock.now(), group.delete(source=source))
         return group
 
-    async def newest_version(self, group_id: str) -> int | None:
-        """Return the newest version whose image is stored."""
-        query = select(func.max(versions.c.version)).where(versions.c.group_id == group_id)
+    async def versions(self, group_id: str) -> Sequence[int]:
+        """Return the numbers of the stored versions, the newest first."""
+        query = select(versions.c.version).where(versions.c.group_id == group_id)
         async with self._database.read() as connection:
-            newest: int | None = (await connection.execute(query)).scalar()
-        return newest
+            return (await connection.execute(query.order_by(versions.c.version.desc()))).scalars().all()
+
+    async def version(self, group_id: str, version: int) -> StoredVersion | None:
+        """Return a stored version."""
+        async with self._database.read() as connection:
+            return await load_version(connection, group_id, version)
 
     async def image(self, group_id: str, version: int) -> StoredImage | None:
         """Return the image of a version once it is stored."""
@@ -240,6 +265,7 @@ def _group_values(group: Group) -> dict[str, object]:
         "job_id": group.job_id,
         "started": group.started,
         "revision": group.revision,
+        "resume_status": group.resume_status.value if group.resume_status else None,
     }
 
 
@@ -248,6 +274,13 @@ def group_of(row: RowMapping) -> Group:
     facts = dict(row)
     key = GroupKey(facts.pop("organization"), facts.pop("project"), facts.pop("name"))
     status = GroupStatus(facts.pop("status"))
-    digest = facts.pop("image_digest")
-    facts["is_damaged"] = bool(facts["is_damaged"])  # SQLite's is a number
-    return Group(key=key, status=status, image_digest=Digest.parse(digest) if digest else None, **facts)
+    resumed, digest = facts.pop("resume_status"), facts.pop("image_digest")
+    for flag in ("is_damaged", "has_outdated_instances"):
+        facts[flag] = bool(facts[flag])  # SQLite's is a number
+    return Group(
+        key=key,
+        status=status,
+        resume_status=GroupStatus(resumed) if resumed else None,
+        image_digest=Digest.parse(digest) if digest else None,
+        **facts,
+    )

@@ -8,10 +8,11 @@ from uuid import uuid4
 from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
 
 from auth.ports import AuditEvent, Clock
-from registry.catalog.engine.database import Database
+from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.events import append
 from registry.catalog.groups import GROUP, group_of, lock_group, store_group
 from registry.catalog.tables import groups, instance_tokens, instances
+from registry.catalog.versions import image_of_version
 from registry.model.groups import Group
 from registry.model.instances import HAS_IMAGE, UNSETTLED, Instance, InstanceState
 
@@ -32,7 +33,7 @@ class SqlInstances:
     async def designate(self, group: Group, node_id: str, version: int, token_id: str) -> Instance:
         """Store that a token was minted: the node becomes an instance, or its instance starts again."""
         now = self._clock.now()
-        renewed = {
+        renewed: dict[str, object] = {
             "version": version,
             "token_id": token_id,
             "state": InstanceState.ALLOCATING.value,
@@ -42,6 +43,7 @@ class SqlInstances:
         known = select(instances).where(instances.c.group_id == group.id, instances.c.node_id == node_id)
         async with self._database.write() as connection:
             await lock_group(connection, groups.c.id == group.id)
+            renewed["image_id"] = await image_of_version(connection, group.id, version)
             row = (await connection.execute(known)).mappings().first()
             if row is None:
                 fresh = {"group_id": group.id, "node_id": node_id, "deletion_cost": 0, "created_at": now}
@@ -106,9 +108,21 @@ class SqlInstances:
         return [(owners[row["group_id"]], _instance(row)) for row in rows if row["group_id"] in owners]
 
     async def advance(
-        self, group: Group, instance: Instance, state: InstanceState, event: AuditEvent
+        self,
+        group: Group,
+        instance: Instance,
+        state: InstanceState,
+        event: AuditEvent,
+        *,
+        keeps_version: bool = False,
     ) -> bool:
-        """Set an instance's state, with the event; the first with the image makes its group running."""
+        """Set an instance's state, with the event; the first with the image makes its group running.
+
+        A container that is created is of the newest version that has the node's image.
+
+        Args:
+            keeps_version: Whether the container stays, and with it the version.
+        """
         now = self._clock.now()
         as_read = and_(
             instances.c.id == instance.id,
@@ -118,9 +132,14 @@ class SqlInstances:
         change = update(instances).where(as_read).values(state=state.value, updated_at=now)
         async with self._database.write() as connection:
             owner = await lock_group(connection, groups.c.id == group.id)
-            if owner is None or (await connection.execute(change)).rowcount != 1:
+            if owner is None:
                 return False
-            running = owner.run(instance.version, now=now) if state in HAS_IMAGE else None
+            newest = await _newest_version(connection, owner, instance)
+            if state is InstanceState.CREATING and not keeps_version:
+                change = change.values(version=newest)
+            if (await connection.execute(change)).rowcount != 1:
+                return False
+            running = owner.run(newest, now=now) if state in HAS_IMAGE else None
             if running is not None:
                 await store_group(connection, running.group)
             await append(connection, now, event, *([running.event] if running else []))
@@ -159,6 +178,16 @@ class SqlInstances:
             ).rowcount
 
 
+async def _newest_version(connection: CatalogConnection, group: Group, instance: Instance) -> int:
+    """Return the newest version that has the image of an instance's node: the one served, or its own."""
+    if group.served_version is None:
+        return instance.version
+    served = await image_of_version(connection, group.id, group.served_version)
+    query = select(instances.c.image_id).where(instances.c.id == instance.id)
+    has_served = (await connection.execute(query)).scalar() == served
+    return group.served_version if has_served else instance.version
+
+
 def _instance(row: RowMapping) -> Instance:
-    facts = {name: value for name, value in row.items() if name != "checked_at"}
+    facts = {name: value for name, value in row.items() if name not in {"checked_at", "image_id"}}
     return Instance(**{**facts, "state": InstanceState(row["state"])})

@@ -11,14 +11,15 @@ what the other does not (docs/adr/0001-jobs-in-the-catalog.md).
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 
 from auth.ports import Clock
 from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
 from registry.catalog.groups import lock_group, store_group
 from registry.catalog.images import enter_image
-from registry.catalog.tables import blob_pins, groups, jobs, versions
+from registry.catalog.tables import blob_pins, groups, jobs
+from registry.catalog.versions import store_version
 from registry.model.groups import Group, GroupKey, GroupTransition
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob
@@ -101,15 +102,7 @@ class SqlJobQueue:
             if done is None:
                 return False
             image_id = await enter_image(connection, job.key.organization, image, now)
-            await connection.execute(
-                insert(versions).values(
-                    group_id=job.group_id,
-                    version=job.version,
-                    repository=job.key.repository,
-                    image_id=image_id,
-                    created_at=now,
-                )
-            )
+            await store_version(connection, done.group, image_id, now)
             await self._end(connection, job, done, now, state="done")
         return True
 

@@ -21,6 +21,7 @@ from registry.catalog.tables import (
     upkeep,
     versions,
 )
+from registry.catalog.versions import newest_version
 from registry.model.groups import GroupKey, GroupStatus
 
 
@@ -90,9 +91,10 @@ class SqlOverview:
             organization: None for all.
             status: None for any.
         """
-        here = and_(versions.c.group_id == groups.c.id, versions.c.version == groups.c.version)
+        here = and_(versions.c.group_id == groups.c.id, versions.c.version == newest_version())
         query = (
             select(groups, images.c.size_bytes)
+            .select_from(groups)
             .outerjoin(versions, here)
             .outerjoin(images, images.c.id == versions.c.image_id)
             .order_by(groups.c.created_at.desc(), groups.c.id)

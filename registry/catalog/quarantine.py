@@ -86,7 +86,7 @@ class SqlQuarantine:
                 groups.c.project,
                 groups.c.name.label("group"),
                 versions.c.version,
-                groups.c.image,
+                versions.c.image,
                 images.c.digest.label("image_digest"),
             )
             .select_from(image_contents)

@@ -161,6 +161,7 @@ groups = Table(
     Column("job_id", String(36), nullable=False),
     Column("started", Boolean, nullable=False, server_default=false()),
     Column("revision", Integer, nullable=False, server_default=text("1")),
+    Column("resume_status", String(16)),
     UniqueConstraint("organization", "project", "name"),
 )
 
@@ -219,6 +220,8 @@ versions = Table(
     Column("repository", String(191), nullable=False, index=True),
     Column("image_id", ForeignKey("images.id"), nullable=False, index=True),
     _time("created_at"),
+    Column("image", String(2048), nullable=False, server_default=""),
+    Column("configuration", JSON(none_as_null=True)),
 )
 
 instances = Table(
@@ -234,6 +237,7 @@ instances = Table(
     _time("created_at"),
     _time("updated_at"),
     _time("checked_at"),
+    Column("image_id", String(36)),  # outlives its version, and sometimes the image
     UniqueConstraint("group_id", "node_id"),
     Index(None, "state", "checked_at"),
 )

@@ -42,6 +42,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "crisper group update app --image ghcr.io/acme/app:1.3",
             "crisper group update app --pull --replicas 5",
         ),
+        "group rollback": ("crisper group rollback app", "crisper group rollback app --to 2"),
         "group start": ("crisper group start app",),
         "group stop": ("crisper group stop app",),
         "group instances": ("crisper group instances app",),

@@ -8,7 +8,7 @@ import typer
 
 from registry.cli.ask import ask
 from registry.cli.client import ApiClient
-from registry.cli.groups import NameArgument, follow_import, show_followed
+from registry.cli.groups import NameArgument, follow_import, show_followed, show_group
 from registry.cli.options import (
     DATA_DIR,
     DEFAULT,
@@ -44,7 +44,7 @@ def update(
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Change a group. Imports a new image and waits until the import ends."""
+    """Change a group. Imports a new image, or the same image with new credentials, and waits for the end."""
     body = _patch(image, replicas, read_authentication(login, username, password_stdin))
 
     path = f"{quote(name)}?pull=always" if pull else quote(name)
@@ -54,6 +54,26 @@ def update(
         return await follow_import(client, organization, project, changed)
 
     show_followed(ask(data_dir, work), as_json=as_json)
+
+
+def rollback(
+    name: NameArgument,
+    to: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The version.", show_default="the newest stored version but the group's own"
+        ),
+    ] = None,
+    organization: OrganizationOption = DEFAULT,
+    project: ProjectOption = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Return a group to an earlier version that is stored; nothing is imported."""
+    body = {} if to is None else {"version": to}
+    path = f"{quote(name)}/rollback"
+    group = ask(data_dir, lambda client: client.group("POST", organization, project, path, body))
+    show_group(group, as_json=as_json)
 
 
 def start(
@@ -112,7 +132,7 @@ def reallocate(
 
 def register(group_app: typer.Typer) -> None:
     """Add these commands to `crisper group`."""
-    for command in (update, start, stop, instances, reallocate):
+    for command in (update, rollback, start, stop, instances, reallocate):
         group_app.command()(command)
 
 

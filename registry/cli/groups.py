@@ -36,6 +36,7 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the group.")]
 ReplicasOption = Annotated[int, typer.Option(min=0, max=500, help="Number of instances.")]
 
 _PERCENT = re.compile(r"(\d+) %")
+_FAILED_VERSION = re.compile(r"version \d+ failed")
 _POLL_S = 0.3
 
 
@@ -190,7 +191,7 @@ async def follow_import(client: ApiClient, organization: str, project: str, grou
             report(text, float(percent[1]) if percent else None)
             await asyncio.sleep(_POLL_S)
             group = await client.groups("GET", organization, project, group["name"])
-        ready = state["status"] != "failed"
+        ready = not _has_failed(state)
         report("ready" if ready else "failed", 100 if ready else None)
     return group
 
@@ -219,8 +220,12 @@ def _name_for(image: str) -> str:
 def show_followed(group: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
     """Print a group whose import has ended. If the import failed, so does the command."""
     show_group(group, as_json=as_json)
-    if group["current_state"]["status"] == "failed":
+    if _has_failed(group["current_state"]):
         fail(ImportFailedError(group["current_state"]["description"]))
+
+
+def _has_failed(state: Any) -> bool:  # noqa: ANN401 (JSON)
+    return state["status"] == "failed" or bool(_FAILED_VERSION.match(state["description"] or ""))
 
 
 def show_group(group: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)

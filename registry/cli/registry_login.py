@@ -53,4 +53,4 @@ def read_authentication(
     if username is None:
         return None
     name, secret = _FIELDS[kind]
-    return {kind.value: {name: username, secret: sys.stdin.readline().rstrip("\r\n")}}
+    return {kind.value: {name: username, secret: sys.stdin.read().strip("\r\n")}}

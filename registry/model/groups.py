@@ -7,6 +7,9 @@
 
 All transitions are decided here. The catalog reads a group, calls a transition, and stores the result: the
 changed group together with its event.
+
+A group is `failed` only while no version of it is stored. If the import of a later version fails, the group
+returns to the status that it had (`resume_status`), and its nodes get the version before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +25,7 @@ from auth.ports import AuditEvent
 from registry.audit.types import RegistryEventType
 from registry.errors import InvalidInputError
 from registry.model.images import StoredImage
+from registry.model.versions import StoredVersion, same_configuration, with_configuration
 from storage.digest import Digest
 
 _PULLING: Final = "pulling"  # until the import reports its progress (`registry.model.imports.Stage`)
@@ -59,14 +63,17 @@ class Group:
     Attributes:
         image: Image reference as the customer wrote it.
         spec: Other fields of the request, stored and returned unchanged; never credentials.
-        version: Number of the image version, from 1; increases with each new image.
+        version: From 1; increases with each change of the image or of what `registry.model.versions` counts.
         status_description: Text beside the status that names the stage or the failure.
-        image_digest: Digest to which `image` resolved at import; None until the image is stored.
-        image_size_bytes: Compressed size for the imported platform; None until the image is stored.
+        served_version: The newest version whose image is stored, which nodes get; None until one is stored.
+        image_digest: Digest to which the served version's image resolved at import.
+        image_size_bytes: Compressed size of the served version's image, for the imported platform.
+        resume_status: During an import, the status to return to if it fails; None if no version is stored.
         job_id: Id of the newest import.
         started: Desired state: whether the group runs once its image is stored.
         revision: Number of the owner's changes, from 1.
         is_damaged: Whether a stored blob of its image is damaged.
+        has_outdated_instances: Whether an instance does not run `version` yet.
     """
 
     id: str
@@ -83,13 +90,32 @@ class Group:
     job_id: str
     started: bool = False
     revision: int = 1
+    resume_status: GroupStatus | None = None
+    served_version: int | None = None
     image_digest: Digest | None = None
     image_size_bytes: int | None = None
     is_damaged: bool = False
+    has_outdated_instances: bool = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the image of its version is not stored, and no import of it runs."""
+        return self.status is not GroupStatus.PENDING and self.served_version != self.version
+
+    @property
+    def pending_change(self) -> bool:
+        """Whether a change is not yet applied: its image is not stored, or an instance does not run it."""
+        unapplied = self.served_version != self.version or self.has_outdated_instances
+        return self.version > 1 and unapplied
 
     @property
     def description(self) -> str:
         """Text beside the status, for the owner."""
+        if self.has_failed and self.served_version is not None:
+            reason, _, sentence = self.status_description.partition(": ")
+            failed = reason if reason.startswith("failed") else f"failed: {reason}"
+            served = f"version {self.served_version} is served"
+            return f"version {self.version} {failed}; {served}. Reason: {sentence}"
         return _DAMAGED if self.is_damaged else self.status_description
 
     @classmethod
@@ -125,23 +151,60 @@ class Group:
     def update(
         self, spec: Mapping[str, Any], image: str | None, *, now: datetime, source: str | None = None
     ) -> "GroupTransition":
-        """Change the spec. An image, if given, is imported as the next version, in any state."""
-        changed = replace(self, spec=spec, revision=self.revision + 1, updated_at=now)
-        facts: dict[str, object] = {"version": self.version}
+        """Change the spec, and import an image if one is given, in any state.
+
+        A change that the version counts makes the next version. Without an import it has the image of the
+        version before. An import of the same image is a new version only if this one has an image already.
+        """
+        stored = self.served_version == self.version
+        renewed = not same_configuration(self.spec, spec)
         if image is not None:
-            changed = _enter(
-                changed,
-                GroupStatus.PENDING,
-                now,
-                _PULLING,
-                image=image,
-                version=self.version + 1,
-                job_id=str(uuid4()),
-                image_digest=None,
-                image_size_bytes=None,
-            )
-            facts = {"version": changed.version, "image": image}
-        return GroupTransition(changed, changed.event(RegistryEventType.GROUP_UPDATED, facts, source=source))
+            renewed = renewed or stored or image != self.image
+        version = self.version + renewed
+        changed = replace(self, spec=spec, version=version, revision=self.revision + 1, updated_at=now)
+        facts: dict[str, object] = {"version": version}
+        image_of = self.served_version if renewed and stored and image is None else None
+        if image_of is not None:
+            changed = replace(changed, served_version=version)
+        if image is not None:
+            resume_status = self._standing if self.served_version is not None else None
+            imported = {"image": image, "job_id": str(uuid4()), "resume_status": resume_status}
+            changed = _enter(changed, GroupStatus.PENDING, now, _PULLING, **imported)
+            facts["image"] = image
+        event = changed.event(RegistryEventType.GROUP_UPDATED, facts, source=source)
+        return GroupTransition(changed, event, image_of)
+
+    def roll_back(
+        self, target: StoredVersion, *, now: datetime, source: str | None = None
+    ) -> "GroupTransition | None":
+        """Make the next version from an earlier one that is stored; a running import is over.
+
+        Returns None if the group is as it was in that version.
+        """
+        configuration = target.configuration
+        spec = self.spec if configuration is None else with_configuration(self.spec, configuration)
+        same_image = target.digest == self.image_digest
+        if same_image and (self.served_version, self.image, self.spec) == (self.version, target.image, spec):
+            return None
+        status = self._standing if same_image else self._idle_status
+        version = self.version + 1
+        changed = _enter(
+            self,
+            status,
+            now,
+            status_since=self.status_since if status is self.status else now,
+            image=target.image,
+            spec=spec,
+            version=version,
+            revision=self.revision + 1,
+            served_version=version,
+            image_digest=target.digest,
+            image_size_bytes=target.size_bytes,
+            resume_status=None,
+        )
+        facts = {"version": version, "image": target.image, "from_version": target.version}
+        event = changed.event(RegistryEventType.GROUP_ROLLED_BACK, facts, source=source)
+        return GroupTransition(changed, event, target.version)
 
     def start(self, *, now: datetime, source: str | None = None) -> "GroupTransition | None":
         """Set the desired state to running. Returns None if it is already set.
@@ -152,7 +215,9 @@ class Group:
             InvalidInputError: The group's import failed.
         """
         if self.status is GroupStatus.FAILED:
-            raise InvalidInputError("The group's import failed: change its image first, then start it.")
+            raise InvalidInputError(
+                "The group's import failed: send its credentials again or change its image, then start it."
+            )
         return self._switch(GroupStatus.DEPLOYING, RegistryEventType.GROUP_STARTED, now, source)
 
     def stop(self, *, now: datetime, source: str | None = None) -> "GroupTransition | None":
@@ -163,9 +228,16 @@ class Group:
         """Record the imported image. Returns None if the group is not waiting for an image."""
         if self.status is not GroupStatus.PENDING:
             return None
-        status = GroupStatus.DEPLOYING if self.started else GroupStatus.STOPPED
         size_bytes = image.size_bytes
-        stored = _enter(self, status, now, image_digest=image.digest, image_size_bytes=size_bytes)
+        stored = _enter(
+            self,
+            self._standing if image.digest == self.image_digest else self._idle_status,
+            now,
+            served_version=self.version,
+            image_digest=image.digest,
+            image_size_bytes=size_bytes,
+            resume_status=None,
+        )
         facts: dict[str, object] = {
             "version": self.version,
             "digest": str(image.digest),
@@ -176,11 +248,17 @@ class Group:
         return GroupTransition(stored, stored.event(RegistryEventType.GROUP_IMPORTED, facts))
 
     def fail_import(self, reason: str, sentence: str, *, now: datetime) -> "GroupTransition | None":
-        """Record a failed import. Returns None if the group is not waiting for an image."""
+        """Note that the import ended without an image; None if the group waits for none.
+
+        If an earlier version is stored, the group goes on with that one.
+        """
         if self.status is not GroupStatus.PENDING:
             return None
-        failed = _enter(self, GroupStatus.FAILED, now, f"{reason}: {sentence}")
-        facts = {"version": self.version, "sentence": sentence}
+        status = GroupStatus.FAILED if self.served_version is None else self._standing
+        failed = _enter(self, status, now, f"{reason}: {sentence}", resume_status=None)
+        facts: dict[str, object] = {"version": self.version, "sentence": sentence}
+        if self.served_version is not None:
+            facts["served_version"] = self.served_version
         return GroupTransition(failed, failed.event(RegistryEventType.GROUP_FAILED, facts, cause=reason))
 
     def run(self, version: int, *, now: datetime) -> "GroupTransition | None":
@@ -188,9 +266,14 @@ class Group:
 
         The group stays `running` after its last instance is gone. Only its owner can stop it.
         """
-        if self.status is not GroupStatus.DEPLOYING or version != self.version:
+        pending = self.status is GroupStatus.PENDING
+        standing = self.resume_status if pending else self.status
+        if standing is not GroupStatus.DEPLOYING or version != self.served_version:
             return None
-        running = _enter(self, GroupStatus.RUNNING, now)
+        if pending:
+            running = replace(self, resume_status=GroupStatus.RUNNING, updated_at=now)
+        else:
+            running = _enter(self, GroupStatus.RUNNING, now, self._failure)
         return GroupTransition(running, running.event(RegistryEventType.GROUP_RUNNING, {"version": version}))
 
     def delete(self, *, source: str | None = None) -> AuditEvent:
@@ -217,20 +300,50 @@ class Group:
             return None
         switched = replace(self, started=started, revision=self.revision + 1, updated_at=now)
         if self.status not in {GroupStatus.PENDING, GroupStatus.FAILED}:
-            switched = _enter(switched, status, now)
+            switched = _enter(switched, status, now, self._failure)
+        elif self.resume_status is not None:
+            switched = replace(switched, resume_status=status)
         return GroupTransition(switched, switched.event(type_, {"version": self.version}, source=source))
+
+    @property
+    def _standing(self) -> GroupStatus:
+        """The status of the version that is served."""
+        if self.status is not GroupStatus.PENDING:
+            return self.status
+        return self.resume_status or self._idle_status
+
+    @property
+    def _idle_status(self) -> GroupStatus:
+        """The status with an image that no node has yet."""
+        return GroupStatus.DEPLOYING if self.started else GroupStatus.STOPPED
+
+    @property
+    def _failure(self) -> str:
+        """Why the import of its version failed, to be kept beside the next status."""
+        return self.status_description if self.has_failed else ""
 
 
 class GroupTransition(NamedTuple):
-    """A group after a change, and the event that is stored with it."""
+    """A group after a change, and the event that is stored with it.
+
+    Attributes:
+        image_of: The stored version whose image the group's new version has; None if it has none yet, or
+            if there is no new version.
+    """
 
     group: Group
     event: AuditEvent
+    image_of: int | None = None
 
 
 def _enter(group: Group, status: GroupStatus, now: datetime, description: str = "", **changes: Any) -> Group:  # noqa: ANN401 (fields of a group)
-    changes |= {"status": status, "status_description": description, "status_since": now, "updated_at": now}
-    return replace(group, **changes)
+    entered: dict[str, Any] = {
+        "status": status,
+        "status_description": description,
+        "status_since": now,
+        "updated_at": now,
+    }
+    return replace(group, **(entered | changes))
 
 
 class GroupCatalog(Protocol):
@@ -251,12 +364,15 @@ class GroupCatalog(Protocol):
     ) -> bool:
         """Store a changed group with its event, and queue the import `job_id` if it is new.
 
-        A new import replaces one that is still running for the group. Returns False, without writing, if the
-        stored group differs from `before`.
+        An import that the group no longer waits for ends with it. Returns False if the group is no longer as
+        it was `before`, or the version `image_of` is no longer stored: nothing was written.
         """
 
-    async def newest_version(self, group_id: str) -> int | None:
-        """Return the newest version whose image is stored, or None."""
+    async def versions(self, group_id: str) -> Sequence[int]:
+        """Return the numbers of the stored versions, the newest first."""
+
+    async def version(self, group_id: str, version: int) -> StoredVersion | None:
+        """Return a stored version."""
 
     async def list(
         self,

@@ -16,6 +16,7 @@ class CredentialKind(StrEnum):
 
     PASSWORD = "password"  # noqa: S105 - HTTP Basic, at the registry or at its realm
     AWS_ACCESS_KEY = "aws_access_key"
+    GOOGLE_KEY = "google_key"  # for Google's registries only; sent as a password
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from registry.api.http.peers import peer_of
 from registry.api.public.shapes import NAME_PATTERN
-from registry.errors import NotFoundError
+from registry.errors import InvalidInputError, NotFoundError
 from registry.model.groups import GroupKey, GroupStatus
 from registry.model.imports import Stage
 from registry.portal.guard import Form, Guard, see_other
@@ -41,6 +41,7 @@ class GroupViews:
             web.post(f"{GROUP}/delete", self._guard.act(self.delete)),
             web.post(f"{GROUP}/start", self._guard.act(self.start)),
             web.post(f"{GROUP}/stop", self._guard.act(self.stop)),
+            web.post(f"{GROUP}/rollback", self._guard.act(self.roll_back)),
             web.post(f"{GROUP}/instances/{{instance}}/reallocate", self._guard.act(self.reallocate)),
         ]
 
@@ -66,7 +67,7 @@ class GroupViews:
             description=view.description,
             progress=progress,
             stages=list(Stage),
-            failure=failure(view.description) if group.status is GroupStatus.FAILED else None,
+            failure=failure(group.status_description) if group.has_failed else None,
             layers=layers_of(image) if image is not None else (),
             versions=versions,
             gain=gain_percent(versions[0].size_bytes, versions[0].zstd_bytes) if versions else None,
@@ -95,6 +96,14 @@ class GroupViews:
         """Stop a group."""
         key = key_of(request, visitor)
         await self._services.groups.stop(key, source=peer_of(request).source)
+        return see_other(f"/groups/{key.repository}")
+
+    async def roll_back(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
+        """Return a group to an earlier version."""
+        key, version = key_of(request, visitor), form.get("version", "")
+        if not version.isascii() or not version.isdigit() or len(version) > 10:  # noqa: PLR2004 (of an int32)
+            raise InvalidInputError("The form names no version. Go back to the group, and choose one.")
+        await self._services.groups.roll_back(key, int(version), source=peer_of(request).source)
         return see_other(f"/groups/{key.repository}")
 
     async def reallocate(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:

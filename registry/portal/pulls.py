@@ -121,13 +121,14 @@ class PullViews:
 
     async def _form(self, visitor: SignedInUser, key: GroupKey, *, refusal: str = "") -> web.Response:
         view = await self._services.groups.get(key)
-        image = await self._services.catalog.image(view.group.id, view.group.version)
+        group, version = view.group, view.group.served_version
+        image = await self._services.catalog.image(group.id, version) if version is not None else None
         nodes = [node for node in await self._services.nodes.list() if node.revoked_at is None]
         return self._pages.page(
             "mint.html",
             visitor,
             status=HTTPStatus.BAD_REQUEST if refusal else HTTPStatus.OK,
-            group=view.group,
+            group=group,
             nodes=nodes if len(nodes) <= MAX_LISTED_NODES else [],
             has_nodes=bool(nodes),
             lifetimes=_LIFETIMES_S,

@@ -15,6 +15,7 @@ from registry.errors import (
 from registry.model.groups import Group, GroupCatalog, GroupKey, GroupStatus, GroupTransition
 from registry.model.imports import CredentialVault, ProgressStore, UpstreamCredential
 from registry.model.instances import InstanceState
+from registry.model.versions import StoredVersion
 from registry.services.paging import Position
 from registry.services.views import GroupChange, GroupPage, GroupView, NewGroup
 
@@ -80,7 +81,8 @@ class ContainerGroups:
     async def create(self, key: GroupKey, request: NewGroup, *, source: str | None = None) -> GroupView:
         """Accept a group and queue the import of its image; nothing is fetched here.
 
-        Repeating a request is safe: while the group is what was asked for, it is the answer.
+        Repeating a request is safe: while the group is what was asked for, it is the answer. If its import
+        has failed, a new one starts, with the credentials of this request.
 
         Args:
             source: The caller's network address, for the audit trail.
@@ -93,7 +95,7 @@ class ContainerGroups:
         self._read_reference(request.image)
         await self._require_organization(key.organization)
         credential = self._credential(request.registry_authentication)
-        if (standing := await self._same(key, request)) is not None:
+        if (standing := await self._repeat(key, request, credential, source)) is not None:
             return standing
         now, autostart = self._clock.now(), request.autostart
         created = Group.create(key, request.image, request.spec, autostart=autostart, now=now, source=source)
@@ -101,7 +103,7 @@ class ContainerGroups:
         try:
             await self._keep(group, credential, lambda sealed: self._catalog.create(created, sealed))
         except ConflictError:
-            if (standing := await self._same(key, request)) is not None:
+            if (standing := await self._repeat(key, request, credential, source)) is not None:
                 return standing
             raise
         self._nudge()
@@ -145,8 +147,8 @@ class ContainerGroups:
     ) -> GroupView:
         """Change a group; a changed image is imported under the next version.
 
-        Until it is stored, nodes are given the version before. The same image is pulled again only when
-        `change.pull` says so, or when its import has failed.
+        Until it is stored, nodes are given the version before. Credentials mean an import. Without them the
+        same image is pulled again only when `change.pull` says so, or when its import has failed.
 
         Args:
             if_match: What the group's `GroupView.etag` has to be one of; None takes any.
@@ -164,11 +166,34 @@ class ContainerGroups:
         for _ in range(_TRIES):
             before = await self._require(key)
             _check(before, if_match)
-            image = (change.image or before.image) if self._pulls(before, change) else None
+            pulls = credential is not None or self._pulls(before, change)
+            image = (change.image or before.image) if pulls else None
             changed = before.update(change.amend(before.spec), image, now=self._clock.now(), source=source)
             if await self._write(before, changed, credential):
                 return await self.get(key)
         raise ConflictError("the group is being changed by others; read it again, then try once more")
+
+    async def roll_back(
+        self, key: GroupKey, version: int | None = None, *, source: str | None = None
+    ) -> GroupView:
+        """Return a group to an earlier version that is stored, as its next version; nothing is imported.
+
+        Args:
+            version: None means the newest stored version that is not the group's own.
+
+        Raises:
+            InvalidInputError: The version is not stored.
+            NotFoundError: There is no such group.
+            ConflictError: Others keep changing it.
+        """
+        for _ in range(_TRIES):
+            before = await self._require(key)
+            target = await self._stored(before, version)
+            changed = before.roll_back(target, now=self._clock.now(), source=source)
+            if changed is None or await self._catalog.change(before, changed):
+                await self._vault.forget(before.job_id)
+                return await self.get(key)
+        raise ConflictError("the group is being changed by others; try again")
 
     async def start(self, key: GroupKey, *, source: str | None = None) -> None:
         """Have a group run: at once where its image is stored, else when its import ends.
@@ -223,13 +248,34 @@ class ContainerGroups:
             fields = {f"container.{path}": reasons for path, reasons in error.fields.items()}
             raise InvalidInputError("The registry credentials cannot be used.", fields) from None
 
-    async def _same(self, key: GroupKey, request: NewGroup) -> GroupView | None:
-        """Return the group that stands under this name, if it is the one asked for."""
-        group = await self._catalog.get(key)
+    async def _repeat(
+        self, key: GroupKey, request: NewGroup, credential: UpstreamCredential | None, source: str | None
+    ) -> GroupView | None:
+        """Return the group of this name if it is the one asked for; import its image again if that failed."""
         asked = (request.image, request.autostart, request.spec)
-        if group is None or (group.image, group.autostart, group.spec) != asked:
-            return None
-        return (await self._views([group]))[0]
+        for _ in range(_TRIES):
+            group = await self._catalog.get(key)
+            if group is None or (group.image, group.autostart, group.spec) != asked:
+                return None
+            if not group.has_failed:
+                return (await self._views([group]))[0]
+            retried = group.update(group.spec, group.image, now=self._clock.now(), source=source)
+            if await self._write(group, retried, credential):
+                return await self.get(key)
+        raise ConflictError("the group is being changed by others; try again")
+
+    async def _stored(self, group: Group, version: int | None) -> StoredVersion:
+        stored = await self._catalog.versions(group.id)
+        others = [number for number in stored if number != group.version]
+        chosen = version if version is not None else next(iter(others), None)
+        target = await self._catalog.version(group.id, chosen) if chosen is not None else None
+        if target is None:
+            reason = f"choose a stored version: {', '.join(map(str, others[:20]))}"
+            raise InvalidInputError(
+                "The group has no such version to return to.",
+                {"version": [reason if others else "no other version of the group is stored"]},
+            )
+        return target
 
     def _pulls(self, before: Group, change: GroupChange) -> bool:
         if change.pull:
@@ -237,7 +283,7 @@ class ContainerGroups:
         if change.image is None:
             return False
         same = self._parse_reference(change.image) == self._parse_reference(before.image)
-        return not same or before.status is GroupStatus.FAILED
+        return not same or before.has_failed
 
     async def _write(
         self, before: Group, changed: GroupTransition, credential: UpstreamCredential | None

@@ -190,9 +190,12 @@ class Instances:
         """Record what the scheduler has to do; an instance whose node has no image yet keeps its state."""
         group, instance = await self._require(key, instance_id)
         event = instance_event(type_, group, instance, source=source)
+        restarted = type_ is RegistryEventType.INSTANCE_RESTARTED
         if instance.state in UNSETTLED:
             await self._trail.record(event)
-        elif not await self._catalog.advance(group, instance, InstanceState.CREATING, event):
+        elif not await self._catalog.advance(
+            group, instance, InstanceState.CREATING, event, keeps_version=restarted
+        ):
             raise _no_such()
 
     async def _revoke(self, instance: Instance) -> None:

@@ -64,7 +64,7 @@ class PullTokens:
         group = await self._catalog.get(key)
         if group is None:
             raise NotFoundError(f"there is no container group {key.repository}")
-        version = await self._catalog.newest_version(group.id)
+        version = group.served_version
         image = await self._catalog.image(group.id, version) if version is not None else None
         if version is None or image is None:
             failed = group.status is GroupStatus.FAILED

@@ -282,6 +282,14 @@ class Customer:
         request("POST", self._url, headers=self._headers, body=body, tls=self._tls).expect(201)
         return name
 
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Response:
+        """Call an operation of the project's groups, by its path below them: `NAME/rollback`."""
+        return request(method, f"{self._url}/{path}", headers=self._headers, body=body, tls=self._tls)
+
+    def patch(self, name: str, change: Mapping[str, Any], query: str = "") -> dict[str, Any]:
+        """Update a group and return it."""
+        return dict(self.call("PATCH", name + query, change).expect(200).json())
+
     def group(self, name: str) -> dict[str, Any]:
         shown = request("GET", f"{self._url}/{name}", headers=self._headers, tls=self._tls)
         return dict(shown.expect(200).json())

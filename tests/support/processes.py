@@ -34,12 +34,18 @@ class Result:
         return self
 
 
-def run(argv: Sequence[str], *, timeout_s: float = 60, env: Mapping[str, str] | None = None) -> Result:
+def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float = 60,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+) -> Result:
     """Run a command to its end; `env` adds to the environment. A timeout ends it and counts as 124."""
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(env or {})},

@@ -9,7 +9,6 @@ from registry.api.public.logs import Logging
 from registry.api.public.shapes import (
     MAX_ITEMS,
     Credential,
-    Document,
     Image,
     Integer,
     Items,
@@ -60,7 +59,7 @@ class AwsAccessKey(Shape):
 class GcpServiceKey(Shape):
     """A service account's key, the whole JSON document."""
 
-    service_key: Document
+    service_key: Credential
 
 
 class RegistryAuthentication(Shape):

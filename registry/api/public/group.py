@@ -8,7 +8,7 @@ from registry.api.public.container import Priority, ServedContainer
 from registry.api.public.prototype import KeptSpec
 from registry.api.public.scheduling import ServedNetworking
 from registry.api.public.shapes import Count, Omittable, Shape
-from registry.model.groups import GroupKey, GroupStatus
+from registry.model.groups import GroupKey
 from registry.model.instances import InstanceState
 from registry.services.views import GroupView
 
@@ -81,7 +81,7 @@ class ContainerGroup(KeptSpec):
                 "current_state": _state(view),
                 "priority": container.get("priority"),
                 "version": group.version,
-                "pending_change": group.status is GroupStatus.PENDING and group.version > 1,
+                "pending_change": group.pending_change,
                 "create_time": group.created_at,
                 "update_time": group.updated_at,
             }

@@ -12,7 +12,7 @@ from registry.api.http.bodies import JSON, MERGE_PATCH
 from registry.api.http.problems import NO_HEADERS
 from registry.api.public.application import GROUP, GROUPS, READ, WRITE, group_key
 from registry.api.public.group import ContainerGroup, ContainerGroupCollection
-from registry.api.public.patch import ContainerGroupPatch
+from registry.api.public.patch import ContainerGroupPatch, ContainerGroupRollback
 from registry.api.public.prototype import ContainerGroupPrototype
 from registry.api.validation import FROM_DIGITS, Query
 from registry.errors import ConflictError, InvalidInputError, PreconditionFailedError
@@ -146,6 +146,15 @@ class GroupsApi:
         Its nodes are free, and their pull tokens revoked.
         """
         await self._groups.stop(group_key(call), source=call.source)
+
+    @Endpoint("POST", f"{GROUP}/rollback", "The group.", errors=(400, *WRITE, 409), headers=_ETAG)
+    async def roll_back_container_group(self, call: Call[ContainerGroupRollback]) -> Reply[ContainerGroup]:
+        """Return a container group to an earlier version.
+
+        The next version gets the image and configuration of the earlier one, which must still be stored.
+        Nothing is imported.
+        """
+        return _reply(await self._groups.roll_back(group_key(call), call.body.version, source=call.source))
 
 
 def _if_match(request: web.Request) -> Collection[str] | None:

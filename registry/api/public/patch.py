@@ -107,6 +107,12 @@ class ContainerGroupPatch(Shape):
         return KeptSpec.read(merged).as_sent()
 
 
+class ContainerGroupRollback(Shape):
+    """Which version to return to; the last other version that is stored, if it is left out."""
+
+    version: Annotated[int, Field(ge=1, le=2_147_483_647)] | None = None
+
+
 def _merge(standing: Mapping[str, Any], patch: Mapping[str, Any], within: str = "") -> dict[str, Any]:
     merged = dict(standing)
     for name, value in patch.items():

@@ -83,6 +83,5 @@ _HIDDEN: Final = Field(json_schema_extra={"writeOnly": True})
 SecretText = Annotated[Secret[Text], _HIDDEN]
 """A secret; written as asterisks, so that a dump of a document is safe to store and send."""
 
-_Credential = Annotated[str, StringConstraints(min_length=1, max_length=10000, pattern=_LINE_PATTERN)]
-Credential = Annotated[Secret[_Credential], _HIDDEN]
-Document = Annotated[Secret[Annotated[str, StringConstraints(min_length=1, max_length=10000)]], _HIDDEN]
+Credential = Annotated[Secret[Annotated[str, StringConstraints(min_length=1, max_length=10000)]], _HIDDEN]
+"""As it was pasted; `registry.upstream.credentials` removes blanks and line breaks around it."""

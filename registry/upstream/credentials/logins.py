@@ -1,5 +1,7 @@
 """From a customer's credential to a login, by the registry's family."""
 
+from typing import Final
+
 from yarl import URL
 
 from registry.errors import AuthenticationFailedError
@@ -10,6 +12,8 @@ from registry.upstream.egress import bracketed_host
 from registry.upstream.logins import Login, PlainLogin
 from registry.upstream.providers import EcrHost, Provider, detect
 from registry.upstream.transport import Transport
+
+_GOOGLE: Final = frozenset({Provider.GAR, Provider.GCR})
 
 
 def login_for(
@@ -22,13 +26,20 @@ def login_for(
         ecr_endpoint: ECR's API, if not AWS' own; `{region}` stands for the registry's region.
 
     Raises:
-        AuthenticationFailedError: An AWS access key for what is no Amazon ECR.
+        AuthenticationFailedError: An AWS access key for what is no Amazon ECR, or a Google key for what is no
+            registry of Google's.
     """
     host = bracketed_host(registry)
     if credential is None:
         return PlainLogin(None)
     if credential.kind is CredentialKind.AWS_ACCESS_KEY:
         return _aws(transport, host, credential, ecr_endpoint)
+    if credential.kind is CredentialKind.GOOGLE_KEY and detect(host) not in _GOOGLE:
+        raise AuthenticationFailedError(
+            f"{host} is not a registry of Google's, and gcp_gar and gcp_gcr are sent only to those "
+            "(LOCATION-docker.pkg.dev, gcr.io, LOCATION.gcr.io): check the image's host, or give "
+            "credentials as basic"
+        )
     if detect(host) is Provider.ACR and is_entra_token(credential, host):
         return EntraLogin(transport, registry, credential)
     return PlainLogin(credential)

@@ -2,12 +2,15 @@
 
 GHCR, Quay, ACR, GitLab, Harbor and self-hosted registries come as `basic`: their robot and token names
 pass through unchanged. Only an AWS access key has to be exchanged before it is HTTP Basic (`ecr`).
+
+Credentials are pasted: blanks and line breaks around them, and within base64, are not part of them.
 """
 
 import base64
 import binascii
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -17,7 +20,11 @@ from registry.model.imports import CredentialKind, UpstreamCredential
 
 FIELD: Final = "registry_authentication"
 MAX_SECRET_LENGTH: Final = 16 << 10
+JSON_KEY_USER: Final = "_json_key"
+BASE64_KEY_USER: Final = "_json_key_base64"
 _ACCESS_KEY_ID: Final = re.compile(r"[A-Za-z0-9_]{1,128}", re.ASCII)
+#: What editors and web pages add unseen; no registry has them in a user name or a password.
+_UNSEEN: Final = "\ufeff\u200b\u2060"
 
 
 def from_registry_authentication(value: Mapping[str, object] | None) -> UpstreamCredential | None:
@@ -50,41 +57,66 @@ def _docker_hub(kind: str, fields: Mapping[str, object]) -> UpstreamCredential:
 
 
 def _aws_ecr(kind: str, fields: Mapping[str, object]) -> UpstreamCredential:
-    key = _text(kind, fields, "access_key_id").strip()
+    key = _line(kind, fields, "access_key_id")
     if not _ACCESS_KEY_ID.fullmatch(key):
         raise _invalid(f"{kind}.access_key_id", "must be letters and digits, such as AKIA...")
-    secret = _text(kind, fields, "secret_access_key").strip()
+    secret = _line(kind, fields, "secret_access_key")
+    if any(character.isspace() for character in secret):
+        raise _invalid(f"{kind}.secret_access_key", "must not contain blanks: copy the key again")
     return UpstreamCredential(key, Secret(secret), CredentialKind.AWS_ACCESS_KEY)
 
 
 def _google(kind: str, fields: Mapping[str, object]) -> UpstreamCredential:
-    key = _text(kind, fields, "service_key").strip()
-    if key.startswith("ya29."):
-        return UpstreamCredential("oauth2accesstoken", Secret(key))
-    if _is_json_object(key):
-        return UpstreamCredential("_json_key", Secret(key))
-    try:
-        decoded = base64.b64decode(key, validate=True).decode()
-    except (binascii.Error, ValueError):
-        decoded = ""
-    if not _is_json_object(decoded):
+    key = _text(kind, fields, "service_key")
+    user = _google_user(key)
+    if user is None:
         raise _invalid(
             f"{kind}.service_key",
             "must be a service account's key file: JSON, or that as base64; or an access token",
         )
-    return UpstreamCredential("_json_key_base64", Secret(key))
+    secret = key if user == JSON_KEY_USER else "".join(key.split())
+    return UpstreamCredential(user, Secret(secret), CredentialKind.GOOGLE_KEY)
+
+
+def _google_user(key: str) -> str | None:
+    """Return the user name under which Google takes a key; None if it is no key."""
+    if _is_json_object(key):
+        return JSON_KEY_USER
+    joined = "".join(key.split())
+    if joined.startswith("ya29."):
+        return "oauth2accesstoken"
+    try:
+        decoded = base64.b64decode(joined, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    return BASE64_KEY_USER if _is_json_object(decoded) else None
 
 
 def _pair(kind: str, fields: Mapping[str, object], name: str, secret: str) -> UpstreamCredential:
-    username = _text(kind, fields, name)
+    username = _line(kind, fields, name)
     if ":" in username:
         raise _invalid(f"{kind}.{name}", "must not contain a colon")
-    return UpstreamCredential(username, Secret(_text(kind, fields, secret)))
+    password = _text(kind, fields, secret)
+    if username == BASE64_KEY_USER:
+        password = "".join(password.split())
+    elif username != JSON_KEY_USER or not _is_json_object(password):
+        password = _line(kind, fields, secret)
+    return UpstreamCredential(username, Secret(password))
+
+
+def _line(kind: str, fields: Mapping[str, object], name: str) -> str:
+    """Read a value of one line."""
+    value = _text(kind, fields, name)
+    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in value):
+        reason = "contains a line break or another control character: copy it again, as one line"
+        raise _invalid(f"{kind}.{name}", reason)
+    return value
 
 
 def _text(kind: str, fields: Mapping[str, object], name: str) -> str:
+    """Read a value without what surrounds it."""
     value = fields.get(name)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not (value := _stripped(value)):
         raise _invalid(f"{kind}.{name}", "is required")
     if len(value) > MAX_SECRET_LENGTH:
         raise _invalid(f"{kind}.{name}", f"has more than {MAX_SECRET_LENGTH} characters")
@@ -92,6 +124,12 @@ def _text(kind: str, fields: Mapping[str, object], name: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise _invalid(f"{kind}.{name}", "is not valid Unicode") from None
+    return value
+
+
+def _stripped(value: str) -> str:
+    while (shorter := value.strip().strip(_UNSEEN)) != value:
+        value = shorter
     return value
 
 

@@ -32,8 +32,11 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
         if request.param == "single":
             yield request.getfixturevalue("single").url
         else:
-            start = running(Sentinels) if request.param == "sentinels" else running(Cluster)
-            yield stack.enter_context(start).url
+            yield (
+                stack.enter_context(running(Sentinels)).url
+                if request.param == "sentinels"
+                else stack.enter_context(running(Cluster)).url
+            )
 
 
 class Runway:

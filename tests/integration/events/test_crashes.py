@@ -25,7 +25,16 @@ from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
-from registry.catalog.tables import api_keys, enrolments, groups, instances, nodes, organizations, webhooks
+from registry.catalog.tables import (
+    api_keys,
+    enrolments,
+    groups,
+    instances,
+    nodes,
+    organizations,
+    versions,
+    webhooks,
+)
 from registry.catalog.webhooks import SqlWebhooks
 from registry.datadir import DataDir
 from registry.model.groups import GroupKey
@@ -79,6 +88,9 @@ STARTED: Operation = Request("POST", f"{GROUPS}/web/start")
 WEB = Request("POST", GROUPS, group_request("web"))
 STORED = (WEB, finish_import)
 A_GROUP = select(groups.c.id, groups.c.status, groups.c.started, groups.c.revision, groups.c.version)
+VERSIONS = select(groups.c.version, versions.c.version, versions.c.image_id).join(
+    versions, versions.c.group_id == groups.c.id
+)
 STATES = select(instances.c.id, instances.c.state, instances.c.deletion_cost)
 HOOKS = select(webhooks.c.webhook_id, webhooks.c.disabled_at)
 NODES = select(nodes.c.node_id, nodes.c.revoked_at)
@@ -110,6 +122,18 @@ CASES = {
         A_GROUP,
         ("group.updated",),
         STORED,
+    ),
+    "change a group's command": Case(
+        Request("PATCH", f"{GROUPS}/web", {"container": {"command": ["serve"]}}),
+        VERSIONS,
+        ("group.updated",),
+        STORED,
+    ),
+    "roll a group back": Case(
+        Request("POST", f"{GROUPS}/web/rollback", {"version": 1}),
+        VERSIONS,
+        ("group.rolled_back",),
+        (*STORED, Request("PATCH", f"{GROUPS}/web", {"container": {"command": ["serve"]}})),
     ),
     "start a group": Case(STARTED, A_GROUP, ("group.started",), STORED),
     "stop a group": Case(Request("POST", f"{GROUPS}/web/stop"), A_GROUP, ("group.stopped",), RUNNING),

@@ -285,6 +285,31 @@ def test_a_failed_group_is_tried_again_with_another_image(stage: Stage) -> None:
     stage.visitor(stage.other).send(path, fields, page="/").expect(404)
 
 
+def test_a_failed_version_is_told_and_the_one_before_is_returned_to(stage: Stage) -> None:
+    name = stage.customer.create_group(
+        stage.upstream.reference(images.runnable()),
+        username=stage.upstream.username,
+        password=stage.upstream.password,
+    )
+    stage.customer.wait_settled(name)
+    container = {"image": stage.upstream.reference(images.runnable()), "command": ["serve"]}
+    wrong = {"basic": {**access, "password": "wrong"}}
+    stage.customer.patch(name, {"container": {**container, "registry_authentication": wrong}})
+    stage.customer.wait_settled(name)
+    visitor, path = stage.visitor(stage.organization), stage.path(name)
+    said = plain(visitor.get(path))
+    assert "Failed to authenticate" in said
+    assert "Version 2 is not stored. Nodes pull version 1." in said
+    stage.visitor(stage.other).send(f"{path}/rollback", {"version": "1"}, page="/").expect(404)
+    for version in ("", "x", "9" * 11, "7"):
+        visitor.send(f"{path}/rollback", {"version": version}, page="/").expect(400)
+    assert f'action="{path}/rollback"' in visitor.text(path)
+    visitor.send(f"{path}/rollback", {"version": "1"}, page="/").expect(303)
+    group = stage.customer.group(name)
+    assert (group["version"], group["container"]["command"], group["pending_change"]) == (3, None, False)
+    assert "Failed to authenticate" not in plain(visitor.get(path))
+
+
 def test_a_group_is_started_and_stopped_and_its_instances_are_shown(stage: Stage) -> None:
     node = stage.server.operator.create_node()
     visitor = stage.visitor(stage.organization)

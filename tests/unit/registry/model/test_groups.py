@@ -11,6 +11,7 @@ from registry.errors import InvalidInputError
 from registry.model.groups import Group, GroupKey, GroupStatus, GroupTransition
 from registry.model.images import StoredImage
 from registry.model.imports import Progress, Stage
+from registry.model.versions import StoredVersion
 from storage.digest import Digest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,7 +25,8 @@ Outcome = tuple[GroupStatus, bool, str] | type[Exception] | None
 def group(status: GroupStatus, *, started: bool) -> Group:
     key = GroupKey("acme", "shop", "web")
     made = Group.create(key, "registry.example/web:1", {"replicas": 3}, autostart=started, now=NOW).group
-    return replace(made, status=status, status_description="as before")
+    served = 1 if status in {RUNNING, STOPPED, DEPLOYING} else None
+    return replace(made, status=status, status_description="as before", served_version=served)
 
 
 EVENTS: dict[str, Callable[[Group], GroupTransition | None]] = {
@@ -110,8 +112,7 @@ def test_a_transition_keeps_the_rest_and_says_when(event: str, status: GroupStat
     assert after.revision == before.revision + by_owner
     assert after.version == before.version + (event == "new image")
     assert (after.job_id != before.job_id) == (event == "new image")
-    moved = after.status is not before.status or event == "new image"
-    if moved:
+    if after.status is not before.status or event == "new image":
         assert after.status_since == LATER
         assert after.status_description != "as before"
     assert made.event.organization == "acme"
@@ -119,6 +120,117 @@ def test_a_transition_keeps_the_rest_and_says_when(event: str, status: GroupStat
         dict(made.event.detail).items() >= {"group_id": before.id, "project": "shop", "group": "web"}.items()
     )
     assert made.event.detail["version"] == after.version
+
+
+OLD = StoredImage(Digest.of(b"old"), Digest.of(b"old"), "linux/amd64", (), 400)
+SPEC = {"replicas": 3, "container": {"command": ["serve"], "priority": "low"}, "networking": {"port": 80}}
+
+
+def updated(status: GroupStatus, *, started: bool) -> Group:
+    """Make a group in a state, and have its second version imported."""
+    first = group(PENDING, started=started).finish_import(OLD, now=NOW)
+    assert first is not None
+    served = replace(first.group, status=status, spec=SPEC)
+    return served.update(SPEC, "registry.example/web:2", now=LATER).group
+
+
+def fail(pending: Group, reason: str = "failed to authenticate") -> Group:
+    failed = pending.fail_import(reason, "wrong password", now=LATER)
+    assert failed is not None
+    return failed.group
+
+
+@pytest.mark.parametrize(("status", "started"), [(STOPPED, False), (DEPLOYING, True), (RUNNING, True)])
+def test_a_failed_version_leaves_status_and_image(status: GroupStatus, started: bool) -> None:  # noqa: FBT001
+    failed = fail(updated(status, started=started))
+    assert (failed.status, failed.version, failed.served_version) == (status, 2, 1)
+    assert (failed.image_digest, failed.image_size_bytes) == (OLD.digest, 400)
+    assert failed.pending_change
+    sentence = "version 2 failed to authenticate; version 1 is served. Reason: wrong password"
+    assert failed.description == sentence
+    for change in (failed.start(now=LATER), failed.stop(now=LATER), failed.run(1, now=LATER)):
+        assert change is None or change.group.description == sentence
+    too_large = fail(updated(status, started=started), "image too large")
+    assert too_large.description.startswith("version 2 failed: image too large; version 1 is served")
+
+
+def test_start_stop_and_a_node_during_an_import_decide_what_its_failure_leaves() -> None:
+    stopped = updated(RUNNING, started=True).stop(now=LATER)
+    assert stopped is not None
+    assert (stopped.group.status, fail(stopped.group).status) == (PENDING, STOPPED)
+    started = updated(STOPPED, started=False).start(now=LATER)
+    assert started is not None
+    assert fail(started.group).status is DEPLOYING
+    running = started.group.run(1, now=LATER)
+    assert running is not None
+    assert (running.group.status, fail(running.group).status) == (PENDING, RUNNING)
+    twice = running.group.update(SPEC, "registry.example/web:3", now=LATER).group
+    assert (twice.version, fail(twice).status) == (3, RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        ({"replicas": 4}, False),
+        ({"container": {"command": ["serve"], "priority": "high"}}, False),
+        ({"container": {"command": ["serve"], "environment_variables": {}}}, False),
+        ({"liveness_probe": None}, False),
+        ({"container": {"command": ["serve", "--fast"]}}, True),
+        ({"container": {"command": ["serve"], "environment_variables": {"A": "b"}}}, True),
+        *(({probe: {"exec": {}}}, True) for probe in ("liveness_probe", "readiness_probe", "startup_probe")),
+        ({"networking": {"port": 81}}, True),
+    ],
+)
+def test_what_raises_the_version(change: dict[str, object], counts: bool) -> None:  # noqa: FBT001
+    before = replace(group(RUNNING, started=True), spec=SPEC)
+    made = before.update({**SPEC, **change}, None, now=LATER)
+    assert made.group.version == made.group.served_version == (2 if counts else 1)
+    assert made.image_of == (1 if counts else None)
+    assert made.group.status is RUNNING
+    pending = updated(RUNNING, started=True).update({**SPEC, **change}, None, now=LATER)
+    assert (pending.group.version, pending.group.served_version) == (3 if counts else 2, 1)
+    assert (pending.image_of, pending.group.status) == (None, PENDING)
+    failed = fail(updated(RUNNING, started=True)).update({**SPEC, **change}, None, now=LATER)
+    assert (failed.group.served_version, failed.image_of, failed.group.has_failed) == (1, None, True)
+
+
+def test_an_import_of_what_failed_is_the_same_version_and_of_what_is_stored_the_next() -> None:
+    failed = fail(updated(RUNNING, started=True))
+    assert failed.update(SPEC, failed.image, now=LATER).group.version == 2
+    stored = updated(RUNNING, started=True).finish_import(IMAGE, now=LATER)
+    assert stored is not None
+    again = stored.group.update(SPEC, stored.group.image, now=LATER).group
+    assert again.version == 3
+    same = again.finish_import(IMAGE, now=LATER)
+    other = again.finish_import(OLD, now=LATER)
+    assert same is not None
+    assert other is not None
+    assert (same.group.status, other.group.status) == (DEPLOYING, DEPLOYING)
+
+
+@pytest.mark.parametrize("state", ["pending", "failed", "stored"])
+def test_a_rollback_is_the_next_version_with_what_the_earlier_one_had(state: str) -> None:
+    before = updated(RUNNING, started=True)
+    if state == "failed":
+        before = fail(before)
+    elif state == "stored":
+        stored = before.finish_import(IMAGE, now=LATER)
+        assert stored is not None
+        before = stored.group
+    configuration = {"container.command": ["old"], "liveness_probe": {"exec": {}}}
+    target = StoredVersion(1, "registry.example/web:1", configuration, OLD.digest, 400)
+    made = before.roll_back(target, now=LATER)
+    assert made is not None
+    after = made.group
+    assert (after.version, after.served_version, after.image, made.image_of) == (3, 3, target.image, 1)
+    assert after.spec == {
+        "replicas": 3,
+        "container": {"command": ["old"], "priority": "low"},
+        "liveness_probe": {"exec": {}},
+    }
+    assert (after.status, after.description) == (DEPLOYING if state == "stored" else RUNNING, "")
+    assert (made.event.type, made.event.detail["from_version"]) == ("group.rolled_back", 1)
+    assert after.roll_back(replace(target, version=3), now=LATER) is None
 
 
 def test_a_new_group_waits_for_its_image_and_wants_to_run_if_it_starts_by_itself() -> None:

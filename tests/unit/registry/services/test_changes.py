@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from registry.catalog.jobs import SqlJobQueue
+from registry.catalog.versions import MAX_VERSIONS_OF_IMAGE
 from registry.errors import ConflictError, InvalidInputError, NotFoundError, PreconditionFailedError
 from registry.model.groups import Group, GroupKey, GroupStatus, GroupTransition
 from registry.model.images import ContentKind, ImageContent, StoredImage
@@ -113,13 +114,13 @@ async def test_another_image_is_the_next_version_and_the_old_one_stays_until_it_
     before = await stored(world)
     view = await world.groups.update(KEY, replace(image("app:2"), registry_authentication=PRIVATE))
     assert (view.group.version, view.group.status) == (2, GroupStatus.PENDING)
-    assert view.group.image_digest is None
+    assert view.group.image_digest == before.image_digest
     assert world.vault.held[view.group.job_id].password.reveal() == "geheim"
-    assert await world.catalog.newest_version(before.id) == 1
+    assert view.group.served_version == 1
     await end_import(world)
     after = (await world.groups.get(KEY)).group
     assert (after.status, after.image) == (GroupStatus.STOPPED, "registry.example/app:2")
-    assert await world.catalog.newest_version(before.id) == 2
+    assert after.served_version == 2
     assert await world.catalog.tags(KEY.repository) == ["latest", "v1", "v2"]
 
 
@@ -135,16 +136,44 @@ async def test_the_same_image_is_pulled_again_only_when_asked_or_after_a_failure
     assert (await world.groups.update(KEY, image("app:1"))).group.version == 1
     assert (await world.groups.update(KEY, image("app:1", pull=True))).group.version == 2
     await end_import(world, failing=True)
-    assert (await world.groups.update(KEY, image("app:1"))).group.version == 3
+    retried = await world.groups.update(KEY, image("app:1"))
+    assert (retried.group.version, retried.group.status) == (2, GroupStatus.PENDING)
 
 
 async def test_a_failed_update_leaves_the_old_version_to_its_nodes(world: World) -> None:
-    before = await stored(world)
+    await stored(world)
     await world.groups.update(KEY, image("app:2"))
     await end_import(world, failing=True)
-    view = await world.groups.get(KEY)
-    assert view.group.status is GroupStatus.FAILED
-    assert await world.catalog.newest_version(before.id) == 1
+    group = (await world.groups.get(KEY)).group
+    assert (group.status, group.served_version) == (GroupStatus.STOPPED, 1)
+
+
+async def test_versions_of_one_image_are_bounded_and_those_of_others_stay(world: World) -> None:
+    group = await stored(world)
+    await world.groups.update(KEY, image("app:2"))
+    await end_import(world)
+    for number in range(MAX_VERSIONS_OF_IMAGE + 5):
+        await world.groups.update(KEY, amend(container={"command": [str(number)]}))
+    numbers = await world.catalog.versions(group.id)
+    newest = 2 + MAX_VERSIONS_OF_IMAGE + 5
+    assert numbers == [*range(newest, newest - MAX_VERSIONS_OF_IMAGE, -1), 1]
+    back = (await world.groups.roll_back(KEY, 1)).group
+    assert (back.image, back.image_digest) == (group.image, group.image_digest)
+    assert "container" not in back.spec or "command" not in back.spec["container"]
+    with pytest.raises(InvalidInputError, match="no such version"):
+        await world.groups.roll_back(KEY, 3)
+
+
+async def test_a_rollback_forgets_the_credentials_of_the_import_that_it_ends(world: World) -> None:
+    await stored(world)
+    await world.groups.update(KEY, replace(image("app:2"), registry_authentication=PRIVATE))
+    queue = SqlJobQueue(world.catalog._database, world.clock)
+    running = await queue.claim("worker", 60)
+    assert running is not None
+    await world.groups.roll_back(KEY)
+    assert world.vault.held == {}
+    assert not await queue.heartbeat(running.id, "worker", 60)
+    assert await queue.claim("worker", 60) is None
 
 
 async def test_an_update_during_an_import_ends_that_import(world: World) -> None:

@@ -1,0 +1,76 @@
+"""The versions of groups whose images are stored (the table `versions`)."""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, select
+
+from registry.catalog.engine.database import CatalogConnection
+from registry.catalog.tables import groups, images, versions
+from registry.model.groups import Group
+from registry.model.versions import StoredVersion, configuration_of
+from storage.digest import Digest
+
+MAX_VERSIONS_OF_IMAGE: Final = 20
+"""How many of the newest versions of a group are kept though a newer one has the same image."""
+
+
+async def store_version(connection: CatalogConnection, group: Group, image_id: str, now: datetime) -> None:
+    """Store a group's version with its image. Versions without an image of their own are bounded."""
+    values = {
+        "group_id": group.id,
+        "version": group.version,
+        "repository": group.key.repository,
+        "image_id": image_id,
+        "image": group.image,
+        "configuration": dict(configuration_of(group.spec)),
+        "created_at": now,
+    }
+    await connection.execute(insert(versions).values(values))
+    newer = versions.alias("newer")
+    repeated = exists().where(
+        newer.c.group_id == versions.c.group_id,
+        newer.c.version > versions.c.version,
+        newer.c.image_id == versions.c.image_id,
+    )
+    old = and_(versions.c.group_id == group.id, versions.c.version <= group.version - MAX_VERSIONS_OF_IMAGE)
+    await connection.execute(delete(versions).where(old, repeated))
+
+
+async def image_of_version(connection: CatalogConnection, group_id: str, version: int) -> str | None:
+    """Return the id of the image of a stored version."""
+    query = select(versions.c.image_id).where(_is(group_id, version))
+    image_id: str | None = (await connection.execute(query)).scalar()
+    return image_id
+
+
+async def load_version(connection: CatalogConnection, group_id: str, version: int) -> StoredVersion | None:
+    """Return a stored version."""
+    query = (
+        select(
+            versions.c.version,
+            versions.c.image,
+            versions.c.configuration,
+            images.c.digest,
+            images.c.size_bytes,
+        )
+        .join(images, images.c.id == versions.c.image_id)
+        .where(_is(group_id, version))
+    )
+    row: Row[tuple[int, str, dict[str, object] | None, str, int]] | None = (
+        await connection.execute(query)
+    ).first()
+    if row is None:
+        return None
+    return StoredVersion(row.version, row.image, row.configuration, Digest.parse(row.digest), row.size_bytes)
+
+
+def newest_version() -> ColumnElement[int]:
+    """Return the newest stored version of a group, as a subquery of a query of groups."""
+    stored = versions.alias("stored")
+    newest = select(func.max(stored.c.version)).where(stored.c.group_id == groups.c.id)
+    return newest.correlate(groups).scalar_subquery()
+
+
+def _is(group_id: str, version: int) -> ColumnElement[bool]:
+    return and_(versions.c.group_id == group_id, versions.c.version == version)
