@@ -48,7 +48,7 @@ async def test_a_credential_comes_back_as_it_was_until_it_is_forgotten(
     assert credential.username.encode() not in on_disk
     assert b"canary" not in on_disk
     await vault.forget("job")
-    with pytest.raises(StoreFailedError, match="lapsed"):
+    with pytest.raises(StoreFailedError, match="expired"):
         await vault.open("job", wrapped)
 
 

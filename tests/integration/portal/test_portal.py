@@ -293,7 +293,7 @@ def test_a_failed_version_is_told_and_the_one_before_is_returned_to(stage: Stage
     )
     stage.customer.wait_settled(name)
     container = {"image": stage.upstream.reference(images.runnable()), "command": ["serve"]}
-    wrong = {"basic": {**access, "password": "wrong"}}
+    wrong = {"basic": {"username": stage.upstream.username, "password": "wrong"}}
     stage.customer.patch(name, {"container": {**container, "registry_authentication": wrong}})
     stage.customer.wait_settled(name)
     visitor, path = stage.visitor(stage.organization), stage.path(name)
