@@ -1,13 +1,13 @@
-"""The composition root: the only place that chooses adapters and hands them to who needs them."""
+"""The composition root: the only module that chooses adapters, with one `compose_` function per role."""
 
 import asyncio
 import hmac
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property, partial
 
@@ -15,7 +15,15 @@ from aiohttp import web
 
 from auth.authority import Authority
 from auth.key_watch import watched
-from auth.ledger import EventStream, LedgerAddress, LedgerLimits, RedisTokenLedger, Topology, connect
+from auth.ledger import (
+    EventStream,
+    LedgerAddress,
+    LedgerClient,
+    LedgerLimits,
+    RedisTokenLedger,
+    Topology,
+    connect,
+)
 from auth.nodes.ca import NodeCA
 from auth.nodes.enrolment import NodeEnrolment
 from auth.nodes.trust import ClientTrust, Issuers
@@ -157,311 +165,386 @@ async def compose(settings: Settings, data: DataDir, redis_url: str) -> AsyncIte
 
     Args:
         settings: Validated.
-        data: A data folder that has had its first start, with a catalog that is migrated.
-        redis_url: The ledger.
+        data: A data folder after its first start, with a migrated catalog.
+        redis_url: URL of the token ledger.
     """
     async with AsyncExitStack() as stack:
-        yield await _Composer(settings, data, redis_url, stack).build()
-
-
-class _Composer:
-    def __init__(self, settings: Settings, data: DataDir, redis_url: str, stack: AsyncExitStack) -> None:
-        self._settings = settings
-        self._data = data
-        self._stack = stack
-        self._clock = SystemClock()
-        self._metrics = Metrics()
-        self._origin = Origin(settings.public_url, settings.service)
-        self._is_operator_key = _key_check(read_operator_key(data.operator_key))
-
-        self._database = Database(database_url(settings, data))
-        stack.push_async_callback(self._database.close)
-        self._redis = connect(redis_url)
-        stack.push_async_callback(self._redis.aclose)
-        keys = settings.key_location.open()
-        stack.push_async_callback(keys.aclose)
-        self._blobs = open_blobs(settings, keys, self._database)
-        stack.push_async_callback(self._blobs.aclose)
-
-        self._catalog = SqlGroupCatalog(self._database, self._clock)
-        self._nodes = SqlNodeRegistry(self._database, self._clock)
-        self._organizations = SqlOrganizationDirectory(self._database)
-        self._designations = SqlInstances(self._database, self._clock)
-        self._events = SqlEventLog(self._database, self._clock)
-        stack.push_async_callback(self._events.aclose)
-        self._vault = RedisCredentialVault(self._redis, keys)
-        self._board = RedisProgressStore(self._redis)
-
-        self._node_ca = NodeCA.load(data.node_ca)
-        self._keys = LocalSigningKeys.load(data.signing_keys)
-        ledger = RedisTokenLedger(
-            self._redis,
-            _limits(settings),
-            replicated=LedgerAddress.parse(redis_url).topology is not Topology.SINGLE,
-            min_replicas=settings.redis_min_replicas,
-        )
-        stack.push_async_callback(ledger.aclose)
-        name = settings.service
-        bounded = ThrottledAuditTrail(self._events)
-        stack.push_async_callback(bounded.aclose)
-        trail = CountingAuditTrail(bounded, self._metrics)
-        self._trail = trail
-        self._authority = Authority(self._keys, ledger, trail, self._clock, issuer=name, service=name)
-        self._realm = Realm(self._keys, ledger, trail, self._clock, issuer=name, service=name)
-        public_keys = self._keys.verification_keys
-        self._verifier = Verifier(public_keys, ledger, trail, self._clock, issuer=name, service=name)
-
-        self._webhook_secrets = WebhookSecrets(keys)
-        self._webhook_catalog = SqlWebhooks(self._database, self._clock)
-        self._key_directory = SqlApiKeyDirectory(self._database, self._clock)
-        self._api_keys = ApiKeys(
-            keys=self._key_directory,
-            organizations=self._organizations,
-            clock=self._clock,
-        )
-        self._instances = Instances(
-            catalog=self._designations,
-            groups=self._catalog,
-            tokens=self._authority,
-            dismiss_tokens=self._dismiss_tokens,
-            trail=self._events,
-            clock=self._clock,
-        )
-
-    async def build(self) -> Composition:
-        await self._stack.enter_async_context(watched(self._keys))
-        roles = self._settings.roles
-        worker = await self._worker() if Role.IMPORT in roles else None
+        shared = await _open_shared(settings, data, redis_url, stack)
+        worker = compose_import(shared) if Role.IMPORT in settings.roles else None
+        upkeep = compose_upkeep(shared) if Role.IMPORT in settings.roles else None
         mounted: dict[str, web.Application] = {}
-        tokens = TokenApi(self._realm, self._keys.verification_keys)
-        if Role.PULL in roles:
-            mounted[DISTRIBUTION_PREFIX] = self._distribution()
-        if Role.API in roles:
-            groups = self._groups(worker.nudge if worker else _nobody)
-            mounted[public.PREFIX] = self._public(groups)
-            mounted[operator.PREFIX] = self._operator()
-        routes = HealthApi(self._probes(), self._metrics).routes()
-        if Role.API in roles:
-            routes += ApiReference(partial(document, mounted.values())).routes()
-        if Role.TOKEN in roles:
+        routes = HealthApi(shared.probes, shared.metrics).routes()
+        if Role.PULL in settings.roles:
+            mounted[DISTRIBUTION_PREFIX] = compose_pull(shared)
+        if Role.TOKEN in settings.roles:
+            tokens = compose_token(shared)
             mounted["/token"] = tokens.app()
             routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
-        root = root_app(mounted, routes, self._metrics, self._peers())
-        if Role.API in roles:
-            self._portal(groups).mount(root)
-        return Composition(root, worker, self._upkeep())
+        portal = None
+        if Role.API in settings.roles:
+            apis, portal = compose_api(shared, worker.nudge if worker else _no_worker)
+            mounted |= apis
+            routes += ApiReference(partial(document, apis.values())).routes()
+        root = root_app(mounted, routes, shared.metrics, _peers(shared))
+        if portal is not None:
+            portal.mount(root)
+        yield Composition(root, worker, upkeep)
 
-    def _upkeep(self) -> Callable[[], Awaitable[None]] | None:
-        if Role.IMPORT not in self._settings.roles:
-            return None
-        courier = WebhookDispatcher(
-            catalog=self._webhook_catalog,
-            secrets=self._webhook_secrets,
-            post=self._hooks.post,
-            clock=self._clock,
-            disable_after=timedelta(days=self._settings.webhook_days),
-        )
-        chores: list[Callable[[], Coroutine[None, None, None]]] = [
-            courier.run,
-            self._drain().run,
-            partial(repeat, "instances", SWEEP_S, self._instances.sweep),
-        ]
-        if self._settings.gc_interval_s > 0:
-            chores.append(self._collecting())
 
-        async def run() -> None:
-            async with asyncio.TaskGroup() as group:
-                for chore in chores:
-                    group.create_task(chore())
+@dataclass
+class _Shared:
+    """The parts of a process that several roles use. The constructor opens nothing.
 
-        return run
+    Attributes:
+        stack: Closes what the roles open.
+        key_provider: Wraps data keys, credentials and webhook secrets.
+        trail: The audit trail with throttling and metrics, for refusals and tokens.
+        events: The audit trail itself.
+    """
 
-    def _drain(self) -> EventDrain:
-        stream = EventStream(self._redis)
-        self._stack.push_async_callback(stream.aclose)
-        return EventDrain(stream, self._events.store, self._trail.count)
-
-    def _collecting(self) -> Callable[[], Coroutine[None, None, None]]:
-        interval_s, grace_s = self._settings.gc_interval_s, self._settings.gc_grace_s
-        dead, upkeep = SqlCollection(self._database, self._clock), SqlUpkeep(self._database, self._clock)
-        collection = Collection(self._blobs, dead, upkeep, self._clock)
-        return partial(repeat, "gc", interval_s, partial(collection.run_if_due, interval_s, grace_s))
+    settings: Settings
+    data: DataDir
+    stack: AsyncExitStack
+    metrics: Metrics
+    database: Database
+    redis: LedgerClient
+    key_provider: KeyProvider
+    blobs: BlobStore
+    events: SqlEventLog
+    trail: CountingAuditTrail
+    ledger: RedisTokenLedger
+    signing_keys: LocalSigningKeys
+    clock: SystemClock = field(default_factory=SystemClock)
 
     @cached_property
-    def _hooks(self) -> HookClient:
-        """What reaches webhooks; opened by the roles that register them or tell them."""
-        hooks = hook_client(self._settings)
-        self._stack.push_async_callback(hooks.close)
+    def origin(self) -> Origin:
+        return Origin(self.settings.public_url, self.settings.service)
+
+    @cached_property
+    def is_operator_key(self) -> Callable[[str], bool]:
+        return _key_check(read_operator_key(self.data.operator_key))
+
+    @cached_property
+    def node_ca(self) -> NodeCA:
+        return NodeCA.load(self.data.node_ca)
+
+    @cached_property
+    def groups(self) -> SqlGroupCatalog:
+        return SqlGroupCatalog(self.database, self.clock)
+
+    @cached_property
+    def nodes(self) -> SqlNodeRegistry:
+        return SqlNodeRegistry(self.database, self.clock)
+
+    @cached_property
+    def organizations(self) -> SqlOrganizationDirectory:
+        return SqlOrganizationDirectory(self.database)
+
+    @cached_property
+    def designations(self) -> SqlInstances:
+        return SqlInstances(self.database, self.clock)
+
+    @cached_property
+    def progress(self) -> RedisProgressStore:
+        return RedisProgressStore(self.redis)
+
+    @cached_property
+    def vault(self) -> RedisCredentialVault:
+        return RedisCredentialVault(self.redis, self.key_provider)
+
+    @cached_property
+    def webhook_secrets(self) -> WebhookSecrets:
+        return WebhookSecrets(self.key_provider)
+
+    @cached_property
+    def webhooks(self) -> SqlWebhooks:
+        return SqlWebhooks(self.database, self.clock)
+
+    @cached_property
+    def hooks(self) -> HookClient:
+        """The client of webhook endpoints, which also checks their URLs."""
+        hooks = hook_client(self.settings)
+        self.stack.push_async_callback(hooks.close)
         return hooks
 
-    async def _worker(self) -> ImportWorker:
-        client = upstream_client(self._settings)
-        self._stack.push_async_callback(client.close)
-        settings = self._settings
-        lines = DownloadOptions(
-            PrefetchBudget(settings.ahead_bytes),
-            connections=settings.blob_connections,
-            pace=Bandwidth(settings.import_bytes_per_s).pace,
-        )
-        # Shorter than a job's: whoever takes a dead worker's job over does not wait for its blobs as well.
-        transfer_lock = TransferLock(self._redis, settings.lease_s / 2)
-        daily = settings.organization_import_bytes_per_day
-        origins = SqlBlobOrigins(self._database, self._clock)
-        sharing = BlobLinker(self._blobs, origins, shared_registries(settings))
-        compressor = open_compressor(settings, self._blobs, self._database, self._metrics)
-        if compressor is not None:
-            self._stack.callback(compressor.close)
-        importer = Importer(
-            client,
-            self._blobs,
-            SqlBlobPins(self._database),
-            self._metrics,
-            sharing=sharing,
-            max_image_bytes=settings.max_image_bytes,
-            options=TransferOptions(lines, transfer_lock, settings.layer_transfers),
-            quota=SqlImportQuota(self._database, self._clock, daily),
-            compressor=compressor,
-        )
-        queue = SqlJobQueue(self._database, self._clock, settings.organization_import_jobs)
-        return ImportWorker(
-            queue,
-            self._vault,
-            self._board,
-            importer,
-            self._metrics,
-            worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
-            lease_s=settings.lease_s,
-            jobs=settings.import_jobs,
+    @cached_property
+    def authority(self) -> Authority:
+        name = self.settings.service
+        return Authority(self.signing_keys, self.ledger, self.trail, self.clock, issuer=name, service=name)
+
+    @cached_property
+    def verifier(self) -> Verifier:
+        name, keys = self.settings.service, self.signing_keys.verification_keys
+        return Verifier(keys, self.ledger, self.trail, self.clock, issuer=name, service=name)
+
+    @cached_property
+    def instances(self) -> Instances:
+        async def dismiss_tokens(group: Group) -> None:
+            organization = group.key.organization
+            await self.authority.revoke_group(group.id, organization=organization, barred=False)
+
+        return Instances(
+            catalog=self.designations,
+            groups=self.groups,
+            tokens=self.authority,
+            dismiss_tokens=dismiss_tokens,
+            trail=self.events,
+            clock=self.clock,
         )
 
-    def _distribution(self) -> web.Application:
-        sender = SocketSender()
-        self._stack.callback(sender.close)
-        return distribution_app(
-            verifier=self._verifier,
-            resolver=ImageResolver(self._catalog),
-            blobs=self._blobs,
-            catalog=self._catalog,
-            streamer=BlobStreamer(sender, self._metrics, stall_s=self._settings.stall_s),
-            limit=NodeConcurrencyLimit(self._settings.node_responses),
-            damage=DamageReporter(
-                SqlKeyRecords(self._database), SqlQuarantine(self._database, self._clock), self._events
-            ),
-            origin=self._origin,
-        )
-
-    def _groups(self, nudge: Callable[[], None]) -> ContainerGroups:
-        return ContainerGroups(
-            catalog=self._catalog,
-            vault=self._vault,
-            board=self._board,
-            organizations=self._organizations,
-            fleet=self._instances,
-            clock=self._clock,
-            parse_reference=Reference.parse,
-            credential_from=from_registry_authentication,
-            revoke_tokens=self._authority.revoke_group,
-            nudge=nudge,
-        )
-
-    def _public(self, groups: ContainerGroups) -> web.Application:
-        rate = self._settings.api_requests_per_minute
-        authenticate = ApiKeyAuthenticator(
-            keys=self._api_keys,
-            is_operator_key=self._is_operator_key,
-            rates=RedisRateLimiter(self._redis, rate) if rate else None,
-        )
-        return public_app(groups, self._instances, authenticate)
-
-    async def _dismiss_tokens(self, group: Group) -> None:
-        await self._authority.revoke_group(group.id, organization=group.key.organization, barred=False)
-
-    def _operator(self) -> web.Application:
-        enrolment = NodeEnrolment(
-            self._node_ca,
-            self._nodes,
-            SqlEnrolmentRecords(self._database, self._clock),
-            self._trail,
-            self._clock,
-            offer_s=self._settings.enrolment_s,
-        )
-        webhooks = Webhooks(
-            catalog=self._webhook_catalog,
-            secrets=self._webhook_secrets,
-            organizations=self._organizations,
-            clock=self._clock,
-            vet=self._hooks.vet,
-        )
-        return operator.operator_app(
-            [
-                OrganizationsApi(self._organizations, self._api_keys),
-                WebhooksApi(webhooks),
-                NodesApi(Nodes(self._nodes, enrolment, self._authority), enrolment),
-                InstancesApi(self._instances),
-                PullTokensApi(self._pull_tokens(), self._authority, self._origin),
-                ImagesApi(SqlImages(self._database)),
-            ],
-            EventsApi(self._events),
-            is_operator_key=self._is_operator_key,
-            verifier=self._verifier,
-        )
-
-    def _pull_tokens(self) -> PullTokens:
-        return PullTokens(
-            self._catalog,
-            self._designations,
-            self._nodes,
-            self._authority,
-            Variant(self._settings.default_variant),
-        )
-
-    def _portal(self, groups: ContainerGroups) -> Portal:
-        async def organization_of(key_hash: bytes) -> str | None:
-            found = await self._key_directory.by_hash(key_hash)
-            return found.organization if found is not None else None
-
-        sessions = PortalSessions(
-            sessions=RedisPortalSessions(self._redis, self._settings.portal_session_s),
-            organization_of=organization_of,
-            operator_key=Secret(read_operator_key(self._data.operator_key)),
-            attempts=RedisRateLimiter(self._redis, ATTEMPTS_PER_MINUTE).take,
-            trail=self._trail,
-            origin=self._origin,
-        )
-        services = Services(
-            groups=groups,
-            instances=self._instances,
-            catalog=self._catalog,
-            overview=SqlOverview(self._database),
-            progress=self._board,
-            nodes=self._nodes,
-            tokens=self._pull_tokens(),
-            authority=self._authority,
-            origin=self._origin,
-            clock=self._clock,
-            probes=self._probes(),
-            signing_keys=lambda: self._keys.keys,
-            docs_url=self._settings.docs_url,
-        )
-        return Portal(sessions, services)
-
-    def _peers(self) -> Peers:
-        node_ca, proxy_ca = self._settings.node_ca, self._settings.proxy_ca
-        issuers = Issuers([self._node_ca.certificate])
-        if node_ca is not None:
-            issuers += Issuers.load(node_ca)
-        proxies = ClientTrust(Issuers.load(proxy_ca)) if proxy_ca is not None else None
-        return Peers(ClientTrust(issuers), proxies, self._clock.now)
-
-    def _probes(self) -> dict[str, Callable[[], Awaitable[None]]]:
+    @cached_property
+    def probes(self) -> dict[str, Callable[[], Awaitable[None]]]:
         async def ledger() -> None:
-            await self._redis.ping()
+            await self.redis.ping()
 
-        return {
-            "storage and keys": self._blobs.probe,
-            "catalog": self._database.probe,
-            "ledger": ledger,
-        }
+        return {"storage and keys": self.blobs.probe, "catalog": self.database.probe, "ledger": ledger}
+
+
+async def _open_shared(settings: Settings, data: DataDir, redis_url: str, stack: AsyncExitStack) -> _Shared:
+    database = Database(database_url(settings, data))
+    stack.push_async_callback(database.close)
+    redis = connect(redis_url)
+    stack.push_async_callback(redis.aclose)
+    key_provider = settings.key_location.open()
+    stack.push_async_callback(key_provider.aclose)
+    blobs = open_blobs(settings, key_provider, database)
+    stack.push_async_callback(blobs.aclose)
+    events = SqlEventLog(database, SystemClock())
+    stack.push_async_callback(events.aclose)
+    ledger = RedisTokenLedger(
+        redis,
+        _limits(settings),
+        replicated=LedgerAddress.parse(redis_url).topology is not Topology.SINGLE,
+        min_replicas=settings.redis_min_replicas,
+    )
+    stack.push_async_callback(ledger.aclose)
+    throttled = ThrottledAuditTrail(events)
+    stack.push_async_callback(throttled.aclose)
+    metrics = Metrics()
+    signing_keys = LocalSigningKeys.load(data.signing_keys)
+    await stack.enter_async_context(watched(signing_keys))
+    return _Shared(
+        settings=settings,
+        data=data,
+        stack=stack,
+        metrics=metrics,
+        database=database,
+        redis=redis,
+        key_provider=key_provider,
+        blobs=blobs,
+        events=events,
+        trail=CountingAuditTrail(throttled, metrics),
+        ledger=ledger,
+        signing_keys=signing_keys,
+    )
+
+
+def compose_pull(shared: _Shared) -> web.Application:
+    """Build the role `pull`: `/v2/`."""
+    sender = SocketSender()
+    shared.stack.callback(sender.close)
+    return distribution_app(
+        verifier=shared.verifier,
+        resolver=ImageResolver(shared.groups),
+        blobs=shared.blobs,
+        catalog=shared.groups,
+        streamer=BlobStreamer(sender, shared.metrics, stall_s=shared.settings.stall_s),
+        limit=NodeConcurrencyLimit(shared.settings.node_responses),
+        damage=DamageReporter(
+            SqlKeyRecords(shared.database), SqlQuarantine(shared.database, shared.clock), shared.events
+        ),
+        origin=shared.origin,
+    )
+
+
+def compose_token(shared: _Shared) -> TokenApi:
+    """Build the role `token`: `/token` and the public signing keys."""
+    name = shared.settings.service
+    realm = Realm(shared.signing_keys, shared.ledger, shared.trail, shared.clock, issuer=name, service=name)
+    return TokenApi(realm, shared.signing_keys.verification_keys)
+
+
+def compose_import(shared: _Shared) -> ImportWorker:
+    """Build the role `import`: the worker that runs import jobs."""
+    settings, database, clock = shared.settings, shared.database, shared.clock
+    client = upstream_client(settings)
+    shared.stack.push_async_callback(client.close)
+    downloads = DownloadOptions(
+        PrefetchBudget(settings.ahead_bytes),
+        connections=settings.blob_connections,
+        pace=Bandwidth(settings.import_bytes_per_s).pace,
+    )
+    # Shorter than the lease of a job: the worker that takes over a job then need not wait for its blobs.
+    transfer_lock = TransferLock(shared.redis, settings.lease_s / 2)
+    origins = SqlBlobOrigins(database, clock)
+    compressor = open_compressor(settings, shared.blobs, database, shared.metrics)
+    if compressor is not None:
+        shared.stack.callback(compressor.close)
+    importer = Importer(
+        client,
+        shared.blobs,
+        SqlBlobPins(database),
+        shared.metrics,
+        sharing=BlobLinker(shared.blobs, origins, shared_registries(settings)),
+        max_image_bytes=settings.max_image_bytes,
+        options=TransferOptions(downloads, transfer_lock, settings.layer_transfers),
+        quota=SqlImportQuota(database, clock, settings.organization_import_bytes_per_day),
+        compressor=compressor,
+    )
+    return ImportWorker(
+        SqlJobQueue(database, clock, settings.organization_import_jobs),
+        shared.vault,
+        shared.progress,
+        importer,
+        shared.metrics,
+        worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
+        lease_s=settings.lease_s,
+        jobs=settings.import_jobs,
+    )
+
+
+def compose_upkeep(shared: _Shared) -> Callable[[], Awaitable[None]]:
+    """Build the background work of the role `import`: webhooks, events, instances, garbage collection."""
+    settings = shared.settings
+    dispatcher = WebhookDispatcher(
+        catalog=shared.webhooks,
+        secrets=shared.webhook_secrets,
+        post=shared.hooks.post,
+        clock=shared.clock,
+        disable_after=timedelta(days=settings.webhook_days),
+    )
+    stream = EventStream(shared.redis)
+    shared.stack.push_async_callback(stream.aclose)
+    chores: list[Callable[[], Coroutine[None, None, None]]] = [
+        dispatcher.run,
+        EventDrain(stream, shared.events.store, shared.trail.count).run,
+        partial(repeat, "instances", SWEEP_S, shared.instances.sweep),
+    ]
+    if settings.gc_interval_s > 0:
+        collection = Collection(
+            shared.blobs,
+            SqlCollection(shared.database, shared.clock),
+            SqlUpkeep(shared.database, shared.clock),
+            shared.clock,
+        )
+        collect = partial(collection.run_if_due, settings.gc_interval_s, settings.gc_grace_s)
+        chores.append(partial(repeat, "gc", settings.gc_interval_s, collect))
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            for chore in chores:
+                group.create_task(chore())
+
+    return run
+
+
+def compose_api(shared: _Shared, nudge: Callable[[], None]) -> tuple[Mapping[str, web.Application], Portal]:
+    """Build the role `api`: the public API, the operator API and the portal.
+
+    Args:
+        nudge: Wakes the import worker of this process.
+    """
+    settings = shared.settings
+    groups = ContainerGroups(
+        catalog=shared.groups,
+        vault=shared.vault,
+        board=shared.progress,
+        organizations=shared.organizations,
+        fleet=shared.instances,
+        clock=shared.clock,
+        parse_reference=Reference.parse,
+        credential_from=from_registry_authentication,
+        revoke_tokens=shared.authority.revoke_group,
+        nudge=nudge,
+    )
+    variant = Variant(settings.default_variant)
+    pull_tokens = PullTokens(shared.groups, shared.designations, shared.nodes, shared.authority, variant)
+    key_directory = SqlApiKeyDirectory(shared.database, shared.clock)
+    api_keys = ApiKeys(keys=key_directory, organizations=shared.organizations, clock=shared.clock)
+    rate = settings.api_requests_per_minute
+    authenticate = ApiKeyAuthenticator(
+        keys=api_keys,
+        is_operator_key=shared.is_operator_key,
+        rates=RedisRateLimiter(shared.redis, rate) if rate else None,
+    )
+    apis = {
+        public.PREFIX: public_app(groups, shared.instances, authenticate),
+        operator.PREFIX: _operator_app(shared, api_keys, pull_tokens),
+    }
+    return apis, _portal(shared, groups, pull_tokens, key_directory)
+
+
+def _operator_app(shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens) -> web.Application:
+    enrolment = NodeEnrolment(
+        shared.node_ca,
+        shared.nodes,
+        SqlEnrolmentRecords(shared.database, shared.clock),
+        shared.trail,
+        shared.clock,
+        offer_s=shared.settings.enrolment_s,
+    )
+    webhooks = Webhooks(
+        catalog=shared.webhooks,
+        secrets=shared.webhook_secrets,
+        organizations=shared.organizations,
+        clock=shared.clock,
+        vet=shared.hooks.vet,
+    )
+    return operator.operator_app(
+        [
+            OrganizationsApi(shared.organizations, api_keys),
+            WebhooksApi(webhooks),
+            NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),
+            InstancesApi(shared.instances),
+            PullTokensApi(pull_tokens, shared.authority, shared.origin),
+            ImagesApi(SqlImages(shared.database)),
+        ],
+        EventsApi(shared.events),
+        is_operator_key=shared.is_operator_key,
+        verifier=shared.verifier,
+    )
+
+
+def _portal(
+    shared: _Shared, groups: ContainerGroups, pull_tokens: PullTokens, keys: SqlApiKeyDirectory
+) -> Portal:
+    async def organization_of(key_hash: bytes) -> str | None:
+        found = await keys.by_hash(key_hash)
+        return found.organization if found is not None else None
+
+    sessions = PortalSessions(
+        sessions=RedisPortalSessions(shared.redis, shared.settings.portal_session_s),
+        organization_of=organization_of,
+        operator_key=Secret(read_operator_key(shared.data.operator_key)),
+        attempts=RedisRateLimiter(shared.redis, ATTEMPTS_PER_MINUTE).take,
+        trail=shared.trail,
+        origin=shared.origin,
+    )
+    services = Services(
+        groups=groups,
+        instances=shared.instances,
+        catalog=shared.groups,
+        overview=SqlOverview(shared.database),
+        progress=shared.progress,
+        nodes=shared.nodes,
+        tokens=pull_tokens,
+        authority=shared.authority,
+        origin=shared.origin,
+        clock=shared.clock,
+        probes=shared.probes,
+        signing_keys=lambda: shared.signing_keys.keys,
+        docs_url=shared.settings.docs_url,
+    )
+    return Portal(sessions, services)
+
+
+def _peers(shared: _Shared) -> Peers:
+    node_ca, proxy_ca = shared.settings.node_ca, shared.settings.proxy_ca
+    issuers = Issuers([shared.node_ca.certificate])
+    if node_ca is not None:
+        issuers += Issuers.load(node_ca)
+    proxies = ClientTrust(Issuers.load(proxy_ca)) if proxy_ca is not None else None
+    return Peers(ClientTrust(issuers), proxies, shared.clock.now)
 
 
 def _limits(settings: Settings) -> LedgerLimits:
@@ -479,5 +562,5 @@ def _key_check(key: str) -> Callable[[str], bool]:
     return check
 
 
-def _nobody() -> None:
-    """Nudge no worker: none runs in this process, and those elsewhere ask once a second."""
+def _no_worker() -> None:
+    """Do nothing: workers in other processes poll for jobs once a second."""
