@@ -354,9 +354,9 @@ class _Composer:
         return ContainerGroups(
             catalog=self._catalog,
             vault=self._vault,
-            board=self._board,
+            progress_store=self._board,
             organizations=self._organizations,
-            fleet=self._instances,
+            instances=self._instances,
             clock=self._clock,
             parse_reference=Reference.parse,
             credential_from=from_registry_authentication,
