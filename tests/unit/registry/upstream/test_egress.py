@@ -72,7 +72,7 @@ def test_loopback_link_local_private_and_multicast_are_refused(
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "fe80::1%lo", "::ffff:169.254.169.254"])
 def test_no_socket_is_made_to_a_refused_address(address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with pytest.raises(EgressRefusedError, match="not of the public internet"):
+    with pytest.raises(EgressRefusedError, match="not on the public internet"):
         EgressGuard().open_socket((family, socket.SOCK_STREAM, 6, "", (address, 443)))
 
 
