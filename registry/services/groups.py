@@ -273,7 +273,7 @@ class ContainerGroups:
         if target is None:
             reason = f"choose a stored version: {', '.join(map(str, others[:20]))}"
             raise InvalidInputError(
-                "The group cannot be rolled back to this version.",
+                "The group has no such version.",
                 {"version": [reason if others else "no other version of the group is stored"]},
             )
         return target
