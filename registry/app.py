@@ -448,9 +448,9 @@ def compose_api(shared: _Shared, nudge: Callable[[], None]) -> tuple[Mapping[str
     groups = ContainerGroups(
         catalog=shared.groups,
         vault=shared.vault,
-        board=shared.progress,
+        progress_store=shared.progress,
         organizations=shared.organizations,
-        fleet=shared.instances,
+        instances=shared.instances,
         clock=shared.clock,
         parse_reference=Reference.parse,
         credential_from=from_registry_authentication,

@@ -1,4 +1,4 @@
-"""Counts token transitions and refusals on their way into the audit trail."""
+"""Metrics of the token transitions and refusals that enter the audit trail."""
 
 from functools import cache
 
@@ -8,15 +8,15 @@ from registry.observe import Metrics
 
 
 class CountingAuditTrail:
-    """Counts events, then passes them on."""
+    """Counts events for the metrics, then forwards them to another audit trail."""
 
     def __init__(self, trail: AuditTrail, metrics: Metrics) -> None:
         self._trail = trail
         self._metrics = metrics
-        self._tokens = cache(metrics.tokens.labels)  # otherwise looked up behind a lock
+        self._tokens = cache(metrics.tokens.labels)  # labels() takes a lock on every call
 
     async def record(self, event: AuditEvent) -> None:
-        """Append one event durably."""
+        """Count one event and record it durably."""
         self.count(event)
         await self._trail.record(event)
 

@@ -1,4 +1,4 @@
-"""Moves the events that redemptions record in the ledger to the audit trail (docs/adr/0053)."""
+"""Transfer of the events that redemptions record in the ledger to the audit trail (docs/adr/0053)."""
 
 import asyncio
 import secrets
@@ -21,11 +21,11 @@ _log = structlog.get_logger(__name__)
 
 
 class EventDrain:
-    """Stores events, then removes them from the ledger: none is lost, and the trail skips repetitions.
+    """Stores events in the audit trail, then removes them from the ledger. No event is lost or stored twice.
 
     Args:
         stream: The events in the ledger.
-        store: Stores a batch durably, without the events that it has already.
+        store: Stores a batch durably, skipping events that it already has.
         count: Counts an event for the metrics.
     """
 
@@ -41,7 +41,7 @@ class EventDrain:
         self._holder = secrets.token_hex(8)
 
     async def run(self) -> NoReturn:
-        """Drain until cancelled, and once more then: the last requests have been answered."""
+        """Drain until cancelled, then once more for the events of the last requests."""
         try:
             while True:
                 await self._pass()
@@ -52,7 +52,7 @@ class EventDrain:
                     await self._pass()
 
     async def _pass(self) -> None:
-        """Drain every stream once, unless another process does. A failure is only logged."""
+        """Drain every stream once, unless another process holds the lease. Failures are only logged."""
         try:
             if not await self._stream.hold(self._holder):
                 return
@@ -62,11 +62,11 @@ class EventDrain:
         for name in self._stream.names:
             try:
                 await self.drain(name)
-            except _UNAVAILABLE as error:  # on a cluster the other streams may be there
+            except _UNAVAILABLE as error:  # on a cluster, other streams may be available
                 _log.warning("events.not_drained", reason=str(error))
 
     async def drain(self, name: str) -> None:
-        """Move the events of one stream, until few are left."""
+        """Move the events of one stream until it has none waiting."""
         stored: Sequence[LedgerEvent] = ()
         while True:
             waiting = await self._stream.next(name, stored, _BATCH)

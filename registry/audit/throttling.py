@@ -1,4 +1,4 @@
-"""Keeps strangers from filling the audit trail (docs/tokens.md, "The audit trail")."""
+"""Rate limits on audit events that unauthenticated clients can cause (docs/tokens.md, "The audit trail")."""
 
 import asyncio
 import time
@@ -15,8 +15,8 @@ from registry.errors import RegistryError
 
 WINDOW_S = 60.0
 
-# Anybody can bring these about; every other refusal takes a token that we have signed.
-_ANYBODY = frozenset({Cause.MALFORMED, Cause.FORGED, Cause.NOT_YET_VALID})
+# Causes that need no valid token; all other refusals require a token with a valid signature.
+_UNAUTHENTICATED = frozenset({Cause.MALFORMED, Cause.FORGED, Cause.NOT_YET_VALID})
 _BOUNDED = frozenset(
     {
         AuthEventType.TOKEN_REFUSED,
@@ -31,25 +31,25 @@ _MANY = "many"
 
 @dataclass(frozen=True, slots=True)
 class ThrottleLimits:
-    """How many refusals and repeated exchanges one process writes in a minute.
+    """Maximum numbers of refusals and repeated exchanges that one process records per minute.
 
     Attributes:
-        alike: Of one cause, from one source (by anybody) or with one token.
-        anybody: By anybody, in all.
-        kinds: Kinds of suppressed refusals that are summed up apart.
+        alike: Events of one cause from one source (unauthenticated) or with one token.
+        unauthenticated: All events from unauthenticated clients.
+        kinds: Kinds of suppressed events that are summarized separately.
     """
 
     alike: int = 30
-    anybody: int = 120
+    unauthenticated: int = 120
     kinds: int = 64
 
 
 class ThrottledAuditTrail:
-    """Sums up refusals and exchanges that repeat, one event a minute and kind; passes everything else on.
+    """Summarizes repeated refusals and exchanges in one event per minute and kind; forwards all others.
 
     Args:
-        trail: Where events go.
-        window_s: The minute.
+        trail: Receives the events.
+        window_s: Length of the window.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class ThrottledAuditTrail:
         self._window_s = window_s
         self._window_ends = 0.0
         self._written: Counter[tuple[str, str]] = Counter()
-        self._by_anybody = 0
+        self._unauthenticated = 0
         self._suppressed: dict[tuple[str, str], tuple[AuditEvent, int]] = {}
         self._summing: asyncio.Task[None] | None = None
 
     async def record(self, event: AuditEvent) -> None:
-        """Append one event durably; or, beyond the limits, count it into the next sum."""
+        """Record one event durably; beyond the limits, count it for the next summary."""
         if event.type in _BOUNDED and not self._admits(event):
             return
         await self._trail.record(event)
 
     async def aclose(self) -> None:
-        """Write what is left to sum up."""
+        """Record the remaining summaries."""
         if self._summing is not None:
             self._summing.cancel()
             with suppress(asyncio.CancelledError):
@@ -81,17 +81,17 @@ class ThrottledAuditTrail:
     def _admits(self, event: AuditEvent) -> bool:
         if time.monotonic() >= self._window_ends:
             self._written.clear()
-            self._by_anybody = 0
+            self._unauthenticated = 0
             self._window_ends = time.monotonic() + self._window_s
-        by_anybody = event.cause in _ANYBODY or event.type is AuthEventType.NODE_REFUSED
+        unauthenticated = event.cause in _UNAUTHENTICATED or event.type is AuthEventType.NODE_REFUSED
         cause = event.cause or event.type
-        kind = (cause, _site(event.source) if by_anybody else event.token_id or event.node_id or "")
-        full = by_anybody and self._by_anybody >= self._limits.anybody
+        kind = (cause, _site(event.source) if unauthenticated else event.token_id or event.node_id or "")
+        full = unauthenticated and self._unauthenticated >= self._limits.unauthenticated
         if full or self._written[kind] >= self._limits.alike:
             self._suppress(kind, event)
             return False
         self._written[kind] += 1
-        self._by_anybody += by_anybody
+        self._unauthenticated += unauthenticated
         return True
 
     def _suppress(self, kind: tuple[str, str], event: AuditEvent) -> None:
@@ -110,12 +110,12 @@ class ThrottledAuditTrail:
     async def _sum_up(self) -> None:
         suppressed, self._suppressed = self._suppressed, {}
         for event, count in suppressed.values():
-            with suppress(AuthError, RegistryError):  # the metric has counted them
+            with suppress(AuthError, RegistryError):  # the metrics already include them
                 await self._trail.record(replace(event, detail={**event.detail, "suppressed": count}))
 
 
 def _site(source: str | None) -> str:
-    """Return a source as one who can choose addresses is known by: an IPv6 site is one."""
+    """Return the source address; for IPv6 its /64 network, because one client may own all its addresses."""
     try:
         address = ip_address(source or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The audit trail as the registry reads it; `auth.ports.AuditTrail` is how it is written."""
+"""Events as they are read from the audit trail; `auth.ports.AuditTrail` is the interface for writing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An audit event with its place in the trail.
+    """An audit event with its position in the trail.
 
     Attributes:
-        type: A name of `registry.audit.types`, or of another version of this software.
+        type: A name from `registry.audit.types`, or from another version of this software.
     """
 
     cursor: int

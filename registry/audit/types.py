@@ -1,4 +1,4 @@
-"""Every type of event in the audit trail, each with its sentence."""
+"""All types of audit events, each with a descriptive sentence."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,7 +8,7 @@ from auth.audit import AuthEventType, EventType
 
 
 class RegistryEventType(EventType):
-    """What the registry records itself."""
+    """Types of the events that the registry itself records."""
 
     ORGANIZATION_CREATED = "organization.created", "The organization was created"
     API_KEY_CREATED = "api_key.created", "An API key was created"
@@ -30,7 +30,10 @@ class RegistryEventType(EventType):
     INSTANCE_RUNNING = "instance.running", "The container runs"
     INSTANCE_STOPPING = "instance.stopping", "The container is stopping"
     INSTANCE_UPDATED = "instance.updated", "The instance's deletion cost was changed"
-    INSTANCE_REALLOCATED = "instance.reallocated", "The node was freed for another; its tokens were revoked"
+    INSTANCE_REALLOCATED = (
+        "instance.reallocated",
+        "The node was released; its tokens were revoked",
+    )
     INSTANCE_RECREATED = "instance.recreated", "The container is to be created again on its node"
     INSTANCE_RESTARTED = "instance.restarted", "The container is to be restarted"
     INSTANCE_LAPSED = "instance.lapsed", "The instance's token ended before its image was pulled"
@@ -48,4 +51,4 @@ class RegistryEventType(EventType):
 EVENT_TYPES: Final[Mapping[str, EventType]] = MappingProxyType(
     {type_.value: type_ for type_ in sorted((*AuthEventType, *RegistryEventType))}
 )
-"""All of them by name, in the order of their names."""
+"""All event types by name, sorted by name."""

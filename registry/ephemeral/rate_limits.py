@@ -1,4 +1,4 @@
-"""How often callers ask, across all servers."""
+"""Rate limits of callers, shared by all servers."""
 
 from typing import Final
 

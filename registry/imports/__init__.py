@@ -1,1 +1,1 @@
-"""Importing: plan the image, transfer it, store it."""
+"""Imports of customers' images: planning, transfer and storage."""

@@ -1,7 +1,7 @@
-"""Brings along what is attached to an image: signatures, SBOMs, attestations.
+"""Import of the artifacts that are attached to an image: signatures, SBOMs, attestations.
 
-They are extra. Whatever is missing, broken, too large or too many stays behind, and the image is
-imported without it.
+Attachments are optional. Those that are missing, invalid or over a limit are skipped, and the image is
+imported without them.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ Put = Callable[[ImageContent, bytes], Awaitable[None]]
 
 
 class Attacher:
-    """Finds what is attached to one image and stores it.
+    """Finds and stores the attachments of one image.
 
     Args:
         source: The image's repository.
-        put: Stores one content.
+        put: Stores one document or blob.
     """
 
     def __init__(self, source: UpstreamRepository, put: Put) -> None:
@@ -44,15 +44,15 @@ class Attacher:
         self._bytes_total = 0
 
     async def attach(self, image: StoredImage) -> tuple[ImageContent, ...]:
-        """Bring along what is attached to an image's root and to its platform's manifest.
+        """Import the attachments of an image's root document and of its platform's manifest.
 
         Returns:
-            The contents to add to the image; empty when there is nothing.
+            The contents to add to the image; empty if there are none.
         """
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 for subject in dict.fromkeys((image.digest, image.manifest_digest)):
-                    await self._gather_or_cancel(subject)
+                    await self._attach_to(subject)
         except TimeoutError:
             _log.warning("attachments.cut_short", image=str(image.digest), found=len(self._artifacts))
         if not self._artifacts:
@@ -67,18 +67,18 @@ class Attacher:
         known = {content.digest for content in image.contents}
         return (*(each for each in self._contents.values() if each.digest not in known), record)
 
-    async def _gather_or_cancel(self, subject: Digest) -> None:
+    async def _attach_to(self, subject: Digest) -> None:
         for entry in await self._referrers(subject):
-            digest = await self._one(str(entry.digest))
+            digest = await self._import_artifact(str(entry.digest))
             if digest is not None and self._artifacts[digest].subject == subject:
                 self._record.refer(self._artifacts[digest], digest, self._contents[digest].size_bytes)
         for tag in (subject_tag(subject, suffix) for suffix in TAG_SUFFIXES):
-            digest = await self._one(tag)
+            digest = await self._import_artifact(tag)
             if digest is not None:
                 self._record.tags[tag] = str(digest)
 
     async def _referrers(self, subject: Digest) -> Iterable[Descriptor]:
-        """List referrers by the API, else by the tag that clients keep where there is none."""
+        """List referrers by the API, or by the fallback tag if the registry does not support the API."""
         for identifier, kind in ((str(subject), "referrers"), (subject_tag(subject), "manifests")):
             try:
                 data, content_type = await self._source.attempt(identifier, kind)
@@ -89,8 +89,8 @@ class Attacher:
                 return index.manifests[:MAX_ATTACHMENTS]
         return ()
 
-    async def _one(self, identifier: str) -> Digest | None:
-        """Bring along one artifact whole and return its digest; None when it stays behind."""
+    async def _import_artifact(self, identifier: str) -> Digest | None:
+        """Import one artifact completely. Returns its digest, or None if it was skipped."""
         try:
             data, content_type = await self._source.attempt(identifier)
             artifact = await off_loop(data, parse_artifact, content_type)

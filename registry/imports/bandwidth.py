@@ -1,4 +1,4 @@
-"""A limit on what imports take from the network."""
+"""The bandwidth limit of imports."""
 
 import asyncio
 import time
@@ -9,10 +9,10 @@ _BURST_S: Final = 0.25
 
 
 class Bandwidth:
-    """A token bucket over all imports of a process; whoever is early waits for its own bytes.
+    """A token bucket that all imports of a process share. Each caller waits for its own bytes.
 
     Args:
-        bytes_per_s: 0 lets everything through.
+        bytes_per_s: 0 disables the limit.
     """
 
     def __init__(self, bytes_per_s: int, now: Callable[[], float] = time.monotonic) -> None:
@@ -21,7 +21,7 @@ class Bandwidth:
         self._paid_until = now()
 
     async def pace(self, count: int) -> None:
-        """Wait until `count` bytes that have arrived fit the rate."""
+        """Wait until `count` received bytes are within the limit."""
         if not self._bytes_per_s:
             return
         now = self._now()

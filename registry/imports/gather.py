@@ -1,4 +1,4 @@
-"""Parts of one import that run side by side: all of them, or one failure."""
+"""Helpers that run the parts of an import concurrently and fail with a single error."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 async def gather_or_cancel(parts: Iterable[Awaitable[Any]]) -> list[Any]:
-    """Run every part to its end, and return their results in order; when one fails, the others are stopped.
+    """Run all parts concurrently and return their results in order. If one fails, the others are cancelled.
 
     Raises:
-        ImportFailedError: Whichever part failed first; other errors only where there is none of these.
+        ImportFailedError: The first of these. Other errors are raised only if there is no such error.
     """
     try:
         async with asyncio.TaskGroup() as group:
@@ -26,8 +26,8 @@ async def gather_or_cancel(parts: Iterable[Awaitable[Any]]) -> list[Any]:
     raise failure
 
 
-async def together(first: Awaitable[Any], second: Awaitable[T]) -> T:
-    """Run both as `gather_or_cancel` does, and return the second's result."""
+async def gather_both(first: Awaitable[Any], second: Awaitable[T]) -> T:
+    """Run both with `gather_or_cancel` and return the result of the second."""
     result: T = (await gather_or_cancel((first, second)))[1]
     return result
 

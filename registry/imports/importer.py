@@ -1,4 +1,4 @@
-"""One import from reference to stored image."""
+"""The import of one image, from its reference to the stored image."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import structlog
 from registry.catalog.import_quotas import SqlImportQuota
 from registry.errors import PullFailedError, ReferenceFormatError
 from registry.imports.attachments import Attacher
-from registry.imports.gather import together
+from registry.imports.gather import gather_both
 from registry.imports.linking import BlobLinker
 from registry.imports.plan import Plan, plan_import
 from registry.imports.progress import TransferProgress
@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Importer:
-    """Brings images from upstream registries into encrypted storage. Safe to run in parallel."""
+    """Copies images from upstream registries into encrypted storage. Safe to run concurrently."""
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class Importer:
         platform: Platform = LINUX_AMD64,
         compressor: Compressor | None = None,
     ) -> None:
-        """Take what imports share.
+        """Configure the importer with the objects that all imports share.
 
         Args:
-            sharing: Which blobs of other organizations need no download; None downloads all.
-            max_image_bytes: Limit on an image's config and layers, compressed.
-            options: What transfers share; one for each process.
-            quota: What each organization may import; without, as much as it likes.
-            compressor: Makes zstd variants; without one, images are kept as they come and no more.
+            sharing: Links blobs that other organizations imported; None downloads all blobs.
+            max_image_bytes: Limit on the compressed size of an image's config and layers.
+            options: Settings and locks that all transfers of a process share.
+            quota: Limits how much each organization may import; None means no limit.
+            compressor: Creates zstd variants; None stores only the original images.
         """
         self._client = client
         self._store = store
@@ -79,16 +79,17 @@ class Importer:
     ) -> StoredImage:
         """Import a job's image for its organization.
 
-        Blobs become the organization's as they are verified; the image itself becomes visible only when the
-        caller records what this returns. A run that starts again takes up what is there.
+        Each blob is assigned to the organization as soon as it is verified. The image becomes visible only
+        when the caller records the returned value. A repeated run resumes from the data already stored.
 
         Args:
-            report: Called in the event loop at every step, often; it must not block.
+            report: Called in the event loop at every step, frequently; it must not block.
 
         Raises:
             AuthenticationFailedError: The registry or its realm refused the credentials.
-            PullFailedError: Not there, not for the platform, not intact, or no answer after retries.
-            ImageTooLargeError: Over the limit; nothing was fetched.
+            PullFailedError: The image does not exist, is not for the platform or is corrupt, or the registry
+                did not answer after retries.
+            ImageTooLargeError: The image is over the limit; no layer was fetched.
             StoreFailedError: Storage or keys failed after retries.
         """
         began = time.monotonic()
@@ -113,11 +114,11 @@ class Importer:
             await fetching
         else:
             compressing = self._compressor.run(job, documents, plan.image, transfer.arrived, progress.follow)
-            image = await together(fetching, compressing)
+            image = await gather_both(fetching, compressing)
         progress.enter(Stage.STORING)
         storing = transfer.put_all((content.digest, data) for content, data in plan.documents)
         attaching = Attacher(source, partial(self._put, job, transfer)).attach(image)
-        attached = await together(storing, attaching)
+        attached = await gather_both(storing, attaching)
         _log.info("import.stored", job_id=job.id, seconds=round(time.monotonic() - began, 3))
         return image.with_attached(attached)
 

@@ -1,14 +1,14 @@
-"""Blobs that another organization brought: linked without a download, but never without proof of access.
+"""Deduplication across organizations: links an existing blob instead of downloading it, on proof of access.
 
-A digest is no secret, so knowing one proves nothing, and a registry of the customer's own choosing would
-swear to anything. A blob is therefore linked only when all of this holds
+A digest is not secret, so knowing it proves nothing, and a registry that the customer controls can claim
+anything. A blob is therefore linked only if all of these conditions hold
 (docs/adr/0039-cross-organization-linking-by-proof-of-access.md):
 
-1. The operator trusts the image's registry to know who may see what, and it is spoken to over TLS.
-2. The blob was once downloaded from that very registry, and verified.
-3. This import's own credentials get the blob there now, in the size that the manifest and the record say.
+1. The operator trusts the image's registry to enforce access control, and the connection uses TLS.
+2. The blob was downloaded from this registry before, and verified.
+3. This import's credentials can access the blob there now, with the size in the manifest and in the record.
 
-Whatever is missing, the blob is downloaded and hashed like any other.
+Otherwise the blob is downloaded and hashed like any other.
 """
 
 from collections.abc import Collection
@@ -27,23 +27,23 @@ _log = structlog.get_logger(__name__)
 
 
 class BlobLinker:
-    """Decides which blobs need no download. Safe to share among imports."""
+    """Links blobs that need no download. Safe to share among imports."""
 
     def __init__(self, store: BlobStore, origins: BlobOrigins, registries: Collection[str]) -> None:
-        """Take what it needs.
+        """Configure the linker.
 
         Args:
-            registries: Which upstreams are trusted, as references name them: `docker.io`, `ghcr.io` ...
+            registries: The trusted upstreams, as references name them: `docker.io`, `ghcr.io` ...
         """
         self._store = store
         self._origins = origins
         self._registries = frozenset(registries)
 
     async def link(self, source: UpstreamRepository, organization: str, blob: Descriptor) -> bool:
-        """Give an organization a blob that is there already; False when it has to be downloaded.
+        """Give an organization access to an existing blob. Returns False if it must be downloaded.
 
         Args:
-            source: The image's repository, as this import's credentials see it.
+            source: The image's repository, accessed with this import's credentials.
         """
         if not self.trusts(source):
             return False
@@ -54,17 +54,17 @@ class BlobLinker:
                 return False
             linked = await self._store.link(organization, blob.digest, blob.size_bytes)
         except (StorageError, CatalogUnavailableError):
-            return False  # a download either works or says why not
+            return False  # the download succeeds, or reports the problem
         if linked:
             _log.info("blob.linked", digest=str(blob.digest), size_bytes=blob.size_bytes)
         return linked
 
     async def verified(self, source: UpstreamRepository, blob: Descriptor) -> None:
-        """Remember a blob that was just downloaded and hashed; forgetting costs a download, no more."""
+        """Record a downloaded and verified blob. If the record is lost, a later import downloads it again."""
         if self.trusts(source):
             with suppress(CatalogUnavailableError):
                 await self._origins.add(blob.digest, source.reference.registry)
 
     def trusts(self, source: UpstreamRepository) -> bool:
-        """Tell whether blobs from there may be linked at all."""
+        """Return whether blobs from this repository may be linked."""
         return source.encrypted and source.reference.registry in self._registries

@@ -1,4 +1,4 @@
-"""What an import has to bring, decided before a layer is fetched. Pure."""
+"""The plan of an import, made before any layer is fetched. Performs no I/O."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,12 +13,12 @@ _GB: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An image taken apart.
+    """The parts of an image: documents that were fetched, and layers that remain to be fetched.
 
     Attributes:
-        documents: Already fetched, children before parents: the config, the manifest, then its indexes.
-        layers: Yet to be fetched, base first, each digest once.
-        image: What storage holds when all of it is there.
+        documents: Children before parents: the config, the manifest, then its indexes.
+        layers: Base layer first, each digest once.
+        image: The image as it is stored after the import.
     """
 
     documents: tuple[tuple[ImageContent, bytes], ...]
@@ -30,14 +30,14 @@ def plan_import(documents: ImageDocuments, max_image_bytes: int) -> Plan:
     """Plan the import of one platform of an image.
 
     Raises:
-        ImageTooLargeError: Config and layers are larger than `max_image_bytes`; names both sizes.
+        ImageTooLargeError: Config and layers exceed `max_image_bytes`; the message has both sizes.
     """
     config, *layers = documents.image.blobs
     size_bytes = config.size_bytes + sum(layer.size_bytes for layer in layers)
     if size_bytes > max_image_bytes:
         raise ImageTooLargeError(
-            f"the image has {_readable(size_bytes)} compressed, the limit is {_readable(max_image_bytes)}: "
-            "make it smaller, or ask for a higher limit"
+            f"the image's compressed size is {_readable(size_bytes)}, the limit is "
+            f"{_readable(max_image_bytes)}: make it smaller, or ask for a higher limit"
         )
     fetched = _fetched(documents, config)
     contents = (

@@ -1,4 +1,4 @@
-"""Counts what of an import has arrived, and says so."""
+"""Progress of an import: bytes received, layers done and transfer rate."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _WEIGHT: Final = 0.3
 
 
 class Speed:
-    """A rate that follows the last seconds, smoothed."""
+    """An exponentially smoothed transfer rate over the last seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -21,16 +21,16 @@ class Speed:
         self._per_s: float | None = None
 
     def add(self, count: int) -> None:
-        """Count bytes that came over the network just now."""
+        """Count received bytes."""
         self._count += count
 
     @property
     def bytes_per_s(self) -> int:
-        """The rate; 0 until there has been a window."""
+        """The rate; 0 during the first window."""
         passed = self._now() - self._since
         if passed >= _WINDOW_S:
             latest = self._count / passed
-            # A window that was longer than others weighs as much as the windows in it.
+            # A long window has the weight of the regular windows that fit into it.
             weight = 1 - (1 - _WEIGHT) ** (passed / _WINDOW_S)
             self._per_s = latest if self._per_s is None else self._per_s + weight * (latest - self._per_s)
             self._since, self._count = self._now(), 0
@@ -38,12 +38,12 @@ class Speed:
 
 
 class TransferProgress:
-    """How far one import is.
+    """Counts the transferred bytes and layers of one import, and reports its progress.
 
     Attributes:
-        fetched_bytes: What came over the network, repetitions included.
-        resumed_bytes: What an earlier run had left of layers that were not complete.
-        found_bytes: Of layers that the organization had already.
+        fetched_bytes: Bytes received from the network, including repetitions.
+        resumed_bytes: Bytes of incomplete layers that an earlier run had stored.
+        found_bytes: Bytes of layers that the organization already had.
     """
 
     def __init__(
@@ -59,37 +59,37 @@ class TransferProgress:
         self.enter(Stage.PULLING)
 
     def fetched(self, count: int) -> None:
-        """Count bytes that came over the network."""
+        """Count bytes received from the network."""
         self.fetched_bytes += count
         self._speed.add(count)
         self._add(count)
 
     def resumed(self, count: int) -> None:
-        """Count bytes that an earlier run had left."""
+        """Count bytes that an earlier run had stored."""
         self.resumed_bytes += count
         self._add(count)
 
     def found(self, count: int) -> None:
-        """Count the bytes of a layer that is there already."""
+        """Count the bytes of a layer that is already stored."""
         self.found_bytes += count
         self._add(count)
 
     def take_back(self, count: int) -> None:
-        """Count bytes off that have to come again."""
+        """Subtract bytes that must be fetched again."""
         self._add(-count)
 
     def layer_done(self) -> None:
-        """Count a layer."""
+        """Count a completed layer."""
         self._layers_done += 1
         self.enter(Stage.PULLING)
 
     def follow(self, progress: Progress) -> None:
-        """Report a later stage that runs meanwhile; pulling comes first until all layers are here."""
+        """Report a later, concurrent stage, but only after all layers have been transferred."""
         if self._layers_done == self._layers_total:
             self._report(progress)
 
     def enter(self, stage: Stage) -> None:
-        """Report where the import is."""
+        """Report the current stage with the current figures."""
         self._report(
             Progress(
                 stage,
@@ -102,7 +102,7 @@ class TransferProgress:
         )
 
     def figures(self) -> dict[str, float]:
-        """Say for the log where the bytes came from, and how long that took."""
+        """Return the byte counts by origin and the duration, for the log."""
         return {
             "fetched_bytes": self.fetched_bytes,
             "resumed_bytes": self.resumed_bytes,
@@ -112,7 +112,7 @@ class TransferProgress:
 
     @property
     def duration_s(self) -> float:
-        """Since the import began to fetch layers."""
+        """Time since the import began to fetch layers."""
         return self._now() - self._began
 
     def _add(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""An import's stages as spans, told apart by its own progress."""
+"""Trace spans of the stages of an import, derived from its progress reports."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -11,11 +11,11 @@ from registry.model.imports import Progress, Stage
 
 
 class Stages:
-    """Passes progress on, and keeps a span for the stage that runs.
+    """Forwards progress reports, and keeps a span open for the current stage.
 
     Args:
         within: The import's span.
-        report: Who else hears of progress.
+        report: Receives the forwarded reports.
     """
 
     def __init__(self, within: Span, report: Callable[[Progress], None]) -> None:
@@ -25,7 +25,7 @@ class Stages:
         self._span: Span | None = None
 
     def __call__(self, progress: Progress) -> None:
-        """Hear of progress; in the event loop, in any task of the import."""
+        """Process a progress report. Called in the event loop, from any task of the import."""
         if progress.stage is not self._stage:
             self._end()
             self._stage = progress.stage

@@ -1,9 +1,8 @@
-"""Layers from an upstream into storage: in parallel, resumed after cuts, verified before they are visible.
+"""Transfer of layers from an upstream into storage: concurrent, resumable, verified before they are visible.
 
-Memory is bounded by what runs: per layer one read buffer of the connection and the batches of one
-`BlobWriter`, a few MiB, whatever the sizes; and for all of them together what may be fetched ahead
-(`registry.upstream.ranges`). Bytes are counted and hashed as they arrive, so nothing that an upstream says of
-itself is believed.
+Memory use does not depend on layer sizes: each running layer needs one read buffer of the connection and the
+batches of one `BlobWriter`, a few MiB, and all layers share the prefetch budget (`registry.upstream.ranges`).
+Bytes are counted and hashed as they arrive, so statements of the upstream are never trusted.
 """
 
 import asyncio
@@ -41,15 +40,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TransferOptions:
-    """What all transfers of a process share.
+    """Settings and locks that all transfers of a process share.
 
     Attributes:
-        lines: How large blobs are fetched.
-        transfer_lock: Keeps two imports from fetching one blob at the same time.
-        layers: How many layers of one image are fetched at a time.
+        download: How large blobs are fetched.
+        transfer_lock: Prevents two imports from fetching the same blob at the same time.
+        layers: Number of layers of one image that are fetched concurrently.
     """
 
-    lines: DownloadOptions = field(default_factory=lambda: DownloadOptions(PrefetchBudget(AHEAD_BYTES)))
+    download: DownloadOptions = field(default_factory=lambda: DownloadOptions(PrefetchBudget(AHEAD_BYTES)))
     transfer_lock: TransferLock = field(default_factory=TransferLock)
     layers: int = 3
 
@@ -58,7 +57,7 @@ class Transfer:
     """Copies blobs of one import into one tenant's storage.
 
     Attributes:
-        arrived: Gets each layer once the tenant has it, those included that it had before.
+        arrived: Receives each layer as soon as the tenant has it, including layers that it already had.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class Transfer:
         self.arrived: asyncio.Queue[Descriptor] = asyncio.Queue()
 
     async def missing_bytes(self, layers: tuple[Descriptor, ...]) -> int:
-        """Add up the layers that the tenant does not have. Raises StoreFailedError."""
+        """Return the total size of the layers that the tenant does not have. Raises StoreFailedError."""
         try:
             absent = [layer for layer in layers if not await self._store.contains(self._tenant, layer.digest)]
         except StorageError as error:
@@ -85,23 +84,23 @@ class Transfer:
         return sum(layer.size_bytes for layer in absent)
 
     async def fetch_layers(self, layers: tuple[Descriptor, ...], progress: TransferProgress) -> None:
-        """Fetch every layer that the tenant does not have, some at a time.
+        """Fetch all layers that the tenant does not have, several concurrently.
 
         Raises:
-            AuthenticationFailedError, PullFailedError, StoreFailedError: Of the first layer that failed;
-                the others are stopped and leave nothing behind.
+            AuthenticationFailedError, PullFailedError, StoreFailedError: The error of the first layer that
+                failed; the other transfers are cancelled and leave nothing behind.
         """
         waiting = iter(layers)
         await gather_or_cancel(
-            self._lane(waiting, progress) for _ in range(min(self._options.layers, len(layers)))
+            self._fetch_from(waiting, progress) for _ in range(min(self._options.layers, len(layers)))
         )
 
     async def put_all(self, documents: Iterable[tuple[Digest, bytes]]) -> None:
-        """Store documents that were fetched whole, side by side. Raises StoreFailedError."""
+        """Store fetched documents concurrently. Raises StoreFailedError."""
         await gather_or_cancel(self.put(digest, data) for digest, data in documents)
 
     async def put(self, digest: Digest, data: bytes) -> None:
-        """Store a document that was fetched whole.
+        """Store a fetched document.
 
         Raises:
             StoreFailedError: Storage failed.
@@ -111,13 +110,13 @@ class Transfer:
         except StorageError as error:
             raise _store_failed(error) from error
 
-    async def _lane(self, waiting: Iterator[Descriptor], progress: TransferProgress) -> None:
-        # Among whom a layer is brought by one at a time: those who could link it, or this tenant alone.
+    async def _fetch_from(self, waiting: Iterator[Descriptor], progress: TransferProgress) -> None:
+        # The lock covers all tenants that could link the layer, or only this tenant.
         trusted = self._sharing is not None and self._sharing.trusts(self._source)
         scope = self._source.reference.registry if trusted else self._tenant
         for layer in waiting:
             if not await self._found(layer, progress):
-                async with self._options.transfer_lock.alone(f"{scope}/{layer.digest}"):
+                async with self._options.transfer_lock.hold(f"{scope}/{layer.digest}"):
                     await self._layer(layer, progress)
             progress.layer_done()
             self.arrived.put_nowait(layer)
@@ -128,13 +127,13 @@ class Transfer:
                 break
             copy = _Copy(self._source, self._store, self._tenant, layer, progress)
             try:
-                await copy.run(self._options.lines)
+                await copy.run(self._options.download)
                 if self._sharing is not None:
                     await self._sharing.verified(self._source, layer)
             except DigestMismatchError:
                 if last or not copy.pieced_together:
                     raise PullFailedError(f"the layer {layer.digest} is not what its digest says") from None
-                self._source.disable_ranges(layer)  # a part was wrong; the whole may be right
+                self._source.disable_ranges(layer)  # a range was corrupt; the whole blob may be intact
             except (StorageUnavailableError, KeyUnavailableError) as error:
                 if last:
                     raise _store_failed(error) from error
@@ -162,10 +161,10 @@ class Transfer:
 
 
 class _Copy:
-    """One try at one layer.
+    """One attempt to transfer one layer.
 
     Attributes:
-        pieced_together: Not all of it came as one whole from its start.
+        pieced_together: The layer was assembled from several responses.
     """
 
     def __init__(
@@ -185,13 +184,13 @@ class _Copy:
         self._resumed_bytes = 0
         self.pieced_together = False
 
-    async def run(self, lines: DownloadOptions) -> None:
+    async def run(self, options: DownloadOptions) -> None:
         async with self._store.ingest(self._tenant, self._layer.digest, self._layer.size_bytes) as writer:
             self._resumed_bytes = writer.resumed_bytes
             if self._resumed_bytes:
                 _log.info("layer.resumed", digest=str(self._layer.digest), resumed_bytes=self._resumed_bytes)
                 self._progress.resumed(self._resumed_bytes)
-            download = Download(self._source, self._layer, self._resumed_bytes, lines)
+            download = Download(self._source, self._layer, self._resumed_bytes, options)
             async with aclosing(download.chunks()) as chunks:
                 async for chunk in chunks:
                     await writer.write(chunk)

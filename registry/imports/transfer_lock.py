@@ -1,7 +1,7 @@
-"""One transfer at a time of each blob, over all imports and all processes (docs/importer.md, "Transfer").
+"""A lock per blob, shared by all imports and processes (docs/importer.md, "Transfer").
 
-Whoever comes second waits, and then finds the blob there, or fetches it: because the first one failed, or
-because what the first one may see is not for the second to have. When a holder dies, its lease lapses.
+The second import waits for the first. It then finds the blob stored, or fetches it itself if the first import
+failed or the second has no access to the stored copy. If a holder dies, its lease expires.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ _log = structlog.get_logger(__name__)
 
 
 class TransferLock:
-    """Hands out the right to bring a blob; one for each process.
+    """Ensures that only one import transfers a blob at a time; one instance per process.
 
-    It saves work and guards nothing: when Redis does not answer, everybody goes ahead.
+    It only avoids duplicate work, so transfers continue without it if Redis does not answer.
 
     Args:
-        redis: Shared with the other processes, as `flight:{<key>}`; None where there are none.
-        lease_s: After which a dead process' blobs are brought by another.
+        redis: Holds the leases that processes share, as `transfer:{<key>}`; None for a single process.
+        lease_s: Time after which another process can transfer the blobs of a dead one.
     """
 
     def __init__(self, redis: LedgerClient | None = None, lease_s: float = 10.0) -> None:
@@ -36,8 +36,8 @@ class TransferLock:
         self._here: KeyedLocks[str] = KeyedLocks()
 
     @asynccontextmanager
-    async def alone(self, key: str) -> AsyncIterator[None]:
-        """Wait until nobody else has the key, and have it within the context."""
+    async def hold(self, key: str) -> AsyncIterator[None]:
+        """Wait for the lock of a key, and hold it within the context."""
         async with self._here.hold(key):
             lease = await self._lease(key)
             if lease is None:
@@ -49,14 +49,14 @@ class TransferLock:
             finally:
                 extending.cancel()
                 await asyncio.gather(extending, return_exceptions=True)
-                with suppress(RedisError, OSError):  # it lapses by itself
+                with suppress(RedisError, OSError):  # the lease expires by itself
                     await lease.release()
 
     async def _lease(self, key: str) -> Lock | None:
-        """Wait for the lease; None where there are no other processes, or Redis does not answer."""
+        """Wait for the lease; None for a single process, or if Redis does not answer."""
         if self._redis is None:
             return None
-        lease = Lock(self._redis, f"flight:{{{key}}}", timeout=self._lease_s, sleep=_POLL_S)
+        lease = Lock(self._redis, f"transfer:{{{key}}}", timeout=self._lease_s, sleep=_POLL_S)
         try:
             await lease.acquire()
         except (RedisError, OSError) as error:

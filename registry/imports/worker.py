@@ -1,4 +1,4 @@
-"""The import role: takes jobs from the queue, keeps their leases, and ends each one way or another."""
+"""The import worker: claims jobs from the queue, extends their leases, and records their outcomes."""
 
 import asyncio
 import traceback
@@ -36,17 +36,17 @@ _log = structlog.get_logger(__name__)
 
 
 class _LeaseLostError(Exception):
-    """Somebody else has the job now, or it is gone."""
+    """Another worker has claimed the job, or the job was deleted."""
 
 
 class ImportWorker:
-    """Runs up to `jobs` imports at a time. One task calls `run`; any may call `nudge` and `stop`."""
+    """Runs up to `jobs` imports concurrently. One task calls `run`; any task may call `nudge` and `stop`."""
 
     def __init__(
         self,
         queue: JobQueue,
         vault: CredentialVault,
-        board: ProgressStore,
+        progress_store: ProgressStore,
         importer: Importer,
         metrics: Metrics,
         *,
@@ -54,16 +54,16 @@ class ImportWorker:
         lease_s: float,
         jobs: int,
     ) -> None:
-        """Take the adapters.
+        """Configure the worker.
 
         Args:
-            worker_id: Unique among workers, and never used again after a restart.
-            lease_s: How long a job stays this worker's without a heartbeat; it beats three times as often.
-            jobs: How many imports run at a time.
+            worker_id: Unique among workers and not reused after a restart.
+            lease_s: Duration of a job's lease; the worker extends it three times as often.
+            jobs: Maximum number of concurrent imports.
         """
         self._queue = queue
         self._vault = vault
-        self._board = board
+        self._progress_store = progress_store
         self._importer = importer
         self._metrics = metrics
         self._worker_id = worker_id
@@ -71,28 +71,28 @@ class ImportWorker:
         self._jobs = jobs
         self._wake = asyncio.Event()
         self._stopping = False
-        self._gone: dict[str, asyncio.Event] = {}
+        self._lost: dict[str, asyncio.Event] = {}
 
     def nudge(self) -> None:
-        """Look for work now rather than at the next poll."""
+        """Look for jobs now instead of at the next poll."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Let `run` return soon: running imports are left for another worker, at once."""
+        """Make `run` return soon. Running imports are cancelled and become available to other workers."""
         self._stopping = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Work until `stop`. Cancelling it does the same as `stop`."""
+        """Run imports until `stop` is called. Cancellation has the same effect as `stop`."""
         running: set[asyncio.Task[None]] = set()
-        looked = 0.0
+        checked_at = 0.0
         try:
             while not self._stopping:
                 self._wake.clear()
                 while len(running) < self._jobs and (job := await self._claim()) is not None:
                     running.add(asyncio.create_task(self._work(job), name=f"import {job.id}"))
                 running = await self._wait(running)
-                looked = await self._stop_strays(looked)
+                checked_at = await self._stop_lost_imports(checked_at)
         finally:
             for task in running:
                 task.cancel()
@@ -103,27 +103,27 @@ class ImportWorker:
             return None
         try:
             return await self._queue.claim(self._worker_id, self._lease_s)
-        except Exception as error:  # noqa: BLE001 - whatever ails the queue, the worker outlives it
-            _log.warning("import.queue_silent", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the worker survives every failure of the queue
+            _log.warning("import.queue_unavailable", error=type(error).__name__)
             return None
 
-    async def _stop_strays(self, looked: float) -> float:
-        """Stop imports whose group was deleted, or whose lease is another's; return when that was looked at.
+    async def _stop_lost_imports(self, checked_at: float) -> float:
+        """Stop imports whose group was deleted or whose lease was lost. Returns the time of the last check.
 
-        Heartbeats would notice too, up to a third of a lease later.
+        Heartbeats would detect this too, but up to a third of a lease later.
         """
         now = asyncio.get_running_loop().time()
-        if not self._gone or now - looked < POLL_S / 2:
-            return looked
-        with suppress(Exception):  # a queue that is silent takes no job away
+        if not self._lost or now - checked_at < POLL_S / 2:
+            return checked_at
+        with suppress(Exception):  # if the queue does not answer, the jobs are kept
             async with asyncio.timeout(self._lease_s / 3):
                 held = await self._queue.held(self._worker_id)
-                for job_id in self._gone.keys() - set(held):
-                    self._gone[job_id].set()
+                for job_id in self._lost.keys() - set(held):
+                    self._lost[job_id].set()
         return now
 
     async def _wait(self, running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
-        """Wait for a nudge, the end of an import or the next poll; return what still runs."""
+        """Wait for a nudge, the end of an import or the next poll. Returns the tasks that still run."""
         waking = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait({waking, *running}, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
@@ -132,24 +132,24 @@ class ImportWorker:
         return {task for task in running if not task.done()}
 
     async def _work(self, job: ImportJob) -> None:
-        """See one job to its end. The credential is forgotten unless another worker will need it."""
+        """Process one job. Erases its credential unless another worker will need it."""
         try:
             ended = await self._end(job)
         except _LeaseLostError:
             _log.info("import.lease_lost", job_id=job.id)
             return
         except asyncio.CancelledError:
-            with suppress(Exception):  # a lease of no length lapses at once, for another worker
+            with suppress(Exception):  # a lease of zero seconds releases the job
                 async with asyncio.timeout(self._lease_s / 3):
                     await self._queue.heartbeat(job.id, self._worker_id, 0)
             raise
         if ended:
-            with suppress(Exception):  # the seal lapses by itself
+            with suppress(Exception):  # the credential expires by itself
                 async with asyncio.timeout(VAULT_S):
                     await self._vault.forget(job.id)
 
     async def _end(self, job: ImportJob) -> bool:
-        """Import, and record the outcome; False when it could not be recorded."""
+        """Import the image and record the outcome. Returns False if it could not be recorded."""
         try:
             image = await self._import(job)
         except ImportFailedError as error:
@@ -167,7 +167,7 @@ class ImportWorker:
         except (ImportFailedError, _LeaseLostError):
             raise
         except Exception as error:
-            # Neither the message nor the locals: they may hold what the upstream was sent.
+            # Log neither the message nor the local variables: they may contain credentials.
             where = "".join(traceback.format_tb(error.__traceback__))
             _log.error("import.broke", job_id=job.id, error=type(error).__name__, where=where)
             raise StoreFailedError("something went wrong inside the import: try again") from error
@@ -175,18 +175,18 @@ class ImportWorker:
     async def _import_while_leased(self, job: ImportJob) -> StoredImage:
         latest = _Latest()
         importing = asyncio.create_task(self._open_and_import(job, latest))
-        beating = asyncio.create_task(self._beat(job))
+        extending = asyncio.create_task(self._extend_lease(job))
         reporting = asyncio.create_task(self._report(job, latest))
-        self._gone[job.id] = asyncio.Event()
-        gone = asyncio.create_task(self._gone[job.id].wait())
+        self._lost[job.id] = asyncio.Event()
+        lost = asyncio.create_task(self._lost[job.id].wait())
         try:
-            await asyncio.wait({importing, beating, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({importing, extending, lost}, return_when=asyncio.FIRST_COMPLETED)
             if not importing.done():
                 raise _LeaseLostError
             return importing.result()
         finally:
-            del self._gone[job.id]
-            await _cancel(importing, beating, reporting, gone)
+            del self._lost[job.id]
+            await _cancel(importing, extending, reporting, lost)
 
     async def _open_and_import(self, job: ImportJob, latest: "_Latest") -> StoredImage:
         credential: UpstreamCredential | None = None
@@ -198,8 +198,8 @@ class ImportWorker:
             with Stages(span, latest.set) as report:
                 return await self._importer.run(job, credential, report)
 
-    async def _beat(self, job: ImportJob) -> None:
-        """Extend the lease until it is lost; a queue that does not answer loses it when it would lapse."""
+    async def _extend_lease(self, job: ImportJob) -> None:
+        """Extend the lease until it is lost, or until it expires because the queue does not answer."""
         loop = asyncio.get_running_loop()
         held_until = loop.time() + self._lease_s
         while loop.time() < held_until:
@@ -216,15 +216,15 @@ class ImportWorker:
             progress = await latest.next()
             with suppress(Exception):
                 async with asyncio.timeout(REPORT_S):
-                    await self._board.put(job.id, progress)
+                    await self._progress_store.put(job.id, progress)
             await asyncio.sleep(REPORT_S)
 
     async def _record(self, job: ImportJob, outcome: str, write: Callable[[], Awaitable[bool]]) -> bool:
-        """Write and count the outcome; when the queue never takes it, the lapsing lease hands the job on."""
+        """Record and count the outcome. If that keeps failing, the lease expires for another worker."""
         for attempt in range(ENDING_TRIES):
             try:
                 recorded = await write()
-            except Exception as error:  # noqa: BLE001 - any adapter's passing trouble
+            except Exception as error:  # noqa: BLE001 - transient failure of any adapter
                 _log.warning("import.outcome_unrecorded", job_id=job.id, error=type(error).__name__)
                 await asyncio.sleep(min(self._lease_s / 10, 2**attempt / 10))
                 continue
@@ -235,7 +235,7 @@ class ImportWorker:
 
 
 class _Latest:
-    """The newest progress; older ones that nobody took are dropped."""
+    """Holds the latest progress report; unread older ones are dropped."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -262,7 +262,7 @@ def _provider(image: str) -> Provider:
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel until all are gone: a client library may take one cancellation for a time-out of its own."""
+    """Cancel repeatedly until all tasks end: a client library may mistake a cancellation for its timeout."""
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
             task.cancel()

@@ -1,1 +1,1 @@
-"""Collection, scrubbing, inspection and backup."""
+"""Garbage collection, scrubbing, repair, inspection and backup."""

@@ -1,4 +1,4 @@
-"""A copy of everything that a server cannot make again, taken while it runs (docs/backup.md)."""
+"""Backup of the data that a server cannot recreate, taken while it runs (docs/backup.md)."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ _BATCH = 20
 
 @dataclass(slots=True)
 class BackedUp:
-    """What a backup holds, and how much of it was copied this time."""
+    """Size of a backup, and the number of objects that this run copied."""
 
     objects: int = 0
     copied: int = 0
@@ -30,24 +30,24 @@ class BackedUp:
 
 
 async def back_up(settings: Settings, target: Path) -> BackedUp:
-    """Copy a server's keys, catalog and blobs to `target`; into an older backup, only what is new.
+    """Copy a server's keys, catalog and blobs to `target`. An existing backup is updated incrementally.
 
-    Collection waits meanwhile, so that no object of the catalog's copy goes before it is copied.
+    Holds the lease of collection, so that no object is removed between the copy of the catalog and its own.
 
     Raises:
-        ConfigError: The catalog is not SQLite, or there is none.
-        ConflictError: A collection runs; try again when it is done.
-        StoreFailedError: An object of the catalog's copy is missing; try again.
+        ConfigError: The catalog is not SQLite, or does not exist.
+        ConflictError: Collection is running; try again when it is done.
+        StoreFailedError: An object that the catalog references is missing; try again.
     """
     data = DataDir(settings.data_dir)
     if settings.storage_url is not None or settings.key_location.file is None:
-        raise ConfigError(
-            "blobs or keys are not on this machine: back them up where they are (docs/backup.md)"
-        )
+        raise ConfigError("blobs or keys are in an external service: back them up there (docs/backup.md)")
     if settings.database_url is not None:
-        raise ConfigError("the catalog is not in the data folder: back it up with pg_dump (docs/backup.md)")
+        raise ConfigError("the catalog is in PostgreSQL: back it up with pg_dump (docs/backup.md)")
     if not data.catalog.exists():
-        raise ConfigError(f"there is no catalog at {data.catalog}; give the server's --data-dir")
+        raise ConfigError(
+            f"there is no catalog at {data.catalog}: set --data-dir to the server's data directory"
+        )
     copy = DataDir(target)
     copy.create()
     database = Database(f"sqlite:///{data.catalog}")
@@ -59,7 +59,7 @@ async def back_up(settings: Settings, target: Path) -> BackedUp:
             names = await asyncio.to_thread(_copy_catalog, data.catalog, copy.catalog)
             done = BackedUp(objects=len(names))
             for batch in _batches(names):
-                await lease.still_ours()
+                await lease.extend()
                 await asyncio.to_thread(_copy_objects, batch, data, copy, done)
     finally:
         await database.close()
@@ -77,13 +77,13 @@ def _copy_keys(settings: Settings, data: DataDir, copy: DataDir) -> None:
 
 
 def _copy_catalog(source: Path, target: Path) -> list[str]:
-    """Copy the database as of one moment, while others write to it; return the objects that it names."""
+    """Copy a consistent snapshot of the database. Returns the names of the objects that it references."""
     fresh = target.with_name("catalog.db.new")
     fresh.unlink(missing_ok=True)
     os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with closing(sqlite3.connect(source, timeout=15)) as here, closing(sqlite3.connect(fresh)) as there:
         here.backup(there)
-        # The copy is of no running server: nobody collects in it, and nobody holds its imports.
+        # No server runs on the copy yet, so its maintenance leases are released.
         with there:
             there.execute("UPDATE upkeep SET holder = NULL, lease_until = NULL")
         names = [str(name) for (name,) in there.execute("SELECT DISTINCT object_name FROM blob_keys")]
@@ -104,13 +104,13 @@ def _copy_objects(names: Iterable[str], data: DataDir, copy: DataDir, done: Back
                 done.copied += 1
         except FileNotFoundError:
             raise StoreFailedError(
-                f"object {name} is not in storage: run `crisper doctor`, then the backup again"
+                f"the object {name} is missing from storage: run `crisper doctor`, then the backup again"
             ) from None
         done.bytes += size_bytes
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file for its owner alone, whole or not at all; objects never change, so a name says it all."""
+    """Copy a file atomically, readable only by its owner."""
     fresh = target.with_name(f".{target.name}.new")
     with source.open("rb") as reader:
         descriptor = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)

@@ -1,4 +1,4 @@
-"""Collection as operators and servers run it."""
+"""Garbage collection of unused blobs, as `crisper gc` and servers run it."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Collection:
-    """Runs the collector under a lease, and says what it did."""
+    """Runs the collector under a lease, and records the result."""
 
     def __init__(self, blobs: BlobStore, catalog: SqlCollection, upkeep: SqlUpkeep, clock: Clock) -> None:
         self._blobs = blobs
@@ -32,11 +32,11 @@ class Collection:
 
         Raises:
             ConflictError: Another process is collecting.
-            CollectionRefusedError: The catalog may be another storage's.
-            StorageError, CatalogUnavailableError: Nothing more was removed.
+            CollectionRefusedError: The catalog may belong to another storage.
+            StorageError, CatalogUnavailableError: The run was aborted; nothing more was removed.
         """
         async with Lease.hold(self._upkeep, GC) as lease:
-            collector = Collector(self._blobs.objects, self._catalog, lease.still_ours)
+            collector = Collector(self._blobs.objects, self._catalog, lease.extend)
             done = await collector.run(grace_s, dry_run=dry_run, force=force)
             if not dry_run:
                 facts = asdict(done)
@@ -47,7 +47,7 @@ class Collection:
         return done
 
     async def run_if_due(self, interval_s: float, grace_s: float) -> None:
-        """Collect unless a process did so less than `interval_s` ago."""
+        """Collect unless the last collection ended less than `interval_s` ago."""
         last = (await self._upkeep.standing(GC)).finished_at
         if last is None or self._clock.now() - last >= timedelta(seconds=interval_s):
             await self.run(grace_s)

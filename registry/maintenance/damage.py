@@ -1,4 +1,4 @@
-"""Takes damaged blobs out of service, with an event in the audit trail."""
+"""Quarantine of damaged blobs, with an event in the audit trail."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ _REMEMBERED = 1024
 
 
 class DamageReporter:
-    """Takes reports of damage from readers of blobs.
+    """Handles reports of damaged blobs from their readers.
 
-    A damaged object is taken out of service at once: it cannot be served, and the next import of the blob
-    stores it again. A missing one is only recorded, because a folder that is not mounted misses them all;
-    scrubbing decides.
+    A damaged object is quarantined immediately: it is no longer served, and the next import of the blob
+    stores it again. A missing object is only recorded, because an unmounted volume makes all objects appear
+    missing; scrubbing decides.
     """
 
     def __init__(self, records: KeyRecords, quarantine: SqlQuarantine, trail: AuditTrail) -> None:
@@ -30,10 +30,10 @@ class DamageReporter:
         self._reported: TTLCache[tuple[str, Digest], bool] = TTLCache(_REMEMBERED, _QUIET_S)
 
     async def report(self, tenant: str, digest: Digest, error: BlobDamagedError) -> None:
-        """Note that a tenant's blob failed while it was read."""
+        """Report that reading a tenant's blob failed."""
         record = await self._records.get(tenant, digest)
         if record is None:
-            return  # taken out of service already, or removed
+            return  # already quarantined, or removed
         if isinstance(error, BlobMissingError):
             if (tenant, digest) not in self._reported:
                 self._reported[tenant, digest] = True
@@ -42,7 +42,7 @@ class DamageReporter:
         await self.quarantine([record], str(error))
 
     async def quarantine(self, records: Sequence[KeyRecord], reason: str) -> None:
-        """Take an object out of service, with an event for each tenant that has it, unless it was already."""
+        """Quarantine an object, unless it already is, with an event for each tenant that has it."""
         events = (_event(record, reason, "damaged") for record in records)
         await self._quarantine.add(records[0].object_name, reason, *events)
 

@@ -1,4 +1,4 @@
-"""Looks at catalog, storage, keys, ledger and files together, and says what is wrong and what to do."""
+"""Health checks of catalog, storage, keys, ledger and files, with advice on problems (`crisper doctor`)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,7 +19,7 @@ _PROBE_S = 10.0
 
 
 class Level(StrEnum):
-    """How bad it is. Only a problem makes `crisper doctor` exit with 1."""
+    """Severity of a finding. Only a problem makes `crisper doctor` exit with 1."""
 
     OK = "ok"
     WARNING = "warning"
@@ -28,10 +28,10 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        advice: What to do; empty where nothing is.
+        advice: What to do; empty if nothing is wrong.
     """
 
     level: Level
@@ -41,11 +41,11 @@ class Finding:
 
 
 class Doctor:
-    """Reads only, besides the probe of storage.
+    """Runs all checks. Read-only, except for the storage probe, which writes an object.
 
     Args:
         private: Files and folders that only their owner may read.
-        ledger: Proves that the ledger answers; returns a sentence where no server runs that has one.
+        ledger: Checks that the ledger answers; returns a sentence if no running server has one.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Doctor:
         self._ledger = ledger
 
     async def examine(self) -> AsyncIterator[Finding]:
-        """Yield a finding for everything that is looked at."""
-        for subject, look in (
+        """Yield the finding of each check."""
+        for subject, check in (
             ("files", self._files),
             ("catalog", self._schema),
             ("storage", self._storage),
@@ -78,9 +78,9 @@ class Doctor:
             ("ledger", self._answers),
         ):
             try:
-                yield await look()
+                yield await check()
             except (RegistryError, StorageError, OSError, TimeoutError) as error:
-                advice = "make it answer, then run `crisper doctor` again"
+                advice = "check that it is running and reachable, then run `crisper doctor` again"
                 yield Finding(Level.PROBLEM, subject, str(error) or type(error).__name__, advice)
 
     async def _files(self) -> Finding:
@@ -88,8 +88,12 @@ class Doctor:
         shared = [path for path in present if path.stat().st_mode & 0o077]
         if shared:
             names = " ".join(map(str, shared))
-            return Finding(Level.PROBLEM, "files", f"others can reach {names}", f"run: chmod go-rwx {names}")
-        return Finding(Level.OK, "files", f"{len(present)} secret files and folders are their owner's alone")
+            return Finding(
+                Level.PROBLEM, "files", f"other users can access {names}", f"run: chmod go-rwx {names}"
+            )
+        return Finding(
+            Level.OK, "files", f"{len(present)} secret files and folders are private to their owner"
+        )
 
     async def _schema(self) -> Finding:
         found, needed = await self._inspection.revisions()
@@ -97,8 +101,8 @@ class Doctor:
             text = f"the catalog's schema is {found or 'empty'}, this version needs {needed}"
             return Finding(Level.PROBLEM, "catalog", text, "start the server of this version once")
         counts = await self._inspection.jobs()
-        said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none yet"
-        return Finding(Level.OK, "catalog", f"schema {found}; imports: {said}")
+        imports = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none yet"
+        return Finding(Level.OK, "catalog", f"schema {found}; imports: {imports}")
 
     async def _storage(self) -> Finding:
         async with asyncio.timeout(_PROBE_S):
@@ -115,11 +119,11 @@ class Doctor:
             except KeyUnavailableError as error:
                 lost.append(str(error))
             except StorageError:
-                continue  # the object's trouble, not the key's: looked at below
+                continue  # a problem of the object, not of the key: checked below
         if lost:
-            advice = "restore the keyring from its backup, or make the key service answer"
+            advice = "restore the keyring from its backup, or check that the key service is reachable"
             return Finding(Level.PROBLEM, "keys", "; ".join(lost[:_NAMED]), advice)
-        return Finding(Level.OK, "keys", f"all {len(records)} keys in use unwrap")
+        return Finding(Level.OK, "keys", f"all {len(records)} keys in use can be unwrapped")
 
     async def _objects(self) -> Finding:
         wrong: list[str] = []
@@ -133,11 +137,10 @@ class Doctor:
                     is_there = "is missing" if size_bytes is None else f"has {size_bytes} bytes"
                     wrong.append(f"{records[0].digest} {is_there}")
         if wrong:
-            text = f"{len(wrong)} of {count} objects are not as recorded: {'; '.join(wrong[:_NAMED])}"
-            return Finding(
-                Level.PROBLEM, "blobs", text, "see that storage is mounted; run: crisper scrub --repair"
-            )
-        return Finding(Level.OK, "blobs", f"all {count} objects are there, as long as recorded")
+            text = f"{len(wrong)} of {count} objects do not match the catalog: {'; '.join(wrong[:_NAMED])}"
+            advice = "check that storage is mounted, then run: crisper scrub --repair"
+            return Finding(Level.PROBLEM, "blobs", text, advice)
+        return Finding(Level.OK, "blobs", f"all {count} objects exist with the recorded size")
 
     async def _orphans(self) -> Finding:
         orphans = total = 0
@@ -145,8 +148,8 @@ class Doctor:
             total += len(names)
             orphans += len(await self._collection.unknown(names))
         if orphans > total // 2 and orphans > _PAGE // 5:
-            text = f"the catalog knows nothing of {orphans} of {total} objects"
-            return Finding(Level.PROBLEM, "orphans", text, "see that catalog and storage belong together")
+            text = f"{orphans} of {total} objects are not in the catalog"
+            return Finding(Level.PROBLEM, "orphans", text, "check that catalog and storage belong together")
         return Finding(Level.OK, "orphans", f"{orphans} of {total} objects wait for collection")
 
     async def _images(self) -> Finding:
@@ -154,17 +157,22 @@ class Doctor:
         if damaged:
             names = [f"{image.organization}/{image.project}/{image.group}" for image in damaged]
             text = f"{len(damaged)} groups have damaged or missing blobs: {', '.join(names[:_NAMED])}"
-            advice = "run: crisper scrub --repair; what needs credentials, its customer has to create again"
+            advice = (
+                "run: crisper scrub --repair; if an image needs credentials, ask its customer to create the "
+                "group again"
+            )
             return Finding(Level.PROBLEM, "images", text, advice)
         held = await self._quarantine.blobs()
         if held:
-            text = f"{len(held)} blobs are in quarantine, of no group"
-            return Finding(Level.WARNING, "images", text, "collection removes them in time")
-        return Finding(Level.OK, "images", "every group's image is whole")
+            text = f"{len(held)} quarantined blobs belong to no group"
+            return Finding(Level.WARNING, "images", text, "none needed: collection removes them")
+        return Finding(Level.OK, "images", "the images of all groups are complete")
 
     async def _answers(self) -> Finding:
         async with asyncio.timeout(_PROBE_S):
             absent = await self._ledger()
         if absent:
-            return Finding(Level.WARNING, "ledger", absent, "start the server to have it looked at")
+            return Finding(
+                Level.WARNING, "ledger", absent, "start the server, then run `crisper doctor` again"
+            )
         return Finding(Level.OK, "ledger", "answers")

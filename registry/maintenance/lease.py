@@ -1,4 +1,4 @@
-"""Work that one process at a time does for all."""
+"""Leases for maintenance work that only one process may do at a time."""
 
 import secrets
 import socket
@@ -15,7 +15,7 @@ _LEASE_S = 60.0
 
 
 class Lease:
-    """A leased kind of work; made by `hold`."""
+    """A lease on one kind of maintenance work; created by `hold`."""
 
     def __init__(self, upkeep: SqlUpkeep, name: str, holder: str) -> None:
         self._upkeep = upkeep
@@ -33,24 +33,26 @@ class Lease:
         try:
             yield lease
         finally:
-            with suppress(RegistryError):  # it lapses by itself
+            with suppress(RegistryError):  # the lease expires by itself
                 await upkeep.release(name, holder)
 
-    async def still_ours(self) -> None:
-        """Extend the lease when it is time to. Raises ConflictError: another process took it over."""
+    async def extend(self) -> None:
+        """Extend the lease if it is due. Raises ConflictError: another process has taken it over."""
         if time.monotonic() - self._renewed_at > _LEASE_S / 3:
             await self._acquire()
 
     async def advance(self, cursor: str) -> None:
-        """Note how far the work is."""
+        """Record the progress of the work."""
         await self._upkeep.advance(self._name, self._holder, cursor)
 
     async def finish(self, report: Mapping[str, Any], *recorded: AuditEvent) -> None:
-        """Note the end of the work, with the events."""
+        """Record the end of the work, together with audit events."""
         await self._upkeep.finish(self._name, self._holder, report, *recorded)
 
     async def _acquire(self) -> None:
         asked = time.monotonic()
         if not await self._upkeep.acquire(self._name, self._holder, _LEASE_S):
-            raise ConflictError(f"another process is at it: {self._name}; wait until it is done")
+            raise ConflictError(
+                f"another process is running {self._name}; wait until it is done, then try again"
+            )
         self._renewed_at = asked

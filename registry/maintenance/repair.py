@@ -1,4 +1,4 @@
-"""Bringing damaged blobs anew from where they came from, where no credentials are needed for it."""
+"""Repair of damaged images by importing them again from their public upstream registries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,17 +13,17 @@ from registry.model.imports import ImportJob
 from registry.oci.reference import Reference
 
 NO_VARIANT: Final = (
-    "the image itself is whole, its zstd variant is not: with compression on (CRISPER_COMPRESS), create a "
-    "group with this image again, which makes it anew; until then mint tokens with the variant original"
+    "the image is intact, but its zstd variant is damaged: with compression on (CRISPER_COMPRESS), create a "
+    "group with this image again to rebuild it; until then, mint tokens with the variant original"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """One group's image, and how its repair ended.
+    """The result of repairing one group's image.
 
     Attributes:
-        problem: Empty when every blob is back; else what stands against it, in a sentence.
+        problem: Empty if all blobs were restored; otherwise a sentence with the reason.
     """
 
     repository: str
@@ -33,9 +33,9 @@ class Repaired:
 class Repair:
     """Imports damaged images again, by digest and without credentials.
 
-    A customer's credentials are gone when their import has ended, so an image that asks for some stays
-    damaged until its customer creates a group with it again; that import heals every group that shares the
-    blobs.
+    A customer's credentials are erased when the import has ended. An image that requires credentials
+    therefore stays damaged until its customer creates a group with it again. That import repairs all groups
+    that share the blobs.
     """
 
     def __init__(self, importer: Importer, quarantine: SqlQuarantine) -> None:
@@ -43,10 +43,10 @@ class Repair:
         self._quarantine = quarantine
 
     async def run(self) -> Sequence[Repaired]:
-        """Try each damaged image once."""
-        return [await self._one(damaged) for damaged in await self._quarantine.images()]
+        """Try to repair each damaged image once."""
+        return [await self._repair(damaged) for damaged in await self._quarantine.images()]
 
-    async def _one(self, damaged: DamagedImage) -> Repaired:
+    async def _repair(self, damaged: DamagedImage) -> Repaired:
         key = GroupKey(damaged.organization, damaged.project, damaged.group)
         reference = replace(Reference.parse(damaged.image), digest=damaged.image_digest)
         job = ImportJob(
@@ -62,6 +62,6 @@ class Repair:
         except ImportFailedError as error:
             return Repaired(key.repository, f"{error.reason}: {error.sentence}")
         if damaged in await self._quarantine.images():
-            # Encoded with other settings, or not at all: nothing takes the place of the damaged blob.
+            # The import did not recompress, or with other settings, so it did not replace the damaged blob.
             return Repaired(key.repository, NO_VARIANT)
         return Repaired(key.repository)

@@ -1,4 +1,4 @@
-"""Scrubbing as operators run it."""
+"""Scrubbing of stored blobs, as `crisper scrub` runs it."""
 
 from dataclasses import asdict
 from typing import Final
@@ -14,35 +14,35 @@ SCRUB: Final = "scrub"
 
 
 class Scrubbing:
-    """Runs the scrubber under a lease, from where the last run was stopped."""
+    """Runs the scrubber under a lease, resuming where the last run stopped."""
 
     def __init__(
-        self, blobs: BlobStore, quarantine: SqlQuarantine, desk: DamageReporter, upkeep: SqlUpkeep
+        self, blobs: BlobStore, quarantine: SqlQuarantine, damage: DamageReporter, upkeep: SqlUpkeep
     ) -> None:
         self._blobs = blobs
         self._quarantine = quarantine
-        self._desk = desk
+        self._damage = damage
         self._upkeep = upkeep
 
     async def run(self, bytes_per_s: float, *, restart: bool = False) -> Scrubbed:
-        """Scrub what is left of the current round.
+        """Scrub the rest of the current round.
 
         Args:
-            restart: Begin a round anew.
+            restart: Start a new round.
 
         Raises:
             ConflictError: Another process is scrubbing.
-            StorageError, CatalogUnavailableError: The next run goes on from here.
+            StorageError, CatalogUnavailableError: The run was aborted; the next run resumes here.
         """
         async with Lease.hold(self._upkeep, SCRUB) as lease:
             after = "" if restart else (await self._upkeep.standing(SCRUB)).cursor
             scrubber = Scrubber(
                 self._blobs,
                 self._quarantine,
-                quarantine=self._desk.quarantine,
+                quarantine=self._damage.quarantine,
                 advance=lease.advance,
                 bytes_per_s=bytes_per_s,
-                still_ours=lease.still_ours,
+                still_ours=lease.extend,
             )
             done = await scrubber.run(after)
             await lease.finish(asdict(done))

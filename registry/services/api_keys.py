@@ -26,14 +26,14 @@ _KEY_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """A key that was just created; `secret` is shown once and kept nowhere."""
+    """A newly created key. `secret` is returned only here; the server does not store it."""
 
     key: ApiKey
     secret: Secret
 
 
 class ApiKeys:
-    """The organizations' keys to the public API."""
+    """Manages the API keys of organizations, which authenticate them to the public API."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class ApiKeys:
         return made
 
     async def create(self, organization: str, name: str, *, source: str | None = None) -> NewApiKey:
-        """Create a further key.
+        """Create an additional key.
 
         Raises:
             NotFoundError: There is no such organization.
-            ConflictError: It has `MAX_KEYS` keys in use.
+            ConflictError: The organization already has `MAX_KEYS` active keys.
         """
         await self._require(organization)
         made = self._new(organization, name)
@@ -70,22 +70,22 @@ class ApiKeys:
         return made
 
     async def list(self, organization: str) -> Sequence[ApiKey]:
-        """Return an organization's keys, oldest first, revoked ones included. Raises NotFoundError."""
+        """Return an organization's keys, including revoked ones, oldest first. Raises NotFoundError."""
         await self._require(organization)
         return await self._keys.list(organization)
 
     async def revoke(self, organization: str, key_id: str, *, source: str | None = None) -> None:
-        """Revoke a key from the next request on. Raises NotFoundError: the organization has no such key."""
+        """Revoke a key with immediate effect. Raises NotFoundError: the organization has no such key."""
         key = next((key for key in await self._keys.list(organization) if key.key_id == key_id), None)
         if key is None:
             raise NotFoundError("the organization has no such key")
         await self._keys.revoke(key, _event(RegistryEventType.API_KEY_REVOKED, key, source))
 
-    async def whose(self, shown: str) -> ApiKey | None:
-        """Return the key that was shown, unless it is nobody's or revoked."""
-        if not shown or len(shown) > MAX_KEY_LENGTH:
+    async def find(self, presented: str) -> ApiKey | None:
+        """Return the key with this secret; None if it is unknown or revoked."""
+        if not presented or len(presented) > MAX_KEY_LENGTH:
             return None
-        return await self._keys.by_hash(hash_api_key(shown))
+        return await self._keys.by_hash(hash_api_key(presented))
 
     def _new(self, organization: str, name: str) -> NewApiKey:
         secret = Secret(f"crisper_key_{secrets.token_urlsafe(_KEY_BYTES)}")
@@ -103,7 +103,7 @@ def _event(type_: EventType, key: ApiKey, source: str | None) -> AuditEvent:
 def hash_api_key(key: str) -> bytes:
     """Hash an API key for storage and look-up.
 
-    A plain SHA-256 does: keys are 256 random bits, which no dictionary holds, and a look-up by the hash
-    tells by its timing nothing that helps to find one.
+    Plain SHA-256 is sufficient: keys have 256 random bits, so dictionary attacks are impossible, and the
+    timing of a look-up by hash reveals nothing useful about the key.
     """
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

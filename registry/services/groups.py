@@ -1,4 +1,4 @@
-"""The use-cases of container groups (`registry.model.groups` decides what becomes of a group)."""
+"""The use-cases of container groups (the rules for state transitions are in `registry.model.groups`)."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
@@ -30,8 +30,8 @@ _UP: Final = (GroupStatus.DEPLOYING, GroupStatus.RUNNING)
 class GroupInstances(Protocol):
     """The nodes that are designated for groups (`registry.services.instances.Instances`)."""
 
-    async def settle(self, group: Group) -> bool:
-        """Bring a group's instances up to date; True when the group itself may have changed."""
+    async def refresh(self, group: Group) -> bool:
+        """Refresh the states of a group's instances. Returns True if the group itself may have changed."""
 
     async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
         """Count the instances of groups by state."""
@@ -44,13 +44,13 @@ class ContainerGroups:
     """Creates, reads, changes, starts, stops and deletes container groups.
 
     Args:
-        fleet: The groups' instances.
-        parse_reference: Reads an image reference; references of one image are equal. Raises
+        instances: The groups' instances.
+        parse_reference: Parses an image reference; references to the same image compare equal. Raises
             ReferenceFormatError.
-        credential_from: Turns the public API's `registry_authentication` into what the upstream is sent.
-            Raises InvalidInputError, its paths starting at `registry_authentication`.
-        revoke_tokens: Revokes every pull token of a group, by the group's id, and bars new ones for a while.
-        nudge: Wakes idle import workers; without it they find the job later.
+        credential_from: Converts the public API's `registry_authentication` into an upstream credential.
+            Raises InvalidInputError, whose paths start at `registry_authentication`.
+        revoke_tokens: Revokes every pull token of a group id and blocks new ones for a while.
+        nudge: Wakes idle import workers; without it they find the job at their next poll.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class ContainerGroups:
         *,
         catalog: GroupCatalog,
         vault: CredentialVault,
-        board: ProgressStore,
+        progress_store: ProgressStore,
         organizations: SqlOrganizationDirectory,
-        fleet: GroupInstances,
+        instances: GroupInstances,
         clock: Clock,
         parse_reference: Callable[[str], object],
         credential_from: Callable[[Mapping[str, Any]], UpstreamCredential | None],
@@ -69,9 +69,9 @@ class ContainerGroups:
     ) -> None:
         self._catalog = catalog
         self._vault = vault
-        self._board = board
+        self._progress_store = progress_store
         self._organizations = organizations
-        self._fleet = fleet
+        self._instances = instances
         self._clock = clock
         self._parse_reference = parse_reference
         self._credential_from = credential_from
@@ -79,18 +79,18 @@ class ContainerGroups:
         self._nudge = nudge
 
     async def create(self, key: GroupKey, request: NewGroup, *, source: str | None = None) -> GroupView:
-        """Accept a group and queue the import of its image; nothing is fetched here.
+        """Create a group and queue the import of its image. Does not contact the upstream registry.
 
-        Repeating a request is safe: while the group is what was asked for, it is the answer. If its import
-        has failed, a new one starts, with the credentials of this request.
+        The request is idempotent: it returns the existing group if that matches the request. If its import
+        has failed, a new import starts with the credentials of this request.
 
         Args:
             source: The caller's network address, for the audit trail.
 
         Raises:
-            InvalidInputError: The image reference or the registry credentials cannot be read.
+            InvalidInputError: The image reference or the registry credentials are invalid.
             NotFoundError: There is no such organization.
-            ConflictError: The project has another group of that name.
+            ConflictError: The project has a different group of that name.
         """
         self._read_reference(request.image)
         await self._require_organization(key.organization)
@@ -112,7 +112,7 @@ class ContainerGroups:
     async def get(self, key: GroupKey) -> GroupView:
         """Return a group. Raises NotFoundError."""
         group = await self._require(key)
-        if group.status in _UP and await self._fleet.settle(group):
+        if group.status in _UP and await self._instances.refresh(group):
             group = await self._require(key)
         return (await self._views([group]))[0]
 
@@ -122,16 +122,16 @@ class ContainerGroups:
         """Return a project's groups, oldest first.
 
         Args:
-            after: A page's `next_after`.
-            limit: How many at most, up to `MAX_PAGE`.
+            after: The `next_after` of the previous page.
+            limit: Maximum number of groups, up to `MAX_PAGE`.
 
         Raises:
             NotFoundError: There is no such organization.
-            InvalidInputError: `after` is not from here.
+            InvalidInputError: `after` is not a valid cursor.
         """
         await self._require_organization(organization)
-        behind = Position.parse(after) if after is not None else None
-        found = await self._catalog.list(organization, project, after=behind, limit=limit + 1)
+        position = Position.parse(after) if after is not None else None
+        found = await self._catalog.list(organization, project, after=position, limit=limit + 1)
         views = await self._views(found[:limit])
         more = len(found) > limit and bool(views)
         last = views[-1].group if more else None
@@ -145,20 +145,21 @@ class ContainerGroups:
         if_match: Collection[str] | None = None,
         source: str | None = None,
     ) -> GroupView:
-        """Change a group; a changed image is imported under the next version.
+        """Change a group. A changed image is imported as the next version.
 
-        Until it is stored, nodes are given the version before. Credentials mean an import. Without them the
-        same image is pulled again only when `change.pull` says so, or when its import has failed.
+        Nodes receive the previous version until the import is complete. New credentials always cause an
+        import. Without them, the same image is pulled again only if `change.pull` is set or its import has
+        failed.
 
         Args:
-            if_match: What the group's `GroupView.etag` has to be one of; None takes any.
+            if_match: Accepted values of the group's `GroupView.etag`; None accepts any.
             source: The caller's network address, for the audit trail.
 
         Raises:
-            InvalidInputError: The image, the credentials or the changed spec cannot be taken.
+            InvalidInputError: The image, the credentials or the changed spec are invalid.
             NotFoundError: There is no such group.
-            PreconditionFailedError: The group has changed since.
-            ConflictError: Others keep changing it.
+            PreconditionFailedError: The group has changed since it was read.
+            ConflictError: Concurrent changes prevented this one.
         """
         if change.image is not None:
             self._read_reference(change.image)
@@ -171,20 +172,20 @@ class ContainerGroups:
             changed = before.update(change.amend(before.spec), image, now=self._clock.now(), source=source)
             if await self._write(before, changed, credential):
                 return await self.get(key)
-        raise ConflictError("the group is being changed by others; read it again, then try once more")
+        raise ConflictError("other requests are changing the group; read it again, then retry")
 
     async def roll_back(
         self, key: GroupKey, version: int | None = None, *, source: str | None = None
     ) -> GroupView:
-        """Return a group to an earlier version that is stored, as its next version; nothing is imported.
+        """Roll a group back to an earlier stored version, which becomes its next version without an import.
 
         Args:
-            version: None means the newest stored version that is not the group's own.
+            version: None selects the newest stored version other than the current one.
 
         Raises:
             InvalidInputError: The version is not stored.
             NotFoundError: There is no such group.
-            ConflictError: Others keep changing it.
+            ConflictError: Concurrent changes prevented this one.
         """
         for _ in range(_TRIES):
             before = await self._require(key)
@@ -193,32 +194,32 @@ class ContainerGroups:
             if changed is None or await self._catalog.change(before, changed):
                 await self._vault.forget(before.job_id)
                 return await self.get(key)
-        raise ConflictError("the group is being changed by others; try again")
+        raise ConflictError("other requests are changing the group; try again")
 
     async def start(self, key: GroupKey, *, source: str | None = None) -> None:
-        """Have a group run: at once where its image is stored, else when its import ends.
+        """Start a group: immediately if its image is stored, otherwise when its import ends.
 
         Raises:
             NotFoundError: There is no such group.
-            InvalidInputError: Its import failed; there is nothing to start.
+            InvalidInputError: Its import failed, so it has no image.
         """
         await self._change(key, lambda group: group.start(now=self._clock.now(), source=source))
 
     async def stop(self, key: GroupKey, *, source: str | None = None) -> None:
-        """Have a group stop: its instances are freed and their tokens revoked. A running import goes on.
+        """Stop a group: release its nodes and revoke their tokens. A running import continues.
 
         Raises:
             NotFoundError: There is no such group.
         """
         stopped = await self._change(key, lambda group: group.stop(now=self._clock.now(), source=source))
-        await self._fleet.dismiss(stopped)
+        await self._instances.dismiss(stopped)
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> None:
-        """Stop a group's import, revoke its pull tokens and forget it; its blobs are left to collection.
+        """Delete a group, stop its import and revoke its pull tokens. Collection removes its blobs later.
 
-        Tokens are revoked on both sides of the removal. Before it, so that a crash in between leaves a
-        group that is there and cannot be pulled, and that can be deleted again; after it, for a token
-        that was minted in between, or for a group that took the name in between.
+        Tokens are revoked before and after the deletion. Before, so that a crash in between leaves a group
+        that nodes cannot pull and that can be deleted again. After, to cover a token that was minted in
+        between, or a group that was created under the same name in between.
 
         Raises:
             NotFoundError: There is no such group.
@@ -251,7 +252,7 @@ class ContainerGroups:
     async def _repeat(
         self, key: GroupKey, request: NewGroup, credential: UpstreamCredential | None, source: str | None
     ) -> GroupView | None:
-        """Return the group of this name if it is the one asked for; import its image again if that failed."""
+        """Return the existing group if it matches the request, restarting its import if that failed."""
         asked = (request.image, request.autostart, request.spec)
         for _ in range(_TRIES):
             group = await self._catalog.get(key)
@@ -262,7 +263,7 @@ class ContainerGroups:
             retried = group.update(group.spec, group.image, now=self._clock.now(), source=source)
             if await self._write(group, retried, credential):
                 return await self.get(key)
-        raise ConflictError("the group is being changed by others; try again")
+        raise ConflictError("other requests are changing the group; try again")
 
     async def _stored(self, group: Group, version: int | None) -> StoredVersion:
         stored = await self._catalog.versions(group.id)
@@ -272,7 +273,7 @@ class ContainerGroups:
         if target is None:
             reason = f"choose a stored version: {', '.join(map(str, others[:20]))}"
             raise InvalidInputError(
-                "The group has no such version to return to.",
+                "The group has no such version.",
                 {"version": [reason if others else "no other version of the group is stored"]},
             )
         return target
@@ -307,7 +308,7 @@ class ContainerGroups:
         credential: UpstreamCredential | None,
         write: Callable[[bytes | None], Awaitable[Kept]],
     ) -> Kept:
-        """Seal the credential first: a worker may claim the job the moment that its row is there."""
+        """Store the credential before the job: a worker may claim the job as soon as its row exists."""
         if credential is None:
             return await write(None)
         credential_key = await self._vault.seal(group.job_id, credential)
@@ -318,7 +319,7 @@ class ContainerGroups:
             raise
 
     async def _change(self, key: GroupKey, transition: Callable[[Group], GroupTransition | None]) -> Group:
-        """Store a transition of a group, if it makes one; return the group as it is then."""
+        """Store the group's transition, if there is one. Returns the resulting group."""
         for _ in range(_TRIES):
             group = await self._require(key)
             changed = transition(group)
@@ -326,12 +327,12 @@ class ContainerGroups:
                 return group
             if await self._catalog.change(group, changed):
                 return changed.group
-        raise ConflictError("the group is being changed by others; try again")
+        raise ConflictError("other requests are changing the group; try again")
 
     async def _views(self, groups: Sequence[Group]) -> Sequence[GroupView]:
         importing = [group.job_id for group in groups if group.status is GroupStatus.PENDING]
-        progress = await self._board.get(importing) if importing else {}
-        counts = await self._fleet.counts([group.id for group in groups]) if groups else {}
+        progress = await self._progress_store.get(importing) if importing else {}
+        counts = await self._instances.counts([group.id for group in groups]) if groups else {}
         return [
             GroupView(
                 group,
@@ -350,7 +351,9 @@ class ContainerGroups:
 
     async def _require_organization(self, name: str) -> None:
         if await self._organizations.get(name) is None:
-            raise NotFoundError(f"There is no organization named {name!r}; its operator has to create it.")
+            raise NotFoundError(
+                f"There is no organization named {name!r}. Check the name, or ask your operator to create it."
+            )
 
 
 def _check(group: Group, if_match: Collection[str] | None) -> None:

@@ -1,10 +1,10 @@
-"""Instances: the nodes that are designated for a group, and how far each is with its image.
+"""Instances: the nodes that are designated for a group, and the state of their pulls.
 
-    allocating ──redeems──> downloading ──has every blob, or says so──> creating ──> running
-        └───────────┴── its token ended first: the node is free
+    allocating ──token redeemed──> downloading ──all blobs delivered, or reported──> creating ──> running
+        └───────────────┴── token ended earlier: the node is released
 
-What a session has delivered is the ledger's to know; the catalog holds the last state that was seen, so that
-it outlives the token. States are brought up to date when somebody looks, and every few seconds besides.
+The ledger records what a session has delivered. The catalog stores the last observed state, so that it
+outlives the token. States are refreshed on every read, and every few seconds in the background.
 """
 
 import asyncio
@@ -37,23 +37,23 @@ _PAGE: Final = 500
 
 
 class TokenControl(Protocol):
-    """The side of the token authority that instances need (`auth.authority.Authority`)."""
+    """The operations of the token authority that instances need (`auth.authority.Authority`)."""
 
     async def show(self, token_id: str) -> TokenView:
-        """Return a token as it stands. Raises TokenNotFoundError."""
+        """Return a token's current state. Raises TokenNotFoundError."""
 
     async def revoke(self, token_id: str) -> TokenView:
         """Revoke a token. Raises TokenNotFoundError."""
 
 
 class Instances:
-    """A group's instances, read and acted on.
+    """Reads, refreshes, reallocates and restarts the instances of groups.
 
     Args:
-        catalog: Which nodes are designated.
+        catalog: The designated nodes with their last observed states.
         groups: The groups.
-        tokens: The ledger's view of their tokens.
-        dismiss_tokens: Revokes every token of a group; new ones may be minted at once.
+        tokens: The token authority.
+        dismiss_tokens: Revokes every token of a group; new ones may be minted immediately.
     """
 
     def __init__(
@@ -74,15 +74,15 @@ class Instances:
         self._clock = clock
 
     async def list(self, key: GroupKey) -> Sequence[InstanceView]:
-        """Return a group's instances as they stand, oldest first. Raises NotFoundError."""
+        """Return a group's instances in their current states, oldest first. Raises NotFoundError."""
         group = await self._require_group(key)
-        seen = await self._look(group, await self._catalog.of_group(group.id))
-        return [view for view in seen if view is not None]
+        views = await self._refresh_all(group, await self._catalog.of_group(group.id))
+        return [view for view in views if view is not None]
 
     async def get(self, key: GroupKey, instance_id: str) -> InstanceView:
-        """Return an instance as it stands. Raises NotFoundError."""
+        """Return an instance in its current state. Raises NotFoundError."""
         group, instance = await self._require(key, instance_id)
-        (view,) = await self._look(group, [instance])
+        (view,) = await self._refresh_all(group, [instance])
         if view is None:
             raise _no_such()
         return view
@@ -90,7 +90,7 @@ class Instances:
     async def set_deletion_cost(
         self, key: GroupKey, instance_id: str, cost: int, *, source: str | None = None
     ) -> InstanceView:
-        """Change what it costs to give an instance up. Raises NotFoundError."""
+        """Change the deletion cost of an instance. Raises NotFoundError."""
         group, instance = await self._require(key, instance_id)
         facts = {"deletion_cost": cost}
         changed = instance_event(RegistryEventType.INSTANCE_UPDATED, group, instance, facts, source=source)
@@ -99,9 +99,9 @@ class Instances:
         return await self.get(key, instance_id)
 
     async def reallocate(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
-        """Free an instance's node and revoke its tokens, so that another node can take its place.
+        """Release an instance's node and revoke its tokens, so that another node can take its place.
 
-        Revoked first: a node that is free can do nothing with what it was given.
+        Tokens are revoked first, so that a released node never holds a valid token.
 
         Raises:
             NotFoundError: No such group or instance.
@@ -113,36 +113,36 @@ class Instances:
             raise _no_such()
 
     async def recreate(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
-        """Ask for an instance's container to be created again on its node. Raises NotFoundError."""
-        await self._begin_again(key, instance_id, RegistryEventType.INSTANCE_RECREATED, source)
+        """Request that an instance's container is created again on its node. Raises NotFoundError."""
+        await self._request_restart(key, instance_id, RegistryEventType.INSTANCE_RECREATED, source)
 
     async def restart(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
-        """Ask for an instance's container to be stopped and started on its node. Raises NotFoundError."""
-        await self._begin_again(key, instance_id, RegistryEventType.INSTANCE_RESTARTED, source)
+        """Request that an instance's container is restarted on its node. Raises NotFoundError."""
+        await self._request_restart(key, instance_id, RegistryEventType.INSTANCE_RESTARTED, source)
 
     async def report(
         self, instance_id: str, key: GroupKey, state: InstanceState, *, source: str | None = None
     ) -> InstanceView:
-        """Set the state that a scheduler reports of an instance's container. Raises NotFoundError."""
+        """Set the state that a scheduler reports for an instance's container. Raises NotFoundError."""
         group, instance = await self._require(key, instance_id)
         if instance.state is not state:
             event = state_event(state, group, instance, source=source)
             await self._catalog.advance(group, instance, state, event)
         return await self.get(key, instance_id)
 
-    async def settle(self, group: Group) -> bool:
-        """Bring a group's instances up to date; True when the group itself may have changed."""
+    async def refresh(self, group: Group) -> bool:
+        """Refresh the states of a group's instances. Returns True if the group itself may have changed."""
         before = await self._catalog.of_group(group.id)
         moving = [instance for instance in before if instance.state in UNSETTLED]
-        seen = await self._look(group, moving)
-        return any(view is not None and view.instance.state in HAS_IMAGE for view in seen)
+        views = await self._refresh_all(group, moving)
+        return any(view is not None and view.instance.state in HAS_IMAGE for view in views)
 
     async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
-        """Count the instances of groups by state, as they were seen last."""
+        """Count the instances of groups by last observed state."""
         return await self._catalog.counts(group_ids)
 
     async def dismiss(self, group: Group) -> None:
-        """End every designation of a group: revoke its tokens, and free its nodes."""
+        """Release all nodes of a group and revoke their tokens."""
         await self._dismiss_tokens(group)
         await self._catalog.free_all(group)
 
@@ -150,18 +150,18 @@ class Instances:
         """Refresh the least recently checked instances."""
         waiting = await self._catalog.unsettled(_PAGE)
         for start in range(0, len(waiting), _AT_ONCE):
-            some = waiting[start : start + _AT_ONCE]
-            await asyncio.gather(*(self._see(group, instance) for group, instance in some))
+            batch = waiting[start : start + _AT_ONCE]
+            await asyncio.gather(*(self._refresh_one(group, instance) for group, instance in batch))
 
-    async def _look(self, group: Group, found: Sequence[Instance]) -> Sequence[InstanceView | None]:
+    async def _refresh_all(self, group: Group, found: Sequence[Instance]) -> Sequence[InstanceView | None]:
         views: list[InstanceView | None] = []
         for start in range(0, len(found), _AT_ONCE):
-            some = found[start : start + _AT_ONCE]
-            views += await asyncio.gather(*(self._see(group, instance) for instance in some))
+            batch = found[start : start + _AT_ONCE]
+            views += await asyncio.gather(*(self._refresh_one(group, instance) for instance in batch))
         return views
 
-    async def _see(self, group: Group, instance: Instance) -> InstanceView | None:
-        """Bring one instance up to date; None when its node turns out to be free."""
+    async def _refresh_one(self, group: Group, instance: Instance) -> InstanceView | None:
+        """Refresh one instance; None if its token has ended and its node was released."""
         if instance.state not in UNSETTLED:
             return InstanceView(instance)
         try:
@@ -184,10 +184,10 @@ class Instances:
         event = instance_event(RegistryEventType.INSTANCE_LAPSED, group, instance, cause=cause)
         await self._catalog.free(instance, event)
 
-    async def _begin_again(
+    async def _request_restart(
         self, key: GroupKey, instance_id: str, type_: EventType, source: str | None
     ) -> None:
-        """Record what the scheduler has to do; an instance whose node has no image yet keeps its state."""
+        """Record the request for the scheduler. An instance without its image keeps its state."""
         group, instance = await self._require(key, instance_id)
         event = instance_event(type_, group, instance, source=source)
         restarted = type_ is RegistryEventType.INSTANCE_RESTARTED
@@ -203,7 +203,7 @@ class Instances:
             try:
                 await self._tokens.revoke(token_id)
             except TokenNotFoundError:
-                continue  # ended long ago
+                continue  # expired and already removed from the ledger
 
     async def _require(self, key: GroupKey, instance_id: str) -> tuple[Group, Instance]:
         group = await self._require_group(key)
@@ -220,10 +220,10 @@ class Instances:
 
 
 def _state_of(view: TokenView) -> InstanceState | None:
-    """Return how far a token's node is; None if the token ended before the node had the image."""
+    """Derive the instance state from a token; None if the token ended before the node had the image."""
     session = view.session
-    whole = session is not None and 0 < session.blobs_total == session.blobs_complete
-    if whole or view.state is TokenState.DONE:
+    is_complete = session is not None and 0 < session.blobs_total == session.blobs_complete
+    if is_complete or view.state is TokenState.DONE:
         return InstanceState.CREATING
     if view.state is TokenState.MINTED:
         return InstanceState.ALLOCATING

@@ -1,4 +1,4 @@
-"""Nodes: created, offered enrolment, and revoked."""
+"""The use-cases of nodes: create, offer enrolment, list, revoke."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from registry.model.nodes import NodeRegistry
 
 @dataclass(frozen=True, slots=True)
 class NewNode:
-    """A new node, with what it proves itself with: a secret, or an offer to enrol for a certificate."""
+    """A new node with its means of authentication: a secret, or an offer to enrol for a certificate."""
 
     node_id: str
     secret: Secret | None = None
@@ -24,7 +24,7 @@ class NewNode:
 
 
 class Nodes:
-    """Use-cases of nodes."""
+    """Creates, lists and revokes nodes, and offers them enrolment."""
 
     def __init__(self, nodes: NodeRegistry, enrolment: NodeEnrolment, authority: Authority) -> None:
         self._nodes = nodes
@@ -40,7 +40,7 @@ class Nodes:
         reads_zstd: bool | None,
         source: str,
     ) -> NewNode:
-        """Create a node. Raises ConflictError: its id was used before."""
+        """Create a node. Raises ConflictError: the id is or was in use."""
         secret = new_node_secret() if binding is Binding.SECRET else None
         secret_hash = hash_secret(secret) if secret else None
         node = Node(node_id, binding, secret_hash, networks, reads_zstd=reads_zstd)
@@ -53,7 +53,7 @@ class Nodes:
 
         Raises:
             NotFoundError: There is no such node.
-            ConflictError: It is bound by a secret, or was revoked.
+            ConflictError: The node is bound by a secret, or was revoked.
         """
         node = await self.get(node_id)
         if node.binding is not Binding.CERTIFICATE:
@@ -70,14 +70,14 @@ class Nodes:
         return node
 
     async def list(self) -> Sequence[Node]:
-        """Return all nodes by id."""
+        """Return all nodes, ordered by id."""
         return await self._nodes.list()
 
     async def revoke(self, node_id: str, *, source: str) -> None:
         """Revoke a node and its tokens. Its id cannot be used again.
 
-        Redemption asks the ledger alone, so tokens are revoked before and after the change. Before it, so
-        that a crash in between leaves a node without tokens, which can be deleted again; after it, for a
+        Redemption consults only the ledger, so tokens are revoked before and after the change. Before, so
+        that a crash in between leaves a node without tokens, which can be deleted again. After, to cover a
         token that was minted in between (`registry.services.pull_tokens`).
 
         Raises:

@@ -1,4 +1,4 @@
-"""Where a page of groups ended, as callers carry it."""
+"""The cursor of paginated group lists."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Position(NamedTuple):
-    """Behind the group created then, with this id; written so that nobody is tempted to make one."""
+    """Opaque cursor: creation time and id of the last group on the page."""
 
     created_at: datetime
     group_id: str
@@ -22,12 +22,12 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a position. Raises InvalidInputError: it is not from here."""
+        """Parse a cursor. Raises InvalidInputError: it is malformed."""
         try:
             padded = text.encode() + b"=" * (-len(text) % 4)
             micros, _, group_id = base64.b64decode(padded, b"-_", validate=True).decode().partition(" ")
             return cls(_EPOCH + timedelta(microseconds=int(micros)), group_id)
         except (ValueError, binascii.Error, OverflowError):
             raise InvalidInputError(
-                "The query does not validate.", {"after": ["send what the page before gave"]}
+                "The query is invalid.", {"after": ["must be the next_after of the previous page"]}
             ) from None

@@ -1,4 +1,4 @@
-"""Designating a node: a pull token for a group's image."""
+"""The use-case of designating a node: mint a pull token for a group's image."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from registry.model.nodes import NodeRegistry
 
 @dataclass(frozen=True, slots=True)
 class Designation:
-    """A minted token and what it is good for."""
+    """A minted token, with the node, group version and image that it is valid for."""
 
     minted: MintedToken
     node_id: str
@@ -28,10 +28,10 @@ class PullTokens:
 
     Args:
         catalog: Groups and their images.
-        instances: Where the node is entered as an instance of the group.
-        nodes: Who may be designated.
-        authority: Who signs.
-        default: What a node gets of which nobody said whether it reads layers in zstd.
+        instances: Records the node as an instance of the group.
+        nodes: The nodes that can be designated.
+        authority: Signs the tokens.
+        default: Variant for nodes whose zstd support is unknown.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class PullTokens:
     async def mint(
         self, key: GroupKey, node_id: str, ttl_s: int | None, wanted: Variant | None = None
     ) -> Designation:
-        """Mint a token for one node to pull a group's image once: the newest version that is stored.
+        """Mint a token that lets one node pull the newest stored version of a group's image once.
 
         Args:
-            wanted: The variant that the node shall get; None goes by what is known of the node. An image
-                that does not gain by zstd has no such variant, and is designated as it is.
+            wanted: The variant for the node; None chooses by the node's recorded zstd support. If the image
+                has no zstd variant, the token is for the original.
 
         Raises:
             NotFoundError: No such group, or no such node.
-            ConflictError: The group has no image yet or never will, or the node was struck off.
+            ConflictError: The group has no stored image, or the node was deleted.
         """
         group = await self._catalog.get(key)
         if group is None:
@@ -76,7 +76,7 @@ class PullTokens:
         if node is None:
             raise NotFoundError(f"there is no node {node_id!r}; create it first")
         if node.revoked_at is not None:
-            raise _struck_off(node_id)
+            raise _node_deleted(node_id)
         image = self._choose(image, node, wanted)
         minted = await self._authority.mint(
             organization=key.organization,
@@ -86,16 +86,16 @@ class PullTokens:
             node=node,
             ttl_s=ttl_s,
         )
-        # A deletion that commits after this look finds the token in the ledger; one before is seen here.
+        # A deletion that commits after this read finds the token in the ledger; an earlier one shows up here.
         node = await self._nodes.get(node_id)
         if node is None or node.revoked_at is not None:
             await self._authority.revoke(minted.token_id)
-            raise _struck_off(node_id)
+            raise _node_deleted(node_id)
         await self._instances.designate(group, node_id, version, minted.token_id)
         return Designation(minted, node_id, key, version, image)
 
     async def variant(self, repository: str, digest: str) -> Variant | None:
-        """Return which variant of its image a token is for; None when the image is gone."""
+        """Return the variant that an image digest in a repository refers to; None if the image is gone."""
         image = await self._catalog.image_by_digest(repository, digest)
         return image.variant if image else None
 
@@ -106,5 +106,5 @@ class PullTokens:
         return image.zstd if wanted is Variant.ZSTD and image.zstd is not None else image
 
 
-def _struck_off(node_id: str) -> ConflictError:
-    return ConflictError(f"the node {node_id!r} was struck off; create another")
+def _node_deleted(node_id: str) -> ConflictError:
+    return ConflictError(f"the node {node_id!r} was deleted; create another")

@@ -1,4 +1,4 @@
-"""What goes into the use-cases of container groups and what comes out."""
+"""Inputs and results of the use-cases of container groups."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ class NewGroup:
     """A validated request for a container group.
 
     Attributes:
-        image: The reference as the customer wrote it, not yet read.
-        autostart: Whether the group goes on to `deploying` once its image is stored.
-        spec: Everything else that is kept, JSON-serialisable; holds no credential.
-        registry_authentication: The public API's field of that name, in the clear; None for a public image.
+        image: The reference as the customer wrote it, not yet parsed.
+        autostart: Whether the group enters `deploying` as soon as its image is stored.
+        spec: All other stored fields, JSON-serialisable; contains no credentials.
+        registry_authentication: The public API's field of that name, unencrypted; None for a public image.
     """
 
     image: str
@@ -33,10 +33,10 @@ class GroupChange:
     """A validated change of a container group.
 
     Attributes:
-        amend: Makes the new spec from the one that stands. Raises InvalidInputError: both do not go together.
-        image: The reference as the customer wrote it; None leaves the image as it is.
-        registry_authentication: As in `NewGroup`; used when the image is pulled, and gone otherwise.
-        pull: Whether to pull even the image that stands, as its registry has it now.
+        amend: Derives the new spec from the current one. Raises InvalidInputError: the result is invalid.
+        image: The reference as the customer wrote it; None keeps the image.
+        registry_authentication: As in `NewGroup`; used only if the image is pulled.
+        pull: Whether to pull the image again even if its reference is unchanged.
     """
 
     amend: Callable[[Spec], Spec]
@@ -50,9 +50,9 @@ class GroupView:
     """A container group as its owner sees it.
 
     Attributes:
-        description: The sentence beside the status: an import's progress while there is one.
-        progress: Of an import that is running, as far as is known.
-        counts: Its instances by state.
+        description: The sentence that explains the status; during an import, its progress.
+        progress: Last known progress of a running import.
+        counts: Number of its instances by state.
     """
 
     group: Group
@@ -62,16 +62,16 @@ class GroupView:
 
     @property
     def etag(self) -> str:
-        """Name what the owner has asked for; status and progress do not change it."""
+        """HTTP entity tag of the group's desired state; status and progress do not change it."""
         return f'"{self.group.id}-{self.group.revision}"'
 
 
 @dataclass(frozen=True, slots=True)
 class GroupPage:
-    """Some of a project's groups, oldest first.
+    """A page of a project's groups, oldest first.
 
     Attributes:
-        next_after: What to ask for to go on; None at the end.
+        next_after: Cursor for the next page; None on the last page.
     """
 
     views: Sequence[GroupView]

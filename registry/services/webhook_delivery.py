@@ -16,7 +16,7 @@ from registry.model.webhooks import WebhookDelivery
 from registry.services.webhooks import WebhookSecrets
 from storage.errors import StorageError
 
-#: Between one attempt and the next; the one after the last gives the message up. About three days in all.
+#: Waits between attempts; after the last one the message is dropped. About three days in total.
 SCHEDULE_S: Final = (5.0, 30.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0)
 POLL_S: Final = 1.0
 
@@ -29,22 +29,22 @@ _log = structlog.get_logger(__name__)
 
 
 class Post(Protocol):
-    """Sends to a stranger (`registry.upstream.hooks`)."""
+    """Sends a message to an untrusted URL (`registry.upstream.hooks`)."""
 
     async def __call__(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, float | None]:
-        """POST a message; return the status, and how many seconds the endpoint asked to be left alone.
+        """POST a message. Returns the status and the Retry-After in seconds.
 
         Raises:
-            WebhookFailedError: There is no answer.
+            WebhookFailedError: There was no response.
         """
 
 
 class WebhookDispatcher:
-    """Takes due messages from the outbox and delivers them; several may run at the same time.
+    """Delivers due messages from the outbox. Several instances may run at the same time.
 
     Args:
-        disable_after: For how long an endpoint may fail before it is disabled.
-        schedule_s: Between attempts.
+        disable_after: How long an endpoint may fail before it is disabled.
+        schedule_s: Waits between attempts.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class WebhookDispatcher:
         self._schedule_s = schedule_s
 
     async def run(self) -> NoReturn:
-        """Deliver for as long as the process lives."""
+        """Deliver messages until cancelled."""
         while True:
             try:
                 idle = not await self.round()
-            except Exception as error:  # noqa: BLE001 - the catalog's passing trouble; the outbox keeps
+            except Exception as error:  # noqa: BLE001 - transient catalog failure; the outbox is durable
                 _log.warning("webhooks.stalled", error=type(error).__name__)
                 idle = True
             if idle:
@@ -79,12 +79,12 @@ class WebhookDispatcher:
         """Enqueue new audit events and deliver due messages. Returns False if there was nothing to do."""
         read = await self._catalog.collect(_PAGE)
         due = await self._catalog.claim(_AT_ONCE, _LEASE_S)
-        ends = await asyncio.gather(*map(self._carry, due), return_exceptions=True)
-        for error in filter(None, ends):  # once all have come to their end
+        results = await asyncio.gather(*map(self._deliver, due), return_exceptions=True)
+        for error in filter(None, results):  # raised only after all deliveries have ended
             raise error
         return bool(read or due)
 
-    async def _carry(self, delivery: WebhookDelivery) -> None:
+    async def _deliver(self, delivery: WebhookDelivery) -> None:
         try:
             status, asked_s = await self._post(
                 delivery.webhook.url, await self._headers(delivery), delivery.body.encode()
@@ -92,7 +92,7 @@ class WebhookDispatcher:
         except WebhookFailedError as error:
             await self._failed(delivery, str(error))
             return
-        except StorageError as error:  # the keys do not answer, or were shredded: not the endpoint's fault
+        except StorageError as error:  # keys unavailable or shredded: not the endpoint's fault
             _log.warning(
                 "webhooks.unsigned", webhook_id=delivery.webhook.webhook_id, error=type(error).__name__
             )

@@ -19,19 +19,19 @@ from storage.ports import KeyProvider
 
 MAX_WEBHOOKS: Final = 20
 
-_SECRET_BYTES: Final = 32  # what key providers wrap
+_SECRET_BYTES: Final = 32  # the length that key providers wrap
 
 
 @dataclass(frozen=True, slots=True)
 class NewWebhook:
-    """An endpoint that was just registered; `secret` is shown once, and kept wrapped."""
+    """A newly registered endpoint. `secret` is returned only here; the server stores it encrypted."""
 
     webhook: Webhook
     secret: Secret
 
 
 class WebhookSecrets:
-    """Signing secrets, wrapped under the key of the organization whose endpoint it is."""
+    """Encrypts signing secrets under the key of the endpoint's organization."""
 
     def __init__(self, keys: KeyProvider) -> None:
         self._keys = keys
@@ -47,10 +47,10 @@ class WebhookSecrets:
 
 
 class Webhooks:
-    """Registers, lists, enables and removes endpoints.
+    """Registers, lists, enables and removes webhook endpoints.
 
     Args:
-        vet: Refuses a URL that nothing may be sent to. Raises EgressRefusedError.
+        vet: Checks a URL against the egress rules. Raises EgressRefusedError.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class Webhooks:
     async def register(
         self, organization: str, url: str, types: Sequence[str], *, source: str | None = None
     ) -> NewWebhook:
-        """Register an endpoint; it gets the events that happen from now on.
+        """Register an endpoint. It receives only later events.
 
         Raises:
             NotFoundError: There is no such organization.
-            InvalidInputError: Nothing may be sent to the URL.
-            ConflictError: The organization has `MAX_WEBHOOKS` already.
+            InvalidInputError: The egress rules forbid the URL.
+            ConflictError: The organization already has `MAX_WEBHOOKS` endpoints.
         """
         if await self._organizations.get(organization) is None:
             raise NotFoundError(f"there is no organization named {organization!r}")
@@ -105,13 +105,13 @@ class Webhooks:
         return webhook
 
     async def enable(self, organization: str, webhook_id: str, *, source: str | None = None) -> Webhook:
-        """Send later events to a disabled endpoint again. Raises NotFoundError."""
+        """Enable a disabled endpoint; it receives only later events. Raises NotFoundError."""
         webhook = await self.get(organization, webhook_id)
         await self._catalog.enable(webhook, _event(RegistryEventType.WEBHOOK_ENABLED, webhook, source))
         return await self.get(organization, webhook_id)
 
     async def remove(self, organization: str, webhook_id: str, *, source: str | None = None) -> None:
-        """Remove an endpoint and what waits for it. Raises NotFoundError."""
+        """Remove an endpoint and its pending messages. Raises NotFoundError."""
         webhook = await self.get(organization, webhook_id)
         await self._catalog.remove(webhook, _event(RegistryEventType.WEBHOOK_REMOVED, webhook, source))
 

@@ -1,1 +1,1 @@
-"""Customers' registries: the distribution protocol's client side, behind an egress guard."""
+"""Client for customers' registries (OCI distribution-spec), with an egress guard."""

@@ -1,8 +1,8 @@
-"""What one import shows to its registry: Basic, or a Bearer token from the registry's realm.
+"""Authentication of one import to its registry: Basic, or a Bearer token from the registry's realm.
 
-The flow is that of the distribution project's token specification (docs/spec/auth/token.md). One object
-serves all requests of an import and is refreshed at every entry, so that a token that lapses midway is
-replaced before or after its 401, once for all parallel transfers.
+The flow follows the distribution project's token specification (docs/spec/auth/token.md). All requests of an
+import share one object. It renews an expired token before a request or after its 401, once for all parallel
+transfers.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from registry.oci.strict_json import parse_object
 from registry.upstream.challenge import Challenge, parse_challenges
 from registry.upstream.egress import authority, bracketed_host, parse_url
 from registry.upstream.logins import Login
-from registry.upstream.retry import is_passing, parse_retry_after
+from registry.upstream.retry import is_transient, parse_retry_after
 from registry.upstream.transport import Response, Transport
 
 MAX_TOKEN_BYTES: Final = 64 << 10
@@ -37,7 +37,7 @@ DEFAULT_EXPIRY_S: Final = 60.0
 MAX_EXPIRY_S: Final = 24 * 3600.0
 MAX_SLACK_S: Final = 10.0
 
-#: Realms on another host that a registry's credentials may go to; each is `host[:port]`.
+#: Realms on other hosts that may receive a registry's credentials; each is `host[:port]`.
 PINNED_REALMS: Final[Mapping[str, frozenset[str]]] = {
     "registry-1.docker.io": frozenset({"auth.docker.io"}),
     "registry.digitalocean.com": frozenset({"api.digitalocean.com"}),
@@ -47,14 +47,14 @@ PINNED_REALMS: Final[Mapping[str, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Grant:
-    """An Authorization header and until when it is shown, by the monotonic clock."""
+    """An Authorization header and when to renew it, by the monotonic clock."""
 
     header: Secret
     until_s: float
 
 
 class Authorization:
-    """The credential of one repository at one registry."""
+    """Provides the Authorization header for one repository of a registry."""
 
     def __init__(
         self,
@@ -66,12 +66,12 @@ class Authorization:
         realms: Mapping[str, Collection[str]] = PINNED_REALMS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start without anything: the registry's first 401 says what it wants.
+        """Start without a header: the registry's first 401 determines the scheme.
 
         Args:
             registry: The registry's origin.
-            login: What the import shows for itself.
-            realms: Which other hosts a registry's realm may be at, each `host[:port]`.
+            login: The import's credentials.
+            realms: Other hosts that a registry's realm may be on, each `host[:port]`.
         """
         self._transport = transport
         self._registry = registry.origin()
@@ -84,10 +84,10 @@ class Authorization:
         self._lock = asyncio.Lock()
 
     async def header(self) -> Secret | None:
-        """Return what to send as Authorization now; renew it first when its time is nearly up.
+        """Return the current Authorization header, renewing it first if it is about to expire.
 
         Raises:
-            AuthenticationFailedError: The realm refuses.
+            AuthenticationFailedError: The realm refused the credentials.
             PullFailedError: The realm cannot be used.
             UpstreamUnavailableError: The realm does not answer.
         """
@@ -97,13 +97,13 @@ class Authorization:
             return self._grant.header if self._grant else None
 
     async def refused(self, response: Response, shown: Secret | None) -> None:
-        """Take a 401: get what its challenge asks for, unless a parallel request has done so.
+        """Handle a 401: authenticate as its challenge requires, unless a parallel request has done so.
 
         Args:
-            shown: What the refused request carried.
+            shown: The Authorization header of the refused request.
 
         Raises:
-            AuthenticationFailedError: There is nothing better to show than what was refused.
+            AuthenticationFailedError: The refused credentials cannot be renewed.
             PullFailedError: The challenge or the realm cannot be used.
             UpstreamUnavailableError: The realm does not answer.
         """
@@ -117,10 +117,10 @@ class Authorization:
             self._grant = await self._answer(challenge)
 
     async def renewed(self, shown: Secret | None) -> bool:
-        """Take a 403: Amazon ECR says so when a password lapsed. Tell whether to send the request again.
+        """Handle a 403, which Amazon ECR sends for an expired password. Returns whether to retry the request.
 
         Args:
-            shown: What the refused request carried.
+            shown: The Authorization header of the refused request.
 
         Raises:
             AuthenticationFailedError, PullFailedError, UpstreamUnavailableError: As for `refused`.
@@ -136,11 +136,11 @@ class Authorization:
             return True
 
     def refusal(self) -> AuthenticationFailedError:
-        """Say that the registry does not let this import in."""
+        """Build the error for a registry that refuses access."""
         host = bracketed_host(self._registry)
         if self._login.anonymous:
             return AuthenticationFailedError(
-                f"{host} does not show {self._repository} to everybody: check its spelling, "
+                f"{host} denies anonymous access to {self._repository}: check its spelling, "
                 "or give credentials in registry_authentication"
             )
         return AuthenticationFailedError(
@@ -149,7 +149,7 @@ class Authorization:
         )
 
     def exhaustion(self, host: str, retry_after_s: float | None) -> UpstreamUnavailableError:
-        """Say that the registry allows no more requests for now; nobody's limit is shared by everybody."""
+        """Build the error for an exceeded rate limit. All pulls without credentials share one limit."""
         if self._login.anonymous:
             return UpstreamUnavailableError(
                 f"{host} allows no more pulls without credentials for now: give some in "
@@ -203,12 +203,12 @@ class Authorization:
         return _parse_grant(body, bracketed_host(realm), started_s)
 
     def _realm(self, challenge: Challenge) -> URL:
-        """Return the realm's URL, if it may be asked: with credentials only where they belong."""
+        """Return the realm's URL if it is allowed. Credentials are sent only to the registry's own realms."""
         registry = bracketed_host(self._registry)
         try:
             realm = parse_url(challenge.params.get("realm", ""))
         except EgressRefusedError as error:
-            raise PullFailedError(f"{registry} names a token realm astray: {error}") from None
+            raise PullFailedError(f"{registry} names an invalid token realm: {error}") from None
         origin = realm.origin()
         same = (bracketed_host(origin), origin.port) == (registry, self._registry.port)
         downgrade = origin.scheme != "https" and self._registry.scheme == "https"
@@ -223,7 +223,7 @@ class Authorization:
     def _check_realm_status(self, response: Response) -> None:
         if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise self.refusal()
-        if is_passing(response.status):
+        if is_transient(response.status):
             raise UpstreamUnavailableError(
                 f"{response.host} answers {response.status} when asked for a token",
                 parse_retry_after(response.header("Retry-After")),
@@ -233,7 +233,7 @@ class Authorization:
 
 
 def basic_header(credential: UpstreamCredential) -> Secret:
-    """Write a credential as HTTP Basic (RFC 7617, UTF-8)."""
+    """Encode a credential as HTTP Basic (RFC 7617, UTF-8)."""
     pair = f"{credential.username}:{credential.password.reveal()}"
     return Secret("Basic " + base64.b64encode(pair.encode()).decode())
 

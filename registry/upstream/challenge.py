@@ -1,4 +1,4 @@
-"""WWW-Authenticate, parsed by its grammar (RFC 7235, section 2.1 and appendix C)."""
+"""Parser for WWW-Authenticate headers (RFC 7235, section 2.1 and appendix C)."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,12 +22,12 @@ _ESCAPE = re.compile(r"\\(.)")
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One way to authenticate that a server offers.
+    """One authentication challenge of a server.
 
     Attributes:
         scheme: In lower case.
         params: Names in lower case, values unquoted.
-        token68: The other form that a challenge can take, in place of `params`.
+        token68: The alternative to `params` in the grammar.
     """
 
     scheme: str
@@ -39,7 +39,7 @@ def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
     """Parse every challenge of a response's WWW-Authenticate headers, in order.
 
     Raises:
-        ChallengeFormatError: Outside the grammar, a parameter given twice, or too long.
+        ChallengeFormatError: A header violates the grammar, repeats a parameter or is too long.
     """
     text = ", ".join(headers)
     if len(text) > MAX_HEADER_LENGTH:
@@ -60,7 +60,7 @@ def _challenges(text: str) -> Iterator[Challenge]:
 
 
 def _params(text: str, position: int) -> tuple[dict[str, str], int]:
-    """Read parameters until the next scheme; a list element with an equals sign belongs to the last one."""
+    """Read parameters until the next scheme; list elements with an equals sign belong to the last scheme."""
     params: dict[str, str] = {}
     position = _skip_separators(text, position)
     while match := _PARAM.match(text, position):

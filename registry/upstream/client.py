@@ -1,4 +1,4 @@
-"""The way to upstream registries: one client per process, one source per import."""
+"""Client for upstream registries: one per process, with one `UpstreamRepository` per import."""
 
 import ssl
 from collections.abc import Collection, Mapping
@@ -21,7 +21,7 @@ from registry.upstream.transport import Timeouts, Transport
 
 
 class UpstreamClient:
-    """Speaks to any number of registries; one per process, closed at the end."""
+    """Opens repositories at any number of registries. One per process; close it at the end."""
 
     def __init__(
         self,
@@ -36,15 +36,15 @@ class UpstreamClient:
         ecr_endpoint: str | None = None,
         resolver: AbstractResolver | None = None,
     ) -> None:
-        """Open no connection yet; to be called inside a running loop.
+        """Configure the client without opening connections. Must be called inside a running event loop.
 
         Args:
-            ssl_context: Trusted roots, and a client certificate where the registry wants one.
-            authorities: Trusted roots of single hosts instead, by `host[:port]`; without a port, 443.
-            realms: Which other hosts a registry's credentials may be sent to for a token; each `host[:port]`.
-            proxy: What connections go through, except those to hosts that the guard lists.
+            ssl_context: Trusted roots, and a client certificate if a registry requires one.
+            authorities: Trusted roots for single hosts instead, by `host[:port]`; the default port is 443.
+            realms: Other hosts that may receive a registry's credentials for a token; each `host[:port]`.
+            proxy: Proxy for all connections except those to hosts that the guard lists.
             ecr_endpoint: Amazon ECR's API, if not AWS' own; `{region}` stands for the registry's region.
-            resolver: Who turns names into addresses; the system by default.
+            resolver: DNS resolver; the system's by default.
         """
         self._backoff = backoff or Backoff()
         private = {_endpoint(host): context for host, context in (authorities or {}).items()}
@@ -67,11 +67,11 @@ class UpstreamClient:
     async def open(
         self, reference: Reference, credential: UpstreamCredential | None = None
     ) -> UpstreamRepository:
-        """Find out how a reference's registry is spoken to; nothing is authenticated yet.
+        """Determine the protocol of a reference's registry. Does not authenticate yet.
 
         Raises:
-            AuthenticationFailedError: The credentials are of a kind that this registry does not take.
-            PullFailedError: The registry may not be reached, or does not answer after retries.
+            AuthenticationFailedError: The registry does not support this kind of credentials.
+            PullFailedError: The egress guard forbids the registry, or it does not answer after retries.
         """
         origin = await self._origin(reference)
         login = login_for(self._transport, origin, credential, self._ecr_endpoint)
@@ -81,7 +81,7 @@ class UpstreamClient:
         return UpstreamRepository(self._transport, origin, reference, authorization, self._backoff)
 
     async def _origin(self, reference: Reference) -> URL:
-        """Choose https; plain http only where the operator listed the host and nothing speaks TLS there."""
+        """Choose https, or plain http if the operator listed the host as insecure and it does not use TLS."""
         name, port = split_host(reference.host)
         https = URL(f"https://{name}:{port or HTTPS_PORT}")
         if not self._transport.guard.allows_plain_http(name, port or HTTP_PORT):

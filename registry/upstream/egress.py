@@ -1,8 +1,8 @@
-"""The egress guard: which addresses and URLs an import may reach (docs/importer.md, "Egress guard").
+"""Egress guard: the addresses and URLs that an import may reach (docs/importer.md, "Egress guard").
 
-Tenants choose the registry, its realm and its redirects, so every connection is vetted twice: its URL
-before it is asked for, and its address when the socket is made, after the name was resolved for the
-last time. `ipaddress.is_global` is not used: it is wrong for several of these blocks.
+Tenants control the registry, its realm and its redirects, so every connection is checked twice: the URL
+before the request, and the address when the socket is created, after the last name resolution.
+`ipaddress.is_global` is not used because it is wrong for several of these blocks.
 """
 
 import re
@@ -20,7 +20,7 @@ from registry.hosts import DEFAULT_PORTS, split_host
 HTTPS_PORT: Final = DEFAULT_PORTS["https"]
 HTTP_PORT: Final = DEFAULT_PORTS["http"]
 
-#: IANA's special-purpose IPv4 blocks, and a public address that is a cloud's own host (Azure's wire server).
+#: IANA's special-purpose IPv4 blocks, and Azure's wire server, which has a public address.
 _REFUSED_IPV4: Final = tuple(
     IPv4Network(block)
     for block in (
@@ -46,11 +46,12 @@ _REFUSED_IPV4: Final = tuple(
     )
 )
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
-#: Within 2000::/3: protocol assignments (Teredo and ORCHID among them), documentation, AS112.
+#: Within 2000::/3: protocol assignments (including Teredo and ORCHID), documentation, AS112.
 _REFUSED_IPV6: Final = tuple(
     IPv6Network(block) for block in ("2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3fff::/20")
 )
-#: What no network rule opens, only a host and port by name: this machine, its link, and clouds' own services.
+#: Addresses that only a rule for a host and port can allow, never a rule for a network: this machine,
+#: link-local addresses and cloud metadata services.
 _NEVER_BY_NETWORK: Final = tuple(
     ip_network(block)
     for block in (
@@ -79,10 +80,10 @@ Network = IPv4Network | IPv6Network
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Tell whether an address is of the public internet, whatever form it is wrapped in.
+    """Return whether an address is on the public internet, including addresses that embed another.
 
-    IPv4-mapped, IPv4-compatible, NAT64 and 6to4 addresses are judged by the IPv4 address that they lead to.
-    Teredo and ISATAP are refused whole, as is NAT64's local-use prefix.
+    IPv4-mapped, IPv4-compatible, NAT64 and 6to4 addresses are judged by the embedded IPv4 address. Teredo,
+    ISATAP and NAT64's local-use prefix are always refused.
     """
     address = unwrapped(address)
     if isinstance(address, IPv4Address):
@@ -93,7 +94,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Return the IPv4 address that an IPv6 form leads to; any other address as it is."""
+    """Return the IPv4 address that an IPv6 address embeds; any other address unchanged."""
     if isinstance(address, IPv6Address):
         if any(address in block for block in _EMBEDS_IPV4_LAST):
             return IPv4Address(int(address) & 0xFFFF_FFFF)
@@ -103,7 +104,7 @@ def unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 class EgressGuard:
-    """Decides what may be reached. The operator's exceptions name a host and port exactly, or a network."""
+    """Decides which URLs and addresses are allowed. The operator can allow single hosts and networks."""
 
     def __init__(
         self,
@@ -111,45 +112,45 @@ class EgressGuard:
         private: Collection[str] = (),
         networks: Collection[Network] = (),
     ) -> None:
-        """Take the operator's exceptions; hosts are each `host[:port]`.
+        """Configure the operator's exceptions; hosts are `host[:port]`.
 
         Args:
-            insecure: May be spoken to in the clear and at private addresses; without a port, at 443 and 80.
-            private: May be at private addresses, over TLS only; without a port, at 443.
-            networks: Any registry may be at an address in these, over TLS only. They never open this
-                machine, link-local addresses and clouds' metadata services.
+            insecure: Hosts that may use plain HTTP and private addresses; default ports 443 and 80.
+            private: Hosts that may have private addresses, over TLS only; default port 443.
+            networks: Networks with addresses that any registry may have, over TLS only. They never allow
+                this machine, link-local addresses and cloud metadata services.
 
         Raises:
-            ReferenceFormatError: One of them is no `host[:port]`.
+            ReferenceFormatError: An entry is not `host[:port]`.
         """
         self._insecure = _endpoints(insecure, (HTTPS_PORT, HTTP_PORT))
         self._private = self._insecure | _endpoints(private, (HTTPS_PORT,))
         self._networks = tuple(networks)
 
     def allows_plain_http(self, host: str, port: int) -> bool:
-        """Tell whether the operator listed this host and port as insecure."""
+        """Return whether the operator listed this host and port as insecure."""
         return (host.lower(), port) in self._insecure
 
     def allows_private(self, url: URL) -> bool:
-        """Tell whether the operator lets this URL's host and port be at a private address."""
+        """Return whether the operator allows a private address for this URL's host and port."""
         return (bracketed_host(url), url.port or 0) in self._private
 
     def vet(self, url: URL) -> None:
-        """Refuse a URL before it is asked for.
+        """Check a URL before a request.
 
         Raises:
-            EgressRefusedError: Names the host and the rule, nothing else of the URL.
+            EgressRefusedError: The URL is not allowed. The message has the host and the rule, no more.
         """
         if url.scheme not in {"http", "https"} or not url.raw_host:
-            raise EgressRefusedError("only https leads out of here")
+            raise EgressRefusedError("only https URLs are allowed")
         host = bracketed_host(url)
         if url.user is not None or url.password is not None:
             raise EgressRefusedError(f"a URL at {host} carries credentials")
         if url.scheme == "http" and not self.allows_plain_http(host, url.port or 0):
-            raise EgressRefusedError(f"{host} would be spoken to without TLS")
+            raise EgressRefusedError(f"a URL at {host} does not use TLS")
 
     def permits(self, text: str) -> bool:
-        """Tell whether an address, as text, is public or in a network that the operator allows."""
+        """Return whether an address, as text, is public or in a network that the operator allows."""
         try:
             address = ip_address(text)
         except ValueError:
@@ -163,22 +164,22 @@ class EgressGuard:
         return allowed and not any(address in block for block in _NEVER_BY_NETWORK)
 
     def open_socket(self, addr_info: AddrInfoType) -> socket.socket:
-        """Make a socket to a permitted address (a `socket_factory` of aiohttp's TCPConnector).
+        """Create a socket for a permitted address (a `socket_factory` for aiohttp's TCPConnector).
 
         Raises:
-            EgressRefusedError: The address is not of the public internet, nor allowed by the operator.
+            EgressRefusedError: The address is neither public nor allowed by the operator.
         """
         family, kind, proto, _, address = addr_info
         if not self.permits(str(address[0])):
-            raise EgressRefusedError("the address is not of the public internet")
+            raise EgressRefusedError("the address is not on the public internet")
         return socket.socket(family, kind, proto)
 
 
 def parse_url(text: str, base: URL | None = None) -> URL:
-    """Read a URL that a stranger wrote: a realm, or a redirect relative to `base`.
+    """Parse an untrusted URL: a realm, or a redirect relative to `base`.
 
     Raises:
-        EgressRefusedError: It is no absolute URL of a host, or has characters that none has.
+        EgressRefusedError: It is not an absolute URL with a host, or has invalid characters.
     """
     try:
         url = URL(text, encoded=True)
@@ -187,18 +188,18 @@ def parse_url(text: str, base: URL | None = None) -> URL:
     except ValueError:
         host, port = "", None
     if not text.isascii() or not text.isprintable() or port is None or not _HOST.fullmatch(host):
-        raise EgressRefusedError("what should be a URL is none")
+        raise EgressRefusedError("the URL is not valid")
     return url.with_fragment(None)
 
 
 def bracketed_host(url: URL) -> str:
-    """Return a URL's host as references write it: lower case, IPv6 in brackets."""
+    """Return a URL's host in the form of references: lower case, IPv6 in brackets."""
     host = (url.raw_host or "").lower().rstrip(".")
     return f"[{host}]" if ":" in host else host
 
 
 def authority(url: URL) -> str:
-    """Return a URL's `host[:port]`, without the port where it is the scheme's own."""
+    """Return a URL's `host[:port]`, without the scheme's default port."""
     host = bracketed_host(url)
     return host if url.is_default_port() else f"{host}:{url.port}"
 

@@ -1,4 +1,4 @@
-"""Which bytes of a blob an upstream's answer holds (RFC 9110, section 14)."""
+"""Checks of the byte range that an upstream's response contains (RFC 9110, section 14)."""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -17,7 +17,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASC
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive bytes of a blob, as they arrive.
+    """A stream of consecutive bytes of a blob.
 
     Attributes:
         start: Offset of the first byte.
@@ -31,10 +31,10 @@ class Piece:
 
 
 def extent_of_range(response: Response, blob: Descriptor, start: int, stop: int) -> tuple[int, int]:
-    """Return start and stop of the answer to a range: those of the range, or those of the whole blob.
+    """Return start and stop of the response to a range request: the range, or the whole blob.
 
     Raises:
-        RangeRefusedError: It is neither for certain.
+        RangeRefusedError: The response is not clearly one of the two.
     """
     length = response.header("Content-Length")
     if response.status == HTTPStatus.PARTIAL_CONTENT:
@@ -46,10 +46,10 @@ def extent_of_range(response: Response, blob: Descriptor, start: int, stop: int)
 
 
 def check_whole(response: Response, blob: Descriptor) -> None:
-    """Check that the answer to a request without a range is the whole blob.
+    """Check that the response to a request without a range is the whole blob.
 
     Raises:
-        PullFailedError: It is a part, or of another size.
+        PullFailedError: The response is only a part, or has another size.
     """
     if response.status == HTTPStatus.PARTIAL_CONTENT:
         if not _holds(response, blob, 0, blob.size_bytes):
@@ -59,7 +59,7 @@ def check_whole(response: Response, blob: Descriptor) -> None:
 
 
 def stated_size(response: Response) -> int | None:
-    """Return the size of a whole blob, as an answer to a HEAD or to a range of it says."""
+    """Return the size of the whole blob according to the response to a HEAD or range request."""
     if response.status == HTTPStatus.PARTIAL_CONTENT:
         match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
         size = match[3] if match else ""
@@ -69,11 +69,11 @@ def stated_size(response: Response) -> int | None:
 
 
 async def exactly(response: Response, blob: Descriptor, size_bytes: int) -> AsyncGenerator[bytes, None]:
-    """Yield a body that has to be of `size_bytes`.
+    """Yield a body that must have `size_bytes`.
 
     Raises:
-        PullFailedError: It is longer.
-        UpstreamUnavailableError: It is shorter, or was cut.
+        PullFailedError: The body is longer.
+        UpstreamUnavailableError: The body is shorter, or the connection was cut.
     """
     missing = size_bytes
     async with aclosing(response.chunks()) as chunks:
@@ -89,7 +89,7 @@ async def exactly(response: Response, blob: Descriptor, size_bytes: int) -> Asyn
 
 
 def _holds(response: Response, blob: Descriptor, start: int, stop: int) -> bool:
-    """Tell whether a 206 says that it is this range, and nothing around it."""
+    """Return whether a 206 response contains exactly this range."""
     match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
     if match is None or (response.header("Content-Type") or "").lower().startswith("multipart/byteranges"):
         return False

@@ -1,4 +1,4 @@
-"""The operator's settings, as the upstream room takes them."""
+"""Factories that create upstream and webhook clients from the operator's settings."""
 
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +17,10 @@ from registry.upstream.routes import OutboundProxy
 
 
 def upstream_client(settings: Settings) -> UpstreamClient:
-    """Make the client that the settings ask for; to be called inside a running loop.
+    """Create the upstream client from the settings. Must be called inside a running event loop.
 
     Raises:
-        ConfigError: One of them cannot be read. `check_upstream_settings` has said so before.
+        ConfigError: A setting is invalid. `check_upstream_settings` reports this at startup.
     """
     return UpstreamClient(
         _guard(settings),
@@ -32,19 +32,19 @@ def upstream_client(settings: Settings) -> UpstreamClient:
 
 
 def hook_client(settings: Settings) -> HookClient:
-    """Make the client of webhooks that the settings ask for; to be called inside a running loop.
+    """Create the webhook client from the settings. Must be called inside a running event loop.
 
     Raises:
-        ConfigError: One of them cannot be read. `check_upstream_settings` has said so before.
+        ConfigError: A setting is invalid. `check_upstream_settings` reports this at startup.
     """
     return HookClient(_hook_guard(settings), proxy=_proxy(settings))
 
 
 def check_upstream_settings(settings: Settings) -> None:
-    """Refuse to start with settings of upstreams that cannot be read.
+    """Validate all settings of upstreams and webhooks.
 
     Raises:
-        ConfigError: Names the setting, and how to write it.
+        ConfigError: A setting is invalid. The message has its name and its format.
     """
     _guard(settings)
     _authorities(settings)
@@ -56,7 +56,7 @@ def check_upstream_settings(settings: Settings) -> None:
 
 
 def shared_registries(settings: Settings) -> frozenset[str]:
-    """Return the upstreams whose word on access is taken, as references name them."""
+    """Return the upstreams whose access control is trusted, as references name them."""
     return frozenset(_name("CRISPER_SHARED_REGISTRIES", host) for host in settings.shared_registries)
 
 
@@ -145,5 +145,5 @@ def _host(setting: str, host: str) -> str:
 
 
 def _name(setting: str, host: str) -> str:
-    """Name a host that is spoken to over TLS in the one way that the code does: without the usual port."""
+    """Normalize the name of a host that uses TLS: without the default port."""
     return reference_host(_host(setting, host))

@@ -1,4 +1,4 @@
-"""Sends messages to the endpoints that organizations have registered, past the egress guard."""
+"""HTTP client for organizations' webhook endpoints, with an egress guard."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ _MAX_DIGITS: Final = 6
 
 
 class HookClient:
-    """Posts to strangers: https and public addresses only, besides what the operator allows; no redirects.
+    """Posts to untrusted URLs: only https and public addresses, plus the operator's exceptions; no redirects.
 
-    Nothing of an answer but its status and `Retry-After` is read, so that an endpoint cannot be used to look
-    into other places.
+    It reads only the status and `Retry-After` of a response, so that an endpoint cannot be used to read from
+    other servers.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class HookClient:
         proxy: OutboundProxy | None = None,
         resolver: AbstractResolver | None = None,
     ) -> None:
-        """Open no connection yet; to be called inside a running loop.
+        """Configure the client without opening connections. Must be called inside a running event loop.
 
         Args:
-            proxy: What connections go through, except those to hosts that the guard lists.
-            resolver: Who turns names into addresses; the system by default.
+            proxy: Proxy for all connections except those to hosts that the guard lists.
+            resolver: DNS resolver; the system's by default.
         """
         self._guard = guard
         self._routes = Routes(
@@ -55,7 +55,7 @@ class HookClient:
         await self._routes.close()
 
     def vet(self, url: str) -> None:
-        """Refuse a URL that nothing may be sent to, as far as that shows. Raises EgressRefusedError."""
+        """Check a URL against the egress rules without resolving its name. Raises EgressRefusedError."""
         target = parse_url(url)
         self._guard.vet(target)
         literal = _address(target.raw_host or "")
@@ -63,10 +63,10 @@ class HookClient:
             raise EgressRefusedError(f"{literal} is a private or reserved address")
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, float | None]:
-        """Send a message; return the status and how many seconds the endpoint asked to be left alone.
+        """Send a message. Returns the status and the Retry-After in seconds.
 
         Raises:
-            WebhookFailedError: The guard refuses, or there is no answer in 15 s.
+            WebhookFailedError: The guard refused the URL, or there was no answer within 15 s.
         """
         try:
             target = parse_url(url)
@@ -78,7 +78,7 @@ class HookClient:
         except TimeoutError:
             failure = "it does not answer in time"
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            failure = _said(error)
+            failure = _describe(error)
         else:
             response.close()
             return response.status, _seconds(response.headers.get("Retry-After"))
@@ -103,10 +103,10 @@ def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
     )
 
 
-def _said(error: Exception) -> str:
-    """Say what went wrong without anything of the request, whose headers are signed."""
+def _describe(error: Exception) -> str:
+    """Describe an error without any part of the request, whose headers are signed."""
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, EgressRefusedError):
-        return "it is at a private or reserved address: only an operator can allow that"
+        return "it is at a private or reserved address: ask the operator to allow it"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "it shows a TLS certificate that is not trusted"
     if isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -1,4 +1,4 @@
-"""From a reference to the documents of its image: the index, where there is one, and one manifest."""
+"""Resolution of a reference to the documents of its image: optional indexes, one manifest, its config."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ MAX_CANDIDATES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class ImageDocuments:
-    """Everything about an image but its layers, verified.
+    """All documents of an image, verified, without its layers.
 
     Attributes:
-        indexes: From the one that the reference named down to the manifest; empty without an index.
-        manifest: Of the chosen platform.
-        config: The manifest's config, as it came.
-        platform: As the config or the index names it, else the one that was wanted.
+        indexes: The path from the referenced index down to the manifest; empty without an index.
+        manifest: The manifest of the chosen platform.
+        config: The bytes of the manifest's config.
+        platform: The platform according to the config or the index, else the requested one.
     """
 
     indexes: tuple[Document, ...]
@@ -32,7 +32,7 @@ class ImageDocuments:
 
     @property
     def root(self) -> Document:
-        """The document that the reference named."""
+        """The document that the reference points to."""
         return (*self.indexes, self.manifest)[0]
 
     @property
@@ -48,8 +48,8 @@ async def read_documents(source: UpstreamRepository, wanted: Platform) -> ImageD
     """Fetch and verify an image's documents for one platform, before any layer.
 
     Raises:
-        AuthenticationFailedError: The credentials are refused.
-        PullFailedError: Not there, not for this platform, not intact, or not supported.
+        AuthenticationFailedError: The registry refused the credentials.
+        PullFailedError: The image does not exist, is not for this platform, is corrupt or not supported.
     """
     root = await source.document(source.reference.identifier)
     fetched = 0
@@ -68,21 +68,21 @@ async def read_documents(source: UpstreamRepository, wanted: Platform) -> ImageD
 async def _manifests(
     source: UpstreamRepository, above: tuple[Document, ...], document: Document, wanted: Platform
 ) -> AsyncIterator[tuple[tuple[Document, ...], Document]]:
-    """Yield the manifests under a document that may be the platform's, best first, with the way there."""
+    """Yield the candidate manifests below a document, best first, each with the indexes above it."""
     parsed = document.parsed
     if isinstance(parsed, Manifest):
         yield above, document
         return
     if len(above) >= MAX_INDEX_DEPTH:
         raise PullFailedError(f"{source.reference} nests indexes deeper than {MAX_INDEX_DEPTH}")
-    way = (*above, document)
+    path = (*above, document)
     kinds = mediatypes.INDEXES | mediatypes.MANIFESTS
     known = [entry for entry in parsed.candidates(wanted) if entry.media_type in kinds]
     for entry in known[:MAX_CANDIDATES]:
         child = await source.document(str(entry.digest), entry)
         if child.parsed.media_type != entry.media_type:
             raise PullFailedError(f"{source.reference} names a manifest of another kind than it has")
-        async for found in _manifests(source, way, child, wanted):
+        async for found in _manifests(source, path, child, wanted):
             yield found
 
 

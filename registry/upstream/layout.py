@@ -1,9 +1,9 @@
-"""An image pulled into an OCI image layout on disk, as a node would (OCI image-spec, image-layout.md).
+"""Pull of an image into an OCI image layout on disk, as a node does it (OCI image-spec, image-layout.md).
 
 ```
 <directory>/oci-layout               {"imageLayoutVersion": "1.0.0"}
-<directory>/index.json               names the platform's manifest
-<directory>/blobs/<algorithm>/<hex>  written beside as .<hex>.part, renamed when verified and durable
+<directory>/index.json               references the platform's manifest
+<directory>/blobs/<algorithm>/<hex>  written as .<hex>.part, renamed when verified and durable
 ```
 """
 
@@ -38,13 +38,13 @@ _ONE_CONNECTION: Final = DownloadOptions(PrefetchBudget(0), connections=1)
 
 @dataclass(frozen=True, slots=True)
 class PulledImage:
-    """An image that lies whole in a layout.
+    """A complete image in a layout.
 
     Attributes:
-        digest: Of the document that the reference named; verified even where it is an index.
-        manifest_digest: Of the platform's manifest, which index.json names.
-        size_bytes: Config and layers, compressed, each digest once.
-        fetched_bytes: What of the layers was not there before.
+        digest: Digest of the document that the reference points to; verified even if it is an index.
+        manifest_digest: Digest of the platform's manifest, which index.json references.
+        size_bytes: Compressed size of config and layers, each digest once.
+        fetched_bytes: Size of the layers that were not in the layout before.
     """
 
     digest: Digest
@@ -63,17 +63,18 @@ async def pull_to_layout(
     *,
     platform: Platform = LINUX_AMD64,
 ) -> PulledImage:
-    """Pull one platform of an image into a layout; blobs that are there and intact are kept.
+    """Pull one platform of an image into a layout. Intact blobs in the layout are kept.
 
-    Every digest and size is verified before a blob gets its name; index.json is replaced last.
+    Every digest and size is verified before a blob gets its final name; index.json is replaced last.
 
     Args:
-        directory: Made when it is not there; a layout that it holds loses its index.json's other entries.
+        directory: Created if missing; an existing layout loses the other entries of its index.json.
         progress: Called at every step in the event loop; it must not block.
 
     Raises:
-        AuthenticationFailedError: The credentials are refused.
-        PullFailedError: Not there, not for the platform, not intact, or no answer after retries.
+        AuthenticationFailedError: The registry refused the credentials.
+        PullFailedError: The image does not exist, is not for the platform or is corrupt, or the registry did
+            not answer after retries.
         OSError: The directory cannot be written.
     """
     source = await client.open(reference, credential)
@@ -106,7 +107,7 @@ class _Layout:
         self._layers_done = self._bytes_done = 0
 
     async def fill(self) -> int:
-        """Bring everything; return how many layer bytes were fetched."""
+        """Fetch everything that is missing. Returns the number of fetched layer bytes."""
         documents, fetched = self._documents, 0
         self._report(0)
         for layer in self._layers:
@@ -169,7 +170,7 @@ class _Layout:
 
 
 class _PartFile:
-    """A blob on its way in. Blocking: called from worker threads only."""
+    """A partially written blob. Blocking: for worker threads only."""
 
     def __init__(self, path: Path, blob: Descriptor) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +197,7 @@ class _PartFile:
 
 
 def _holds(path: Path, blob: Descriptor) -> bool:
-    """Tell whether a blob is there, whole and intact."""
+    """Return whether a file exists and matches the blob's size and digest."""
     try:
         if path.stat().st_size != blob.size_bytes:
             return False

@@ -1,8 +1,8 @@
-"""What an import shows for itself: a customer's user name and password, or what they are exchanged for.
+"""Logins: the user name and password of an import, as given by the customer or exchanged for them.
 
-A login belongs to one import and is never kept beyond it. It gives HTTP Basic credentials, which
-`authorization` shows to the registry or to its realm; registries with a step of their own before that
-(Amazon ECR, Azure with Entra) take it in `show`.
+A login belongs to one import and is never kept beyond it. It provides HTTP Basic credentials, which
+`authorization` sends to the registry or to its realm. `show` performs the additional exchange that some
+registries require (Amazon ECR, Azure with Entra).
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from registry.model.imports import UpstreamCredential
 
 @dataclass(frozen=True, slots=True)
 class KnownLogin:
-    """A user name and password, and how long they may be shown.
+    """A user name and password, and when they expire.
 
     Attributes:
-        credential: None pulls as anybody may.
-        until_s: By the monotonic clock.
+        credential: None for anonymous pulls.
+        until_s: Time of expiry by the monotonic clock.
     """
 
     credential: UpstreamCredential | None
@@ -25,40 +25,40 @@ class KnownLogin:
 
 
 class Login(Protocol):
-    """What one import shows for itself; asked again whenever something has to be shown."""
+    """The login of one import, called whenever credentials are needed."""
 
     @property
     def anonymous(self) -> bool:
-        """Whether there is nothing to show, and so nothing to lose."""
+        """Whether there are no credentials, so that none can leak."""
 
     async def show(self) -> KnownLogin:
-        """Return what to show now, exchanging it first where the registry's family wants that.
+        """Return the current credentials, exchanging them first if the registry requires it.
 
         Raises:
-            AuthenticationFailedError: The exchange refuses what the customer gave.
-            PullFailedError: The exchange cannot be made.
+            AuthenticationFailedError: The exchange refused the customer's credentials.
+            PullFailedError: The exchange failed.
             UpstreamUnavailableError: The exchange does not answer.
         """
 
     def renew(self) -> bool:
-        """Forget what was exchanged, because it was refused; False when asking again cannot help."""
+        """Discard exchanged credentials that were refused. Returns False if another exchange cannot help."""
 
 
 class PlainLogin:
-    """User name and password exactly as the customer gave them, or none."""
+    """The customer's user name and password, unchanged, or none."""
 
     def __init__(self, credential: UpstreamCredential | None) -> None:
         self._shown = KnownLogin(credential)
 
     @property
     def anonymous(self) -> bool:
-        """Whether there is nothing to show."""
+        """Whether there are no credentials."""
         return self._shown.credential is None
 
     async def show(self) -> KnownLogin:
-        """Return what the customer gave."""
+        """Return the customer's credentials."""
         return self._shown
 
     def renew(self) -> bool:
-        """Have nothing newer."""
+        """Return False: there is nothing to renew."""
         return False

@@ -1,4 +1,4 @@
-"""Which registry family a host belongs to, told by its name alone: for logins, metrics and guides."""
+"""Detection of a registry's provider by its host name, for logins, metrics and guides."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from registry.hosts import split_host
 
 
 class Provider(StrEnum):
-    """The families that customers use; the values are a metric's label, so they stay few."""
+    """Known registry providers. The values are a metric label, so their number is kept small."""
 
     DOCKER_HUB = "docker_hub"
     GHCR = "ghcr"
@@ -44,7 +44,7 @@ _ECR: Final = re.compile(
     r"\d{12}\.dkr(?P<form>[.-])ecr(?P<fips>-fips)?\.(?P<region>[a-z]{2,8}(?:-[a-z]{2,12}){1,3}-\d{1,2})"
     r"\.(?P<suffix>[a-z0-9.-]+)"
 )
-#: A registry's domain, to that of the API in the same partition (AWS' endpoint rules of ECR).
+#: Domains of registries, with the domain of the API in the same partition (AWS' endpoint rules for ECR).
 _ECR_CLASSIC: Final = frozenset({"amazonaws.com", "amazonaws.com.cn", "amazonaws.eu"})
 _ECR_DUAL_STACK: Final[Mapping[str, str]] = {
     "on.aws": "api.aws",
@@ -53,7 +53,7 @@ _ECR_DUAL_STACK: Final[Mapping[str, str]] = {
 
 
 def detect(host: str) -> Provider:
-    """Tell a registry's family by its `host[:port]`; what is not known by name is `OTHER`."""
+    """Detect the provider of a registry by its `host[:port]`; `OTHER` if it is unknown."""
     name, _ = split_host(host)
     if (known := _BY_NAME.get(name)) is not None:
         return known
@@ -67,8 +67,8 @@ class EcrHost:
     """A private Amazon ECR registry, as its host name describes it.
 
     Attributes:
-        region: The AWS region that requests for it are signed for.
-        endpoint: Host of the region's ECR API; None when the name is of ECR's form, but not of AWS' domains.
+        region: The AWS region for request signatures.
+        endpoint: Host of the region's ECR API; None if the name has ECR's form, but is not in AWS' domains.
     """
 
     region: str
@@ -76,7 +76,7 @@ class EcrHost:
 
     @classmethod
     def parse(cls, host: str) -> Self | None:
-        """Read `<account>.dkr.ecr[-fips].<region>.<domain>`; None for any other host."""
+        """Parse `<account>.dkr.ecr[-fips].<region>.<domain>`; None for any other host."""
         match = _ECR.fullmatch(split_host(host)[0])
         if match is None:
             return None

@@ -1,10 +1,10 @@
-"""A large blob over several connections, in order (docs/importer.md, "Transfer").
+"""Download of a large blob over several connections, in order (docs/importer.md, "Transfer").
 
-The bytes are hashed and sealed in their order, so one request is always at the front and streams. Ranges
-behind it are fetched ahead into memory, as far as the process' memory for that reaches. A range ahead is a
-bet: when it fails, or brings less, the front fetches what is missing, with all retries. An upstream that does
-not answer the front's range with exactly that range is asked for the whole blob, and what is there already is
-skipped. One whose first range came so quickly that the connection is not what is slow is read as one stream.
+The bytes are hashed and encrypted in order, so one main request always streams the next bytes. Later ranges
+are prefetched into memory, within the process' budget. Prefetching is speculative: if a prefetch fails or is
+incomplete, the main stream fetches the missing bytes, with all retries. If an upstream does not answer the
+main request with exactly its range, the whole blob is requested, and bytes that were already received are
+skipped. If the first range arrives so fast that one connection suffices, the rest is one stream.
 """
 
 import asyncio
@@ -21,41 +21,41 @@ from registry.upstream.repository import UpstreamRepository
 
 RANGE_BYTES: Final = 4 << 20
 MIN_BYTES: Final = 4 * RANGE_BYTES
-MAX_REREADS: Final = 8  # of a blob's beginning, without ranges; after these, progress earns no more tries
-QUICK_BYTES_PER_S: Final = 40e6  # three layers at a time fill a gigabit line with it
+MAX_REREADS: Final = 8  # of a blob's start, without ranges; later progress does not reset the retry count
+QUICK_BYTES_PER_S: Final = 40e6  # three concurrent layers at this rate fill a gigabit link
 
 
 class PrefetchBudget:
-    """What may be fetched ahead, over all imports of a process."""
+    """Memory budget for prefetched ranges, shared by all imports of a process."""
 
     def __init__(self, size_bytes: int) -> None:
         self._free_bytes = size_bytes
 
     def take(self, size_bytes: int) -> bool:
-        """Take some, if there is so much; never waits."""
+        """Reserve memory if it is available; never waits."""
         if size_bytes > self._free_bytes:
             return False
         self._free_bytes -= size_bytes
         return True
 
     def give_back(self, size_bytes: int) -> None:
-        """Give back what was taken."""
+        """Release reserved memory."""
         self._free_bytes += size_bytes
 
 
 async def unpaced(_count: int) -> None:
-    """Let everything through."""
+    """Apply no bandwidth limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadOptions:
-    """How blobs are fetched: shared by all imports of a process.
+    """Settings for the download of blobs, shared by all imports of a process.
 
     Attributes:
-        memory: For ranges ahead.
-        connections: To one upstream, for one blob.
-        quick_bytes_per_s: A connection that brings so much is left alone: more would only cost.
-        pace: Awaited with the number of bytes that arrived; for a limit on bandwidth.
+        memory: Budget for prefetched ranges.
+        connections: Maximum number of connections for one blob.
+        quick_bytes_per_s: Above this rate, one connection is enough.
+        pace: Awaited with the number of received bytes, to limit the bandwidth.
     """
 
     memory: PrefetchBudget
@@ -65,7 +65,7 @@ class DownloadOptions:
 
 
 class _Prefetch:
-    """A range that is fetched before it is wanted; its task is its owner's."""
+    """A range that is fetched in advance. The owner creates and cancels its task."""
 
     def __init__(self, start: int, stop: int) -> None:
         self.start = start
@@ -95,78 +95,78 @@ class _Prefetch:
 
 
 class Download:
-    """One blob on its way, from `offset` to its end. Iterate over `chunks` once, and close it.
+    """The download of one blob from `offset` to its end. Iterate over `chunks` once, and close it.
 
     Attributes:
-        ranged: Some of what came was an answer to a range.
+        ranged: Some of the bytes came from responses to range requests.
     """
 
     def __init__(
-        self, source: UpstreamRepository, blob: Descriptor, offset: int, lines: DownloadOptions
+        self, source: UpstreamRepository, blob: Descriptor, offset: int, options: DownloadOptions
     ) -> None:
         self._source = source
         self._blob = blob
-        self._lines = lines
+        self._options = options
         self._received = offset
-        self._width = lines.connections
-        self._one_stream = lines.connections == 1 or blob.size_bytes - offset < MIN_BYTES
-        self._ahead: deque[_Prefetch] = deque()
-        self._betting = False
+        self._max_connections = options.connections
+        self._one_stream = options.connections == 1 or blob.size_bytes - offset < MIN_BYTES
+        self._prefetches: deque[_Prefetch] = deque()
+        self._prefetching = False
         self._failed = self._failed_at = 0
         self._rereads = 0
         self.ranged = False
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the blob's bytes, exactly as many as its descriptor says, going on after every cut.
+        """Yield exactly as many bytes as the blob's descriptor says, resuming after interruptions.
 
-        The digest is the caller's to verify.
+        The caller must verify the digest.
 
         Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, of another size, or no answer after retries.
+            AuthenticationFailedError: The registry refused the credentials.
+            PullFailedError: The blob does not exist or has another size, or no answer came after retries.
         """
         offset, began = self._received, time.monotonic()
         try:
             while self._received < self._blob.size_bytes:
-                next_ = self._ahead[0].start if self._ahead else self._front_stop()
-                pieces = self._from_ahead() if next_ == self._received else self._front(next_)
+                next_ = self._prefetches[0].start if self._prefetches else self._stream_stop()
+                pieces = self._from_prefetch() if next_ == self._received else self._stream(next_)
                 async with aclosing(pieces):
                     async for chunk in pieces:
                         self._received += len(chunk)
                         yield chunk
-                if not self._betting and self._is_quick(offset, began):
+                if not self._prefetching and self._is_quick(offset, began):
                     self._one_stream = True
-                self._betting = True
+                self._prefetching = True
         finally:
-            await self._drop_ahead()
+            await self._drop_prefetches()
 
     def _is_quick(self, offset: int, began: float) -> bool:
-        """Tell whether what came since `offset` and `began` came so quickly that one connection is enough."""
+        """Return whether the rate since `offset` and `began` is so high that one connection is enough."""
         took_s = time.monotonic() - began
-        return self._received - offset > self._lines.quick_bytes_per_s * took_s
+        return self._received - offset > self._options.quick_bytes_per_s * took_s
 
-    def _front_stop(self) -> int:
-        """Return up to where the front streams while nothing is ahead of it."""
+    def _stream_stop(self) -> int:
+        """Return where the main request ends while there are no prefetches."""
         if self._one_stream:
             return self._blob.size_bytes
         return min(self._received + RANGE_BYTES, self._blob.size_bytes)
 
-    async def _front(self, stop: int) -> AsyncGenerator[bytes, None]:
-        """Stream up to `stop`, or up to the end where ranges are not given."""
+    async def _stream(self, stop: int) -> AsyncGenerator[bytes, None]:
+        """Stream up to `stop`, or to the end if the upstream does not support ranges."""
         while self._received < stop:
             before = self._received
             try:
                 async with self._source.piece(self._blob, before, stop) as piece:
                     if (piece.start, piece.stop) == (before, stop):
                         self.ranged |= stop - before < self._blob.size_bytes
-                        if self._betting:
-                            self._look_ahead(stop)
+                        if self._prefetching:
+                            self._start_prefetches(stop)
                     else:
                         self._rereads += before > 0
                         await self._stop_ranges()
                     skip = before - piece.start
                     async for chunk in piece.chunks:
-                        await self._lines.pace(len(chunk))
+                        await self._options.pace(len(chunk))
                         if data := chunk[skip:]:
                             yield data
                         skip = max(0, skip - len(chunk))
@@ -175,52 +175,52 @@ class Download:
             except UpstreamUnavailableError as error:
                 await self._wait(error)
 
-    async def _from_ahead(self) -> AsyncGenerator[bytes, None]:
-        """Yield what the next range ahead has; what it lacks is the front's to fetch."""
-        piece = self._ahead.popleft()
+    async def _from_prefetch(self) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of the next prefetch; the main stream fetches missing ones."""
+        piece = self._prefetches.popleft()
         self.ranged = True
         try:
-            self._look_ahead(piece.stop)
+            self._start_prefetches(piece.stop)
             while chunk := await piece.next():
                 yield chunk
             if piece.failed:
-                self._width = max(1, self._width // 2)
+                self._max_connections = max(1, self._max_connections // 2)
         finally:
             await self._drop(piece)
 
-    def _look_ahead(self, start: int) -> None:
-        """Start ranges from `start` on, or behind those that are running, as width and memory allow."""
-        start = self._ahead[-1].stop if self._ahead else start
-        while start < self._blob.size_bytes and len(self._ahead) + 1 < self._width:
-            if not self._lines.memory.take(RANGE_BYTES):
+    def _start_prefetches(self, start: int) -> None:
+        """Start prefetches from `start`, or after the running ones, as connections and memory allow."""
+        start = self._prefetches[-1].stop if self._prefetches else start
+        while start < self._blob.size_bytes and len(self._prefetches) + 1 < self._max_connections:
+            if not self._options.memory.take(RANGE_BYTES):
                 return
             piece = _Prefetch(start, min(start + RANGE_BYTES, self._blob.size_bytes))
             piece.task = asyncio.create_task(self._fetch(piece), name=f"range {start}")
-            self._ahead.append(piece)
+            self._prefetches.append(piece)
             start = piece.stop
 
-    async def _fetch(self, ahead: _Prefetch) -> None:
-        missing = ahead.stop - ahead.start
+    async def _fetch(self, prefetch: _Prefetch) -> None:
+        missing = prefetch.stop - prefetch.start
         try:
-            async with self._source.piece(self._blob, ahead.start, ahead.stop) as piece:
-                if (piece.start, piece.stop) == (ahead.start, ahead.stop):
+            async with self._source.piece(self._blob, prefetch.start, prefetch.stop) as piece:
+                if (piece.start, piece.stop) == (prefetch.start, prefetch.stop):
                     async for chunk in piece.chunks:
                         missing -= len(chunk)
-                        ahead.put(chunk)
-                        await self._lines.pace(len(chunk))
+                        prefetch.put(chunk)
+                        await self._options.pace(len(chunk))
         except ImportFailedError:
-            pass  # the front will meet with it too, and say so
+            pass  # the main stream will encounter and report the problem
         finally:
-            ahead.end(failed=missing > 0)
+            prefetch.end(failed=missing > 0)
 
     async def _wait(self, error: UpstreamUnavailableError) -> None:
-        """Wait before the front tries again, and ask for less at a time: it may have been too much.
+        """Wait before the main stream retries, with half the connections in case of an overloaded upstream.
 
-        The last try in a row is one without a range, in case that is what the upstream breaks at.
+        The last consecutive attempt is one without ranges, in case the upstream fails because of them.
         """
-        self._width = max(1, self._width // 2)
+        self._max_connections = max(1, self._max_connections // 2)
         backoff = self._source.backoff
-        if tasks := [piece.task for piece in self._ahead if piece.task is not None]:
+        if tasks := [piece.task for piece in self._prefetches if piece.task is not None]:
             await asyncio.wait(tasks, timeout=backoff.cap_s)
         progress = self._received - self._failed_at >= backoff.progress_bytes and self._rereads < MAX_REREADS
         self._failed, self._failed_at = 1 if progress else self._failed + 1, self._received
@@ -229,14 +229,14 @@ class Download:
             await self._stop_ranges()
 
     async def _stop_ranges(self) -> None:
-        """Fetch the whole blob from now on, and skip what is there already."""
+        """Request the whole blob from now on, and skip the bytes that were already received."""
         self._source.disable_ranges(self._blob)
         self._one_stream = True
-        await self._drop_ahead()
+        await self._drop_prefetches()
 
-    async def _drop_ahead(self) -> None:
-        await self._drop(*self._ahead)
-        self._ahead.clear()
+    async def _drop_prefetches(self) -> None:
+        await self._drop(*self._prefetches)
+        self._prefetches.clear()
 
     async def _drop(self, *pieces: _Prefetch) -> None:
         tasks = [piece.task for piece in pieces if piece.task is not None]
@@ -245,4 +245,4 @@ class Download:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            self._lines.memory.give_back(RANGE_BYTES * len(pieces))
+            self._options.memory.give_back(RANGE_BYTES * len(pieces))

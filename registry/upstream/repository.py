@@ -1,4 +1,4 @@
-"""One repository of an upstream registry: documents whole, blobs as streams (OCI distribution-spec)."""
+"""Access to one repository of an upstream registry: documents and blob streams (OCI distribution-spec)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -21,7 +21,7 @@ from registry.oci.documents import MAX_DOCUMENT_BYTES, Descriptor, Index, Manife
 from registry.oci.reference import Reference
 from registry.upstream.authorization import Authorization
 from registry.upstream.extent import Piece, check_whole, exactly, extent_of_range, stated_size
-from registry.upstream.retry import Backoff, is_passing, parse_retry_after
+from registry.upstream.retry import Backoff, is_transient, parse_retry_after
 from registry.upstream.transport import Response, Transport
 from storage.digest import Digest
 from storage.errors import DigestError
@@ -33,7 +33,7 @@ _OFF_LOOP_BYTES: Final = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A manifest or an index: its bytes exactly as they came, verified, and what they say."""
+    """A verified manifest or index: its original bytes and the parsed content."""
 
     data: bytes
     digest: Digest
@@ -41,12 +41,12 @@ class Document:
 
     @property
     def descriptor(self) -> Descriptor:
-        """Describe the document."""
+        """The document's descriptor."""
         return Descriptor(self.parsed.media_type, self.digest, len(self.data))
 
 
 class UpstreamRepository:
-    """One repository of an upstream registry, as one credential sees it."""
+    """One repository of an upstream registry, accessed with one credential."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class UpstreamRepository:
 
     @property
     def encrypted(self) -> bool:
-        """Whether the registry is spoken to over TLS, and so is who its certificate says."""
+        """Whether the connection uses TLS, so that the registry's identity is verified."""
         return self._base.scheme == "https"
 
     async def document(self, identifier: str, expected: Descriptor | None = None) -> Document:
@@ -73,35 +73,37 @@ class UpstreamRepository:
 
         Args:
             identifier: A tag or a digest.
-            expected: What an index says of it, when it comes from one.
+            expected: The descriptor in the index that references it, if any.
 
         Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, not intact, not supported, or no answer after retries.
+            AuthenticationFailedError: The registry refused the credentials.
+            PullFailedError: The document does not exist, is corrupt or not supported, or the registry did
+                not answer after retries.
         """
         return await self._retry(lambda: self._document(identifier, expected))
 
     async def resolve(self, identifier: str) -> Descriptor:
-        """Ask what a tag or digest is, with a HEAD that costs no body and, at Docker Hub, no quota.
+        """Resolve a tag or digest with a HEAD request, which does not count as a pull at Docker Hub.
 
         Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, or the answer does not describe it.
+            AuthenticationFailedError: The registry refused the credentials.
+            PullFailedError: It does not exist, or the response does not describe it.
         """
         return await self._retry(lambda: self._resolve(identifier))
 
     async def attempt(self, identifier: str, kind: str = "manifests") -> tuple[bytes, str | None]:
-        """Fetch a document that may well not be there, once; return its bytes and its Content-Type.
+        """Fetch an optional document without retries. Returns its bytes and its Content-Type.
 
-        A tag is asked for with a HEAD first: at Docker Hub a GET counts as a pull, though nothing be there.
+        Tags are requested with HEAD first, because Docker Hub counts a GET as a pull even if the tag does not
+        exist.
 
         Args:
             identifier: A digest, against which a manifest is verified, or a tag.
             kind: `manifests` or `referrers`.
 
         Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, not intact, or no answer.
+            AuthenticationFailedError: The registry refused the credentials.
+            PullFailedError: The document does not exist or is corrupt, or there was no answer.
         """
         named = _parse_digest(identifier) if kind == "manifests" else None
         if kind == "manifests" and named is None:
@@ -115,19 +117,19 @@ class UpstreamRepository:
         return data, content_type
 
     async def small_blob(self, blob: Descriptor) -> bytes:
-        """Fetch a config whole, verified; `blob.size_bytes` was checked against the document limit.
+        """Fetch and verify a small blob. Callers check `blob.size_bytes` against a limit.
 
         Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, not intact, or no answer after retries.
+            AuthenticationFailedError: The registry refused the credentials.
+            PullFailedError: The blob does not exist or is corrupt, or there was no answer after retries.
         """
         return await self._retry(lambda: self._small_blob(blob))
 
     async def admits(self, blob: Descriptor) -> bool:
-        """Tell whether the registry gives this credential that blob now, in that size; any trouble is a no.
+        """Return whether this credential can access the blob now, with its size. Any failure counts as no.
 
-        A HEAD where it answers; else one byte is fetched, since a signed address that a HEAD is redirected
-        to is often good for a GET only.
+        Tries HEAD first, then a GET of one byte, because signed URLs of redirects are often valid only for
+        GET.
         """
         url = self._base / "blobs" / str(blob.digest)
         for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
@@ -143,21 +145,20 @@ class UpstreamRepository:
 
     @asynccontextmanager
     async def piece(self, blob: Descriptor, start: int, stop: int) -> AsyncIterator[Piece]:
-        """Request bytes of a blob, once.
+        """Request a range of a blob, without retries.
 
-        The piece is the range, or the whole blob: that is what the upstream sends if it ignores ranges, and
-        what is requested once `disable_ranges` was called. The range is always closed, since there are
-        registries that refuse `bytes=a-`.
+        The piece is the range, or the whole blob if the upstream ignores ranges or `disable_ranges` was
+        called. The requested range always has an end, because some registries refuse `bytes=a-`.
 
         Args:
             start: Offset of the first byte.
             stop: Offset after the last byte.
 
         Raises:
-            AuthenticationFailedError: The credentials are refused.
-            PullFailedError: Not there, or of another size.
-            RangeRefusedError: The request for a range failed for good; that for the whole blob may not.
-            UpstreamUnavailableError: Passing trouble, or the stream ends early.
+            AuthenticationFailedError: The registry refused the credentials.
+            PullFailedError: The blob does not exist, or has another size.
+            RangeRefusedError: The range request failed permanently; a request for the whole blob may succeed.
+            UpstreamUnavailableError: A transient failure, or the stream ended early.
         """
         url = self._base / "blobs" / str(blob.digest)
         whole = (start, stop) == (0, blob.size_bytes) or blob.digest in self._without_ranges
@@ -176,11 +177,11 @@ class UpstreamRepository:
         except ImportFailedError as error:
             if whole:
                 raise
-            # Whatever a range is refused with, 401 and 403 included, the whole blob decides what it means.
+            # A request for the whole blob shows whether the error, even 401 or 403, concerns only the range.
             raise RangeRefusedError(error.sentence) from None
 
     def disable_ranges(self, blob: Descriptor) -> None:
-        """Request this blob only as a whole from now on."""
+        """Request this blob without ranges from now on."""
         self._without_ranges.add(blob.digest)
 
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -252,7 +253,7 @@ class UpstreamRepository:
         headers: Mapping[str, str] | None = None,
         accept: Iterable[str] = (),
     ) -> AsyncIterator[Response]:
-        """Send with what the registry wants to see; answer a 401, and a 403, once each and send again."""
+        """Send an authenticated request; authenticate and retry once after a 401 and once after a 403."""
         answered: set[int] = set()
         while True:
             shown = await self._authorization.header()
@@ -277,9 +278,9 @@ class UpstreamRepository:
         retry_after_s = parse_retry_after(response.header("Retry-After"))
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             raise self._authorization.exhaustion(response.host, retry_after_s)
-        # A signed address may have lapsed: the next redirect has another. A range may be refused for good.
-        lapsed = response.redirected and not ranged and status < HTTPStatus.INTERNAL_SERVER_ERROR
-        if is_passing(status) or lapsed:
+        # A signed URL may have expired; a retry gets a new one. A refused range is permanent.
+        expired = response.redirected and not ranged and status < HTTPStatus.INTERNAL_SERVER_ERROR
+        if is_transient(status) or expired:
             raise UpstreamUnavailableError(f"{response.host} answers {status} for {what}", retry_after_s)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise self._authorization.refusal()
@@ -298,7 +299,7 @@ def _parse_digest(text: str | None) -> Digest | None:
 
 
 async def off_loop(data: bytes, work: Callable[..., T], *args: object) -> T:
-    """Run `work(data, *args)` in a thread when there is so much that the event loop would wait for it."""
+    """Run `work(data, *args)`, in a thread if `data` is so large that it would block the event loop."""
     if len(data) <= _OFF_LOOP_BYTES:
         return work(data, *args)
     return await asyncio.to_thread(work, data, *args)

@@ -1,4 +1,4 @@
-"""How long to wait before another try: full jitter, and an upstream's Retry-After within bounds."""
+"""Retries with exponential backoff and full jitter; honours an upstream's Retry-After within limits."""
 
 import asyncio
 import secrets
@@ -14,15 +14,15 @@ _random = secrets.SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Bounds on trying again.
+    """Limits on retries.
 
     Attributes:
-        attempts: Tries in a row without progress, the first one included.
-        base_s: Ceiling of the first wait; it doubles from try to try.
-        cap_s: Ceiling of every wait.
-        patience_s: The longest Retry-After that is waited for.
-        progress_bytes: What a try has to bring for the count to start again: else an upstream that gives a
-            byte a try would be tried for ever.
+        attempts: Consecutive attempts without progress, including the first.
+        base_s: Maximum of the first wait; doubles with every attempt.
+        cap_s: Maximum of every wait.
+        patience_s: The longest Retry-After that is honoured.
+        progress_bytes: Bytes that an attempt must transfer to reset the count. Without it, an upstream that
+            sends one byte per attempt would be retried forever.
     """
 
     attempts: int = 6
@@ -32,22 +32,22 @@ class Backoff:
     progress_bytes: int = 1 << 20
 
     async def wait(self, failed: int, error: UpstreamUnavailableError) -> None:
-        """Wait after the `failed`-th try in a row, from 1.
+        """Wait after the `failed`-th consecutive failure, counted from 1.
 
         Raises:
-            PullFailedError: No tries are left, or the upstream asks for more patience than there is.
+            PullFailedError: No attempts are left, or the Retry-After is longer than `patience_s`.
         """
         if failed >= self.attempts:
             raise error
         asked_s = error.retry_after_s or 0.0
         if asked_s > self.patience_s:
             minutes = round(asked_s / 60)
-            raise PullFailedError(f"{error.sentence}; it asks to be left alone for {minutes} minutes")
+            raise PullFailedError(f"{error.sentence}; it asks to retry after {minutes} minutes")
         await asyncio.sleep(asked_s + _random.uniform(0, min(self.cap_s, self.base_s * 2 ** (failed - 1))))
 
 
-def is_passing(status: int) -> bool:
-    """Tell whether an HTTP status promises better times: try again."""
+def is_transient(status: int) -> bool:
+    """Return whether an HTTP status indicates a transient failure, which can be retried."""
     if status in {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED}:
         return False
     return status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS} or (
@@ -56,7 +56,7 @@ def is_passing(status: int) -> bool:
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """Read a Retry-After, in seconds or as a date (RFC 9110, section 10.2.3); None when it is neither."""
+    """Parse a Retry-After, in seconds or as a date (RFC 9110, section 10.2.3); None if it is neither."""
     if value is None:
         return None
     if value.isascii() and value.isdigit():

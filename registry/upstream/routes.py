@@ -1,9 +1,9 @@
-"""Which way a request takes once its URL is vetted: straight, past the guard's sockets, or through a proxy.
+"""Routing of requests after the URL check: direct, direct with address checks, or through a proxy.
 
-A host that the operator listed goes straight and unguarded, any other straight through sockets that the
-guard vets, or, where there is an outbound proxy, by CONNECT through it
-(docs/adr/0038-egress-guard-behind-a-proxy.md). Connections are pooled by way, and by whom they
-trust, so none crosses over.
+Requests to hosts that the operator listed connect directly, without address checks. All others connect
+directly through sockets that the guard checks, or by CONNECT through the outbound proxy if there is one
+(docs/adr/0038-egress-guard-behind-a-proxy.md). Each route, and each set of trusted certificates, has separate
+connection pools.
 """
 
 import asyncio
@@ -33,8 +33,8 @@ class OutboundProxy:
 
     Attributes:
         url: `http://[user:password@]host[:port]`.
-        resolves: It is given names, and its own rules decide where they may lead. Else names are resolved
-            and vetted here, and it is given addresses.
+        resolves: The proxy receives host names, and its own rules decide which addresses are allowed.
+            Otherwise names are resolved and checked here, and the proxy receives addresses.
     """
 
     url: URL = field(repr=False)
@@ -42,28 +42,28 @@ class OutboundProxy:
 
 
 class CertificateAuthorities:
-    """Whose certificates count: the public roots, or for some registries a CA of their own instead."""
+    """Trusted certificate authorities: the public roots, or for some registries a private CA instead."""
 
     def __init__(
         self,
         default: ssl.SSLContext | None = None,
         private: Mapping[tuple[str, int], ssl.SSLContext] | None = None,
     ) -> None:
-        """Take contexts.
+        """Configure the TLS contexts.
 
         Args:
-            private: By host and port.
+            private: Contexts by host and port.
         """
         self._default = default or ssl.create_default_context()
         self._private = dict(private or {})
 
     def of(self, url: URL) -> ssl.SSLContext:
-        """Return what a URL's certificate is checked against."""
+        """Return the TLS context that verifies a URL's certificate."""
         return self._private.get((bracketed_host(url), url.port or 0), self._default)
 
 
 class Routes:
-    """One session for each way. Raises aiohttp's errors and EgressRefusedError; close it at the end."""
+    """One session per route. Raises aiohttp's errors and EgressRefusedError; close it at the end."""
 
     def __init__(
         self,
@@ -75,11 +75,11 @@ class Routes:
         resolver: AbstractResolver,
         resolve_s: float,
     ) -> None:
-        """Open no connection yet.
+        """Create the sessions without opening connections.
 
         Args:
-            session: Makes a session over a connector.
-            resolve_s: How long a name may take that is resolved for the proxy.
+            session: Creates a session with a connector.
+            resolve_s: Timeout for resolving a name for the proxy.
         """
         self._guard = guard
         self._trust = trust
@@ -101,7 +101,7 @@ class Routes:
     async def request(
         self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | None
     ) -> aiohttp.ClientResponse:
-        """Send a request whose URL was vetted; redirects are not followed."""
+        """Send a request whose URL was already checked. Does not follow redirects."""
         trust = self._trust.of(url)
         if self._guard.allows_private(url):
             session, server_hostname, proxy = self._listed, None, None
@@ -125,12 +125,12 @@ class Routes:
         )
 
     async def _target(self, url: URL, *, resolve: bool) -> URL:
-        """Return what the proxy is asked to connect to: an address that was vetted, or a mere name."""
+        """Return the target for the proxy: a checked address, or an unresolved name."""
         host = url.raw_host or ""
         if resolve or _is_address(host):
             return url.with_host(await self._vetted_address(host, url.port or 0))
         if _NUMERIC_LABEL.fullmatch(host):
-            raise EgressRefusedError("an address is written in a form that only some understand")
+            raise EgressRefusedError("the address is in an ambiguous numeric format")
         return url
 
     async def _vetted_address(self, host: str, port: int) -> str:
@@ -141,7 +141,7 @@ class Routes:
                 found = [each["host"] for each in await self._resolver.resolve(host, port, socket.AF_UNSPEC)]
         permitted = [address for address in found if self._guard.permits(address)]
         if not permitted:
-            raise EgressRefusedError("the address is not of the public internet")
+            raise EgressRefusedError("the address is not on the public internet")
         return min(permitted, key=lambda address: ":" in address)  # proxies without IPv6 are common
 
 

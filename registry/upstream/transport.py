@@ -1,6 +1,6 @@
-"""One HTTP request to a stranger: guarded, without cookies, proxies or decoding, redirected by hand.
+"""HTTP requests to untrusted servers: guarded, without cookies and decoding, with checked redirects.
 
-Nothing of aiohttp's errors leaves this module: they carry the request, and with it the Authorization header.
+aiohttp's errors never leave this module, because they contain the request with its Authorization header.
 """
 
 import socket
@@ -32,7 +32,7 @@ _PERMANENT: Final[Mapping[type[Exception], str]] = {
     ),
     aiohttp.InvalidURL: "is not a host that can be reached",
 }
-_PASSING: Final[Mapping[type[Exception], str]] = {
+_TRANSIENT: Final[Mapping[type[Exception], str]] = {
     aiohttp.ClientProxyConnectionError: "cannot be reached: the operator's outbound proxy does not answer",
     aiohttp.ClientHttpProxyError: "cannot be reached through the operator's outbound proxy",
     aiohttp.ClientConnectorDNSError: "has a name that cannot be resolved",
@@ -40,7 +40,7 @@ _PASSING: Final[Mapping[type[Exception], str]] = {
     aiohttp.ClientConnectorError: "cannot be reached",
     TimeoutError: "does not answer in time",
 }
-#: A proxy's own answers that no retry changes: refused, and refused to this server.
+#: Statuses of the proxy itself that retries do not change.
 _FINAL_OF_PROXY: Final = frozenset({400, 403, 405, 407})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _Rest = ParamSpec("_Rest")
@@ -48,14 +48,14 @@ _Rest = ParamSpec("_Rest")
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a step of a request may take, in seconds.
+    """Timeouts for the steps of a request, in seconds.
 
     Attributes:
-        connect_s: Name, socket and TLS.
+        connect_s: For DNS, TCP and TLS.
         read_s: Between two reads of a response.
-        document_s: A whole small document, its redirects included.
-        floor_bytes_s: Slower than this, over `read_s` of waiting, counts as silent: else a registry that
-            drips holds a worker for as long as it likes.
+        document_s: For a whole small document, including redirects.
+        floor_bytes_s: Minimum rate over `read_s` of waiting. Without it, a registry that sends very slowly
+            could occupy a worker indefinitely.
     """
 
     connect_s: float = 15.0
@@ -65,10 +65,10 @@ class Timeouts:
 
 
 class Response:
-    """An answer whose body has not been read.
+    """A response whose body has not been read.
 
     Attributes:
-        redirected: The answer is from another origin than the one that was asked.
+        redirected: The response comes from a different origin than the request was sent to.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Response:
 
     @property
     def status(self) -> int:
-        """HTTP status."""
+        """The HTTP status."""
         return self._response.status
 
     def header(self, name: str) -> str | None:
@@ -96,7 +96,7 @@ class Response:
         """Yield the body as it arrives, in pieces of at most about two read buffers.
 
         Raises:
-            UpstreamUnavailableError: The connection was cut, fell silent or is too slow.
+            UpstreamUnavailableError: The connection was cut, timed out or is too slow.
         """
         waited_s, received = 0.0, 0
         while True:
@@ -104,7 +104,7 @@ class Response:
             chunk = await self._next()
             if not chunk:
                 return
-            # Only waiting counts: a slow reader is not a slow upstream.
+            # Only the time spent waiting counts, so that a slow reader does not look like a slow upstream.
             waited_s, received = waited_s + time.monotonic() - asked_s, received + len(chunk)
             if waited_s > self._timeouts.read_s:
                 if received < self._timeouts.floor_bytes_s * waited_s:
@@ -118,11 +118,11 @@ class Response:
         raise UpstreamUnavailableError(f"{self.host} broke off in the middle of its answer")
 
     async def read(self, limit: int, what: str) -> bytes:
-        """Read a small body whole.
+        """Read a small body completely.
 
         Raises:
             PullFailedError: It is longer than `limit` bytes.
-            UpstreamUnavailableError: The connection was cut or fell silent.
+            UpstreamUnavailableError: The connection was cut or timed out.
         """
         body = bytearray()
         async for chunk in self.chunks():
@@ -135,7 +135,7 @@ class Response:
 def _traced(
     ask: Callable[Concatenate["Transport", str, URL, _Rest], Awaitable[aiohttp.ClientResponse]],
 ) -> Callable[Concatenate["Transport", str, URL, _Rest], Awaitable[aiohttp.ClientResponse]]:
-    """Record a request's method, host and status; no path and no query, which a redirect may have signed."""
+    """Trace a request's method, host and status, but not its path and query: they may contain a signature."""
 
     @wraps(ask)
     async def asked(
@@ -152,7 +152,7 @@ def _traced(
 
 
 class Transport:
-    """Sends requests past the guard. Safe to share; close it at the end."""
+    """Sends requests that the egress guard allows. Safe to share; close it at the end."""
 
     def __init__(
         self,
@@ -162,10 +162,10 @@ class Transport:
         proxy: OutboundProxy | None = None,
         resolver: AbstractResolver | None = None,
     ) -> None:
-        """Open no connection yet; to be called inside a running loop.
+        """Configure the transport without opening connections. Must be called inside a running event loop.
 
         Args:
-            resolver: Who turns names into addresses; the system by default.
+            resolver: DNS resolver; the system's by default.
         """
         self.guard = guard
         self.timeouts = timeouts or Timeouts()
@@ -213,18 +213,18 @@ class Transport:
         body: bytes | None = None,
         redirects: int = MAX_REDIRECTS,
     ) -> AsyncIterator[Response]:
-        """Send a request, follow its redirects, and give the answer whatever its status is.
+        """Send a request, follow its redirects, and yield the response regardless of its status.
 
-        Authorization goes to the URL's own origin only, and no longer once a redirect has left it.
+        The Authorization header is sent only to the URL's origin, and is dropped after a redirect elsewhere.
 
         Args:
-            accept: Media types, each sent as a header line of its own.
-            body: Sent with every request of the chain; those with one follow no redirect.
-            redirects: How many may be followed.
+            accept: Media types, each sent in a separate header line.
+            body: Sent with every request of the chain; callers that send one set `redirects` to 0.
+            redirects: Maximum number of redirects to follow.
 
         Raises:
             PullFailedError: The guard refuses the URL, its address or a redirect.
-            UpstreamUnavailableError: No connection, or no answer in time.
+            UpstreamUnavailableError: The connection failed, or there was no answer in time.
         """
         origin, followed = url.origin(), 0
         while True:
@@ -256,7 +256,7 @@ class Transport:
         try:
             self.guard.vet(url)
         except EgressRefusedError as error:
-            raise PullFailedError(f"the import may not go there: {error}") from None
+            raise PullFailedError(f"the URL is not allowed: {error}") from None
         try:
             return await self._routes.request(method, url, headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -268,20 +268,18 @@ def _join(url: URL, location: str) -> URL:
     try:
         return parse_url(location, url)
     except EgressRefusedError as error:
-        raise PullFailedError(f"{bracketed_host(url)} redirects astray: {error}") from None
+        raise PullFailedError(f"{bracketed_host(url)} redirects to an invalid URL: {error}") from None
 
 
 def _translate(error: Exception, host: str) -> PullFailedError:
-    """Say what went wrong without anything of the request in it."""
+    """Translate an error of aiohttp into one that contains nothing of the request."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, EgressRefusedError):
-        return PullFailedError(
-            f"{host} is at a private or reserved address: only an operator can allow a registry there"
-        )
+        return PullFailedError(f"{host} is at a private or reserved address: ask the operator to allow it")
     if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in _FINAL_OF_PROXY:
         return PullFailedError(f"the operator's outbound proxy does not let an import reach {host}")
     for kind, what in _PERMANENT.items():
         if isinstance(error, kind):
             return PullFailedError(f"{host} {what}")
-    passing = next((what for kind, what in _PASSING.items() if isinstance(error, kind)), None)
-    return UpstreamUnavailableError(f"{host} {passing or 'broke off before it answered'}")
+    transient = next((what for kind, what in _TRANSIENT.items() if isinstance(error, kind)), None)
+    return UpstreamUnavailableError(f"{host} {transient or 'broke off before it answered'}")

@@ -60,7 +60,7 @@ class ApiKeyAuthenticator:
             raise RefusedError(Cause.MALFORMED)
         if self._is_operator_key(shown):
             return Caller(organization=None)
-        key = await self._keys.whose(shown)
+        key = await self._keys.find(shown)
         if key is None:
             raise RefusedError(Cause.UNKNOWN)
         if self._rates is not None and (wait_s := await self._rates.take(key.key_id)) > 0:

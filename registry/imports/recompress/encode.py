@@ -1,4 +1,4 @@
-"""One layer in zstd: read from storage, unpacked, checked, compressed in frames, stored beside itself."""
+"""Recompression of one layer to zstd: read from storage, decompress, verify, compress in frames, store."""
 
 import asyncio
 from collections import deque
@@ -25,11 +25,11 @@ Announce = Callable[[Digest], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class EncodedLayer:
-    """What came of a layer.
+    """The result of processing a layer.
 
     Attributes:
-        verified: It unpacks to what the image's config says; False when it is packed in an unread way.
-        content: The layer in zstd; None where that does not gain enough.
+        verified: Whether the layer matches its diff_id; False if its compression format is not supported.
+        content: The layer in zstd; None if that does not save enough.
     """
 
     verified: bool
@@ -37,14 +37,14 @@ class EncodedLayer:
 
 
 class LayerEncoder:
-    """Encodes layers.
+    """Verifies layers and recompresses them to zstd.
 
     Args:
-        store: Where they are, and where the encoded ones go.
-        threads: What does the work.
-        ahead: How many frames may be compressed at a time.
-        level: Of zstd.
-        min_gain: What part of a layer's bytes encoding has to save.
+        store: Holds the layers and the results.
+        threads: Run the decompression and compression.
+        ahead: Maximum number of frames that are compressed concurrently.
+        level: Compression level of zstd.
+        min_gain: Minimum fraction of a layer's size that recompression must save.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class LayerEncoder:
         announce: Announce,
         progress: Callable[[int], None],
     ) -> EncodedLayer:
-        """Unpack a stored layer to its end, check it, and keep it in zstd where it gains by that.
+        """Decompress a stored layer, verify it, and store it in zstd if that saves enough.
 
-        Layers that are in zstd already are only checked.
+        Layers that already use zstd are only verified.
 
         Args:
-            diff_id: What the layer has to unpack to.
-            allowance: How much may be unpacked.
-            announce: Told of the encoded layer before it is visible.
-            progress: Told how many bytes of the layer have been read.
+            diff_id: Expected digest of the decompressed layer.
+            allowance: Limit on the decompressed bytes.
+            announce: Called with the digest of the zstd layer before it becomes visible.
+            progress: Called with the number of bytes of the layer that have been read.
 
         Raises:
-            PullFailedError: It is not what the config says, or a bomb.
+            PullFailedError: The layer does not match its diff_id, or is a decompression bomb.
             StorageError: Storage failed.
         """
         async with await self._store.open(tenant, layer.digest) as reader, AsyncExitStack() as stack:
@@ -107,13 +107,13 @@ class LayerEncoder:
     ) -> None:
         while piece := await self._threads.run(unpacker.read, FRAME_BYTES):
             progress(unpacker.packed_bytes)
-            if output is None or output.given_up:
+            if output is None or output.abandoned:
                 continue
             await output.add(piece, unpacker.packed_bytes)
             tried = output.tried_bytes
             hopeless = tried >= TRIAL_BYTES and output.written_bytes > tried * (1 - self._min_gain / 2)
             if hopeless or output.written_bytes > self._most(size_bytes):
-                await output.give_up()
+                await output.abandon()
 
     def _most(self, size_bytes: int) -> int:
         return int(size_bytes * (1 - self._min_gain))
@@ -121,7 +121,7 @@ class LayerEncoder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frame:
-    """A piece that is being compressed, and how much of the layer was read when it was there."""
+    """A frame that is being compressed, and how much of the layer had been read by then."""
 
     packed: asyncio.Future[bytes]
     length: int
@@ -129,10 +129,10 @@ class _Frame:
 
 
 class _Output:
-    """Compresses pieces side by side, and writes them in their order.
+    """Compresses frames concurrently and writes them in order.
 
     Attributes:
-        tried_bytes: How much of the layer, as it came, went into what is written.
+        tried_bytes: How many bytes of the original layer the written frames cover.
     """
 
     def __init__(self, writer: BlobWriter, threads: Threads, ahead: int, level: int) -> None:
@@ -142,7 +142,7 @@ class _Output:
         self._level = level
         self._table = SeekTable()
         self._running: deque[_Frame] = deque()
-        self.given_up = False
+        self.abandoned = False
         self.tried_bytes = 0
 
     @property
@@ -156,10 +156,10 @@ class _Output:
             await self._write_oldest()
 
     async def finish(self, most_bytes: int) -> bool:
-        """Write what is left; False when it is not worth keeping."""
-        while self._running and not self.given_up:
+        """Write the remaining frames. Returns False if the result does not save enough."""
+        while self._running and not self.abandoned:
             await self._write_oldest()
-        if self.given_up or self.written_bytes + self._table.size_bytes > most_bytes:
+        if self.abandoned or self.written_bytes + self._table.size_bytes > most_bytes:
             return False
         await self._writer.write(self._table.dump())
         return True
@@ -167,14 +167,14 @@ class _Output:
     async def commit(self) -> KeyRecord:
         return await self._writer.commit()
 
-    async def give_up(self) -> None:
-        """Free what was written; the layer is only checked from here on."""
-        self.given_up = True
+    async def abandon(self) -> None:
+        """Discard the written frames; the rest of the layer is only verified."""
+        self.abandoned = True
         await self.wait_uncancelled()
         await self._writer.aclose()
 
     async def wait_uncancelled(self) -> None:
-        """Wait for the threads at work."""
+        """Wait for the running threads."""
         try:
             await wait_uncancelled(*(frame.packed for frame in self._running))
         finally:

@@ -1,11 +1,11 @@
-"""The compressing stage: an image's layers are unpacked, checked against its config, and encoded in zstd.
+"""The compressing stage: decompresses an image's layers, verifies them, and recompresses them to zstd.
 
-Layers are read from storage, where they lie as they came, whether this import brought them or an earlier
-one. What is encoded lies beside them, and a second manifest names it; the original is never touched
+Layers are read from storage, whether this import or an earlier one fetched them. The zstd layers are stored
+in addition, and a second manifest references them; the original image is not changed
 (docs/adr/0034-zstd-variant-as-separate-image.md).
 
-The work is done by a few threads of its own, niced, so that pulls from the same machine come first. In
-memory are the frames that these threads work on, and one more.
+Dedicated threads with a low priority do the work, so that pulls from the same machine take precedence. Memory
+holds the frames that these threads process, and one more.
 """
 
 import asyncio
@@ -49,13 +49,13 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """How to compress.
+    """Settings of the compressing stage.
 
     Attributes:
-        level: Of zstd, 1 to 19.
-        threads: How many work, for all imports of a process together.
-        min_gain: What part of a layer's bytes encoding has to save; else the layer stays as it is.
-        max_unpacked_bytes: How much the layers of one import may unpack to.
+        level: Compression level of zstd, 1 to 19.
+        threads: Number of threads that all imports of a process share.
+        min_gain: Minimum fraction of a layer's size that recompression must save.
+        max_unpacked_bytes: Limit on the decompressed size of all layers of one import.
     """
 
     level: int
@@ -65,7 +65,7 @@ class Compression:
 
 
 class Compressor:
-    """Gives images their zstd variant. Owns its threads: close it with `close`."""
+    """Creates zstd variants of images. Owns its threads; call `close` at the end."""
 
     def __init__(
         self, store: BlobStore, pins: BlobPins, memory: KnownLayers, metrics: Metrics, how: Compression
@@ -75,13 +75,15 @@ class Compressor:
         self._memory = memory
         self._metrics = metrics
         self._max_unpacked_bytes = how.max_unpacked_bytes
-        self._executor = ThreadPoolExecutor(how.threads, thread_name_prefix="compress", initializer=_give_way)
+        self._executor = ThreadPoolExecutor(
+            how.threads, thread_name_prefix="compress", initializer=_lower_priority
+        )
         self._encoder = LayerEncoder(
             store, Threads(self._executor), ahead=how.threads, level=how.level, min_gain=how.min_gain
         )
 
     def close(self) -> None:
-        """Stop the threads; only after every import has ended."""
+        """Stop the threads. Call it after all imports have ended."""
         self._executor.shutdown(wait=False)
 
     async def run(
@@ -92,22 +94,22 @@ class Compressor:
         arrived: asyncio.Queue[Descriptor],
         report: Callable[[Progress], None],
     ) -> StoredImage:
-        """Check an image's layers as they arrive, and make its zstd variant where that gains.
+        """Verify an image's layers as they arrive, and create its zstd variant if that saves enough.
 
-        What concerns the variant alone never fails an import: the image then goes without one.
+        Problems with the variant never fail an import: the image is then stored without one.
 
         Args:
-            documents: The image's.
-            image: As planned.
-            arrived: Brings each of the image's layers once it is in storage, in any order.
+            documents: The image's documents.
+            image: The planned image.
+            arrived: Yields each of the image's layers when it is in storage, in any order.
             report: Called in the event loop at every step; it must not block.
 
         Returns:
-            The image, with what was found out about its layers and with its variant, if it has one.
+            The image with the diff_ids of its verified layers, and with its zstd variant if it has one.
 
         Raises:
-            PullFailedError: A layer is not what the config says, so that nothing would run the image; or it
-                is a decompression bomb.
+            PullFailedError: A layer does not match the config, so that no runtime could run the image, or is
+                a decompression bomb.
         """
         try:
             work = _Work(job, documents, image, report)
@@ -115,7 +117,7 @@ class Compressor:
             made = await self._assemble(work)
         except ImportFailedError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the original is whole
+        except Exception as error:  # noqa: BLE001 - the original image is complete
             _log.warning("import.not_compressed", job_id=job.id, error=type(error).__name__)
             return image
         self._metrics.compression_seconds.inc(work.seconds)
@@ -141,7 +143,7 @@ class Compressor:
             work.layer_done(layer)
 
     async def _recall(self, job: ImportJob, diff_id: Digest, known: KnownLayer | None) -> EncodedLayer | None:
-        """Return what an earlier import found out, while its blob is there."""
+        """Return the result of an earlier import, if its blob still exists."""
         if known is None or known.diff_id != diff_id:
             return None
         if known.encoded is not None:
@@ -174,7 +176,7 @@ class Compressor:
         return found
 
     async def _assemble(self, work: "_Work") -> StoredImage:
-        """Put the variant together and store its manifest."""
+        """Assemble the variant and store its manifest."""
         image = work.checked_image()
         encoded = work.encoded()
         if not encoded:
@@ -207,7 +209,7 @@ def _variant(
 
 @dataclass(slots=True)
 class _Work:
-    """One image's way through the stage."""
+    """State of one image in the compressing stage."""
 
     job: ImportJob
     documents: ImageDocuments
@@ -240,12 +242,12 @@ class _Work:
         return replace(self.image, contents=tuple(contents))
 
     def encoded(self) -> Mapping[Digest, ImageContent]:
-        """Return the layers that gained, by the digest of the original."""
+        """Return the recompressed layers by the digest of the original."""
         return {of: found.content for of, found in self.found.items() if found.content is not None}
 
 
 async def _diff_ids(documents: ImageDocuments) -> Mapping[Digest, Digest]:
-    """Return what each layer has to unpack to; nothing where the config does not say.
+    """Return the expected diff_id of each layer; empty if the config has none.
 
     Raises:
         PullFailedError: Config and manifest contradict each other.
@@ -265,7 +267,8 @@ async def _diff_ids(documents: ImageDocuments) -> Mapping[Digest, Digest]:
     for layer, diff_id in zip(layers, stated, strict=True):
         if diff_ids.setdefault(layer.digest, diff_id) != diff_id:
             raise PullFailedError(
-                f"the image's config says two things of the layer {layer.digest}: push the image again"
+                f"the image's config has two different diff ids for the layer {layer.digest}: "
+                "push the image again"
             )
     return diff_ids
 
@@ -282,8 +285,8 @@ def _gain(image: StoredImage) -> Mapping[str, object]:
     }
 
 
-def _give_way() -> None:
-    """Lower this thread's priority: on Linux a thread has one of its own."""
+def _lower_priority() -> None:
+    """Lower the priority of this thread; on Linux each thread has its own."""
     thread = threading.get_native_id()
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))

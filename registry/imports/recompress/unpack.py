@@ -1,7 +1,7 @@
-"""A layer's tar stream, decompressed piece by piece and hashed. Blocks: for worker threads.
+"""Incremental decompression and hashing of a layer's tar stream. Blocking: for worker threads only.
 
-How a layer is compressed is read off its first bytes, as Docker and containerd do; its media type may lie.
-Nothing is ever decompressed further than asked for, so that no input, however made, takes more memory
+The compression format is detected from the first bytes, as in Docker and containerd, because the media type
+may be wrong. Output is produced only on request, so that no input, even a malicious one, needs more memory
 than `CHUNK_BYTES`, one input chunk and the zstd window.
 """
 
@@ -24,18 +24,18 @@ MAX_WINDOW_BYTES: Final = 128 << 20
 
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"  # behind one byte 0x50 to 0x5f
+_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"  # after one byte 0x50 to 0x5f
 _OTHERS = (b"BZh", b"\xfd7zXZ\x00")
 _MAGIC_BYTES = 6
 _GZIP_WITH_HEADER = 31
-_GZIP_ERROR: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # its stub has an instance
-_NO_GZIP = "is no gzip from its start to its end"
+_GZIP_ERROR: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # the stub declares an instance
+_NO_GZIP = "is not valid gzip data"
 _LEAST_FEED = 4 << 10
 _MOST_FEED = 256 << 10
 
 
 class Packing(StrEnum):
-    """How a layer is compressed; `OTHER` is what container runtimes leave to external programs, if at all."""
+    """Compression format of a layer. `OTHER` formats are decompressed by external programs, if at all."""
 
     TAR = "tar"
     GZIP = "gzip"
@@ -44,7 +44,7 @@ class Packing(StrEnum):
 
     @classmethod
     def of(cls, head: bytes) -> "Packing":
-        """Tell by a layer's first bytes."""
+        """Detect the format from a layer's first bytes."""
         if head.startswith(_GZIP):
             return cls.GZIP
         if head.startswith(_ZSTD) or (head[1:4] == _ZSTD_SKIPPABLE and head[0] & 0xF0 == 0x50):  # noqa: PLR2004
@@ -53,21 +53,21 @@ class Packing(StrEnum):
 
 
 class ByteSource(Protocol):
-    """Where compressed bytes come from."""
+    """A source of compressed bytes."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes: about `size`, at least one; none at the end."""
+        """Return about `size` more bytes, at least one; empty at the end."""
 
 
 class BlobSource:
-    """A stored blob, read from its start."""
+    """Reads a stored blob sequentially."""
 
     def __init__(self, reader: BlobReader) -> None:
         self._reader = reader
         self._offset = 0
 
     def read(self, _size: int = -1, /) -> bytes:
-        """Return the next bytes, cut where the storage reads best."""
+        """Return the next bytes, up to a boundary that suits the storage."""
         if self._offset == self._reader.size_bytes:
             return b""
         start, self._offset = self._offset, self._reader.piece_end(self._offset, CHUNK_BYTES)
@@ -76,7 +76,7 @@ class BlobSource:
 
 @dataclass(slots=True)
 class Allowance:
-    """How much one import may still unpack to."""
+    """The number of bytes that one import may still decompress."""
 
     bytes_left: int
 
@@ -85,10 +85,10 @@ class Unpacker:
     """Decompresses one layer.
 
     Args:
-        source: The layer's bytes.
+        source: The layer's compressed bytes.
         layer: The layer's digest, for errors.
-        size_bytes: How many bytes it has compressed.
-        diff_id: What the tar stream should be; chooses the hash.
+        size_bytes: The layer's compressed size.
+        diff_id: Expected digest of the tar stream; determines the hash algorithm.
         allowance: Shared by the layers of an import.
     """
 
@@ -112,7 +112,7 @@ class Unpacker:
 
     @property
     def packed_bytes(self) -> int:
-        """About how much of the compressed layer went into what was read; exact at its end."""
+        """Approximate number of compressed bytes that the bytes read so far stand for; exact at the end."""
         taken = self._source.count - self._held
         given = self.unpacked_bytes - len(self._rest)
         return taken * given // self.unpacked_bytes if self.unpacked_bytes else taken
@@ -121,7 +121,7 @@ class Unpacker:
         """Return the next `size` bytes of the tar stream, fewer only at its end.
 
         Raises:
-            PullFailedError: The layer is not what it says, or unpacks to more than is allowed.
+            PullFailedError: The layer is corrupt, or its decompressed size is over the limit.
             StorageError: The stored layer cannot be read.
         """
         parts: list[memoryview] = []
@@ -137,10 +137,10 @@ class Unpacker:
         return parts[0].tobytes() if len(parts) == 1 else b"".join(parts)
 
     def check(self) -> None:
-        """Compare the tar stream, read to its end, with what the image's config says of it.
+        """Compare the digest of the complete tar stream with the diff_id in the image's config.
 
         Raises:
-            PullFailedError: It is something else, so that no runtime would run the image.
+            PullFailedError: They differ, so that no runtime could run the image.
         """
         if self._hasher.hexdigest() != self._diff_id.hex:
             raise PullFailedError(
@@ -176,7 +176,7 @@ class Unpacker:
     def _gzip(self, head: bytes) -> Iterator[bytes]:
         """Decompress every member (RFC 1952, section 2.2).
 
-        Zeros behind the last one are padding, as for gzip(1); anything else is refused.
+        Trailing zeros are padding, as for gzip(1); any other trailing data is an error.
         """
         left, members = memoryview(head), 0
         while left or (left := memoryview(self._source.read())):
@@ -193,7 +193,7 @@ class Unpacker:
                     if not left and member.starved:
                         left = memoryview(self._source.read())
                         if not left:
-                            raise self._broken("ends in the middle")
+                            raise self._broken("is truncated")
                     piece, left = member.feed(left)
                     self._held = len(left)
                     if piece:
@@ -208,9 +208,9 @@ class Unpacker:
             piece = self._source.read()
 
     def _zstd(self, head: bytes) -> Iterator[bytes]:
-        """Decompress every frame (RFC 8878, section 3.1); windows beyond the limit are refused."""
+        """Decompress every frame (RFC 8878, section 3.1). Windows over the limit are an error."""
         decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-        source = cast("IO[bytes]", _Prefixed(head, self._source))  # nothing but read() is asked of it
+        source = cast("IO[bytes]", _Prefixed(head, self._source))  # only read() is called
         try:
             with decompressor.stream_reader(source, read_size=CHUNK_BYTES, read_across_frames=True) as reader:
                 while piece := reader.read(CHUNK_BYTES):
@@ -219,14 +219,14 @@ class Unpacker:
             if "memory" in str(error):
                 limit = f"a window over {MAX_WINDOW_BYTES >> 20} MiB"
                 raise PullFailedError(f"the layer {self._layer} needs {limit} to unpack") from None
-            raise self._broken("is no zstd from its start to its end") from None
+            raise self._broken("is not valid zstd data") from None
 
     def _broken(self, how: str) -> PullFailedError:
         return PullFailedError(f"the layer {self._layer} {how}: push the image again")
 
 
 class _Member:
-    """One gzip member; it is fed little at first, because what it leaves over is copied."""
+    """Decompressor of one gzip member. Input starts small, because zlib copies the unused part."""
 
     def __init__(self) -> None:
         self._inflate = zlib_ng.decompressobj(wbits=_GZIP_WITH_HEADER)
@@ -238,10 +238,10 @@ class _Member:
         return bool(self._inflate.eof)
 
     def feed(self, data: memoryview) -> tuple[bytes, memoryview]:
-        """Return what comes out, at most `CHUNK_BYTES`, and what was not taken in."""
+        """Decompress some input. Returns at most `CHUNK_BYTES` of output, and the unused input."""
         part = data[: self._feed_bytes]
         piece = self._inflate.decompress(part, CHUNK_BYTES)
-        # At a member's end, zlib leaves what follows in both, if the call before left a tail.
+        # At the end of a member, zlib puts the rest into both attributes if the previous call left a tail.
         unused = len(self._inflate.unused_data if self.ended else self._inflate.unconsumed_tail)
         self._feed_bytes = min(2 * self._feed_bytes, _MOST_FEED)
         self.starved = len(piece) < CHUNK_BYTES
@@ -249,7 +249,7 @@ class _Member:
 
 
 class _Counted:
-    """Counts what is read."""
+    """Counts the bytes that are read from a source."""
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
@@ -262,7 +262,7 @@ class _Counted:
 
 
 class _Prefixed:
-    """Gives back bytes that were read ahead."""
+    """Returns bytes that were already read, then continues with the source."""
 
     def __init__(self, head: bytes, source: ByteSource) -> None:
         self._head = head

@@ -1,4 +1,4 @@
-"""Credentials as customers give them, turned into what each registry asks for."""
+"""Conversion of customers' credentials into the logins that each registry requires."""
 
 from registry.upstream.credentials.mapping import from_registry_authentication
 

@@ -1,7 +1,7 @@
-"""Azure Container Registry with Entra: an Entra token, exchanged for the registry's own refresh token.
+"""Azure Container Registry with Entra: exchanges an Entra access token for the registry's refresh token.
 
-`az acr login --expose-token` gives that refresh token already, an admin user or a service principal needs
-none: all of them are shown as they are. Only a bare Entra access token has to be exchanged first.
+Other Azure credentials need no exchange: `az acr login --expose-token` already returns the refresh token, and
+admin users and service principals have passwords.
 """
 
 import asyncio
@@ -24,19 +24,19 @@ from registry.model.imports import UpstreamCredential
 from registry.oci.strict_json import parse_object
 from registry.upstream.egress import bracketed_host
 from registry.upstream.logins import KnownLogin
-from registry.upstream.retry import is_passing, parse_retry_after
+from registry.upstream.retry import is_transient, parse_retry_after
 from registry.upstream.transport import Transport
 
-#: The user name that stands for "the password is a token".
+#: The user name that marks the password as a token.
 TOKEN_USER: Final = "00000000-0000-0000-0000-000000000000"  # noqa: S105
 MAX_ANSWER_BYTES: Final = 64 << 10
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 def is_entra_token(credential: UpstreamCredential, host: str) -> bool:
-    """Tell whether a credential is an Entra access token, by the audience that the token itself names.
+    """Return whether a credential is an Entra access token, according to the token's audience.
 
-    Nothing is believed for it: the registry checks the token, whichever way it is shown.
+    The token is not verified here: the registry verifies it in both cases.
     """
     if credential.username != TOKEN_USER:
         return False
@@ -45,7 +45,7 @@ def is_entra_token(credential: UpstreamCredential, host: str) -> bool:
 
 
 class EntraLogin:
-    """An Entra access token at one registry, exchanged when the registry first wants a password."""
+    """Login with an Entra access token, which is exchanged when the registry first requires a password."""
 
     anonymous = False
 
@@ -56,13 +56,13 @@ class EntraLogin:
         self._shown: KnownLogin | None = None
 
     async def show(self) -> KnownLogin:
-        """Return the registry's refresh token, under the user name that stands for one."""
+        """Return the registry's refresh token, with the user name that marks it as a token."""
         if self._shown is None:
             self._shown = KnownLogin(UpstreamCredential(TOKEN_USER, await self._exchange()))
         return self._shown
 
     def renew(self) -> bool:
-        """Have nothing newer: the refresh token outlives the Entra token that it came from."""
+        """Return False: the refresh token outlives the Entra token, so another exchange cannot help."""
         return False
 
     async def _exchange(self) -> Secret:
@@ -87,7 +87,7 @@ class EntraLogin:
                 answer = await response.read(MAX_ANSWER_BYTES, "a token")
         except TimeoutError:
             raise UpstreamUnavailableError(f"{host} does not answer in time") from None
-        if is_passing(status):
+        if is_transient(status):
             raise UpstreamUnavailableError(f"{host} answers {status} when asked for a token", retry_after_s)
         if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise AuthenticationFailedError(
@@ -110,7 +110,7 @@ def _refresh_token(answer: bytes, host: str) -> Secret:
 
 
 def _claims(token: str) -> dict[str, object]:
-    """Read a JWT's claims without checking anything; empty when it is none."""
+    """Decode a JWT's claims without verification; empty if it is not a JWT."""
     try:
         _, payload, _ = token.split(".")
         return dict(parse_object(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), "the token"))

@@ -1,4 +1,4 @@
-"""Amazon ECR: an access key, exchanged for a password of twelve hours (ECR API, GetAuthorizationToken)."""
+"""Amazon ECR: exchanges an access key for a password valid twelve hours (ECR API, GetAuthorizationToken)."""
 
 import asyncio
 import base64
@@ -21,7 +21,7 @@ from registry.model.imports import UpstreamCredential
 from registry.oci.strict_json import parse_object
 from registry.upstream.egress import bracketed_host
 from registry.upstream.logins import KnownLogin
-from registry.upstream.retry import is_passing
+from registry.upstream.retry import is_transient
 from registry.upstream.transport import Transport
 
 LIFETIME_S: Final = 12 * 3600.0
@@ -30,14 +30,14 @@ MAX_ANSWER_BYTES: Final = 64 << 10
 _BODY: Final = b"{}"
 _ACTION: Final = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"
 _CONTENT_TYPE: Final = "application/x-amz-json-1.1"
-#: AWS says by name what passes: the status is 400 either way.
-_PASSING: Final = frozenset(
+#: AWS marks transient failures by name: the status is 400 in any case.
+_TRANSIENT: Final = frozenset(
     {"ThrottlingException", "Throttling", "RequestLimitExceeded", "ServerException", "ServiceUnavailable"}
 )
 
 
 class EcrLogin:
-    """An access key at one region's ECR. The password is asked for when the registry first wants one."""
+    """Login with an AWS access key, which is exchanged when the registry first requires a password."""
 
     anonymous = False
 
@@ -51,12 +51,12 @@ class EcrLogin:
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Ask nothing yet.
+        """Configure the login without sending a request.
 
         Args:
             key: Access key id and secret access key.
-            region: What requests are signed for.
-            endpoint: ECR's API there; the egress guard vets it like any other address.
+            region: AWS region for the signature.
+            endpoint: The region's ECR API; the egress guard checks it like any other URL.
         """
         self._transport = transport
         self._key = key
@@ -68,13 +68,13 @@ class EcrLogin:
         self._renewed = False
 
     async def show(self) -> KnownLogin:
-        """Return user `AWS` and its password; of this import alone, and renewed before it lapses."""
+        """Return user `AWS` and its password, which is renewed before it expires."""
         if self._shown is None or self._monotonic() >= self._shown.until_s:
             self._shown = await self._exchange()
         return self._shown
 
     def renew(self) -> bool:
-        """Forget the password; once an import, since a fresh one that is refused is not stale."""
+        """Discard the password, once per import: a new password that is refused has not expired."""
         if self._renewed:
             return False
         self._shown, self._renewed = None, True
@@ -111,7 +111,7 @@ class EcrLogin:
 
     def _signed(self) -> Mapping[str, str]:
         """Sign the request (AWS Signature Version 4)."""
-        # A tenth of a second of imports that only this registry needs.
+        # Imported here because it takes 0.1 s, and only this registry needs it.
         from botocore.auth import SigV4Auth  # noqa: PLC0415
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
         from botocore.credentials import Credentials  # noqa: PLC0415
@@ -130,7 +130,7 @@ class EcrLogin:
         self, host: str, status: int, fields: Mapping[str, object]
     ) -> AuthenticationFailedError | PullFailedError:
         named = str(fields.get("__type", "")).rpartition("#")[2]
-        if is_passing(status) or named in _PASSING:
+        if is_transient(status) or named in _TRANSIENT:
             return UpstreamUnavailableError(f"{host} answers {status} when asked for a token")
         if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return AuthenticationFailedError(
@@ -152,7 +152,7 @@ class EcrLogin:
         )
 
     def _lifetime_s(self, stated: object) -> float:
-        """Believe the expiry only where it makes sense: the clocks are two, and may differ."""
+        """Use the stated expiry only if it is plausible, because AWS' clock and ours may differ."""
         left_s = float(stated) - self._wall() if isinstance(stated, int | float) else LIFETIME_S
         lifetime_s = min(left_s, LIFETIME_S) if left_s > 2 * SLACK_S else LIFETIME_S
         return lifetime_s - SLACK_S

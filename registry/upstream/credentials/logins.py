@@ -1,4 +1,4 @@
-"""From a customer's credential to a login, by the registry's family."""
+"""Selection of the login for a customer's credential, by the registry's provider."""
 
 from typing import Final
 
@@ -19,15 +19,15 @@ _GOOGLE: Final = frozenset({Provider.GAR, Provider.GCR})
 def login_for(
     transport: Transport, registry: URL, credential: UpstreamCredential | None, ecr_endpoint: str | None
 ) -> Login:
-    """Choose how a credential is shown to a registry; nothing is sent yet.
+    """Choose the login for a credential at a registry. Sends nothing yet.
 
     Args:
         registry: The registry's origin.
         ecr_endpoint: ECR's API, if not AWS' own; `{region}` stands for the registry's region.
 
     Raises:
-        AuthenticationFailedError: An AWS access key for what is no Amazon ECR, or a Google key for what is no
-            registry of Google's.
+        AuthenticationFailedError: An AWS access key for a registry that is not Amazon ECR, or a Google key
+            for a registry that is not Google's.
     """
     host = bracketed_host(registry)
     if credential is None:
@@ -47,7 +47,7 @@ def login_for(
 
 def _aws(transport: Transport, host: str, key: UpstreamCredential, ecr_endpoint: str | None) -> Login:
     if detect(host) is Provider.ECR_PUBLIC:
-        return PlainLogin(None)  # open to anybody; an access key has no business there
+        return PlainLogin(None)  # public; it needs no access key
     ecr = EcrHost.parse(host)
     if ecr is not None and ecr_endpoint is not None:
         return EcrLogin(transport, key, ecr.region, URL(ecr_endpoint.replace("{region}", ecr.region)))

@@ -1,9 +1,9 @@
-"""The public API's `registry_authentication`, one kind per registry family.
+"""Parser for the public API's `registry_authentication`, with one kind per registry provider.
 
-GHCR, Quay, ACR, GitLab, Harbor and self-hosted registries come as `basic`: their robot and token names
-pass through unchanged. Only an AWS access key has to be exchanged before it is HTTP Basic (`ecr`).
+GHCR, Quay, ACR, GitLab, Harbor and self-hosted registries use `basic`: the names of robots and tokens are
+passed on unchanged. Only AWS access keys must be exchanged before they can be used with HTTP Basic (`ecr`).
 
-Credentials are pasted: blanks and line breaks around them, and within base64, are not part of them.
+Credentials are often pasted, so whitespace around them, and within base64, is removed.
 """
 
 import base64
@@ -23,16 +23,16 @@ MAX_SECRET_LENGTH: Final = 16 << 10
 JSON_KEY_USER: Final = "_json_key"
 BASE64_KEY_USER: Final = "_json_key_base64"
 _ACCESS_KEY_ID: Final = re.compile(r"[A-Za-z0-9_]{1,128}", re.ASCII)
-#: What editors and web pages add unseen; no registry has them in a user name or a password.
-_UNSEEN: Final = "\ufeff\u200b\u2060"
+#: Invisible characters that editors and web pages add; no registry uses them in credentials.
+_INVISIBLE: Final = "\ufeff\u200b\u2060"
 
 
 def from_registry_authentication(value: Mapping[str, object] | None) -> UpstreamCredential | None:
-    """Turn a container's `registry_authentication` into a credential; None when there is none.
+    """Convert a container's `registry_authentication` into a credential; None if there is none.
 
     Raises:
-        InvalidInputError: Not exactly one kind, a field missing or malformed, or a kind that is not
-            supported. Its field paths start at `registry_authentication`; no value is repeated.
+        InvalidInputError: There is not exactly one kind, the kind is not supported, or a field is missing or
+            malformed. Field paths start at `registry_authentication`; the message contains no values.
     """
     given = {kind: fields for kind, fields in (value or {}).items() if fields is not None}
     if not given:
@@ -79,7 +79,7 @@ def _google(kind: str, fields: Mapping[str, object]) -> UpstreamCredential:
 
 
 def _google_user(key: str) -> str | None:
-    """Return the user name under which Google takes a key; None if it is no key."""
+    """Return the user name that Google requires for this form of key; None if it is not a key."""
     if _is_json_object(key):
         return JSON_KEY_USER
     joined = "".join(key.split())
@@ -105,7 +105,7 @@ def _pair(kind: str, fields: Mapping[str, object], name: str, secret: str) -> Up
 
 
 def _line(kind: str, fields: Mapping[str, object], name: str) -> str:
-    """Read a value of one line."""
+    """Read a single-line value."""
     value = _text(kind, fields, name)
     if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in value):
         reason = "contains a line break or another control character: copy it again, as one line"
@@ -114,7 +114,7 @@ def _line(kind: str, fields: Mapping[str, object], name: str) -> str:
 
 
 def _text(kind: str, fields: Mapping[str, object], name: str) -> str:
-    """Read a value without what surrounds it."""
+    """Read a value without surrounding whitespace and invisible characters."""
     value = fields.get(name)
     if not isinstance(value, str) or not (value := _stripped(value)):
         raise _invalid(f"{kind}.{name}", "is required")
@@ -128,7 +128,7 @@ def _text(kind: str, fields: Mapping[str, object], name: str) -> str:
 
 
 def _stripped(value: str) -> str:
-    while (shorter := value.strip().strip(_UNSEEN)) != value:
+    while (shorter := value.strip().strip(_INVISIBLE)) != value:
         value = shorter
     return value
 

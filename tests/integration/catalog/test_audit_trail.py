@@ -133,7 +133,7 @@ def _refused(
 
 async def test_garbage_from_one_source_is_written_a_few_times_then_counted() -> None:
     kept = Kept()
-    trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, anybody=100, kinds=4), window_s=60)
+    trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, unauthenticated=100, kinds=4), window_s=60)
     for n in range(1000):
         await trail.record(_refused("forged", f"2001:db8::{n:x}"))
     await trail.record(_refused("forged", "192.0.2.9"))
@@ -145,7 +145,7 @@ async def test_garbage_from_one_source_is_written_a_few_times_then_counted() -> 
 
 async def test_garbage_from_everywhere_is_bounded_in_all() -> None:
     kept = Kept()
-    trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, anybody=20, kinds=4), window_s=60)
+    trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, unauthenticated=20, kinds=4), window_s=60)
     for n in range(2000):
         await trail.record(_refused("malformed", f"198.51.{n // 250}.{n % 250}"))
     assert len(kept.events) == 20
@@ -156,7 +156,7 @@ async def test_garbage_from_everywhere_is_bounded_in_all() -> None:
 
 async def test_every_window_ends_with_a_summary_and_the_next_writes_again() -> None:
     kept = Kept()
-    trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, anybody=1), window_s=0.2)
+    trail = ThrottledAuditTrail(kept, ThrottleLimits(alike=5, unauthenticated=1), window_s=0.2)
     async with asyncio.timeout(60):
         while len(kept.events) < 4:
             await trail.record(_refused("malformed", "203.0.113.1"))

@@ -46,7 +46,7 @@ class Runway:
         self.now = self.most = self.landed = 0
 
     async def use(self, transfer_lock: TransferLock, key: str = "a") -> None:
-        async with transfer_lock.alone(key):
+        async with transfer_lock.hold(key):
             self.now += 1
             self.most = max(self.most, self.now)
             await asyncio.sleep(0.01)
@@ -61,7 +61,7 @@ async def test_one_at_a_time_has_a_key_over_all_processes_and_all_get_it(url: st
         async with asyncio.timeout(30):
             await asyncio.gather(*(runway.use(each) for each in processes * 3))
         assert (runway.most, runway.landed) == (1, 6)
-        assert await clients[0].get("flight:{a}") is None
+        assert await clients[0].get("transfer:{a}") is None
     finally:
         for client in clients:
             await client.aclose()
@@ -77,12 +77,12 @@ async def test_a_lease_outlasts_itself_while_its_holder_lives_and_is_followed_wh
     redis: LedgerClient,
 ) -> None:
     loop = asyncio.get_running_loop()
-    async with TransferLock(redis, 0.3).alone("a"):
+    async with TransferLock(redis, 0.3).hold("a"):
         await asyncio.sleep(0.9)
-        assert await redis.get("flight:{a}") is not None
-    await redis.set("flight:{a}", "a dead process", px=400)
+        assert await redis.get("transfer:{a}") is not None
+    await redis.set("transfer:{a}", "a dead process", px=400)
     began = loop.time()
-    async with TransferLock(redis, 0.3).alone("a"):
+    async with TransferLock(redis, 0.3).hold("a"):
         assert loop.time() - began >= 0.4
 
 
@@ -90,7 +90,7 @@ async def test_whoever_is_cancelled_gives_the_key_to_the_next_at_once(redis: Led
     runway, transfer_lock, held = Runway(), TransferLock(redis, 60), asyncio.Event()
 
     async def hold() -> None:
-        async with transfer_lock.alone("a"):
+        async with transfer_lock.hold("a"):
             held.set()
             await asyncio.sleep(60)
 
@@ -101,13 +101,13 @@ async def test_whoever_is_cancelled_gives_the_key_to_the_next_at_once(redis: Led
     async with asyncio.timeout(5):
         await waiter
     assert runway.landed == 1
-    assert await redis.get("flight:{a}") is None
+    assert await redis.get("transfer:{a}") is None
 
 
 async def test_a_holder_whose_lease_was_taken_over_leaves_it_to_the_other(redis: LedgerClient) -> None:
-    async with TransferLock(redis, 60).alone("a"):
-        await redis.set("flight:{a}", "another process")
-    assert await redis.get("flight:{a}") == b"another process"
+    async with TransferLock(redis, 60).hold("a"):
+        await redis.set("transfer:{a}", "another process")
+    assert await redis.get("transfer:{a}") == b"another process"
 
 
 async def test_a_redis_that_does_not_answer_keeps_nobody_waiting() -> None:
@@ -119,7 +119,7 @@ async def test_a_redis_that_does_not_answer_keeps_nobody_waiting() -> None:
             async with asyncio.timeout(10):
                 await runway.use(TransferLock(client))
             server.resume()
-            async with asyncio.timeout(10), TransferLock(client).alone("a"):
+            async with asyncio.timeout(10), TransferLock(client).hold("a"):
                 server.kill()
         finally:
             await client.aclose()

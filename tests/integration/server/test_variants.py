@@ -248,7 +248,7 @@ def test_a_repair_that_makes_no_such_layer_says_so_and_what_to_do(
 ) -> None:
     digest = damage_variant(both)
     (problem,) = repaired(both, anonymous, **setting)
-    assert problem.startswith("the image itself is whole, its zstd variant is not: with compression on")
+    assert problem.startswith("the image is intact, but its zstd variant is damaged: with compression on")
     original = both.bearer(both.minted("original"))
     assert tars(both, original, both.manifest(original)) == [layer.tar for layer in both.image.layers]
     both.server.customer(both.organization).import_image(anonymous.reference(both.image))

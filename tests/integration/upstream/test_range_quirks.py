@@ -100,7 +100,7 @@ async def check_imported(bench: Bench, upstream: FaultyUpstream, digest: str, *m
     layer = SMALL if digest == digest_of(SMALL) else LARGE
     assert await bench.read(digest) == layer
     assert bench.reports[-1].bytes_done == len(layer)
-    assert bench.options.lines.memory.take(bench.ahead_bytes)
+    assert bench.options.download.memory.take(bench.ahead_bytes)
 
 
 def requests(upstream: FaultyUpstream, digest: str) -> tuple[int, int]:
@@ -164,7 +164,7 @@ async def test_a_refused_range_is_no_failure_to_authenticate_if_the_whole_is_giv
 @pytest.mark.parametrize(
     ("code", "failure", "sentence"),
     [
-        (403, AuthenticationFailedError, "does not show app to everybody"),
+        (403, AuthenticationFailedError, "denies anonymous access to app"),
         (404, PullFailedError, "has no blob"),
         (416, PullFailedError, "answers 416"),
         (501, PullFailedError, "answers 501"),
@@ -178,7 +178,7 @@ async def test_where_the_whole_is_refused_too_the_import_fails_at_once(
     with pytest.raises(failure, match=sentence):
         await bench.run(f"{upstream.host}/app:1")
     assert requests(upstream, digest_of(LARGE)) == (1, 1)
-    assert bench.options.lines.memory.take(bench.ahead_bytes)
+    assert bench.options.download.memory.take(bench.ahead_bytes)
 
 
 async def test_a_refusal_to_a_range_ahead_costs_no_byte_twice(bench: Bench, upstream: FaultyUpstream) -> None:

@@ -49,7 +49,7 @@ async def imported(bench: Bench, upstream: FaultyUpstream, *listed: FaultyUpstre
 
 
 def assert_nothing_is_held(bench: Bench) -> None:
-    memory = bench.options.lines.memory
+    memory = bench.options.download.memory
     assert memory.take(bench.ahead_bytes)
     assert not memory.take(1)
 
@@ -92,12 +92,12 @@ async def test_a_layer_that_is_small_is_one_request(bench: Bench, upstream: Faul
 
 
 async def test_without_memory_nothing_is_fetched_ahead(bench: Bench, upstream: FaultyUpstream) -> None:
-    assert bench.options.lines.memory.take(bench.ahead_bytes)
+    assert bench.options.download.memory.take(bench.ahead_bytes)
     upstream.add(IMAGE)
     await bench.run(f"{upstream.host}/app:1")
     await bench.holds(IMAGE)
     assert upstream.ranges(DIGEST) == sorted(upstream.ranges(DIGEST))
-    bench.options.lines.memory.give_back(bench.ahead_bytes)
+    bench.options.download.memory.give_back(bench.ahead_bytes)
 
 
 async def whole(_request: web.Request, data: bytes) -> web.StreamResponse:

@@ -97,15 +97,16 @@ def redirected_realm(upstream: FaultyUpstream, other: FaultyUpstream) -> None:
     upstream.fail("token", redirect(f"http://{other.host}/token"))
 
 
-PRIVATE = "is at a private or reserved address: only an operator can allow a registry there"
-CLEAR = "would be spoken to without TLS"
+PRIVATE = "is at a private or reserved address: ask the operator to allow it"
+CLEAR = "does not use TLS"
+REFUSED = "the URL is not allowed"
 STRAY = r"127\.0\.0\.1 wants its credentials sent to \S+, which is not known to belong to it"
 UNREADABLE = "cannot be imported: "
 
 REALMS = [
     Attack(f"realm {url}", realm(url), sentence)
     for url, sentence in {
-        "http://169.254.169.254/latest/api/token": f"the import may not go there: 169.254.169.254 {CLEAR}",
+        "http://169.254.169.254/latest/api/token": f"{REFUSED}: a URL at 169.254.169.254 {CLEAR}",
         "https://169.254.169.254/latest/api/token": f"169.254.169.254 {PRIVATE}",
         "https://[::ffff:169.254.169.254]/token": rf"\[::ffff:\S+\] {PRIVATE}",
         "https://[::ffff:a00:1]/token": rf"\[::ffff:a00:1\] {PRIVATE}",
@@ -114,10 +115,10 @@ REALMS = [
         "https://127.0.0.1/token": f"127.0.0.1 {PRIVATE}",
         "https://localhost/token": f"localhost {PRIVATE}",
         "https://2130706433/token": "2130706433 is not a host that can be reached",
-        "http://OTHER/token": f"the import may not go there: 127.0.0.1 {CLEAR}",
-        "ftp://example.com/token": "the import may not go there: only https leads out of here",
-        "https://user:pass@example.com/token": "the import may not go there: a URL at example.com carries",
-        "/token": r"127\.0\.0\.1 names a token realm astray: what should be a URL is none",
+        "http://OTHER/token": f"{REFUSED}: a URL at 127.0.0.1 {CLEAR}",
+        "ftp://example.com/token": "the URL is not allowed: only https URLs are allowed",
+        "https://user:pass@example.com/token": "the URL is not allowed: a URL at example.com carries",
+        "/token": r"127\.0\.0\.1 names an invalid token realm: the URL is not valid",
     }.items()
 ]
 WITH_CREDENTIALS = [
@@ -133,14 +134,14 @@ WITH_CREDENTIALS = [
 REDIRECTS = [
     Attack(f"redirect to {location}", leads(location), sentence)
     for location, sentence in {
-        "http://OTHER/blob": f"the import may not go there: 127.0.0.1 {CLEAR}",
+        "http://OTHER/blob": f"{REFUSED}: a URL at 127.0.0.1 {CLEAR}",
         "https://127.0.0.1:1/blob": f"127.0.0.1 {PRIVATE}",
         "https://[::1]:1/blob": rf"\[::1\] {PRIVATE}",
         "https://[::ffff:10.0.0.1]/blob": rf"\[::ffff:\S+\] {PRIVATE}",
         "https://10.0.0.1/blob": f"10.0.0.1 {PRIVATE}",
-        "http://169.254.169.254/latest/meta-data/": f"the import may not go there: 169.254.169.254 {CLEAR}",
-        "file:///etc/passwd": r"127\.0\.0\.1 redirects astray: what should be a URL is none",
-        "http://[broken": r"127\.0\.0\.1 redirects astray: what should be a URL is none",
+        "http://169.254.169.254/latest/meta-data/": f"{REFUSED}: a URL at 169.254.169.254 {CLEAR}",
+        "file:///etc/passwd": r"127\.0\.0\.1 redirects to an invalid URL: the URL is not valid",
+        "http://[broken": r"127\.0\.0\.1 redirects to an invalid URL: the URL is not valid",
         f"/v2/app/blobs/{DIGEST}": r"127\.0\.0\.1 redirects too often",
     }.items()
 ]

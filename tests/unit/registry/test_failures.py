@@ -42,7 +42,7 @@ def sentences() -> Iterator[tuple[str, str]]:
                 text = _template(node.args[0])
                 if any(character.isalpha() for character in text):
                     yield text, f"{path.relative_to(ROOT)}:{node.lineno}"
-    for ending in (*transport._PERMANENT.values(), *transport._PASSING.values()):
+    for ending in (*transport._PERMANENT.values(), *transport._TRANSIENT.values()):
         yield f"{GAP} {ending}", "registry/upstream/transport.py"
 
 

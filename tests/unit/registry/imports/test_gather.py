@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from registry.errors import PullFailedError, StoreFailedError
-from registry.imports.gather import gather_or_cancel, together
+from registry.imports.gather import gather_both, gather_or_cancel
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
@@ -24,19 +24,19 @@ async def failing(error: Exception) -> None:
 async def test_what_fails_first_stops_the_other_and_is_what_is_raised() -> None:
     stopped: list[str] = []
     with pytest.raises(PullFailedError, match="gone"):
-        await together(failing(PullFailedError("gone")), for_ever(stopped))
+        await gather_both(failing(PullFailedError("gone")), for_ever(stopped))
     with pytest.raises(PullFailedError, match="lies"):
-        await together(for_ever(stopped), failing(PullFailedError("lies")))
+        await gather_both(for_ever(stopped), failing(PullFailedError("lies")))
     with pytest.raises(ConnectionError):
-        await together(for_ever(stopped), failing(ConnectionError()))
+        await gather_both(for_ever(stopped), failing(ConnectionError()))
     with pytest.raises(StoreFailedError):
-        await together(failing(ValueError()), failing(StoreFailedError("full")))
+        await gather_both(failing(ValueError()), failing(StoreFailedError("full")))
     assert stopped == ["stopped"] * 3
 
 
 async def test_both_are_stopped_when_the_import_is() -> None:
     stopped: list[str] = []
-    running = asyncio.create_task(together(for_ever(stopped), for_ever(stopped)))
+    running = asyncio.create_task(gather_both(for_ever(stopped), for_ever(stopped)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     running.cancel()

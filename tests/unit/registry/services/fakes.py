@@ -126,9 +126,9 @@ class World:
         return ContainerGroups(
             catalog=catalog,
             vault=self.vault,
-            board=self.board,
+            progress_store=self.board,
             organizations=self.organizations,
-            fleet=self.instances,
+            instances=self.instances,
             clock=self.clock,
             parse_reference=parse_reference,
             credential_from=credential_from,

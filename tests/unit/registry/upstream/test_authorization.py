@@ -63,5 +63,5 @@ async def test_without_credentials_any_realm_may_give_a_token() -> None:
     "realm", ["", "/token", "token", "http://[x", "https://xn--/ü", "https://a b/", "https://x:99999/"]
 )
 async def test_a_realm_that_is_no_url_is_refused(realm: str) -> None:
-    with pytest.raises(PullFailedError, match="should be a URL"):
+    with pytest.raises(PullFailedError, match="the URL is not valid"):
         await realm_for("https://ghcr.io", realm, ROBOT)

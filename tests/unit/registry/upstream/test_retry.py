@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import PullFailedError, UpstreamUnavailableError
-from registry.upstream.retry import Backoff, is_passing, parse_retry_after
+from registry.upstream.retry import Backoff, is_transient, parse_retry_after
 
 FAST = Backoff(attempts=3, base_s=0.01, cap_s=0.02, patience_s=1)
 
@@ -53,4 +53,4 @@ def test_any_retry_after_is_a_time_or_nothing(value: str | None) -> None:
 
 def test_only_statuses_that_pass_are_tried_again() -> None:
     codes = (400, 401, 403, 404, 408, 416, 429, 500, 501, 502, 503, 504, 505)
-    assert [code for code in codes if is_passing(code)] == [408, 429, 500, 502, 503, 504]
+    assert [code for code in codes if is_transient(code)] == [408, 429, 500, 502, 503, 504]

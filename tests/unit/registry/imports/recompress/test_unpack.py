@@ -104,13 +104,13 @@ def test_a_layer_that_is_not_what_the_config_says_is_refused() -> None:
 @pytest.mark.parametrize(
     ("packed", "why"),
     [
-        (gzip.compress(b"tar" * 1000)[:-9], "ends in the middle"),
-        (gzip.compress(b"tar" * 1000)[:5], "ends in the middle"),
-        (gzip.compress(b"tar") + b"trailing", "no gzip from its start to its end"),
-        (gzip.compress(b"tar") + bytes(512) + gzip.compress(b"tar"), "no gzip from its start to its end"),
-        (gzip.compress(b"tar")[:-5] + b"\xff" * 5, "no gzip from its start to its end"),
-        (in_zstd([b"tar"]) + b"trailing", "no zstd from its start to its end"),
-        (in_zstd([b"tar"])[:9] + bytes(20), "no zstd from its start to its end"),
+        (gzip.compress(b"tar" * 1000)[:-9], "is truncated"),
+        (gzip.compress(b"tar" * 1000)[:5], "is truncated"),
+        (gzip.compress(b"tar") + b"trailing", "is not valid gzip data"),
+        (gzip.compress(b"tar") + bytes(512) + gzip.compress(b"tar"), "is not valid gzip data"),
+        (gzip.compress(b"tar")[:-5] + b"\xff" * 5, "is not valid gzip data"),
+        (in_zstd([b"tar"]) + b"trailing", "is not valid zstd data"),
+        (in_zstd([b"tar"])[:9] + bytes(20), "is not valid zstd data"),
     ],
     ids=[
         "gzip cut",

@@ -120,7 +120,7 @@ def test_padding_is_taken_and_cuts_and_garbage_are_refused_as_by_zlib(
     assume(Packing.of(packed) is Packing.GZIP)
     tar = by_zlib(packed)
     if tar is None:
-        with pytest.raises(PullFailedError, match=r"no gzip from its start to its end|ends in the middle"):
+        with pytest.raises(PullFailedError, match=r"is not valid gzip data|is truncated"):
             unpacked(packed, b"", sizes, *limit)
     else:
         assert unpacked(packed, tar, sizes, *limit) == tar
