@@ -1,4 +1,4 @@
-"""Taking turns: how many blob responses one node has running in one process."""
+"""Limit of a node's concurrent blob responses in one process."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,10 +17,10 @@ class _Node:
 
 
 class NodeConcurrencyLimit:
-    """Lets a node's further responses wait rather than fail: clients take a 429 for final.
+    """Queues a node's excess responses instead of failing them, because clients do not retry a 429.
 
     Args:
-        limit: How many of a node's responses run at a time.
+        limit: Maximum number of a node's concurrent responses.
     """
 
     def __init__(self, limit: int) -> None:
@@ -29,10 +29,10 @@ class NodeConcurrencyLimit:
 
     @asynccontextmanager
     async def turn(self, request: web.Request, node_id: str) -> AsyncIterator[None]:
-        """Wait for one of the node's turns, for as long as its client does.
+        """Wait for a free slot of the node, until its client disconnects.
 
         Raises:
-            ConnectionResetError: The client went away meanwhile.
+            ConnectionResetError: The client disconnected meanwhile.
         """
         node = self._nodes.setdefault(node_id, _Node(asyncio.Semaphore(self._limit)))
         node.holders += 1
@@ -56,4 +56,4 @@ async def _acquire(turns: asyncio.Semaphore, request: web.Request) -> None:
                 return
         except TimeoutError:
             if request.transport is None or request.transport.is_closing():
-                raise ConnectionResetError("the client went away while it waited") from None
+                raise ConnectionResetError("the client disconnected while it waited") from None
