@@ -59,7 +59,7 @@ class SqlPartials:
             await connection.execute(delete(partials).where(partials.c.object_name == record.object_name))
 
     async def wanted(self) -> Collection[str]:
-        """Delete records that are too old or that no import needs. Returns the other records' object names."""
+        """Delete records that are too old or that no import needs. Returns the other object names."""
         too_old = partials.c.begun_at < self._clock.now() - MAX_AGE
         async with self._database.write() as connection:
             await connection.execute(delete(partials).where(or_(too_old, not_(_is_needed()))))

@@ -84,7 +84,7 @@ class SqlWebhooks:
                 await append(connection, self._clock.now(), event)
 
     async def collect(self, limit: int) -> int:
-        """Enqueue the audit trail's next events for subscribed endpoints. Returns the number of events read."""
+        """Enqueue the audit trail's next events for subscribed endpoints. Returns how many were read."""
         async with self._database.read() as connection:
             newest = await _latest(connection)
             known = await connection.execute(select(upkeep.c.cursor).where(upkeep.c.name == _CURSOR))
