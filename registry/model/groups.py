@@ -177,7 +177,7 @@ class Group:
     def roll_back(
         self, target: StoredVersion, *, now: datetime, source: str | None = None
     ) -> "GroupTransition | None":
-        """Make the next version from an earlier one that is stored; a running import is over.
+        """Make the next version from an earlier one that is stored. Cancels a running import.
 
         Returns None if the group is as it was in that version.
         """
@@ -248,9 +248,9 @@ class Group:
         return GroupTransition(stored, stored.event(RegistryEventType.GROUP_IMPORTED, facts))
 
     def fail_import(self, reason: str, sentence: str, *, now: datetime) -> "GroupTransition | None":
-        """Note that the import ended without an image; None if the group waits for none.
+        """Record a failed import. Returns None if the group is not waiting for an image.
 
-        If an earlier version is stored, the group goes on with that one.
+        If an earlier version is stored, the group continues with that one.
         """
         if self.status is not GroupStatus.PENDING:
             return None
