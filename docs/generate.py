@@ -62,14 +62,14 @@ def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa
 
 
 def _option(parameter: Any) -> str:  # noqa: ANN401 (the library's own class)
-    said = getattr(parameter, "help", None) or ""
+    text = getattr(parameter, "help", None) or ""
     if variable := getattr(parameter, "envvar", None):
-        said += f" (`{variable}`)"
+        text += f" (`{variable}`)"
     words = " ".join(f"`{word}`" for word in sorted(parameter.opts, key=len, reverse=True))
     if parameter.param_type_name == "argument":
         words = f"`{parameter.metavar or parameter.name.upper()}`"
     default = "required" if parameter.required else _default(parameter)
-    return f"| {words} | {_cell(said)} | {_cell(default)} |\n"
+    return f"| {words} | {_cell(text)} | {_cell(default)} |\n"
 
 
 def _default(parameter: Any) -> str:  # noqa: ANN401 (the library's own class)
@@ -82,9 +82,9 @@ def _default(parameter: Any) -> str:  # noqa: ANN401 (the library's own class)
 
 def settings() -> str:
     """Return every setting of a server."""
-    said = _attributes(Settings.__doc__ or "")
+    descriptions = _attributes(Settings.__doc__ or "")
     lines = [
-        f"| `CRISPER_{name.upper()}` | {_cell(said.get(name, ''))} | {_cell(_setting(field))} |\n"
+        f"| `CRISPER_{name.upper()}` | {_cell(descriptions.get(name, ''))} | {_cell(_setting(field))} |\n"
         for name, field in Settings.model_fields.items()
     ]
     return "".join(

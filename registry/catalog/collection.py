@@ -99,8 +99,8 @@ class SqlCollection:
             await connection.execute(
                 delete(object_marks).where(object_marks.c.condemned_at.is_(None), not_(_is_orphan()))
             )
-            standing = set((await connection.execute(select(object_marks.c.object_name))).scalars())
-            rows = [{"object_name": name, "since": now} for name in orphans if name not in standing]
+            marked = set((await connection.execute(select(object_marks.c.object_name))).scalars())
+            rows = [{"object_name": name, "since": now} for name in orphans if name not in marked]
             if rows:
                 await connection.execute(insert(object_marks), rows)
             forgotten = object_marks.c.removed_at < now - _TOMBSTONE

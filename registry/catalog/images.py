@@ -33,8 +33,8 @@ async def enter_image(
         images.c.digest == str(image.digest),
         images.c.platform == image.platform,
     )
-    standing = (await connection.execute(select(images.c.id, images.c.zstd_digest).where(same))).first()
-    if standing is None:
+    stored = (await connection.execute(select(images.c.id, images.c.zstd_digest).where(same))).first()
+    if stored is None:
         image_id, has_variant = str(uuid4()), False
         values = {
             "id": image_id,
@@ -47,8 +47,8 @@ async def enter_image(
         }
         await connection.execute(insert(images).values(values))
     else:
-        image_id = str(standing.id)
-        has_variant = image.zstd is not None and standing.zstd_digest == str(image.zstd.digest)
+        image_id = str(stored.id)
+        has_variant = image.zstd is not None and stored.zstd_digest == str(image.zstd.digest)
     if image.zstd is not None and not has_variant:
         await _replace_variant(connection, image_id, image.zstd)
     await _enter_contents(connection, image_id, image)

@@ -56,10 +56,10 @@ class SqlKeyRecords:
         try:
             await self._database.transact(partial(_add, record=record))
         except IntegrityError:
-            standing = await self.get(record.tenant, record.digest)
-            if standing is None:
+            stored = await self.get(record.tenant, record.digest)
+            if stored is None:
                 raise
-            return standing
+            return stored
         return record
 
     async def remove(self, tenant: str, digest: Digest) -> KeyRecord | None:

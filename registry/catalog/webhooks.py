@@ -156,9 +156,9 @@ class SqlWebhooks:
                 )
                 pause = now + timedelta(seconds=min(retry_s, _PAUSE_S))
                 await connection.execute(update(deliveries).where(of_same).values(due_at=pause))
-            await self._give_up(connection, delivery.webhook, why, now, disable_after)
+            await self._disable(connection, delivery.webhook, why, now, disable_after)
 
-    async def _give_up(
+    async def _disable(
         self,
         connection: CatalogConnection,
         webhook: Webhook,

@@ -128,19 +128,19 @@ class BlobStreamer:
             while delivery.bytes_sent < span.length:
                 if not delivery.allowance:
                     await delivery.report()
-                taken = await push.send(delivery.allowance)
-                delivery.sent(span.start + delivery.bytes_sent, taken)
+                sent_bytes = await push.send(delivery.allowance)
+                delivery.sent(span.start + delivery.bytes_sent, sent_bytes)
 
 
 async def _watch(request: web.Request, delivery: MeteredDelivery, stall_s: float) -> None:
     """Keep the session open while a slow client reads; abort if it is revoked or the client stops reading."""
-    seen, since = _taken(request, delivery), 0.0
+    seen, since = _accepted_bytes(request, delivery), 0.0
     every_s = min(REPORT_EVERY_S, stall_s)
     while since < stall_s:
         await asyncio.sleep(every_s)
-        taken = _taken(request, delivery)
-        since = 0.0 if taken != seen else since + every_s
-        seen = taken
+        accepted = _accepted_bytes(request, delivery)
+        since = 0.0 if accepted != seen else since + every_s
+        seen = accepted
         try:
             await delivery.report()
         except (RefusedError, LedgerUnavailableError):
@@ -148,7 +148,7 @@ async def _watch(request: web.Request, delivery: MeteredDelivery, stall_s: float
     _abort(request)
 
 
-def _taken(request: web.Request, delivery: MeteredDelivery) -> int:
+def _accepted_bytes(request: web.Request, delivery: MeteredDelivery) -> int:
     """Return how many bytes the kernel accepted; rises while a slow client reads a chunk."""
     transport = request.transport
     return delivery.bytes_sent - (transport.get_write_buffer_size() if transport else 0)

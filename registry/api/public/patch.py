@@ -113,8 +113,8 @@ class ContainerGroupRollback(Shape):
     version: Annotated[int, Field(ge=1, le=2_147_483_647)] | None = None
 
 
-def _merge(standing: Mapping[str, Any], patch: Mapping[str, Any], within: str = "") -> dict[str, Any]:
-    merged = dict(standing)
+def _merge(stored: Mapping[str, Any], patch: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    merged = dict(stored)
     for name, value in patch.items():
         path = f"{within}{name}"
         if value is None:

@@ -37,11 +37,11 @@ _READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _METERED: Final = frozenset({ContentKind.CONFIG, ContentKind.LAYER})
 
 
-class _Seal:
+class _Capability:
     """Capability that is required to create an `Admitted`; private to this module."""
 
 
-_SEAL: Final = _Seal()
+_CAPABILITY: Final = _Capability()
 
 
 class Admitted:
@@ -54,8 +54,8 @@ class Admitted:
 
     __slots__ = ("claims", "image")
 
-    def __init__(self, seal: _Seal, claims: SessionClaims, image: StoredImage) -> None:
-        if seal is not _SEAL:
+    def __init__(self, capability: _Capability, claims: SessionClaims, image: StoredImage) -> None:
+        if capability is not _CAPABILITY:
             raise TypeError("Only the gate admits requests: declare a Route and take its Admitted.")
         self.claims = claims
         self.image = image
@@ -161,7 +161,7 @@ class Gate:
         if wanted is None:
             await self._begin(request, claims)
             return await route.describe(request, _admitted(claims, image))
-        async with self._limit.turn(request, claims.node_id):
+        async with self._limit.slot(request, claims.node_id):
             delivery = await self._begin(request, claims, wanted)
             try:
                 return await route.deliver(request, _admitted(claims, image), wanted, delivery)
@@ -261,7 +261,7 @@ class _Metered(_Guarded):
 def _admitted(claims: SessionClaims, image: StoredImage | None) -> Admitted:
     if image is None:
         raise NotFoundError("The repository was deleted.")
-    return Admitted(_SEAL, claims, image)
+    return Admitted(_CAPABILITY, claims, image)
 
 
 @web.middleware

@@ -12,7 +12,7 @@ _LOOK_S = 1.0
 
 @dataclass(slots=True)
 class _Node:
-    turns: asyncio.Semaphore
+    slots: asyncio.Semaphore
     holders: int = field(default=0)
 
 
@@ -28,7 +28,7 @@ class NodeConcurrencyLimit:
         self._nodes: dict[str, _Node] = {}
 
     @asynccontextmanager
-    async def turn(self, request: web.Request, node_id: str) -> AsyncIterator[None]:
+    async def slot(self, request: web.Request, node_id: str) -> AsyncIterator[None]:
         """Wait for a free slot of the node, until its client disconnects.
 
         Raises:
@@ -37,22 +37,22 @@ class NodeConcurrencyLimit:
         node = self._nodes.setdefault(node_id, _Node(asyncio.Semaphore(self._limit)))
         node.holders += 1
         try:
-            await _acquire(node.turns, request)
+            await _acquire(node.slots, request)
             try:
                 yield
             finally:
-                node.turns.release()
+                node.slots.release()
         finally:
             node.holders -= 1
             if not node.holders:
                 del self._nodes[node_id]
 
 
-async def _acquire(turns: asyncio.Semaphore, request: web.Request) -> None:
+async def _acquire(slots: asyncio.Semaphore, request: web.Request) -> None:
     while True:
         try:
             async with asyncio.timeout(_LOOK_S):
-                await turns.acquire()
+                await slots.acquire()
                 return
         except TimeoutError:
             if request.transport is None or request.transport.is_closing():

@@ -21,16 +21,16 @@ T = TypeVar("T")
 
 Rows: TypeAlias = CursorResult[*tuple[Any, ...]]
 
-_PATIENCE_S = 15
+_LOCK_TIMEOUT_S = 15
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a committed key record must survive a power failure
     "PRAGMA foreign_keys = ON",
-    f"PRAGMA busy_timeout = {_PATIENCE_S * 1000}",
+    f"PRAGMA busy_timeout = {_LOCK_TIMEOUT_S * 1000}",
     "PRAGMA secure_delete = ON",  # no bytes of a deleted credential's key remain in free pages
-    "PRAGMA wal_autocheckpoint = 16384",  # 64 MiB: only if `_tidy` is too slow
+    "PRAGMA wal_autocheckpoint = 16384",  # 64 MiB: only if `_run_checkpoints` is too slow
 )
-_TIDY_S = 1.0
+_CHECKPOINT_S = 1.0
 # Instead of the library's AUTOCOMMIT, which executes a PRAGMA for each returned connection.
 _NO_BEGIN = "no_begin"
 _THREADS = 4
@@ -54,9 +54,9 @@ class SqliteEngine:
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="catalog")
         self._threads = Threads(self._executor)
         # Without this lock, waiting writers would block the threads that the current writer needs.
-        self._turn = asyncio.Lock()
-        self._tidying: asyncio.Task[None] | None = None
-        self._tidied_at = 0.0
+        self._lock = asyncio.Lock()
+        self._checkpoints: asyncio.Task[None] | None = None
+        self._checkpointed_at = 0.0
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator["LazyConnection"]:
@@ -70,7 +70,7 @@ class SqliteEngine:
     @asynccontextmanager
     async def write(self) -> AsyncIterator["LazyConnection"]:
         """Open a transaction, which excludes all other writers from its first statement."""
-        async with self._in_turn():
+        async with self._write_lock():
             visited = LazyConnection(self._writing, self._threads)
             try:
                 yield visited
@@ -89,35 +89,36 @@ class SqliteEngine:
             with self._writing.begin() as connection:
                 return work(connection)
 
-        async with self._in_turn():
+        async with self._write_lock():
             result = await self._threads.run(visit)
         self._written()
         return result
 
     async def close(self) -> None:
         """Close the connections. Call it when none is in use."""
-        if self._tidying is not None:
-            await self._tidying
+        if self._checkpoints is not None:
+            await self._checkpoints
         await self._threads.run(self._writing.dispose)
         self._executor.shutdown(wait=False)
 
     @asynccontextmanager
-    async def _in_turn(self) -> AsyncIterator[None]:
+    async def _write_lock(self) -> AsyncIterator[None]:
         """Exclude other writers of this process. Raises TimeoutError: they held the lock too long."""
-        async with asyncio.timeout(_PATIENCE_S):
-            await self._turn.acquire()
+        async with asyncio.timeout(_LOCK_TIMEOUT_S):
+            await self._lock.acquire()
         try:
             yield
         finally:
-            self._turn.release()
+            self._lock.release()
 
     def _written(self) -> None:
         now = asyncio.get_running_loop().time()
-        if (self._tidying is None or self._tidying.done()) and now - self._tidied_at >= _TIDY_S:
-            self._tidied_at = now
-            self._tidying = asyncio.create_task(self._tidy())
+        is_running = self._checkpoints is not None and not self._checkpoints.done()
+        if not is_running and now - self._checkpointed_at >= _CHECKPOINT_S:
+            self._checkpointed_at = now
+            self._checkpoints = asyncio.create_task(self._run_checkpoints())
 
-    async def _tidy(self) -> None:
+    async def _run_checkpoints(self) -> None:
         """Checkpoint the WAL: first concurrently with writers, then the rest while writers wait.
 
         SQLite's automatic checkpoint runs within a write, and all later writers wait for it. After a complete
@@ -125,7 +126,7 @@ class SqliteEngine:
         """
         with suppress(DBAPIError, TimeoutError):  # the next checkpoint copies the rest
             await self._threads.run(self._checkpoint)
-            async with self._in_turn():
+            async with self._write_lock():
                 await self._threads.run(self._checkpoint)
 
     def _checkpoint(self) -> None:
