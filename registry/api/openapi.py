@@ -22,7 +22,7 @@ _EVENTS: Final = "text/event-stream"
 _REF: Final = "#/components/schemas/{model}"
 _WORD: Final[Schema] = {"type": "string"}
 _ABOUT: Final = (
-    "Container groups in the shapes of SaladCloud's public API, and the operator's side of Crisper: "
+    "The public API of container groups, compatible with SaladCloud's, and the operator API: "
     "organizations, nodes, pull tokens, webhooks and the audit trail."
 )
 #: Errors of every operation: credentials, malformed requests, unavailable dependencies.
