@@ -77,10 +77,10 @@ class Authority:
         Args:
             organization: The tenant.
             group_id: The group whose image it is.
-            repository: Where the node will ask for it.
-            image: What it may fetch.
-            node: The only node that may. What its redemption needs of the node is kept in the ledger.
-            ttl_s: How long the token waits for its redemption; 10 min unless given, 15 min at most.
+            repository: Repository from which the node will pull.
+            image: Image that the token grants.
+            node: Node that may redeem the token. Its binding is stored in the ledger with the token.
+            ttl_s: Lifetime of the unredeemed token; 10 min by default, 15 min at most.
 
         Raises:
             TtlOutOfRangeError: `ttl_s` is not between 1 and 900.
@@ -161,7 +161,7 @@ class Authority:
         return await self._end(token_id, TokenState.REVOKED, AuthEventType.TOKEN_REVOKED)
 
     async def revoke_node(self, node_id: str) -> int:
-        """Revoke all tokens of a node, and return how many; for a minute it gets no new ones."""
+        """Revoke all tokens of a node, and block new ones for a minute. Returns their number."""
         count = await self._ledger.revoke_node(node_id)
         if count:
             await self._record(AuthEventType.TOKEN_REVOKED, node_id=node_id, detail={"tokens": count})

@@ -1,4 +1,4 @@
-"""Many callers, one statement: what arrives while one batch is at the database goes with the next."""
+"""Batching of concurrent calls: items that arrive while a batch is processed form the next batch."""
 
 import asyncio
 from collections import deque
@@ -10,13 +10,13 @@ Result = TypeVar("Result")
 
 
 class Coalescer(Generic[Item, Result]):
-    """Gathers items into batches; nobody waits for others, and every answer comes from after the question.
+    """Collects items of concurrent callers into batches. Every batch starts after all its items arrived.
 
     Args:
-        work: Does a whole batch, and returns a result per item, in order; what it raises, every caller of
-            that batch gets.
-        most: Items in one batch.
-        drop_cancelled: Whether what nobody waits for any more is left undone, unless it is under way.
+        work: Processes a batch and returns one result per item, in order. All callers of a batch get its
+            exceptions.
+        most: Maximum number of items in a batch.
+        drop_cancelled: Whether items of cancelled callers are skipped, unless their batch has started.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Coalescer(Generic[Item, Result]):
         self._working: asyncio.Task[None] | None = None
 
     async def do(self, item: Item) -> Result:
-        """Have an item done, and return its result."""
+        """Process an item in a batch. Returns its result."""
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.append((item, done))
         if self._working is None or self._working.done():
@@ -41,19 +41,19 @@ class Coalescer(Generic[Item, Result]):
         return await done
 
     async def aclose(self) -> None:
-        """Wait until everything is done."""
+        """Wait until all items are processed."""
         if self._working is not None:
             await self._working
 
     async def _drain(self) -> None:
         while self._queue:
-            await asyncio.sleep(0)  # all calls of this turn of the event loop go into the first batch
+            await asyncio.sleep(0)  # calls of this event loop iteration join the first batch
             batch = self._next()
             if not batch:
                 continue
             try:
                 results = await self._work([item for item, _ in batch])
-            except Exception as error:  # noqa: BLE001 (it is the callers' to handle)
+            except Exception as error:  # noqa: BLE001 (passed to the callers)
                 for _, done in batch:
                     if not done.done():
                         done.set_exception(error)

@@ -7,13 +7,13 @@ Network = IPv4Network | IPv6Network
 
 
 def within(source: str, networks: Iterable[Network]) -> bool:
-    """Tell whether an address, as sockets or proxies name it, lies in one of the networks."""
+    """Return whether a textual address, as from a socket or proxy, is in one of the networks."""
     address = read_address(source)
     return address is not None and any(address in network for network in networks)
 
 
 def read_address(source: str) -> IPv4Address | IPv6Address | None:
-    """Return the address, an IPv4-mapped one as IPv4; None if it is none."""
+    """Parse an address; an IPv4-mapped one becomes IPv4. Returns None if it is invalid."""
     try:
         address = ip_address(source.partition("%")[0])
     except ValueError:

@@ -25,8 +25,8 @@ class Node:
     Attributes:
         secret_hash: `auth.secret.hash_secret` of the node's secret; None unless bound by secret.
         networks: Source networks that it may come from; empty means any.
-        revoked_at: When it was struck off, else None.
-        reads_zstd: Whether its engine reads layers in zstd; None when nobody said.
+        revoked_at: Time of its revocation, else None.
+        reads_zstd: Whether its engine supports zstd layers; None if unknown.
     """
 
     node_id: str
@@ -38,7 +38,7 @@ class Node:
 
     @property
     def node_binding(self) -> NodeBinding:
-        """Return what a token's record holds of the node."""
+        """Return the data of the node that a token's record contains."""
         by_certificate = self.binding is Binding.CERTIFICATE
         return NodeBinding(by_certificate, b"" if by_certificate else self.secret_hash or b"", self.networks)
 
@@ -90,10 +90,10 @@ class TokenLedger(Protocol):
         proof: NodeProof | None = None,
         event: AuditEvent | None = None,
     ) -> Redemption:
-        """Open a token's session for its node and record it, or answer the session that this node opened."""
+        """Open a token's session for its node and record it, or return the session that this node opened."""
 
     async def check(self, token_id: str, node_id: str, proof: NodeProof) -> NodeBinding:
-        """Check everything that a redemption checks, and redeem nothing."""
+        """Check everything that a redemption checks, without redeeming."""
 
     async def begin(
         self, token_id: str, session_id: str, response_id: str, *, blob: str | None, length_bytes: int
@@ -112,7 +112,7 @@ class TokenLedger(Protocol):
         """Return the state of a token and its session."""
 
     async def revoke_node(self, node_id: str) -> int:
-        """Revoke every token of a node, and bar new ones for a while; return how many."""
+        """Revoke all tokens of a node, and block new ones for a while. Returns their number."""
 
     async def revoke_group(self, group_id: str, *, barred: bool = True) -> int:
         """Revoke all tokens of a group. Returns their number."""

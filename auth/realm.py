@@ -1,4 +1,4 @@
-"""The token endpoint, without HTTP: a pull token and a node's proof become a session."""
+"""The token endpoint without HTTP: exchanges a pull token and a node's proof for a session."""
 
 import asyncio
 import secrets
@@ -21,8 +21,8 @@ from auth.signing_keys import LocalSigningKeys
 
 _LOGIN_S = 300
 _ID_BYTES = 16
-_MAX_NAME = 128  # a longer user name may well be a token in the wrong field
-_PATIENCE_S = 8.0  # Docker gives the realm 15 s, and takes any 5xx for final
+_MAX_NAME = 128  # a longer user name may be a token in the wrong field
+_PATIENCE_S = 8.0  # Docker waits 15 s for the realm, and does not retry a 5xx
 _PAUSE_S = 0.25
 _PULL = ("pull",)
 
@@ -31,15 +31,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRequest:
-    """What a client sends to the realm, by GET with Basic or by POST.
+    """A client's request to the realm, by GET with Basic or by POST.
 
     Attributes:
-        username: The node id.
-        password: The pull token, `~` and the node's secret.
-        service: The registry's name, from the challenge; clients may leave it out.
-        scopes: The `scope` parameters as sent; empty for a login.
-        source: The client's network address.
-        peer: The certificate that the client shows, if any.
+        username: Node id.
+        password: Pull token, `~` and the node's secret.
+        service: Registry name from the challenge; clients may omit it.
+        scopes: `scope` parameters as sent; empty for a login.
+        source: Network address of the client.
+        peer: Certificate that the client presents, if any.
     """
 
     username: str
@@ -52,14 +52,14 @@ class ExchangeRequest:
 
 @dataclass(frozen=True, slots=True)
 class SessionGrant:
-    """What a client gets.
+    """Result of an exchange.
 
     Attributes:
-        token: The bearer.
-        expires_in_s: For how long it is sure to be taken; whole seconds.
-        access: What it is good for; empty for a login.
-        token_id: The pull token.
-        session_id: None for a login.
+        token: Bearer token.
+        expires_in_s: Minimum time for which it is valid, in whole seconds.
+        access: Granted access; empty for a login.
+        token_id: Id of the pull token.
+        session_id: Id of the session; None for a login.
         opened: Whether this exchange redeemed the token.
     """
 
@@ -75,13 +75,13 @@ class Realm:
     """Exchanges pull tokens for sessions (docs/tokens.md, "Redemption").
 
     Args:
-        keys: Private keys for bearers, and the public ones.
-        ledger: Where a token is redeemed, and its redemption recorded.
-        audit: Where refusals are recorded.
-        clock: The time.
-        issuer: `iss` of every token.
-        service: `aud` of every token: the registry's name.
-        patience_s: How long an exchange waits for a ledger that does not answer.
+        keys: Keys that sign bearer tokens and verify pull tokens.
+        ledger: Ledger of all tokens, which also records redemptions.
+        audit: Audit trail for refusals.
+        clock: Source of the current time.
+        issuer: `iss` of all tokens.
+        service: `aud` of all tokens: the registry's name.
+        patience_s: Time for which an exchange retries while the ledger does not respond.
     """
 
     def __init__(
@@ -104,15 +104,15 @@ class Realm:
         self._patience_s = patience_s
 
     async def exchange(self, request: ExchangeRequest) -> SessionGrant:
-        """Answer one exchange.
+        """Exchange a pull token for a session, or check it for a login.
 
-        Nothing is redeemed before every proof holds: 1. the token; 2. the name; 3. the node's proof; 4. the
-        scope; 5. the ledger.
+        The token is redeemed only after all checks: 1. the token; 2. the user name; 3. the node's proof;
+        4. the scope; 5. the ledger.
 
         Raises:
-            RefusedError: A proof does not hold.
-            OutsideScopeError: The token is not for what is asked; it stays as it was.
-            LedgerUnavailableError: The ledger did not answer for 8 s; the client may repeat the exchange.
+            RefusedError: A check failed.
+            OutsideScopeError: The token is not valid for the requested scope. It is not redeemed.
+            LedgerUnavailableError: The ledger did not respond for 8 s. The client may retry.
         """
         try:
             claims, secret = self._read(request)
@@ -167,7 +167,7 @@ class Realm:
             detail={"repository": claims.repository, **described(request.peer)},
         )
         session = await self._session(claims, proof, event)
-        if session.binding is None:  # not for the realm, which presents a proof
+        if session.binding is None:  # cannot happen here, because the realm presents a proof
             raise RefusedError(Cause.NODE_UNKNOWN)
         if session.exchanges > LEDGER_EXCHANGES:
             await self._audit.record(replace(event, type=AuthEventType.TOKEN_EXCHANGED))
@@ -189,22 +189,22 @@ class Realm:
         )
 
     async def _session(self, claims: PullClaims, proof: NodeProof, event: AuditEvent) -> Redemption:
-        """Redeem, patiently: a client takes an error of the realm for final.
+        """Redeem the token, with retries, because clients do not retry after an error of the realm.
 
-        Every attempt proposes the same session, so one whose answer was lost is found again.
+        All attempts propose the same session id, so a retry after a lost reply finds the same session.
         """
         proposed = secrets.token_urlsafe(_ID_BYTES)
-        give_up = time.monotonic() + self._patience_s
+        deadline = time.monotonic() + self._patience_s
         while True:
             try:
                 return await self._ledger.redeem(claims.token_id, claims.node_id, proposed, proof, event)
             except LedgerUnavailableError:
-                if time.monotonic() + _PAUSE_S > give_up:
+                if time.monotonic() + _PAUSE_S > deadline:
                     raise
                 await asyncio.sleep(_PAUSE_S)
 
     async def _owner(self, claims: PullClaims) -> str | None:
-        """Return whose token it is, if the ledger knows it as what it says: both have to be ours."""
+        """Return the token's organization if claims and ledger agree on it, else None."""
         try:
             view = await self._ledger.show(claims.token_id)
         except (TokenNotFoundError, LedgerUnavailableError):
@@ -235,7 +235,7 @@ class Realm:
         self, claims: PullClaims, binding: NodeBinding, *, lifetime_s: float, session_id: str | None = None
     ) -> Secret:
         issued_at = int(self._clock.now().timestamp())
-        said: dict[str, object] = {
+        payload: dict[str, object] = {
             "iss": self._issuer,
             "sub": claims.node_id,
             "aud": self._service,
@@ -248,13 +248,13 @@ class Realm:
             "access": [],
         }
         if binding.by_certificate:
-            said["cnf"] = confirmation(claims.node_id)
+            payload["cnf"] = confirmation(claims.node_id)
         if binding.networks:
-            said["nets"] = [str(network) for network in binding.networks]
+            payload["nets"] = [str(network) for network in binding.networks]
         if session_id is not None:
             access = Access("repository", claims.repository, _PULL)
-            said |= {"sid": session_id, "img": claims.image_digest, "access": [access.to_claim()]}
-        return sign(self._keys, TokenType.SESSION, said)
+            payload |= {"sid": session_id, "img": claims.image_digest, "access": [access.to_claim()]}
+        return sign(self._keys, TokenType.SESSION, payload)
 
 
 def _proof(claims: PullClaims, secret: Secret | None, request: ExchangeRequest) -> NodeProof:

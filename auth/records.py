@@ -11,7 +11,7 @@ MAX_TTL_S = 15 * 60
 """Maximum lifetime of an unredeemed pull token in seconds (docs/tokens.md)."""
 
 LEDGER_EXCHANGES = 32
-"""How many exchanges of a token the ledger records; more are an alarm (docs/tokens.md, "Redemption")."""
+"""Recorded exchanges of a token in the ledger; more raise an alarm (docs/tokens.md, "Redemption")."""
 
 
 class TokenState(StrEnum):
@@ -30,7 +30,7 @@ class ImageGrant:
 
     Attributes:
         digest: Digest of the manifest or index.
-        size_bytes: Bytes that the node has to fetch; the byte budget is a multiple of it.
+        size_bytes: Bytes that the node must fetch; the byte budget is a multiple of it.
         blobs: Sizes in bytes of the platform's config and layers, by digest.
     """
 
@@ -41,12 +41,12 @@ class ImageGrant:
 
 @dataclass(frozen=True, slots=True)
 class NodeBinding:
-    """How a token's node proves its identity, as it was when the token was minted.
+    """Binding of a token to its node at the time of the mint.
 
     Attributes:
         by_certificate: Whether the node presents a certificate; else it presents a secret.
         secret_hash: `auth.secret.hash_secret` of the node's secret; empty for a certificate.
-        networks: Source networks that the node may come from; empty means any.
+        networks: Source networks from which the node may connect; empty means any.
     """
 
     by_certificate: bool
@@ -56,12 +56,12 @@ class NodeBinding:
 
 @dataclass(frozen=True, slots=True)
 class NodeProof:
-    """What a caller presents to prove that it is a token's node.
+    """Proof of a caller that it is a token's node.
 
     Attributes:
         certified: Whether it presents a verified certificate of this node.
-        secret_hash: `auth.secret.hash_secret` of the secret that it presents; empty if it presents none.
-        source: The network address that it comes from.
+        secret_hash: `auth.secret.hash_secret` of the presented secret; empty if there is none.
+        source: Its network address.
     """
 
     certified: bool
@@ -74,8 +74,8 @@ class NewToken:
     """A token to be entered in the ledger.
 
     Attributes:
-        binding: What its redemption checks. A token without one can be redeemed only without a proof, by a
-            caller that has checked the node itself; the realm never does.
+        binding: Binding that its redemption checks. A token without one can only be redeemed without a
+            proof, by a caller that has checked the node itself; the realm never does so.
     """
 
     token_id: str
@@ -93,12 +93,12 @@ class Redemption:
     """Result of a redemption, for the node.
 
     Attributes:
-        session_id: The session, the same for every exchange of its token.
-        opened: Whether the exchange that asks is the one that opened it.
-        announce_s: For how long it surely lives, unless it is completed or revoked.
-        hard_end_s: For how long it can live at most.
-        exchanges: How many times it has been asked for.
-        binding: How its node proved its identity; None for a token without a binding.
+        session_id: Id of the session, the same for all exchanges of its token.
+        opened: Whether this exchange opened the session.
+        announce_s: Minimum remaining lifetime in seconds, unless it is completed or revoked.
+        hard_end_s: Maximum remaining lifetime in seconds.
+        exchanges: Number of exchanges of the token.
+        binding: Binding of its node; None for a token without a binding.
     """
 
     session_id: str

@@ -193,7 +193,7 @@ def _prove(claims: SessionClaims, source: str, peer: ShownCertificate | None) ->
 
 
 def _refused(claims: SessionClaims, cause: Cause) -> RefusedError:
-    """Name the session: we signed its bearer when we opened it."""
+    """Return the refusal with the session's ids, which are authentic because the bearer is signed."""
     return RefusedError(
         cause, token_id=claims.token_id, node_id=claims.node_id, organization=claims.organization
     )

@@ -122,7 +122,7 @@ class BlobStore:
                 await resumption.end()
 
     async def put(self, tenant: str, digest: Digest, data: bytes) -> None:
-        """Take in a small blob whole, unless the tenant has it already. Raises what `ingest` raises."""
+        """Store a small blob in one call, unless the tenant already has it. Raises the errors of `ingest`."""
         if not await self.contains(tenant, digest):
             async with self.ingest(tenant, digest, len(data)) as writer:
                 await writer.write(data)

@@ -9,7 +9,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class KeyedLocks(Generic[K]):
-    """One lock for each key; it exists while somebody holds it or waits for it."""
+    """One lock for each key, which exists while it is held or waited for."""
 
     def __init__(self) -> None:
         self._locks: dict[K, tuple[asyncio.Lock, int]] = {}

@@ -1,10 +1,10 @@
-"""The names of the ledger's keys, and the hash slots of a cluster that they share.
+"""Names of the ledger's Redis keys, and their distribution over the hash slots of a cluster.
 
     pt:{<jti>}, pte                  on one server: a token, the stream of events
     pt:{<tag>}<jti>, pte:{<tag>}     on a cluster
 
-A script sees one hash slot, and a redemption changes a token and appends to a stream. So on a cluster the
-tokens are spread over a fixed number of slots, each with a stream.
+A script can access one hash slot only, and a redemption changes a token and appends to a stream. On a
+cluster, tokens are therefore distributed over a fixed number of slots, each with a stream.
 """
 
 import zlib
@@ -17,13 +17,13 @@ SHARDS = 64
 
 
 class LedgerKeys:
-    """Names keys.
+    """Names of the ledger's keys.
 
     Args:
         sharded: Whether the ledger is a cluster.
 
     Attributes:
-        streams: The names of all streams.
+        streams: Names of all streams.
     """
 
     def __init__(self, *, sharded: bool) -> None:
@@ -45,7 +45,7 @@ class LedgerKeys:
 
 
 def _tags() -> tuple[str, ...]:
-    """Return tags whose slots are spread evenly, as the slots of a cluster's nodes are contiguous."""
+    """Return tags with evenly distributed slots, because a cluster node has contiguous slots."""
     found: dict[int, str] = {}
     for number in count():
         tag = str(number)

@@ -15,21 +15,21 @@ class LedgerLimits:
     All servers of one ledger must use the same limits.
 
     Attributes:
-        leeway_s: Clock difference that is forgiven when a token expires.
-        grace_s: From the last byte of a wholly delivered image to the end of its session.
-        idle_s: From the last sign of life to the end of the session.
-        base_s: What a session's deadline allows beyond the time to deliver the image.
-        rate_bytes_s: The slowest delivery that the deadline allows for.
-        cap_s: The longest life of a session, after which no request starts.
-        lease_s: From the last report of a running response until it counts as lost.
-        keep_s: How long a finished token is remembered beyond the time when it could have been valid.
-        budget_factor: How many times its image a session may deliver.
-        budget_slack_bytes: What it may deliver beyond that.
-        window_min_bytes: What a response reserves of the budget when it starts.
-        window_max_bytes: The most that it reserves ahead of what it has delivered.
-        spans: Separate delivered ranges that are remembered per blob.
-        barrier_s: How long a revoked group, organization or node gets no new tokens.
-        backlog: Events that may wait for the catalog; beyond that no token is redeemed.
+        leeway_s: Tolerated clock difference when a token expires.
+        grace_s: Time from the delivery of an image's last byte to the end of its session.
+        idle_s: Time without activity after which a session ends.
+        base_s: Time that a session's deadline allows in addition to the transfer time of the image.
+        rate_bytes_s: Transfer rate from which the deadline is calculated.
+        cap_s: Maximum lifetime of a session, after which no request starts.
+        lease_s: Time without a report after which a running response counts as lost.
+        keep_s: Time for which an ended token is kept after it could last have been valid.
+        budget_factor: Multiple of its image's size that a session may deliver.
+        budget_slack_bytes: Bytes that it may deliver in addition.
+        window_min_bytes: Bytes that a response reserves from the budget when it starts.
+        window_max_bytes: Maximum bytes that it reserves ahead of the delivered ones.
+        spans: Maximum number of separate delivered ranges that are stored per blob.
+        barrier_s: Time for which a revoked group, organization or node gets no new tokens.
+        backlog: Maximum number of events that wait for the catalog; beyond that no token is redeemed.
     """
 
     leeway_s: float = 30
@@ -49,11 +49,11 @@ class LedgerLimits:
     backlog: int = 250_000
 
     def as_json(self, *, fence: bool, streams: int = 1) -> str:
-        """Return the limits as the scripts read them: milliseconds and bytes.
+        """Return the limits as JSON for the scripts, in milliseconds and bytes.
 
         Args:
-            fence: Whether a waiting token is good only under the primary that it was minted under.
-            streams: How many streams share the backlog.
+            fence: Whether an unredeemed token is valid only on the primary that minted it.
+            streams: Number of streams that share the backlog.
         """
         return json.dumps(
             {

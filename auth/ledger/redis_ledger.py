@@ -90,7 +90,7 @@ class RedisTokenLedger:
         proof: NodeProof | None = None,
         event: AuditEvent | None = None,
     ) -> Redemption:
-        """Open a token's session for its node, or answer the session that this node opened.
+        """Open a token's session for its node, or return the session that this node opened.
 
         The node's proof, the change and the event are one atomic step. The event waits in the ledger until
         the catalog has it (`auth.ledger.stream`).
@@ -99,16 +99,17 @@ class RedisTokenLedger:
         proposes the same 128 random bits.
 
         Args:
-            token_id: The token's `jti`.
-            node_id: The node that the caller says it is.
-            session_id: The id proposed for the session, drawn for this exchange; also the event's id.
-            proof: What the caller presents. None only for a token without a binding, whose node the caller
-                has checked itself.
-            event: What to record. Its type is `token.redeemed`, or `token.exchanged` if the session was
-                open; of those only the first `LEDGER_EXCHANGES` are recorded.
+            token_id: `jti` of the token.
+            node_id: Node id that the client claims.
+            session_id: Proposed session id, random for this exchange; also the event's id.
+            proof: Proof that the client presents. None only for a token without a binding, whose node the
+                caller has checked itself.
+            event: Event to record. Its type is `token.redeemed`, or `token.exchanged` if the session was
+                open; only the first `LEDGER_EXCHANGES` of those are recorded.
 
         Raises:
-            RefusedError: Unknown, expired, replayed, revoked, fenced, another node's, or not proven.
+            RefusedError: The token is unknown, expired, replayed, revoked, fenced or another node's, or
+                the proof is not valid.
             LedgerUnavailableError: Also if more events wait for the catalog than the ledger may hold.
         """
         shown = encode_proof(proof) if proof is not None else (b"", b"", b"")
@@ -125,7 +126,7 @@ class RedisTokenLedger:
         )
 
     async def check(self, token_id: str, node_id: str, proof: NodeProof) -> NodeBinding:
-        """Check everything that a redemption checks, and redeem nothing. Raises as `redeem`."""
+        """Check everything that a redemption checks, without redeeming. Raises the errors of `redeem`."""
         reply = await self._redeem(token_id, node_id, "", *encode_proof(proof), "")
         binding = decode_binding(*reply[5:])
         if binding is None:
@@ -202,7 +203,7 @@ class RedisTokenLedger:
         return view
 
     async def revoke_node(self, node_id: str) -> int:
-        """Revoke every token of a node, bar new ones for a while, and return how many."""
+        """Revoke all tokens of a node, and block new ones for a while. Returns their number."""
         return await self._index.revoke_node(node_id)
 
     async def revoke_group(self, group_id: str, *, barred: bool = True) -> int:
@@ -221,7 +222,7 @@ class RedisTokenLedger:
         keys = [self._keys.token(token_id), self._keys.stream(token_id)]
         reply = _listed(await self._runner.run_durably(_REDEEM, keys, self._limits_json, node_id, *args))
         if reply == [b"backlog"]:
-            raise LedgerUnavailableError("the catalog does not take the events of redemptions")
+            raise LedgerUnavailableError("too many events of redemptions wait for the catalog")
         if len(reply) == 1:
             raise RefusedError(Cause(reply[0].decode()), token_id=token_id, node_id=node_id)
         return reply

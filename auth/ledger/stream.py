@@ -1,4 +1,4 @@
-"""The events that redemptions have left in the ledger, until the catalog has them (docs/adr/0053)."""
+"""Events of redemptions in the ledger, which wait for their move to the catalog (docs/adr/0053)."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _TYPES = {each.value: each for each in AuthEventType}
 _DRAIN, _HOLD = Script("drain"), Script("hold")
 _LEASE_KEY = "pte:drainer"
 _LEASE_S = 3.0
-_ENCODE = json.JSONEncoder(separators=(",", ":")).encode  # not orjson, which refuses half a surrogate pair
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode  # not orjson, which refuses lone surrogates
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class LedgerEvent:
     """An event in the ledger.
 
     Attributes:
-        entry_id: Its place in the stream.
-        event_id: The event's own id; the same if it was appended twice.
+        entry_id: Id of its entry in the stream.
+        event_id: Id of the event; the same if it was appended twice.
     """
 
     entry_id: str
@@ -40,10 +40,10 @@ class EventStream:
     """Reads events, and removes them once they are stored elsewhere.
 
     Args:
-        redis: From `auth.ledger.connect`; the caller closes it.
+        redis: Client from `auth.ledger.connect`; the caller closes it.
 
     Attributes:
-        names: The streams: one, or one per shard of a cluster.
+        names: Names of the streams: one, or one per shard of a cluster.
     """
 
     def __init__(self, redis: LedgerClient, *, timeout_s: float = 4) -> None:
@@ -51,30 +51,30 @@ class EventStream:
         self.names = LedgerKeys(sharded=isinstance(redis, RedisCluster)).streams
 
     async def hold(self, holder: str) -> bool:
-        """Take or extend the lease of the one process that drains; False while another has it.
+        """Take or extend the lease for draining. Returns False if another process has it.
 
-        The lease saves work and protects nothing: two processes may drain at once.
+        The lease only saves work. Draining by two processes at the same time is safe.
         """
         return bool(await self._runner.run(_HOLD, [_LEASE_KEY], holder, round(_LEASE_S * 1000)))
 
     async def next(self, name: str, stored: Sequence[LedgerEvent], most: int) -> Sequence[LedgerEvent]:
-        """Remove the events that are stored, and return the oldest of the others.
+        """Remove stored events, and return the oldest remaining ones.
 
         Args:
             name: One of `names`.
             stored: Events of this stream that are durable elsewhere.
-            most: How many events to return.
+            most: Maximum number of events to return.
         """
         done = [part for event in stored for part in (event.entry_id, event.event_id)]
         return [_decode(*entry) for entry in await self._runner.run(_DRAIN, [name], most, *done)]
 
     async def aclose(self) -> None:
-        """Wait until everything is answered; once nobody calls any more, before the client closes."""
+        """Wait for all replies. Call after the last call, and before closing the client."""
         await self._runner.aclose()
 
 
 def encode_event(event: AuditEvent) -> str:
-    """Return what `redeem.lua` appends; the script chooses the type, and a redemption has no cause."""
+    """Encode an event for `redeem.lua`, without type and cause: the script sets the type."""
     return _ENCODE(
         {
             "organization": event.organization,

@@ -136,7 +136,7 @@ def _node_names(certificate: x509.Certificate) -> list[str]:
 
 
 def _for_clients(certificate: x509.Certificate) -> bool:
-    """Return whether it is an end entity's, for TLS clients, without unknown critical extensions."""
+    """Return whether it is an end-entity certificate for TLS clients without unknown critical extensions."""
     extensions = certificate.extensions
     if any(extension.critical and extension.oid not in _UNDERSTOOD for extension in extensions):
         return False

@@ -1,4 +1,4 @@
-"""`/openapi.json`, and `/docs`, which renders it with Swagger UI: all of it from here."""
+"""`/openapi.json` and `/docs`, which renders it with Swagger UI. All assets are served by this server."""
 
 import asyncio
 import json
@@ -45,10 +45,10 @@ _START: Final = """SwaggerUIBundle({
 
 
 class ApiReference:
-    """Handlers of the document and its page; anybody may read them."""
+    """Handlers of the document and its page. Both are public."""
 
     def __init__(self, make: Callable[[], Mapping[str, Any]]) -> None:
-        """Take what makes the document; it is made when it is asked for first."""
+        """Store the function that makes the document; it runs at the first request."""
         self._make = make
         self._document: str | None = None
 
@@ -62,7 +62,7 @@ class ApiReference:
         ]
 
     async def document(self, _request: web.Request) -> web.Response:
-        """Answer the OpenAPI document."""
+        """Return the OpenAPI document."""
         if self._document is None:
             self._document = await asyncio.to_thread(self._write)
         return web.Response(text=self._document, content_type="application/json", headers=_HEADERS)
@@ -71,15 +71,15 @@ class ApiReference:
         return json.dumps(self._make(), separators=(",", ":"))
 
     async def page(self, _request: web.Request) -> web.Response:
-        """Answer the page that renders it."""
+        """Return the page that renders the document."""
         return web.Response(text=_PAGE, content_type="text/html", headers=_HEADERS)
 
     async def start(self, _request: web.Request) -> web.Response:
-        """Answer the script that starts the renderer."""
+        """Return the script that starts the renderer."""
         return web.Response(text=_START, content_type="text/javascript", headers=_HEADERS)
 
     async def asset(self, request: web.Request) -> web.StreamResponse:
-        """Answer a file of the renderer."""
+        """Return a file of the renderer."""
         name = request.match_info["asset"]
         if name not in _ASSETS:
             raise web.HTTPNotFound

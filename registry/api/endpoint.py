@@ -1,11 +1,11 @@
-"""An API operation, declared once: its route, documentation, body, query, answer and errors.
+"""Declaration of an API operation: its route, documentation, body, query, response and errors.
 
     @Endpoint("POST", "/organizations", "The organization, and its first API key.", status=201)
     async def create_organization(self, call: Call[NewOrganization]) -> CreatedOrganization:
         '''Create an organization.'''
 
 The method's name is the operation's id, its docstring the documentation; its signature names the body (the
-type of `call`), the query (a second parameter) and the answer. `registry.api.openapi` writes the document
+type of `call`), the query (a second parameter) and the response. `registry.api.openapi` writes the document
 from the same declaration. An operation without documentation fails when its module is imported.
 """
 
@@ -33,11 +33,11 @@ _OPERATION: Final = "__operation__"
 
 
 class Access(Enum):
-    """Who may call an operation."""
+    """Credentials that an operation accepts."""
 
     KEY = "holders of the API's key"
     SESSION = "holders of the API's key, and the session's own node by its bearer"
-    HANDLER = "anybody; the handler checks what is presented"
+    HANDLER = "no credentials; the handler checks the request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ class Call(Generic[B]):
         return peer_of(self.request).source
 
     def path(self, name: str) -> str:
-        """Return a parameter of the path."""
+        """Return a path parameter."""
         return self.request.match_info[name]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply(Generic[D]):
-    """A document with headers of its own."""
+    """A response document with additional headers."""
 
     document: D
     headers: Mapping[str, str]
@@ -79,15 +79,15 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What a handler's signature does not say about its operation. Decorates the handler.
+    """Decorator that declares a handler's operation, with the properties that its signature does not contain.
 
     Attributes:
         path: Below the application's prefix.
-        returns: What the answer holds, for the document.
-        errors: Statuses of the problems that it may answer, besides those that every operation may.
+        returns: Description of the response, for the OpenAPI document.
+        errors: Statuses of its problem responses, in addition to those of every operation.
         body_types: Media types of the body.
-        reads: Headers that it reads.
-        headers: Headers of the answer, name to what it says.
+        reads: Request headers that it reads.
+        headers: Response headers: descriptions by name.
     """
 
     method: str
@@ -101,19 +101,19 @@ class Endpoint:
     access: Access = Access.KEY
 
     def __call__(self, handler: F) -> F:
-        """Declare the handler's operation. Raises TypeError: it is not documented, or not typed."""
+        """Declare the handler's operation. Raises TypeError: a docstring or a type annotation is missing."""
         setattr(handler, _OPERATION, _operation(self, handler))
         return handler
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An endpoint, with what its handler says about it.
+    """An endpoint with its handler, documentation and types.
 
     Attributes:
         id: Stable name, unique in the document.
-        answer: The JSON document; None where there is none.
-        streams: Whether it answers server-sent events, to those who accept them where it has a document too.
+        answer: Type of the JSON response; None if there is none.
+        streams: Whether it returns server-sent events. With a JSON response too, `Accept` decides.
     """
 
     endpoint: Endpoint
@@ -134,13 +134,13 @@ class Part(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What all operations of one application have in common.
+    """Common properties of all operations of an application.
 
     Attributes:
         prefix: Where the application is mounted.
         security: Name of the security scheme.
-        path_schemas: Schemas of the parameters in paths, by name; the others are any text.
-        errors: Statuses that every operation may answer besides its own.
+        path_schemas: Schemas of path parameters, by name; other parameters are any text.
+        errors: Statuses that every operation may return in addition to its own.
     """
 
     prefix: str
@@ -154,7 +154,7 @@ API: Final = web.AppKey("api", Api)
 
 
 class Served:
-    """An operation at its route."""
+    """Handler of an operation's route."""
 
     def __init__(
         self, operation: Operation, handler: Callable[..., Awaitable[Any]], tag: str, api: Api
@@ -165,7 +165,7 @@ class Served:
         self._limit_bytes = api.body_limit_bytes
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        """Read what the operation takes, run its handler, and write what it returns."""
+        """Validate the request, run the handler, and write its result as the response."""
         operation = self.operation
         query = [operation.query.read(request.query)] if operation.query else []
         body = await self._body(request, operation.body) if operation.body else None
@@ -188,7 +188,7 @@ class Served:
 
 
 def add_operations(app: web.Application, api: Api, parts: Iterable[Part]) -> None:
-    """Add every operation of the parts; with any other route the application does not start."""
+    """Add all operations of the parts. Any other route prevents the application from starting."""
     app[API] = api
     for served in (served for part in parts for served in _served(part, api)):
         endpoint = served.operation.endpoint
@@ -197,13 +197,13 @@ def add_operations(app: web.Application, api: Api, parts: Iterable[Part]) -> Non
 
 
 def served_by(route: web.AbstractRoute) -> Served | None:
-    """Return the operation at a route; None where there is none."""
+    """Return the operation of a route, or None."""
     owner = getattr(route.handler, "__self__", None)
     return owner if isinstance(owner, Served) else None
 
 
 def access_of(request: web.Request) -> Access:
-    """Return who may call what the request asks for; an address that is not served counts as `KEY`."""
+    """Return the credentials that the requested operation accepts; `KEY` if the address has no operation."""
     owner = getattr(request.match_info.handler, "__self__", None)
     return owner.operation.endpoint.access if isinstance(owner, Served) else Access.KEY
 
@@ -241,6 +241,6 @@ def _operation(endpoint: Endpoint, handler: Callable[..., Awaitable[object]]) ->
 
 
 def _document(annotation: Any) -> type:  # noqa: ANN401 (any annotation)
-    """Return the class that is answered: that within a `Reply`, or the class itself."""
+    """Return the class of the response document, which a `Reply` wraps."""
     found: type = get_args(annotation)[0] if get_origin(annotation) is Reply else annotation
     return found

@@ -1,4 +1,4 @@
-"""Whether the server lives, whether it can do its work, and its metrics."""
+"""Liveness, readiness and metrics endpoints."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +20,7 @@ class HealthApi:
     """Handlers of `/healthz`, `/readyz` and `/metrics`.
 
     Args:
-        probes: What the server's work depends on, by the name that operators know it by.
+        probes: Checks of the server's dependencies, by the name that operators know.
     """
 
     def __init__(self, probes: Mapping[str, Probe], metrics: Metrics) -> None:
@@ -28,7 +28,7 @@ class HealthApi:
         self._metrics = metrics
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the addresses."""
+        """Return the routes."""
         return [
             web.get("/healthz", self.alive),
             web.get("/readyz", self.ready),
@@ -36,18 +36,18 @@ class HealthApi:
         ]
 
     async def alive(self, _request: web.Request) -> web.Response:
-        """Answer 200: the event loop turns."""
+        """Respond 200: the event loop runs."""
         return web.json_response({"status": "alive"})
 
     async def ready(self, _request: web.Request) -> web.Response:
-        """Answer 200 when everything that the work needs answers; else 503, and name what does not."""
+        """Respond 200 if all dependencies work, else 503 with the names of those that fail."""
         answers = await asyncio.gather(*(_answers(probe) for probe in self._probes.values()))
         failing = [name for name, well in zip(self._probes, answers, strict=True) if not well]
         status = HTTPStatus.SERVICE_UNAVAILABLE if failing else HTTPStatus.OK
         return web.json_response({"ready": not failing, "failing": failing}, status=status)
 
     async def metrics(self, _request: web.Request) -> web.Response:
-        """Answer the metrics in Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         text = self._metrics.render()
         return web.Response(
             body=text, headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4; charset=utf-8"}
@@ -58,6 +58,6 @@ async def _answers(probe: Probe) -> bool:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await probe()
-    except Exception:  # noqa: BLE001 (whatever it is, this part does not answer)
+    except Exception:  # noqa: BLE001 (any error means that the dependency fails)
         return False
     return True

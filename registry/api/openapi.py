@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the two APIs, made from their operations (`registry.api.endpoint`)."""
+"""The OpenAPI 3.1 document of both APIs, generated from their operations (`registry.api.endpoint`)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -22,12 +22,12 @@ _EVENTS: Final = "text/event-stream"
 _REF: Final = "#/components/schemas/{model}"
 _WORD: Final[Schema] = {"type": "string"}
 _ABOUT: Final = (
-    "Container groups in the shapes of SaladCloud's public API, and the operator's side of Crisper: "
+    "The public API of container groups, compatible with SaladCloud's, and the operator API: "
     "organizations, nodes, pull tokens, webhooks and the audit trail."
 )
-#: What any operation may answer, because of who asks, how, or what does not answer here.
+#: Errors of every operation: credentials, malformed requests, unavailable dependencies.
 _ALWAYS: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
-#: What an operation with a body may answer besides.
+#: Additional errors of an operation with a body.
 _WITH_BODY: Final = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_TIMEOUT,
@@ -39,7 +39,7 @@ _Refs = Mapping[tuple[type[BaseModel], JsonSchemaMode], Any]
 
 
 def document(apps: Iterable[web.Application]) -> dict[str, Any]:
-    """Make the document of those applications that have operations."""
+    """Return the document of all applications that have operations."""
     found = [
         (app[API], served)
         for app in apps

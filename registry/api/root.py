@@ -1,4 +1,4 @@
-"""The whole HTTP surface: which application answers where, and what every request passes through."""
+"""The root application: mounts all APIs and applies the middlewares of every request."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ _SURFACES = ("/v2", "/token", "/api/public", "/api/v1")
 def root_app(
     mounted: Mapping[str, web.Application], routes: Iterable[web.RouteDef], metrics: Metrics, peers: Peers
 ) -> web.Application:
-    """Mount the applications by prefix; addresses that nobody serves are answered as a problem."""
+    """Mount the applications by prefix. Unknown addresses get a problem as the response."""
     app = web.Application(
         middlewares=[
             *traced(),
@@ -36,16 +36,16 @@ def root_app(
 
 
 async def _require_inside(app: web.Application) -> None:
-    """Refuse to start with a route that would answer in place of a mounted application's."""
+    """Refuse to start if a root route shadows a mounted application."""
     mounted = [one for one in app.router.resources() if isinstance(one, PrefixedSubAppResource)]
     for resource in app.router.resources():
         path = resource.canonical
         if resource not in mounted and any(f"{path}/".startswith(f"{one.canonical}/") for one in mounted):
-            raise RuntimeError(f"{path} lies inside a mounted application. Declare it there.")
+            raise RuntimeError(f"The route {path} is inside a mounted application. Declare it there.")
 
 
 def _measured(metrics: Metrics) -> Middleware:
-    # The library looks a metric up by its labels behind a lock, each time.
+    # Cached, because the library takes a lock for each lookup by labels.
     latency = cache(metrics.latency.labels)
     requests = cache(lambda surface, status: metrics.requests.labels(surface, str(status)))
 

@@ -1,4 +1,4 @@
-"""The token endpoint as clients call it, and the public keys (docs/tokens.md)."""
+"""The token endpoint and the public signing keys (docs/tokens.md)."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ class TokenApi:
         self._keys = keys
 
     def app(self) -> web.Application:
-        """Make the application to mount at `/token`."""
+        """Return the application to mount at `/token`."""
         challenge = errors_as(oci_response, challenge=lambda *_: 'Basic realm="crisper"')
         app = web.Application(middlewares=[challenge])
         app.add_routes([web.get("", self.by_get, allow_head=False), web.post("", self.by_post)])
@@ -47,13 +47,13 @@ class TokenApi:
         """Exchange with a form (distribution's OAuth 2 scheme); containerd falls back to GET on a 400."""
         form = await read_form(request)
         if form.get("grant_type") != "password":
-            raise web.HTTPBadRequest(text="The only grant_type here is password.")
+            raise web.HTTPBadRequest(text="The only supported grant_type is password.")
         username, password = form.get("username", ""), Secret(form.get("password", ""))
         scopes = tuple(form.getall("scope", ()))
         return await self._exchange(request, username, password, form.get("service", ""), scopes)
 
     async def jwks(self, request: web.Request) -> web.Response:
-        """Answer the public keys (RFC 7517, section 5), to be cached until they change."""
+        """Return the public keys (RFC 7517, section 5), cacheable until they change."""
         body = json.dumps(self._keys.jwks(), separators=(",", ":"), sort_keys=True).encode()
         etag = hashlib.sha256(body).hexdigest()[:32]
         headers = {hdrs.CACHE_CONTROL: f"public, max-age={JWKS_MAX_AGE_S}", hdrs.ETAG: f'"{etag}"'}
@@ -86,13 +86,13 @@ def _granted(grant: SessionGrant) -> web.Response:
 
 
 def _basic(header: str | None) -> tuple[str, Secret]:
-    """Read HTTP Basic (RFC 7617). Raises RefusedError: there is none, or it cannot be read."""
+    """Parse HTTP Basic (RFC 7617). Raises RefusedError: it is missing or malformed."""
     scheme, _, encoded = (header or "").partition(" ")
     try:
         if scheme.lower() != "basic":
             raise RefusedError(Cause.MALFORMED)
         username, separator, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except ValueError:  # no base64, no ASCII or no UTF-8
+    except ValueError:  # not base64, not ASCII or not UTF-8
         raise RefusedError(Cause.MALFORMED) from None
     if not separator:
         raise RefusedError(Cause.MALFORMED)

@@ -1,4 +1,4 @@
-"""Reads bodies and queries into models, and says what is wrong with them: as a whole, and by field."""
+"""Validation of request bodies and queries, with errors by field."""
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
@@ -13,25 +13,25 @@ MAX_FAULTS: Final = 50
 MAX_MEMBER_LENGTH: Final = 100
 MAX_VALUES: Final = 5000
 _FORMS: Final = {
-    "name": "must be lower-case letters, digits and hyphens, a letter first and no hyphen last",
+    "name": "must be lower-case letters, digits and hyphens, start with a letter, and not end with a hyphen",
     "image": "must be one line: remove the line break",
 }
-"""What a field's pattern asks for, in words, by the field's name."""
+"""Descriptions of the fields' patterns, by the field's name."""
 
 M = TypeVar("M", bound=BaseModel)
 
 _MAX_DIGITS: Final = 18
-"""What 64 bits hold."""
+"""Largest signed 64-bit number."""
 
 
 class Query(BaseModel):
-    """Parameters of a query; those that no field names are ignored, and of repeated ones the first counts."""
+    """Parameters of a query. Unknown parameters are ignored; of a repeated parameter, the first is used."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Self:
-        """Read a request's query. Raises InvalidInputError: names each parameter that does not validate."""
+        """Parse a request's query. Raises InvalidInputError: a parameter is invalid."""
         try:
             return cls.model_validate(dict(query))
         except ValidationError as error:
@@ -50,10 +50,10 @@ WholeNumber = Annotated[int, Field(ge=0, le=10**_MAX_DIGITS - 1), FROM_DIGITS]
 
 
 def read_json(model: type[M], body: str) -> M:
-    """Read JSON.
+    """Parse JSON.
 
     Raises:
-        InvalidInputError: Names every field that does not validate; repeats no value.
+        InvalidInputError: A field is invalid. The error names all such fields, without their values.
     """
     check_json(body)
     try:
@@ -65,7 +65,7 @@ def read_json(model: type[M], body: str) -> M:
 def check_json(body: str) -> None:
     """Check that a body is JSON of at most `MAX_VALUES` values.
 
-    Finding what is wrong with each of 100,000 values would hold up every other request for a second.
+    Validation errors of 100,000 values would block the event loop for a second.
 
     Raises:
         InvalidInputError: It is not JSON, nests too deeply, or holds more values.
@@ -85,7 +85,7 @@ def check_json(body: str) -> None:
 
 
 def invalid_input(error: ValidationError, model: type[BaseModel], what: str = "request") -> InvalidInputError:
-    """Name the fields that were refused and why, without their values; the first `MAX_FAULTS` of them."""
+    """Return an error with the first `MAX_FAULTS` refused fields and the reasons, without their values."""
     fields: dict[str, list[str]] = {}
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     for fault in faults[:MAX_FAULTS]:
@@ -94,7 +94,7 @@ def invalid_input(error: ValidationError, model: type[BaseModel], what: str = "r
         if fault["type"] == "extra_forbidden":
             reason = _unknown(str(location[-1]), _members(model, location[:-1]))
         elif fault["type"] == "string_pattern_mismatch":
-            reason = _FORMS.get(str(location[-1]), "is not of the right form")
+            reason = _FORMS.get(str(location[-1]), "has the wrong format")
         else:
             reason = fault["msg"].removeprefix("Value error, ")
         fields.setdefault(path, []).append(reason)
@@ -104,8 +104,8 @@ def invalid_input(error: ValidationError, model: type[BaseModel], what: str = "r
 def _unknown(name: str, members: Collection[str]) -> str:
     close = difflib.get_close_matches(name[:MAX_MEMBER_LENGTH].lower(), members, n=1)
     if close:
-        return f"is not known here: did you mean {close[0]}?"
-    return f"is not known here: remove it, or use one of {', '.join(members)}"
+        return f"is unknown: did you mean {close[0]}?"
+    return f"is unknown: remove it, or use one of {', '.join(members)}"
 
 
 def _members(model: type[BaseModel], location: Sequence[int | str]) -> Collection[str]:

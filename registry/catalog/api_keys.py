@@ -14,14 +14,14 @@ from registry.model.api_keys import ApiKey
 
 
 class SqlApiKeyDirectory:
-    """The table `api_keys`. A revoked key stays listed, so that its owner sees what became of it."""
+    """The table `api_keys`. Revoked keys stay in it, so that their owner can list them."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def add(self, key: ApiKey, key_hash: bytes, event: AuditEvent, *, limit: int) -> None:
-        """Insert, with the event. Raises ConflictError: the organization has `limit` keys in use."""
+        """Insert a key with the event. Raises ConflictError: the organization has `limit` keys in use."""
         of_owner = and_(api_keys.c.organization == key.organization, api_keys.c.revoked_at.is_(None))
         owner = select(organizations.c.name).where(organizations.c.name == key.organization)
         async with self._database.write() as connection:
@@ -33,16 +33,16 @@ class SqlApiKeyDirectory:
             await append(connection, key.created_at, event)
 
     async def by_hash(self, key_hash: bytes) -> ApiKey | None:
-        """Return the key that has this hash, unless it is revoked."""
+        """Return the key with this hash, or None if it is unknown or revoked."""
         found = await self._where(api_keys.c.key_hash == key_hash, api_keys.c.revoked_at.is_(None))
         return found[0] if found else None
 
     async def list(self, organization: str) -> Sequence[ApiKey]:
-        """Return an organization's keys, oldest first, revoked ones included."""
+        """Return an organization's keys, including revoked ones, oldest first."""
         return await self._where(api_keys.c.organization == organization)
 
     async def revoke(self, key: ApiKey, event: AuditEvent) -> None:
-        """Revoke a key from now on, with the event; do nothing if it is revoked already."""
+        """Revoke a key immediately, with the event. Does nothing if it is already revoked."""
         now = self._clock.now()
         valid = and_(api_keys.c.key_id == key.key_id, api_keys.c.revoked_at.is_(None))
         async with self._database.write() as connection:

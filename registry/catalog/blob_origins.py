@@ -1,4 +1,4 @@
-"""From where blobs were verified (keeps `registry.model.imports.BlobOrigins`)."""
+"""Registries from which blobs were downloaded (implements `registry.model.imports.BlobOrigins`)."""
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
@@ -10,14 +10,14 @@ from storage.digest import Digest
 
 
 class SqlBlobOrigins:
-    """The table `blob_origins`; collection removes the rows of blobs that nobody has any more."""
+    """The table `blob_origins`. Garbage collection removes the rows of blobs that no tenant has."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def add(self, digest: Digest, registry: str) -> None:
-        """Remember that a blob was downloaded from a registry and verified."""
+        """Record that a blob was downloaded from a registry and verified."""
         if await self.has(digest, registry):
             return
         values = {"digest": str(digest), "registry": registry, "verified_at": self._clock.now()}
@@ -25,10 +25,10 @@ class SqlBlobOrigins:
             async with self._database.write() as connection:
                 await connection.execute(insert(blob_origins).values(values))
         except IntegrityError:
-            return  # another import was faster
+            return  # another import added it
 
     async def has(self, digest: Digest, registry: str) -> bool:
-        """Tell whether a blob was ever downloaded from a registry and verified."""
+        """Return whether a blob was downloaded from a registry and verified before."""
         query = select(blob_origins.c.digest).where(
             blob_origins.c.digest == str(digest), blob_origins.c.registry == registry
         )

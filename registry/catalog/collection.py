@@ -1,9 +1,9 @@
-"""What is alive, and what is dead.
+"""Liveness of key records and objects, for garbage collection.
 
-Keeps `storage.upkeep.catalog.CollectionCatalog` and `registry.model.imports.BlobPins`.
+Implements `storage.upkeep.catalog.CollectionCatalog` and `registry.model.imports.BlobPins`.
 
-Alive is a key record that a version's image has as content, or that an import which is not at its end has
-pinned. Whoever makes something live, and whoever condemns, excludes the other for one transaction.
+A key record is live if its blob is a content of a version's image, or is pinned by an unfinished import.
+Transactions that make a record live and transactions that condemn records exclude each other.
 """
 
 from collections.abc import Collection, Sequence
@@ -46,7 +46,7 @@ from storage.digest import Digest
 from storage.upkeep.catalog import DeadRecord
 
 _TOMBSTONE = timedelta(days=7)
-_SUPERSEDED = timedelta(hours=26)  # a token's wait and its session together are shorter
+_SUPERSEDED = timedelta(hours=26)  # longer than the lifetime of a token and its session together
 _UNFINISHED = ("queued", "running")
 
 
@@ -57,7 +57,7 @@ class SqlBlobPins:
         self._database = database
 
     async def pin(self, job_id: str, organization: str, digests: Sequence[Digest]) -> None:
-        """Keep these blobs of the organization until the job ends, those included that are not there yet."""
+        """Pin blobs of the organization until the job ends, including blobs that are not stored yet."""
         async with self._database.write() as connection:
             await connection.run_sync(exclude_collection)
             job = await connection.execute(select(jobs.c.id).where(jobs.c.id == job_id))
@@ -76,21 +76,21 @@ class SqlBlobPins:
 
 
 class SqlCollection:
-    """The tables that say who refers to what, and the marks on what nobody does."""
+    """The tables of references to key records and objects, and the marks on unreferenced ones."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def unknown(self, names: Sequence[str]) -> Sequence[str]:
-        """Return those objects that no key record refers to."""
+        """Return the objects without a key record."""
         query = select(blob_keys.c.object_name).where(blob_keys.c.object_name.in_(names))
         async with self._database.read() as connection:
             known = set((await connection.execute(query)).scalars())
         return [name for name in names if name not in known]
 
     async def mark(self, orphans: Sequence[str]) -> None:
-        """Mark what is dead now and was not before; unmark what came back to life."""
+        """Mark records and objects that are newly dead, and unmark those that are live again."""
         now = self._clock.now()
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
@@ -99,15 +99,15 @@ class SqlCollection:
             await connection.execute(
                 delete(object_marks).where(object_marks.c.condemned_at.is_(None), not_(_is_orphan()))
             )
-            standing = set((await connection.execute(select(object_marks.c.object_name))).scalars())
-            rows = [{"object_name": name, "since": now} for name in orphans if name not in standing]
+            marked = set((await connection.execute(select(object_marks.c.object_name))).scalars())
+            rows = [{"object_name": name, "since": now} for name in orphans if name not in marked]
             if rows:
                 await connection.execute(insert(object_marks), rows)
             forgotten = object_marks.c.removed_at < now - _TOMBSTONE
             await connection.execute(delete(object_marks).where(forgotten))
 
     async def marked(self) -> tuple[int, int]:
-        """Count the records and the objects that are marked."""
+        """Count the marked records and objects."""
         async with self._database.read() as connection:
             records = select(func.count()).select_from(record_marks)
             objects = select(func.count()).select_from(object_marks)
@@ -118,17 +118,17 @@ class SqlCollection:
             )
 
     async def due_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
-        """Return records that are dead, and have been marked for `grace_s`."""
+        """Return dead records that have been marked for `grace_s`."""
         async with self._database.read() as connection:
             return await self._due_records(connection, grace_s, limit)
 
     async def due_orphans(self, grace_s: float, limit: int) -> Sequence[str]:
-        """Return objects that no record refers to, and that have been marked for `grace_s`."""
+        """Return objects without a record that have been marked for `grace_s`."""
         async with self._database.read() as connection:
             return await self._due_orphans(connection, grace_s, limit)
 
     async def condemn_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
-        """Remove due records, and condemn the objects that were only theirs; return what was removed."""
+        """Remove due records and condemn objects that have no other record. Returns the removed records."""
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
             due = await self._due_records(connection, grace_s, limit)
@@ -149,7 +149,7 @@ class SqlCollection:
         return due
 
     async def condemn_orphans(self, grace_s: float, limit: int) -> int:
-        """Condemn due orphans; return how many."""
+        """Condemn due orphans. Returns their number."""
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
             names = await self._due_orphans(connection, grace_s, limit)
@@ -157,30 +157,30 @@ class SqlCollection:
         return len(names)
 
     async def condemned(self, limit: int) -> Sequence[str]:
-        """Return condemned objects that are not known to be removed."""
+        """Return condemned objects whose removal is not recorded yet."""
         left = and_(object_marks.c.condemned_at.is_not(None), object_marks.c.removed_at.is_(None))
         query = select(object_marks.c.object_name).where(left).limit(limit)
         async with self._database.read() as connection:
             return list((await connection.execute(query)).scalars())
 
     async def bury(self, names: Sequence[str]) -> None:
-        """Note that condemned objects are removed; their names stay refused for a week."""
+        """Record the removal of condemned objects. Their names stay refused for a week."""
         async with self._database.write() as connection:
             named = object_marks.c.object_name.in_(names)
             await connection.execute(update(object_marks).where(named).values(removed_at=self._clock.now()))
             await connection.execute(delete(quarantine).where(quarantine.c.object_name.in_(names)))
 
     async def partials(self) -> Collection[str]:
-        """Forget unfinished containers that nobody needs; name the objects of the rest."""
+        """Delete records of unfinished containers that no import needs. Returns the other object names."""
         return await SqlPartials(self._database, self._clock).wanted()
 
     async def remove_images(self) -> int:
-        """Remove what is superseded: images that no version has, and where blobs that nobody has came from.
+        """Remove superseded versions, images without a version, and origins of blobs that no tenant has.
 
-        A version goes once the next has been stored for longer than any token for it can be good.
+        A version is removed when its successor has been stored for longer than any token for it can live.
 
         Returns:
-            How many images.
+            Number of removed images.
         """
         has_version = exists().where(versions.c.image_id == images.c.id)
         async with self._database.write() as connection:
@@ -219,7 +219,7 @@ class SqlCollection:
         return list((await connection.execute(query.limit(limit))).scalars())
 
     async def _condemn(self, connection: CatalogConnection, names: Sequence[str]) -> None:
-        """Condemn those of these objects that no record refers to."""
+        """Condemn those of the objects that have no record."""
         now = self._clock.now()
         used = select(blob_keys.c.object_name).where(blob_keys.c.object_name.in_(names))
         doomed = sorted(set(names) - set((await connection.execute(used)).scalars()))
@@ -231,7 +231,7 @@ class SqlCollection:
 
 
 def _is_live() -> ColumnElement[bool]:
-    """Tell whether a version's image has the blob of a key record."""
+    """Return the condition that a version's image contains the blob of a key record."""
     of_versions = image_contents.join(images, images.c.id == image_contents.c.image_id).join(
         versions, versions.c.image_id == images.c.id
     )
@@ -240,7 +240,7 @@ def _is_live() -> ColumnElement[bool]:
 
 
 def _is_pinned() -> ColumnElement[bool]:
-    """Tell whether an import that has not ended needs the blob of a key record."""
+    """Return the condition that an unfinished import has pinned the blob of a key record."""
     of_jobs = blob_pins.join(jobs, jobs.c.id == blob_pins.c.job_id)
     same = and_(blob_pins.c.organization == blob_keys.c.tenant, blob_pins.c.digest == blob_keys.c.digest)
     running = select(1).select_from(of_jobs).where(same, jobs.c.state.in_(_UNFINISHED))
@@ -248,7 +248,7 @@ def _is_pinned() -> ColumnElement[bool]:
 
 
 def _older_import() -> ColumnElement[bool]:
-    """Tell whether an import of the tenant runs that is older than the mark: it may have brought the blob."""
+    """Return the condition that an older import of the tenant runs: it may have stored the blob."""
     of_groups = jobs.join(groups, groups.c.id == jobs.c.group_id)
     older = and_(groups.c.organization == blob_keys.c.tenant, jobs.c.created_at <= record_marks.c.since)
     running = select(1).select_from(of_groups).where(older, jobs.c.state == "running")
@@ -256,7 +256,7 @@ def _older_import() -> ColumnElement[bool]:
 
 
 def _record_is_dead() -> ColumnElement[bool]:
-    """Tell of a mark whether its record is there and dead."""
+    """Return the condition that the record of a mark exists and is dead."""
     dead = select(1).select_from(blob_keys).where(_of_record(), not_(_is_live()), not_(_is_pinned()))
     return exists(dead.correlate(record_marks))
 

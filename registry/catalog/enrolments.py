@@ -1,4 +1,4 @@
-"""Enrolment secrets that were offered (keeps `auth.nodes.enrolment.EnrolmentRecords`)."""
+"""Enrolment secrets of nodes (implements `auth.nodes.enrolment.EnrolmentRecords`)."""
 
 from datetime import datetime
 
@@ -23,10 +23,10 @@ class SqlEnrolmentRecords:
     async def offer(
         self, node_id: str, secret_hash: bytes, expires_at: datetime, *recorded: AuditEvent
     ) -> None:
-        """Keep a new secret's hash in place of the one before, and the events, in one transaction.
+        """Store a new secret's hash, which replaces an earlier one, and the events, in one transaction.
 
         Raises:
-            ConflictError: Another was offered at the same moment.
+            ConflictError: Another secret was offered at the same moment.
         """
         values = {"node_id": node_id, "secret_hash": secret_hash, "expires_at": expires_at}
         try:
@@ -35,12 +35,12 @@ class SqlEnrolmentRecords:
                 await connection.execute(insert(enrolments).values(values))
                 await append(connection, self._clock.now(), *recorded)
         except IntegrityError:
-            raise ConflictError(f"an enrolment of {node_id!r} was offered a moment ago") from None
+            raise ConflictError(f"an enrolment of {node_id!r} was just offered; try again") from None
 
     async def claim(self, node_id: str, secret_hash: bytes, key_hash: bytes, now: datetime) -> Claim:
-        """Spend a secret for one key, atomically; granted again to the same key until it expires.
+        """Use a secret for one key, atomically. Granted again for the same key until it expires.
 
-        One conditional update decides, so that of any number of keys at once exactly one wins.
+        A single conditional update decides, so that exactly one of several concurrent keys succeeds.
         """
         its_own = enrolments.c.node_id == node_id
         unspent = or_(enrolments.c.key_hash.is_(None), enrolments.c.key_hash == key_hash)

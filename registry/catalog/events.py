@@ -33,10 +33,10 @@ _SQLITE = sqlite.dialect(json_serializer=json.JSONEncoder().encode)
 
 
 async def append(connection: CatalogConnection, at: datetime, *recorded: AuditEvent) -> None:
-    """Insert events within a transaction, so that they are visible exactly if its change is.
+    """Insert events in the transaction of their change, so that both are committed or neither.
 
-    The last statement of its transaction: on PostgreSQL it waits for others that append
-    (docs/adr/0017-audit-trail-order.md), and must not make them wait for rows that they need.
+    Call it last in the transaction: on PostgreSQL it takes a lock that serializes all appends
+    (docs/adr/0017-audit-trail-order.md), and row locks taken after it could deadlock.
     """
     rows = [_values(at, event) for event in recorded]
     if rows:
@@ -44,8 +44,8 @@ async def append(connection: CatalogConnection, at: datetime, *recorded: AuditEv
 
 
 def _append_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows in their order, except those whose `event_id` is there already."""
-    if connection.dialect.name == "sqlite":  # where a transaction excludes all other writers anyway
+    """Insert rows in order, except those whose `event_id` is already stored."""
+    if connection.dialect.name == "sqlite":  # a transaction on SQLite excludes all other writers anyway
         connection.execute(_INSERT_JSON, {"rows": _as_json(rows)})
         return
     connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
@@ -53,7 +53,7 @@ def _append_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> No
 
 
 def _from_json() -> sqlite.Insert:
-    """Make an INSERT from one JSON parameter, because SQLite's driver takes Python's lock for each row."""
+    """Return an INSERT with one JSON parameter, because SQLite's driver takes Python's lock for each row."""
     rows = func.json_each(bindparam("rows", type_=String)).table_valued("key", "value")
     values = [func.json_extract(rows.c.value, literal_column(f"'$[{n}]'")) for n in range(len(_COLUMNS))]
     source = select(*values).where(true()).order_by(rows.c.key)
@@ -70,12 +70,12 @@ _INSERT_JSON = _from_json()
 
 
 def _as_json(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows as the columns' types store them: numbers, and text without NULs."""
+    """Return the rows in the columns' storage form: numbers, and text without NULs."""
     return orjson.dumps([[bound(row[name]) for name, bound in _COLUMNS] for row in rows]).decode()
 
 
 class SqlEventLog:
-    """The table `events`. Cursors rise in the order in which events become visible."""
+    """The table `events`. Cursors increase in the order in which events become visible."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -83,11 +83,11 @@ class SqlEventLog:
         self._appends: Coalescer[tuple[datetime, AuditEvent], None] = Coalescer(self._append)
 
     async def record(self, event: AuditEvent) -> None:
-        """Append one event durably; events of one moment share a transaction."""
+        """Append an event durably. Concurrent events share a transaction."""
         await self._appends.do((self._clock.now(), event))
 
     async def store(self, recorded: Sequence[LedgerEvent]) -> None:
-        """Append events that the ledger has recorded, in one transaction, without those that are there."""
+        """Append events from the ledger in one transaction. Events that are already stored are skipped."""
         rows = [_values(each.at, each.event, each.event_id) for each in recorded]
         await self._database.transact(partial(_append_all, rows=rows))
 
@@ -100,7 +100,7 @@ class SqlEventLog:
         organization: str | None = None,
         token_id: str | None = None,
     ) -> Sequence[StoredEvent]:
-        """Return events behind a cursor, oldest first; none can appear later between those returned."""
+        """Return events after a cursor, oldest first. No event can appear between them later."""
         query = select(events).where(events.c.cursor > after).order_by(events.c.cursor).limit(limit)
         for column, value in (
             (events.c.type, type_),
@@ -114,12 +114,12 @@ class SqlEventLog:
         return [read_event(row) for row in rows]
 
     async def latest(self) -> int:
-        """Return the newest event's cursor; 0 when there is none."""
+        """Return the newest event's cursor; 0 if there is none."""
         async with self._database.read() as connection:
             return (await connection.execute(select(func.max(events.c.cursor)))).scalar() or 0
 
     async def aclose(self) -> None:
-        """Wait until everything is appended."""
+        """Wait until all events are appended."""
         await self._appends.aclose()
 
     async def _append(self, batch: Sequence[tuple[datetime, AuditEvent]]) -> Sequence[None]:
@@ -143,7 +143,7 @@ def _values(at: datetime, event: AuditEvent, event_id: str | None = None) -> dic
 
 
 def read_event(row: RowMapping) -> StoredEvent:
-    """Return an event as the audit trail has it."""
+    """Return an event from a row of the audit trail."""
     facts = dict(row)
     del facts["event_id"]
     return StoredEvent(**facts)

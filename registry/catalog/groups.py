@@ -111,7 +111,7 @@ class SqlGroupCatalog:
         async with self._database.write() as connection:
             image_id = None
             if changed.image_of is not None:
-                await connection.run_sync(exclude_collection)  # the image stays if its version goes
+                await connection.run_sync(exclude_collection)  # the image stays if its version is removed
                 image_id = await image_of_version(connection, after.id, changed.image_of)
                 if image_id is None:
                     return False
@@ -143,7 +143,7 @@ class SqlGroupCatalog:
         after: tuple[datetime, str] | None = None,
         limit: int | None = None,
     ) -> Sequence[Group]:
-        """Return an organization's groups, oldest first, from behind the one created `(at, with this id)`."""
+        """Return an organization's groups, oldest first, after the cursor `(created_at, id)`."""
         query = GROUP.where(groups.c.organization == organization)
         if project is not None:
             query = query.where(groups.c.project == project)
@@ -156,7 +156,7 @@ class SqlGroupCatalog:
             return [group_of(row) for row in rows.mappings()]
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
-        """Remove a group with its job and versions, and write its event; return what was removed."""
+        """Remove a group with its job and versions, and write the event. Returns the group, or None."""
         async with self._database.write() as connection:
             group = await lock_group(connection, _named(key))
             if group is None:
@@ -177,20 +177,20 @@ class SqlGroupCatalog:
             return await load_version(connection, group_id, version)
 
     async def image(self, group_id: str, version: int) -> StoredImage | None:
-        """Return the image of a version once it is stored."""
+        """Return the image of a version, or None if it is not stored."""
         return await self._image(
             _image_of_version().where(versions.c.group_id == group_id, versions.c.version == version)
         )
 
     async def image_by_digest(self, repository: str, digest: str) -> StoredImage | None:
-        """Return a repository's image, or the variant of one, by the digest that its tokens name."""
+        """Return the image or variant of a repository with the digest of a token's `img` claim."""
         named = or_(images.c.digest == digest, images.c.zstd_digest == digest)
         query = _image_of_version().where(versions.c.repository == repository, named)
         image = await self._image(query.order_by(images.c.digest != digest).limit(1))
         return image if image is None or str(image.digest) == digest else image.zstd
 
     async def version_digests(self, repository: str, version: int) -> Sequence[Digest]:
-        """Return the digests of a stored version's image and of its variant; none when there is no such."""
+        """Return the digests of a stored version's image and of its variant; empty if there is none."""
         query = (
             select(images.c.digest, images.c.zstd_digest)
             .join(versions, versions.c.image_id == images.c.id)
@@ -201,7 +201,7 @@ class SqlGroupCatalog:
         return [Digest.parse(digest) for digest in row or () if digest is not None]
 
     async def tags(self, repository: str) -> Sequence[str]:
-        """Return `latest` and `v<version>` of every stored version, sorted as bytes."""
+        """Return the tags `latest` and `v<version>` of all stored versions, sorted by bytes."""
         query = select(versions.c.version).where(versions.c.repository == repository)
         async with self._database.read() as connection:
             numbers = (await connection.execute(query)).scalars().all()
@@ -217,9 +217,9 @@ class SqlGroupCatalog:
 
 
 async def lock_group(connection: CatalogConnection, condition: ColumnElement[bool]) -> Group | None:
-    """Return a group and keep others from changing it until this transaction ends.
+    """Return a group, locked against other changes until this transaction ends.
 
-    The group's row is locked before rows of its job and its instances, everywhere, or two would deadlock.
+    To prevent deadlocks, all transactions lock a group's row before rows of its job and its instances.
     """
     query = GROUP.where(condition).with_for_update(of=groups)
     row = (await connection.execute(query)).mappings().first()
@@ -227,7 +227,7 @@ async def lock_group(connection: CatalogConnection, condition: ColumnElement[boo
 
 
 async def store_group(connection: CatalogConnection, group: Group) -> None:
-    """Write a group that `lock_group` returned, after its transition."""
+    """Store a group from `lock_group` after its transition."""
     await connection.execute(update(groups).where(groups.c.id == group.id).values(_group_values(group)))
 
 
@@ -270,13 +270,13 @@ def _group_values(group: Group) -> dict[str, object]:
 
 
 def group_of(row: RowMapping) -> Group:
-    """Read a row of `GROUP`."""
+    """Return the group from a row of `GROUP`."""
     facts = dict(row)
     key = GroupKey(facts.pop("organization"), facts.pop("project"), facts.pop("name"))
     status = GroupStatus(facts.pop("status"))
     resumed, digest = facts.pop("resume_status"), facts.pop("image_digest")
     for flag in ("is_damaged", "has_outdated_instances"):
-        facts[flag] = bool(facts[flag])  # SQLite's is a number
+        facts[flag] = bool(facts[flag])  # SQLite returns a number
     return Group(
         key=key,
         status=status,

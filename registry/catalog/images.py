@@ -1,8 +1,7 @@
 """Images and their contents, in every variant (the tables `images` and `image_contents`).
 
-A content belongs to one variant, or to all: what is attached to an image, its config, the layers that are
-the same in both. So whatever asks the catalog what lives, what is damaged or what is missing sees the
-blobs of all variants alike.
+A content belongs to one variant or to all: attachments, the config, and layers that are the same in both.
+Queries for live, damaged or missing blobs therefore include the blobs of all variants.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,18 +23,18 @@ from storage.digest import Digest
 async def enter_image(
     connection: CatalogConnection, organization: str, image: StoredImage, now: datetime
 ) -> str:
-    """Enter an image with its variant, or what is new of one that stands; return its id.
+    """Insert an image with its variant, or add new contents to a stored one. Returns its id.
 
-    A variant gives way to another one, which comes about when the image is imported again with other
-    settings; it stays when the new import has none.
+    If a new import has another variant, for example because of other settings, it replaces the stored one.
+    If it has none, the stored variant stays.
     """
     same = and_(
         images.c.organization == organization,
         images.c.digest == str(image.digest),
         images.c.platform == image.platform,
     )
-    standing = (await connection.execute(select(images.c.id, images.c.zstd_digest).where(same))).first()
-    if standing is None:
+    stored = (await connection.execute(select(images.c.id, images.c.zstd_digest).where(same))).first()
+    if stored is None:
         image_id, has_variant = str(uuid4()), False
         values = {
             "id": image_id,
@@ -48,8 +47,8 @@ async def enter_image(
         }
         await connection.execute(insert(images).values(values))
     else:
-        image_id = str(standing.id)
-        has_variant = image.zstd is not None and standing.zstd_digest == str(image.zstd.digest)
+        image_id = str(stored.id)
+        has_variant = image.zstd is not None and stored.zstd_digest == str(image.zstd.digest)
     if image.zstd is not None and not has_variant:
         await _replace_variant(connection, image_id, image.zstd)
     await _enter_contents(connection, image_id, image)
@@ -57,7 +56,7 @@ async def enter_image(
 
 
 def load_image(connection: Connection, image_id: str) -> StoredImage:
-    """Return an image, with its variant where it has one."""
+    """Return an image, with its variant if it has one."""
     row = connection.execute(select(images).where(images.c.id == image_id)).mappings().one()
     of_image = select(image_contents).where(image_contents.c.image_id == image_id)
     found = connection.execute(of_image.order_by(image_contents.c.position))
@@ -88,13 +87,13 @@ def load_image(connection: Connection, image_id: str) -> StoredImage:
 
 
 class SqlKnownLayers:
-    """What imports found out about layers (keeps `registry.model.imports.KnownLayers`)."""
+    """Results of earlier imports of layers (implements `registry.model.imports.KnownLayers`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def known(self, organization: str, layers: Sequence[Digest]) -> Mapping[Digest, KnownLayer]:
-        """Return what is known of an organization's layers; whether blobs are there is not looked at."""
+        """Return the known layers of an organization. Does not check that their blobs are stored."""
         ours = (
             select(image_contents)
             .join(images, images.c.id == image_contents.c.image_id)
@@ -121,13 +120,13 @@ class SqlKnownLayers:
 
 
 class SqlImages:
-    """Lists images (keeps `registry.model.images.ImageDirectory`)."""
+    """Directory of stored images (implements `registry.model.images.ImageDirectory`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def list(self, organization: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
-        """Return the newest images as rows, of an organization or of all, with their variants' sizes."""
+        """Return the newest images of one or all organizations, as rows with the sizes of their variants."""
         query = select(images).order_by(images.c.created_at.desc(), images.c.id).limit(limit)
         if organization is not None:
             query = query.where(images.c.organization == organization)
@@ -144,7 +143,7 @@ async def _replace_variant(connection: CatalogConnection, image_id: str, zstd: S
 
 
 async def _enter_contents(connection: CatalogConnection, image_id: str, image: StoredImage) -> None:
-    """Enter contents that the image did not have, and what is new of those that it had."""
+    """Insert new contents of the image, and update the stored ones."""
     of_image = image_contents.c.image_id == image_id
     rows = await connection.execute(select(image_contents).where(of_image))
     known = {row["digest"]: row for row in rows.mappings()}
@@ -170,7 +169,7 @@ async def _enter_contents(connection: CatalogConnection, image_id: str, image: S
 
 
 def _members(image: StoredImage) -> Sequence[tuple[ImageContent, str | None]]:
-    """Return the contents of all variants, each once, with the variant that it belongs to, if only one."""
+    """Return all distinct contents with their variant; the variant is None if both have the content."""
     if image.zstd is None:
         return [(content, None) for content in image.contents]
     original = {content.digest for content in image.contents}

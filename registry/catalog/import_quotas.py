@@ -1,4 +1,4 @@
-"""What each organization has imported of late."""
+"""Import quota of each organization for the last 24 hours."""
 
 from datetime import timedelta
 
@@ -16,10 +16,10 @@ _GB = 1_000_000_000
 
 
 class SqlImportQuota:
-    """The table `import_charges`: one row for each import that was let in.
+    """The table `import_charges`: one row for each admitted import.
 
     Args:
-        bytes_per_day: What one organization may import within any 24 hours; 0 is without limit.
+        bytes_per_day: Maximum bytes that an organization may import within 24 hours; 0 means no limit.
     """
 
     def __init__(self, database: Database, clock: Clock, bytes_per_day: int) -> None:
@@ -28,10 +28,10 @@ class SqlImportQuota:
         self._bytes_per_day = bytes_per_day
 
     async def charge(self, job: ImportJob, size_bytes: int) -> None:
-        """Let an import in, for what it is about to fetch; once, however often the job starts over.
+        """Charge an import's bytes to the quota, once per job, also if the job is restarted.
 
         Raises:
-            PullFailedError: The organization has no room left; says when to try again.
+            PullFailedError: The organization's quota is used up.
         """
         if not self._bytes_per_day:
             return
@@ -48,7 +48,7 @@ class SqlImportQuota:
             if int((await connection.execute(spent)).scalar_one()) + size_bytes > self._bytes_per_day:
                 raise PullFailedError(
                     f"the image would take the organization over the {self._bytes_per_day / _GB:.1f} GB that "
-                    "it may import in 24 hours: try again later, or ask for a higher quota"
+                    "it may import in 24 hours: try again later, or ask the operator for a higher quota"
                 )
             charge = {"job_id": job.id, "organization": organization, "size_bytes": size_bytes}
             await connection.execute(insert(import_charges).values(**charge, charged_at=now))

@@ -1,4 +1,4 @@
-"""What the doctor asks of the catalog."""
+"""Catalog queries of `crisper doctor`."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -14,13 +14,13 @@ from storage.records import KeyRecord
 
 
 class SqlInspection:
-    """Reads only."""
+    """Read-only queries for diagnosis."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def revisions(self) -> tuple[str, str]:
-        """Return the schema's revision in the catalog, and the one that this version needs."""
+        """Return the catalog's schema revision, and the revision that this version needs."""
         config = Config()
         config.set_main_option("script_location", str(files("registry.catalog") / "migrations"))
         needed = ScriptDirectory.from_config(config).get_current_head() or ""
@@ -29,7 +29,7 @@ class SqlInspection:
         return (str(row[0]) if row else ""), needed
 
     async def record_of_each_key(self) -> Sequence[KeyRecord]:
-        """Return one record for every key-encryption key that wraps any."""
+        """Return one record for every key-encryption key in use."""
         first = select(func.min(blob_keys.c.object_name)).group_by(blob_keys.c.kek_id)
         query = select(blob_keys).where(blob_keys.c.object_name.in_(first))
         async with self._database.read() as connection:

@@ -1,4 +1,4 @@
-"""Which nodes are designated for which groups."""
+"""Assignments of nodes to groups."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -16,14 +16,14 @@ from registry.catalog.versions import image_of_version
 from registry.model.groups import Group
 from registry.model.instances import HAS_IMAGE, UNSETTLED, Instance, InstanceState
 
-# Longer than a token's wait and its session together can last.
+# Longer than the lifetime of a token and its session together.
 _TOKEN_LIFE: Final = timedelta(hours=26)
 
 
 class SqlInstances:
     """The tables `instances` and `instance_tokens`.
 
-    An instance changes in one transaction with its event, and only while it is as it was read.
+    An instance changes in one transaction with its event, and only if it has not changed since it was read.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -31,7 +31,7 @@ class SqlInstances:
         self._clock = clock
 
     async def designate(self, group: Group, node_id: str, version: int, token_id: str) -> Instance:
-        """Store that a token was minted: the node becomes an instance, or its instance starts again."""
+        """Record a minted token. Creates the node's instance, or resets it to its first state."""
         now = self._clock.now()
         renewed: dict[str, object] = {
             "version": version,
@@ -75,7 +75,7 @@ class SqlInstances:
         return _instance(row) if row else None
 
     async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
-        """Count the instances of groups by state; groups without any are left out."""
+        """Count the instances of groups by state. Groups without instances are omitted."""
         query = (
             select(instances.c.group_id, instances.c.state, func.count())
             .where(instances.c.group_id.in_(group_ids))
@@ -88,7 +88,7 @@ class SqlInstances:
         return counted
 
     async def unsettled(self, limit: int) -> Sequence[tuple[Group, Instance]]:
-        """Return instances that still allocate or download, the least recently checked first."""
+        """Return instances in allocation or download, least recently checked first."""
         waiting = (
             select(instances)
             .where(instances.c.state.in_(UNSETTLED))
@@ -116,12 +116,12 @@ class SqlInstances:
         *,
         keeps_version: bool = False,
     ) -> bool:
-        """Set an instance's state, with the event; the first with the image makes its group running.
+        """Set an instance's state, with the event. The first one with the image makes its group running.
 
-        A container that is created is of the newest version that has the node's image.
+        A new container has the newest version that has the node's image.
 
         Args:
-            keeps_version: Whether the container stays, and with it the version.
+            keeps_version: Whether the container, and therefore its version, stays the same.
         """
         now = self._clock.now()
         as_read = and_(
@@ -146,7 +146,7 @@ class SqlInstances:
         return True
 
     async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
-        """Change an instance's deletion cost, with the event. False when it is gone."""
+        """Change an instance's deletion cost, with the event. Returns False if there is no such instance."""
         change = update(instances).where(instances.c.id == instance_id).values(deletion_cost=cost)
         async with self._database.write() as connection:
             if (await connection.execute(change)).rowcount != 1:
@@ -155,14 +155,14 @@ class SqlInstances:
         return True
 
     async def tokens(self, instance_id: str) -> Sequence[str]:
-        """Return every token of a designation that may not be over."""
+        """Return all tokens of an instance that may still be valid."""
         query = select(instance_tokens.c.token_id).where(instance_tokens.c.instance_id == instance_id)
         alive = instance_tokens.c.minted_at >= self._clock.now() - _TOKEN_LIFE
         async with self._database.read() as connection:
             return (await connection.execute(query.where(alive))).scalars().all()
 
     async def free(self, instance: Instance, event: AuditEvent) -> bool:
-        """End a designation."""
+        """Delete an instance."""
         gone = and_(instances.c.id == instance.id, instances.c.token_id == instance.token_id)
         async with self._database.write() as connection:
             if (await connection.execute(delete(instances).where(gone))).rowcount != 1:
@@ -171,7 +171,7 @@ class SqlInstances:
         return True
 
     async def free_all(self, group: Group) -> int:
-        """End every designation of a group; return how many there were."""
+        """Delete all instances of a group. Returns their number."""
         async with self._database.write() as connection:
             return (
                 await connection.execute(delete(instances).where(instances.c.group_id == group.id))
@@ -179,7 +179,7 @@ class SqlInstances:
 
 
 async def _newest_version(connection: CatalogConnection, group: Group, instance: Instance) -> int:
-    """Return the newest version that has the image of an instance's node: the one served, or its own."""
+    """Return the newest version with the image of an instance's node: the served version, or its own."""
     if group.served_version is None:
         return instance.version
     served = await image_of_version(connection, group.id, group.served_version)

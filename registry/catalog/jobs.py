@@ -1,11 +1,11 @@
-"""Imports waiting and running (implements `registry.model.imports.JobQueue`).
+"""Queue of import jobs (implements `registry.model.imports.JobQueue`).
 
-The jobs table is the queue: a job and its group change in one transaction, so neither can say
-what the other does not (docs/adr/0001-jobs-in-the-catalog.md).
+The jobs table is the queue: a job and its group change in one transaction, so that they are always
+consistent (docs/adr/0001-jobs-in-the-catalog.md).
 
     queued ──claim──> running ──succeed──> done
                         │  ^ └──fail────> failed
-                        └──┘ claim again, once the lease has lapsed
+                        └──┘ claim again, after the lease has expired
 """
 
 from collections.abc import Collection
@@ -26,11 +26,11 @@ from registry.model.imports import ImportJob
 
 
 class SqlJobQueue:
-    """The table `jobs`, seen as a queue.
+    """Queue in the table `jobs`.
 
     Args:
-        organization_jobs: How many imports of one organization run at a time; 0 is without limit. The others
-            wait, and those of other organizations go first.
+        organization_jobs: Maximum number of concurrent imports of one organization; 0 means no limit. Excess
+            jobs wait, and jobs of other organizations overtake them.
     """
 
     def __init__(self, database: Database, clock: Clock, organization_jobs: int = 0) -> None:
@@ -39,7 +39,7 @@ class SqlJobQueue:
         self._organization_jobs = organization_jobs
 
     async def claim(self, worker_id: str, lease_s: float) -> ImportJob | None:
-        """Lease the oldest job that nobody holds; None when there is none."""
+        """Lease the oldest job that has no lease. Returns None if there is none."""
         now = self._clock.now()
         free = self._free(now)
         query = (
@@ -80,7 +80,7 @@ class SqlJobQueue:
         return job
 
     async def heartbeat(self, job_id: str, worker_id: str, lease_s: float) -> bool:
-        """Extend the lease. False when it is lost or the job is gone: stop at once."""
+        """Extend the lease. Returns False if it is lost or the job is gone: stop the import at once."""
         until = self._clock.now() + timedelta(seconds=lease_s)
         held = and_(jobs.c.id == job_id, jobs.c.worker_id == worker_id, jobs.c.state == "running")
         async with self._database.write() as connection:
@@ -88,15 +88,15 @@ class SqlJobQueue:
             return result.rowcount == 1
 
     async def held(self, worker_id: str) -> Collection[str]:
-        """Return the jobs that are this worker's; others that it runs are to be stopped."""
+        """Return the ids of the jobs that this worker leases. It must stop all others that it runs."""
         query = select(jobs.c.id).where(jobs.c.worker_id == worker_id, jobs.c.state == "running")
         async with self._database.read() as connection:
             return set((await connection.execute(query)).scalars())
 
     async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
-        """Make the image visible and end the job, in one transaction. False when the lease is lost."""
+        """Publish the image and end the job in one transaction. Returns False if the lease is lost."""
         async with self._database.write() as connection:
-            await connection.run_sync(exclude_collection)  # from pinned to visible, never unreferenced
+            await connection.run_sync(exclude_collection)  # no gap between pinned and referenced
             group, now = await self._lock(connection, job, worker_id), self._clock.now()
             done = group.finish_import(image, now=now) if group else None
             if done is None:
@@ -107,7 +107,7 @@ class SqlJobQueue:
         return True
 
     async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
-        """End the job and its group as failed. False when the lease is lost."""
+        """Mark the job and its group as failed. Returns False if the lease is lost."""
         async with self._database.write() as connection:
             group, now = await self._lock(connection, job, worker_id), self._clock.now()
             failed = group.fail_import(reason, sentence, now=now) if group else None
@@ -117,7 +117,7 @@ class SqlJobQueue:
         return True
 
     async def _has_work(self, free: ColumnElement[bool]) -> bool:
-        # Asked outside a transaction: an idle worker must not take SQLite's write lock each second.
+        # Outside a transaction, so that an idle worker does not take SQLite's write lock each second.
         async with self._database.read() as connection:
             query = select(jobs.c.id).join(groups, groups.c.id == jobs.c.group_id).where(free)
             return (await connection.execute(query.limit(1))).first() is not None
@@ -142,7 +142,7 @@ class SqlJobQueue:
         return and_(free, running < self._organization_jobs)
 
     async def _lock(self, connection: CatalogConnection, job: ImportJob, worker_id: str) -> Group | None:
-        """Return the job's group, locked; None when the lease is lost."""
+        """Return the job's group, locked, or None if the lease is lost."""
         group = await lock_group(connection, groups.c.id == job.group_id)
         query = select(jobs.c.id).where(
             jobs.c.id == job.id, jobs.c.worker_id == worker_id, jobs.c.state == "running"

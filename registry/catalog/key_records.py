@@ -1,4 +1,4 @@
-"""Key records: how each tenant opens each of its blobs (keeps `storage.records.KeyRecords`)."""
+"""Key records, with which tenants open their blobs (implements `storage.records.KeyRecords`)."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -35,35 +35,35 @@ class SqlKeyRecords:
         self._database = database
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        """Return this tenant's record for a digest, unless its object is known to be damaged."""
+        """Return this tenant's record of a digest, unless its object is in quarantine."""
         named = {"tenant": tenant, "digest": str(digest)}
         async with self._database.read() as connection:
             return _first(await connection.execute(_OF_TENANT, named))
 
     async def find(self, digest: Digest) -> KeyRecord | None:
-        """Return any tenant's record for a digest whose object is not known to be damaged."""
+        """Return any tenant's record of a digest whose object is not in quarantine."""
         async with self._database.read() as connection:
             return _first(await connection.execute(_OF_ANYBODY, {"digest": str(digest)}))
 
     async def add(self, record: KeyRecord) -> KeyRecord:
-        """Insert the record unless (tenant, digest) has one; return the one that stands.
+        """Insert the record unless (tenant, digest) has one. Returns the stored record.
 
-        A record whose object is known to be damaged gives way.
+        Replaces a record whose object is in quarantine.
 
         Raises:
-            StorageUnavailableError: The object was collected meanwhile; present the blob again.
+            StorageUnavailableError: The object was collected meanwhile; ingest the blob again.
         """
         try:
             await self._database.transact(partial(_add, record=record))
         except IntegrityError:
-            standing = await self.get(record.tenant, record.digest)
-            if standing is None:
+            stored = await self.get(record.tenant, record.digest)
+            if stored is None:
                 raise
-            return standing
+            return stored
         return record
 
     async def remove(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        """Delete and return a record: the tenant can no longer open the blob."""
+        """Delete and return a record. The tenant can then no longer open the blob."""
         where = (blob_keys.c.tenant == tenant, blob_keys.c.digest == str(digest))
         async with self._database.write() as connection:
             row = (await connection.execute(select(blob_keys).where(*where))).mappings().first()
@@ -71,7 +71,7 @@ class SqlKeyRecords:
         return record_of(row) if row else None
 
     async def damaged(self, tenant: str, digest: Digest) -> bool:
-        """Tell whether this tenant has a record whose object is known to be damaged."""
+        """Return whether this tenant has a record of the digest whose object is in quarantine."""
         query = select(blob_keys.c.tenant).where(
             blob_keys.c.tenant == tenant, blob_keys.c.digest == str(digest), _is_quarantined()
         )
@@ -79,20 +79,20 @@ class SqlKeyRecords:
             return (await connection.execute(query)).first() is not None
 
     async def uses(self, object_name: str) -> int:
-        """Count the records that refer to an object."""
+        """Count the records of an object."""
         query = select(func.count()).select_from(blob_keys).where(blob_keys.c.object_name == object_name)
         async with self._database.read() as connection:
             return int((await connection.execute(query)).scalar_one())
 
     async def census(self) -> list[KeyUse]:
-        """Count the records of each tenant and key-encryption key, ordered by both."""
+        """Count the records by tenant and key-encryption key, ordered by both."""
         by = (blob_keys.c.tenant, blob_keys.c.kek_id)
         query = select(*by, func.count()).group_by(*by).order_by(*by)
         async with self._database.read() as connection:
             return [KeyUse(*row) for row in await connection.execute(query)]
 
     async def page(self, tenant: str, kek_id: str, after: str, limit: int) -> list[KeyRecord]:
-        """Return a tenant's records under one key, ordered by digest, from the first one beyond `after`."""
+        """Return a tenant's records under one key, ordered by digest, after the digest `after`."""
         query = (
             select(blob_keys)
             .where(blob_keys.c.tenant == tenant, blob_keys.c.kek_id == kek_id, blob_keys.c.digest > after)
@@ -103,9 +103,9 @@ class SqlKeyRecords:
             return [record_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def replace(self, changes: Sequence[tuple[KeyRecord, KeyRecord]]) -> int:
-        """Give records another wrapped key, each only while it is still what it was; return how many.
+        """Replace the wrapped keys of records that are unchanged. Returns their number.
 
-        All in one transaction, which holds no lock but on these rows.
+        One transaction, which locks only these rows.
         """
         statement = (
             update(blob_keys)
@@ -140,7 +140,7 @@ def _add(connection: Connection, record: KeyRecord) -> None:
         object_marks.c.object_name == record.object_name, object_marks.c.condemned_at.is_not(None)
     )
     if connection.execute(condemned).first() is not None:
-        raise StorageUnavailableError("the object was collected before its key record was there")
+        raise StorageUnavailableError("the object was collected before its key record was stored; try again")
     connection.execute(
         delete(blob_keys).where(
             blob_keys.c.tenant == record.tenant,

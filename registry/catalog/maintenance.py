@@ -1,4 +1,4 @@
-"""Leases and cursors of work that one process at a time does for all (the table `upkeep`)."""
+"""Leases and cursors of maintenance tasks, each run by one process at a time (the table `upkeep`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from registry.catalog.tables import upkeep
 
 @dataclass(frozen=True, slots=True)
 class WorkState:
-    """What is known of a kind of work.
+    """State of a maintenance task.
 
     Attributes:
-        cursor: How far it is; empty at its start.
-        finished_at: When it last came to its end; None when it never did.
-        report: What it said then.
+        cursor: Position in the task; empty at its start.
+        finished_at: Time of its last completion; None if it was never completed.
+        report: Report of its last completion.
     """
 
     cursor: str = ""
@@ -30,21 +30,21 @@ class WorkState:
 
 
 class SqlUpkeep:
-    """One row for each kind of work."""
+    """The table `upkeep`: one row for each maintenance task."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def standing(self, name: str) -> WorkState:
-        """Return what is known of a kind of work."""
+        """Return the state of a task."""
         query = select(upkeep.c.cursor, upkeep.c.finished_at, upkeep.c.report).where(upkeep.c.name == name)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
         return WorkState(*row) if row else WorkState()
 
     async def acquire(self, name: str, holder: str, lease_s: float) -> bool:
-        """Lease a kind of work, or extend one's own lease; False while another holds it."""
+        """Lease a task, or extend the holder's lease. Returns False if another process has the lease."""
         now = self._clock.now()
         free = or_(upkeep.c.holder.is_(None), upkeep.c.holder == holder, upkeep.c.lease_until < now)
         lease = {"holder": holder, "lease_until": now + timedelta(seconds=lease_s)}
@@ -57,19 +57,19 @@ class SqlUpkeep:
                 taken = update(upkeep).where(and_(upkeep.c.name == name, free)).values(lease)
                 return (await connection.execute(taken)).rowcount == 1
         except IntegrityError:
-            return False  # another made the row at the same moment
+            return False  # another process created the row at the same moment
 
     async def advance(self, name: str, holder: str, cursor: str) -> None:
-        """Note how far the work is, while the lease is ours."""
+        """Store the task's cursor, if the caller still has the lease."""
         await self._set(name, holder, {"cursor": cursor})
 
     async def finish(self, name: str, holder: str, report: Mapping[str, Any], *recorded: AuditEvent) -> None:
-        """Note the end of the work, with the events, while the lease is ours."""
+        """Record the task's completion, with the events, if the caller still has the lease."""
         ended = {"cursor": "", "finished_at": self._clock.now(), "report": dict(report)}
         await self._set(name, holder, ended, *recorded)
 
     async def release(self, name: str, holder: str) -> None:
-        """Give the lease back."""
+        """Release the lease."""
         await self._set(name, holder, {"holder": None, "lease_until": None})
 
     async def _set(self, name: str, holder: str, values: Mapping[str, Any], *recorded: AuditEvent) -> None:

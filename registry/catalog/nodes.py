@@ -15,23 +15,23 @@ from registry.errors import ConflictError
 
 
 class SqlNodeRegistry:
-    """The table `nodes`. A node is never removed, so that its id cannot come back as another machine."""
+    """The table `nodes`. Nodes are never removed, so that another machine cannot reuse an id."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def get(self, node_id: str) -> Node | None:
-        """Return a node, revoked or not."""
+        """Return a node, also if it is revoked, or None."""
         if storable(node_id, NODE_ID_CHARS) != node_id:
-            return None  # no node has such a name, and PostgreSQL refuses it
+            return None  # no node has such an id, and PostgreSQL refuses it
         async with self._database.read() as connection:
             found = await connection.execute(select(nodes).where(nodes.c.node_id == node_id))
             row = found.mappings().first()
         return _node(dict(row)) if row is not None else None
 
     async def add(self, node: Node, event: AuditEvent) -> None:
-        """Insert, with the event. Raises ConflictError: the id was used before."""
+        """Insert a node with the event. Raises ConflictError: the id is or was in use."""
         now = self._clock.now()
         values = {
             "node_id": node.node_id,
@@ -50,9 +50,9 @@ class SqlNodeRegistry:
             raise ConflictError(f"the node id {node.node_id!r} was used before; choose another") from error
 
     async def revoke(self, node_id: str, event: AuditEvent) -> bool:
-        """Revoke a node, with the event unless it is revoked already. False when there is none.
+        """Revoke a node, with the event unless it is already revoked.
 
-        Its id is never given out again.
+        Its id cannot be used again. Returns False if there is no such node.
         """
         now = self._clock.now()
         change = update(nodes).where(nodes.c.node_id == node_id, nodes.c.revoked_at.is_(None))
@@ -64,7 +64,7 @@ class SqlNodeRegistry:
             return known.first() is not None
 
     async def list(self) -> Sequence[Node]:
-        """Return all nodes by id."""
+        """Return all nodes, ordered by id."""
         async with self._database.read() as connection:
             rows = (await connection.execute(select(nodes).order_by(nodes.c.node_id))).mappings().all()
         return [_node(dict(row)) for row in rows]

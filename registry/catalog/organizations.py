@@ -27,7 +27,7 @@ class SqlOrganizationDirectory:
         *recorded: AuditEvent,
         first_key: tuple[ApiKey, bytes] | None = None,
     ) -> None:
-        """Insert an organization with its first key and that key's hash. Raises ConflictError: name taken."""
+        """Insert an organization and its first key with the key's hash. Raises ConflictError: name taken."""
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(organizations).values(asdict(organization)))
@@ -36,17 +36,17 @@ class SqlOrganizationDirectory:
                     await connection.execute(insert(api_keys).values(**asdict(key), key_hash=key_hash))
                 await append(connection, organization.created_at, *recorded)
         except IntegrityError as error:
-            raise ConflictError(f"an organization named {organization.name!r} exists already") from error
+            raise ConflictError(f"an organization named {organization.name!r} already exists") from error
 
     async def get(self, name: str) -> Organization | None:
-        """Return an organization."""
+        """Return an organization, or None."""
         async with self._database.read() as connection:
             query = select(organizations).where(organizations.c.name == name)
             row = (await connection.execute(query)).mappings().first()
         return Organization(**row) if row else None
 
     async def list(self) -> Sequence[Organization]:
-        """Return all organizations by name."""
+        """Return all organizations, ordered by name."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(organizations).order_by(organizations.c.name))
             return [Organization(**row) for row in rows.mappings()]

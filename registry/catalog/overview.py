@@ -1,4 +1,4 @@
-"""What the portal lists, as rows. Reads only."""
+"""Read-only lists for the portal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class VersionRow:
     """A version of a group whose image is stored.
 
     Attributes:
-        zstd_bytes: Its size in zstd; None where it does not gain by that.
+        zstd_bytes: Size of its zstd variant; None if it has none.
     """
 
     version: int
@@ -57,7 +57,7 @@ class VersionRow:
 
 @dataclass(frozen=True, slots=True)
 class StorageUsage:
-    """What one organization has in storage; blobs that organizations share count for each."""
+    """Storage use of one organization. A shared blob counts for each organization."""
 
     organization: str
     groups: int
@@ -68,7 +68,7 @@ class StorageUsage:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events are wanted; None means any."""
+    """Filter of audit events; None matches all."""
 
     type: str | None = None
     organization: str | None = None
@@ -85,11 +85,11 @@ class SqlOverview:
     async def groups(
         self, organization: str | None, words: str, status: str | None, *, limit: int, offset: int
     ) -> Sequence[GroupRow]:
-        """Return groups whose name or image holds some words.
+        """Return groups whose name or image contains the search words.
 
         Args:
-            organization: None for all.
-            status: None for any.
+            organization: An organization; None means all.
+            status: A status; None means any.
         """
         here = and_(versions.c.group_id == groups.c.id, versions.c.version == newest_version())
         query = (
@@ -143,7 +143,7 @@ class SqlOverview:
     async def events(
         self, wanted: EventFilter, *, before: int | None = None, limit: int = 50
     ) -> Sequence[StoredEvent]:
-        """Return the audit trail, newest first, from in front of a cursor."""
+        """Return events before a cursor, newest first."""
         query = select(events).order_by(events.c.cursor.desc()).limit(limit)
         if before is not None:
             query = query.where(events.c.cursor < before)
@@ -163,7 +163,7 @@ class SqlOverview:
         return [row["name"] for row in await self._rows(query)]
 
     async def occupancy(self) -> Sequence[StorageUsage]:
-        """Return what organizations have in storage, the largest first."""
+        """Return the storage use of organizations, largest first."""
         owned = select(groups.c.organization, func.count().label("groups")).group_by(groups.c.organization)
         count = owned.subquery()
         query = (
@@ -187,7 +187,7 @@ class SqlOverview:
         ]
 
     async def objects(self) -> tuple[int, int]:
-        """Return how many objects there are in storage, and their bytes; shared ones count once."""
+        """Return the number of objects in storage and their bytes. Shared objects count once."""
         each = select(blob_keys.c.object_name, func.max(blob_keys.c.stored_bytes).label("bytes"))
         one = each.group_by(blob_keys.c.object_name).subquery()
         (row,) = await self._rows(
@@ -196,7 +196,7 @@ class SqlOverview:
         return int(row["objects"]), int(row["bytes"])
 
     async def wrapping_keys(self) -> Mapping[str, int]:
-        """Return how many data keys each key-encryption key wraps."""
+        """Return the number of data keys that each key-encryption key wraps."""
         query = select(blob_keys.c.kek_id, func.count().label("blobs")).group_by(blob_keys.c.kek_id)
         return {row["kek_id"]: int(row["blobs"]) for row in await self._rows(query)}
 
@@ -206,12 +206,12 @@ class SqlOverview:
         return {row["state"]: int(row["jobs"]) for row in await self._rows(query)}
 
     async def damaged(self) -> int:
-        """Count the objects that are out of service."""
+        """Count the objects in quarantine."""
         (row,) = await self._rows(select(func.count().label("damaged")).select_from(quarantine))
         return int(row["damaged"])
 
     async def chores(self) -> Mapping[str, datetime | None]:
-        """Return when each kind of upkeep last came to its end."""
+        """Return the time of the last completion of each maintenance task."""
         query = select(upkeep.c.name, upkeep.c.finished_at).order_by(upkeep.c.name)
         return {row["name"]: row["finished_at"] for row in await self._rows(query)}
 

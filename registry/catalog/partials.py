@@ -1,4 +1,4 @@
-"""Containers that were begun and not finished (keeps `storage.records.Partials`)."""
+"""Unfinished containers (implements `storage.records.Partials`)."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -42,9 +42,9 @@ class SqlPartials:
         return KeyRecord(**facts | {"digest": digest, "stored_bytes": 0})
 
     async def put(self, record: KeyRecord) -> None:
-        """Note a container that was begun, in place of an earlier one."""
+        """Record a started container. Replaces an earlier one."""
         values = values_of(record) | {"begun_at": self._clock.now()}
-        del values["stored_bytes"]  # known at its end
+        del values["stored_bytes"]  # known when it is finished
         async with self._attempt() as connection:
             await connection.execute(
                 delete(partials).where(
@@ -54,12 +54,12 @@ class SqlPartials:
             await connection.execute(insert(partials).values(values))
 
     async def drop(self, record: KeyRecord) -> None:
-        """Forget a container: it is finished, or given up."""
+        """Delete the record of a container that is finished or abandoned."""
         async with self._attempt() as connection:
             await connection.execute(delete(partials).where(partials.c.object_name == record.object_name))
 
     async def wanted(self) -> Collection[str]:
-        """Forget those that no unfinished import needs or that are too old; name the objects of the rest."""
+        """Delete records that are too old or that no import needs. Returns the other object names."""
         too_old = partials.c.begun_at < self._clock.now() - MAX_AGE
         async with self._database.write() as connection:
             await connection.execute(delete(partials).where(or_(too_old, not_(_is_needed()))))

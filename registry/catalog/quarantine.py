@@ -1,4 +1,4 @@
-"""Objects that are known to be damaged, and whom that concerns (the table `quarantine`)."""
+"""Damaged objects and the affected groups (the table `quarantine`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class DamagedImage:
 
     Attributes:
         image: The reference as the customer wrote it.
-        image_digest: What it named when it was imported.
+        image_digest: Digest to which the reference resolved at import.
     """
 
     organization: str
@@ -35,14 +35,14 @@ class DamagedImage:
 
 
 class SqlQuarantine:
-    """Which objects are out of service (keeps `storage.upkeep.catalog.ScrubCatalog`)."""
+    """Quarantine of objects (implements `storage.upkeep.catalog.ScrubCatalog`)."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def add(self, object_name: str, reason: str, *recorded: AuditEvent) -> bool:
-        """Take an object out of service, with the events; False when it was already."""
+        """Put an object into quarantine, with the events. Returns False if it already is."""
         now = self._clock.now()
         row = {"object_name": object_name, "reason": reason[:500], "found_at": now}
         try:
@@ -54,18 +54,18 @@ class SqlQuarantine:
         return True
 
     async def is_quarantined(self, object_name: str) -> bool:
-        """Return whether an object is out of service."""
+        """Return whether an object is in quarantine."""
         query = select(quarantine.c.object_name).where(quarantine.c.object_name == object_name)
         async with self._database.read() as connection:
             return (await connection.execute(query)).first() is not None
 
     async def lift(self, object_name: str) -> None:
-        """Put an object back into service."""
+        """Remove an object from quarantine."""
         async with self._database.write() as connection:
             await connection.execute(delete(quarantine).where(quarantine.c.object_name == object_name))
 
     async def blobs(self) -> Sequence[Mapping[str, Any]]:
-        """Return the blobs that are out of service: tenant, digest, reason and when it was found."""
+        """Return the blobs in quarantine: tenant, digest, reason and time."""
         same = blob_keys.c.object_name == quarantine.c.object_name
         query = (
             select(blob_keys.c.tenant, blob_keys.c.digest, quarantine.c.reason, quarantine.c.found_at)
@@ -76,7 +76,7 @@ class SqlQuarantine:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def images(self) -> Sequence[DamagedImage]:
-        """Return the groups whose images have blobs that are out of service, or have no key record."""
+        """Return the groups whose images have blobs in quarantine or without a key record."""
         same = and_(
             blob_keys.c.tenant == images.c.organization, blob_keys.c.digest == image_contents.c.digest
         )
@@ -104,7 +104,7 @@ class SqlQuarantine:
         return [DamagedImage(**{**row, "image_digest": Digest.parse(row["image_digest"])}) for row in rows]
 
     async def objects_after(self, object_name: str, limit: int) -> Sequence[Sequence[KeyRecord]]:
-        """Return the records of the next objects by name, those of one object together."""
+        """Return the records of the next objects, ordered by object name."""
         names = (
             select(blob_keys.c.object_name)
             .where(blob_keys.c.object_name > object_name)

@@ -1,4 +1,4 @@
-"""The catalog's tables. Everything here is metadata: content lies encrypted in storage.
+"""The catalog's tables. They contain metadata only; content is encrypted in storage.
 
 ```
 organizations ──< api_keys      nodes ── enrolments       events
@@ -7,9 +7,9 @@ groups ──< jobs
    ├─────< versions >── images ──< image_contents
    └─────< instances ──< instance_tokens
 blob_keys          one row per tenant and blob: the wrapped data key
-blob_origins       which registries a blob was downloaded from, and verified
-blob_pins          what a running import needs kept (jobs ──< blob_pins)
-partials           containers that were begun and not finished
+blob_origins       registries from which a blob was downloaded and verified
+blob_pins          blobs that a running import needs (jobs ──< blob_pins)
+partials           unfinished containers
 record_marks, object_marks, quarantine, upkeep    collection and scrubbing (docs/operations.md)
 ```
 """
@@ -49,30 +49,30 @@ metadata = MetaData(
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC time on every database; SQLite would drop the zone."""
+    """An aware UTC time on every database; SQLite alone would drop the time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Refuse naive times, which would mean the machine's own zone."""
+        """Refuse naive times, which would mean the machine's time zone."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("times in the catalog are aware")
+            raise ValueError("a time in the catalog must be aware")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Give the zone back."""
+        """Return the time with its time zone."""
         if value is None or value.tzinfo is not None:
             return value
         return value.replace(tzinfo=UTC)
 
 
 class UntrustedText(TypeDecorator[str]):
-    """What a stranger may have said, kept as far as every database can hold it.
+    """Text from unauthenticated callers, limited to what every database can store.
 
-    One row that cannot be written would take those of others with it, in the same statement.
+    A row that cannot be written would make the whole statement fail, with rows of other requests.
     """
 
     impl = String
@@ -83,17 +83,17 @@ class UntrustedText(TypeDecorator[str]):
         self.length = length
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Replace what PostgreSQL refuses or SQLite cuts off, and shorten."""
+        """Replace characters that PostgreSQL refuses or SQLite truncates at, and shorten the text."""
         return None if value is None else storable(value, self.length)
 
 
 def storable(text: str, length: int) -> str:
-    """Return text without NULs and halves of surrogate pairs, in `length` characters at most."""
+    """Return text without NULs and lone surrogates, with at most `length` characters."""
     whole = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
     return whole[:length]
 
 
-# SQLite counts rows up only in an INTEGER primary key.
+# SQLite autoincrements only an INTEGER primary key.
 _Cursor = BigInteger().with_variant(Integer, "sqlite")
 _Digest = String(135)
 NODE_ID_CHARS = 128
@@ -208,7 +208,7 @@ image_contents = Table(
     Column("kind", String(16), nullable=False),
     Column("media_type", String(255), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("variant", String(16)),  # null: of every variant
+    Column("variant", String(16)),  # null: all variants
     Column("diff_id", _Digest, index=True),
 )
 
@@ -237,12 +237,12 @@ instances = Table(
     _time("created_at"),
     _time("updated_at"),
     _time("checked_at"),
-    Column("image_id", String(36)),  # outlives its version, and sometimes the image
+    Column("image_id", String(36)),  # may exist longer than its version and the image
     UniqueConstraint("group_id", "node_id"),
     Index(None, "state", "checked_at"),
 )
 
-# Every token that a designation may still be good for, so that all of them end with it.
+# All tokens of an instance that may still be valid, so that they can be revoked with it.
 instance_tokens = Table(
     "instance_tokens",
     metadata,
@@ -305,7 +305,7 @@ partials = Table(
     _time("begun_at"),
 )
 
-# Not tied to its job: an organization that deletes its groups has imported all the same.
+# No foreign key to its job: an import counts also after its group was deleted.
 import_charges = Table(
     "import_charges",
     metadata,
@@ -341,7 +341,7 @@ record_marks = Table(
     _time("since"),
 )
 
-# A condemned name is never used again; a week after removal nobody can still be about to use it.
+# A condemned name is never used again. A week after the removal, no pending write can still use it.
 object_marks = Table(
     "object_marks",
     metadata,
@@ -382,6 +382,6 @@ events = Table(
     Column("cause", String(32)),
     Column("source", UntrustedText(64)),
     Column("detail", JSON, nullable=False),
-    Column("event_id", String(64), index=True, unique=True),  # of events that the ledger has recorded
+    Column("event_id", String(64), index=True, unique=True),  # for events from the ledger
     sqlite_autoincrement=True,
 )

@@ -1,4 +1,4 @@
-"""The versions of groups whose images are stored (the table `versions`)."""
+"""Versions of groups whose images are stored (the table `versions`)."""
 
 from datetime import datetime
 from typing import Final
@@ -12,11 +12,11 @@ from registry.model.versions import StoredVersion, configuration_of
 from storage.digest import Digest
 
 MAX_VERSIONS_OF_IMAGE: Final = 20
-"""How many of the newest versions of a group are kept though a newer one has the same image."""
+"""Maximum number of versions of a group that are kept although a newer one has the same image."""
 
 
 async def store_version(connection: CatalogConnection, group: Group, image_id: str, now: datetime) -> None:
-    """Store a group's version with its image. Versions without an image of their own are bounded."""
+    """Store a group's version with its image. The number of versions with the same image is limited."""
     values = {
         "group_id": group.id,
         "version": group.version,
@@ -45,7 +45,7 @@ async def image_of_version(connection: CatalogConnection, group_id: str, version
 
 
 async def load_version(connection: CatalogConnection, group_id: str, version: int) -> StoredVersion | None:
-    """Return a stored version."""
+    """Return a stored version, or None."""
     query = (
         select(
             versions.c.version,

@@ -1,8 +1,8 @@
-"""Endpoints, and the messages that wait for them.
+"""Webhook endpoints and their pending messages.
 
-The audit trail is read once, in its order, behind the cursor `webhooks` of the table `upkeep`; what an
-endpoint wants of it goes into `deliveries` in the same transaction that moves the cursor on. So every event
-is sent at least once, whichever process dies.
+The audit trail is read in order from the cursor `webhooks` of the table `upkeep`. One transaction inserts the
+messages into `deliveries` and advances the cursor, so that every event is sent at least once, even if a
+process dies.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class SqlWebhooks:
         self._clock = clock
 
     async def add(self, webhook: Webhook, secret: SealedSecret, event: AuditEvent, *, limit: int) -> None:
-        """Insert, with the event; later events are sent. Raises ConflictError: there are `limit` of them."""
+        """Insert an endpoint with the event, for later events. Raises ConflictError: `limit` is reached."""
         owner = select(organizations.c.name).where(organizations.c.name == webhook.organization)
         count = select(func.count()).where(webhooks.c.organization == webhook.organization)
         values = {
@@ -49,7 +49,7 @@ class SqlWebhooks:
         async with self._database.write() as connection:
             await connection.execute(owner.with_for_update())
             if (await connection.execute(count)).scalar_one() >= limit:
-                raise ConflictError(f"the organization has {limit} webhooks; remove one first")
+                raise ConflictError(f"the organization has {limit} webhooks; delete one first")
             after = await _latest(connection)
             await connection.execute(insert(webhooks).values(**values, after=after))
             await append(connection, webhook.created_at, event)
@@ -62,21 +62,21 @@ class SqlWebhooks:
             return [_webhook(row) for row in rows.mappings()]
 
     async def get(self, organization: str, webhook_id: str) -> Webhook | None:
-        """Return an endpoint."""
+        """Return an endpoint, or None."""
         async with self._database.read() as connection:
             query = select(webhooks).where(_named(organization, webhook_id))
             row = (await connection.execute(query)).mappings().first()
         return _webhook(row) if row else None
 
     async def remove(self, webhook: Webhook, event: AuditEvent) -> None:
-        """Remove an endpoint and what waits for it, with the event."""
+        """Remove an endpoint and its pending messages, with the event."""
         gone = delete(webhooks).where(webhooks.c.webhook_id == webhook.webhook_id)
         async with self._database.write() as connection:
             if (await connection.execute(gone)).rowcount:
                 await append(connection, self._clock.now(), event)
 
     async def enable(self, webhook: Webhook, event: AuditEvent) -> None:
-        """Send later events to a disabled endpoint again, with the event."""
+        """Enable a disabled endpoint for later events, with the event."""
         disabled = and_(webhooks.c.webhook_id == webhook.webhook_id, webhooks.c.disabled_at.is_not(None))
         async with self._database.write() as connection:
             fresh = {"disabled_at": None, "failing_since": None, "after": await _latest(connection)}
@@ -84,7 +84,7 @@ class SqlWebhooks:
                 await append(connection, self._clock.now(), event)
 
     async def collect(self, limit: int) -> int:
-        """Enqueue the next events of the trail for endpoints that want them; return how many were read."""
+        """Enqueue the audit trail's next events for subscribed endpoints. Returns how many were read."""
         async with self._database.read() as connection:
             newest = await _latest(connection)
             known = await connection.execute(select(upkeep.c.cursor).where(upkeep.c.name == _CURSOR))
@@ -94,10 +94,10 @@ class SqlWebhooks:
             async with self._database.write() as connection:
                 return await self._collect(connection, limit)
         except IntegrityError:
-            return 0  # another process made the cursor's row at the same moment
+            return 0  # another process created the cursor's row at the same moment
 
     async def claim(self, limit: int, lease_s: float) -> Sequence[WebhookDelivery]:
-        """Lease messages that are due; they are due again when the lease lapses."""
+        """Lease messages that are due. They are due again when the lease expires."""
         now = self._clock.now()
         due = deliveries.c.due_at <= now
         async with self._database.read() as connection:
@@ -121,7 +121,7 @@ class SqlWebhooks:
         return [_delivery(row) for row in rows]
 
     async def delivered(self, delivery: WebhookDelivery) -> None:
-        """Take a message out: its endpoint has it."""
+        """Delete a message that its endpoint accepted."""
         endpoint = webhooks.c.webhook_id == delivery.webhook.webhook_id
         well = {"delivered_at": self._clock.now(), "failing_since": None, "last_failure": None}
         async with self._database.write() as connection:
@@ -131,34 +131,34 @@ class SqlWebhooks:
     async def failed(
         self, delivery: WebhookDelivery, why: str, *, retry_s: float | None, disable_after: timedelta
     ) -> None:
-        """Note a failed attempt (docs/webhooks.md, "Attempts").
+        """Record a failed attempt (docs/webhooks.md, "Attempts").
 
         Args:
-            why: For the operator; holds nothing of the answer's body.
-            retry_s: When to try again; None gives the message up.
-            disable_after: For how long an endpoint may fail before it is disabled.
+            why: Reason for the operator, without the response's body.
+            retry_s: Seconds until the next attempt; None drops the message.
+            disable_after: Time for which an endpoint may fail before it is disabled.
         """
         now = self._clock.now()
         endpoint = webhooks.c.webhook_id == delivery.webhook.webhook_id
         since = func.coalesce(webhooks.c.failing_since, now)
         noted = update(webhooks).where(endpoint, webhooks.c.disabled_at.is_(None))
         async with self._database.write() as connection:
-            # The endpoint first, here as elsewhere: two attempts that fail at once would wait for each other.
+            # Lock the endpoint first, as elsewhere: two concurrent failures would deadlock.
             await connection.execute(noted.values(failing_since=since, last_failure=why))
             if retry_s is None:
                 await connection.execute(_without(delivery))
             else:
                 waiting = update(deliveries).where(deliveries.c.message_id == delivery.message_id)
                 await connection.execute(waiting.values(due_at=now + timedelta(seconds=retry_s)))
-                # The others wait a moment too, or one endpoint that is down would keep every sender busy.
+                # Delay its other messages too: an unavailable endpoint would occupy all senders.
                 of_same = and_(
                     deliveries.c.webhook_id == delivery.webhook.webhook_id, deliveries.c.due_at <= now
                 )
                 pause = now + timedelta(seconds=min(retry_s, _PAUSE_S))
                 await connection.execute(update(deliveries).where(of_same).values(due_at=pause))
-            await self._give_up(connection, delivery.webhook, why, now, disable_after)
+            await self._disable(connection, delivery.webhook, why, now, disable_after)
 
-    async def _give_up(
+    async def _disable(
         self,
         connection: CatalogConnection,
         webhook: Webhook,
@@ -166,7 +166,7 @@ class SqlWebhooks:
         now: datetime,
         disable_after: timedelta,
     ) -> None:
-        """Disable an endpoint that is gone, or has taken nothing for long; drop what waits for it."""
+        """Disable an endpoint that is gone or has failed for too long, and drop its pending messages."""
         too_long = webhooks.c.failing_since <= now - disable_after
         alive = and_(webhooks.c.webhook_id == webhook.webhook_id, webhooks.c.disabled_at.is_(None))
         gone = await connection.execute(update(webhooks).where(alive, too_long).values(disabled_at=now))
@@ -181,7 +181,7 @@ class SqlWebhooks:
         known = (await connection.execute(row)).scalar()
         if known is None:
             await connection.execute(insert(upkeep).values(name=_CURSOR, cursor="", report={}))
-        newest = await _latest(connection)  # before the endpoints: one that comes later starts behind it
+        newest = await _latest(connection)  # before the endpoints: a later endpoint gets only later events
         wanting = (
             (await connection.execute(select(webhooks).where(webhooks.c.disabled_at.is_(None))))
             .mappings()

@@ -167,7 +167,7 @@ class Group:
         if image_of is not None:
             changed = replace(changed, served_version=version)
         if image is not None:
-            resume_status = self._standing if self.served_version is not None else None
+            resume_status = self._served_status if self.served_version is not None else None
             imported = {"image": image, "job_id": str(uuid4()), "resume_status": resume_status}
             changed = _enter(changed, GroupStatus.PENDING, now, _PULLING, **imported)
             facts["image"] = image
@@ -177,7 +177,7 @@ class Group:
     def roll_back(
         self, target: StoredVersion, *, now: datetime, source: str | None = None
     ) -> "GroupTransition | None":
-        """Make the next version from an earlier one that is stored; a running import is over.
+        """Make the next version from an earlier one that is stored. Cancels a running import.
 
         Returns None if the group is as it was in that version.
         """
@@ -186,7 +186,7 @@ class Group:
         same_image = target.digest == self.image_digest
         if same_image and (self.served_version, self.image, self.spec) == (self.version, target.image, spec):
             return None
-        status = self._standing if same_image else self._idle_status
+        status = self._served_status if same_image else self._idle_status
         version = self.version + 1
         changed = _enter(
             self,
@@ -231,7 +231,7 @@ class Group:
         size_bytes = image.size_bytes
         stored = _enter(
             self,
-            self._standing if image.digest == self.image_digest else self._idle_status,
+            self._served_status if image.digest == self.image_digest else self._idle_status,
             now,
             served_version=self.version,
             image_digest=image.digest,
@@ -248,13 +248,13 @@ class Group:
         return GroupTransition(stored, stored.event(RegistryEventType.GROUP_IMPORTED, facts))
 
     def fail_import(self, reason: str, sentence: str, *, now: datetime) -> "GroupTransition | None":
-        """Note that the import ended without an image; None if the group waits for none.
+        """Record a failed import. Returns None if the group is not waiting for an image.
 
-        If an earlier version is stored, the group goes on with that one.
+        If an earlier version is stored, the group continues with that one.
         """
         if self.status is not GroupStatus.PENDING:
             return None
-        status = GroupStatus.FAILED if self.served_version is None else self._standing
+        status = GroupStatus.FAILED if self.served_version is None else self._served_status
         failed = _enter(self, status, now, f"{reason}: {sentence}", resume_status=None)
         facts: dict[str, object] = {"version": self.version, "sentence": sentence}
         if self.served_version is not None:
@@ -267,8 +267,8 @@ class Group:
         The group stays `running` after its last instance is gone. Only its owner can stop it.
         """
         pending = self.status is GroupStatus.PENDING
-        standing = self.resume_status if pending else self.status
-        if standing is not GroupStatus.DEPLOYING or version != self.served_version:
+        served_status = self.resume_status if pending else self.status
+        if served_status is not GroupStatus.DEPLOYING or version != self.served_version:
             return None
         if pending:
             running = replace(self, resume_status=GroupStatus.RUNNING, updated_at=now)
@@ -306,20 +306,20 @@ class Group:
         return GroupTransition(switched, switched.event(type_, {"version": self.version}, source=source))
 
     @property
-    def _standing(self) -> GroupStatus:
-        """The status of the version that is served."""
+    def _served_status(self) -> GroupStatus:
+        """Status of the version that is served."""
         if self.status is not GroupStatus.PENDING:
             return self.status
         return self.resume_status or self._idle_status
 
     @property
     def _idle_status(self) -> GroupStatus:
-        """The status with an image that no node has yet."""
+        """Status while no node has the image yet."""
         return GroupStatus.DEPLOYING if self.started else GroupStatus.STOPPED
 
     @property
     def _failure(self) -> str:
-        """Why the import of its version failed, to be kept beside the next status."""
+        """Description of the failed import of its version, which the next status keeps."""
         return self.status_description if self.has_failed else ""
 
 

@@ -48,7 +48,7 @@ def configuration_of(spec: Mapping[str, Any]) -> Configuration:
 
 
 def same_configuration(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two specs are one version. A field that is empty is as good as left out."""
+    """Return whether two specs are one version. Empty and omitted fields are equal."""
     first, second = configuration_of(one), configuration_of(other)
     return all((first.get(path) or None) == (second.get(path) or None) for path in _FIELDS)
 

@@ -1,4 +1,4 @@
-"""The audit trail, newest first."""
+"""Page of the audit trail, newest events first."""
 
 from dataclasses import replace
 from typing import Final
@@ -22,7 +22,7 @@ _MAX_CURSOR_DIGITS: Final = 18
 
 
 class AuditViews:
-    """What happened, and to whom."""
+    """View of the audit trail."""
 
     def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
         self._guard = guard
@@ -30,11 +30,11 @@ class AuditViews:
         self._services = services
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the addresses."""
+        """Return the routes."""
         return [web.get(AUDIT, self._guard.show(self.show))]
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Show events; the newest page refreshes itself."""
+        """Show a page of events. The newest page refreshes itself."""
         wanted = _filter(request)
         own = visitor.caller.organization
         if own is not None:

@@ -1,4 +1,4 @@
-"""What the portal says in words: statuses, failures, events and refusals. Pure."""
+"""Texts of the portal for failures, events and refusals. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from registry.audit.types import EVENT_TYPES
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an import ended, for its owner.
+    """Explanation of a failed import for the group's owner.
 
     Attributes:
-        reason: One of the four stable words of the public API.
-        sentence: What happened this time.
-        advice: What helps, most likely first.
+        reason: One of the four stable reasons of the public API.
+        sentence: Description of this failure.
+        advice: Possible remedies, the most likely one first.
     """
 
     reason: str
@@ -25,28 +25,28 @@ class Failure:
 
 _ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
     "failed to authenticate": (
-        "See that the image is private, and that the credentials are of its own registry.",
-        "See that the token has not expired, and that it may pull this repository.",
-        "Then try again, and type the credentials once more: they are erased when an import ends.",
+        "Check that the credentials belong to the image's registry.",
+        "Check that they have not expired and allow pulling this repository.",
+        "Then try again with the credentials, which are erased when an import ends.",
     ),
     "failed to pull": (
-        "See that the reference names an image that is there: docker manifest inspect tells.",
-        "See that the image has a build for linux/amd64.",
-        "Where the registry did not answer, try again in a few minutes.",
+        "Check that the image exists: run docker manifest inspect with its reference.",
+        "Check that the image supports linux/amd64.",
+        "If the registry did not respond, try again in a few minutes.",
     ),
     "image too large": (
-        "Make the image smaller: build in stages, leave caches and models out of layers.",
-        "Or ask the operator for a higher limit.",
+        "Make the image smaller: use a multi-stage build, and keep caches and models out of the layers.",
+        "Or ask the operator to raise the limit.",
     ),
     "failed to store": (
-        "This is the registry's own trouble, not the image's. Try again in a few minutes.",
-        "Where it stays so, tell the operator the group's name.",
+        "The cause is in Crisper, not in the image. Try again in a few minutes.",
+        "If it fails again, send the group's name to the operator.",
     ),
 }
 
 
 def failure(description: str) -> Failure:
-    """Take a failed group's description apart, `<reason>: <sentence>`."""
+    """Parse a failed group's description, `<reason>: <sentence>`."""
     reason, _, sentence = description.partition(": ")
     if reason not in _ADVICE:
         return Failure("failed", description, ())
@@ -54,33 +54,33 @@ def failure(description: str) -> Failure:
 
 
 _CAUSES: Final[Mapping[str, str]] = {
-    Cause.MALFORMED: "what was shown is no token",
-    Cause.FORGED: "we did not sign it",
+    Cause.MALFORMED: "the password is not a token",
+    Cause.FORGED: "the token's signature is not valid",
     Cause.EXPIRED: "the token had expired",
     Cause.NOT_YET_VALID: "the token is not valid yet",
-    Cause.UNKNOWN: "nobody knows it",
+    Cause.UNKNOWN: "the token is unknown",
     Cause.REPLAYED: "the token was used before",
     Cause.REVOKED: "the token was revoked",
-    Cause.WRONG_NODE: "the token is another node's",
+    Cause.WRONG_NODE: "the token belongs to another node",
     Cause.WRONG_SECRET: "the node's secret was wrong",
-    Cause.WRONG_PEER: "the certificate is not the node's",
-    Cause.WRONG_NETWORK: "it came from another network",
-    Cause.NODE_UNKNOWN: "there is no such node",
-    Cause.NODE_REVOKED: "the node was struck off",
-    Cause.FENCED: "the ledger was restored since",
-    Cause.SESSION_OVER: "the session is over",
-    Cause.OUTSIDE_SCOPE: "it asked for something else than its image",
-    Cause.OVER_BUDGET: "it has fetched the image several times over",
-    Cause.LEDGER_UNAVAILABLE: "the ledger did not answer",
+    Cause.WRONG_PEER: "the certificate does not belong to the node",
+    Cause.WRONG_NETWORK: "the request came from a network that is not allowed",
+    Cause.NODE_UNKNOWN: "the node does not exist",
+    Cause.NODE_REVOKED: "the node was revoked",
+    Cause.FENCED: "the token was minted before a failover or restore of the ledger",
+    Cause.SESSION_OVER: "the session has ended",
+    Cause.OUTSIDE_SCOPE: "the request was for content outside the session's image",
+    Cause.OVER_BUDGET: "the session has used up its byte budget",
+    Cause.LEDGER_UNAVAILABLE: "the ledger did not respond",
 }
 
 
 def event_sentence(type_: str) -> str:
-    """Say what an event means; its type itself where another version wrote it."""
+    """Return the description of an event type; the type itself if this version does not know it."""
     known = EVENT_TYPES.get(type_)
     return known.sentence if known else type_
 
 
 def cause_sentence(cause: str) -> str:
-    """Say why something was refused."""
+    """Return the description of a refusal's cause."""
     return _CAUSES.get(cause, cause)

@@ -119,7 +119,7 @@ class VaultTransitKeys:
         try:
             version = int(str((answer or {})["latest_version"]))
         except (KeyError, ValueError):
-            raise KeyUnavailableError("Vault gave an answer that is not Transit's") from None
+            raise KeyUnavailableError("Vault sent an invalid reply: check the mount's engine") from None
         self._latest[tenant] = version
         return version
 

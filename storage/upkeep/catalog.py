@@ -64,7 +64,7 @@ class CollectionCatalog(Protocol):
 
 
 class ScrubCatalog(Protocol):
-    """Which objects there are to scrub, and which of them are in quarantine."""
+    """Lists objects for scrubbing, and their quarantine."""
 
     async def objects_after(self, object_name: str, limit: int) -> Sequence[Sequence[KeyRecord]]:
         """Return the records of the next objects by name, grouped by object."""
@@ -73,4 +73,4 @@ class ScrubCatalog(Protocol):
         """Return whether an object is in quarantine."""
 
     async def lift(self, object_name: str) -> None:
-        """Put an object back into service: it verifies after all."""
+        """Remove an object from quarantine, because it has verified."""

@@ -39,10 +39,10 @@ class Scrubber:
     """Verifies objects in the order of their names.
 
     Args:
-        quarantine: Takes an object out of service, given its records and the reason.
-        advance: Awaited with each object that is done; the next run starts behind it.
-        bytes_per_s: How fast to read at most; 0 is as fast as it goes.
-        still_ours: Awaited after every read; raises when the run has to end.
+        quarantine: Puts an object into quarantine, given its records and the reason.
+        advance: Awaited with each checked object; the next run starts after it.
+        bytes_per_s: Maximum read rate; 0 means no limit.
+        still_ours: Awaited after every read; raises if the lease is lost, which ends the run.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Scrubber:
         for record in records:
             try:
                 damage = await self._verify(record, done)
-                if damage:  # read a second time: a bit that flipped on its way here must not cost a blob
+                if damage:  # read again: a transient read error must not put a blob into quarantine
                     await asyncio.sleep(_RETRY_S)
                     damage = await self._verify(record, done)
             except KeyUnavailableError:

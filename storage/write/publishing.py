@@ -40,21 +40,21 @@ class Publisher:
         otherwise commits the new object. An unneeded object stays invisible and is discarded with its writer.
         """
         async with self._locks.hold(digest):
-            standing = await self._records.get(tenant, digest)
-            if standing is not None:
-                if await self._opens(standing):
-                    return standing
-                await self._remove(standing)
+            existing = await self._records.get(tenant, digest)
+            if existing is not None:
+                if await self._opens(existing):
+                    return existing
+                await self._remove(existing)
             return await self._link(tenant, digest) or await self._commit(tenant, digest, sealed)
 
     async def link(self, tenant: str, digest: Digest, size_bytes: int) -> bool:
         """Link a blob of another tenant. Returns False if there is no readable blob of that size."""
         async with self._locks.hold(digest):
-            standing = await self._records.get(tenant, digest)
-            if standing is not None and await self._opens(standing):
-                return standing.size_bytes == size_bytes
+            existing = await self._records.get(tenant, digest)
+            if existing is not None and await self._opens(existing):
+                return existing.size_bytes == size_bytes
             other = await self._records.find(digest)
-            if standing is not None or other is None or other.size_bytes != size_bytes:
+            if existing is not None or other is None or other.size_bytes != size_bytes:
                 return False
             return await self._link(tenant, digest) is not None
 

@@ -1,6 +1,6 @@
--- Let one request of a session start, and reserve its first window of the byte budget.
--- ARGV: limits, sid, response id, blob key ('' for anything but a blob), length.
--- Answers {'ok', bytes granted} or {why not}.
+-- Start one request of a session, and reserve its first window of the byte budget.
+-- ARGV: limits, sid, response id, blob key ('' if it is not a blob), length.
+-- Returns {'ok', bytes granted} or {reason of the refusal}.
 
 local sid, lease, blob, length = ARGV[2], 'r:' .. ARGV[3], ARGV[4], tonumber(ARGV[5])
 local hash = read()
@@ -14,7 +14,7 @@ elseif state ~= 'active' or hash.sid ~= sid or now > num(hash, 'ra') + limits.ca
   return {'session_over'}
 end
 if blob == '' then
-  -- A write is a wait for the disk: a request for no bytes may count as made 5 s (of 15 min) earlier.
+  -- A write waits for the disk. The activity of a request without bytes is therefore written only every 5 s.
   if now > num(hash, 'ls') + limits.idle / 180 then
     write(hash, {ls = now})
   end

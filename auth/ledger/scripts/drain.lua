@@ -1,6 +1,6 @@
--- Remove the entries that the catalog has, and answer the oldest of the others.
--- KEYS: stream. ARGV: entries at most, then the ids of entries and of their events, in pairs.
--- After a failover another event may have an entry's id, so both are compared.
+-- Remove entries that are in the catalog, and return the oldest remaining ones.
+-- KEYS: stream. ARGV: maximum number of entries, then pairs of entry id and event id.
+-- After a failover, another event may have the same entry id, so both ids are compared.
 
 local done = {}
 for i = 2, #ARGV, 2 do

@@ -1,6 +1,6 @@
--- End a token for good. ARGV: limits, `done` or `revoked`, ms to plant a tombstone when there is no hash.
--- A revocation also stops running responses; what is over and idle keeps the state that it ended in.
--- Answers {state before, state after, node, group}, or {} when there is no token.
+-- End a token. ARGV: limits, `done` or `revoked`, lifetime in ms of the tombstone if there is no token.
+-- A revocation also stops running responses. An ended token without responses keeps its state.
+-- Returns {state before, state after, node, group}, or {} if there is no token.
 
 local target, plant = ARGV[2], tonumber(ARGV[3])
 local hash = read()

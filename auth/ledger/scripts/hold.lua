@@ -1,4 +1,4 @@
--- Take or extend a lease. KEYS: lease. ARGV: holder, ms. Answers 1, or 0 while another holds it.
+-- Take or extend a lease. KEYS: lease. ARGV: holder, ms. Returns 1, or 0 if another holder has it.
 
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then

@@ -1,5 +1,5 @@
--- Enter a member in a revocation index, unless its scope has just been revoked.
--- KEYS: index, barrier. ARGV: member, ms that the entry must last. Answers 1, or 0 behind a barrier.
+-- Add a member to a revocation index, unless its scope has just been revoked.
+-- KEYS: index, barrier. ARGV: member, lifetime of the entry in ms. Returns 1, or 0 if there is a barrier.
 
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return 0

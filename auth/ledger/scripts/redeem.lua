@@ -1,14 +1,15 @@
--- Open the token's session, or answer it again to the node that opened it.
--- KEYS: the token, the stream of events.
--- ARGV: limits, node, proposed sid ('' to check everything and open nothing),
--- proof ('' when the caller has checked the node, else 'c' for a certificate of the node, or '-'),
+-- Open the token's session, or return it again to the node that opened it.
+-- KEYS: token, stream of events.
+-- ARGV: limits, node, proposed sid ('' to check only),
+-- proof ('' if the caller has checked the node, else 'c' for a certificate of the node, or '-'),
 -- hash of the secret, packed source address, event as JSON ('' for none).
--- Answers {'ok', sid, ms to the deadline, ms to the hard end, exchanges, binding, networks}, or {why not}.
+-- Returns {'ok', sid, ms to the deadline, ms to the hard end, exchanges, binding, networks}, or {reason of
+-- the refusal}.
 
 local node, sid, event = ARGV[2], ARGV[3], ARGV[7]
 local proof, secret, source = ARGV[4], ARGV[5], ARGV[6]
 
--- Whether the source lies in one of the networks of its family: a byte for the prefix, then the address.
+-- Return whether the source is in one of the networks: each is one byte for the prefix, then the address.
 local function within(networks)
   local step = #source + 1
   for at = 1, #networks, step do
@@ -27,8 +28,8 @@ local function within(networks)
   return false
 end
 
--- Why the caller is not proven to be the node that the token was minted for; nil when it is.
--- Lua interns its strings, so the comparison takes the same time whatever they are.
+-- Return the reason why the caller is not the token's node, or nil if it is.
+-- Lua interns strings, so the comparison of secrets takes constant time.
 local function unproven(hash)
   if not hash.bd then
     return proof ~= '' and 'node_unknown' or nil
@@ -45,7 +46,7 @@ local function unproven(hash)
   end
 end
 
--- Append the event, before the change: should this fail, nothing has changed.
+-- Append the event before the change, so that a failure leaves the token unchanged.
 local function record(kind)
   if event ~= '' then
     redis.call('XADD', KEYS[2], '*', 'id', sid, 'type', kind, 'event', event)
@@ -81,7 +82,7 @@ elseif state == 'minted' then
   local deadline = now + math.min(limits.base + num(hash, 'sz') * 1000 / limits.rate, limits.cap)
   write(hash, {st = 'active', sid = sid, ra = now, ls = now, dl = deadline, xc = 1})
 else
-  -- The opening exchange repeated is recorded already; of the others the ledger records the first few.
+  -- A retry of the opening exchange is already recorded. Of the others, only the first few are recorded.
   if hash.sid ~= sid and num(hash, 'xc') < limits.exchanges then
     record('token.exchanged')
   end

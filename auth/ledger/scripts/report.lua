@@ -1,13 +1,13 @@
--- Take in what a running response has delivered; renew its lease and window, or end it.
--- ARGV: limits, response id, blob key, start, bytes delivered so far, length, '1' when it has ended.
--- Every figure counts from the response's start, so a repeated report changes nothing.
--- Answers {'ok', bytes granted in all} or {why the response must stop}.
+-- Record the progress of a running response. Renews its lease and window, or ends it.
+-- ARGV: limits, response id, blob key, start, bytes delivered so far, length, '1' if it has ended.
+-- All numbers count from the response's start, so a repeated report changes nothing.
+-- Returns {'ok', total bytes granted} or {reason why the response must stop}.
 
 local lease, blob, start = 'r:' .. ARGV[2], ARGV[3], tonumber(ARGV[4])
 local delivered, length, ended = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 
--- Join [from, to) to the disjoint, sorted spans of `text`. Beyond `limits.spans` the smallest is
--- forgotten, which can only delay a blob's completion.
+-- Merge [from, to) into the disjoint, sorted spans of `text`. Beyond `limits.spans`, the smallest span is
+-- dropped, which can only delay a blob's completion.
 local function merge(text, from, to)
   local spans = {}
   for a, b in string.gmatch(text, '(%d+)-(%d+)') do
@@ -30,7 +30,7 @@ local function merge(text, from, to)
   return table.concat(spans, ',')
 end
 
--- Note the delivered bytes of the blob, and whether that made it whole.
+-- Record the delivered bytes of the blob, and whether it is now complete.
 local function cover(hash, changes)
   local size, covered = num(hash, 'b' .. blob), hash['c' .. blob] or ''
   if delivered == 0 or covered == 'w' then
@@ -45,7 +45,7 @@ local function cover(hash, changes)
   changes['c' .. blob] = covered
 end
 
--- The next window: as much again as was delivered, within bounds, and within the budget.
+-- Return the next window: as many bytes as were delivered, within the limits and the budget.
 local function grant(hash, granted, used)
   local window = math.max(limits.window_min, math.min(delivered, limits.window_max))
   local wanted = math.max(granted, math.min(length, delivered + window))

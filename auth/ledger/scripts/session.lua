@@ -35,13 +35,13 @@ local function write(hash, changes)
   redis.call('HSET', key, unpack(flat))
 end
 
--- Under which primary this is: the id of its replication history, new with every promotion and every start
+-- Return the replication id of this primary, which changes with every promotion and restart
 -- (docs/adr/0016-fence-tokens-by-replication-id.md).
-local function reign()
+local function replication_id()
   return string.sub(string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)'), 1, 16)
 end
 
--- A response is running while its lease (`r:<id>` = "until granted delivered") has not lapsed.
+-- A response is running while its lease (`r:<id>` = "until granted delivered") has not expired.
 local function running(hash)
   for field, lease in pairs(hash) do
     if string.sub(field, 1, 2) == 'r:' and tonumber(string.match(lease, '^%d+')) > now then
@@ -51,12 +51,12 @@ local function running(hash)
   return false
 end
 
--- Let time do what it does to a token; every script judges the state that this returns.
+-- Apply expiry to the token and return its state. Every script decides by this state.
 local function settle(hash)
   local state = hash.st
   if state == 'minted' and now > num(hash, 'ex') + limits.leeway then
     state = 'expired'
-  elseif state == 'minted' and (limits.fence or hash.rn) and hash.rn ~= reign() then
+  elseif state == 'minted' and (limits.fence or hash.rn) and hash.rn ~= replication_id() then
     state = 'expired'
     write(hash, {fe = 1})
   elseif state == 'active' and not running(hash) then
@@ -73,8 +73,8 @@ local function settle(hash)
   return state
 end
 
--- Keep the hash until the token and its session can no longer be valid, and `keep` longer, so that
--- whoever presents the token meanwhile is refused for the true cause. Never shortens a life.
+-- Set the expiry of the hash: the last time at which the token or its session can be valid, plus `keep`, so
+-- that later refusals have the actual cause. Never shortens an expiry.
 local function prolong(hash)
   local last = math.max(num(hash, 'ex') + limits.leeway, num(hash, 'dl'), now + limits.lease)
   redis.call('PEXPIREAT', key, int(last + limits.keep))

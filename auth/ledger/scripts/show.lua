@@ -1,4 +1,4 @@
--- Answer the server's time and the whole hash, flat, after time has done its part.
+-- Return the server's time and the whole hash, flat, after applying expiry.
 
 local hash = read()
 if not hash.st then

@@ -1,5 +1,5 @@
--- Take the next members of a revocation index; the first call raises the barrier.
--- KEYS: index, barrier. ARGV: ms that the barrier lasts, members at most, then members dealt with.
+-- Return the next members of a revocation index. The first call sets the barrier.
+-- KEYS: index, barrier. ARGV: lifetime of the barrier in ms, maximum number of members, then handled members.
 
 if tonumber(ARGV[1]) > 0 then
   redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])

@@ -1,9 +1,9 @@
-"""Request bodies, read by this server's rules and never by the sender's.
+"""Decoding of request bodies with limits of this server.
 
 aiohttp decodes a body, and even the parameters of a Content-Type (RFC 2231), with the Python codec that the
-sender names; some codecs need minutes for a megabyte. So this is the only module that reads a body or a
-Content-Type: UTF-8, bounded in bytes, time and fields, neither multipart nor compressed
-(tests/unit/registry/test_decoding.py holds the rest of the tree to it).
+sender names; some codecs need minutes for a megabyte. Therefore only this module reads bodies and
+Content-Types: UTF-8, limited in bytes, time and fields, neither multipart nor compressed.
+tests/unit/registry/test_decoding.py checks that no other module does.
 """
 
 import asyncio
@@ -34,17 +34,17 @@ async def read_text(
     Raises:
         HTTPUnsupportedMediaType: It has another media type or charset, or is compressed.
         HTTPRequestEntityTooLarge: It has more than `limit_bytes`.
-        HTTPRequestTimeout: It did not arrive within `BODY_S`.
-        InvalidInputError: It is not UTF-8, or its transfer coding is broken.
+        HTTPRequestTimeout: It was not complete within `BODY_S`.
+        InvalidInputError: It is not UTF-8, or its transfer coding is invalid.
     """
     _require_readable(request, media_types)
     try:
         async with asyncio.timeout(BODY_S):
             body = await _read(request, limit_bytes)
     except TimeoutError:
-        raise web.HTTPRequestTimeout(text="The body did not arrive in time.") from None
+        raise web.HTTPRequestTimeout(text="The request body took too long. Send it again.") from None
     except web.RequestPayloadError:
-        raise InvalidInputError("The body ends early or its transfer coding is broken.") from None
+        raise InvalidInputError("The body is incomplete or its transfer coding is invalid.") from None
     try:
         return body.decode()
     except UnicodeDecodeError:
@@ -86,11 +86,11 @@ def _require_readable(request: web.Request, media_types: Sequence[str]) -> None:
     if headers.getall(hdrs.CONTENT_ENCODING, ["identity"]) != ["identity"]:
         raise web.HTTPUnsupportedMediaType(text="Send the body without a Content-Encoding.")
     if headers.get(hdrs.TRANSFER_ENCODING, "chunked").strip().lower() != "chunked":
-        raise web.HTTPUnsupportedMediaType(text="Send the body with no other Transfer-Encoding than chunked.")
+        raise web.HTTPUnsupportedMediaType(text="The only supported Transfer-Encoding is chunked.")
     lines = headers.getall(hdrs.CONTENT_TYPE, [""])
     media_type, *parameters = (part.strip().lower() for part in lines[0].split(";"))
     if len(lines) > 1 or media_type not in media_types:
         raise web.HTTPUnsupportedMediaType(text=f"Send {' or '.join(media_types)}.")
     for name, _, value in (parameter.partition("=") for parameter in parameters):
         if name.strip().startswith("charset") and value.strip(' "') not in _UTF_8:
-            raise web.HTTPUnsupportedMediaType(text="Send the body in UTF-8, or leave the charset out.")
+            raise web.HTTPUnsupportedMediaType(text="Send the body in UTF-8, or omit the charset.")

@@ -1,4 +1,4 @@
-"""Applications whose routes are all made in one way, so that none skips what every route has to pass."""
+"""Start-up check that all routes of an application are of one kind, so that none bypasses its checks."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,11 +6,11 @@ from aiohttp import web
 
 
 def closed_to(kind: type, advice: str) -> Callable[[web.Application], Awaitable[None]]:
-    """Make a start-up hook that refuses routes whose handlers are no methods of `kind`.
+    """Return a start-up hook that refuses routes whose handlers are not methods of `kind`.
 
     Args:
-        kind: The class that answers for every route.
-        advice: What to do about a route that was added past it.
+        kind: The class of all handlers.
+        advice: How to declare a refused route.
     """
 
     async def check(app: web.Application) -> None:

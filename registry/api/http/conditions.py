@@ -1,4 +1,4 @@
-"""Answers about one stored content: their headers, conditions and ranges (RFC 9110)."""
+"""Headers, conditional requests and ranges of responses with stored content (RFC 9110)."""
 
 from aiohttp import hdrs, web
 
@@ -8,7 +8,7 @@ OCTETS = "application/octet-stream"
 
 
 def headers_of(content: ImageContent, media_type: str) -> dict[str, str]:
-    """Return the headers that GET and HEAD have in common, but for the length."""
+    """Return the common headers of GET and HEAD, without Content-Length."""
     return {
         hdrs.CONTENT_TYPE: media_type,
         hdrs.ETAG: f'"{content.digest}"',
@@ -18,18 +18,18 @@ def headers_of(content: ImageContent, media_type: str) -> dict[str, str]:
 
 
 def head(headers: dict[str, str], size_bytes: int) -> web.Response:
-    """Answer HEAD as GET would be, without the body (RFC 9110, section 9.3.2)."""
+    """Respond to HEAD with the headers of GET (RFC 9110, section 9.3.2)."""
     return web.Response(headers=headers | {hdrs.CONTENT_LENGTH: str(size_bytes)})
 
 
 def has_it(request: web.Request, content: ImageContent) -> bool:
-    """Tell whether the client holds this very content (RFC 9110, section 13.1.2)."""
+    """Return whether the client already has this content (RFC 9110, section 13.1.2)."""
     known = request.if_none_match or ()
     return any(tag.value in {"*", str(content.digest)} for tag in known)
 
 
 def range_header(request: web.Request, content: ImageContent) -> str | None:
-    """Return the range asked for, unless it was asked of other content (RFC 9110, section 13.1.5)."""
+    """Return the Range header, unless If-Range names other content (RFC 9110, section 13.1.5)."""
     condition = request.headers.get(hdrs.IF_RANGE)
     if condition is not None and condition != f'"{content.digest}"':
         return None

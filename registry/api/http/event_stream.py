@@ -1,4 +1,4 @@
-"""Server-sent events (HTML, section 9.2), with this server's limits."""
+"""Server-sent events (HTML, section 9.2) with a write timeout."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ WRITE_S: Final = 30.0
 
 @asynccontextmanager
 async def open_stream(request: web.Request) -> AsyncIterator[EventSourceResponse]:
-    """Answer with a stream; a reader that takes nothing for `WRITE_S` is dropped with a TimeoutError."""
+    """Start an event stream. Raises TimeoutError on write: the reader accepted no data for `WRITE_S`."""
     stream = EventSourceResponse(sep="\n", send_timeout=WRITE_S, ping_interval=HEARTBEAT_S)
     stream.headers[hdrs.CACHE_CONTROL] = "no-store"
     await stream.prepare(request)

@@ -1,4 +1,4 @@
-"""Where clients reach us, as challenges and image references name it."""
+"""The server's public address, for challenges and image references."""
 
 from aiohttp import web
 
@@ -10,12 +10,12 @@ class Origin:
     """The registry's address and name.
 
     Args:
-        public_url: Fixed by the operator; None answers with the address that each request came to, which
-            is right wherever no proxy changes it.
+        public_url: Set by the operator; with None, the Host header of each request is used, which is
+            correct unless a proxy changes it.
         service: The registry's name in challenges and tokens.
 
     Raises:
-        ReferenceFormatError: The public URL is no `https://HOST[:PORT]`.
+        ReferenceFormatError: The public URL is not of the form `https://HOST[:PORT]`.
     """
 
     def __init__(self, public_url: str | None, service: str) -> None:
@@ -23,22 +23,22 @@ class Origin:
         self.service = service
 
     def is_secure(self, request: web.Request) -> bool:
-        """Return whether clients come over TLS."""
+        """Return whether clients connect over TLS."""
         return (self._public.scheme if self._public else request.scheme) == "https"
 
     def url(self, request: web.Request) -> str:
-        """Return scheme and host, without a slash at the end.
+        """Return scheme and host, without a trailing slash.
 
         Raises:
-            web.HTTPBadRequest: The request's Host is no address of a registry.
+            web.HTTPBadRequest: The request's Host is not a valid registry address.
         """
         return self._address(request).url
 
     def host(self, request: web.Request) -> str:
-        """Return `host[:port]`, the first part of a reference to `docker pull`.
+        """Return `host[:port]`, the first part of an image reference.
 
         Raises:
-            web.HTTPBadRequest: No reference can begin with the request's Host.
+            web.HTTPBadRequest: An image reference cannot start with the request's Host.
         """
         try:
             return self._address(request).require_referable().host

@@ -1,8 +1,8 @@
-"""Who is at the other end of a request: its network address and the certificate that it shows.
+"""Identification of a request's peer: its network address and client certificate.
 
-A certificate comes from the TLS layer, or, when the other end is a proxy of ours, from the header that
-RFC 9440 defines. A proxy proves itself by the unix socket that only it may open, or by a client
-certificate of the proxies' own CA. From anybody else that header is an attack, and answered with a 400.
+The certificate comes from the TLS layer or, behind one of the operator's proxies, from the header of
+RFC 9440. A proxy authenticates by a unix socket that only it may open, or by a client certificate of the
+proxies' own CA. The header from any other peer is an attack and gets a 400.
 """
 
 import binascii
@@ -27,11 +27,11 @@ _OF_CLIENTS = ("/v2", "/token")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a request, proxies looked through.
+    """The client of a request, also behind a proxy.
 
     Attributes:
-        source: Its network address, "unknown" when a proxy does not tell.
-        certificate: What it shows, judged; None when it shows none.
+        source: Its network address; "unknown" if a proxy does not forward it.
+        certificate: Its verified certificate; None if it has none.
     """
 
     source: str
@@ -42,17 +42,17 @@ _PEER = web.RequestKey("peer", Peer)
 
 
 def peer_of(request: web.Request) -> Peer:
-    """Return who sent a request; without a certificate where it has not passed `identified`."""
+    """Return the peer of a request; without a certificate if the middleware `identified` did not run."""
     return request.get(_PEER) or Peer(request.remote or "unknown")
 
 
 class Peers:
-    """Finds out who sent a request.
+    """Identifies the peers of requests.
 
     Args:
-        nodes: Judges nodes' certificates.
-        proxies: Judges the certificates of proxies that connect over TLS; None when there are none.
-        now: The time.
+        nodes: Verifies the certificates of nodes.
+        proxies: Verifies the certificates of proxies that connect over TLS; None if there are none.
+        now: Returns the current time.
     """
 
     def __init__(self, nodes: ClientTrust, proxies: ClientTrust | None, now: Callable[[], datetime]) -> None:
@@ -61,18 +61,18 @@ class Peers:
         self._now = now
 
     def identify(self, request: web.Request) -> Peer:
-        """Return who sent the request.
+        """Return the peer that sent the request.
 
         Raises:
-            web.HTTPBadRequest: It has a header that only a proxy of ours may send, or one that cannot be
-                read.
+            web.HTTPBadRequest: It has a header that only the operator's proxies may send, or that header
+                is malformed.
         """
         shown = _tls_certificate(request)
         if self._is_proxy(request, shown):
             forwarded = _client_cert(request)
             return Peer(_forwarded_for(request), self._judge(forwarded))
         if CLIENT_CERT in request.headers or _CHAIN in request.headers:
-            raise web.HTTPBadRequest(text="Client-Cert is taken from this server's own proxies only.")
+            raise web.HTTPBadRequest(text="Remove Client-Cert: only configured proxies may send it.")
         return Peer(request.remote or "unknown", self._judge(shown))
 
     def _is_proxy(self, request: web.Request, shown: bytes | None) -> bool:
@@ -85,7 +85,7 @@ class Peers:
 
 
 def identified(peers: Peers) -> Middleware:
-    """Make the middleware that stands before every handler that asks `peer_of`."""
+    """Return the middleware that identifies the peer for `peer_of`."""
 
     @web.middleware
     async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -110,20 +110,20 @@ def _over_unix_socket(request: web.Request) -> bool:
 
 
 def _client_cert(request: web.Request) -> bytes | None:
-    """Read a byte sequence (RFC 9440, section 2.1; RFC 8941, section 3.3.5)."""
+    """Parse a byte sequence (RFC 9440, section 2.1; RFC 8941, section 3.3.5)."""
     values = request.headers.getall(CLIENT_CERT, ())
     if not values:
         return None
     value = values[0].strip(" ")
     if len(values) > 1 or len(value) < 2 or value[0] != ":" or value[-1] != ":":  # noqa: PLR2004 (the colons)
-        raise web.HTTPBadRequest(text="Send one Client-Cert, as RFC 9440 has it.")
+        raise web.HTTPBadRequest(text="Send one Client-Cert header in the form of RFC 9440.")
     try:
         return b64decode(value[1:-1], validate=True)
     except binascii.Error:
-        raise web.HTTPBadRequest(text="Client-Cert is not base64 between colons.") from None
+        raise web.HTTPBadRequest(text="The header Client-Cert is not base64 between colons.") from None
 
 
 def _forwarded_for(request: web.Request) -> str:
-    """Return the address that the proxy itself saw: the last one; those before are hearsay."""
+    """Return the last address, which the proxy itself saw; earlier ones are unverified."""
     listed = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ()))
     return listed.rpartition(",")[2].strip()[:64] or "unknown"

@@ -1,14 +1,14 @@
-"""The shape of a problem (RFC 9457, section 3.1), as `registry.api.http.problems` writes it."""
+"""The schema of a problem (RFC 9457, section 3.1) that `registry.api.http.problems` writes."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class ProblemDocument(BaseModel):
-    """What went wrong.
+    """An error response.
 
     Attributes:
-        instance: Names this occurrence; for a 5xx the server's log has a line with it.
-        errors: Each refused field by its path, with the reasons.
+        instance: Id of this occurrence; for a 5xx the server's log has a line with it.
+        errors: Reasons for each refused field, by its path.
     """
 
     model_config = ConfigDict(title="Problem")

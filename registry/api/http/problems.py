@@ -1,8 +1,8 @@
-"""What callers are told when something goes wrong: one table, two renderers.
+"""Error responses: one table of errors, two renderers.
 
 `problem_response` writes RFC 9457 problem details; `oci_response` writes the error document of the
-OCI distribution specification ("Error Codes"). Errors below know nothing of HTTP; this is the only
-place that gives them a status.
+OCI distribution specification ("Error Codes"). Errors of other packages contain no HTTP; only this
+module maps them to a status.
 """
 
 import math
@@ -59,12 +59,12 @@ Challenge = Callable[[web.Request, Exception], str]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """How a kind of error is answered.
+    """Response to a kind of error.
 
     Attributes:
         kind: Last part of the problem's type, `urn:crisper:problem:<kind>`; stable.
         code: The error code under `/v2/`.
-        detail: Said instead of the error's own message, where that is not meant for the caller.
+        detail: Replaces the error's own message if callers must not get that.
     """
 
     status: int
@@ -75,10 +75,14 @@ class Problem:
 
 
 INTERNAL = Problem(
-    500, "internal", "Internal error", "UNKNOWN", "Something went wrong here; quote the instance to support."
+    500,
+    "internal",
+    "Internal error",
+    "UNKNOWN",
+    "The server failed unexpectedly. Report the instance id to the operator.",
 )
-_REFUSED = "Authentication is required, or what was presented is not accepted."
-_DENIED = "These credentials do not reach what was asked for."
+_REFUSED = "The credentials are missing or not valid. Check that they are complete and not revoked."
+_DENIED = "These credentials give no access to the requested resource."
 
 TABLE: Mapping[type[Exception], Problem] = {
     InvalidInputError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
@@ -88,10 +92,10 @@ TABLE: Mapping[type[Exception], Problem] = {
     OutsideScopeError: Problem(403, "forbidden", "Forbidden", "DENIED", _DENIED),
     NotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN"),
     ManifestNotFoundError: Problem(404, "not-found", "Not found", "MANIFEST_UNKNOWN"),
-    TokenNotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN", "There is no such token."),
-    BlobNotFoundError: Problem(404, "not-found", "Not found", "BLOB_UNKNOWN", "There is no such blob."),
+    TokenNotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN", "The token does not exist."),
+    BlobNotFoundError: Problem(404, "not-found", "Not found", "BLOB_UNKNOWN", "The blob does not exist."),
     MintRefusedError: Problem(
-        409, "conflict", "Conflict", "DENIED", "The group or node was revoked a moment ago; try again later."
+        409, "conflict", "Conflict", "DENIED", "The group or node was just revoked. Try again in a minute."
     ),
     CertificateRequestError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
     TtlOutOfRangeError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
@@ -99,30 +103,32 @@ TABLE: Mapping[type[Exception], Problem] = {
     PreconditionFailedError: Problem(412, "precondition-failed", "Precondition failed", "DENIED"),
     RateLimitedError: Problem(429, "rate-limited", "Too many requests", "TOOMANYREQUESTS"),
     BlobRangeError: Problem(
-        416, "range", "Range not satisfiable", "RANGE_INVALID", "The range lies outside the blob."
+        416, "range", "Range not satisfiable", "RANGE_INVALID", "The range is outside the blob."
     ),
     BlobDamagedError: Problem(
         500,
         "blob-damaged",
         "Damaged blob",
         "UNKNOWN",
-        "The stored blob is damaged and is not served; its image has to be imported anew.",
+        "The stored blob is damaged and is not served. Import its image again.",
     ),
     CatalogUnavailableError: Problem(
-        503, "catalog-unavailable", "Unavailable", "UNAVAILABLE", "The catalog does not answer."
+        503, "catalog-unavailable", "Unavailable", "UNAVAILABLE", "The catalog is unavailable. Try again."
     ),
     LedgerUnavailableError: Problem(
-        503, "ledger-unavailable", "Unavailable", "UNAVAILABLE", "The token ledger does not answer."
+        503, "ledger-unavailable", "Unavailable", "UNAVAILABLE", "The ledger is unavailable. Try again."
     ),
     KeyUnavailableError: Problem(
-        503, "keys-unavailable", "Unavailable", "UNAVAILABLE", "The key provider does not answer."
+        503, "keys-unavailable", "Unavailable", "UNAVAILABLE", "The key provider is unavailable. Try again."
     ),
     StorageUnavailableError: Problem(
-        503, "storage-unavailable", "Unavailable", "UNAVAILABLE", "Storage does not answer."
+        503, "storage-unavailable", "Unavailable", "UNAVAILABLE", "The storage is unavailable. Try again."
     ),
-    StorageFullError: Problem(503, "storage-full", "Unavailable", "UNAVAILABLE", "Storage takes no more."),
+    StorageFullError: Problem(
+        503, "storage-full", "Unavailable", "UNAVAILABLE", "The storage is full. Contact the operator."
+    ),
     StoreFailedError: Problem(
-        503, "store-failed", "Unavailable", "UNAVAILABLE", "What was sent could not be kept; try again."
+        503, "store-failed", "Unavailable", "UNAVAILABLE", "The request could not be stored. Try again."
     ),
 }
 
@@ -139,14 +145,14 @@ _OF_STATUS = {
 
 
 def problem_of(error: BaseException) -> Problem:
-    """Return how an error is answered: the row of its nearest class, or `INTERNAL`."""
+    """Return the row of the error's nearest class, or `INTERNAL`."""
     if isinstance(error, web.HTTPException) and error.status >= HTTPStatus.BAD_REQUEST:
         return _of_http(error)
     return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), INTERNAL)
 
 
 def problem_response(error: Exception, headers: Mapping[str, str] = NO_HEADERS) -> web.Response:
-    """Answer an error as `application/problem+json` (RFC 9457, section 3)."""
+    """Render an error as `application/problem+json` (RFC 9457, section 3)."""
     problem, instance = _occurrence(error)
     body: dict[str, object] = {
         "type": f"urn:crisper:problem:{problem.kind}",
@@ -166,7 +172,7 @@ def problem_response(error: Exception, headers: Mapping[str, str] = NO_HEADERS) 
 
 
 def oci_response(error: Exception, headers: Mapping[str, str] = NO_HEADERS) -> web.Response:
-    """Answer an error as the OCI distribution specification has it, "Error Codes"."""
+    """Render an error in the form of the OCI distribution specification, "Error Codes"."""
     problem, instance = _occurrence(error)
     entry = {"code": problem.code, "message": _detail(problem, error), "detail": {"instance": instance}}
     return web.json_response(
@@ -175,14 +181,14 @@ def oci_response(error: Exception, headers: Mapping[str, str] = NO_HEADERS) -> w
 
 
 def errors_as(render: Renderer, *, challenge: Challenge) -> Middleware:
-    """Make the middleware that answers every exception through one of the two renderers.
+    """Return the middleware that renders all exceptions as error responses.
 
-    Once bytes of a response have left, the exception goes on and ends the connection: a second
-    response inside the first one's body would be taken for content.
+    After bytes of a response were sent, the exception is raised again and ends the connection: clients
+    would read an error response inside the first response's body as content.
 
     Args:
         render: `problem_response` or `oci_response`.
-        challenge: Makes the `WWW-Authenticate` of a 401 (RFC 9110, section 11.6.1).
+        challenge: Returns the `WWW-Authenticate` header of a 401 (RFC 9110, section 11.6.1).
     """
 
     @web.middleware
@@ -197,7 +203,7 @@ def errors_as(render: Renderer, *, challenge: Challenge) -> Middleware:
                 return render(error, NO_HEADERS)
             try:
                 return render(error, {"WWW-Authenticate": challenge(request, error)})
-            except web.HTTPBadRequest as unreadable:  # no realm can be named under the request's Host
+            except web.HTTPBadRequest as unreadable:  # the request's Host gives no valid realm
                 return render(unreadable, NO_HEADERS)
 
     return answer_errors
@@ -206,8 +212,8 @@ def errors_as(render: Renderer, *, challenge: Challenge) -> Middleware:
 def _of_http(error: web.HTTPException) -> Problem:
     status = HTTPStatus(error.status)
     detail = {
-        HTTPStatus.NOT_FOUND: "Nothing is served at this address.",
-        HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take that method.",
+        HTTPStatus.NOT_FOUND: "There is no resource at this address. Check the path.",
+        HTTPStatus.METHOD_NOT_ALLOWED: "The method is not supported. Use one of the header Allow.",
     }.get(status, error.text or status.phrase)
     kind = status.phrase.lower().replace(" ", "-")
     return Problem(status, kind, status.phrase, _OF_STATUS.get(status, "UNKNOWN"), detail)
@@ -230,10 +236,10 @@ def _headers(problem: Problem, error: Exception, extra: Mapping[str, str]) -> di
 
 
 def _occurrence(error: Exception) -> tuple[Problem, str]:
-    """Name this occurrence, and log it where an operator has to act.
+    """Return an id for this occurrence, and log it if an operator has to act.
 
-    Only the classes and the places of what went wrong are logged: the message of a foreign exception
-    can hold a request's headers or a statement's parameters.
+    Only exception classes and code locations are logged: the message of a foreign exception can contain
+    a request's headers or a statement's parameters.
     """
     problem, instance = problem_of(error), f"urn:uuid:{uuid4()}"
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

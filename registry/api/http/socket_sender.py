@@ -1,10 +1,10 @@
-"""Blobs to plain TCP sockets: one worker thread reads, decrypts and sends, while the event loop waits.
+"""Sending of blobs on plain TCP sockets from worker threads.
 
-The usual way hands every chunk from a worker thread to the loop, which hands it to the transport, which
-copies what the socket does not take. Here the thread that decrypts a piece also gives it to the kernel,
-and stops when the kernel takes no more; the loop keeps the connection, waits until there is room, and
-sends the thread on. What was decrypted and not taken is dropped and decrypted again, so memory is
-bounded by threads, not by connections (docs/adr/0002-send-large-bodies-from-a-worker-thread.md).
+asyncio's transport would receive every chunk from a worker thread through the event loop, and copy the part
+that the socket does not accept. Here the thread that decrypts a piece also writes it to the socket until
+the send buffer is full. The event loop waits until the socket is writable and starts the thread again.
+Bytes that were decrypted but not sent are dropped and decrypted again, so memory is limited by the number
+of threads, not of connections (docs/adr/0002-send-large-bodies-from-a-worker-thread.md).
 """
 
 import asyncio
@@ -25,45 +25,45 @@ from storage.read.reader import BlobReader
 PIECE_BYTES: Final = 2 << 20
 LEAST_PIECE_BYTES: Final = 64 << 10
 PUSH_BYTES: Final = 32 << 20
-PATIENCE_MS: Final = 4  # a quick client makes room within it; a slow one is left to the loop
+PATIENCE_MS: Final = 4  # a fast client reads within it; for a slow one, the event loop waits
 
 _THREADS = min(16, 2 + 2 * (os.cpu_count() or 1))
 
 
 class _Buffers(threading.local):
-    """One piece's plaintext per thread, used again and again."""
+    """One reusable plaintext buffer per thread."""
 
     def __init__(self) -> None:
         self._piece = bytearray(PIECE_BYTES)
 
     def view(self, size: int) -> memoryview:
-        if len(self._piece) < size:  # a container with larger segments or frames
+        if len(self._piece) < size:  # the blob has larger segments or frames
             self._piece = bytearray(size)
         return memoryview(self._piece)[:size]
 
 
 class SocketSender:
-    """Threads that send. One per process; closed at its end."""
+    """Pool of sending threads. One per process; closed when the process stops."""
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="send")
         self._buffers = _Buffers()
 
     def close(self) -> None:
-        """End the threads; only after every response has ended."""
+        """Stop the threads. Call it after all responses have ended."""
         self._executor.shutdown(wait=True)
 
     @asynccontextmanager
     async def stream(
         self, request: web.Request, reader: BlobReader, span: ByteRange
     ) -> AsyncIterator["SocketBody"]:
-        """Take over a connection's socket for a body; its head must have left the transport.
+        """Take over a connection's socket for a body, after the transport has sent the head.
 
-        Closing ends a push that is running and gives the socket back.
+        Closing the body stops a running send and returns the socket.
         """
         transport = request.transport
         if transport is None:
-            raise ConnectionResetError("the client is gone")
+            raise ConnectionResetError("the client closed the connection")
         while transport.get_write_buffer_size():  # noqa: ASYNC110 (the transport has no event for "empty")
             await asyncio.sleep(0)
         own = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
@@ -75,10 +75,10 @@ class SocketSender:
 
 
 class SocketBody:
-    """A body on its way.
+    """A response body that is being sent.
 
     Args:
-        own: A duplicate of the connection's socket, not blocking.
+        own: A non-blocking duplicate of the connection's socket.
     """
 
     def __init__(
@@ -100,13 +100,13 @@ class SocketBody:
         self._running: asyncio.Future[bool] | None = None
 
     async def send(self, most_bytes: int) -> int:
-        """Send up to `most_bytes`, as far as the socket takes them; return how many it took.
+        """Send up to `most_bytes`. Returns how many bytes the socket accepted.
 
-        Waits for room first when the last call found none.
+        Waits until the socket is writable if its buffer was full at the last call.
 
         Raises:
-            BlobDamagedError: The next piece is damaged; nothing of it was sent.
-            ConnectionError: The client is gone.
+            BlobDamagedError: The next piece is damaged; no byte of it was sent.
+            ConnectionError: The client closed the connection.
         """
         start = self._position
         limit = min(self._end, start + min(most_bytes, PUSH_BYTES))
@@ -118,16 +118,16 @@ class SocketBody:
         return self._position - start
 
     async def aclose(self) -> None:
-        """Wait for the thread to let go, and close the duplicate."""
+        """Wait until the thread has stopped, and close the duplicate."""
         self._stopping = True
         if self._running is not None and not self._running.done():
             await asyncio.wait([self._running])
         self._socket.close()
 
     def _push(self, limit: int) -> bool:
-        """Send until `limit`; True when the socket is full before it. Runs in a worker thread.
+        """Send until `limit`. Returns True if the socket's buffer was full before. Runs in a worker thread.
 
-        Pieces are about as large as what the socket takes at a time, so that little is decrypted twice.
+        Pieces are about as large as the socket's buffer, so that few bytes are decrypted twice.
         """
         while self._position < limit and not self._stopping:
             start = self._position

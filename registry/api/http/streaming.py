@@ -1,4 +1,4 @@
-"""Sending blobs: decrypted as they go, metered, and given up on when nobody reads."""
+"""Blob responses: decrypted and metered while they are sent, and aborted if the client stops reading."""
 
 import asyncio
 import os
@@ -18,8 +18,8 @@ from registry.pull.ranges import ByteRange
 from storage.errors import BlobDamagedError, StorageError
 from storage.read.reader import BlobReader
 
-_WATCHED_BYTES = 64 << 10  # less than this fits into the transport's buffer: nothing waits for the client
-_THREAD_BYTES = 4 << 20  # from here on the thread pays
+_WATCHED_BYTES = 64 << 10  # smaller bodies fit into the transport's buffer: no wait for the client
+_THREAD_BYTES = 4 << 20  # above this size, a worker thread is faster
 _log = structlog.get_logger(__name__)
 
 
@@ -28,7 +28,7 @@ class BlobStreamer:
 
     Args:
         sender: Sends large bodies on plain connections.
-        stall_s: A client that takes nothing for so long is gone.
+        stall_s: The connection is closed if a client reads nothing for this long.
     """
 
     def __init__(self, sender: SocketSender, metrics: Metrics, *, stall_s: float) -> None:
@@ -44,13 +44,13 @@ class BlobStreamer:
         part: ByteRange | None,
         headers: Mapping[str, str],
     ) -> web.StreamResponse:
-        """Answer 200 with the blob, or 206 with a part of it, and settle the delivery.
+        """Respond 200 with the blob, or 206 with a part of it, and settle the delivery.
 
         Raises:
-            BlobDamagedError: The connection is cut already; the caller has to tell about the blob.
+            BlobDamagedError: The connection is already closed; the caller reports the damaged blob.
 
-        Once the head has left, a failure cuts the connection: a body that ends early is told from a
-        whole one by its Content-Length, and an error document inside it would be taken for content.
+        After the head was sent, a failure closes the connection: clients detect a short body by its
+        Content-Length, but would read an error document inside it as content.
         """
         response = web.StreamResponse(headers=headers)
         span = part or ByteRange(0, reader.size_bytes)
@@ -101,7 +101,7 @@ class BlobStreamer:
     async def _by_transport(
         response: web.StreamResponse, reader: BlobReader, delivery: MeteredDelivery, span: ByteRange
     ) -> None:
-        """Send through the transport: small bodies, and TLS."""
+        """Send through the transport: for small bodies and TLS."""
         async with aclosing(
             reader.stream(span.start + delivery.bytes_sent, span.length - delivery.bytes_sent)
         ) as chunks:
@@ -118,9 +118,9 @@ class BlobStreamer:
         delivery: MeteredDelivery,
         span: ByteRange,
     ) -> None:
-        """Send the first piece with the head, the rest from the thread that decrypts it."""
+        """Send the first piece with the head, and the rest from the thread that decrypts it."""
         if request.transport is not None:
-            request.transport.set_write_buffer_limits(high=0)  # draining now means empty
+            request.transport.set_write_buffer_limits(high=0)  # drain() now waits until the buffer is empty
         first = ByteRange(span.start, reader.piece_end(span.start, 1) - span.start)
         await self._by_transport(response, reader, delivery, first)
         rest = ByteRange(span.start + first.length, span.length - first.length)
@@ -128,19 +128,19 @@ class BlobStreamer:
             while delivery.bytes_sent < span.length:
                 if not delivery.allowance:
                     await delivery.report()
-                taken = await push.send(delivery.allowance)
-                delivery.sent(span.start + delivery.bytes_sent, taken)
+                sent_bytes = await push.send(delivery.allowance)
+                delivery.sent(span.start + delivery.bytes_sent, sent_bytes)
 
 
 async def _watch(request: web.Request, delivery: MeteredDelivery, stall_s: float) -> None:
-    """Keep the session open while a slow client reads; cut it off when revoked or gone."""
-    seen, since = _taken(request, delivery), 0.0
+    """Keep the session open while a slow client reads; abort if it is revoked or the client stops reading."""
+    seen, since = _accepted_bytes(request, delivery), 0.0
     every_s = min(REPORT_EVERY_S, stall_s)
     while since < stall_s:
         await asyncio.sleep(every_s)
-        taken = _taken(request, delivery)
-        since = 0.0 if taken != seen else since + every_s
-        seen = taken
+        accepted = _accepted_bytes(request, delivery)
+        since = 0.0 if accepted != seen else since + every_s
+        seen = accepted
         try:
             await delivery.report()
         except (RefusedError, LedgerUnavailableError):
@@ -148,14 +148,14 @@ async def _watch(request: web.Request, delivery: MeteredDelivery, stall_s: float
     _abort(request)
 
 
-def _taken(request: web.Request, delivery: MeteredDelivery) -> int:
-    """Return how much the kernel has taken, which moves while a chunk is on its way to a slow client."""
+def _accepted_bytes(request: web.Request, delivery: MeteredDelivery) -> int:
+    """Return how many bytes the kernel accepted; rises while a slow client reads a chunk."""
     transport = request.transport
     return delivery.bytes_sent - (transport.get_write_buffer_size() if transport else 0)
 
 
 def _abort(request: web.Request) -> None:
-    """End the connection, for a thread that holds a duplicate of its socket too."""
+    """Close the connection, also for a thread that has a duplicate of its socket."""
     transport = request.transport
     if transport is None:
         return

@@ -1,4 +1,4 @@
-"""A span for every request, in place of guessing where time went (docs/tracing.md)."""
+"""Middleware that records a span for every request (docs/tracing.md)."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -24,7 +24,7 @@ _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
 
 def traced() -> list[Middleware]:
-    """Return what records requests: nothing at all where traces are off."""
+    """Return the middleware that records spans; none if tracing is off."""
     return [_trace] if tracing.enabled() else []
 
 
@@ -34,7 +34,7 @@ async def _trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     route = resource.canonical if resource else "unknown"
     method = request.method if request.method in _METHODS else "_OTHER"
     name = _NAMES.get((method, route), f"{method} {route}")
-    # Of what was asked only its route: a path or a query might hold anything.
+    # Only the route: a path or a query might contain secrets.
     with tracing.span(name, _parent(request)) as span:
         span.set_attribute("http.request.method", method)
         span.set_attribute("http.route", route)

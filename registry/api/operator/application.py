@@ -1,4 +1,4 @@
-"""The operator API's application: who may call it, and what it is made of (docs/operator-api.md)."""
+"""The operator API's application: authentication and operations (docs/operator-api.md)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -34,11 +34,11 @@ _WORDS: Final[Mapping[str, Schema]] = {
 def operator_app(
     parts: Sequence[Part], events: EventsApi, *, is_operator_key: Callable[[str], bool], verifier: Verifier
 ) -> web.Application:
-    """Make the application to mount at `PREFIX`.
+    """Return the application to mount at `PREFIX`.
 
     Args:
-        parts: Its operations, without the audit trail's.
-        is_operator_key: Compares with the operator's key in constant time.
+        parts: Its operations, except those of the audit trail.
+        is_operator_key: Compares a key with the operator's key in constant time.
     """
     problems = errors_as(problem_response, challenge=lambda *_: 'Bearer realm="crisper-operator"')
     app = web.Application(middlewares=[problems, _authenticated(is_operator_key, verifier)])
@@ -66,7 +66,7 @@ def _authenticated(is_operator_key: Callable[[str], bool], verifier: Verifier) -
 
 
 async def _require_own_session(request: web.Request, bearer: str, verifier: Verifier) -> None:
-    """Let a node act on the token of its own session, and on nothing else."""
+    """Allow a node to act on the token of its own session only."""
     peer = peer_of(request)
     claims = await verifier.admit(bearer, source=peer.source, peer=peer.certificate)
     if claims.session_id is None or claims.token_id != request.match_info["token_id"]:

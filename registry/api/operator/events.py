@@ -27,7 +27,7 @@ _Word = str | SkipJsonSchema[None]
 
 
 class Filters(TypedDict):
-    """Which events of the trail are wanted; None means any."""
+    """Filters of the audit trail; None matches all events."""
 
     type_: str | None
     organization: str | None
@@ -35,10 +35,10 @@ class Filters(TypedDict):
 
 
 class StreamQuery(Query):
-    """Where a stream begins, and which events it has."""
+    """Query of an event stream: its start and filters."""
 
     after: Annotated[
-        WholeNumber | SkipJsonSchema[None], Field(description="The cursor behind which to begin.")
+        WholeNumber | SkipJsonSchema[None], Field(description="Cursor of the last event already read.")
     ] = None
     type: Annotated[_Word, Field(description="Only events of this type.")] = None
     organization_name: Annotated[_Word, Field(description="Only events of this organization.")] = None
@@ -50,19 +50,19 @@ class StreamQuery(Query):
 
 
 class EventQuery(StreamQuery):
-    """Which page of the trail to list."""
+    """Query of a page of the audit trail."""
 
-    limit: Annotated[WholeNumber, Field(description=f"How many at most, up to {_MAX_PAGE}.")] = 100
+    limit: Annotated[WholeNumber, Field(description=f"Maximum number of events, up to {_MAX_PAGE}.")] = 100
 
 
 class LastEventId(Query):
-    """What an `EventSource` that reconnects sends as a header."""
+    """Header that an `EventSource` sends when it reconnects."""
 
     after: WholeNumber
 
 
 class Event(Document):
-    """A line of the audit trail."""
+    """An event of the audit trail."""
 
     cursor: Count
     time: Instant
@@ -100,8 +100,8 @@ class Events(Document):
 class EventsApi:
     """Operations on the audit trail.
 
-    A stream reads the catalog behind its reader's cursor, page by page. What a reader does not take stays in
-    the catalog; one that takes nothing for 30 s is dropped, and goes on where it was with `Last-Event-ID`.
+    A stream reads the catalog page by page after its reader's cursor. Unread events stay in the catalog. A
+    reader that accepts no data for 30 s is disconnected, and continues with `Last-Event-ID`.
     """
 
     tag: ClassVar[str] = "audit trail"
@@ -112,10 +112,10 @@ class EventsApi:
         self._readers = 0
 
     async def stop(self, _app: web.Application) -> None:
-        """End every stream, so that the server can stop; readers reconnect by themselves."""
+        """End all streams so that the server can stop. Readers reconnect automatically."""
         self._stopping.set()
 
-    @Endpoint("GET", "/events", "Events behind the cursor, oldest first.", errors=(400,))
+    @Endpoint("GET", "/events", "Events after the cursor, oldest first.", errors=(400,))
     async def list_events(self, call: Call[None], query: EventQuery) -> Events:  # noqa: ARG002
         """List the audit trail."""
         limit = min(query.limit, _MAX_PAGE)
@@ -123,14 +123,14 @@ class EventsApi:
         next_after = found[-1].cursor if found and len(found) == limit else None
         return Events(items=[Event.of(stored) for stored in found], next_after=next_after)
 
-    @Endpoint("GET", "/events/stream", "Server-sent events, without an end.", errors=(400,))
+    @Endpoint("GET", "/events/stream", "An endless stream of server-sent events.", errors=(400,))
     async def stream_events(self, call: Call[None], query: StreamQuery) -> EventSourceResponse:
         """Follow the audit trail."""
         after = query.after
         if last := call.request.headers.get("Last-Event-ID"):
             after = LastEventId.read({"after": last}).after
         if self._readers >= MAX_STREAMS:
-            raise web.HTTPServiceUnavailable(text="Too many readers of the event stream.")
+            raise web.HTTPServiceUnavailable(text="The event stream has too many readers. Try again later.")
         self._readers += 1
         try:
             if after is None:

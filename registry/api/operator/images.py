@@ -15,23 +15,23 @@ _MAX_PAGE: Final = 1000
 
 
 class ImageQuery(Query):
-    """Which images to list."""
+    """Query of the list of images."""
 
     organization_name: str | SkipJsonSchema[None] = Field(
         default=None, description="Only images of this organization."
     )
-    limit: WholeNumber = Field(default=100, description=f"How many at most, up to {_MAX_PAGE}.")
+    limit: WholeNumber = Field(default=100, description=f"Maximum number of images, up to {_MAX_PAGE}.")
 
 
 class ZstdVariant(Document):
-    """An image's other encoding."""
+    """Variant of an image with zstd layers."""
 
     digest: str
     size: Count
 
 
 class Image(Document):
-    """A stored image, and what it gains by its other encoding."""
+    """A stored image and its zstd variant."""
 
     organization_name: str
     digest: str
@@ -70,7 +70,7 @@ class ImagesApi:
     def __init__(self, images: ImageDirectory) -> None:
         self._images = images
 
-    @Endpoint("GET", "/images", "The newest images, and what their variants gain.", errors=(400,))
+    @Endpoint("GET", "/images", "The newest images and the sizes of their variants.", errors=(400,))
     async def list_images(self, call: Call[None], query: ImageQuery) -> Images:  # noqa: ARG002
         """List stored images."""
         found = await self._images.list(query.organization_name, min(query.limit, _MAX_PAGE))

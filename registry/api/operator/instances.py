@@ -1,4 +1,4 @@
-"""The operator API's instances: what a scheduler sees of its designations, and reports about them."""
+"""The operator API's instances: a scheduler lists them and reports their states."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,13 +13,13 @@ from registry.services.views import InstanceView
 
 
 class InstanceReport(Body):
-    """What a scheduler knows of an instance's container."""
+    """A scheduler's report about an instance's container."""
 
     state: Literal["creating", "running", "stopping"]
 
 
 class Instance(Document):
-    """A node's designation for a group."""
+    """Assignment of a node to a group."""
 
     instance_id: str
     organization_name: str
@@ -69,7 +69,7 @@ class InstancesApi:
         self._instances = service
 
     @Endpoint(
-        "GET", f"{GROUP}/instances", "The nodes designated for the group, with their tokens.", errors=(404,)
+        "GET", f"{GROUP}/instances", "The nodes assigned to the group, and their tokens.", errors=(404,)
     )
     async def list_instances(self, call: Call[None]) -> Instances:
         """List a group's instances."""

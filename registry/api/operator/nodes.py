@@ -1,4 +1,4 @@
-"""The operator API's nodes, and the one operation there that nodes themselves call."""
+"""The operator API's nodes, and the certificate operation that nodes call themselves."""
 
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, ClassVar, Literal
@@ -16,11 +16,11 @@ from registry.services import nodes
 
 
 class NewNode(Body):
-    """A machine to be enrolled.
+    """A node to be created.
 
     Attributes:
-        networks: Where it may come from; anywhere when empty.
-        zstd: Whether its engine reads layers in zstd, as far as that is known.
+        networks: Networks from which the node may connect; empty allows all.
+        zstd: Whether the node's engine supports zstd layers; null if that is unknown.
     """
 
     node_id: NodeId
@@ -63,7 +63,7 @@ class Nodes(Document):
 
 
 class CreatedNode(Document):
-    """A new node with what it proves itself with, shown this once."""
+    """A new node and its credential, which is shown only once."""
 
     node_id: str
     node_secret: str | None = Field(default=None, exclude_if=lambda value: value is None)
@@ -72,7 +72,7 @@ class CreatedNode(Document):
 
 
 class Enrolment(Document):
-    """What a node enrols with, shown this once."""
+    """Enrolment secret of a node, which is shown only once."""
 
     node_id: str
     enrolment_secret: str
@@ -80,12 +80,12 @@ class Enrolment(Document):
 
     @classmethod
     def of(cls, node_id: str, offer: EnrolmentOffer) -> "Enrolment":
-        """Present an offer, its secret included: the only time that it is shown."""
+        """Present an offer with its secret, which is shown only this time."""
         return cls(node_id=node_id, enrolment_secret=offer.secret.reveal(), expires_at=offer.expires_at)
 
 
 class Certificate(Document):
-    """A node's certificate and its authority's, PEM."""
+    """A node's certificate and the certificate of its CA, PEM."""
 
     certificate: str
     ca: str
@@ -103,7 +103,7 @@ class NodesApi:
     @Endpoint(
         "POST",
         "/nodes",
-        "The node's secret, or what it enrols with; shown this once.",
+        "The node and its secret or enrolment secret, shown only once.",
         status=201,
         errors=(409,),
     )
@@ -118,7 +118,7 @@ class NodesApi:
         return CreatedNode(node_id=new.node_id, node_secret=made.secret.reveal() if made.secret else None)
 
     @Endpoint("GET", "/nodes", "All nodes.")
-    async def list_nodes(self, call: Call[None]) -> Nodes:  # noqa: ARG002 (its type says: no body)
+    async def list_nodes(self, call: Call[None]) -> Nodes:  # noqa: ARG002 (no body)
         """List nodes."""
         return Nodes(items=[Node.of(node) for node in await self._nodes.list()])
 
@@ -129,18 +129,18 @@ class NodesApi:
 
     @Endpoint("DELETE", "/nodes/{node_id}", "Done.", status=204, errors=(404,))
     async def revoke_node(self, call: Call[None]) -> None:
-        """Strike a node off."""
+        """Revoke a node."""
         await self._nodes.revoke(call.path("node_id"), source=call.source)
 
     @Endpoint(
         "POST",
         "/nodes/{node_id}/enrolment",
-        "What it enrols with, shown this once.",
+        "The enrolment secret, shown only once.",
         status=201,
         errors=(404, 409),
     )
     async def offer_enrolment(self, call: Call[None]) -> Enrolment:
-        """Offer a node another enrolment."""
+        """Create a new enrolment secret for a node."""
         node_id = call.path("node_id")
         return Enrolment.of(node_id, await self._nodes.offer(node_id, source=call.source))
 
@@ -148,7 +148,7 @@ class NodesApi:
         "POST", "/nodes/{node_id}/certificate", "The certificate.", errors=(409,), access=Access.HANDLER
     )
     async def issue_certificate(self, call: Call[NewCertificate]) -> Certificate:
-        """Enrol a node, or renew its certificate."""
+        """Enroll a node or renew its certificate."""
         node_id, csr, peer = call.path("node_id"), call.body.csr, peer_of(call.request)
         scheme, _, secret = call.request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() == "bearer":

@@ -1,4 +1,4 @@
-"""The operator API's organizations, and the keys that they use the public API with."""
+"""The operator API's organizations and their keys for the public API."""
 
 from typing import Annotated, ClassVar
 
@@ -18,10 +18,10 @@ class NewOrganization(Body):
 
 
 class NewApiKey(Body):
-    """A further key of an organization.
+    """An additional API key of an organization.
 
     Attributes:
-        name: What its owner calls it.
+        name: Label chosen by the owner.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -41,7 +41,7 @@ class Organizations(Document):
 
 
 class CreatedOrganization(Document):
-    """A new customer; `api_key` is shown this once."""
+    """A new customer; `api_key` is shown only once."""
 
     name: str
     api_key: str
@@ -49,7 +49,7 @@ class CreatedOrganization(Document):
 
 
 class ApiKey(Document):
-    """A key to the public API."""
+    """A key for the public API."""
 
     key_id: str
     name: str
@@ -58,19 +58,19 @@ class ApiKey(Document):
 
 
 class ApiKeys(Document):
-    """A customer's keys, oldest first."""
+    """A customer's API keys, oldest first."""
 
     items: list[ApiKey]
 
 
 class CreatedApiKey(ApiKey):
-    """A new key; `api_key` is shown this once."""
+    """A new key; `api_key` is shown only once."""
 
     api_key: str
 
 
 class OrganizationsApi:
-    """Operations on organizations, without their webhooks."""
+    """Operations on organizations and API keys."""
 
     tag: ClassVar[str] = "organizations"
 
@@ -78,7 +78,7 @@ class OrganizationsApi:
         self._organizations = organizations
         self._keys = keys
 
-    @Endpoint("POST", "/organizations", "The organization, and its first API key.", status=201, errors=(409,))
+    @Endpoint("POST", "/organizations", "The organization and its first API key.", status=201, errors=(409,))
     async def create_organization(self, call: Call[NewOrganization]) -> CreatedOrganization:
         """Create an organization."""
         name = call.body.name
@@ -86,7 +86,7 @@ class OrganizationsApi:
         return CreatedOrganization(name=name, api_key=made.secret.reveal(), key_id=made.key.key_id)
 
     @Endpoint("GET", "/organizations", "All organizations.")
-    async def list_organizations(self, call: Call[None]) -> Organizations:  # noqa: ARG002 (its type says: no body)
+    async def list_organizations(self, call: Call[None]) -> Organizations:  # noqa: ARG002 (no body)
         """List organizations."""
         return Organizations.model_validate({"items": await self._organizations.list()})
 
@@ -95,18 +95,18 @@ class OrganizationsApi:
         """Get an organization."""
         found = await self._organizations.get(call.path("organization_name"))
         if found is None:
-            raise NotFoundError("there is no such organization")
+            raise NotFoundError("the organization does not exist")
         return Organization.model_validate(found)
 
     @Endpoint(
         "POST",
         "/organizations/{organization_name}/api-keys",
-        "The key, shown this once.",
+        "The key, shown only once.",
         status=201,
         errors=(404, 409),
     )
     async def create_api_key(self, call: Call[NewApiKey]) -> CreatedApiKey:
-        """Make an API key."""
+        """Create an API key."""
         made = await self._keys.create(call.path("organization_name"), call.body.name, source=call.source)
         key = ApiKey.model_validate(made.key)
         return CreatedApiKey(**dict(key), api_key=made.secret.reveal())
@@ -114,7 +114,7 @@ class OrganizationsApi:
     @Endpoint(
         "GET",
         "/organizations/{organization_name}/api-keys",
-        "The organization's keys, revoked ones included.",
+        "The organization's API keys, including revoked ones.",
         errors=(404,),
     )
     async def list_api_keys(self, call: Call[None]) -> ApiKeys:

@@ -17,7 +17,7 @@ _ONE = "/pull-tokens/{token_id}"
 
 
 class NewPullToken(Body):
-    """A designation: this node shall pull this group's image."""
+    """A pull token to be minted: it assigns the node to the group."""
 
     organization_name: Name
     project_name: Name
@@ -28,7 +28,7 @@ class NewPullToken(Body):
 
 
 class TokenImage(Document):
-    """The image that a token is good for."""
+    """The image that a token allows to pull."""
 
     reference: str
     digest: str
@@ -37,7 +37,7 @@ class TokenImage(Document):
 
 
 class CreatedPullToken(Document):
-    """A new pull token; `token` is shown this once."""
+    """A new pull token; `token` is shown only once."""
 
     token_id: str
     token: str
@@ -47,7 +47,7 @@ class CreatedPullToken(Document):
 
     @classmethod
     def of(cls, made: Designation, host: str) -> "CreatedPullToken":
-        """Present a minted token, the token itself included: the only time that it is shown."""
+        """Present a minted token with its text, which is shown only this time."""
         return cls(
             token_id=made.minted.token_id,
             token=made.minted.token.reveal(),
@@ -63,14 +63,14 @@ class CreatedPullToken(Document):
 
 
 class Blobs(Document):
-    """How many of the image's blobs a session has wholly delivered."""
+    """Numbers of the image's blobs: completely delivered in the session, and in total."""
 
     complete: Count
     total: Count
 
 
 class Session(Document):
-    """A pull."""
+    """Session of a pull."""
 
     bytes_delivered: Count
     blobs: Blobs
@@ -91,7 +91,7 @@ class Session(Document):
 
 
 class PullToken(Document):
-    """A pull token as it stands."""
+    """Current state of a pull token."""
 
     token_id: str
     state: Literal["minted", "active", "done", "expired", "revoked"]
@@ -103,7 +103,7 @@ class PullToken(Document):
 
     @classmethod
     def of(cls, view: TokenView, variant: Variant | None, host: str) -> "PullToken":
-        """Present a token's state and its session; `variant` is None when the image is gone."""
+        """Present a token's state and its session; `variant` is None if the image was deleted."""
         return cls(
             token_id=view.token_id,
             state=view.state.value,
@@ -130,12 +130,12 @@ class PullTokensApi:
         self._authority = authority
         self._origin = origin
 
-    @Endpoint("POST", "/pull-tokens", "The token, shown this once.", status=201, errors=(404, 409))
+    @Endpoint("POST", "/pull-tokens", "The token, shown only once.", status=201, errors=(404, 409))
     async def mint_pull_token(self, call: Call[NewPullToken]) -> CreatedPullToken:
-        """Designate a node: mint its pull token."""
+        """Mint a pull token for a node."""
         new = call.body
         key = GroupKey(new.organization_name, new.project_name, new.container_group_name)
-        host = self._origin.host(call.request)  # first: a token without a reference is of no use
+        host = self._origin.host(call.request)  # first, because a token without a reference is useless
         made = await self._tokens.mint(key, new.node_id, new.ttl_s, new.variant.choice)
         return CreatedPullToken.of(made, host)
 
@@ -153,7 +153,7 @@ class PullTokensApi:
         "POST", f"{_ONE}/complete", "The token, and its session.", errors=(403, 404), access=Access.SESSION
     )
     async def complete_pull_token(self, call: Call[None]) -> PullToken:
-        """Report a pull complete."""
+        """Report that a pull is complete."""
         return await self._shown(call, await self._authority.complete(call.path("token_id")))
 
     async def _shown(self, call: Call[None], view: TokenView) -> PullToken:

@@ -1,4 +1,4 @@
-"""The types that the operator API's documents are made of."""
+"""Field types and base classes of the operator API's documents."""
 
 from datetime import datetime
 from typing import Annotated, Final
@@ -9,13 +9,13 @@ GROUP: Final = "/organizations/{organization_name}/projects/{project_name}/conta
 
 
 class Body(BaseModel):
-    """What the operator API is sent."""
+    """Base class of request bodies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Document(BaseModel):
-    """What the operator API answers; made from an object with attributes of the same names."""
+    """Base class of response documents; created from an object with attributes of the same names."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -29,7 +29,7 @@ Instant = Annotated[
     PlainSerializer(_write, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
-"""A time as RFC 3339 has it, in UTC, to the millisecond."""
+"""A time in the format of RFC 3339, in UTC, with milliseconds."""
 
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]

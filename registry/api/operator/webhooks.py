@@ -16,11 +16,11 @@ EventType = Annotated[str, Field(pattern=rf"^({'|'.join(FAMILIES)})\.([a-z_]{{1,
 
 
 class NewWebhook(Body):
-    """An endpoint that is told about an organization's events.
+    """An endpoint that receives an organization's events.
 
     Attributes:
-        url: https, at a public address.
-        types: Event types, or their families: `group.*`, `instance.*`, `token.*`; everything when empty.
+        url: An https URL with a public address.
+        types: Event types, or families: `group.*`, `instance.*`, `token.*`; empty means all.
     """
 
     url: Annotated[str, Field(min_length=1, max_length=2048, pattern=r"^https?://[\x21-\x7e]+$")]
@@ -28,7 +28,7 @@ class NewWebhook(Body):
 
 
 class Webhook(Document):
-    """An endpoint, and how it does."""
+    """A webhook and the state of its deliveries."""
 
     webhook_id: str
     url: str
@@ -41,13 +41,13 @@ class Webhook(Document):
 
 
 class Webhooks(Document):
-    """A customer's endpoints, oldest first."""
+    """A customer's webhooks, oldest first."""
 
     items: list[Webhook]
 
 
 class CreatedWebhook(Webhook):
-    """A new endpoint; `secret` is shown this once."""
+    """A new webhook; `secret` is shown only once."""
 
     secret: str
 
@@ -61,16 +61,16 @@ class WebhooksApi:
         self._webhooks = hooks
 
     @Endpoint(
-        "POST", _ALL, "The webhook, and its signing secret, shown this once.", status=201, errors=(404, 409)
+        "POST", _ALL, "The webhook and its signing secret, shown only once.", status=201, errors=(404, 409)
     )
     async def create_webhook(self, call: Call[NewWebhook]) -> CreatedWebhook:
-        """Register a webhook."""
+        """Create a webhook."""
         made = await self._webhooks.register(
             call.path("organization_name"), call.body.url, call.body.types, source=call.source
         )
         return CreatedWebhook(**dict(Webhook.model_validate(made.webhook)), secret=made.secret.reveal())
 
-    @Endpoint("GET", _ALL, "The organization's webhooks, and how they do.", errors=(404,))
+    @Endpoint("GET", _ALL, "The organization's webhooks and the state of their deliveries.", errors=(404,))
     async def list_webhooks(self, call: Call[None]) -> Webhooks:
         """List webhooks."""
         return Webhooks.model_validate({"items": await self._webhooks.list(call.path("organization_name"))})
@@ -82,12 +82,12 @@ class WebhooksApi:
 
     @Endpoint("DELETE", _ONE, "Done.", status=204, errors=(404,))
     async def delete_webhook(self, call: Call[None]) -> None:
-        """Remove a webhook."""
+        """Delete a webhook."""
         await self._webhooks.remove(*_named(call), source=call.source)
 
     @Endpoint("POST", f"{_ONE}/enable", "The webhook.", errors=(404,))
     async def enable_webhook(self, call: Call[None]) -> Webhook:
-        """Enable a webhook that was given up."""
+        """Enable a webhook that was disabled after failed deliveries."""
         return Webhook.model_validate(await self._webhooks.enable(*_named(call), source=call.source))
 
 

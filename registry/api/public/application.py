@@ -1,4 +1,4 @@
-"""The public API's application: who may call it, and its addresses (docs/public-api.md)."""
+"""The public API's application: authentication and routes (docs/public-api.md)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -41,12 +41,12 @@ _API: Final = Api(
 
 
 def group_key(call: Call[Any]) -> GroupKey:
-    """Return the group that the address names."""
+    """Return the group key from the path."""
     return GroupKey(*(call.path(parameter) for parameter in _NAMES))
 
 
 def guarded_app(authenticate: Authenticate, parts: Sequence[Part]) -> web.Application:
-    """Make the application to mount at `PREFIX`; every error in it is answered as a problem."""
+    """Return the application to mount at `PREFIX`. All its errors are rendered as problems."""
     problems = errors_as(problem_response, challenge=lambda *_: f'{HEADER} realm="crisper"')
     app = web.Application(middlewares=[problems, _authenticated(authenticate)])
     add_operations(app, _API, parts)
@@ -70,7 +70,7 @@ def _authenticated(authenticate: Authenticate) -> Middleware:
             except OutsideScopeError:
                 if request.method != HTTPMethod.GET:
                     raise
-                raise NotFoundError("There is no such organization, or this key does not reach it.") from None
+                raise NotFoundError("The organization does not exist, or the key has no access.") from None
         _require_names(request)
         return await handler(request)
 
@@ -81,6 +81,6 @@ def _require_names(request: web.Request) -> None:
     for parameter in _NAMES.keys() & request.match_info.keys():
         if not _NAME.fullmatch(request.match_info[parameter]):
             raise NotFoundError(
-                f"The {parameter} in the address cannot be one: names are 2 to 63 lower-case letters, digits "
-                "and hyphens, a letter first and no hyphen last."
+                f"The {parameter} in the address is not valid: names are 2 to 63 lower-case letters, digits "
+                "and hyphens, start with a letter, and do not end with a hyphen."
             )

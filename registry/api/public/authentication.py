@@ -1,4 +1,4 @@
-"""Who calls the public API: a customer by API key, or the operator."""
+"""Authentication of the public API's callers: customers and the operator."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ class Caller:
     """An authenticated caller.
 
     Attributes:
-        organization: The customer whose key was shown; None for the operator, who reaches all of them.
+        organization: The customer who owns the key; None for the operator, who has access to all.
     """
 
     organization: str | None
 
     def require(self, organization: str) -> None:
-        """Refuse another customer's organization alike whether it exists or not.
+        """Check access to an organization. The refusal does not reveal whether it exists.
 
         Raises:
-            OutsideScopeError: The caller does not belong to it.
+            OutsideScopeError: The caller has no access to it.
         """
         if self.organization not in (None, organization):
             raise OutsideScopeError(Cause.OUTSIDE_SCOPE)
@@ -35,11 +35,11 @@ Authenticate = Callable[[str | None], Awaitable[Caller]]
 
 
 class ApiKeyAuthenticator:
-    """Tells callers by their key, and holds each customer's key to its rate.
+    """Authenticates callers by API key, with a rate limit for each customer's key.
 
     Args:
-        is_operator_key: Compares with the operator's key in constant time.
-        rates: Counts requests by key; None counts none. The operator's are not counted.
+        is_operator_key: Compares a key with the operator's key in constant time.
+        rates: Rate limit by key; None is no limit. The operator has no limit.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class ApiKeyAuthenticator:
         self._rates = rates
 
     async def __call__(self, shown: str | None) -> Caller:
-        """Return whose key this is.
+        """Return the owner of the request's key.
 
         Raises:
-            RefusedError: There is no key, or it is nobody's, or revoked.
-            RateLimitedError: It asks too often.
+            RefusedError: The key is missing, unknown or revoked.
+            RateLimitedError: The key has reached its rate limit.
         """
         if not shown or len(shown) > MAX_KEY_LENGTH:
             raise RefusedError(Cause.MALFORMED)

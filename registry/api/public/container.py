@@ -1,4 +1,4 @@
-"""A container: its image, the credentials for it, and what it is given to run with."""
+"""A container: its image, registry credentials and run-time configuration."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -21,10 +21,10 @@ Priority = Annotated[Text, Field(examples=["high", "medium", "low", "batch"])]
 
 
 class Resources(Shape):
-    """What a container asks a machine for: cores, MiB of memory, bytes of storage, GPU class ids.
+    """Required resources: cores, MiB of memory, bytes of storage, GPU class ids.
 
     Attributes:
-        storage: Not in the reference, but in container groups that SaladCloud publishes.
+        storage: Missing from SaladCloud's reference, but present in groups that SaladCloud publishes.
     """
 
     cpu: Integer
@@ -36,7 +36,7 @@ class Resources(Shape):
 
 
 class UsernamePassword(Shape):
-    """Credentials of any registry."""
+    """Credentials for any registry."""
 
     username: Credential
     password: Credential
@@ -63,7 +63,7 @@ class GcpServiceKey(Shape):
 
 
 class RegistryAuthentication(Shape):
-    """How the customer's registry is to be asked for the image: one way of five."""
+    """Credentials for the customer's registry, of one of five kinds."""
 
     basic: Omittable[UsernamePassword] = None
     docker_hub: Omittable[DockerHubToken] = None
@@ -74,11 +74,11 @@ class RegistryAuthentication(Shape):
     @model_validator(mode="after")
     def _one_at_most(self) -> Self:
         if len(self.model_dump()) > 1:
-            raise ValueError("give one kind of registry credentials: that of the image's registry")
+            raise ValueError("give one kind of registry credentials: the kind of the image's registry")
         return self
 
     def reveal(self) -> Mapping[str, Any] | None:
-        """Return the credentials in the clear, in the API's shape; None when the object is empty."""
+        """Return the credentials in plaintext, in the API's shape; None if the object is empty."""
         return {
             kind: {name: secret.get_secret_value() for name, secret in fields.items()}
             for kind, fields in self.model_dump().items()
@@ -86,7 +86,7 @@ class RegistryAuthentication(Shape):
 
 
 class KeptContainer(Shape):
-    """What is kept of a container, besides its image."""
+    """Stored fields of a container, except its image."""
 
     resources: Resources
     command: Items[Text] | None = None
@@ -106,7 +106,7 @@ class NewContainer(KeptContainer):
 
 
 class ServedContainer(KeptContainer):
-    """A container as it is returned ("Container"): without credentials, with what the import found."""
+    """A container in a response ("Container"): without credentials, with results of the import."""
 
     image: str
     hash: Omittable[str] = None

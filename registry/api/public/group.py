@@ -1,4 +1,4 @@
-"""A container group as customers see it ("ContainerGroup")."""
+"""A container group in responses ("ContainerGroup")."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ MAX_DESCRIPTION_LENGTH: Final = 1000
 
 
 class InstanceStatusCounts(Shape):
-    """How many instances are in which state ("ContainerGroupInstanceStatusCount")."""
+    """Numbers of instances by state ("ContainerGroupInstanceStatusCount")."""
 
     allocating_count: Count = 0
     creating_count: Count = 0
@@ -25,11 +25,11 @@ class InstanceStatusCounts(Shape):
 
 
 class ContainerGroupState(Shape):
-    """Where a group is in its life ("ContainerGroupState").
+    """Status of a group ("ContainerGroupState").
 
     Attributes:
-        start_time: When the group was created.
-        finish_time: When it came into its status; the shape has no place for "not yet".
+        start_time: Time at which the group was created.
+        finish_time: Time of the last change of status; the field is required even if the group runs.
     """
 
     status: Literal["pending", "running", "stopped", "succeeded", "failed", "deploying"]
@@ -40,7 +40,7 @@ class ContainerGroupState(Shape):
 
 
 class ContainerGroup(KeptSpec):
-    """A container group ("ContainerGroup"): what was sent; the reference's defaults where it was left out."""
+    """A container group ("ContainerGroup"): as sent, with the reference's defaults for omitted fields."""
 
     id: str
     name: str
@@ -95,7 +95,7 @@ class ContainerGroupCollection(Shape):
 
     @classmethod
     def of(cls, views: Sequence[GroupView]) -> "ContainerGroupCollection":
-        """Present groups in the order given."""
+        """Present groups in the given order."""
         return cls(items=[ContainerGroup.of(view) for view in views])
 
 
@@ -103,7 +103,7 @@ def _state(view: GroupView) -> ContainerGroupState:
     group = view.group
     return ContainerGroupState(
         status=group.status.value,
-        description=" ".join(view.description.split())[:MAX_DESCRIPTION_LENGTH],  # the shape takes one line
+        description=" ".join(view.description.split())[:MAX_DESCRIPTION_LENGTH],  # one line only
         start_time=group.created_at,
         finish_time=group.status_since,
         instance_status_counts=_counts(view.counts),
@@ -111,7 +111,7 @@ def _state(view: GroupView) -> ContainerGroupState:
 
 
 def _counts(counts: Mapping[InstanceState, int]) -> InstanceStatusCounts:
-    """Count as the shape has it: it knows no downloading, which is a part of creating."""
+    """Count instances by the shape's states. It has no `downloading`, which counts as `creating`."""
     creating = counts.get(InstanceState.DOWNLOADING, 0) + counts.get(InstanceState.CREATING, 0)
     return InstanceStatusCounts(
         allocating_count=counts.get(InstanceState.ALLOCATING, 0),
@@ -122,5 +122,5 @@ def _counts(counts: Mapping[InstanceState, int]) -> InstanceStatusCounts:
 
 
 def _dns(key: GroupKey) -> str:
-    """Name the group in the zone that ICANN reserves for private use; the shape requires a name."""
+    """Return the required DNS name, in the zone that ICANN reserves for private use."""
     return f"{key.name}.{key.project}.{key.organization}.internal"

@@ -20,28 +20,28 @@ from registry.model.groups import GroupKey
 from registry.services.groups import MAX_PAGE, ContainerGroups
 from registry.services.views import GroupView
 
-_ACCEPTED: Final = "Accepted; nothing is in the body."
-_ETAG: Final = {"ETag": "Names what the group's owner has asked for: send it back as If-Match."}
+_ACCEPTED: Final = "Accepted. The body is empty."
+_ETAG: Final = {"ETag": "Version of the group as its owner set it. Send it as If-Match."}
 
 
 class PageQuery(Query):
-    """Which page of a project's groups to list."""
+    """Query of a page of a project's groups."""
 
     page_size: Annotated[
-        int, Field(ge=1, le=MAX_PAGE, description="How many groups at most."), FROM_DIGITS
+        int, Field(ge=1, le=MAX_PAGE, description="Maximum number of groups."), FROM_DIGITS
     ] = MAX_PAGE
     after: Annotated[
         str | SkipJsonSchema[None],
-        Field(description="Where to go on, from the Link header of the page before."),
+        Field(description="Cursor from the Link header of the previous page."),
     ] = None
 
 
 class UpdateQuery(Query):
-    """How to update a group."""
+    """Query of an update."""
 
     pull: Annotated[
         Literal["always"] | SkipJsonSchema[None],
-        Field(description="`always` pulls the image again though it is the same."),
+        Field(description="`always` imports the image again, even if its reference is unchanged."),
     ] = None
 
 
@@ -58,7 +58,7 @@ class GroupsApi:
         GROUPS,
         "The project's groups, oldest first.",
         errors=(400, *READ),
-        headers={"Link": 'The next page, as `rel="next"`, where there is one.'},
+        headers={"Link": 'Address of the next page as `rel="next"`, if there is one.'},
     )
     async def list_container_groups(
         self, call: Call[None], query: PageQuery
@@ -83,7 +83,7 @@ class GroupsApi:
     async def create_container_group(self, call: Call[ContainerGroupPrototype]) -> Reply[ContainerGroup]:
         """Create a container group.
 
-        Its image is imported from now on. Repeating the request answers the same group.
+        The import of its image starts. A repeated request returns the same group.
         """
         prototype = call.body
         key = GroupKey(call.path("organization_name"), call.path("project_name"), prototype.name)
@@ -105,7 +105,7 @@ class GroupsApi:
         "The group.",
         body_types=(MERGE_PATCH, JSON),
         errors=(*WRITE, 409, 412),
-        reads=(Header(hdrs.IF_MATCH, "The ETag that the group has to have still."),),
+        reads=(Header(hdrs.IF_MATCH, "The ETag that the group must still have."),),
         headers=_ETAG,
     )
     async def update_container_group(
@@ -113,7 +113,7 @@ class GroupsApi:
     ) -> Reply[ContainerGroup]:
         """Update a container group.
 
-        A changed image is imported as the next version; the one before is served until it is there.
+        A changed image is imported as the next version. Nodes get the previous version until it is stored.
         """
         view = await self._groups.update(
             group_key(call),
@@ -127,7 +127,7 @@ class GroupsApi:
     async def delete_container_group(self, call: Call[None]) -> None:
         """Delete a container group.
 
-        Its import stops, its pull tokens are revoked at once.
+        Its import stops, and its pull tokens are revoked immediately.
         """
         await self._groups.delete(group_key(call), source=call.source)
 
@@ -135,7 +135,7 @@ class GroupsApi:
     async def start_container_group(self, call: Call[None]) -> None:
         """Start a container group.
 
-        One that is still pending starts when its image is there.
+        A pending group starts when its image is stored.
         """
         await self._groups.start(group_key(call), source=call.source)
 
@@ -143,7 +143,7 @@ class GroupsApi:
     async def stop_container_group(self, call: Call[None]) -> None:
         """Stop a container group.
 
-        Its nodes are free, and their pull tokens revoked.
+        Its nodes are released, and their pull tokens are revoked.
         """
         await self._groups.stop(group_key(call), source=call.source)
 
@@ -152,23 +152,23 @@ class GroupsApi:
         """Return a container group to an earlier version.
 
         The next version gets the image and configuration of the earlier one, which must still be stored.
-        Nothing is imported.
+        There is no import.
         """
         return _reply(await self._groups.roll_back(group_key(call), call.body.version, source=call.source))
 
 
 def _if_match(request: web.Request) -> Collection[str] | None:
-    """Read `If-Match` (RFC 9110, section 13.1.1); None takes any group.
+    """Parse `If-Match` (RFC 9110, section 13.1.1). None matches any group.
 
     Raises:
-        PreconditionFailedError: It begins with no entity tag that a group could have.
+        PreconditionFailedError: It does not start with an entity tag of a group.
     """
     # Only the raw header distinguishes * from the entity tag "*".
     if request.headers.getall(hdrs.IF_MATCH, ["*"]) == ["*"]:
         return None
     tags = {f'"{tag.value}"' for tag in request.if_match or () if not tag.is_weak}
     if not tags:
-        raise PreconditionFailedError("If-Match has to hold an ETag as it was answered, with its quotes.")
+        raise PreconditionFailedError("Send If-Match with an ETag from a response, including its quotes.")
     return tags
 
 

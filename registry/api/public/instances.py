@@ -19,21 +19,21 @@ from registry.services.views import InstanceView
 _NODES: Final = UUID("5f0a8a2b-6a55-5d5c-9f41-0f8c1d2e7b63")
 _ALL: Final = f"{GROUP}/instances"
 _ONE: Final = f"{_ALL}/{{container_group_instance_id}}"
-_ACCEPTED: Final = "Accepted; nothing is in the body."
+_ACCEPTED: Final = "Accepted. The body is empty."
 
 
 class ContainerGroupInstancePatch(Shape):
-    """What to change of an instance ("ContainerGroupInstancePatch")."""
+    """Changes of an instance ("ContainerGroupInstancePatch")."""
 
     deletion_cost: Annotated[int, Field(ge=0, le=100_000)] | None = None
 
 
 class ContainerGroupInstance(Shape):
-    """A node that is designated for a group ("ContainerGroupInstance").
+    """A node that is assigned to a group ("ContainerGroupInstance").
 
     Attributes:
-        machine_id: The node's id where that is a UUID, as the shape wants it; else made from it.
-        ready: Whether its scheduler says that it runs.
+        machine_id: The node's id if it is a UUID, which the shape requires; else a UUID derived from it.
+        ready: Whether the scheduler has reported that it runs.
     """
 
     id: Uuid
@@ -73,7 +73,7 @@ class ContainerGroupInstanceCollection(Shape):
 
     @classmethod
     def of(cls, views: Sequence[InstanceView]) -> "ContainerGroupInstanceCollection":
-        """Present instances in the order given."""
+        """Present instances in the given order."""
         return cls(instances=[ContainerGroupInstance.of(view) for view in views])
 
 
@@ -85,7 +85,7 @@ class InstancesApi:
     def __init__(self, service: instances.Instances) -> None:
         self._instances = service
 
-    @Endpoint("GET", _ALL, "The nodes designated for the group.", errors=READ)
+    @Endpoint("GET", _ALL, "The nodes assigned to the group.", errors=READ)
     async def list_container_group_instances(self, call: Call[None]) -> ContainerGroupInstanceCollection:
         """List instances."""
         return ContainerGroupInstanceCollection.of(await self._instances.list(group_key(call)))
@@ -112,7 +112,7 @@ class InstancesApi:
     async def reallocate_container_group_instance(self, call: Call[None]) -> None:
         """Reallocate an instance.
 
-        Its tokens are revoked, and its node is free.
+        Its tokens are revoked, and its node is released.
         """
         await self._instances.reallocate(*_named(call), source=call.source)
 
@@ -120,7 +120,7 @@ class InstancesApi:
     async def recreate_container_group_instance(self, call: Call[None]) -> None:
         """Recreate an instance.
 
-        Its container is created again, with the image it has.
+        Its container is created again from the same image.
         """
         await self._instances.recreate(*_named(call), source=call.source)
 
@@ -128,7 +128,7 @@ class InstancesApi:
     async def restart_container_group_instance(self, call: Call[None]) -> None:
         """Restart an instance.
 
-        Its container stops and starts on the same node.
+        Its container is stopped and started on the same node.
         """
         await self._instances.restart(*_named(call), source=call.source)
 

@@ -1,7 +1,7 @@
-"""Where a container's logs go.
+"""Log providers of a container.
 
-Tokens, passwords and header values are secrets: they are dropped, since Crisper ships no
-logs (docs/adr/0012-drop-log-provider-secrets.md). What is kept and answered holds asterisks in their place.
+Tokens, passwords and header values are secrets. They are dropped, because Crisper ships no logs
+(docs/adr/0012-drop-log-provider-secrets.md). Stored documents and responses contain asterisks instead.
 """
 
 from typing import Annotated
@@ -12,7 +12,7 @@ from registry.api.public.shapes import Integer, Items, Omittable, SecretText, Sh
 
 
 class Axiom(Shape):
-    """Axiom."""
+    """Axiom, a log provider."""
 
     host: Text
     api_token: SecretText
@@ -20,14 +20,14 @@ class Axiom(Shape):
 
 
 class DatadogTag(Shape):
-    """A tag on every line."""
+    """A tag of all lines."""
 
     name: Text
     value: Text
 
 
 class Datadog(Shape):
-    """Datadog."""
+    """Datadog, a log provider."""
 
     host: Text
     api_key: SecretText
@@ -35,7 +35,7 @@ class Datadog(Shape):
 
 
 class LogHeader(Shape):
-    """A header of the requests that carry lines; its value often authenticates."""
+    """A header of log requests; its value is often a credential."""
 
     name: Text
     value: SecretText
@@ -55,7 +55,7 @@ class HttpLogs(Shape):
 
 
 class NewRelic(Shape):
-    """New Relic."""
+    """New Relic, a log provider."""
 
     host: Text
     ingestion_key: SecretText
@@ -76,7 +76,7 @@ class TcpLogs(Shape):
 
 
 class Logging(Shape):
-    """The provider that takes a container's logs ("CreateContainerLogging")."""
+    """The provider of a container's logs ("CreateContainerLogging")."""
 
     axiom: Omittable[Axiom] = None
     datadog: Omittable[Datadog] = None

@@ -1,8 +1,8 @@
-"""What customers send to change a group (RFC 7396, "JSON Merge Patch").
+"""Requests that change a group (RFC 7396, "JSON Merge Patch").
 
-A patch is merged into what stands: objects member by member, where a null takes a member away. Two kinds of
-object are replaced whole, since a merge of two of them would be neither: a probe and `container.logging`.
-What comes of it has to validate as a new group would.
+A patch is merged into the stored group: objects member by member, and a null removes a member. A probe and
+`container.logging` are replaced completely, because a merge of two of them is meaningless. The result must
+be valid as a new group.
 """
 
 import json
@@ -21,10 +21,10 @@ from registry.errors import InvalidInputError
 from registry.services.views import GroupChange
 
 MAX_SPEC_BYTES: Final = 1 << 20
-"""How large patches may make a group: as large as a request that creates one."""
+"""Maximum size of a group after a patch: the limit of a request that creates one."""
 
 _WHOLE: Final = frozenset({"liveness_probe", "readiness_probe", "startup_probe", "container.logging"})
-#: A null for one of these means that it stays: a group cannot do without.
+#: Required fields: a null leaves them unchanged.
 _NEEDED: Final = frozenset(
     {
         "replicas",
@@ -39,7 +39,7 @@ _NEEDED: Final = frozenset(
 
 
 class UpdateResources(Shape):
-    """What to change of the resources ("UpdateContainerResources")."""
+    """Changes of the resources ("UpdateContainerResources")."""
 
     cpu: Integer | None = None
     memory: Integer | None = None
@@ -50,7 +50,7 @@ class UpdateResources(Shape):
 
 
 class UpdateContainer(Shape):
-    """What to change of the container ("UpdateContainer")."""
+    """Changes of the container ("UpdateContainer")."""
 
     image: NewImage | None = None
     registry_authentication: RegistryAuthentication | None = Field(default=None, repr=False)
@@ -63,13 +63,13 @@ class UpdateContainer(Shape):
 
 
 class UpdateNetworking(Shape):
-    """What to change of the networking ("UpdateContainerGroupNetworking")."""
+    """Changes of the networking ("UpdateContainerGroupNetworking")."""
 
     port: Integer | None = None
 
 
 class ContainerGroupPatch(Shape):
-    """What to change of a group ("ContainerGroupPatch"); what is left out stays."""
+    """Changes of a group ("ContainerGroupPatch"); omitted fields stay unchanged."""
 
     container: UpdateContainer | None = None
     country_codes: Items[Text] | None = None
@@ -85,7 +85,7 @@ class ContainerGroupPatch(Shape):
     scheduled_scaling_enabled: bool | None = Field(default=None, alias="scheduled-scaling-enabled")
 
     def as_change(self, *, pull: bool) -> GroupChange:
-        """Part the image and what is used once from what is merged and kept."""
+        """Separate the image and its credentials from the fields that are merged and stored."""
         container = self.container
         authentication = container.registry_authentication if container else None
         return GroupChange(
@@ -100,7 +100,7 @@ class ContainerGroupPatch(Shape):
         patch = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=used_once)
         merged = json.dumps(_merge(spec, patch), ensure_ascii=False, separators=(",", ":"))
         if patch.get("networking") is not None and "networking" not in spec:
-            reason = "the group was made without networking, and cannot be given it"
+            reason = "the group was created without networking; create a new group to add it"
             raise InvalidInputError("The request does not validate: networking.", {"networking": [reason]})
         if len(merged.encode()) > MAX_SPEC_BYTES:
             raise InvalidInputError(f"The group would be larger than {MAX_SPEC_BYTES} bytes of JSON.")
@@ -108,13 +108,13 @@ class ContainerGroupPatch(Shape):
 
 
 class ContainerGroupRollback(Shape):
-    """Which version to return to; the last other version that is stored, if it is left out."""
+    """Version to return to; by default, the newest other version that is stored."""
 
     version: Annotated[int, Field(ge=1, le=2_147_483_647)] | None = None
 
 
-def _merge(standing: Mapping[str, Any], patch: Mapping[str, Any], within: str = "") -> dict[str, Any]:
-    merged = dict(standing)
+def _merge(stored: Mapping[str, Any], patch: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    merged = dict(stored)
     for name, value in patch.items():
         path = f"{within}{name}"
         if value is None:

@@ -1,4 +1,4 @@
-"""Health probes: the scheduler's; stored and returned as sent."""
+"""Health probes. Only the scheduler uses them; they are stored and returned as sent."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ class GrpcProbe(Shape):
 
 
 class HttpProbe(Shape):
-    """An HTTP request that a healthy container answers with success."""
+    """An HTTP request that succeeds on a healthy container."""
 
     path: Text
     port: Integer
@@ -51,7 +51,7 @@ class _Probe(Shape):
 
 
 class LivenessProbe(_Probe):
-    """Restarts a container that fails it."""
+    """Probe that restarts the container if it fails."""
 
     failure_threshold: Omittable[Integer] = 3
     period_seconds: Omittable[Integer] = 10
@@ -60,7 +60,7 @@ class LivenessProbe(_Probe):
 
 
 class ReadinessProbe(_Probe):
-    """Keeps traffic from a container that fails it."""
+    """Probe that stops traffic to the container while it fails."""
 
     failure_threshold: Omittable[Integer] = 3
     period_seconds: Omittable[Integer] = 1
@@ -69,7 +69,7 @@ class ReadinessProbe(_Probe):
 
 
 class StartupProbe(_Probe):
-    """Holds the other probes back until a container has started."""
+    """Probe that delays the other probes until the container has started."""
 
     failure_threshold: Omittable[Integer] = 15
     period_seconds: Omittable[Integer] = 3

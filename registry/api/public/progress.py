@@ -1,4 +1,4 @@
-"""How far a group's import is: once, or as it goes (docs/public-api.md, "Progress")."""
+"""Progress of a group's import: one response, or a stream (docs/public-api.md, "Progress")."""
 
 import asyncio
 from contextlib import suppress
@@ -23,7 +23,7 @@ _POLL_S: Final = 0.5
 
 
 class Figures(Shape):
-    """How far an import is, in figures; bytes are compressed bytes, as they come."""
+    """Progress of an import. Bytes are compressed bytes."""
 
     stage: Literal["pulling", "compressing", "storing"]
     layers_done: Count
@@ -36,7 +36,7 @@ class Figures(Shape):
 
 
 class ContainerGroupProgress(Shape):
-    """A group's status, and how far its import is; `progress` is null while there is none."""
+    """A group's status and the progress of its import; `progress` is null if no import runs."""
 
     status: Literal["pending", "running", "stopped", "succeeded", "failed", "deploying"]
     description: str
@@ -44,7 +44,7 @@ class ContainerGroupProgress(Shape):
 
     @classmethod
     def of(cls, view: GroupView) -> "ContainerGroupProgress":
-        """Present where a group's import is."""
+        """Present the progress of a group's import."""
         figures = None
         if (known := view.progress) is not None:
             figures = Figures(
@@ -61,7 +61,7 @@ class ContainerGroupProgress(Shape):
 
 
 class ProgressApi:
-    """The operation that shows how far a group's import is: JSON, or events for those who accept them."""
+    """Operation that returns the progress of an import: JSON, or events if `Accept` names them."""
 
     tag: ClassVar[str] = "container groups"
 
@@ -72,16 +72,16 @@ class ProgressApi:
         self._readers = 0
 
     async def stop(self, _app: web.Application) -> None:
-        """End every stream, so that the server can stop; readers reconnect by themselves."""
+        """End all streams so that the server can stop. Readers reconnect automatically."""
         self._stopping.set()
 
-    @Endpoint("GET", f"{GROUP}/progress", "The group's status, and its import in figures.", errors=READ)
+    @Endpoint("GET", f"{GROUP}/progress", "The group's status and the progress of its import.", errors=READ)
     async def get_container_group_progress(
         self, call: Call[None]
     ) -> ContainerGroupProgress | EventSourceResponse:
-        """Get how far a group's import is.
+        """Get the progress of a group's import.
 
-        Those who accept `text/event-stream` are told of every change until the import ends.
+        With `Accept: text/event-stream`, the response is a stream of all changes until the import ends.
         """
         key = group_key(call)
         view = await self._groups.get(key)
@@ -89,7 +89,7 @@ class ProgressApi:
             return ContainerGroupProgress.of(view)
         if self._readers >= MAX_READERS:
             raise web.HTTPServiceUnavailable(
-                text="Too many readers of progress. Poll without an event stream."
+                text="Too many event streams of progress. Poll without an event stream."
             )
         self._readers += 1
         try:
@@ -101,7 +101,7 @@ class ProgressApi:
             self._readers -= 1
 
     async def _send(self, stream: EventSourceResponse, key: GroupKey, view: GroupView) -> None:
-        """Send every change, until the import has ended: that is the last event, named `settled`."""
+        """Send all changes until the import ends. The last event is `settled`."""
         sent = None
         while view.group.status is GroupStatus.PENDING and not self._stopping.is_set():
             document = ContainerGroupProgress.of(view)

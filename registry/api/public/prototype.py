@@ -1,4 +1,4 @@
-"""What customers send to create a group ("ContainerGroupPrototype")."""
+"""Requests that create a group ("ContainerGroupPrototype")."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
@@ -21,7 +21,7 @@ _NOT_IN_SPEC: Final[Mapping[str, bool | set[str]]] = {
 
 
 class KeptSpec(Shape):
-    """What is kept of a group as it came: the scheduler's."""
+    """Fields of a group that are stored and returned as sent."""
 
     container: KeptContainer
     replicas: Replicas
@@ -39,7 +39,7 @@ class KeptSpec(Shape):
     scheduled_scaling_enabled: Omittable[bool] = Field(default=False, alias="scheduled-scaling-enabled")
 
     def as_sent(self) -> Mapping[str, Any]:
-        """Return what is kept: members that were left out stay out, so that answers can fill them in."""
+        """Return the stored fields. Omitted members stay omitted; responses add their defaults."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=_NOT_IN_SPEC)
 
 
@@ -51,7 +51,7 @@ class ContainerGroupPrototype(KeptSpec):
     autostart_policy: bool
 
     def as_new_group(self) -> NewGroup:
-        """Separate what is kept from what is used once."""
+        """Separate the fields that are stored from the image and its credentials."""
         authentication = self.container.registry_authentication
         return NewGroup(
             image=self.container.image,

@@ -1,4 +1,4 @@
-"""Networking, queues and scaling: the scheduler's; stored and returned as sent."""
+"""Networking, queues and scaling. Only the scheduler uses them; they are stored and returned as sent."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ LoadBalancer = Annotated[Text, Field(examples=["round_robin", "least_number_of_c
 
 
 class Networking(Shape):
-    """How a group's instances are reached ("CreateContainerGroupNetworking")."""
+    """Network access to a group's instances ("CreateContainerGroupNetworking")."""
 
     auth: bool
     port: Integer
@@ -22,13 +22,13 @@ class Networking(Shape):
 
 
 class ServedNetworking(Networking):
-    """Networking as it is returned ("ContainerGroupNetworking")."""
+    """Networking in a response ("ContainerGroupNetworking")."""
 
     dns: str
 
 
 class QueueConnection(Shape):
-    """The job queue that feeds a group."""
+    """The job queue of a group."""
 
     path: Text
     port: Integer
@@ -36,7 +36,7 @@ class QueueConnection(Shape):
 
 
 class QueueAutoscaler(Shape):
-    """Replicas by the length of the queue."""
+    """Number of replicas by the length of the queue."""
 
     desired_queue_length: Integer
     max_replicas: Integer
@@ -47,7 +47,7 @@ class QueueAutoscaler(Shape):
 
 
 class ScalingAction(Shape):
-    """Replicas by the clock."""
+    """Number of replicas by a time schedule."""
 
     replicas: Integer
     schedule: Annotated[Text, Field(examples=["0 8 * * 1-5"])]

@@ -1,9 +1,9 @@
-"""The types that the public API's documents are made of.
+"""Field types and the base class of the public API's documents.
 
-The members are those of SaladCloud's public reference; the names in quotes below are its schemas. What
-Crisper acts on (the name, the image, its credentials, replicas, autostart) is held to the reference's limits.
-The rest is the scheduler's: any value of the right JSON type is stored and returned as it was sent, and
-bounded only to protect this server.
+The members are those of SaladCloud's public reference; the quoted names in docstrings are its schemas. The
+fields that Crisper uses (name, image, credentials, replicas, autostart) have the reference's limits. Only the
+scheduler uses the other fields: any value of the right JSON type is stored and returned as sent, with limits
+that protect this server.
 """
 
 from typing import Annotated, Final, Self, TypeVar
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 NAME_PATTERN: Final = r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$"
 MAX_TEXT_LENGTH: Final = 131_072
-"""The longest argument or environment value that Linux takes (`MAX_ARG_STRLEN`)."""
+"""Maximum length of an argument or environment value on Linux (`MAX_ARG_STRLEN`)."""
 MAX_ITEMS: Final = 1000
 
 _INT64_MAX: Final = (1 << 63) - 1
@@ -32,29 +32,29 @@ _LINE_PATTERN: Final = r"^.*$"
 
 
 class Shape(BaseModel):
-    """A document of the public API: strict about types and members, silent about refused values."""
+    """Base class of the public API's documents: strict types and members; errors omit refused values."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     @classmethod
     def read(cls, body: str) -> Self:
-        """Read JSON.
+        """Parse JSON.
 
         Raises:
-            InvalidInputError: Names every field that does not validate; repeats no value.
+            InvalidInputError: A field is invalid. The error names all such fields, without their values.
         """
         return read_json(cls, body)
 
 
 Omittable = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
-"""A member that may be left out; a null means the same, and is neither stored nor returned."""
+"""A member that may be omitted or null. A null is neither stored nor returned."""
 
 Name = Annotated[str, StringConstraints(min_length=2, max_length=63, pattern=NAME_PATTERN)]
-"""Of a group, project or organization ("ContainerGroupName" and its like)."""
+"""Name of a group, project or organization ("ContainerGroupName" and similar schemas)."""
 
 Image = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=_LINE_PATTERN)]
 NewImage = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=_LINE_PATTERN)]
-"""An image in a patch; the reference gives it less room than in a new group."""
+"""An image in a patch, whose limit in the reference is lower than in a new group."""
 
 Replicas = Annotated[int, Field(ge=0, le=500)]
 Count = Annotated[int, Field(ge=0)]
@@ -64,7 +64,7 @@ Items = Annotated[list[T], Field(max_length=MAX_ITEMS)]
 
 
 def _whole(value: object) -> object:
-    """Read 4.0 as 4: JSON does not tell them apart."""
+    """Read 4.0 as 4, because they are the same number in JSON."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -81,7 +81,7 @@ Uuid = Annotated[
 _HIDDEN: Final = Field(json_schema_extra={"writeOnly": True})
 
 SecretText = Annotated[Secret[Text], _HIDDEN]
-"""A secret; written as asterisks, so that a dump of a document is safe to store and send."""
+"""A secret. It is serialized as asterisks, so that documents are safe to store and send."""
 
 Credential = Annotated[Secret[Annotated[str, StringConstraints(min_length=1, max_length=10000)]], _HIDDEN]
-"""As it was pasted; `registry.upstream.credentials` removes blanks and line breaks around it."""
+"""A secret as sent; `registry.upstream.credentials` strips surrounding whitespace."""

@@ -1,8 +1,8 @@
 """The OCI distribution API, pull only (distribution-spec 1.1, "Pull" and "Content Discovery").
 
-Every request shows a session's bearer, asks the ledger once, and sees its session's image and
-nothing else. In the session's own repository what is not of that image does not exist; every other
-repository is refused, whether it exists or not (docs/adr/0028-404-inside-403-outside-the-repository.md).
+Every request has a session's bearer token, is checked in the ledger once, and has access to the session's
+image only. Other content in the session's repository gets 404; every other repository gets 403, whether it
+exists or not (docs/adr/0028-404-inside-403-outside-the-repository.md).
 """
 
 from typing import Final
@@ -39,17 +39,17 @@ def distribution_app(
     damage: DamageReporter,
     origin: Origin,
 ) -> web.Application:
-    """Make the application to mount at `PREFIX`.
+    """Return the application to mount at `PREFIX`.
 
     Args:
-        verifier: Checks every request's bearer and asks the ledger.
-        resolver: Finds what the session's image holds.
-        blobs: Where the bytes are.
-        catalog: For tag lists.
-        streamer: Sends blobs and meters them.
-        limit: How many of them a node may have at a time.
-        damage: Takes reports of blobs that do not verify.
-        origin: Where the realm is, for challenges.
+        verifier: Verifies bearer tokens and checks them in the ledger.
+        resolver: Finds the content of the session's image.
+        blobs: Store of the blobs.
+        catalog: Catalog of groups, for tag lists.
+        streamer: Sends and meters blobs.
+        limit: Limits a node's concurrent blob responses.
+        damage: Reports damaged blobs.
+        origin: Address of the realm, for challenges.
     """
     gate = Gate(verifier, resolver, limit, origin)
     watch, attached = DamageWatch(blobs, damage), AttachmentReader(blobs)

@@ -35,11 +35,11 @@ class Blobs:
         self._watch = watch
 
     def routes(self) -> list[MeteredRoute]:
-        """Return what the gate mounts."""
+        """Return the routes for the gate."""
         return [MeteredRoute("/{name:.+}/blobs/{reference}", self.select, self.deliver, self.describe)]
 
     def select(self, request: web.Request, image: StoredImage) -> BlobPart | None:
-        """Return what a GET delivers; None for what `describe` answers."""
+        """Return the part that a GET delivers; None if `describe` answers the request."""
         try:
             content = self._resolver.blob(image, request.match_info["reference"])
             if content is None or has_it(request, content):
@@ -51,7 +51,7 @@ class Blobs:
     async def deliver(
         self, request: web.Request, admitted: Admitted, wanted: BlobPart, delivery: MeteredDelivery
     ) -> web.StreamResponse:
-        """Answer 200 with a blob, or 206 with a range of it."""
+        """Respond 200 with a blob, or 206 with a range of it."""
         organization, digest = admitted.claims.organization, wanted.content.digest
         async with (
             self._watch.reading(organization, digest),
@@ -60,7 +60,7 @@ class Blobs:
             return await self._streamer.send(request, reader, delivery, wanted.part, _headers(wanted.content))
 
     async def describe(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
-        """Answer HEAD, and a GET that delivers nothing: 404, 304 or 416."""
+        """Respond to HEAD, and to a GET that delivers no bytes: 404, 304 or 416."""
         content = self._resolver.blob(admitted.image, request.match_info["reference"])
         if content is None:
             await self._gate.record_outside(request, admitted)
@@ -70,7 +70,7 @@ class Blobs:
         if request.method == hdrs.METH_HEAD:
             return head(_headers(content), content.size_bytes)
         size = f"bytes */{content.size_bytes}"
-        return oci_response(BlobRangeError("the range lies outside the blob"), {hdrs.CONTENT_RANGE: size})
+        return oci_response(BlobRangeError("the range is outside the blob"), {hdrs.CONTENT_RANGE: size})
 
 
 def _headers(content: ImageContent) -> dict[str, str]:

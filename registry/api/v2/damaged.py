@@ -1,4 +1,4 @@
-"""Reports blobs that turn out to be damaged while they are read."""
+"""Reporting of damaged blobs that are detected during a pull."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from storage.errors import BlobDamagedError
 
 
 class DamageWatch:
-    """Reports damage that readers of the store meet."""
+    """Reports blobs that fail verification while they are read."""
 
     def __init__(self, blobs: BlobStore, damage: DamageReporter) -> None:
         self._blobs = blobs
@@ -19,7 +19,7 @@ class DamageWatch:
 
     @asynccontextmanager
     async def reading(self, organization: str, digest: Digest) -> AsyncIterator[None]:
-        """Report a blob that does not verify, whether or not bytes of it have left."""
+        """Report the blob if reading it in this block raises BlobDamagedError."""
         try:
             yield
         except BlobDamagedError as error:

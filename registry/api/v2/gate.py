@@ -1,7 +1,7 @@
-"""The gate of `/v2/`: a handler runs only after the ledger has let its request start.
+"""Access control of `/v2/`: a handler runs only after the ledger has admitted its request.
 
-A route is declared as `Route` or `MeteredRoute`, and its handler takes an `Admitted`, which only this module
-can make. An application with any other route does not start.
+A route is declared as `Route` or `MeteredRoute`, and its handler requires an `Admitted`, which only this
+module can create. An application with any other route does not start.
 """
 
 import asyncio
@@ -37,25 +37,25 @@ _READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 _METERED: Final = frozenset({ContentKind.CONFIG, ContentKind.LAYER})
 
 
-class _Seal:
-    """What `Admitted` is made with; nothing outside this module has one."""
+class _Capability:
+    """Capability that is required to create an `Admitted`; private to this module."""
 
 
-_SEAL: Final = _Seal()
+_CAPABILITY: Final = _Capability()
 
 
 class Admitted:
-    """A request that the ledger has let start.
+    """A request that the ledger has admitted.
 
     Attributes:
-        claims: The session's.
-        image: The session's; nothing else exists for this request.
+        claims: Claims of the session.
+        image: Image of the session, the only one that this request may read.
     """
 
     __slots__ = ("claims", "image")
 
-    def __init__(self, seal: _Seal, claims: SessionClaims, image: StoredImage) -> None:
-        if seal is not _SEAL:
+    def __init__(self, capability: _Capability, claims: SessionClaims, image: StoredImage) -> None:
+        if capability is not _CAPABILITY:
             raise TypeError("Only the gate admits requests: declare a Route and take its Admitted.")
         self.claims = claims
         self.image = image
@@ -63,10 +63,10 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class BlobPart:
-    """What a blob's GET will deliver.
+    """A blob or range that a GET will deliver.
 
     Attributes:
-        part: The range; None for the whole blob.
+        part: Range; None for the whole blob.
     """
 
     content: ImageContent
@@ -74,16 +74,16 @@ class BlobPart:
 
     @property
     def length_bytes(self) -> int:
-        """How many bytes will be delivered."""
+        """Number of bytes to deliver."""
         return self.part.length if self.part else self.content.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Addresses that deliver no bytes of a blob; GET and HEAD.
+    """Route for GET and HEAD whose responses contain no blob bytes.
 
     Attributes:
-        path: Below `/v2`, with `{name:.+}` for the repository.
+        path: Path below `/v2`, with `{name:.+}` for the repository.
     """
 
     path: str
@@ -92,12 +92,12 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class MeteredRoute:
-    """Addresses whose GET delivers bytes that count against the session's budget.
+    """Route whose GET delivers bytes that count against the session's budget.
 
     Attributes:
-        select: Says what a GET would deliver, before the ledger is asked for it; None when it is no bytes.
-        deliver: Delivers what was selected, as far as the meter allows.
-        describe: Answers everything else: HEAD, and a GET without bytes.
+        select: Returns the part that a GET would deliver, to be requested from the ledger; None if no bytes.
+        deliver: Delivers the selected part within the granted bytes.
+        describe: Responds to all other requests: HEAD, and a GET without bytes.
     """
 
     path: str
@@ -107,13 +107,13 @@ class MeteredRoute:
 
 
 class Gate:
-    """Verifies a request's bearer, checks its session's scope, and asks the ledger once.
+    """Verifies the bearer token, checks the session's scope, and calls the ledger once per request.
 
     Args:
-        verifier: Checks bearers and asks the ledger.
+        verifier: Verifies bearer tokens and checks them in the ledger.
         resolver: Finds the session's image.
-        limit: How many metered responses a node may have at a time.
-        origin: Where the realm is, for challenges.
+        limit: Limits a node's concurrent metered responses.
+        origin: Address of the realm, for challenges.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Gate:
         self._origin = origin
 
     def app(self, routes: Iterable[Route | MeteredRoute]) -> web.Application:
-        """Make the application to mount at `/v2`; every error in it is answered as OCI has it."""
+        """Return the application to mount at `/v2`. All its errors are rendered as OCI errors."""
         app = web.Application(
             middlewares=[
                 errors_as(oci_response, challenge=self._challenge),
@@ -147,21 +147,21 @@ class Gate:
     async def admit(
         self, request: web.Request, handler: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Ask the ledger, and run the handler."""
+        """Admit the request in the ledger and run the handler."""
         claims, image_digest = await self._scope(request)
         await self._begin(request, claims)
         image = await self._resolver.image(request.match_info["name"], image_digest)
         return await handler(request, _admitted(claims, image))
 
     async def admit_metered(self, request: web.Request, route: MeteredRoute) -> web.StreamResponse:
-        """Ask the ledger for the bytes that the route selects, deliver them, and settle the difference."""
+        """Reserve the selected bytes in the ledger, deliver them, and release the rest."""
         claims, image_digest = await self._scope(request)
         image = await self._resolver.image(request.match_info["name"], image_digest)
         wanted = route.select(request, image) if image is not None else None
         if wanted is None:
             await self._begin(request, claims)
             return await route.describe(request, _admitted(claims, image))
-        async with self._limit.turn(request, claims.node_id):
+        async with self._limit.slot(request, claims.node_id):
             delivery = await self._begin(request, claims, wanted)
             try:
                 return await route.deliver(request, _admitted(claims, image), wanted, delivery)
@@ -169,15 +169,15 @@ class Gate:
                 await asyncio.shield(delivery.finish())
 
     async def record_outside(self, request: web.Request, admitted: Admitted) -> None:
-        """Record that a session asked for what is not of its image, whether it exists elsewhere or not."""
+        """Record a request for content outside the session's image, whether it exists or not."""
         with suppress(OutsideScopeError):
             await self._refuse(request, admitted.claims)
 
     async def _scope(self, request: web.Request) -> tuple[SessionClaims, str]:
-        """Return the session and the digest of its image. Raises OutsideScopeError: another repository."""
+        """Return the session and its image's digest. Raises OutsideScopeError: it is another repository."""
         claims, name = request[_CLAIMS], request.match_info["name"]
         if not is_repository(name):
-            raise ReferenceFormatError("This cannot be the name of a repository.")
+            raise ReferenceFormatError("The repository name is not valid.")
         if claims.repository != name or claims.image_digest is None:
             await self._refuse(request, claims)
         return claims, claims.image_digest
@@ -212,7 +212,7 @@ class Gate:
         async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
             scheme, _, bearer = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
             if scheme.lower() != "bearer":
-                raise RefusedError(Cause.MALFORMED)  # the first request of every pull: not worth an event
+                raise RefusedError(Cause.MALFORMED)  # the first request of every pull gets no event
             peer = peer_of(request)
             request[_CLAIMS] = await self._verifier.admit(
                 bearer.strip(), source=peer.source, peer=peer.certificate
@@ -222,7 +222,7 @@ class Gate:
         return authenticate
 
     def _challenge(self, request: web.Request, _error: Exception) -> str:
-        """Write `WWW-Authenticate` (RFC 6750, section 3; distribution's token scheme)."""
+        """Return `WWW-Authenticate` (RFC 6750, section 3; distribution's token scheme)."""
         parts = [f'realm="{self._origin.url(request)}/token"', f'service="{self._origin.service}"']
         if repository := _REPOSITORY.match(request.path):
             parts.append(f'scope="repository:{repository[1]}:pull"')
@@ -232,7 +232,7 @@ class Gate:
 
 
 class _Guarded:
-    """What aiohttp is given in place of a handler. Its methods are the only routes of the application."""
+    """Route handlers for aiohttp. Its methods are the only handlers of the application."""
 
     def __init__(
         self, gate: Gate, handler: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]]
@@ -245,7 +245,7 @@ class _Guarded:
 
     @classmethod
     async def version(cls, _request: web.Request) -> web.Response:
-        """Answer the ping of a client (distribution-spec, "Determining Support"); it names no image."""
+        """Respond to a client's version check (distribution-spec, "Determining Support")."""
         return web.json_response({}, headers={"Docker-Distribution-API-Version": "registry/2.0"})
 
 
@@ -260,8 +260,8 @@ class _Metered(_Guarded):
 
 def _admitted(claims: SessionClaims, image: StoredImage | None) -> Admitted:
     if image is None:
-        raise NotFoundError("The repository is gone.")
-    return Admitted(_SEAL, claims, image)
+        raise NotFoundError("The repository was deleted.")
+    return Admitted(_CAPABILITY, claims, image)
 
 
 @web.middleware

@@ -22,7 +22,7 @@ class Listings:
         self._attached = attached
 
     def routes(self) -> list[Route]:
-        """Return what the gate mounts."""
+        """Return the routes for the gate."""
         return [
             Route("/{name:.+}/tags/list", self.tags),
             Route("/{name:.+}/referrers/{reference}", self.referrers),
@@ -40,7 +40,7 @@ class Listings:
         return web.json_response({"name": name, "tags": page}, headers=headers)
 
     async def referrers(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
-        """List what was attached to a digest; often nothing."""
+        """List the artifacts that are attached to a digest."""
         subject = Digest.parse(request.match_info["reference"])
         wanted = request.query.get("artifactType") or None
         body = (await self._attached.of(admitted.claims.organization, admitted.image)).index(subject, wanted)
@@ -52,5 +52,5 @@ def _tag_limit(text: str | None) -> int:
     if text is None:
         return MAX_TAGS
     if not text.isascii() or not text.isdigit():
-        raise InvalidInputError("n is the number of tags to list: 0 or more")
+        raise InvalidInputError("The parameter n must be a whole number, 0 or more.")
     return min(int(text[:9]), MAX_TAGS)

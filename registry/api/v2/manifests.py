@@ -37,16 +37,16 @@ class Manifests:
         self._watch = watch
 
     def routes(self) -> list[Route]:
-        """Return what the gate mounts."""
+        """Return the routes for the gate."""
         return [Route("/{name:.+}/manifests/{reference}", self.get)]
 
     async def get(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
-        """Answer a manifest or an index."""
+        """Return a manifest or an index."""
         reference = request.match_info["reference"]
         named = await self._find(request, admitted, reference)
         content = acceptable(admitted.image, named, reference, request.headers.getall(hdrs.ACCEPT, ()))
         if content is None:
-            raise ManifestNotFoundError(f"There is a {named.media_type}, which Accept does not name.")
+            raise ManifestNotFoundError(f"The type {named.media_type} is not in Accept.")
         headers = headers_of(content, content.media_type) | {hdrs.VARY: hdrs.ACCEPT}
         if has_it(request, content):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
@@ -64,8 +64,8 @@ class Manifests:
             attached = (await self._attached.of(admitted.claims.organization, image)).tagged(reference)
             named = image.content(attached) if attached else None
         if named is None:
-            # Clients look for signatures unasked: the tags of those are not worth an event.
+            # Clients request the tags of signatures by default, so these get no event.
             if not (is_tag(reference) and _SUBJECT_TAG.match(reference)):
                 await self._gate.record_outside(request, admitted)
-            raise ManifestNotFoundError("The repository has no such manifest for this session.")
+            raise ManifestNotFoundError("The manifest does not exist in this session's image.")
         return named

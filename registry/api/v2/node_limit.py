@@ -1,4 +1,4 @@
-"""Taking turns: how many blob responses one node has running in one process."""
+"""Limit of a node's concurrent blob responses in one process."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,15 +12,15 @@ _LOOK_S = 1.0
 
 @dataclass(slots=True)
 class _Node:
-    turns: asyncio.Semaphore
+    slots: asyncio.Semaphore
     holders: int = field(default=0)
 
 
 class NodeConcurrencyLimit:
-    """Lets a node's further responses wait rather than fail: clients take a 429 for final.
+    """Queues a node's excess responses instead of failing them, because clients do not retry a 429.
 
     Args:
-        limit: How many of a node's responses run at a time.
+        limit: Maximum number of a node's concurrent responses.
     """
 
     def __init__(self, limit: int) -> None:
@@ -28,32 +28,32 @@ class NodeConcurrencyLimit:
         self._nodes: dict[str, _Node] = {}
 
     @asynccontextmanager
-    async def turn(self, request: web.Request, node_id: str) -> AsyncIterator[None]:
-        """Wait for one of the node's turns, for as long as its client does.
+    async def slot(self, request: web.Request, node_id: str) -> AsyncIterator[None]:
+        """Wait for a free slot of the node, until its client disconnects.
 
         Raises:
-            ConnectionResetError: The client went away meanwhile.
+            ConnectionResetError: The client disconnected meanwhile.
         """
         node = self._nodes.setdefault(node_id, _Node(asyncio.Semaphore(self._limit)))
         node.holders += 1
         try:
-            await _acquire(node.turns, request)
+            await _acquire(node.slots, request)
             try:
                 yield
             finally:
-                node.turns.release()
+                node.slots.release()
         finally:
             node.holders -= 1
             if not node.holders:
                 del self._nodes[node_id]
 
 
-async def _acquire(turns: asyncio.Semaphore, request: web.Request) -> None:
+async def _acquire(slots: asyncio.Semaphore, request: web.Request) -> None:
     while True:
         try:
             async with asyncio.timeout(_LOOK_S):
-                await turns.acquire()
+                await slots.acquire()
                 return
         except TimeoutError:
             if request.transport is None or request.transport.is_closing():
-                raise ConnectionResetError("the client went away while it waited") from None
+                raise ConnectionResetError("the client disconnected while it waited") from None

@@ -1,4 +1,4 @@
-"""The connection to the catalog: SQLite on one machine, PostgreSQL beyond it, one code for both."""
+"""Connections to the catalog's database: SQLite for one machine, PostgreSQL for several."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 @unique
 class AdvisoryLock(IntEnum):
-    """PostgreSQL's locks without a table; their keys stay the same from version to version.
+    """Keys of PostgreSQL advisory locks. They must not change between versions.
 
-    Whoever needs two takes them in this order.
+    A transaction that needs two locks takes them in this order.
     """
 
     MIGRATION = 7281903
@@ -33,20 +33,20 @@ class AdvisoryLock(IntEnum):
 
 
 class CatalogConnection(Protocol):
-    """What `Database.read` and `Database.write` open."""
+    """Connection that `Database.read` and `Database.write` open."""
 
     async def execute(self, statement: Executable, parameters: Any = None, /) -> Rows:  # noqa: ANN401
         """Execute a statement; its rows are in memory when this returns."""
 
     async def run_sync(self, work: Callable[[Connection], T], /) -> T:
-        """Run what executes several statements: on SQLite as quick as one."""
+        """Run a function that executes several statements. On SQLite this costs one thread call."""
 
 
 class SystemClock:
-    """The machine's clock."""
+    """Clock of this machine."""
 
     def now(self) -> datetime:
-        """Return the present, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         return datetime.now(UTC)
 
 
@@ -54,7 +54,7 @@ class Database:
     """A pool of connections to the catalog's database.
 
     Args:
-        url: In SQLAlchemy's form: `sqlite:///path` or `postgresql+asyncpg://...`.
+        url: Database URL for SQLAlchemy: `sqlite:///path` or `postgresql+asyncpg://...`.
     """
 
     def __init__(self, url: str) -> None:
@@ -64,49 +64,49 @@ class Database:
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it is a file on this machine."""
+        """Whether the database is SQLite."""
         return isinstance(self._engine, SqliteEngine)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[CatalogConnection]:
-        """Open a connection on which each statement sees what is committed."""
+        """Open a connection on which each statement sees all committed changes."""
         with _translated():
             async with self._engine.read() as connection:
                 yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[CatalogConnection]:
-        """Open a transaction: committed when the block ends, rolled back when it raises."""
+        """Open a transaction, which is committed at the end of the block or rolled back if it raises."""
         with _translated():
             async with self._engine.write() as connection:
                 yield connection
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run a whole transaction, committed when `work` returns: on SQLite as quick as one statement.
+        """Run `work` in a transaction and commit it. On SQLite this costs one thread call.
 
-        Where the caller is cancelled it may still be committed, as it may where a server's answer is lost.
+        After a cancellation or a lost connection, the transaction may still be committed.
         """
         with _translated():
             return await self._engine.transact(work)
 
     async def collect_alone(self, connection: CatalogConnection) -> None:
-        """Exclude every transaction that calls `exclude_collection` until this one ends."""
+        """Exclude all transactions that call `exclude_collection` until this one ends."""
         if not self.is_sqlite:
             await connection.execute(
                 text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.COLLECTION}
             )
 
     async def queue_up(self, connection: CatalogConnection) -> None:
-        """Exclude others that decide by what an organization has running or has used; they do so rarely."""
+        """Serialize the rare transactions that decide by an organization's running jobs or usage."""
         if not self.is_sqlite:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.QUEUE})
 
     async def migrate(self) -> None:
-        """Bring the schema to this version's; several servers may start at once."""
+        """Upgrade the schema to this version's. Several servers may call this at the same time."""
         await self.transact(_upgrade)
 
     async def probe(self) -> None:
-        """Prove that the database answers."""
+        """Check that the database responds."""
         async with self.read() as connection:
             await connection.execute(text("SELECT 1"))
 
@@ -116,9 +116,9 @@ class Database:
 
 
 def exclude_collection(connection: Connection) -> None:
-    """Keep collection from deciding until this transaction ends; call it first in the transaction.
+    """Exclude garbage collection until this transaction ends. Call it first in the transaction.
 
-    On SQLite a writing transaction excludes all others as it is.
+    On SQLite this is not needed, because a writing transaction excludes all others.
     """
     if connection.dialect.name != "sqlite":
         connection.execute(
@@ -151,20 +151,21 @@ class _ServerEngine:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn a database that does not answer into our own error; a driver's message may hold a row's values."""
+    """Translate database errors. Their messages are omitted, because they may contain a row's values."""
     try:
         yield
     except (InterfaceError, OperationalError, PoolTimeoutError, OSError, sqlite3.Error) as error:
-        raise CatalogUnavailableError(f"the catalog does not answer ({type(error).__name__})") from None
+        raise CatalogUnavailableError(f"the catalog does not respond ({type(error).__name__})") from None
     except DBAPIError as error:
         if type(error) is not DBAPIError:
             raise
-        # What no class is for, a deadlock among them; the transaction was undone and may be repeated.
-        raise CatalogUnavailableError(f"the catalog gave up ({type(error.orig).__name__})") from None
+        # Errors without a class, for example a deadlock: the transaction was rolled back and can be retried.
+        name = type(error.orig).__name__
+        raise CatalogUnavailableError(f"the catalog aborted a transaction ({name})") from None
 
 
 def _upgrade(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415 (a second of imports that only the first process needs)
+    from alembic import command  # noqa: PLC0415 (takes a second, and is only needed for a migration)
     from alembic.config import Config  # noqa: PLC0415
 
     if connection.dialect.name != "sqlite":

@@ -1,8 +1,8 @@
-"""SQLite as it is, synchronous, in a few threads: each statement is one visit (docs/adr/0049).
+"""Synchronous SQLite in a few worker threads, with one thread call per statement (docs/adr/0049).
 
-An asynchronous driver visits its thread to make a cursor, to execute, to fetch, to close and to roll back,
-and waits for the interpreter's lock each time. Here a statement's rows are fetched where it is executed,
-and what needs no disk needs no visit.
+An asynchronous driver calls its thread to create a cursor, to execute, to fetch, to close and to roll back,
+and waits for the interpreter's lock each time. Here one call executes a statement and fetches its rows, and
+operations without disk access need no call.
 """
 
 import asyncio
@@ -21,31 +21,31 @@ T = TypeVar("T")
 
 Rows: TypeAlias = CursorResult[*tuple[Any, ...]]
 
-_PATIENCE_S = 15
+_LOCK_TIMEOUT_S = 15
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",  # a committed key record must outlive a power cut
+    "PRAGMA synchronous = FULL",  # a committed key record must survive a power failure
     "PRAGMA foreign_keys = ON",
-    f"PRAGMA busy_timeout = {_PATIENCE_S * 1000}",
-    "PRAGMA secure_delete = ON",  # a forgotten credential's key leaves no bytes in free pages
-    "PRAGMA wal_autocheckpoint = 16384",  # 64 MiB: only where `_tidy` does not keep up
+    f"PRAGMA busy_timeout = {_LOCK_TIMEOUT_S * 1000}",
+    "PRAGMA secure_delete = ON",  # no bytes of a deleted credential's key remain in free pages
+    "PRAGMA wal_autocheckpoint = 16384",  # 64 MiB: only if `_run_checkpoints` is too slow
 )
-_TIDY_S = 1.0
-# Instead of the library's AUTOCOMMIT, which ends with a PRAGMA for each connection that is given back.
+_CHECKPOINT_S = 1.0
+# Instead of the library's AUTOCOMMIT, which executes a PRAGMA for each returned connection.
 _NO_BEGIN = "no_begin"
 _THREADS = 4
 
 
 class SqliteEngine:
-    """A SQLite file's connections and the threads that visit them.
+    """Connections to a SQLite file and the worker threads that use them.
 
     Args:
         url: `sqlite:///path`.
     """
 
     def __init__(self, url: str) -> None:
-        # Without a limit (0): whoever waited for a connection would keep a thread from who could return one,
-        # and one over a limit would be closed where it is returned, in the event loop.
+        # Unlimited (0): waiting for a connection would block a thread that is needed to return one, and a
+        # connection over the limit would be closed in the event loop, which returns it.
         self._writing = create_engine(
             make_url(url), connect_args={"factory": _FetchingConnection}, pool_size=0
         )
@@ -53,14 +53,14 @@ class SqliteEngine:
         self._reading = self._writing.execution_options(**{_NO_BEGIN: True})
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="catalog")
         self._threads = Threads(self._executor)
-        # Others of this process would wait for the file's lock in the threads that its holder needs.
-        self._turn = asyncio.Lock()
-        self._tidying: asyncio.Task[None] | None = None
-        self._tidied_at = 0.0
+        # Without this lock, waiting writers would block the threads that the current writer needs.
+        self._lock = asyncio.Lock()
+        self._checkpoints: asyncio.Task[None] | None = None
+        self._checkpointed_at = 0.0
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator["LazyConnection"]:
-        """Open a connection on which each statement sees what is committed."""
+        """Open a connection on which each statement sees all committed changes."""
         visited = LazyConnection(self._reading, self._threads)
         try:
             yield visited
@@ -69,8 +69,8 @@ class SqliteEngine:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator["LazyConnection"]:
-        """Open a transaction, which excludes all other writers from its first statement on."""
-        async with self._in_turn():
+        """Open a transaction, which excludes all other writers from its first statement."""
+        async with self._write_lock():
             visited = LazyConnection(self._writing, self._threads)
             try:
                 yield visited
@@ -83,49 +83,50 @@ class SqliteEngine:
         self._written()
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run a whole transaction in one visit."""
+        """Run a whole transaction in one thread call."""
 
         def visit() -> T:
             with self._writing.begin() as connection:
                 return work(connection)
 
-        async with self._in_turn():
+        async with self._write_lock():
             result = await self._threads.run(visit)
         self._written()
         return result
 
     async def close(self) -> None:
-        """Close the connections; only once nobody uses one."""
-        if self._tidying is not None:
-            await self._tidying
+        """Close the connections. Call it when none is in use."""
+        if self._checkpoints is not None:
+            await self._checkpoints
         await self._threads.run(self._writing.dispose)
         self._executor.shutdown(wait=False)
 
     @asynccontextmanager
-    async def _in_turn(self) -> AsyncIterator[None]:
-        """Exclude this process's other writers. Raises TimeoutError: they took as long as another's may."""
-        async with asyncio.timeout(_PATIENCE_S):
-            await self._turn.acquire()
+    async def _write_lock(self) -> AsyncIterator[None]:
+        """Exclude other writers of this process. Raises TimeoutError: they held the lock too long."""
+        async with asyncio.timeout(_LOCK_TIMEOUT_S):
+            await self._lock.acquire()
         try:
             yield
         finally:
-            self._turn.release()
+            self._lock.release()
 
     def _written(self) -> None:
         now = asyncio.get_running_loop().time()
-        if (self._tidying is None or self._tidying.done()) and now - self._tidied_at >= _TIDY_S:
-            self._tidied_at = now
-            self._tidying = asyncio.create_task(self._tidy())
+        is_running = self._checkpoints is not None and not self._checkpoints.done()
+        if not is_running and now - self._checkpointed_at >= _CHECKPOINT_S:
+            self._checkpointed_at = now
+            self._checkpoints = asyncio.create_task(self._run_checkpoints())
 
-    async def _tidy(self) -> None:
-        """Copy the log back into the file beside the writers, then what came meanwhile before the next one.
+    async def _run_checkpoints(self) -> None:
+        """Checkpoint the WAL: first concurrently with writers, then the rest while writers wait.
 
-        Left to SQLite, the writer that finds the log long does all of it, and everybody behind it waits. When
-        none of the log is left, the next writer begins it anew.
+        SQLite's automatic checkpoint runs within a write, and all later writers wait for it. After a complete
+        checkpoint, the next writer starts the WAL from its beginning.
         """
-        with suppress(DBAPIError, TimeoutError):  # the next one does it
+        with suppress(DBAPIError, TimeoutError):  # the next checkpoint copies the rest
             await self._threads.run(self._checkpoint)
-            async with self._in_turn():
+            async with self._write_lock():
                 await self._threads.run(self._checkpoint)
 
     def _checkpoint(self) -> None:
@@ -134,7 +135,7 @@ class SqliteEngine:
 
 
 class LazyConnection:
-    """A connection that is taken from the pool by its first statement."""
+    """Connection that is taken from the pool at the first statement."""
 
     def __init__(self, engine: Engine, threads: Threads) -> None:
         self._engine = engine
@@ -142,11 +143,11 @@ class LazyConnection:
         self._connection: Connection | None = None
 
     async def execute(self, statement: Executable, parameters: Any = None) -> Rows:  # noqa: ANN401
-        """Execute a statement; its rows are in memory when this returns."""
+        """Execute a statement and fetch all its rows."""
         return await self.run_sync(lambda connection: connection.execute(statement, parameters))
 
     async def run_sync(self, work: Callable[[Connection], T]) -> T:
-        """Run what executes any number of statements, in one visit."""
+        """Run a function that executes several statements, in one thread call."""
 
         def visit() -> T:
             if self._connection is None:
@@ -156,18 +157,18 @@ class LazyConnection:
         return await self._threads.run(visit)
 
     async def end(self, how: Callable[[Connection], None]) -> None:
-        """Commit or roll back, if there was a statement."""
+        """Commit or roll back, if a statement was executed."""
         if self._connection is not None:
             await self._threads.run(how, self._connection)
 
     def close(self) -> None:
-        """Give the connection back, with nothing left to undo."""
+        """Return the connection to the pool. Call `end` before."""
         if self._connection is not None:
             self._connection.close()
 
 
 class _FetchingCursor(sqlite3.Cursor):
-    """Has all rows once it has executed, so that whoever reads them never waits for the disk."""
+    """Cursor that fetches all rows when it executes, so that reading them never blocks on the disk."""
 
     _rows: Iterator[Any] = iter(())
 
@@ -187,14 +188,14 @@ class _FetchingCursor(sqlite3.Cursor):
 
 
 class _FetchingConnection(sqlite3.Connection):
-    def cursor(self, factory: Any = _FetchingCursor) -> Any:  # noqa: ANN401 (as the base class has it)
+    def cursor(self, factory: Any = _FetchingCursor) -> Any:  # noqa: ANN401 (as in the base class)
         return super().cursor(factory)
 
 
 def _prepare(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # the driver's implicit BEGIN would start a reader, then deadlock
+        connection.isolation_level = None  # the driver's implicit BEGIN can lead to deadlocks
         for pragma in _PRAGMAS:
             connection.execute(pragma).close()
 

@@ -184,6 +184,6 @@ async def test_an_application_with_a_plain_handler_does_not_start(house: House, 
 
 
 def test_nothing_else_makes_what_a_handler_takes() -> None:
-    for seal in (None, object(), gates._Seal()):
+    for capability in (None, object(), gates._Capability()):
         with pytest.raises(TypeError, match="Only the gate"):
-            Admitted(seal, None, STORED)  # type: ignore[arg-type]
+            Admitted(capability, None, STORED)  # type: ignore[arg-type]

@@ -102,12 +102,12 @@ def test_another_json_type_and_an_unbounded_size_are_refused(document: object, p
 def test_an_unknown_member_is_named_with_the_one_that_was_meant(
     document: object, path: str, meant: str
 ) -> None:
-    assert faults(document) == {path: [f"is not known here: did you mean {meant}?"]}
+    assert faults(document) == {path: [f"is unknown: did you mean {meant}?"]}
 
 
 def test_an_unknown_member_that_resembles_none_is_answered_with_those_that_there_are() -> None:
     assert faults({"networking": {"zzz": 1}}, ContainerGroupPatch) == {
-        "networking.zzz": ["is not known here: remove it, or use one of port"]
+        "networking.zzz": ["is unknown: remove it, or use one of port"]
     }
     assert faults({"restart_policy": "never"}, ContainerGroupPatch).keys() == {"restart_policy"}
 
