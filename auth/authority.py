@@ -90,7 +90,7 @@ class Authority:
         ttl_s = DEFAULT_TTL_S if ttl_s is None else ttl_s
         if not 0 < ttl_s <= MAX_TTL_S:
             raise TtlOutOfRangeError(ttl_s, MAX_TTL_S)
-        token_id = secrets.token_urlsafe(_ID_BYTES)
+        token_id = _new_token_id()
         issued_at = self._clock.now().replace(microsecond=0)
         expires_at = issued_at + timedelta(seconds=ttl_s)
         token = sign(
@@ -211,3 +211,10 @@ class Authority:
                 event, organization=organization, token_id=token_id, node_id=node_id, detail=detail or {}
             )
         )
+
+
+def _new_token_id() -> str:
+    """Return 128 random bits as text that does not start with `-`, which commands read as an option."""
+    while (token_id := secrets.token_urlsafe(_ID_BYTES)).startswith("-"):
+        pass
+    return token_id

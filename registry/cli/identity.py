@@ -184,8 +184,8 @@ class NodeIdentity:
     def _hosts_toml(self, to_files: str) -> str:
         """Return containerd's configuration for this host. Its paths are relative to the file's folder.
 
-        The settings are at the top level, not in a `[host]` table, because containerd 1.6 cannot parse the
-        brackets of an IPv6 address in a table's name.
+        The settings are at the top level, because containerd 1.6 cannot parse the brackets of an IPv6
+        address in a table's name. It requires a `host` table, which may be empty.
         """
         lines = [
             f'server = "{self.url}"',
@@ -194,7 +194,7 @@ class NodeIdentity:
         ]
         if (self.folder / "ca.crt").exists():
             lines.append(f'ca = "{to_files}/ca.crt"')
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, "[host]"]) + "\n"
 
 
 async def _post(
