@@ -10,7 +10,7 @@ import structlog
 
 from auth.audit import AuthEventType
 from auth.claims import Access, PullClaims, confirmation, read_pull_claims
-from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError, TokenNotFoundError
+from auth.errors import Cause, LedgerUnavailableError, RefusedError, TokenNotFoundError
 from auth.jws import TokenType, sign, verify
 from auth.peer import ShownCertificate, described, proves
 from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
@@ -152,8 +152,8 @@ class Realm:
         if any(scope.asks_to_pull(claims.repository) for scope in parse_scopes(request.scopes)):
             return await self._redeem(claims, proof, request)
         binding = await self._ledger.check(claims.token_id, claims.node_id, proof)
-        if any(request.scopes):
-            raise OutsideScopeError(Cause.OUTSIDE_SCOPE)
+        if any(request.scopes):  # granted without access, as the token scheme demands; refused at /v2/
+            await self._record_refusal(request, Cause.OUTSIDE_SCOPE, claims.token_id, claims.organization)
         token = self._bearer(claims, binding, lifetime_s=_LOGIN_S)
         return SessionGrant(token, _LOGIN_S, (), claims.token_id, session_id=None, opened=False)
 

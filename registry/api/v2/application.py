@@ -57,6 +57,6 @@ def distribution_app(
         [
             *Manifests(gate, resolver, Documents(blobs), attached, watch).routes(),
             *Blobs(gate, resolver, blobs, streamer, watch).routes(),
-            *Listings(catalog, attached).routes(),
+            *Listings(catalog, resolver, attached).routes(),
         ]
     )

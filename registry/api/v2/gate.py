@@ -130,9 +130,11 @@ class Gate:
             middlewares=[
                 errors_as(oci_response, challenge=self._challenge),
                 _reads_only,
+                _with_slash,
                 self._authenticated(),
             ]
         )
+        app.on_response_prepare.append(_name_version)
         app.router.add_get("/", _Guarded.version)
         for route in routes:
             if isinstance(route, Route):
@@ -226,7 +228,7 @@ class Gate:
         parts = [f'realm="{self._origin.url(request)}/token"', f'service="{self._origin.service}"']
         if repository := _REPOSITORY.match(request.path):
             parts.append(f'scope="repository:{repository[1]}:pull"')
-        if hdrs.AUTHORIZATION in request.headers:
+        if request.headers.get(hdrs.AUTHORIZATION, "").lower().startswith("bearer"):
             parts.append('error="invalid_token"')
         return "Bearer " + ",".join(parts)
 
@@ -246,7 +248,7 @@ class _Guarded:
     @classmethod
     async def version(cls, _request: web.Request) -> web.Response:
         """Respond to a client's version check (distribution-spec, "Determining Support")."""
-        return web.json_response({}, headers={"Docker-Distribution-API-Version": "registry/2.0"})
+        return web.json_response({})
 
 
 class _Metered(_Guarded):
@@ -269,3 +271,16 @@ async def _reads_only(request: web.Request, handler: Handler) -> web.StreamRespo
     if request.method not in _READS:
         raise web.HTTPMethodNotAllowed(request.method, _READS)
     return await handler(request)
+
+
+@web.middleware
+async def _with_slash(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Redirect `/v2` to `/v2/`, before authentication."""
+    if request.path == "/v2":
+        raise web.HTTPPermanentRedirect("/v2/")
+    return await handler(request)
+
+
+async def _name_version(_request: web.Request, response: web.StreamResponse) -> None:
+    """Add the API version, which clients check on responses of any status."""
+    response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"

@@ -9,6 +9,7 @@ from registry.errors import InvalidInputError
 from registry.model.groups import GroupCatalog
 from registry.oci.mediatypes import OCI_INDEX
 from registry.pull.attached import AttachmentReader
+from registry.pull.resolve import ImageResolver
 from storage.digest import Digest
 
 MAX_TAGS: Final = 1000
@@ -17,8 +18,9 @@ MAX_TAGS: Final = 1000
 class Listings:
     """Handlers of lists."""
 
-    def __init__(self, catalog: GroupCatalog, attached: AttachmentReader) -> None:
+    def __init__(self, catalog: GroupCatalog, resolver: ImageResolver, attached: AttachmentReader) -> None:
         self._catalog = catalog
+        self._resolver = resolver
         self._attached = attached
 
     def routes(self) -> list[Route]:
@@ -28,11 +30,15 @@ class Listings:
             Route("/{name:.+}/referrers/{reference}", self.referrers),
         ]
 
-    async def tags(self, request: web.Request, _admitted: Admitted) -> web.StreamResponse:
-        """List the repository's tags."""
+    async def tags(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
+        """List the tags that name the session's image."""
         name = request.match_info["name"]
         after = request.query.get("last")
-        tags = [tag for tag in await self._catalog.tags(name) if after is None or tag > after]
+        tags = [
+            tag
+            for tag in await self._catalog.tags(name)
+            if (after is None or tag > after) and await self._resolver.document(name, admitted.image, tag)
+        ]
         limit = _tag_limit(request.query.get("n"))
         page, headers = tags[:limit], {}
         if page and len(tags) > len(page):

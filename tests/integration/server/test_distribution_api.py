@@ -32,6 +32,32 @@ def test_without_a_bearer_every_address_answers_a_challenge(shop: Shop) -> None:
     )
 
 
+def test_every_answer_names_the_version_of_the_api(shop: Shop) -> None:
+    bearer = shop.bearer()
+    for path, shown, status in (
+        ("manifests/latest", bearer, 200),
+        ("manifests/latest", None, 401),
+        ("manifests/other", bearer, 404),
+        ("nothing/here", bearer, 404),
+    ):
+        answer = shop.get(path, shown).expect(status)
+        assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+    for method, path, status in (("GET", "/v2/", 401), ("POST", "/v2/a/b/c/blobs/uploads/", 405)):
+        answer = request(method, f"{shop.server.url}{path}").expect(status)
+        assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+
+
+def test_v2_without_a_slash_redirects(shop: Shop) -> None:
+    answer = request("GET", f"{shop.server.url}/v2")
+    assert (answer.status, answer.headers["Location"]) == (308, "/v2/")
+
+
+def test_basic_gets_the_challenge_without_an_error(shop: Shop) -> None:
+    answer = request("GET", f"{shop.server.url}/v2/", headers={"Authorization": basic("pc-1", "x")})
+    assert answer.status == 401
+    assert "error" not in str(answer.headers["WWW-Authenticate"])
+
+
 def test_a_bearer_that_is_nobodys_is_told_that_it_is_invalid(shop: Shop) -> None:
     refused = shop.get("manifests/latest", "nonsense").expect(401)
     assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
@@ -263,11 +289,26 @@ def test_a_login_burns_nothing_and_opens_only_the_version_check(shop: Shop) -> N
     assert shop.server.operator.token_state(token) == "minted"
 
 
-def test_a_scope_for_another_repository_burns_nothing(shop: Shop) -> None:
+def test_a_scope_for_another_repository_gets_no_access_and_burns_nothing(shop: Shop) -> None:
     token = shop.mint()
-    shop.exchange(token, scope="repository:rival/default/web:pull").expect(403)
+    answer = shop.exchange(token, scope="repository:acme/default/other:pull").expect(200)
+    bearer = answer.json()["access_token"]
+    shop.get("manifests/latest", bearer, repository="acme/default/other").expect(403)
+    shop.get("manifests/latest", bearer).expect(403)
+    assert shop.causes(token) == ["outside_scope"] * 3
     assert shop.server.operator.token_state(token) == "minted"
-    shop.exchange(token).expect(200)
+
+
+def test_the_tags_of_a_session_are_those_that_it_can_fetch(shop: Shop, upstream: Upstream) -> None:
+    own = open_shop(shop.server, upstream, images.multi_platform())
+    first = own.bearer()
+    customer = shop.server.customer(own.organization)
+    access = {"basic": {"username": upstream.username, "password": upstream.password}}
+    image = upstream.reference(images.random_layers())
+    customer.patch(own.group, {"container": {"image": image, "registry_authentication": access}})
+    customer.wait_settled(own.group)
+    assert own.get("tags/list", first).expect(200).json()["tags"] == ["latest", "v1"]
+    assert own.get("tags/list", own.bearer()).expect(200).json()["tags"] == ["latest", "v2"]
 
 
 def test_both_forms_of_exchange_open_one_session(shop: Shop) -> None:
