@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from registry.errors import DocumentError
 from registry.oci import mediatypes
-from registry.oci.platform import UNKNOWN, Platform
+from registry.oci.platform import GOARCH, GOOS, UNKNOWN, Platform
 from registry.oci.strict_json import parse_object
 from storage.digest import Digest
 from storage.errors import DigestError
@@ -150,12 +150,20 @@ def parse_artifact(data: bytes, content_type: str | None = None) -> Artifact:
 def parse_config_platform(data: bytes) -> Platform | None:
     """Return the platform in an image's config, or None if the config contains none.
 
+    The names must be exactly those of Go, which clients expect: dockerd 20.10 does not start again after it
+    pulled an image for `Linux`.
+
     Raises:
-        DocumentError: The config is too large, or not a JSON object.
+        DocumentError: The config is too large, is not a JSON object, or names an unknown platform.
     """
     if len(data) > MAX_DOCUMENT_BYTES:
         raise DocumentError(f"the image's config is over {MAX_DOCUMENT_BYTES >> 20} MiB")
     fields = parse_object(data, "the image's config")
+    for name, known in (("os", GOOS), ("architecture", GOARCH)):
+        if fields.get(name) and fields[name] not in known:
+            raise DocumentError(
+                f"the image's config has no known {name}, in lower case: build the image again"
+            )
     if not fields.get("os") or not fields.get("architecture"):
         return None
     return _platform(fields)

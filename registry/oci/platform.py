@@ -11,6 +11,43 @@ _ARCHITECTURES: Final = {
     "armhf": "arm",
     "armel": "arm",
 }
+GOOS: Final = (
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "wasip1",
+    "windows",
+)
+"""Operating systems of Go. Clients compare an image's config with these names exactly."""
+
+GOARCH: Final = (
+    "386",
+    "amd64",
+    "arm",
+    "arm64",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mipsle",
+    "ppc64",
+    "ppc64le",
+    "riscv64",
+    "s390x",
+    "wasm",
+)
+"""Architectures of Go."""
+
 _PLAIN_VARIANT: Final = {("amd64", "v1"), ("arm64", "v8"), ("arm64", "8")}
 
 

@@ -220,3 +220,36 @@ def test_any_changed_document_is_read_or_refused(kind: str, changes: dict[str, o
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     with pytest.raises(DocumentError):
         parse_document(data)
+
+
+@pytest.mark.parametrize(
+    ("os", "architecture"),
+    [("linux", "amd64"), ("linux", ""), ("", "amd64"), ("windows", "arm64"), (None, None)],
+)
+def test_a_config_with_names_of_go_is_read(os: str | None, architecture: str | None) -> None:
+    parse_config_platform(json.dumps({"os": os, "architecture": architecture}).encode())
+
+
+@pytest.mark.parametrize(
+    ("os", "architecture"),
+    [
+        ("Linux", "amd64"),
+        ("LINUX", "amd64"),
+        ("linux ", "amd64"),
+        ("gnu/linux", "amd64"),
+        ("linux", "AMD64"),
+        ("linux", "x86_64"),
+        ("linux", "aarch64"),
+        (1, "amd64"),
+        ([], "amd64"),
+        (["linux"], "amd64"),
+        ("linux", {"a": 1}),
+        (True, "amd64"),
+    ],
+)
+def test_a_config_with_other_names_is_refused(os: object, architecture: object) -> None:
+    if os == []:
+        assert parse_config_platform(json.dumps({"os": os, "architecture": architecture}).encode()) is None
+        return
+    with pytest.raises(DocumentError, match="no known"):
+        parse_config_platform(json.dumps({"os": os, "architecture": architecture}).encode())
