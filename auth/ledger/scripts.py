@@ -2,8 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from typing import Any
 
@@ -61,14 +61,15 @@ class ScriptRunner:
         Raises:
             LedgerUnavailableError: There is no reply, or an error; nothing may be granted.
         """
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                try:
-                    return await self._calls.evalsha(script.sha, keys, args)
-                except NoScriptError:
-                    return await self._redis.eval(script.text, len(keys), *keys, *args)
-        except (RedisError, OSError, RuntimeError) as error:  # TimeoutError is an OSError
-            raise _unavailable(error) from error
+        with _cancellation_kept():
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    try:
+                        return await self._calls.evalsha(script.sha, keys, args)
+                    except NoScriptError:
+                        return await self._redis.eval(script.text, len(keys), *keys, *args)
+            except (RedisError, OSError, RuntimeError) as error:  # TimeoutError is an OSError
+                raise _unavailable(error) from error
 
     async def run_durably(self, script: Script, keys: list[str], *args: Argument) -> Any:  # noqa: ANN401
         """Run a script, and wait until the required replicas have its writes and those it read.
@@ -79,11 +80,12 @@ class ScriptRunner:
         """
         if self._replicas == 0:
             return await self.run(script, keys, *args)
-        try:
-            async with asyncio.timeout(self._timeout_s + self._replicas_timeout_s):
-                return await self._persist(script, keys, args)
-        except (RedisError, OSError, RuntimeError) as error:
-            raise _unavailable(error) from error
+        with _cancellation_kept():
+            try:
+                async with asyncio.timeout(self._timeout_s + self._replicas_timeout_s):
+                    return await self._persist(script, keys, args)
+            except (RedisError, OSError, RuntimeError) as error:
+                raise _unavailable(error) from error
 
     async def aclose(self) -> None:
         """Wait for all replies. Call only after the last call."""
@@ -145,6 +147,25 @@ class ScriptRunner:
                     yield connection
             finally:
                 await pool.release(connection)
+
+
+@contextmanager
+def _cancellation_kept() -> Iterator[None]:
+    """Raise CancelledError if the task was cancelled in the block, and the client lost the cancellation.
+
+    A connection that is being opened when its caller is cancelled can fail with another error instead. A
+    background task would then never end.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    except Exception:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError from None
+        raise
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 @asynccontextmanager

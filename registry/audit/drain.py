@@ -4,7 +4,6 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import NoReturn
 
 import structlog
 
@@ -40,10 +39,11 @@ class EventDrain:
         self._count = count
         self._holder = secrets.token_hex(8)
 
-    async def run(self) -> NoReturn:
+    async def run(self) -> None:
         """Drain until cancelled, then once more for the events of the last requests."""
+        task = asyncio.current_task()
         try:
-            while True:
+            while task is None or not task.cancelling():  # a client library can lose a cancellation
                 await self._pass()
                 await asyncio.sleep(PAUSE_S)
         finally:

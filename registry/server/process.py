@@ -21,6 +21,7 @@ from registry.imports.worker import ImportWorker
 from registry.server.drain import Drain
 from registry.server.tls import ServerTls, server_tls
 
+_STOP_S = 15.0  # longer than the last pass of the event drain
 _LINGER_S = 2.0  # for reading the rest of a request after its response
 _BACKLOG = 1024
 _ALLOCATIONS = 20_000  # between garbage collections; reference counting frees nearly everything of a request
@@ -179,7 +180,9 @@ def _until_the_end(work: Awaitable[None], stack: AsyncExitStack) -> None:
 
     async def stop() -> None:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        _, running = await asyncio.wait([task], timeout=_STOP_S)
+        if running:  # a library lost the cancellation; the end of the event loop cancels its tasks again
+            _log.warning("server.task_not_stopped")
 
     stack.push_async_callback(stop)
 

@@ -88,7 +88,7 @@ async def test_a_cancelled_transaction_leaves_nothing_and_frees_the_lock(
 async def test_waiting_too_long_for_the_write_lock_is_catalog_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(sqlite, "_LOCK_TIMEOUT_S", 0.1)
     database = await sqlite_catalog(tmp_path)
     async with database.write() as connection:
         await connection.execute(insert(organizations).values(entered("first")))

@@ -201,7 +201,7 @@ def test_a_typed_reference_selects_the_credentials_to_enter(stage: Stage) -> Non
     again = visitor.get("/groups/new/reading?image=alpine:3&kind=docker_hub+Docker+Hub", HX_Request="true")
     assert "hx-swap-oob" not in again.body.decode()
     wrong = visitor.get("/groups/new/reading?image=ALPINE", HX_Request="true")
-    assert "A repository is lower-case" in plain(wrong)
+    assert "A repository has lower-case letters" in plain(wrong)
 
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'</dd><script>"

@@ -108,6 +108,6 @@ def test_keys_are_rotated_rewrapped_and_shredded_beside_a_running_server(bucket_
     assert [row["state"] for row in new] == ["current"]
     assert new[0]["key"] != old[0]["key"]
 
-    assert "keys destroyed     2" in keys("shred", shop.organization.name, "--yes")
+    assert "keys destroyed       2" in keys("shred", shop.organization.name, "--yes")
     wait_until(lambda: 200 not in pulls(shop), timeout_s=4 * LIFETIME_S, what="nothing can be read")
     assert shop.server.process.running
