@@ -77,7 +77,8 @@ def pull(result: Result) -> Iterator[Figure]:
 def manifests(result: Result) -> Iterator[Figure]:
     for row in result["rows"]:
         rates, workers = row["requests_per_s"], row["workers"]
-        name = f"manifest, {workers} worker{'s' * (workers > 1)}: time, Crisper / Distribution with token authorization"
+        among = f"{workers} worker{'s' * (workers > 1)}"
+        name = f"manifest, {among}: time, Crisper / Distribution with token authorization"
         ratio = round(rates["distribution"] / rates["crisper"], 2)
         yield Figure(name, ratio, 0.29, note=f"{rates['crisper']:,} per second")
 
