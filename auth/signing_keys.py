@@ -193,7 +193,7 @@ def read_keys(folder: Path, now: float) -> list[SigningKey]:
 
 
 def publish_key(folder: Path, *, signs_from: float) -> str:
-    """Create a key that is published at once and signs from a given time. Returns its id."""
+    """Create a key and publish it at once. It signs tokens from `signs_from` on. Returns the key's id."""
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -68,18 +68,17 @@ def pull(result: Result) -> Iterator[Figure]:
             ratio = round(row["medians"][peer]["gb_per_s"] / ours["gb_per_s"], 2)
             note = f"{ours['gb_per_s']} GB/s; CPU ratio {row['ours_to'][peer]['cpu']}"
             goal = BLOB_GOALS[row["transport"], peer, clients > 1]
-            yield Figure(f"blob, {among}: time / {name}'s", ratio, goal, note=note)
+            yield Figure(f"blob, {among}: time, Crisper / {name}", ratio, goal, note=note)
         if clients > 1:
             fairness = round(1 / ours["mean_to_slowest_client"], 2)
-            yield Figure(f"blob, {among}: slowest client's time / mean time", fairness, 2.0)
+            yield Figure(f"blob, {among}: time, slowest client / mean", fairness, 2.0)
 
 
 def manifests(result: Result) -> Iterator[Figure]:
     for row in result["rows"]:
         rates, workers = row["requests_per_s"], row["workers"]
-        name = (
-            f"manifest, {workers} worker{'s' * (workers > 1)}: time / Distribution's with token authorization"
-        )
+        among = f"{workers} worker{'s' * (workers > 1)}"
+        name = f"manifest, {among}: time, Crisper / Distribution with token authorization"
         ratio = round(rates["distribution"] / rates["crisper"], 2)
         yield Figure(name, ratio, 0.29, note=f"{rates['crisper']:,} per second")
 
@@ -89,13 +88,13 @@ def whole_pull(result: Result) -> Iterator[Figure]:
         size_mb = row.get("image_bytes", result["image_bytes"]) / 1e6
         zstd = row["layers"] == "zstd"
         image = f"{size_mb:.0f} MB{' in zstd' if zstd else ''}"
-        name = f"whole pull, {row['client']}, {image}: time / Distribution's"
+        name = f"whole pull, {row['client']}, {image}: time, Crisper / Distribution"
         yield Figure(name, row["ours_to_distribution"], 0.7 if zstd else 1.0, note=f"{row['crisper_s']} s")
 
 
 def imports(result: Result) -> Iterator[Figure]:
     for row in result.get("rows", [result]):
-        name = f"import{' with compression' if row.get('compress') else ''}: time / that of `skopeo copy`"
+        name = f"import{' with compression' if row.get('compress') else ''}: time, Crisper / `skopeo copy`"
         yield Figure(name, row["ours_to_skopeo"], 0.6, note=f"{row['import_s']} s")
 
 
@@ -144,12 +143,14 @@ def storage(result: Result) -> Iterator[Figure]:
     alone, backends = result["alone"], result["backends"]
     opened = backends["disk"]["open_one_thread"]
     alone_s = 1 / alone["aes_256_gcm_open"] + 1 / alone["page_cache_read"]
-    name = "open a blob, 1 thread, page cache: time / AES-256-GCM's and reading's"
+    name = "open a blob, 1 thread, page cache: time, Crisper / AES-256-GCM and reading"
     yield Figure(name, round(1 / opened / alone_s, 2), None, note=f"{opened:,.0f} MB/s")
     for backend, speeds in backends.items():
         ratio = round(alone["sha256"] / speeds["ingest"], 2)
         where = "without a backend" if backend == "nowhere" else f"to {backend}"
-        yield Figure(f"ingest {where}: time / sha256's", ratio, 1.18, note=f"{speeds['ingest']:,.0f} MB/s")
+        yield Figure(
+            f"ingest {where}: time, Crisper / sha256", ratio, 1.18, note=f"{speeds['ingest']:,.0f} MB/s"
+        )
 
 
 FIGURES: Final[Mapping[str, Callable[[Result], Iterator[Figure]]]] = {

@@ -16,7 +16,7 @@ from bench.results import ROOT, Result, load
 HEAD: Final = ("| figure | measured | goal | result |", "|---|---|---|---|")
 # What README shows: the first figure of each kind whose name starts so.
 HEADLINES: Final = (
-    ("pull", "blob, 1 client, TLS: time / Distribution"),
+    ("pull", "blob, 1 client, TLS: time, Crisper / Distribution"),
     ("whole-pull", "whole pull, docker"),
     ("import", "import: "),
     ("redemptions", "redemptions per second"),

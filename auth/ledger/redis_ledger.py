@@ -29,15 +29,15 @@ _MINT, _REDEEM, _BEGIN, _REPORT, _END, _SHOW = (
 
 
 class RedisTokenLedger:
-    """Allow-list of tokens. Unknown tokens are refused, so a loss of data refuses pulls.
+    """Token ledger in Redis. It is an allow-list: if its data is lost, all pulls are refused.
 
-    Every method is one script in one hash slot, safe to repeat, and raises `LedgerUnavailableError` when
-    there is no sound answer.
+    Every method runs one script in one hash slot and can be repeated safely. It raises
+    `LedgerUnavailableError` if Redis gives no valid answer in time.
 
     Args:
         redis: Client from `auth.ledger.connect`; the caller closes it.
-        limits: Limits; the same on all servers of one ledger.
-        timeout_s: Time-out for one transition, including retries.
+        limits: Limits of tokens and sessions. All servers of one ledger must have the same.
+        timeout_s: Timeout for one ledger call, including retries.
         replicated: Whether a failover is possible. If so, an unredeemed token is valid only on the primary
             that minted it.
         min_replicas: Number of replicas that must have a redemption, completion or revocation before it

@@ -137,10 +137,11 @@ class Api:
     """Common properties of all operations of an application.
 
     Attributes:
-        prefix: Where the application is mounted.
-        security: Name of the security scheme.
-        path_schemas: Schemas of path parameters, by name; other parameters are any text.
-        errors: Statuses that every operation may return in addition to its own.
+        prefix: Path at which the application is mounted.
+        security: Name of the security scheme in the OpenAPI document.
+        path_schemas: Schemas of path parameters, by name. A parameter without a schema accepts any text.
+        errors: Statuses of errors that every operation may return, in addition to those that it declares.
+        body_limit_bytes: Maximum size of a request body.
     """
 
     prefix: str

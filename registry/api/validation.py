@@ -63,12 +63,13 @@ def read_json(model: type[M], body: str) -> M:
 
 
 def check_json(body: str) -> None:
-    """Check that a body is JSON of at most `MAX_VALUES` values.
+    """Check that a body is JSON with at most `MAX_VALUES` values.
 
-    Validation errors of 100,000 values would block the event loop for a second.
+    The limit bounds the time of the validation: with 100,000 invalid values, it would block the event loop
+    for a second.
 
     Raises:
-        InvalidInputError: It is not JSON, nests too deeply, or holds more values.
+        InvalidInputError: The body is not JSON, is nested too deeply, or has too many values.
     """
     try:
         unvisited = [from_json(body, allow_inf_nan=False)]

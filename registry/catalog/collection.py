@@ -2,8 +2,8 @@
 
 Implements `storage.upkeep.catalog.CollectionCatalog` and `registry.model.imports.BlobPins`.
 
-A key record is live if its blob is a content of a version's image, or is pinned by an unfinished import.
-Transactions that make a record live and transactions that condemn records exclude each other.
+A key record is live if its blob belongs to the image of a version, or if an unfinished import pins the blob.
+A transaction that makes a record live and a transaction that condemns records never run at the same time.
 """
 
 from collections.abc import Collection, Sequence
@@ -90,7 +90,7 @@ class SqlCollection:
         return [name for name in names if name not in known]
 
     async def mark(self, orphans: Sequence[str]) -> None:
-        """Mark records and objects that are newly dead, and unmark those that are live again."""
+        """Mark records and objects that became unreferenced, and unmark those that are referenced again."""
         now = self._clock.now()
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
@@ -164,7 +164,7 @@ class SqlCollection:
             return list((await connection.execute(query)).scalars())
 
     async def bury(self, names: Sequence[str]) -> None:
-        """Record the removal of condemned objects. Their names stay refused for a week."""
+        """Record the removal of condemned objects. For a week, no new key record can name them."""
         async with self._database.write() as connection:
             named = object_marks.c.object_name.in_(names)
             await connection.execute(update(object_marks).where(named).values(removed_at=self._clock.now()))

@@ -142,7 +142,7 @@ class SqlJobQueue:
         return and_(free, running < self._organization_jobs)
 
     async def _lock(self, connection: CatalogConnection, job: ImportJob, worker_id: str) -> Group | None:
-        """Return the job's group, locked, or None if the lease is lost."""
+        """Lock the group and the job. Return the group, or None if this worker no longer leases the job."""
         group = await lock_group(connection, groups.c.id == job.group_id)
         query = select(jobs.c.id).where(
             jobs.c.id == job.id, jobs.c.worker_id == worker_id, jobs.c.state == "running"

@@ -19,7 +19,7 @@ from storage.records import KeyRecord
 
 @dataclass(frozen=True, slots=True)
 class DamagedImage:
-    """A group whose image has a damaged blob.
+    """A version of a group whose image has a damaged blob.
 
     Attributes:
         image: The reference as the customer wrote it.
@@ -76,7 +76,7 @@ class SqlQuarantine:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def images(self) -> Sequence[DamagedImage]:
-        """Return the groups whose images have blobs in quarantine or without a key record."""
+        """Return the versions of groups whose image has a blob in quarantine or without a key record."""
         same = and_(
             blob_keys.c.tenant == images.c.organization, blob_keys.c.digest == image_contents.c.digest
         )

@@ -15,20 +15,20 @@ _log = structlog.get_logger(__name__)
 
 
 class RedisProgressStore:
-    """Stores progress as `progress:{<job id>}`, for an hour after the last update."""
+    """Stores a job's progress in the key `progress:{<job id>}`, until an hour after the last update."""
 
     def __init__(self, redis: LedgerClient) -> None:
         self._redis = redis
 
     async def put(self, job_id: str, progress: Progress) -> None:
-        """Publish progress. Errors are logged, not raised."""
+        """Store the progress of a job. Errors of Redis are logged, not raised."""
         try:
             await self._redis.set(_name(job_id), json.dumps(asdict(progress)), ex=_TTL_S)
         except (RedisError, OSError) as error:
             _log.warning("progress.not_stored", job_id=job_id, error=type(error).__name__)
 
     async def get(self, job_ids: Sequence[str]) -> Mapping[str, Progress]:
-        """Return the known progress of these jobs; empty if Redis does not answer."""
+        """Return the stored progress by job id. Empty if Redis does not answer."""
         if not job_ids:
             return {}
         try:

@@ -1,4 +1,4 @@
-"""The import of one image, from its reference to the stored image."""
+"""Import of one image: reads its documents, transfers its blobs and returns the stored image."""
 
 import time
 from collections.abc import Callable
@@ -79,17 +79,18 @@ class Importer:
     ) -> StoredImage:
         """Import a job's image for its organization.
 
-        Each blob is assigned to the organization as soon as it is verified. The image becomes visible only
-        when the caller records the returned value. A repeated run resumes from the data already stored.
+        Each blob gets a key record of the organization as soon as it is verified. The image becomes visible
+        only when the caller records the returned value. If the import runs again, it uses the data
+        that earlier runs stored.
 
         Args:
-            report: Called in the event loop at every step, frequently; it must not block.
+            report: Called often, in the event loop; it must not block.
 
         Raises:
             AuthenticationFailedError: The registry or its realm refused the credentials.
             PullFailedError: The image does not exist, is not for the platform or is corrupt, or the registry
                 did not answer after retries.
-            ImageTooLargeError: The image is over the limit; no layer was fetched.
+            ImageTooLargeError: The image is larger than the limit. No layer was downloaded.
             StoreFailedError: Storage or keys failed after retries.
         """
         began = time.monotonic()

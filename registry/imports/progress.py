@@ -12,7 +12,7 @@ _WEIGHT: Final = 0.3
 
 
 class Speed:
-    """An exponentially smoothed transfer rate over the last seconds."""
+    """Transfer rate of the last seconds, exponentially smoothed."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -26,7 +26,7 @@ class Speed:
 
     @property
     def bytes_per_s(self) -> int:
-        """The rate; 0 during the first window."""
+        """The rate; 0 until the first window (`_WINDOW_S`) has passed."""
         passed = self._now() - self._since
         if passed >= _WINDOW_S:
             latest = self._count / passed
@@ -75,7 +75,7 @@ class TransferProgress:
         self._add(count)
 
     def take_back(self, count: int) -> None:
-        """Subtract bytes that must be fetched again."""
+        """Subtract bytes that were counted but must be fetched again."""
         self._add(-count)
 
     def layer_done(self) -> None:
@@ -84,7 +84,7 @@ class TransferProgress:
         self.enter(Stage.PULLING)
 
     def follow(self, progress: Progress) -> None:
-        """Report a later, concurrent stage, but only after all layers have been transferred."""
+        """Report the progress of a stage that runs beside the transfer, once all layers are transferred."""
         if self._layers_done == self._layers_total:
             self._report(progress)
 
@@ -112,7 +112,7 @@ class TransferProgress:
 
     @property
     def duration_s(self) -> float:
-        """Time since the import began to fetch layers."""
+        """Time since this object was created, shortly before the first layer is fetched."""
         return self._now() - self._began
 
     def _add(self, count: int) -> None:

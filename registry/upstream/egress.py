@@ -94,7 +94,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Return the IPv4 address that an IPv6 address embeds; any other address unchanged."""
+    """Return the IPv4 address embedded in an IPv6 address. Return any other address unchanged."""
     if isinstance(address, IPv6Address):
         if any(address in block for block in _EMBEDS_IPV4_LAST):
             return IPv4Address(int(address) & 0xFFFF_FFFF)

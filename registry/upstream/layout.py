@@ -107,7 +107,7 @@ class _Layout:
         self._layers_done = self._bytes_done = 0
 
     async def fill(self) -> int:
-        """Fetch everything that is missing. Returns the number of fetched layer bytes."""
+        """Fetch the missing layers, and write the documents. Returns the number of fetched layer bytes."""
         documents, fetched = self._documents, 0
         self._report(0)
         for layer in self._layers:

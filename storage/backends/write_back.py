@@ -1,4 +1,4 @@
-"""Early write-back of a file to disk, so that the final fsync has less to wait for."""
+"""Start writing a file's data to disk early, so that the final fsync takes less time."""
 
 import ctypes
 import sys
@@ -9,7 +9,7 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def start_write_back(fd: int, offset: int, length: int) -> None:
-    """Start write-back of a range. This is only a hint; fsync makes the data durable."""
+    """Ask the kernel to start writing a range to disk. Only fsync makes the data durable."""
     if _libc is not None:
         _libc.sync_file_range(
             ctypes.c_int(fd),

@@ -25,7 +25,7 @@ class DataKey:
 
     @classmethod
     def generate(cls) -> Self:
-        """Generate a key. Each container has its own; a resumed write also gets a new one."""
+        """Generate a random key. Each container has its own, also one that continues an interrupted write."""
         return cls(os.urandom(DEK_BYTES))
 
     def reveal(self) -> bytes:

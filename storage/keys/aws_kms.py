@@ -102,7 +102,10 @@ class AwsKmsKeys:
         return kek_id
 
     async def destroy(self, tenant: str) -> int:
-        """Disable all keys of a tenant at once. KMS erases them after seven days."""
+        """Schedule the deletion of all keys of a tenant. Returns their number.
+
+        KMS refuses to use the keys at once, and erases them after seven days.
+        """
         self._current.pop(tenant, None)
         return await self._call(lambda: self._destroy(tenant))
 

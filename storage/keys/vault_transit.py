@@ -208,7 +208,11 @@ def _checked(tenant: str) -> str:
 
 
 def _text(wrapped: bytes) -> str:
-    """Return a wrapped key as text. Strict, because Transit itself ignores stray bits in base64."""
+    """Return a wrapped key as text. Raises BlobDamagedError: it is not in Transit's format.
+
+    The check is strict, because Transit ignores unused bits in base64, so that several texts would be valid
+    for one key.
+    """
     version = _VERSION.match(wrapped)
     with suppress(ValueError):
         sealed = wrapped[version.end() :] if version else b""

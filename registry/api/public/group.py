@@ -29,7 +29,8 @@ class ContainerGroupState(Shape):
 
     Attributes:
         start_time: Time at which the group was created.
-        finish_time: Time of the last change of status; the field is required even if the group runs.
+        finish_time: Time of the last change of status. SaladCloud's reference requires it, also for a group
+            that runs.
     """
 
     status: Literal["pending", "running", "stopped", "succeeded", "failed", "deploying"]
@@ -122,5 +123,8 @@ def _counts(counts: Mapping[InstanceState, int]) -> InstanceStatusCounts:
 
 
 def _dns(key: GroupKey) -> str:
-    """Return the required DNS name, in the zone that ICANN reserves for private use."""
+    """Return the value of the required field `networking.dns`. Crisper does not serve this name.
+
+    ICANN reserves the zone `internal` for private use.
+    """
     return f"{key.name}.{key.project}.{key.organization}.internal"

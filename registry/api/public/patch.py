@@ -1,8 +1,8 @@
 """Requests that change a group (RFC 7396, "JSON Merge Patch").
 
-A patch is merged into the stored group: objects member by member, and a null removes a member. A probe and
-`container.logging` are replaced completely, because a merge of two of them is meaningless. The result must
-be valid as a new group.
+A patch is merged into the stored group: objects member by member, and a null removes a member. Probes and
+`container.logging` are replaced completely, because merging two different ones gives no meaningful value. The
+result must be valid as the request that creates a group.
 """
 
 import json

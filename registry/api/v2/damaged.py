@@ -19,7 +19,7 @@ class DamageWatch:
 
     @asynccontextmanager
     async def reading(self, organization: str, digest: Digest) -> AsyncIterator[None]:
-        """Report the blob if reading it in this block raises BlobDamagedError."""
+        """Report the blob if the block that reads it raises BlobDamagedError. Raises the error again."""
         try:
             yield
         except BlobDamagedError as error:
