@@ -33,13 +33,13 @@ class Listings:
     async def tags(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         """List the tags that name the session's image."""
         name = request.match_info["name"]
-        after = request.query.get("last")
-        tags = [
-            tag
-            for tag in await self._catalog.tags(name)
-            if (after is None or tag > after) and await self._resolver.document(name, admitted.image, tag)
-        ]
-        limit = _tag_limit(request.query.get("n"))
+        after, limit = request.query.get("last"), _tag_limit(request.query.get("n"))
+        tags: list[str] = []
+        for tag in await self._catalog.tags(name):
+            if len(tags) > limit:  # one more than the page: there is a next one
+                break
+            if (after is None or tag > after) and await self._resolver.document(name, admitted.image, tag):
+                tags.append(tag)
         page, headers = tags[:limit], {}
         if page and len(tags) > len(page):
             headers["Link"] = f'</v2/{name}/tags/list?n={limit}&last={page[-1]}>; rel="next"'
