@@ -12,7 +12,7 @@ PYTHON ?= $(shell for each in /usr/bin/python3 python3; do \
 IMAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages check format reference docs test e2e screenshots conformance fuzz soak demo bench clean
+.PHONY: help setup packages check format reference docs test e2e full screenshots conformance fuzz soak demo bench clean
 
 help: ## Show this list
 	@if [ -t 1 ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
@@ -54,10 +54,13 @@ packages: setup
 	@$(BIN)/python -m tests.support.built_programs >/dev/null
 
 test: setup packages ## Unit, contract and integration tests
-	$(BIN)/pytest -m "not e2e" -n 3 --dist loadfile $(ARGS)
+	$(BIN)/pytest -m "not e2e and not full" -n 3 --dist loadfile $(ARGS)
 
 e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real server (root)
-	$(BIN)/pytest -m e2e tests/e2e $(ARGS)
+	$(BIN)/pytest -m "e2e and not full" tests/e2e $(ARGS)
+
+full: setup packages ## Tests that are too slow for continuous integration (root)
+	$(BIN)/pytest -m full --timeout=3600 $(ARGS)
 
 screenshots: setup packages ## Update the pictures of the portal in docs/screenshots/
 	@.ci/packages pngquant
