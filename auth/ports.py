@@ -101,7 +101,16 @@ class TokenLedger(Protocol):
         """Start one request of a session. Returns the bytes that may be sent before a report."""
 
     async def report(
-        self, token_id: str, response_id: str, *, blob: str, start: int, sent: int, length: int, ended: bool
+        self,
+        token_id: str,
+        response_id: str,
+        *,
+        blob: str,
+        start: int,
+        sent: int,
+        length: int,
+        ended: bool,
+        unread: int = 0,
     ) -> int:
         """Record a response's progress. Returns the total bytes that may be sent before the next report."""
 

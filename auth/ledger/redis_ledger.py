@@ -157,7 +157,16 @@ class RedisTokenLedger:
         return _granted(reply, token_id)
 
     async def report(
-        self, token_id: str, response_id: str, *, blob: str, start: int, sent: int, length: int, ended: bool
+        self,
+        token_id: str,
+        response_id: str,
+        *,
+        blob: str,
+        start: int,
+        sent: int,
+        length: int,
+        ended: bool,
+        unread: int = 0,
     ) -> int:
         """Record the progress of a response, and renew its lease or end it.
 
@@ -166,9 +175,11 @@ class RedisTokenLedger:
             response_id: Id that was passed to `begin`.
             blob: Digest of the blob.
             start: Offset of the response's first byte in the blob.
-            sent: Bytes delivered since `start`.
+            sent: Bytes sent since `start`.
             length: Total length of the response.
             ended: Whether the response has ended.
+            unread: How many of the sent bytes the client has not received. They are neither charged nor
+                recorded as delivered.
 
         Returns:
             Total bytes that may be sent before the next `report`.
@@ -177,7 +188,7 @@ class RedisTokenLedger:
             RefusedError: The response must stop, because its token was revoked or its budget is spent.
         """
         key = encode_blob(blob)
-        reply = await self._run(_REPORT, token_id, response_id, key, start, sent, length, int(ended))
+        reply = await self._run(_REPORT, token_id, response_id, key, start, sent, length, int(ended), unread)
         return _granted(reply, token_id)
 
     async def end(self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED]) -> TokenState:

@@ -115,7 +115,7 @@ class Ctr:
     def __init__(self, daemon: Containerd) -> None:
         self.name = "containerd"
         self.transport = ["--plain-http"]
-        self._ctr = ["ctr", "--address", str(daemon.socket), "--namespace", "e2e"]
+        self._ctr = [daemon.ctr, "--address", str(daemon.socket), "--namespace", "e2e"]
 
     def pull(self, reference: str, username: str, password: str) -> Result:
         self.forget()

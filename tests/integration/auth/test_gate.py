@@ -1,6 +1,6 @@
 """The gate of `/v2/`, before handlers that a test adds: real bearers, a real ledger."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from auth.delivery import MeteredDelivery
 from registry.api.http.origin import Origin
 from registry.api.v2 import gate as gates
 from registry.api.v2.application import PREFIX
-from registry.api.v2.gate import Admitted, BlobPart, Gate, MeteredRoute, Route
+from registry.api.v2.gate import Admitted, BlobParts, Gate, MeteredRoute, Route
 from registry.api.v2.node_limit import NodeConcurrencyLimit
 from registry.model.groups import GroupCatalog
 from registry.model.images import ContentKind, ImageContent, StoredImage
@@ -58,19 +58,28 @@ class Added:
         self.handed.append(("get", admitted))
         return web.Response(text="content")
 
-    def select(self, request: web.Request, image: StoredImage) -> BlobPart | None:
+    def select(self, request: web.Request, image: StoredImage) -> BlobParts | None:
         content = image.content(Digest.parse(request.match_info["reference"]))
-        return BlobPart(content, None) if content else None
+        return BlobParts(content, ()) if content else None
 
     async def deliver(
-        self, _request: web.Request, admitted: Admitted, wanted: BlobPart, delivery: MeteredDelivery
+        self,
+        _request: web.Request,
+        admitted: Admitted,
+        wanted: BlobParts,
+        deliveries: Sequence[MeteredDelivery],
     ) -> web.Response:
         self.handed.append(("deliver", admitted))
-        delivery.sent(0, wanted.length_bytes)
-        return web.Response(body=b"x" * wanted.length_bytes)
+        for span, delivery in zip(wanted.spans, deliveries, strict=True):
+            delivery.sent(span.start, span.length)
+        return web.Response(body=b"x" * sum(span.length for span in wanted.spans))
 
     async def fail(
-        self, _request: web.Request, _admitted: Admitted, _wanted: BlobPart, _delivery: MeteredDelivery
+        self,
+        _request: web.Request,
+        _admitted: Admitted,
+        _wanted: BlobParts,
+        _deliveries: Sequence[MeteredDelivery],
     ) -> web.Response:
         raise OSError("the disk is gone")
 
