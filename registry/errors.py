@@ -79,14 +79,14 @@ class PreconditionFailedError(ConflictError):
 
 
 class RateLimitedError(RegistryError):
-    """The caller is over its rate limit.
+    """The caller is over its rate limit, or has too many responses at a time.
 
     Attributes:
         retry_after_s: Seconds until the next request is accepted.
     """
 
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__("This API key is over its rate limit. Retry after the time in Retry-After.")
+    def __init__(self, retry_after_s: float, what: str = "This API key is over its rate limit.") -> None:
+        super().__init__(f"{what} Retry after the time in Retry-After.")
         self.retry_after_s = retry_after_s
 
 

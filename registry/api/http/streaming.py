@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, suppress
 from http import HTTPStatus
 
 import structlog
@@ -49,12 +49,14 @@ class BlobStreamer:
         deliveries: Sequence[tuple[ByteRange, MeteredDelivery]],
         headers: Mapping[str, str],
         *,
+        turns: AbstractAsyncContextManager[None],
         partial: bool,
     ) -> web.StreamResponse:
         """Respond 200 with the blob, or 206 with its ranges, and settle the deliveries.
 
         Args:
             deliveries: Ranges, each with its meter; one range without `partial` is the whole blob.
+            turns: Entered for each piece of work, and left while the client is waited for.
 
         Raises:
             BlobDamagedError: The connection is already closed; the caller reports the damaged blob.
@@ -62,7 +64,7 @@ class BlobStreamer:
         After the head was sent, a failure closes the connection: clients detect a short body by its
         Content-Length, but would read an error document inside it as content.
         """
-        body = _Body(request, web.StreamResponse(headers=headers), reader, deliveries)
+        body = _Body(request, web.StreamResponse(headers=headers), reader, deliveries, turns)
         multipart = body.describe(partial=partial)
         with ExitStack() as stack:
             try:
@@ -124,6 +126,7 @@ class _Body:
         response: web.StreamResponse,
         reader: BlobReader,
         deliveries: Sequence[tuple[ByteRange, MeteredDelivery]],
+        turns: AbstractAsyncContextManager[None],
     ) -> None:
         self.request = request
         self.response = response
@@ -131,6 +134,7 @@ class _Body:
         self.length_bytes = sum(span.length for span, _ in deliveries)
         self.received: Callable[[int], int] | None = None
         self._reader = reader
+        self._turns = turns
 
     @property
     def bytes_sent(self) -> int:
@@ -163,7 +167,11 @@ class _Body:
         """Send through the transport: for small bodies and TLS."""
         position = span.start
         async with aclosing(self._reader.stream(span.start, span.length)) as chunks:
-            async for chunk in chunks:
+            while True:
+                async with self._turns:
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
                 due = delivery.sent(position, len(chunk))
                 position += len(chunk)
                 await self.response.write(chunk)
@@ -200,7 +208,8 @@ class _Body:
                 while position < end:
                     if not delivery.allowance:
                         await delivery.report()
-                    full = await push.send(delivery.allowance)
+                    async with self._turns:
+                        full = await push.send(delivery.allowance)
                     delivery.sent(position, push.position - position)
                     position = push.position
                     if full:

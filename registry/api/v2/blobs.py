@@ -1,16 +1,14 @@
 """Blobs and ranges of them (distribution-spec, "Pulling blobs"; RFC 9110, section 14)."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from auth.delivery import MeteredDelivery
 from registry.api.http.conditions import OCTETS, has_it, head, headers_of, range_header
 from registry.api.http.problems import oci_response
 from registry.api.http.streaming import BlobStreamer
 from registry.api.v2.damaged import DamageWatch
-from registry.api.v2.gate import Admitted, BlobParts, Gate, MeteredRoute
+from registry.api.v2.gate import Admitted, BlobParts, Gate, Granted, MeteredRoute
 from registry.model.images import ImageContent, StoredImage
 from registry.pull.ranges import parse_ranges
 from registry.pull.resolve import ImageResolver
@@ -54,7 +52,7 @@ class Blobs:
         request: web.Request,
         admitted: Admitted,
         wanted: BlobParts,
-        deliveries: Sequence[MeteredDelivery],
+        granted: Granted,
     ) -> web.StreamResponse:
         """Respond 200 with a blob, or 206 with ranges of it."""
         organization, digest = admitted.claims.organization, wanted.content.digest
@@ -65,8 +63,9 @@ class Blobs:
             return await self._streamer.send(
                 request,
                 reader,
-                list(zip(wanted.spans, deliveries, strict=True)),
+                list(zip(wanted.spans, granted.meters, strict=True)),
                 _headers(wanted.content),
+                turns=granted.turns,
                 partial=bool(wanted.ranges),
             )
 

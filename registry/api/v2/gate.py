@@ -7,7 +7,7 @@ module can create. An application with any other route does not start.
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -79,6 +79,19 @@ class BlobParts:
 
 
 @dataclass(frozen=True, slots=True)
+class Granted:
+    """What the ledger and the node's limit grant to a response.
+
+    Attributes:
+        meters: One for each span to deliver.
+        turns: Entered for each piece of work, and left while the response waits for its client.
+    """
+
+    meters: Sequence[MeteredDelivery]
+    turns: AbstractAsyncContextManager[None]
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Route for GET and HEAD whose responses contain no blob bytes.
 
@@ -102,9 +115,7 @@ class MeteredRoute:
 
     path: str
     select: Callable[[web.Request, StoredImage], BlobParts | None]
-    deliver: Callable[
-        [web.Request, Admitted, BlobParts, Sequence[MeteredDelivery]], Awaitable[web.StreamResponse]
-    ]
+    deliver: Callable[[web.Request, Admitted, BlobParts, Granted], Awaitable[web.StreamResponse]]
     describe: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]]
 
 
@@ -114,7 +125,7 @@ class Gate:
     Args:
         verifier: Verifies bearer tokens and checks them in the ledger.
         resolver: Finds the session's image.
-        limit: Limits a node's concurrent metered responses.
+        limit: Limits a node's metered responses.
         origin: Address of the realm, for challenges.
     """
 
@@ -165,13 +176,15 @@ class Gate:
         if wanted is None:
             await self._begin(request, claims)
             return await route.describe(request, _admitted(claims, image))
-        async with self._limit.slot(request, claims.node_id):
+        with self._limit.response(claims.node_id) as turns:
             deliveries: list[MeteredDelivery] = []
             try:
                 for span in wanted.spans:  # keep those that have begun if a later one is refused
                     delivery = await self._begin(request, claims, wanted.content, span)
                     deliveries.append(delivery)
-                return await route.deliver(request, _admitted(claims, image), wanted, deliveries)
+                return await route.deliver(
+                    request, _admitted(claims, image), wanted, Granted(deliveries, turns)
+                )
             finally:
                 for delivery in deliveries:
                     await asyncio.shield(delivery.finish())

@@ -1,6 +1,6 @@
 """The gate of `/v2/`, before handlers that a test adds: real bearers, a real ledger."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -8,11 +8,10 @@ import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from auth.delivery import MeteredDelivery
 from registry.api.http.origin import Origin
 from registry.api.v2 import gate as gates
 from registry.api.v2.application import PREFIX
-from registry.api.v2.gate import Admitted, BlobParts, Gate, MeteredRoute, Route
+from registry.api.v2.gate import Admitted, BlobParts, Gate, Granted, MeteredRoute, Route
 from registry.api.v2.node_limit import NodeConcurrencyLimit
 from registry.model.groups import GroupCatalog
 from registry.model.images import ContentKind, ImageContent, StoredImage
@@ -67,10 +66,10 @@ class Added:
         _request: web.Request,
         admitted: Admitted,
         wanted: BlobParts,
-        deliveries: Sequence[MeteredDelivery],
+        granted: Granted,
     ) -> web.Response:
         self.handed.append(("deliver", admitted))
-        for span, delivery in zip(wanted.spans, deliveries, strict=True):
+        for span, delivery in zip(wanted.spans, granted.meters, strict=True):
             delivery.sent(span.start, span.length)
         return web.Response(body=b"x" * sum(span.length for span in wanted.spans))
 
@@ -79,14 +78,14 @@ class Added:
         _request: web.Request,
         _admitted: Admitted,
         _wanted: BlobParts,
-        _deliveries: Sequence[MeteredDelivery],
+        _granted: Granted,
     ) -> web.Response:
         raise OSError("the disk is gone")
 
 
 def mounted(house: House, routes: Iterable[Route | MeteredRoute]) -> web.Application:
     resolver = ImageResolver(cast("GroupCatalog", OneImage()))
-    gate = Gate(house.verifier, resolver, NodeConcurrencyLimit(4), Origin("https://registry.test", "test"))
+    gate = Gate(house.verifier, resolver, NodeConcurrencyLimit(4, 4), Origin("https://registry.test", "test"))
     root = web.Application()
     root.add_subapp(PREFIX, gate.app(routes))
     return root
@@ -183,7 +182,7 @@ async def plain(_request: web.Request) -> web.Response:
 @pytest.mark.parametrize("path", ["/{name:.+}/plain", "/", "/{name:.+}/added"])
 async def test_an_application_with_a_plain_handler_does_not_start(house: House, path: str) -> None:
     resolver = ImageResolver(cast("GroupCatalog", OneImage()))
-    gate = Gate(house.verifier, resolver, NodeConcurrencyLimit(4), Origin("https://registry.test", "test"))
+    gate = Gate(house.verifier, resolver, NodeConcurrencyLimit(4, 4), Origin("https://registry.test", "test"))
     app = gate.app(Added().routes())
     app.router.add_route("POST", path, plain)
     root = web.Application()
