@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from auth.errors import LedgerUnavailableError, RefusedError
+from auth.errors import Cause, LedgerUnavailableError, RefusedError
 from auth.ports import TokenLedger
 
 REPORT_EVERY_S: Final = 15.0
@@ -56,7 +56,7 @@ class MeteredDelivery:
         self._granted = granted
         self._start = 0
         self._sent = 0
-        self._reported_at = time.monotonic()
+        self._began_at = self._reported_at = time.monotonic()
         self._ended = False
         self._received: Callable[[int], int] | None = None
 
@@ -113,6 +113,8 @@ class MeteredDelivery:
             RefusedError: The response must stop, because its token was revoked or its budget is spent.
             LedgerUnavailableError: The ledger cannot grant more bytes. Not raised while granted bytes are
                 left.
+
+        A step of the ledger's clock can remove the token's record. The response then continues to its end.
         """
         self._reported_at = time.monotonic()
         try:
@@ -120,6 +122,10 @@ class MeteredDelivery:
         except LedgerUnavailableError:
             if self._granted <= self._sent < self._length:
                 raise
+        except RefusedError as refusal:
+            if refusal.cause is not Cause.UNKNOWN or not self._ledger.stepped_since(self._began_at):
+                raise
+            self._granted = self._length
 
     async def finish(self) -> None:
         """Report the end of the response to the ledger. Never raises, and can be called repeatedly.

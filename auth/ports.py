@@ -114,6 +114,9 @@ class TokenLedger(Protocol):
     ) -> int:
         """Record a response's progress. Returns the total bytes that may be sent before the next report."""
 
+    def stepped_since(self, monotonic_s: float) -> bool:
+        """Return whether the ledger's clock has stepped so far that it may have dropped a valid record."""
+
     async def end(self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED]) -> TokenState:
         """Complete or revoke a token. Returns its previous state."""
 

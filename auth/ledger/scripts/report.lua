@@ -2,7 +2,7 @@
 -- ARGV: limits, response id, blob key, start, bytes sent so far, length, '1' if it has ended, sent bytes that
 -- the client has not received.
 -- All numbers count from the response's start, so a repeated report changes nothing.
--- Returns {'ok', total bytes granted} or {reason why the response must stop}.
+-- Returns {'ok', the ledger's time, total bytes granted} or {reason why the response must stop, time}.
 
 local lease, blob, start = 'r:' .. ARGV[2], ARGV[3], tonumber(ARGV[4])
 local sent, length, ended = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
@@ -57,9 +57,9 @@ end
 
 local hash = read()
 if not hash.st then
-  return {'unknown'}
+  return {'unknown', now}
 elseif not hash[lease] then
-  return {'ok', sent}
+  return {'ok', now, sent}
 end
 local _, was_granted, was_delivered = string.match(hash[lease], '(%d+) (%d+) (%d+)')
 was_granted, was_delivered = tonumber(was_granted), tonumber(was_delivered)
@@ -88,8 +88,8 @@ write(hash, changes)
 prolong(hash)
 
 if hash.st == 'revoked' then
-  return {'revoked'}
+  return {'revoked', now}
 elseif not ended and granted <= sent and sent < length then
-  return {'over_budget'}
+  return {'over_budget', now}
 end
-return {'ok', granted}
+return {'ok', now, granted}
