@@ -35,6 +35,7 @@ from registry.api import operator, public
 from registry.api.documentation import ApiReference
 from registry.api.health import HealthApi
 from registry.api.http.origin import Origin
+from registry.api.http.paced import Pacing
 from registry.api.http.peers import Peers
 from registry.api.http.socket_sender import SocketSender
 from registry.api.http.streaming import BlobStreamer
@@ -185,7 +186,7 @@ async def compose(settings: Settings, data: DataDir, redis_url: str) -> AsyncIte
             apis, portal = compose_api(shared, worker.nudge if worker else _no_worker)
             mounted |= apis
             routes += ApiReference(partial(document, apis.values())).routes()
-        root = root_app(mounted, routes, shared.metrics, _peers(shared))
+        root = root_app(mounted, routes, shared.metrics, _peers(shared), pacing=shared.pacing)
         if portal is not None:
             portal.mount(root)
         yield Composition(root, worker, upkeep)
@@ -215,6 +216,10 @@ class _Shared:
     ledger: RedisTokenLedger
     signing_keys: LocalSigningKeys
     clock: SystemClock = field(default_factory=SystemClock)
+
+    @cached_property
+    def pacing(self) -> Pacing:
+        return Pacing(self.settings.stall_s)
 
     @cached_property
     def origin(self) -> Origin:
@@ -354,6 +359,7 @@ def compose_pull(shared: _Shared) -> web.Application:
             SqlKeyRecords(shared.database), SqlQuarantine(shared.database, shared.clock), shared.events
         ),
         origin=shared.origin,
+        pacing=shared.pacing,
     )
 
 

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
         tls_key: Private key of the TLS certificate (PEM).
         log_level: `debug`, `info`, `warning` or `error`.
         max_image_bytes: Size limit for an image: config and layers, compressed.
+        max_manifest_bytes: Size limit for each imported manifest and index; at most 4 MiB.
         lease_s: Seconds without a heartbeat after which another worker takes over an import.
         completion_grace_s: Seconds that a session stays open after all blobs of its image were delivered.
         drain_s: Seconds that a stopping server waits for running responses.
@@ -147,6 +148,7 @@ class Settings(BaseSettings):
     keyring: Path | None = None
     service: str = "crisper"
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB
+    max_manifest_bytes: Annotated[int, Field(gt=0, le=4 << 20)] = 1 << 20
     import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
     layer_transfers: Annotated[int, Field(ge=1, le=16)] = 3
     blob_connections: Annotated[int, Field(ge=1, le=16)] = 4

@@ -12,7 +12,7 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -132,6 +132,12 @@ def build(
     )
     blobs = {digest_of(blob): blob for blob in (config, *(each.gzipped for each in layers))}
     return Image(name, media_type, manifest, blobs, tuple(layers))
+
+
+def with_padding(image: Image, size_bytes: int) -> Image:
+    """Return an image whose manifest is larger by an annotation of this size."""
+    document = json.loads(image.manifest) | {"annotations": {"padding": "x" * size_bytes}}
+    return replace(image, manifest=_json(document))
 
 
 @cache
