@@ -95,6 +95,10 @@ class Settings(BaseSettings):
         stall_s: Seconds after which a client that reads nothing is disconnected.
         node_responses: Responses of one node that a process works on at the same time; others wait for their
             turn. A response that waits for its client needs no turn.
+        connections: Open connections of one process; fewer if it may have few descriptors. Idle connections
+            that have not authenticated are closed for new ones.
+        address_connections: Open connections of one IPv4 address or IPv6 /64 network in one process, at most
+            half of `connections`; 0 means no limit, for a load balancer that hides its clients' addresses.
         node_connections: Open responses of one node in one process; further requests get 429.
         import_jobs: Concurrent imports of one server process.
         layer_transfers: Concurrent layer downloads of one image.
@@ -170,6 +174,8 @@ class Settings(BaseSettings):
     idle_s: Annotated[float, Field(gt=0)] = 75.0
     stall_s: Annotated[float, Field(ge=1)] = 120.0
     node_responses: Annotated[int, Field(ge=1)] = 16
+    connections: Annotated[int, Field(ge=1)] = 4096
+    address_connections: Annotated[int, Field(ge=0)] = 1024
     node_connections: Annotated[int, Field(ge=1)] = 256
     gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0

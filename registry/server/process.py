@@ -18,6 +18,8 @@ from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError
 from registry.imports.worker import ImportWorker
+from registry.server.accepting import LimitedSite, follow_ends
+from registry.server.connections import Connections, affordable
 from registry.server.drain import Drain
 from registry.server.tls import ServerTls, server_tls
 
@@ -133,6 +135,8 @@ async def answer(
             _until_the_end(composition.upkeep(), stack)
         importing = _start_importing(composition.worker, stack)
         drain = Drain(composition.web)
+        connections = Connections(affordable(settings.connections), settings.address_connections)
+        connections.watch(composition.web)
         runner = web.AppRunner(
             composition.web,
             access_log=None,
@@ -144,9 +148,11 @@ async def answer(
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        sites = [web.SockSite(runner, listener, ssl_context=tls.context if tls else None, backlog=_BACKLOG)]
+        if runner.server:
+            follow_ends(runner.server, connections)
+        sites = [LimitedSite(runner, listener, connections, tls.context if tls else None)]
         if for_proxy:
-            sites.append(web.SockSite(runner, for_proxy, backlog=_BACKLOG))
+            sites.append(LimitedSite(runner, for_proxy, connections))
         for site in sites:
             await site.start()
         _spare_the_collector()

@@ -16,6 +16,7 @@ from registry.config import Settings
 from registry.datadir import DataDir, write_secret
 from registry.errors import ConfigError
 from registry.observe import configure_logging
+from registry.server.connections import raise_descriptor_limit
 from registry.server.first_start import ensure_secrets, prepare, refuse_missing
 from registry.server.ledger_child import LedgerChild
 from registry.server.process import answer, bind, bind_for_proxy
@@ -35,6 +36,7 @@ def serve(settings: Settings) -> None:
     _check_upstream_settings(settings)
     configure_logging(settings.log_level)
     os.umask(0o077)
+    raise_descriptor_limit()
     if not os.isatty(sys.stdin.fileno() if sys.stdin else -1):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # reload of a service; only TLS handles it
     data = DataDir(settings.data_dir)

@@ -74,6 +74,7 @@ class CrisperServer:
         tls: The server's certificate; it answers over TLS then.
         address: Where it listens.
         port: Likewise; any free one by default.
+        prefix: Command that starts the server in its own place, such as `prlimit --nofile=1024:1024`.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class CrisperServer:
         tls: CertificateFiles | None = None,
         address: str = "127.0.0.1",
         port: int | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.data_dir = folder / "data"
         self.tmp_dir = folder / "tmp"
@@ -97,6 +99,7 @@ class CrisperServer:
         self.url = f"{'https' if tls else 'http'}://{self.host}"
         self.tls = tls
         self.trust = tls.trusting() if tls else None
+        self._prefix = tuple(prefix)
         self._insecure = tuple(insecure_registries)
         self._env = {"TMPDIR": str(self.tmp_dir), **(env or {})}
         if POSTGRES in os.environ:
@@ -115,7 +118,15 @@ class CrisperServer:
 
     def start(self, timeout_s: float = START_S) -> None:
         """Start it and wait until `/readyz` answers 200."""
-        argv = [str(CRISPER), "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)]
+        argv = [
+            *self._prefix,
+            str(CRISPER),
+            "serve",
+            "--port",
+            str(self.port),
+            "--data-dir",
+            str(self.data_dir),
+        ]
         argv += ["--host", self.address]
         if self.tls:
             argv += ["--tls-cert", str(self.tls.certificate), "--tls-key", str(self.tls.key)]
