@@ -289,7 +289,9 @@ class UpstreamRepository:
                     answered.add(answer)
                     if await self._authenticates(response, shown, elsewhere):
                         continue
-                self._check_status(response, what, ranged="Range" in (headers or {}))
+                # A blob's signed URL may have expired; a retry gets a new one. A refused range is permanent.
+                signed = response.redirected and "blobs" in url.parts and "Range" not in (headers or {})
+                self._check_status(response, what, signed=signed)
                 yield response
                 return
 
@@ -311,7 +313,7 @@ class UpstreamRepository:
                 self._authorization.admitted()
         return False
 
-    def _check_status(self, response: Response, what: str, *, ranged: bool) -> None:
+    def _check_status(self, response: Response, what: str, *, signed: bool) -> None:
         status = response.status
         if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             return
@@ -320,12 +322,10 @@ class UpstreamRepository:
         retry_after_s = parse_retry_after(response.header("Retry-After"))
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             raise self._authorization.exhaustion(response.host, retry_after_s)
-        # A signed URL may have expired; a retry gets a new one. A refused range is permanent.
-        expired = response.redirected and not ranged and status < HTTPStatus.INTERNAL_SERVER_ERROR
-        if is_transient(status) or expired:
+        if is_transient(status) or (signed and status < HTTPStatus.INTERNAL_SERVER_ERROR):
             raise UpstreamUnavailableError(f"{response.host} answers {status} for {what}", retry_after_s)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise self._authorization.refusal()
+            raise (self._guests.refusal(response) if response.redirected else self._authorization.refusal())
         if status == HTTPStatus.NOT_FOUND:
             if self._root is None:
                 raise UpstreamMissingError(
