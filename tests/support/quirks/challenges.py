@@ -75,13 +75,18 @@ BOTH = [
     ),
 ]
 UNREADABLE = [
-    Quirk(f"{name} at every path", guarded("basic", challenge), UNSUPPORTED, AUTHENTICATE, login=True)
+    quirk
     for name, challenge in (
         ("Negotiate", "Negotiate"),
         ("Digest", 'Digest realm="x", nonce="y"'),
         ("Bearer without a realm", 'Bearer service="s"'),
         ("a text", "please sign in"),
         ("a huge header", "Bearer " + "x" * 20_000),
+    )
+    for quirk in (
+        Quirk(f"{name}, and Basic is taken", guarded("basic", challenge), login=True),
+        Quirk(f"{name}, and no Basic", guarded("bearer", challenge), REFUSED, AUTHENTICATE, login=True),
+        Quirk(f"{name}, without credentials", guarded("basic", challenge), UNSUPPORTED, AUTHENTICATE),
     )
 ]
 HIDDEN = [

@@ -12,6 +12,7 @@ from tests.support.distribution import digest_of
 from tests.support.quirks.row import IMAGE, LAYER, Arrange, Quirk, answering, guarded, http, status
 from tests.support.quirky_upstream import Answer, QuirkyUpstream, Wire
 
+CHANGED = "a header that contradicts the document shows that something changed one of them"
 LINE = "HTTP/1.1 {status} OK"
 LENGTH = "Content-Length: {length}"
 CONFIG = next(digest for digest in IMAGE.blobs if digest != digest_of(LAYER))
@@ -141,7 +142,13 @@ BROKEN = [
     )
 ]
 FIELDS = [
-    Quirk(name, answering("basic", every=with_fields(**fields)), fails, login=True)
+    Quirk(
+        name,
+        answering("basic", every=with_fields(**fields)),
+        fails,
+        login=True,
+        policy=CHANGED if fails else "",
+    )
     for name, fields, fails in (
         ("no digest", {}, ""),
         ("an empty digest", {"Docker_Content_Digest": ""}, ""),
@@ -174,7 +181,12 @@ ENCODINGS = [
         answering(tag=coded(break_at=30)),
         r"127\.0\.0\.1 sent a manifest in a damaged gzip encoding",
     ),
-    Quirk("gzip that unpacks to 5 MiB", bomb, r"127\.0\.0\.1 sent a manifest of more than 4194304 bytes"),
+    Quirk(
+        "gzip that unpacks to 5 MiB",
+        bomb,
+        r"127\.0\.0\.1 sent a manifest of more than 4194304 bytes",
+        policy="documents are limited to 4 MiB",
+    ),
     Quirk(
         "a config of another size",
         wrong_config,

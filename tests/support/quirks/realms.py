@@ -104,7 +104,6 @@ OTHER_PORTS = [
         STRANGER.format(r"http://127\.0\.0\.1:\d+"),
         AUTHENTICATE,
         login=True,
-        policy="credentials go only to the registry",
     ),
     Quirk(
         "a realm of a stranger",
@@ -163,7 +162,6 @@ REDIRECTS = [
         r"127\.0\.0\.1 redirects to http://127\.0\.0\.1:\d+ when asked for a token: .*",
         login=True,
         tls=True,
-        policy="credentials are not sent without TLS",
     ),
 ]
 ANSWERS = [

@@ -124,6 +124,7 @@ OWN = [
         "a loop",
         answering(tag=status(302, Location="/v2/app/manifests/1")),
         r"127\.0\.0\.1 redirects too often",
+        policy="redirects are limited",
     ),
     Quirk(
         "from TLS to plain HTTP",
