@@ -17,6 +17,7 @@ from typing import Final
 
 from registry.errors import ImportFailedError, RangeRefusedError, UpstreamUnavailableError
 from registry.oci.documents import Descriptor
+from registry.upstream.minimum_rate import WINDOW_S, MinimumRate
 from registry.upstream.repository import UpstreamRepository
 
 RANGE_BYTES: Final = 4 << 20
@@ -56,12 +57,20 @@ class DownloadOptions:
         connections: Maximum number of connections for one blob.
         quick_bytes_per_s: Above this rate, one connection is enough.
         pace: Awaited with the number of received bytes, to limit the bandwidth.
+        min_bytes_per_s: Minimum rate of an import; 0 disables it.
+        rate_window_s: Time over which the minimum rate is measured.
     """
 
     memory: PrefetchBudget
     connections: int = 4
     quick_bytes_per_s: float = QUICK_BYTES_PER_S
     pace: Callable[[int], Awaitable[None]] = unpaced
+    min_bytes_per_s: int = 0
+    rate_window_s: float = WINDOW_S
+
+    def minimum_rate(self, host: str) -> MinimumRate:
+        """Create the measurement for one import."""
+        return MinimumRate(host, self.min_bytes_per_s, self.rate_window_s)
 
 
 class _Prefetch:
@@ -102,9 +111,15 @@ class Download:
     """
 
     def __init__(
-        self, source: UpstreamRepository, blob: Descriptor, offset: int, options: DownloadOptions
+        self,
+        source: UpstreamRepository,
+        blob: Descriptor,
+        offset: int,
+        options: DownloadOptions,
+        rate: MinimumRate,
     ) -> None:
         self._source = source
+        self._rate = rate
         self._blob = blob
         self._options = options
         self._received = offset
@@ -123,7 +138,8 @@ class Download:
 
         Raises:
             AuthenticationFailedError: The registry refused the credentials.
-            PullFailedError: The blob does not exist or has another size, or no answer came after retries.
+            PullFailedError: The blob does not exist or has another size, no answer came after retries, or the
+                upstream is too slow.
         """
         offset, began = self._received, time.monotonic()
         try:
@@ -131,14 +147,24 @@ class Download:
                 next_ = self._prefetches[0].start if self._prefetches else self._stream_stop()
                 pieces = self._from_prefetch() if next_ == self._received else self._stream(next_)
                 async with aclosing(pieces):
-                    async for chunk in pieces:
+                    while chunk := await self._next(pieces):
                         self._received += len(chunk)
+                        self._rate.received(len(chunk))
                         yield chunk
                 if not self._prefetching and self._is_quick(offset, began):
                     self._one_stream = True
                 self._prefetching = True
         finally:
             await self._drop_prefetches()
+
+    async def _next(self, pieces: AsyncGenerator[bytes, None]) -> bytes:
+        """Return the next chunk; empty at the end."""
+        with self._rate.waiting():
+            return await anext(pieces, b"")
+
+    async def _pace(self, count: int) -> None:
+        with self._rate.paused():
+            await self._options.pace(count)
 
     def _is_quick(self, offset: int, began: float) -> bool:
         """Return whether the rate since `offset` and `began` is so high that one connection is enough."""
@@ -166,7 +192,7 @@ class Download:
                         await self._stop_ranges()
                     skip = before - piece.start
                     async for chunk in piece.chunks:
-                        await self._options.pace(len(chunk))
+                        await self._pace(len(chunk))
                         if data := chunk[skip:]:
                             yield data
                         skip = max(0, skip - len(chunk))
@@ -207,7 +233,7 @@ class Download:
                     async for chunk in piece.chunks:
                         missing -= len(chunk)
                         prefetch.put(chunk)
-                        await self._options.pace(len(chunk))
+                        await self._pace(len(chunk))
         except ImportFailedError:
             pass  # the main stream will encounter and report the problem
         finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from registry.errors import (
     ImportFailedError,
     PullFailedError,
 )
+from registry.imports import transfer
 from tests.integration.upstream.conftest import FAST, Bench, credential
 from tests.support.distribution import Image, descriptor, digest_of, make_image, make_index
 from tests.support.upstream_faults import FaultyUpstream, body, cut_after, drip, redirect, slow_by, status
@@ -138,6 +140,37 @@ async def test_an_upstream_that_drips_is_given_up(bench: Bench, upstream: Faulty
     with pytest.raises(PullFailedError, match="too slowly"):
         await bench.run(f"{upstream.host}/app:1")
     assert upstream.count(DIGEST) == FAST.attempts
+
+
+@pytest.mark.parametrize(("minimum", "fails"), [(1_000_000, True), (50_000, False)])
+async def test_an_upstream_below_the_minimum_rate_fails_the_import(
+    bench: Bench, upstream: FaultyUpstream, minimum: int, *, fails: bool
+) -> None:
+    download = replace(bench.options.download, min_bytes_per_s=minimum, rate_window_s=0.6)
+    bench.options = replace(bench.options, download=download)
+    upstream.add(IMAGE)
+    upstream.fail(DIGEST, *[slow_by(3)] * 2)
+    if not fails:
+        await imported(bench, upstream)
+        return
+    with pytest.raises(PullFailedError, match=f"{upstream.host} sends too slowly: .* imports need 1000 kB/s"):
+        await bench.run(f"{upstream.host}/app:1")
+    assert upstream.count(DIGEST) == 1
+
+
+async def test_a_transfer_that_takes_longer_than_its_size_allows_fails(
+    bench: Bench, upstream: FaultyUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "DEADLINE_S", 0.1)
+    download = replace(bench.options.download, min_bytes_per_s=2 * len(LAYER))
+    bench.options = replace(bench.options, download=download)
+    upstream.add(IMAGE)
+    upstream.fail(DIGEST, slow_by(3))
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(PullFailedError, match=f"{upstream.host} did not send the image within"):
+        await bench.run(f"{upstream.host}/app:1")
+    assert asyncio.get_running_loop().time() - started < 2
+    assert bench.backend.objects == {}
 
 
 async def test_a_tampered_manifest_is_refused(bench: Bench, upstream: FaultyUpstream) -> None:
