@@ -401,6 +401,7 @@ def compose_import(shared: _Shared) -> ImportWorker:
         worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
         lease_s=settings.lease_s,
         jobs=settings.import_jobs,
+        retry_delay_s=settings.import_retry_delay_s,
     )
 
 

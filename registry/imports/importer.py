@@ -100,6 +100,7 @@ class Importer:
         except ReferenceFormatError as error:
             raise PullFailedError(f"the image's name cannot be read: {error}") from None
         source = await self._client.open(reference, credential)
+        source.waiting = lambda error: report(Progress(Stage.PULLING).waiting(error.sentence))
         documents = await read_documents(source, self._platform)
         plan = plan_import(documents, self._max_image_bytes)
         await self._pins.pin(
@@ -109,6 +110,7 @@ class Importer:
         if self._quota is not None:
             await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
         progress = TransferProgress(plan, report)
+        source.waiting = progress.wait
         fetching = self._fetch(job, reference.registry, transfer, plan, progress)
         if self._compressor is None:
             image = plan.image

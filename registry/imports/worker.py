@@ -10,7 +10,12 @@ from typing import Any, Final
 import structlog
 
 from registry import tracing
-from registry.errors import ImportFailedError, ReferenceFormatError, StoreFailedError
+from registry.errors import (
+    ImportFailedError,
+    ReferenceFormatError,
+    StoreFailedError,
+    UpstreamUnavailableError,
+)
 from registry.imports.importer import Importer
 from registry.imports.slots import ImportSlots, Slot
 from registry.imports.stage_spans import Stages
@@ -21,6 +26,7 @@ from registry.model.imports import (
     JobQueue,
     Progress,
     ProgressStore,
+    Stage,
     UpstreamCredential,
 )
 from registry.observe import Metrics
@@ -32,6 +38,8 @@ REPORT_S: Final = 0.5
 VAULT_S: Final = 10.0
 MAX_ATTEMPTS: Final = 50
 ENDING_TRIES: Final = 5
+RETRY_DELAY_S: Final = 300.0
+MAX_DELAY_S: Final = 3600.0  # a registry that asks for more fails the import
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +65,7 @@ class ImportWorker:
         worker_id: str,
         lease_s: float,
         jobs: int,
+        retry_delay_s: float = RETRY_DELAY_S,
     ) -> None:
         """Configure the worker.
 
@@ -64,6 +73,7 @@ class ImportWorker:
             worker_id: Unique among workers and not reused after a restart.
             lease_s: Duration of a job's lease; the worker extends it three times as often.
             jobs: Number of concurrent imports at full speed.
+            retry_delay_s: Delay before the last retry of an import whose registry is down.
         """
         self._queue = queue
         self._vault = vault
@@ -72,6 +82,7 @@ class ImportWorker:
         self._metrics = metrics
         self._worker_id = worker_id
         self._lease_s = lease_s
+        self._retry_delay_s = retry_delay_s
         self._slots = ImportSlots(jobs, lambda: asyncio.get_running_loop().time())
         self._wake = asyncio.Event()
         self._stopping = False
@@ -160,15 +171,35 @@ class ImportWorker:
                     await self._vault.forget(job.id)
 
     async def _end(self, job: ImportJob, slot: Slot) -> bool:
-        """Import the image and record the outcome. Returns False if it could not be recorded."""
+        """Import the image and record the outcome. Returns False if the job goes on."""
         try:
             image = await self._import(job, slot)
         except ImportFailedError as error:
+            if (delay_s := self._delay_s(job, error)) is not None:
+                await self._defer(job, error, delay_s)
+                return False
             _log.info("import.failed", job_id=job.id, reason=error.reason, sentence=error.sentence)
             fail = partial(self._queue.fail, job, self._worker_id, error.reason, error.sentence)
             return await self._record(job, error.reason, fail)
         _log.info("import.done", job_id=job.id, digest=str(image.digest), size_bytes=image.size_bytes)
         return await self._record(job, "done", partial(self._queue.succeed, job, self._worker_id, image))
+
+    def _delay_s(self, job: ImportJob, error: ImportFailedError) -> float | None:
+        """Return when to try an import once more whose registry is down; None if the import has failed."""
+        if job.deferred or not isinstance(error, UpstreamUnavailableError) or not error.outage:
+            return None
+        delay_s = max(self._retry_delay_s, error.retry_after_s or 0)
+        return delay_s if delay_s <= max(MAX_DELAY_S, self._retry_delay_s) else None
+
+    async def _defer(self, job: ImportJob, error: ImportFailedError, delay_s: float) -> None:
+        """Return the job to the queue for its delayed retry, with its credential."""
+        _log.info("import.deferred", job_id=job.id, sentence=error.sentence, delay_s=delay_s)
+        minutes = max(1, round(delay_s / 60))
+        progress = Progress(Stage.PULLING).waiting(error.sentence, f"in {minutes} min")
+        with suppress(Exception):
+            async with asyncio.timeout(REPORT_S):
+                await self._progress_store.put(job.id, progress)
+        await self._write(job, partial(self._queue.defer, job, self._worker_id, delay_s))
 
     async def _import(self, job: ImportJob, slot: Slot) -> StoredImage:
         if job.attempt > MAX_ATTEMPTS:
@@ -232,16 +263,18 @@ class ImportWorker:
 
     async def _record(self, job: ImportJob, outcome: str, write: Callable[[], Awaitable[bool]]) -> bool:
         """Record and count the outcome. If that keeps failing, the lease expires for another worker."""
+        recorded = await self._write(job, write)
+        if recorded:
+            self._metrics.imports.labels(_provider(job.image), outcome).inc()
+        return recorded
+
+    async def _write(self, job: ImportJob, write: Callable[[], Awaitable[bool]]) -> bool:
         for attempt in range(ENDING_TRIES):
             try:
-                recorded = await write()
+                return await write()
             except Exception as error:  # noqa: BLE001 - transient failure of any adapter
                 _log.warning("import.outcome_unrecorded", job_id=job.id, error=type(error).__name__)
                 await asyncio.sleep(min(self._lease_s / 10, 2**attempt / 10))
-                continue
-            if recorded:
-                self._metrics.imports.labels(_provider(job.image), outcome).inc()
-            return recorded
         return False
 
 

@@ -1,7 +1,7 @@
 """Imports: jobs, progress and credentials, and the ports that imports use."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -67,6 +67,7 @@ class Progress:
     Attributes:
         bytes_done: Bytes of layers that are present, including those that were present before the import.
         bytes_per_s: Download rate; 0 if it is not known yet.
+        retry: Why the import waits before it tries again; empty if it does not wait.
     """
 
     stage: Stage
@@ -75,6 +76,7 @@ class Progress:
     bytes_done: int = 0
     bytes_total: int = 0
     bytes_per_s: int = 0
+    retry: str = ""
 
     @property
     def percent(self) -> int | None:
@@ -90,7 +92,15 @@ class Progress:
             return None
         return -(-(self.bytes_total - self.bytes_done) // self.bytes_per_s)
 
+    def waiting(self, sentence: str, delay: str = "") -> "Progress":
+        """Return this progress with the note that the import tries again, and why."""
+        when = f" {delay}" if delay else ""
+        note = f"the registry does not answer, trying again{when} ({sentence})"
+        return replace(self, bytes_per_s=0, retry=note)
+
     def __str__(self) -> str:
+        if self.retry:
+            return f"{self.stage.value}: {self.retry}"
         if self.stage is Stage.COMPRESSING and self.layers_total:
             return f"compressing: {self.layers_done} of {self.layers_total} layers"
         if self.stage is not Stage.PULLING or self.percent is None:

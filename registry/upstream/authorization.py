@@ -29,7 +29,7 @@ from registry.oci.strict_json import parse_object
 from registry.upstream.challenge import Challenge, parse_challenges
 from registry.upstream.egress import authority, bracketed_host, parse_url
 from registry.upstream.logins import Login
-from registry.upstream.retry import is_transient, parse_retry_after
+from registry.upstream.retry import is_outage, is_transient
 from registry.upstream.transport import Response, Transport
 
 MAX_TOKEN_BYTES: Final = 64 << 10
@@ -81,6 +81,7 @@ class Authorization:
         self._monotonic = monotonic
         self._challenge: Challenge | None = None
         self._grant: _Grant | None = None
+        self._accepted = False
         self._lock = asyncio.Lock()
 
     async def header(self) -> Secret | None:
@@ -110,11 +111,21 @@ class Authorization:
         async with self._lock:
             if self._grant is not None and self._grant.header != shown:
                 return
-            challenge = self._choose(response)
-            if challenge.scheme == "basic" and shown is not None and not self._login.renew():
-                raise self.refusal()
+            try:
+                challenge = self._choose(response)
+                if challenge.scheme == "basic" and shown is not None and not self._login.renew():
+                    raise self.refusal()
+            except AuthenticationFailedError:
+                if self._accepted:
+                    return  # some registries send a stray 401; the caller retries a request only once
+                raise
             self._challenge = challenge
+            self._accepted = False
             self._grant = await self._answer(challenge)
+
+    def accept(self) -> None:
+        """Take note that the registry accepted the current Authorization header."""
+        self._accepted = True
 
     async def renewed(self, shown: Secret | None) -> bool:
         """Handle a 403, which Amazon ECR sends for an expired password. Returns whether to retry the request.
@@ -137,7 +148,7 @@ class Authorization:
 
     def refusal(self) -> AuthenticationFailedError:
         """Build the error for a registry that refuses access."""
-        host = bracketed_host(self._registry)
+        host = authority(self._registry)
         if self._login.anonymous:
             return AuthenticationFailedError(
                 f"{host} denies anonymous access to {self._repository}: check its spelling, "
@@ -169,7 +180,7 @@ class Authorization:
         chosen = by_scheme.get("bearer") or by_scheme.get("basic")
         if chosen is None:
             raise AuthenticationFailedError(
-                f"{bracketed_host(self._registry)} asks for a kind of login that is not supported"
+                f"{authority(self._registry)} asks for a kind of login that is not supported"
             )
         return chosen
 
@@ -188,34 +199,37 @@ class Authorization:
             asked["service"] = service
         credential = (await self._login.show()).credential
         basic = basic_header(credential) if credential else None
-        started_s = self._monotonic()
-        try:
-            async with (
-                asyncio.timeout(self._transport.timeouts.document_s),
-                self._transport.send(
-                    "GET", realm.update_query(asked), authorization=basic, redirects=0
-                ) as response,
-            ):
-                self._check_realm_status(response)
-                body = await response.read(MAX_TOKEN_BYTES, "a token")
-        except TimeoutError:
-            raise UpstreamUnavailableError(f"{bracketed_host(realm)} does not answer in time") from None
-        return _parse_grant(body, bracketed_host(realm), started_s)
+        url, strays = realm.update_query(asked), 1
+        while True:
+            started_s = self._monotonic()
+            try:
+                async with (
+                    asyncio.timeout(self._transport.timeouts.document_s),
+                    self._transport.send("GET", url, authorization=basic, redirects=0) as response,
+                ):
+                    if response.status == HTTPStatus.UNAUTHORIZED and strays:
+                        strays -= 1
+                        continue
+                    self._check_realm_status(response)
+                    body = await response.read(MAX_TOKEN_BYTES, "a token")
+            except TimeoutError:
+                raise UpstreamUnavailableError(f"{authority(realm)} does not answer in time") from None
+            return _parse_grant(body, authority(realm), started_s)
 
     def _realm(self, challenge: Challenge) -> URL:
         """Return the realm's URL if it is allowed. Credentials are sent only to the registry's own realms."""
-        registry = bracketed_host(self._registry)
+        registry = authority(self._registry)
         try:
             realm = parse_url(challenge.params.get("realm", ""))
         except EgressRefusedError as error:
             raise PullFailedError(f"{registry} names an invalid token realm: {error}") from None
         origin = realm.origin()
-        same = (bracketed_host(origin), origin.port) == (registry, self._registry.port)
+        same = (bracketed_host(origin), origin.port) == (bracketed_host(self._registry), self._registry.port)
         downgrade = origin.scheme != "https" and self._registry.scheme == "https"
         pinned = authority(origin) in self._realms.get(authority(self._registry), ())
         if not self._login.anonymous and (downgrade or not (same or pinned)):
             raise AuthenticationFailedError(
-                f"{registry} wants its credentials sent to {bracketed_host(realm)}, which is not known to "
+                f"{registry} wants its credentials sent to {authority(realm)}, which is not known to "
                 "belong to it: check the image's name, or ask the operator to allow that host"
             )
         return realm
@@ -226,7 +240,8 @@ class Authorization:
         if is_transient(response.status):
             raise UpstreamUnavailableError(
                 f"{response.host} answers {response.status} when asked for a token",
-                parse_retry_after(response.header("Retry-After")),
+                response.retry_after_s,
+                outage=is_outage(response.status),
             )
         if response.status != HTTPStatus.OK:
             raise PullFailedError(f"{response.host} answers {response.status} when asked for a token")

@@ -127,8 +127,11 @@ class Download:
         self._one_stream = options.connections == 1 or blob.size_bytes - offset < MIN_BYTES
         self._prefetches: deque[_Prefetch] = deque()
         self._prefetching = False
-        self._failed = self._failed_at = 0
+        self._retries = source.retries()
+        self._failed_at = offset
         self._rereads = 0
+        self._uses_ranges = True
+        self._whole_is_offered = False
         self.ranged = False
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -199,7 +202,7 @@ class Download:
             except RangeRefusedError:
                 await self._stop_ranges()
             except UpstreamUnavailableError as error:
-                await self._wait(error)
+                await self._wait(error, ranged=stop - before < self._blob.size_bytes)
 
     async def _from_prefetch(self) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of the next prefetch; the main stream fetches missing ones."""
@@ -239,25 +242,39 @@ class Download:
         finally:
             prefetch.end(failed=missing > 0)
 
-    async def _wait(self, error: UpstreamUnavailableError) -> None:
+    async def _wait(self, error: UpstreamUnavailableError, *, ranged: bool) -> None:
         """Wait before the main stream retries, with half the connections in case of an overloaded upstream.
 
-        The last consecutive attempt is one without ranges, in case the upstream fails because of them.
+        If a range fails although the upstream offers the whole blob at the same time, it fails because of
+        ranges, and not because the upstream is down.
         """
         self._max_connections = max(1, self._max_connections // 2)
         backoff = self._source.backoff
         if tasks := [piece.task for piece in self._prefetches if piece.task is not None]:
             await asyncio.wait(tasks, timeout=backoff.cap_s)
-        progress = self._received - self._failed_at >= backoff.progress_bytes and self._rereads < MAX_REREADS
-        self._failed, self._failed_at = 1 if progress else self._failed + 1, self._received
-        await backoff.wait(self._failed, error)
-        if self._failed == backoff.attempts - 1:
+        if self._received - self._failed_at >= backoff.progress_bytes and self._rereads < MAX_REREADS:
+            self._retries.restart()
+            self._whole_is_offered = False
+        self._failed_at = self._received
+        if self._whole_is_offered:
             await self._stop_ranges()
+        await self._retries.wait(error)
+        if ranged and self._uses_ranges and self._retries.failed == backoff.attempts - 2:
+            self._whole_is_offered = await self._offers_whole()
+
+    async def _offers_whole(self) -> bool:
+        """Return whether the upstream answers a request for the whole blob now."""
+        try:
+            async with self._source.piece(self._blob, 0, self._blob.size_bytes):
+                return True
+        except ImportFailedError:
+            return False
 
     async def _stop_ranges(self) -> None:
         """Request the whole blob from now on, and skip the bytes that were already received."""
         self._source.disable_ranges(self._blob)
         self._one_stream = True
+        self._uses_ranges = self._whole_is_offered = False
         await self._drop_prefetches()
 
     async def _drop_prefetches(self) -> None:

@@ -21,7 +21,7 @@ from registry.oci.documents import MAX_DOCUMENT_BYTES, Descriptor, Index, Manife
 from registry.oci.reference import Reference
 from registry.upstream.authorization import Authorization
 from registry.upstream.extent import Piece, check_whole, exactly, extent_of_range, stated_size
-from registry.upstream.retry import Backoff, is_transient, parse_retry_after
+from registry.upstream.retry import Backoff, Retries, is_outage, is_transient
 from registry.upstream.transport import Response, Transport
 from storage.digest import Digest
 from storage.errors import DigestError
@@ -46,7 +46,11 @@ class Document:
 
 
 class UpstreamRepository:
-    """One repository of an upstream registry, accessed with one credential."""
+    """One repository of an upstream registry, accessed with one credential.
+
+    Attributes:
+        waiting: Called with the failure before each wait for a registry that does not answer.
+    """
 
     def __init__(
         self,
@@ -58,6 +62,8 @@ class UpstreamRepository:
     ) -> None:
         self.reference = reference
         self.backoff = backoff
+        self.waiting: Callable[[UpstreamUnavailableError], None] = lambda _error: None
+        self._answered = False
         self._transport = transport
         self._base = origin / "v2" / reference.repository
         self._authorization = authorization
@@ -184,14 +190,17 @@ class UpstreamRepository:
         """Request this blob without ranges from now on."""
         self._without_ranges.add(blob.digest)
 
+    def retries(self) -> Retries:
+        """Begin to count the failures of one operation."""
+        return Retries(self.backoff, self.waiting)
+
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        failed = 0
+        retries = self.retries()
         while True:
             try:
                 return await attempt()
             except UpstreamUnavailableError as error:
-                failed += 1
-                await self.backoff.wait(failed, error)
+                await retries.wait(error)
 
     async def _document(self, identifier: str, expected: Descriptor | None) -> Document:
         async with self._small("GET", identifier) as response:
@@ -255,33 +264,44 @@ class UpstreamRepository:
     ) -> AsyncIterator[Response]:
         """Send an authenticated request; authenticate and retry once after a 401 and once after a 403."""
         answered: set[int] = set()
-        while True:
-            shown = await self._authorization.header()
-            async with self._transport.send(
-                method, url, headers=headers, accept=accept, authorization=shown
-            ) as response:
-                if not response.redirected and response.status not in answered:
-                    answered.add(response.status)
-                    if response.status == HTTPStatus.UNAUTHORIZED:
-                        await self._authorization.refused(response, shown)
-                        continue
-                    if response.status == HTTPStatus.FORBIDDEN and await self._authorization.renewed(shown):
-                        continue
-                self._check_status(response, what, ranged="Range" in (headers or {}))
-                yield response
-                return
+        try:
+            while True:
+                shown = await self._authorization.header()
+                async with self._transport.send(
+                    method, url, headers=headers, accept=accept, authorization=shown
+                ) as response:
+                    if not response.redirected and response.status not in answered:
+                        answered.add(response.status)
+                        if response.status == HTTPStatus.UNAUTHORIZED:
+                            await self._authorization.refused(response, shown)
+                            continue
+                        if response.status == HTTPStatus.FORBIDDEN and await self._authorization.renewed(
+                            shown
+                        ):
+                            continue
+                    self._check_status(response, what, ranged="Range" in (headers or {}))
+                    self._answered = True
+                    self._authorization.accept()
+                    yield response
+                    return
+        except UpstreamUnavailableError as error:
+            error.outage = error.outage or self._answered  # it worked before
+            raise
 
     def _check_status(self, response: Response, what: str, *, ranged: bool) -> None:
         status = response.status
         if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             return
-        retry_after_s = parse_retry_after(response.header("Retry-After"))
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise self._authorization.exhaustion(response.host, retry_after_s)
+            raise self._authorization.exhaustion(response.host, response.retry_after_s)
         # A signed URL may have expired; a retry gets a new one. A refused range is permanent.
         expired = response.redirected and not ranged and status < HTTPStatus.INTERNAL_SERVER_ERROR
         if is_transient(status) or expired:
-            raise UpstreamUnavailableError(f"{response.host} answers {status} for {what}", retry_after_s)
+            raise UpstreamUnavailableError(
+                f"{response.host} answers {status} for {what}",
+                response.retry_after_s,
+                outage=is_outage(status),
+            )
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise self._authorization.refusal()
         if status == HTTPStatus.NOT_FOUND:

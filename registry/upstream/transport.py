@@ -20,7 +20,8 @@ from yarl import URL
 from auth.secret import Secret
 from registry import tracing
 from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
-from registry.upstream.egress import EgressGuard, bracketed_host, parse_url
+from registry.upstream.egress import EgressGuard, authority, parse_url
+from registry.upstream.retry import parse_retry_after
 from registry.upstream.routes import CertificateAuthorities, OutboundProxy, Routes
 
 MAX_REDIRECTS: Final = 3
@@ -92,6 +93,11 @@ class Response:
         """Return every value of a header."""
         return self._response.headers.getall(name, ())
 
+    @property
+    def retry_after_s(self) -> float | None:
+        """The Retry-After in seconds from now."""
+        return parse_retry_after(self.header("Retry-After"), self.header("Date"))
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the body as it arrives, in pieces of at most about two read buffers.
 
@@ -108,7 +114,7 @@ class Response:
             waited_s, received = waited_s + time.monotonic() - asked_s, received + len(chunk)
             if waited_s > self._timeouts.read_s:
                 if received < self._timeouts.floor_bytes_s * waited_s:
-                    raise UpstreamUnavailableError(f"{self.host} sends too slowly")
+                    raise UpstreamUnavailableError(f"{self.host} sends too slowly", outage=False)
                 waited_s, received = 0.0, 0
             yield chunk
 
@@ -238,13 +244,13 @@ class Transport:
                 location = response.headers.get("Location")
                 if response.status not in _REDIRECTS or location is None:
                     redirected = url.origin() != origin
-                    yield Response(response, bracketed_host(url), self.timeouts, redirected=redirected)
+                    yield Response(response, authority(url), self.timeouts, redirected=redirected)
                     return
             finally:
                 response.close() if response.status in _REDIRECTS else response.release()
             followed += 1
             if followed > redirects:
-                raise PullFailedError(f"{bracketed_host(origin)} redirects too often")
+                raise PullFailedError(f"{authority(origin)} redirects too often")
             url = _join(url, location)
             if url.origin() != origin:
                 authorization = None
@@ -260,7 +266,7 @@ class Transport:
         try:
             return await self._routes.request(method, url, headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            failure = _translate(error, bracketed_host(url))
+            failure = _translate(error, authority(url))
         raise failure
 
 
@@ -268,7 +274,7 @@ def _join(url: URL, location: str) -> URL:
     try:
         return parse_url(location, url)
     except EgressRefusedError as error:
-        raise PullFailedError(f"{bracketed_host(url)} redirects to an invalid URL: {error}") from None
+        raise PullFailedError(f"{authority(url)} redirects to an invalid URL: {error}") from None
 
 
 def _translate(error: Exception, host: str) -> PullFailedError:
@@ -282,4 +288,6 @@ def _translate(error: Exception, host: str) -> PullFailedError:
         if isinstance(error, kind):
             return PullFailedError(f"{host} {what}")
     transient = next((what for kind, what in _TRANSIENT.items() if isinstance(error, kind)), None)
-    return UpstreamUnavailableError(f"{host} {transient or 'broke off before it answered'}")
+    # A name that does not exist is more often a spelling mistake than an outage.
+    outage = not isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror)
+    return UpstreamUnavailableError(f"{host} {transient or 'broke off before it answered'}", outage=outage)
