@@ -18,6 +18,7 @@ RegistryError
     ├── AuthenticationFailedError
     ├── PullFailedError
     │   ├── UpstreamUnavailableError    temporary failure: retry
+    │   ├── UpstreamMissingError    the upstream does not have a document or blob
     │   └── RangeRefusedError       the upstream refused a range: retry without one
     ├── ImageTooLargeError
     └── StoreFailedError
@@ -142,6 +143,10 @@ class UpstreamUnavailableError(PullFailedError):
         super().__init__(sentence)
         self.retry_after_s = retry_after_s
         self.outage = outage
+
+
+class UpstreamMissingError(PullFailedError):
+    """The upstream lacks a document or blob. If the image's tag has moved, it may have another image."""
 
 
 class RangeRefusedError(PullFailedError):

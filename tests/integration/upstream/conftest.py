@@ -15,10 +15,10 @@ from registry.model.groups import GroupKey
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob, Progress, UpstreamCredential
 from registry.observe import Metrics
-from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
 from registry.upstream.ranges import DownloadOptions, PrefetchBudget
+from registry.upstream.realms import PINNED_REALMS
 from registry.upstream.retry import Backoff
 from registry.upstream.transport import Timeouts
 from storage.backends.memory import MemoryBackend

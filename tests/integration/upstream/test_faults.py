@@ -315,9 +315,10 @@ async def test_a_realm_in_passing_trouble_is_asked_again(bench: Bench, upstream:
 async def test_a_forbidden_manifest_is_a_failure_to_authenticate(
     bench: Bench, upstream: FaultyUpstream
 ) -> None:
-    upstream.fail("1", status(403))
+    upstream.fail("1", status(403), status(403))
     with pytest.raises(AuthenticationFailedError):
         await bench.run(f"{upstream.host}/app:1", credential())
+    assert [seen.authorization is None for seen in upstream.seen] == [True, True, False]
 
 
 async def test_one_stray_401_after_a_success_is_tried_once_more(

@@ -166,7 +166,7 @@ async def test_a_refused_range_is_no_failure_to_authenticate_if_the_whole_is_giv
     ("code", "failure", "sentence"),
     [
         (403, AuthenticationFailedError, "denies anonymous access to app"),
-        (404, PullFailedError, "has no blob"),
+        (404, PullFailedError, "lacks blob"),
         (416, PullFailedError, "answers 416"),
         (501, PullFailedError, "answers 501"),
     ],
