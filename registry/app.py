@@ -398,6 +398,7 @@ def compose_import(shared: _Shared) -> ImportWorker:
         PrefetchBudget(settings.ahead_bytes),
         connections=settings.blob_connections,
         pace=Bandwidth(settings.import_bytes_per_s).pace,
+        min_bytes_per_s=settings.import_min_bytes_per_s,
     )
     # Shorter than the lease of a job: the worker that takes over a job then need not wait for its blobs.
     transfer_lock = TransferLock(shared.redis, settings.lease_s / 2)
@@ -425,6 +426,7 @@ def compose_import(shared: _Shared) -> ImportWorker:
         worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
         lease_s=settings.lease_s,
         jobs=settings.import_jobs,
+        retry_delay_s=settings.import_retry_delay_s,
     )
 
 

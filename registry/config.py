@@ -107,11 +107,16 @@ class Settings(BaseSettings):
             proxy's own idle time-out.
         stall_s: Seconds after which a client that reads nothing is disconnected.
         node_responses: Concurrent blob responses of one node in one process; further requests wait.
-        import_jobs: Concurrent imports of one server process.
+        import_jobs: Concurrent imports of one server process at full speed. Up to eight times as many run if
+            they wait for slow upstreams.
         layer_transfers: Concurrent layer downloads of one image.
         blob_connections: Concurrent connections for one large layer; 1 downloads each layer as one stream.
         ahead_bytes: Memory of one server process for buffering parts of layers that arrive out of order.
         import_bytes_per_s: Download rate limit of one server process, over all imports; 0 means no limit.
+        import_outage_s: Seconds for which an import retries while its registry is down.
+        import_retry_delay_s: Seconds until the last retry of an import whose registry was down for that long.
+        import_min_bytes_per_s: Minimum rate of an import, over ten minutes of waiting for its upstream; 0
+            means none.
         organization_import_jobs: Concurrent imports of one organization; 0 means no limit.
         organization_import_bytes_per_day: Bytes that one organization may import within 24 hours; 0 means no
             limit.
@@ -166,6 +171,9 @@ class Settings(BaseSettings):
     blob_connections: Annotated[int, Field(ge=1, le=16)] = 4
     ahead_bytes: Annotated[int, Field(ge=0)] = 32 << 20
     import_bytes_per_s: Annotated[int, Field(ge=0)] = 0
+    import_outage_s: Annotated[float, Field(ge=0, le=3600)] = 150.0
+    import_retry_delay_s: Annotated[float, Field(ge=0, le=86400)] = 300.0
+    import_min_bytes_per_s: Annotated[int, Field(ge=0)] = 64_000
     organization_import_jobs: Annotated[int, Field(ge=0)] = 0
     organization_import_bytes_per_day: Annotated[int, Field(ge=0)] = 0
     lease_s: Annotated[float, Field(gt=0)] = 20.0

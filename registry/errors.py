@@ -135,11 +135,14 @@ class UpstreamUnavailableError(PullFailedError):
 
     Attributes:
         retry_after_s: The upstream's Retry-After in seconds; None if it sent none.
+        outage: The upstream is down or overloaded and will probably come back, so that it is worth minutes of
+            retries and a delayed retry of the import.
     """
 
-    def __init__(self, sentence: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, sentence: str, retry_after_s: float | None = None, *, outage: bool = True) -> None:
         super().__init__(sentence)
         self.retry_after_s = retry_after_s
+        self.outage = outage
 
 
 class UpstreamMissingError(PullFailedError):

@@ -181,6 +181,7 @@ jobs = Table(
     Column("sentence", Text),
     _time("created_at"),
     _time("finished_at", nullable=True),
+    _time("deferred_until", nullable=True),
     Index(None, "state", "lease_until"),
 )
 

@@ -30,7 +30,7 @@ from tests.support.key_records import MemoryKeyRecords
 from tests.support.pins import MemoryPins
 from tests.support.upstream_faults import FaultyUpstream, faulty_upstream
 
-FAST = Backoff(attempts=4, base_s=0.01, cap_s=0.05, patience_s=3)
+FAST = Backoff(attempts=4, outage_s=0, base_s=0.01, cap_s=0.05, patience_s=3)
 SHORT = Timeouts(connect_s=3, read_s=1, document_s=5)
 
 
