@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from registry.cli.ask import ask
-from registry.cli.client import ApiClient
+from registry.cli.client import ApiClient, ServerRefusedError
 from registry.cli.groups import NameArgument, follow_import, show_followed, show_group
 from registry.cli.options import (
     DATA_DIR,

@@ -45,7 +45,7 @@ def a_view(
     *,
     rest: timedelta = timedelta(0),
     running: int = 0,
-    token_id: str = "t1",
+    token_id: str = "t1",  # noqa: S107
 ) -> TokenView:
     unknown = {key: BlobProgress(size, 0) for key, size in SIZES.items()}
     session = SessionView("sid", NOW, NOW - rest, NOW, 0, {**unknown, **(blobs or {})}, running, 1)
