@@ -70,6 +70,7 @@ from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.maintenance import SqlUpkeep
+from registry.catalog.node_blobs import SqlNodeBlobs
 from registry.catalog.nodes import SqlNodeRegistry
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
@@ -268,6 +269,10 @@ class _Shared:
         return SqlInstances(self.database, self.clock)
 
     @cached_property
+    def resolver(self) -> ImageResolver:
+        return ImageResolver(self.groups)
+
+    @cached_property
     def progress(self) -> RedisProgressStore:
         return RedisProgressStore(self.redis)
 
@@ -313,6 +318,8 @@ class _Shared:
             catalog=self.designations,
             groups=self.groups,
             tokens=self.authority,
+            node_blobs=SqlNodeBlobs(self.database, self.clock),
+            image_of=self.resolver.image,
             dismiss_tokens=dismiss_tokens,
             trail=self.events,
             clock=self.clock,
@@ -371,7 +378,7 @@ def compose_pull(shared: _Shared) -> web.Application:
     shared.stack.callback(sender.close)
     return distribution_app(
         verifier=shared.verifier,
-        resolver=ImageResolver(shared.groups),
+        resolver=shared.resolver,
         blobs=shared.blobs,
         catalog=shared.groups,
         streamer=BlobStreamer(sender, shared.metrics, stall_s=shared.settings.stall_s),

@@ -69,11 +69,24 @@ class UpstreamRepository:
         self.waiting: Callable[[UpstreamUnavailableError], None] = lambda _error: None
         self._answered = False
         self._transport = transport
+        self._origin = origin
         self._base = origin / "v2" / reference.repository
         self._authorization = authorization
         self._guests = Guests(transport, origin, reference.repository)
         self._root: Digest | None = None
         self._without_ranges: set[Digest] = set()
+
+    async def report_complete(self, token_id: str) -> bool:
+        """Report to Crisper that the pull with a token is complete. Returns whether it was accepted.
+
+        A pull that cannot be reported is complete nevertheless; Crisper then finds out by itself.
+        """
+        url = self._origin / "api/v1/pull-tokens" / token_id / "complete"
+        try:
+            async with self._bounded(), self._request("POST", url, "report of a complete pull"):
+                return True
+        except PullFailedError:
+            return False
 
     @property
     def encrypted(self) -> bool:
