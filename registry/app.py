@@ -73,6 +73,7 @@ from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
 from registry.catalog.partials import SqlPartials
 from registry.catalog.quarantine import SqlQuarantine
+from registry.catalog.specs import SpecCipher
 from registry.catalog.webhooks import SqlWebhooks
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
@@ -230,7 +231,7 @@ class _Shared:
 
     @cached_property
     def groups(self) -> SqlGroupCatalog:
-        return SqlGroupCatalog(self.database, self.clock)
+        return SqlGroupCatalog(self.database, self.clock, SpecCipher(self.database, self.key_provider))
 
     @cached_property
     def nodes(self) -> SqlNodeRegistry:

@@ -3,6 +3,7 @@
 ```
 organizations ──< api_keys      nodes ── enrolments       events
    └──< webhooks ──< deliveries
+organizations ── data_keys ──< groups, versions    encryption of specs
 groups ──< jobs
    ├─────< versions >── images ──< image_contents
    └─────< instances ──< instance_tokens
@@ -103,6 +104,11 @@ def _time(name: str, *, nullable: bool = False) -> Column[Any]:
     return Column(name, UtcDateTime, nullable=nullable)
 
 
+def _spec_key() -> Column[Any]:
+    """Return the reference to the data key of a spec; null if there is no spec, or it was shredded."""
+    return Column("spec_key", ForeignKey("data_keys.id"))
+
+
 organizations = Table(
     "organizations",
     metadata,
@@ -142,6 +148,16 @@ enrolments = Table(
     _time("expires_at"),
 )
 
+# Keys of specs, wrapped with the organization's key-encryption key (`registry.catalog.specs`).
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("organization", String(63), nullable=False, unique=True),
+    Column("kek_id", String(255), nullable=False),
+    Column("wrapped_dek", LargeBinary(1024), nullable=False),
+)
+
 groups = Table(
     "groups",
     metadata,
@@ -150,7 +166,8 @@ groups = Table(
     Column("project", String(63), nullable=False),
     Column("name", String(63), nullable=False),
     Column("image", String(2048), nullable=False),
-    Column("spec", JSON, nullable=False),
+    _spec_key(),
+    Column("sealed_spec", LargeBinary),
     Column("version", Integer, nullable=False),
     Column("autostart", Boolean, nullable=False),
     Column("status", String(16), nullable=False),
@@ -221,7 +238,8 @@ versions = Table(
     Column("image_id", ForeignKey("images.id"), nullable=False, index=True),
     _time("created_at"),
     Column("image", String(2048), nullable=False, server_default=""),
-    Column("configuration", JSON(none_as_null=True)),
+    _spec_key(),
+    Column("sealed_spec", LargeBinary),
 )
 
 instances = Table(

@@ -61,7 +61,7 @@ class PullTokens:
             NotFoundError: No such group, or no such node.
             ConflictError: The group has no stored image, or the node was deleted.
         """
-        group = await self._catalog.get(key)
+        group = await self._catalog.get(key, with_spec=False)
         if group is None:
             raise NotFoundError(f"there is no container group {key.repository}")
         version = group.served_version
