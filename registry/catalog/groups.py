@@ -9,6 +9,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Select,
+    Update,
     and_,
     delete,
     exists,
@@ -117,7 +118,7 @@ class SqlGroupCatalog:
         False if the group is no longer as it was `before`, or the version `image_of` is no longer stored:
         nothing was written.
         """
-        after, now = changed.group, changed.group.updated_at
+        after = changed.group
         as_read = and_(
             groups.c.id == before.id,
             groups.c.revision == before.revision,
@@ -128,26 +129,14 @@ class SqlGroupCatalog:
         values = _group_values(after)
         if after.spec is not before.spec:
             values |= await self._specs.seal(after.key.organization, after.id, after.spec)
-        async with self._database.write() as connection:
-            image_id = None
-            if changed.image_of is not None:
-                await connection.run_sync(exclude_collection)  # the image stays if its version is removed
-                image_id = await image_of_version(connection, after.id, changed.image_of)
-                if image_id is None:
-                    return False
-            written = await connection.execute(update(groups).where(as_read).values(values))
-            if written.rowcount != 1:
-                return False
-            if image_id is not None:
-                await store_version(connection, after, image_id, now)
-            renewed = after.job_id != before.job_id
-            if renewed or after.status is not before.status is GroupStatus.PENDING:
-                unfinished = and_(jobs.c.group_id == before.id, jobs.c.state.in_(("queued", "running")))
-                await connection.execute(delete(jobs).where(unfinished))
-            if renewed:
-                await _queue(connection, after, credential_key)
-            await append(connection, now, changed.event)
-        return True
+        write = update(groups).where(as_read).values(values)
+        try:
+            async with self._database.write() as connection:
+                return await _change(connection, before, changed, write, credential_key)
+        except IntegrityError:
+            if after.spec is before.spec:
+                raise
+            return False  # the organization was shredded after the spec was encrypted
 
     async def get(self, key: GroupKey, *, with_spec: bool = True) -> Group | None:
         """Return a group by name. Without the spec, no key is needed."""
@@ -259,6 +248,34 @@ async def lock_group(connection: CatalogConnection, condition: ColumnElement[boo
 async def store_group(connection: CatalogConnection, group: Group) -> None:
     """Store a group from `lock_group` after its transition."""
     await connection.execute(update(groups).where(groups.c.id == group.id).values(_group_values(group)))
+
+
+async def _change(
+    connection: CatalogConnection,
+    before: Group,
+    changed: GroupTransition,
+    write: Update,
+    credential_key: bytes | None,
+) -> bool:
+    after, now = changed.group, changed.group.updated_at
+    image_id = None
+    if changed.image_of is not None:
+        await connection.run_sync(exclude_collection)  # the image stays if its version is removed
+        image_id = await image_of_version(connection, after.id, changed.image_of)
+        if image_id is None:
+            return False
+    if (await connection.execute(write)).rowcount != 1:
+        return False
+    if image_id is not None:
+        await store_version(connection, after, image_id, now)
+    renewed = after.job_id != before.job_id
+    if renewed or after.status is not before.status is GroupStatus.PENDING:
+        unfinished = and_(jobs.c.group_id == before.id, jobs.c.state.in_(("queued", "running")))
+        await connection.execute(delete(jobs).where(unfinished))
+    if renewed:
+        await _queue(connection, after, credential_key)
+    await append(connection, now, changed.event)
+    return True
 
 
 async def _queue(connection: CatalogConnection, group: Group, credential_key: bytes | None) -> None:

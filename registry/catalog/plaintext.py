@@ -22,7 +22,7 @@ _SEAL_GROUP: Final = text(
     "WHERE id = :id AND CAST(spec AS TEXT) = :read"
 )
 _VERSIONS: Final = text(
-    "SELECT group_id, version, organization, CAST(configuration AS TEXT) AS configuration "
+    "SELECT group_id, versions.version, organization, CAST(configuration AS TEXT) AS configuration "
     "FROM versions JOIN groups ON groups.id = versions.group_id "
     "WHERE configuration IS NOT NULL LIMIT 100"
 )

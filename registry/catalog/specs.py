@@ -24,8 +24,12 @@ from registry.catalog.tables import data_keys
 from storage.errors import BlobDamagedError, KeyUnavailableError
 from storage.ports import KeyProvider
 
-LOST: Final[Mapping[str, Any]] = {"container": {}}
-"""The spec of a group whose organization was shredded."""
+LOST: Final[Mapping[str, Any]] = {
+    "replicas": 0,
+    "restart_policy": "never",
+    "container": {"resources": {"cpu": 0, "memory": 0}},
+}
+"""The spec of a group whose organization was shredded: only the members that responses must have."""
 
 _NONCE_BYTES: Final = 12
 _CACHED_KEYS: Final = 1024
