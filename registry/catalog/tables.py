@@ -1,4 +1,4 @@
-"""The catalog's tables. They contain metadata only; content is encrypted in storage.
+"""The catalog's tables. They contain metadata; content is encrypted in storage, customers' settings here.
 
 ```
 organizations ──< api_keys      nodes ── enrolments       events
