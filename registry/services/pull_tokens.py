@@ -59,7 +59,8 @@ class PullTokens:
 
         Raises:
             NotFoundError: No such group, or no such node.
-            ConflictError: The group has no stored image, or the node was deleted.
+            ConflictError: The group has no stored image, the node was deleted, or it does not support the
+                image's zstd layers.
         """
         group = await self._catalog.get(key, with_spec=False)
         if group is None:
@@ -78,6 +79,8 @@ class PullTokens:
         if node.revoked_at is not None:
             raise _node_deleted(node_id)
         image = self._choose(image, node, wanted)
+        if node.reads_zstd is False and image.has_zstd_layers:
+            raise _zstd_unsupported(node_id, image)
         minted = await self._authority.mint(
             organization=key.organization,
             group_id=group.id,
@@ -104,6 +107,19 @@ class PullTokens:
             known = {True: Variant.ZSTD, False: Variant.ORIGINAL, None: self._default}
             wanted = known[node.reads_zstd]
         return image.zstd if wanted is Variant.ZSTD and image.zstd is not None else image
+
+
+def _zstd_unsupported(node_id: str, image: StoredImage) -> ConflictError:
+    remedy = (
+        "ask for the variant `original`"
+        if image.variant is Variant.ZSTD
+        else "build and push the image with gzip layers, then import it again. Or use a node whose engine "
+        "supports zstd layers (Docker 23, containerd 1.5, Podman), created with `zstd: true`"
+    )
+    return ConflictError(
+        f"The image has zstd layers, and the node {node_id!r} is registered without zstd support. "
+        f"To continue, {remedy}."
+    )
 
 
 def _node_deleted(node_id: str) -> ConflictError:
