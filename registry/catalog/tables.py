@@ -403,3 +403,24 @@ events = Table(
     Column("event_id", String(64), index=True, unique=True),  # for events from the ledger
     sqlite_autoincrement=True,
 )
+
+# The hash chain over the audit trail (docs/adr/0068). `event_chain` has one row.
+event_hashes = Table(
+    "event_hashes",
+    metadata,
+    Column("cursor", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary(32), nullable=False),
+)
+
+event_chain = Table(
+    "event_chain",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("kek_id", String(255)),
+    Column("wrapped_key", LargeBinary(1024)),
+    Column("anchor", BigInteger, nullable=False),
+    Column("anchor_hash", LargeBinary(32), nullable=False),
+    Column("head", BigInteger, nullable=False),
+    Column("head_hash", LargeBinary(32), nullable=False),
+    Column("mac", LargeBinary(32)),
+)

@@ -1,33 +1,37 @@
-"""Secrets of organizations that the catalog holds, wrapped (implements `storage.records.WrappedSecrets`)."""
+"""Secrets that the catalog holds, wrapped (implements `storage.records.WrappedSecrets`)."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import delete, select, update
 
 from registry.catalog.engine.database import Database
+from registry.catalog.event_chain import CHAIN_AAD, CHAIN_TENANT
 from registry.catalog.specs import data_key_aad
-from registry.catalog.tables import data_keys, groups, versions, webhooks
+from registry.catalog.tables import data_keys, event_chain, groups, versions, webhooks
 from registry.model.webhooks import secret_aad
 from storage.records import WrappedSecret
 
 
 class SqlWrappedSecrets:
-    """Data keys of specs (the table `data_keys`) and signing secrets of webhooks (the table `webhooks`)."""
+    """Data keys of specs, signing secrets of webhooks, and the key of the audit trail's chain."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def all(self) -> Sequence[WrappedSecret]:
-        """Return the secrets of all organizations."""
+        """Return all secrets."""
         async with self._database.read() as connection:
             keys = (await connection.execute(select(data_keys))).all()
             hooks = (await connection.execute(select(webhooks))).all()
+            chain = select(event_chain).where(event_chain.c.wrapped_key.is_not(None))
+            chains = (await connection.execute(chain)).all()
         return [
             *(WrappedSecret(k.organization, k.kek_id, k.wrapped_dek, data_key_aad(k.id)) for k in keys),
             *(
-                WrappedSecret(w.organization, w.kek_id, w.sealed_secret, secret_aad(w.webhook_id))
-                for w in hooks
+                WrappedSecret(hook.organization, hook.kek_id, hook.sealed_secret, secret_aad(hook.webhook_id))
+                for hook in hooks
             ),
+            *(WrappedSecret(CHAIN_TENANT, each.kek_id, each.wrapped_key, CHAIN_AAD) for each in chains),
         ]
 
     async def replace(self, old: WrappedSecret, new: WrappedSecret) -> bool:
@@ -36,6 +40,7 @@ class SqlWrappedSecrets:
             for table, wrapped in (
                 (data_keys, data_keys.c.wrapped_dek),
                 (webhooks, webhooks.c.sealed_secret),
+                (event_chain, event_chain.c.wrapped_key),
             ):
                 change = update(table).where(table.c.kek_id == old.kek_id, wrapped == old.wrapped)
                 values = {"kek_id": new.kek_id, wrapped.name: new.wrapped}

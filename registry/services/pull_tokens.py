@@ -79,8 +79,8 @@ class PullTokens:
         if node.revoked_at is not None:
             raise _node_deleted(node_id)
         image = self._choose(image, node, wanted)
-        if node.reads_zstd is False and image.has_zstd_layers:
-            raise _zstd_unsupported(node_id, image)
+        if node.reads_zstd is False and wanted is not Variant.ZSTD and image.has_zstd_layers:
+            raise _zstd_unsupported(node_id)
         minted = await self._authority.mint(
             organization=key.organization,
             group_id=group.id,
@@ -109,16 +109,11 @@ class PullTokens:
         return image.zstd if wanted is Variant.ZSTD and image.zstd is not None else image
 
 
-def _zstd_unsupported(node_id: str, image: StoredImage) -> ConflictError:
-    remedy = (
-        "ask for the variant `original`"
-        if image.variant is Variant.ZSTD
-        else "build and push the image with gzip layers, then import it again. Or use a node whose engine "
-        "supports zstd layers (Docker 23, containerd 1.5, Podman), created with `zstd: true`"
-    )
+def _zstd_unsupported(node_id: str) -> ConflictError:
     return ConflictError(
-        f"The image has zstd layers, and the node {node_id!r} is registered without zstd support. "
-        f"To continue, {remedy}."
+        f"The image has zstd layers, and the node {node_id!r} is registered without zstd support. Build and "
+        "push the image with gzip layers, then import it again. Or use a node whose engine supports zstd "
+        "(Docker 23, containerd 1.5, Podman). If this node's engine was upgraded, ask for the variant `zstd`."
     )
 
 
