@@ -315,7 +315,7 @@ class UpstreamRepository:
                         answered.add(answer)
                         if await self._authenticates(response, shown, elsewhere):
                             continue
-                    # A blob's signed URL may have expired: a retry gets another. A refused range is permanent.
+                    # A blob's signed URL may have expired: retry for another. A refused range is permanent.
                     signed = response.redirected and "blobs" in url.parts and "Range" not in (headers or {})
                     self._check_status(response, what, signed=signed)
                     self._answered = True
