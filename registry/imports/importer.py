@@ -112,6 +112,7 @@ class Importer:
     ) -> StoredImage:
         began = time.monotonic()
         report(Progress(Stage.PULLING))
+        source.waiting = lambda error: report(Progress(Stage.PULLING).waiting(error.sentence))
         documents = await read_documents(source, self._platform)
         plan = plan_import(documents, self._max_image_bytes)
         await self._pins.pin(
@@ -121,6 +122,7 @@ class Importer:
         if self._quota is not None:
             await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
         progress = TransferProgress(plan, report)
+        source.waiting = progress.wait
         fetching = self._fetch(job, source.reference.registry, transfer, plan, progress)
         if self._compressor is None:
             image = plan.image

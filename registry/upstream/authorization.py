@@ -28,10 +28,10 @@ from registry.errors import (
 from registry.model.imports import UpstreamCredential
 from registry.oci.strict_json import parse_object
 from registry.upstream.challenge import Challenge, read_challenges
-from registry.upstream.egress import bracketed_host, origin_of, parse_url
+from registry.upstream.egress import authority, origin_of, parse_url
 from registry.upstream.logins import Login
 from registry.upstream.realms import PINNED_REALMS, Realms, may_receive_credentials, with_tls
-from registry.upstream.retry import is_transient, parse_retry_after
+from registry.upstream.retry import is_outage, is_transient
 from registry.upstream.transport import Response, Transport
 
 MAX_TOKEN_BYTES: Final = 64 << 10
@@ -76,6 +76,7 @@ class Authorization:
         self._monotonic = monotonic
         self._challenge: Challenge | None = None
         self._grant: _Grant | None = None
+        self._accepted = False
         self._searched = False
         self._lock = asyncio.Lock()
 
@@ -106,10 +107,16 @@ class Authorization:
         async with self._lock:
             if self._grant is not None and self._grant.header != shown:
                 return
-            challenge = await self._challenge_of(response, shown)
-            if challenge.scheme == "basic" and shown is not None and not self._login.renew():
-                raise self.refusal()
+            try:
+                challenge = await self._challenge_of(response, shown)
+                if challenge.scheme == "basic" and shown is not None and not self._login.renew():
+                    raise self.refusal()
+            except AuthenticationFailedError:
+                if self._accepted:
+                    return  # some registries send a stray 401; the caller retries a request only once
+                raise
             self._challenge = challenge
+            self._accepted = False
             self._grant = await self._answer(challenge)
 
     async def found(self, shown: Secret | None) -> bool:
@@ -136,9 +143,16 @@ class Authorization:
             self._searched = True
             return True
 
-    def admitted(self) -> None:
-        """Note that the registry answers without credentials, so that `found` does not show any."""
-        self._searched = True
+    def admitted(self, shown: Secret | None) -> None:
+        """Note that the registry answered a request.
+
+        If it did so without credentials, `found` does not show any.
+
+        Args:
+            shown: The Authorization header of the request.
+        """
+        self._accepted = True
+        self._searched = self._searched or shown is None
 
     async def renewed(self, shown: Secret | None) -> bool:
         """Handle a 403, which Amazon ECR sends for an expired password. Returns whether to retry the request.
@@ -161,7 +175,7 @@ class Authorization:
 
     def refusal(self) -> AuthenticationFailedError:
         """Build the error for a registry that refuses access."""
-        host = bracketed_host(self._registry)
+        host = authority(self._registry)
         if self._login.anonymous:
             return AuthenticationFailedError(
                 f"{host} denies anonymous access to {self._repository}: check its spelling, "
@@ -198,14 +212,14 @@ class Authorization:
             return Challenge("basic")
         if chosen is None:
             raise AuthenticationFailedError(
-                f"{bracketed_host(self._registry)} asks for a kind of login that is not supported"
+                f"{authority(self._registry)} asks for a kind of login that is not supported"
             )
         return chosen
 
     async def _offers_of_base(self) -> Sequence[Challenge]:
         url = self._registry / "v2/"
         async with (
-            self._transport.document_deadline(bracketed_host(url)),
+            self._transport.document_deadline(authority(url)),
             self._transport.send("GET", url) as response,
         ):
             if is_transient(response.status):
@@ -239,26 +253,31 @@ class Authorization:
             asked.append(("service", service))
         credential = (await self._login.show()).credential
         basic = basic_header(credential) if credential else None
-        started_s, answered = self._monotonic(), False
-        try:
-            async with (
-                self._transport.document_deadline(bracketed_host(realm)),
-                self._transport.send(
-                    "GET", realm.extend_query(asked), authorization=basic, redirects=1, within_origin=True
-                ) as response,
-            ):
-                answered = True
-                self._check_realm_status(response)
-                body = await response.read(MAX_TOKEN_BYTES, "a token")
-        except UpstreamUnavailableError:
-            named = parse_url(challenge.params["realm"])
-            if answered or named.scheme == realm.scheme or origin_of(realm) == origin_of(self._registry):
-                raise
-            raise self._needs_tls(named, realm) from None
-        return _parse_grant(body, bracketed_host(realm), started_s)
+        url, strays, answered = realm.extend_query(asked), 1, False
+        while True:
+            started_s = self._monotonic()
+            try:
+                async with (
+                    self._transport.document_deadline(authority(realm)),
+                    self._transport.send(
+                        "GET", url, authorization=basic, redirects=1, within_origin=True
+                    ) as response,
+                ):
+                    answered = True
+                    if response.status == HTTPStatus.UNAUTHORIZED and strays:
+                        strays -= 1
+                        continue
+                    self._check_realm_status(response)
+                    body = await response.read(MAX_TOKEN_BYTES, "a token")
+            except UpstreamUnavailableError:
+                named = parse_url(challenge.params["realm"])
+                if answered or named.scheme == realm.scheme or origin_of(realm) == origin_of(self._registry):
+                    raise
+                raise self._needs_tls(named, realm) from None
+            return _parse_grant(body, authority(realm), started_s)
 
     def _needs_tls(self, named: URL, realm: URL) -> AuthenticationFailedError:
-        registry = bracketed_host(self._registry)
+        registry = authority(self._registry)
         return AuthenticationFailedError(
             f"{registry} names the token realm {origin_of(named)}, which has no TLS, and {origin_of(realm)} "
             "does not answer: ask its administrator to set the registry's external URL to "
@@ -274,7 +293,7 @@ class Authorization:
 
     def _realm(self, challenge: Challenge) -> URL:
         """Return the realm's URL if it is allowed. Credentials are sent only to the registry's own realms."""
-        registry = bracketed_host(self._registry)
+        registry = authority(self._registry)
         try:
             realm = with_tls(self._registry, parse_url(challenge.params.get("realm", "")))
         except EgressRefusedError as error:
@@ -304,7 +323,9 @@ def _offers(response: Response) -> Sequence[Challenge]:
 
 def _unavailable(response: Response, when: str) -> UpstreamUnavailableError:
     return UpstreamUnavailableError(
-        f"{response.host} answers {response.status} {when}", parse_retry_after(response.header("Retry-After"))
+        f"{response.host} answers {response.status} {when}",
+        response.retry_after_s,
+        outage=is_outage(response.status),
     )
 
 

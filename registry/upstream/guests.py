@@ -9,7 +9,7 @@ from yarl import URL
 from auth.secret import Secret
 from registry.errors import AuthenticationFailedError
 from registry.upstream.authorization import Authorization
-from registry.upstream.egress import bracketed_host, origin_of
+from registry.upstream.egress import authority, origin_of
 from registry.upstream.logins import PlainLogin
 from registry.upstream.transport import Response, Transport
 
@@ -65,7 +65,7 @@ class Guests:
     def refusal(self, response: Response) -> AuthenticationFailedError:
         """Build the error for an origin that refuses anonymous access."""
         return AuthenticationFailedError(
-            f"{bracketed_host(self._registry)} redirects to {response.host}, which does not allow anonymous "
+            f"{authority(self._registry)} redirects to {response.host}, which does not allow anonymous "
             f"access: name the image at {response.host}, and give the credentials for it"
         )
 

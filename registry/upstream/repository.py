@@ -25,7 +25,7 @@ from registry.upstream.authorization import Authorization
 from registry.upstream.egress import origin_of
 from registry.upstream.extent import Piece, check_whole, exactly, extent_of_range, stated_size
 from registry.upstream.guests import Guests, wants_token
-from registry.upstream.retry import Backoff, is_transient, parse_retry_after
+from registry.upstream.retry import Backoff, Retries, is_outage, is_transient
 from registry.upstream.transport import Response, Transport
 from storage.digest import Digest
 from storage.errors import DigestError
@@ -50,7 +50,11 @@ class Document:
 
 
 class UpstreamRepository:
-    """One repository of an upstream registry, accessed with one credential."""
+    """One repository of an upstream registry, accessed with one credential.
+
+    Attributes:
+        waiting: Called with the failure before each wait for a registry that does not answer.
+    """
 
     def __init__(
         self,
@@ -62,12 +66,30 @@ class UpstreamRepository:
     ) -> None:
         self.reference = reference
         self.backoff = backoff
+        self.waiting: Callable[[UpstreamUnavailableError], None] = lambda _error: None
+        self._answered = False
         self._transport = transport
+        self._origin = origin
         self._base = origin / "v2" / reference.repository
         self._authorization = authorization
         self._guests = Guests(transport, origin, reference.repository)
         self._root: Digest | None = None
         self._without_ranges: set[Digest] = set()
+
+    async def report_complete(self, token_id: str) -> bool:
+        """Report to Crisper that the pull with a token is complete. Returns whether it was accepted.
+
+        A pull that cannot be reported is complete nevertheless; Crisper then finds out by itself.
+        """
+        url = self._origin / "api/v1/pull-tokens" / token_id / "complete"
+        try:
+            async with (
+                self._transport.document_deadline(self.reference.host),
+                self._request("POST", url, "report of a complete pull"),
+            ):
+                return True
+        except PullFailedError:
+            return False
 
     @property
     def encrypted(self) -> bool:
@@ -204,14 +226,17 @@ class UpstreamRepository:
         """Request this blob without ranges from now on."""
         self._without_ranges.add(blob.digest)
 
+    def retries(self) -> Retries:
+        """Begin to count the failures of one operation."""
+        return Retries(self.backoff, self.waiting)
+
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        failed = 0
+        retries = self.retries()
         while True:
             try:
                 return await attempt()
             except UpstreamUnavailableError as error:
-                failed += 1
-                await self.backoff.wait(failed, error)
+                await retries.wait(error)
 
     async def _document(self, identifier: str, expected: Descriptor | None) -> Document:
         async with self._small("GET", identifier) as response:
@@ -278,22 +303,29 @@ class UpstreamRepository:
     ) -> AsyncIterator[Response]:
         """Send an authenticated request; authenticate and retry once after a 401, a 403 and a 404."""
         answered: set[tuple[str, int]] = set()
-        while True:
-            shown = await self._authorization.header()
-            elsewhere = await self._guests.headers()
-            async with self._transport.send(
-                method, url, headers=headers, accept=accept, authorization=shown, elsewhere=elsewhere
-            ) as response:
-                answer = origin_of(response.origin), response.status
-                if answer not in answered:
-                    answered.add(answer)
-                    if await self._authenticates(response, shown, elsewhere):
-                        continue
-                # A blob's signed URL may have expired; a retry gets a new one. A refused range is permanent.
-                signed = response.redirected and "blobs" in url.parts and "Range" not in (headers or {})
-                self._check_status(response, what, signed=signed)
-                yield response
-                return
+        try:
+            while True:
+                shown = await self._authorization.header()
+                elsewhere = await self._guests.headers()
+                async with self._transport.send(
+                    method, url, headers=headers, accept=accept, authorization=shown, elsewhere=elsewhere
+                ) as response:
+                    answer = origin_of(response.origin), response.status
+                    if answer not in answered:
+                        answered.add(answer)
+                        if await self._authenticates(response, shown, elsewhere):
+                            continue
+                    # A blob's signed URL may have expired: retry for another. A refused range is permanent.
+                    signed = response.redirected and "blobs" in url.parts and "Range" not in (headers or {})
+                    self._check_status(response, what, signed=signed)
+                    self._answered = True
+                    yield response
+                    return
+        except UpstreamUnavailableError as error:
+            if error.outage or not self._answered:
+                raise
+            # It worked before.
+            raise UpstreamUnavailableError(error.sentence, error.retry_after_s, outage=True) from error
 
     async def _authenticates(
         self, response: Response, shown: Secret | None, elsewhere: Mapping[str, Secret]
@@ -309,8 +341,8 @@ class UpstreamRepository:
                 return await self._authorization.found(shown) or await self._authorization.renewed(shown)
             case HTTPStatus.NOT_FOUND:
                 return await self._authorization.found(shown)
-            case HTTPStatus.OK | HTTPStatus.PARTIAL_CONTENT if shown is None:
-                self._authorization.admitted()
+            case HTTPStatus.OK | HTTPStatus.PARTIAL_CONTENT:
+                self._authorization.admitted(shown)
         return False
 
     def _check_status(self, response: Response, what: str, *, signed: bool) -> None:
@@ -319,11 +351,14 @@ class UpstreamRepository:
             return
         if wants_token(response):
             raise self._guests.refusal(response)
-        retry_after_s = parse_retry_after(response.header("Retry-After"))
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise self._authorization.exhaustion(response.host, retry_after_s)
+            raise self._authorization.exhaustion(response.host, response.retry_after_s)
         if is_transient(status) or (signed and status < HTTPStatus.INTERNAL_SERVER_ERROR):
-            raise UpstreamUnavailableError(f"{response.host} answers {status} for {what}", retry_after_s)
+            raise UpstreamUnavailableError(
+                f"{response.host} answers {status} for {what}",
+                response.retry_after_s,
+                outage=is_outage(status),
+            )
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise (self._guests.refusal(response) if response.redirected else self._authorization.refusal())
         if status == HTTPStatus.NOT_FOUND:

@@ -23,8 +23,9 @@ from yarl import URL
 from auth.secret import Secret
 from registry import tracing
 from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
-from registry.upstream.egress import EgressGuard, bracketed_host, origin_of, parse_url
+from registry.upstream.egress import EgressGuard, authority, origin_of, parse_url
 from registry.upstream.response_heads import MAX_FIELD_BYTES, MAX_FIELDS
+from registry.upstream.retry import parse_retry_after
 from registry.upstream.routes import CertificateAuthorities, OutboundProxy, Routes
 
 MAX_REDIRECTS: Final = 3
@@ -83,7 +84,7 @@ class Response:
     ) -> None:
         self._response = response
         self._timeouts = timeouts
-        self.host = bracketed_host(url)
+        self.host = authority(url)
         self.origin = url.origin()
         self.redirected = redirected
 
@@ -99,6 +100,11 @@ class Response:
     def headers(self, name: str) -> Iterable[str]:
         """Return every value of a header."""
         return self._response.headers.getall(name, ())
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The Retry-After in seconds from now."""
+        return parse_retry_after(self.header("Retry-After"), self.header("Date"))
 
     @property
     def gzipped(self) -> bool:
@@ -121,7 +127,7 @@ class Response:
             waited_s, received = waited_s + time.monotonic() - asked_s, received + len(chunk)
             if waited_s > self._timeouts.read_s:
                 if received < self._timeouts.floor_bytes_s * waited_s:
-                    raise UpstreamUnavailableError(f"{self.host} sends too slowly")
+                    raise UpstreamUnavailableError(f"{self.host} sends too slowly", outage=False)
                 waited_s, received = 0.0, 0
             yield chunk
 
@@ -274,12 +280,12 @@ class Transport:
                 response.close() if response.status in _REDIRECTS else response.release()
             followed += 1
             if followed > redirects:
-                raise PullFailedError(f"{bracketed_host(url)} redirects too often")
+                raise PullFailedError(f"{authority(url)} redirects too often")
             target = _join(url, location)
             if origin_of(target) != origin_of(url):
                 if within_origin:
                     raise PullFailedError(
-                        f"{bracketed_host(url)} redirects to {origin_of(target)} when asked for a token: "
+                        f"{authority(url)} redirects to {origin_of(target)} when asked for a token: "
                         "ask its administrator to name that realm in the challenge"
                     )
                 authorization = elsewhere.get(origin_of(target))
@@ -305,7 +311,7 @@ class Transport:
         try:
             return await self._routes.request(method, url, headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            failure = _translate(error, bracketed_host(url))
+            failure = _translate(error, authority(url))
         raise failure
 
 
@@ -313,7 +319,7 @@ def _join(url: URL, location: str) -> URL:
     try:
         return parse_url(location, url)
     except EgressRefusedError as error:
-        raise PullFailedError(f"{bracketed_host(url)} redirects to an invalid URL: {error}") from None
+        raise PullFailedError(f"{authority(url)} redirects to an invalid URL: {error}") from None
 
 
 def _translate(error: Exception, host: str) -> PullFailedError:
@@ -327,4 +333,6 @@ def _translate(error: Exception, host: str) -> PullFailedError:
         if isinstance(error, kind):
             return PullFailedError(f"{host} {what}")
     transient = next((what for kind, what in _TRANSIENT.items() if isinstance(error, kind)), None)
-    return UpstreamUnavailableError(f"{host} {transient or 'broke off before it answered'}")
+    # A name that does not exist is more often a spelling mistake than an outage.
+    outage = not isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror)
+    return UpstreamUnavailableError(f"{host} {transient or 'broke off before it answered'}", outage=outage)
