@@ -144,7 +144,9 @@ class _Layout:
 
     async def _stream(self, layer: Descriptor, file: "_PartFile") -> None:
         batch = bytearray()
-        download = Download(self._source, layer, 0, _ONE_CONNECTION)
+        download = Download(
+            self._source, layer, 0, _ONE_CONNECTION, _ONE_CONNECTION.minimum_rate(self._source.reference.host)
+        )
         async with aclosing(download.chunks()) as chunks:
             async for chunk in chunks:
                 batch += chunk
