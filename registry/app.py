@@ -62,6 +62,7 @@ from registry.catalog.blob_origins import SqlBlobOrigins
 from registry.catalog.collection import SqlBlobPins, SqlCollection
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.enrolments import SqlEnrolmentRecords
+from registry.catalog.event_chain import SqlEventChain
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.images import SqlImages, SqlKnownLayers
@@ -76,6 +77,7 @@ from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
 from registry.catalog.partials import SqlPartials
 from registry.catalog.quarantine import SqlQuarantine
+from registry.catalog.specs import SpecCipher
 from registry.catalog.webhooks import SqlWebhooks
 from registry.config import AdminRoute, Role, Settings
 from registry.datadir import DataDir, read_operator_key
@@ -93,6 +95,7 @@ from registry.imports.worker import ImportWorker
 from registry.maintenance.collection import Collection
 from registry.maintenance.damage import DamageReporter
 from registry.maintenance.periodic import repeat
+from registry.maintenance.trail import TrailKeeper
 from registry.model.groups import Group
 from registry.model.images import Variant
 from registry.observe import Metrics
@@ -254,7 +257,7 @@ class _Shared:
 
     @cached_property
     def groups(self) -> SqlGroupCatalog:
-        return SqlGroupCatalog(self.database, self.clock)
+        return SqlGroupCatalog(self.database, self.clock, SpecCipher(self.database, self.key_provider))
 
     @cached_property
     def nodes(self) -> SqlNodeRegistry:
@@ -453,6 +456,9 @@ def compose_upkeep(shared: _Shared) -> Callable[[], Awaitable[None]]:
         dispatcher.run,
         EventDrain(stream, shared.events.store, shared.trail.count).run,
         partial(repeat, "instances", SWEEP_S, shared.instances.sweep),
+        TrailKeeper(
+            SqlEventChain(shared.database, shared.key_provider), shared.clock, settings.retention
+        ).run,
     ]
     if settings.gc_interval_s > 0:
         collection = Collection(

@@ -1,5 +1,6 @@
 """Settings, read from the environment and the command line at start. Immutable."""
 
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -126,6 +127,7 @@ class Settings(BaseSettings):
         api_requests_per_minute: Rate limit of one API key on the public API; 0 means no limit.
         insecure_webhooks: Webhook hosts (`host[:port]`) that may be reached over plain HTTP and at private
             addresses.
+        event_days: Days for which the audit trail keeps records; 0 keeps them for good.
         webhook_days: Days without a successful delivery after which a webhook is disabled.
         docs_url: URL of this documentation as a site; the portal links to it.
         portal_session_s: Seconds that a sign-in to the portal lasts.
@@ -195,6 +197,7 @@ class Settings(BaseSettings):
     api_requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 1200
     insecure_webhooks: Annotated[tuple[str, ...], NoDecode] = ()
     webhook_days: Annotated[float, Field(gt=0, le=365)] = 5.0
+    event_days: Annotated[float, Field(ge=0, le=36_500)] = 90.0
     docs_url: str | None = None
     portal_session_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 8 * 3600
     log_level: str = "info"
@@ -262,6 +265,11 @@ class Settings(BaseSettings):
         """Provider of the key-encryption keys."""
         file = (self.keyring or self.data_dir / "keyring.json").absolute()
         return KeyLocation.parse(self.keys_url or f"local://{quote(str(file))}")
+
+    @property
+    def retention(self) -> timedelta | None:
+        """Age at which records of the audit trail are removed; None keeps them."""
+        return timedelta(days=self.event_days) if self.event_days else None
 
     @property
     def production(self) -> bool:

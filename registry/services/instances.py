@@ -284,7 +284,7 @@ class Instances:
         return group, instance
 
     async def _require_group(self, key: GroupKey) -> Group:
-        group = await self._groups.get(key)
+        group = await self._groups.get(key, with_spec=False)
         if group is None:
             raise NotFoundError(f"There is no container group named {key.name!r} in project {key.project!r}.")
         return group

@@ -83,7 +83,10 @@ class UpstreamRepository:
         """
         url = self._origin / "api/v1/pull-tokens" / token_id / "complete"
         try:
-            async with self._bounded(), self._request("POST", url, "report of a complete pull"):
+            async with (
+                self._transport.document_deadline(self.reference.host),
+                self._request("POST", url, "report of a complete pull"),
+            ):
                 return True
         except PullFailedError:
             return False
@@ -312,7 +315,7 @@ class UpstreamRepository:
                         answered.add(answer)
                         if await self._authenticates(response, shown, elsewhere):
                             continue
-                    # A blob's signed URL may have expired; a retry gets a new one. A refused range is permanent.
+                    # A blob's signed URL may have expired: retry for another. A refused range is permanent.
                     signed = response.redirected and "blobs" in url.parts and "Range" not in (headers or {})
                     self._check_status(response, what, signed=signed)
                     self._answered = True

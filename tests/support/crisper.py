@@ -289,8 +289,10 @@ class Customer:
         return name
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Response:
-        """Call an operation of the project's groups, by its path below them: `NAME/rollback`."""
-        return request(method, f"{self._url}/{path}", headers=self._headers, body=body, tls=self._tls)
+        """Call an operation of the project's groups, by its path below them, if any: `NAME/rollback`."""
+        return request(
+            method, f"{self._url}/{path}".rstrip("/"), headers=self._headers, body=body, tls=self._tls
+        )
 
     def patch(self, name: str, change: Mapping[str, Any], query: str = "") -> dict[str, Any]:
         """Update a group and return it."""

@@ -6,6 +6,7 @@ updates        OCI, versions of one image that share their largest layer
 compressible   OCI, busybox and layers of text, which zstd packs better than gzip did
 multi_platform OCI index: linux/amd64 (runnable), linux/arm64 and a BuildKit attestation
 docker_schema2 as `runnable`, in Docker's own media types
+zstd_only      as `runnable`, its last layer in zstd
 """
 
 import gzip
@@ -13,12 +14,14 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Self
+
+import zstandard
 
 GREETING = "the crisper keeps it fresh"
 BUSYBOX = Path("/usr/bin/busybox")
@@ -166,6 +169,17 @@ def compressible() -> Image:
     shrinking = [layer([(f"data/text-{number}", text, 0o644)]) for number, text in enumerate(texts)]
     layers = [*_busybox_layers("compressible"), *shrinking, _noise("compressible", MIB)]
     return build("acme/compressible", layers, cmd=["cat /etc/greeting"], docker=True)
+
+
+@cache
+def zstd_only() -> Image:
+    """Build an image whose last layer is in zstd, as BuildKit's `compression=zstd` writes it."""
+    name, packed = "acme/zstd", _busybox_layers("zstd")
+    last = packed[-1].tar
+    image = build(name, (*packed[:-1], Layer(last, zstandard.compress(last))), cmd=["cat /etc/greeting"])
+    manifest = json.loads(image.manifest)
+    manifest["layers"][-1]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+zstd"
+    return replace(image, manifest=_json(manifest))
 
 
 @cache

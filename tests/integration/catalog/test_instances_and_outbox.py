@@ -7,7 +7,6 @@ from auth.ports import AuditEvent
 from registry.audit.types import RegistryEventType
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
-from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.organizations import SqlOrganizationDirectory
@@ -17,13 +16,14 @@ from registry.model.instances import InstanceState, KnownBy, state_event
 from registry.model.organizations import Organization
 from registry.model.webhooks import SealedSecret, Webhook
 from tests.integration.catalog.test_catalog import a_group, an_image
+from tests.support.catalogs import group_catalog
 from tests.support.groups import created, updated
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def deploying(database: Database) -> Group:
-    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
+    catalog, queue = group_catalog(database), SqlJobQueue(database, SystemClock())
     group = replace(a_group(), started=True)
     await catalog.create(created(group), None)
     job = await queue.claim("worker", 60)
@@ -44,7 +44,7 @@ async def test_of_many_that_advance_an_instance_one_does_and_the_group_runs(data
     assert sum(each is not None for each in done) == 1
     told = [stored.type for stored in await SqlEventLog(database, SystemClock()).page()]
     assert told == ["group.created", "group.imported", "instance.creating", "group.running"]
-    found = await SqlGroupCatalog(database, SystemClock()).get(group.key)
+    found = await group_catalog(database).get(group.key)
     assert found is not None
     assert found.status is GroupStatus.RUNNING
     assert await instances.counts([group.id, "other"]) == {group.id: {InstanceState.CREATING: 1}}
@@ -65,7 +65,7 @@ async def test_a_node_that_is_designated_many_times_at_once_is_one_instance(data
 
 
 async def test_a_change_of_a_group_that_has_changed_since_writes_nothing(database: Database) -> None:
-    group, catalog = await deploying(database), SqlGroupCatalog(database, SystemClock())
+    group, catalog = await deploying(database), group_catalog(database)
     changed = replace(group, revision=2, spec={"replicas": 9})
     done = await asyncio.gather(*(catalog.change(group, updated(changed)) for _ in range(3)))
     assert sorted(done) == [False, False, True]

@@ -1,6 +1,6 @@
 """How it is known that a node has an image, and the blobs that nodes got in earlier sessions
 
-Revision: 0112, after 0100
+Revision: 0112, after 0110
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from registry.catalog.tables import UtcDateTime
 
 revision = "0112"
-down_revision = "0100"
+down_revision = "0110"
 branch_labels = None
 depends_on = None
 

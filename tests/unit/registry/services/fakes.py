@@ -21,6 +21,7 @@ from registry.model.imports import UpstreamCredential
 from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
 from registry.services.instances import Instances
+from tests.support.catalogs import spec_cipher
 from tests.support.memory_ports import MemoryCredentialVault, MemoryProgressStore
 
 
@@ -74,7 +75,7 @@ class JournalledCatalog(SqlGroupCatalog):
     """The real catalog; notes its writes, and fails with `failure`."""
 
     def __init__(self, database: Database, journal: list[str]) -> None:
-        super().__init__(database, Clock())
+        super().__init__(database, Clock(), spec_cipher(database))
         self._journal = journal
         self.failure: Exception | None = None
 
