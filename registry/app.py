@@ -5,7 +5,7 @@ import hmac
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from aiohttp import web
 
 from auth.authority import Authority
+from auth.context import AuthContext
 from auth.key_watch import watched
 from auth.ledger import (
     EventStream,
@@ -33,7 +34,8 @@ from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
 from registry.api import operator, public
 from registry.api.documentation import ApiReference
-from registry.api.health import HealthApi
+from registry.api.endpoint import Access, Part
+from registry.api.health import HealthApi, Readiness
 from registry.api.http.origin import Origin
 from registry.api.http.peers import Peers
 from registry.api.http.socket_sender import SocketSender
@@ -70,6 +72,7 @@ from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.maintenance import SqlUpkeep
+from registry.catalog.node_blobs import SqlNodeBlobs
 from registry.catalog.nodes import SqlNodeRegistry
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
@@ -77,7 +80,7 @@ from registry.catalog.partials import SqlPartials
 from registry.catalog.quarantine import SqlQuarantine
 from registry.catalog.specs import SpecCipher
 from registry.catalog.webhooks import SqlWebhooks
-from registry.config import Role, Settings
+from registry.config import AdminRoute, Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.ephemeral.credential_vault import RedisCredentialVault
 from registry.ephemeral.portal_sessions import RedisPortalSessions
@@ -122,12 +125,14 @@ class Composition:
     """One server process, composed.
 
     Attributes:
-        web: What answers HTTP.
+        main: What the main listener answers.
+        admin: What the administration listener answers; None without one.
         worker: The import role; None where this process does not import.
         upkeep: Runs for as long as the process; None where it does not collect.
     """
 
-    web: web.Application
+    main: web.Application
+    admin: web.Application | None
     worker: ImportWorker | None
     upkeep: Callable[[], Awaitable[None]] | None = None
 
@@ -176,23 +181,42 @@ async def compose(settings: Settings, data: DataDir, redis_url: str) -> AsyncIte
         shared = await _open_shared(settings, data, redis_url, stack)
         worker = compose_import(shared) if Role.IMPORT in settings.roles else None
         upkeep = compose_upkeep(shared) if Role.IMPORT in settings.roles else None
-        mounted: dict[str, web.Application] = {}
-        routes = HealthApi(shared.probes, shared.metrics).routes()
+        main, admin = _Listener(), _Listener() if settings.admin_listener else None
+        readiness = Readiness(shared.probes)
+        main.routes += HealthApi(readiness, shared.metrics, details=admin is None).routes()
+        if admin is not None:
+            admin.routes += HealthApi(readiness, shared.metrics, details=True).routes()
         if Role.PULL in settings.roles:
-            mounted[DISTRIBUTION_PREFIX] = compose_pull(shared)
+            main.mounted[DISTRIBUTION_PREFIX] = compose_pull(shared)
         if Role.TOKEN in settings.roles:
             tokens = compose_token(shared)
-            mounted["/token"] = tokens.app()
-            routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
-        portal = None
+            main.mounted["/token"] = tokens.app()
+            main.routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
         if Role.API in settings.roles:
-            apis, portal = compose_api(shared, worker.nudge if worker else _no_worker)
-            mounted |= apis
-            routes += ApiReference(partial(document, apis.values())).routes()
-        root = root_app(mounted, routes, shared.metrics, _peers(shared))
-        if portal is not None:
-            portal.mount(root)
-        yield Composition(root, worker, upkeep)
+            compose_api(shared, worker.nudge if worker else _no_worker, main, admin)
+        peers = _peers(shared)
+        yield Composition(
+            main.application(shared.metrics, peers),
+            admin.application(shared.metrics, peers) if admin else None,
+            worker,
+            upkeep,
+        )
+
+
+@dataclass
+class _Listener:
+    """What one listener serves."""
+
+    mounted: dict[str, web.Application] = field(default_factory=dict)
+    routes: list[web.RouteDef] = field(default_factory=list)
+    portal: Portal | None = None
+
+    def application(self, metrics: Metrics, peers: Peers) -> web.Application:
+        """Return the root application."""
+        root = root_app(self.mounted, self.routes, metrics, peers)
+        if self.portal is not None:
+            self.portal.mount(root)
+        return root
 
 
 @dataclass
@@ -258,6 +282,10 @@ class _Shared:
         return SqlInstances(self.database, self.clock)
 
     @cached_property
+    def resolver(self) -> ImageResolver:
+        return ImageResolver(self.groups)
+
+    @cached_property
     def progress(self) -> RedisProgressStore:
         return RedisProgressStore(self.redis)
 
@@ -281,14 +309,17 @@ class _Shared:
         return hooks
 
     @cached_property
-    def authority(self) -> Authority:
+    def auth_context(self) -> AuthContext:
         name = self.settings.service
-        return Authority(self.signing_keys, self.ledger, self.trail, self.clock, issuer=name, service=name)
+        return AuthContext(self.ledger, self.trail, self.clock, issuer=name, service=name)
+
+    @cached_property
+    def authority(self) -> Authority:
+        return Authority(self.signing_keys, self.auth_context)
 
     @cached_property
     def verifier(self) -> Verifier:
-        name, keys = self.settings.service, self.signing_keys.verification_keys
-        return Verifier(keys, self.ledger, self.trail, self.clock, issuer=name, service=name)
+        return Verifier(self.signing_keys.verification_keys, self.auth_context)
 
     @cached_property
     def instances(self) -> Instances:
@@ -300,6 +331,8 @@ class _Shared:
             catalog=self.designations,
             groups=self.groups,
             tokens=self.authority,
+            node_blobs=SqlNodeBlobs(self.database, self.clock),
+            image_of=self.resolver.image,
             dismiss_tokens=dismiss_tokens,
             trail=self.events,
             clock=self.clock,
@@ -358,7 +391,7 @@ def compose_pull(shared: _Shared) -> web.Application:
     shared.stack.callback(sender.close)
     return distribution_app(
         verifier=shared.verifier,
-        resolver=ImageResolver(shared.groups),
+        resolver=shared.resolver,
         blobs=shared.blobs,
         catalog=shared.groups,
         streamer=BlobStreamer(sender, shared.metrics, stall_s=shared.settings.stall_s),
@@ -372,8 +405,7 @@ def compose_pull(shared: _Shared) -> web.Application:
 
 def compose_token(shared: _Shared) -> TokenApi:
     """Build the role `token`: `/token` and the public signing keys."""
-    name = shared.settings.service
-    realm = Realm(shared.signing_keys, shared.ledger, shared.trail, shared.clock, issuer=name, service=name)
+    realm = Realm(shared.signing_keys, shared.auth_context)
     return TokenApi(realm, shared.signing_keys.verification_keys)
 
 
@@ -386,6 +418,7 @@ def compose_import(shared: _Shared) -> ImportWorker:
         PrefetchBudget(settings.ahead_bytes),
         connections=settings.blob_connections,
         pace=Bandwidth(settings.import_bytes_per_s).pace,
+        min_bytes_per_s=settings.import_min_bytes_per_s,
     )
     # Shorter than the lease of a job: the worker that takes over a job then need not wait for its blobs.
     transfer_lock = TransferLock(shared.redis, settings.lease_s / 2)
@@ -413,6 +446,7 @@ def compose_import(shared: _Shared) -> ImportWorker:
         worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
         lease_s=settings.lease_s,
         jobs=settings.import_jobs,
+        retry_delay_s=settings.import_retry_delay_s,
     )
 
 
@@ -454,11 +488,15 @@ def compose_upkeep(shared: _Shared) -> Callable[[], Awaitable[None]]:
     return run
 
 
-def compose_api(shared: _Shared, nudge: Callable[[], None]) -> tuple[Mapping[str, web.Application], Portal]:
+def compose_api(
+    shared: _Shared, nudge: Callable[[], None], main: "_Listener", admin: "_Listener | None"
+) -> None:
     """Build the role `api`: the public API, the operator API and the portal.
 
     Args:
         nudge: Wakes the import worker of this process.
+        main: Gets what customers and nodes call, and the rest unless `admin` gets it.
+        admin: The administration listener, if there is one.
     """
     settings = shared.settings
     groups = ContainerGroups(
@@ -485,14 +523,21 @@ def compose_api(shared: _Shared, nudge: Callable[[], None]) -> tuple[Mapping[str
         rates=RedisRateLimiter(shared.redis, rate) if rate else None,
         changes=shared.change_rates,
     )
-    apis = {
-        public.PREFIX: public_app(groups, shared.instances, authenticate),
-        operator.PREFIX: _operator_app(shared, api_keys, pull_tokens),
-    }
-    return apis, _portal(shared, groups, pull_tokens, key_directory)
+    private = admin or main
+    moved = settings.admin_routes
+    main.mounted[public.PREFIX] = public_app(groups, shared.instances, authenticate)
+    parts = _operator_parts(shared, api_keys, pull_tokens)
+    operators = private if AdminRoute.OPERATOR in moved else main
+    operators.mounted[operator.PREFIX] = full = _operator_app(shared, parts, frozenset(Access))
+    if operators is not main:
+        main.mounted[operator.PREFIX] = _operator_app(shared, parts, operator.NODES_OWN)
+    (private if AdminRoute.PORTAL in moved else main).portal = _portal(
+        shared, groups, pull_tokens, key_directory
+    )
+    private.routes += ApiReference(partial(document, [main.mounted[public.PREFIX], full])).routes()
 
 
-def _operator_app(shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens) -> web.Application:
+def _operator_parts(shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens) -> list[Part]:
     enrolment = NodeEnrolment(
         shared.node_ca,
         shared.nodes,
@@ -508,19 +553,24 @@ def _operator_app(shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens) -
         clock=shared.clock,
         vet=shared.hooks.vet,
     )
+    return [
+        OrganizationsApi(shared.organizations, api_keys),
+        WebhooksApi(webhooks),
+        NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),
+        InstancesApi(shared.instances),
+        PullTokensApi(pull_tokens, shared.authority, shared.origin),
+        ImagesApi(SqlImages(shared.database)),
+    ]
+
+
+def _operator_app(shared: _Shared, parts: Sequence[Part], accesses: Container[Access]) -> web.Application:
     return operator.operator_app(
-        [
-            OrganizationsApi(shared.organizations, api_keys),
-            WebhooksApi(webhooks),
-            NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),
-            InstancesApi(shared.instances),
-            PullTokensApi(pull_tokens, shared.authority, shared.origin),
-            ImagesApi(SqlImages(shared.database)),
-        ],
+        parts,
         EventsApi(shared.events),
         is_operator_key=shared.is_operator_key,
         refusals=shared.key_refusals,
         verifier=shared.verifier,
+        accesses=accesses,
     )
 
 

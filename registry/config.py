@@ -10,11 +10,12 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.errors import ConfigError, ReferenceFormatError
-from registry.hosts import RegistryAddress
+from registry.hosts import RegistryAddress, is_loopback, listener_address
 from storage.backends.locate import StorageLocation
 from storage.keys.locate import KeyLocation
 
 GIB = 1 << 30
+_PRODUCTION_ADMIN_ADDRESS = "127.0.0.1:5001"
 SHARED_REGISTRIES = ("docker.io", "ghcr.io", "public.ecr.aws", "quay.io")
 _LISTS = (
     "insecure_registries",
@@ -33,6 +34,13 @@ class Role(StrEnum):
     TOKEN = "token"  # noqa: S105
     API = "api"
     IMPORT = "import"
+
+
+class AdminRoute(StrEnum):
+    """What the administration listener can serve instead of the main listener."""
+
+    OPERATOR = "operator"
+    PORTAL = "portal"
 
 
 class Settings(BaseSettings):
@@ -77,6 +85,12 @@ class Settings(BaseSettings):
         keys_url: Provider of the key-encryption keys: `local:///path`, `awskms://alias/...`,
             `vault://host/...` (docs/keys.md); if unset, the file `keyring`.
         keyring: Keyring file, if `keys_url` is unset; by default in the data folder.
+        admin_address: `HOST:PORT` of the administration listener. It serves `/metrics`, the details of
+            `/readyz`, `/docs` and `/openapi.json` instead of the main listener; over TLS, unless it is a
+            loopback address. If unset, production uses 127.0.0.1:5001, and development has only the main
+            listener.
+        admin_routes: What else only the administration listener serves: `operator` (the operator API, except
+            what nodes call themselves), `portal`.
         unix_socket: Unix socket for a proxy on this machine. Connections to it are trusted as the proxy's.
         unix_socket_group: Group that may open the Unix socket; without it, only the server's user may.
         node_ca: Additional CAs for node certificates (PEM), which name the node as `urn:crisper:node:<id>`.
@@ -94,11 +108,16 @@ class Settings(BaseSettings):
             proxy's own idle time-out.
         stall_s: Seconds after which a client that reads nothing is disconnected.
         node_responses: Concurrent blob responses of one node in one process; further requests wait.
-        import_jobs: Concurrent imports of one server process.
+        import_jobs: Concurrent imports of one server process at full speed. Up to eight times as many run if
+            they wait for slow upstreams.
         layer_transfers: Concurrent layer downloads of one image.
         blob_connections: Concurrent connections for one large layer; 1 downloads each layer as one stream.
         ahead_bytes: Memory of one server process for buffering parts of layers that arrive out of order.
         import_bytes_per_s: Download rate limit of one server process, over all imports; 0 means no limit.
+        import_outage_s: Seconds for which an import retries while its registry is down.
+        import_retry_delay_s: Seconds until the last retry of an import whose registry was down for that long.
+        import_min_bytes_per_s: Minimum rate of an import, over ten minutes of waiting for its upstream; 0
+            means none.
         organization_import_jobs: Concurrent imports of one organization; 0 means no limit.
         organization_import_bytes_per_day: Bytes that one organization may import within 24 hours; 0 means no
             limit.
@@ -128,6 +147,8 @@ class Settings(BaseSettings):
     public_url: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    admin_address: str | None = None
+    admin_routes: Annotated[frozenset[AdminRoute], NoDecode] = frozenset()
     unix_socket: Path | None = None
     unix_socket_group: str | None = None
     node_ca: Path | None = None
@@ -154,6 +175,9 @@ class Settings(BaseSettings):
     blob_connections: Annotated[int, Field(ge=1, le=16)] = 4
     ahead_bytes: Annotated[int, Field(ge=0)] = 32 << 20
     import_bytes_per_s: Annotated[int, Field(ge=0)] = 0
+    import_outage_s: Annotated[float, Field(ge=0, le=3600)] = 150.0
+    import_retry_delay_s: Annotated[float, Field(ge=0, le=86400)] = 300.0
+    import_min_bytes_per_s: Annotated[int, Field(ge=0)] = 64_000
     organization_import_jobs: Annotated[int, Field(ge=0)] = 0
     organization_import_bytes_per_day: Annotated[int, Field(ge=0)] = 0
     lease_s: Annotated[float, Field(gt=0)] = 20.0
@@ -181,7 +205,7 @@ class Settings(BaseSettings):
     portal_session_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 8 * 3600
     log_level: str = "info"
 
-    @field_validator("roles", *_LISTS, mode="before")
+    @field_validator("roles", "admin_routes", *_LISTS, mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Split `a,b`, the form of lists in the environment and in `--roles`."""
@@ -220,6 +244,19 @@ class Settings(BaseSettings):
             KeyLocation.parse(value)
         return value
 
+    @field_validator("admin_address")
+    @classmethod
+    def _host_and_port(cls, value: str | None) -> str | None:
+        if value is not None:
+            listener_address(value)
+        return value
+
+    @property
+    def admin_listener(self) -> tuple[str, int] | None:
+        """Host and port of the administration listener; None if there is none."""
+        address = self.admin_address or (_PRODUCTION_ADMIN_ADDRESS if self.production else None)
+        return listener_address(address) if address else None
+
     @property
     def storage_location(self) -> StorageLocation:
         """Place of the blobs."""
@@ -252,9 +289,11 @@ class Settings(BaseSettings):
             raise ConfigError("set both --tls-cert and --tls-key, or neither")
         if self.proxy_ca is not None and self.tls_cert is None:
             raise ConfigError("CRISPER_PROXY_CA needs TLS on this server: set --tls-cert and --tls-key")
+        if self.admin_routes and self.admin_listener is None:
+            raise ConfigError("CRISPER_ADMIN_ROUTES needs a listener: set CRISPER_ADMIN_ADDRESS")
         if not self.production:
             return
-        loopback = self.host in {"127.0.0.1", "::1", "localhost"}
+        admin_host, _ = self.admin_listener or ("", 0)
         unsafe = {
             "CRISPER_REDIS_URL: the embedded ledger does not survive the loss of its machine": (
                 self.redis_url is None
@@ -262,7 +301,10 @@ class Settings(BaseSettings):
             "CRISPER_DATABASE_URL: the embedded catalog serves one machine only": self.database_url is None,
             "CRISPER_STORAGE_URL: the data folder serves one machine only": self.storage_url is None,
             "CRISPER_TLS_CERT and CRISPER_TLS_KEY: tokens would cross the network unencrypted": (
-                self.tls_cert is None and not loopback
+                self.tls_cert is None and not is_loopback(self.host)
+            ),
+            "CRISPER_ADMIN_ADDRESS: without TLS, only a loopback address is safe": (
+                self.tls_cert is None and not is_loopback(admin_host)
             ),
             "CRISPER_KEYS_URL or CRISPER_KEYRING: the keyring is stored beside the data that it protects": (
                 self.keyring is None and self.keys_url is None

@@ -19,6 +19,7 @@ RegistryError
     ├── AuthenticationFailedError
     ├── PullFailedError
     │   ├── UpstreamUnavailableError    temporary failure: retry
+    │   ├── UpstreamMissingError    the upstream does not have a document or blob
     │   └── RangeRefusedError       the upstream refused a range: retry without one
     ├── ImageTooLargeError
     └── StoreFailedError
@@ -139,11 +140,18 @@ class UpstreamUnavailableError(PullFailedError):
 
     Attributes:
         retry_after_s: The upstream's Retry-After in seconds; None if it sent none.
+        outage: The upstream is down or overloaded and will probably come back, so that it is worth minutes of
+            retries and a delayed retry of the import.
     """
 
-    def __init__(self, sentence: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, sentence: str, retry_after_s: float | None = None, *, outage: bool = True) -> None:
         super().__init__(sentence)
         self.retry_after_s = retry_after_s
+        self.outage = outage
+
+
+class UpstreamMissingError(PullFailedError):
+    """The upstream lacks a document or blob. If the image's tag has moved, it may have another image."""
 
 
 class RangeRefusedError(PullFailedError):

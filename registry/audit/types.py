@@ -27,6 +27,7 @@ class RegistryEventType(EventType):
     GROUP_ROLLED_BACK = "group.rolled_back", "The group was returned to an earlier version"
     GROUP_STARTED = "group.started", "The group was started"
     GROUP_RUNNING = "group.running", "The first node of the group has the image"
+    GROUP_DEPLOYING = "group.deploying", "The group's first node is still pulling"
     GROUP_STOPPED = "group.stopped", "The group was stopped"
     GROUP_DELETED = "group.deleted", "The group was deleted; its tokens were revoked"
     INSTANCE_DOWNLOADING = "instance.downloading", "The node is pulling"

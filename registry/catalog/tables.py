@@ -7,6 +7,7 @@ organizations ── data_keys ──< groups, versions    encryption of specs
 groups ──< jobs
    ├─────< versions >── images ──< image_contents
    └─────< instances ──< instance_tokens
+node_blobs         blobs that nodes got in full, by organization
 blob_keys          one row per tenant and blob: the wrapped data key
 blob_origins       registries from which a blob was downloaded and verified
 blob_pins          blobs that a running import needs (jobs ──< blob_pins)
@@ -198,6 +199,7 @@ jobs = Table(
     Column("sentence", Text),
     _time("created_at"),
     _time("finished_at", nullable=True),
+    _time("deferred_until", nullable=True),
     Index(None, "state", "lease_until"),
 )
 
@@ -256,17 +258,32 @@ instances = Table(
     _time("updated_at"),
     _time("checked_at"),
     Column("image_id", String(36)),  # may exist longer than its version and the image
+    Column("known_by", String(16)),
+    Column("is_watched", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("group_id", "node_id"),
-    Index(None, "state", "checked_at"),
+    Index(None, "is_watched", "checked_at"),
 )
 
-# All tokens of an instance that may still be valid, so that they can be revoked with it.
+# All tokens of an instance that may still be valid, so that its state follows from all of them, and they can
+# be revoked with it.
 instance_tokens = Table(
     "instance_tokens",
     metadata,
     Column("token_id", String(64), primary_key=True),
     Column("instance_id", ForeignKey("instances.id", ondelete="CASCADE"), nullable=False, index=True),
     _time("minted_at"),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("image_id", String(36)),
+    Column("has_ended", Boolean, nullable=False, server_default=false()),
+)
+
+node_blobs = Table(
+    "node_blobs",
+    metadata,
+    Column("organization", ForeignKey("organizations.name", ondelete="CASCADE"), primary_key=True),
+    Column("node_id", ForeignKey("nodes.node_id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("blob", String(24), primary_key=True),
+    _time("delivered_at"),
 )
 
 webhooks = Table(

@@ -1,13 +1,14 @@
 """`crisper group`: commands that change an existing group."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from registry.cli.ask import ask
-from registry.cli.client import ApiClient
+from registry.cli.client import ApiClient, ServerRefusedError
 from registry.cli.groups import NameArgument, follow_import, show_followed, show_group
 from registry.cli.options import (
     DATA_DIR,
@@ -103,13 +104,27 @@ def instances(
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """List a group's instances: the nodes that are assigned to it."""
+    """List a group's instances: the nodes that are assigned to it.
+
+    An operator's key also shows how it is known that a node has the image.
+    """
     path = f"{quote(name)}/instances"
-    found = ask(data_dir, lambda client: client.group("GET", organization, project, path))["instances"]
+    group = f"/organizations/{quote(organization)}/projects/{quote(project)}/containers/{path}"
+
+    async def listed(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
+        found = (await client.group("GET", organization, project, path))["instances"]
+        known = {}
+        with suppress(ServerRefusedError):  # a customer's key
+            operated = (await client.operator("GET", group))["items"]
+            known = {each["instance_id"]: each["known_by"] for each in operated}
+        return [{**each, "known_by": known.get(each["id"])} for each in found]
+
+    found = ask(data_dir, listed)
     columns = {
         "ID": "id",
         "NODE": "node_id",
         "STATE": "state",
+        "KNOWN BY": "known_by",
         "PULLED %": "pulling_progress",
         "VERSION": "version",
         "SINCE": "update_time",

@@ -111,6 +111,7 @@ class Doctor:
     async def _storage(self) -> Finding:
         async with asyncio.timeout(_PROBE_S):
             await self._blobs.probe()
+            await self._blobs.probe_writing()
         return Finding(Level.OK, "storage", "objects can be written and read; the key provider answers")
 
     async def _keys(self) -> Finding:

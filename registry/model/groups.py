@@ -294,6 +294,13 @@ class Group:
             running = _enter(self, GroupStatus.RUNNING, now, self._failure)
         return GroupTransition(running, running.event(RegistryEventType.GROUP_RUNNING, {"version": version}))
 
+    def deploy_again(self, *, now: datetime) -> "GroupTransition | None":
+        """Record that the node that made the group running still pulls. Returns None unless it is running."""
+        if self.status is not GroupStatus.RUNNING:
+            return None
+        deploying = _enter(self, GroupStatus.DEPLOYING, now, self._failure)
+        return GroupTransition(deploying, deploying.event(RegistryEventType.GROUP_DEPLOYING))
+
     def delete(self, *, source: str | None = None) -> AuditEvent:
         """Return the event of the group's deletion, which is possible in any state."""
         return self.event(RegistryEventType.GROUP_DELETED, source=source)

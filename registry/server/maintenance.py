@@ -135,7 +135,7 @@ async def _ledger(settings: Settings, data: DataDir) -> str:
         return ""
     if not data.address.exists():
         return "not checked: no server is running, and the ledger is its child process"
-    url = json.loads(data.address.read_text())["url"]
+    url = json.loads(data.address.read_text())["status_url"]
     try:
         async with (
             aiohttp.ClientSession(timeout=_HTTP) as session,

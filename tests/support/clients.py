@@ -66,6 +66,10 @@ class Docker:
 
     def pull(self, reference: str, username: str, password: str) -> Result:
         self.forget()
+        return self.update(reference, username, password)
+
+    def update(self, reference: str, username: str, password: str) -> Result:
+        """Pull, with what earlier pulls left."""
         config = Path(mkdtemp(dir=self._folder))
         auth = b64encode(f"{username}:{password}".encode()).decode()
         registry = reference.split("/", 1)[0]
@@ -119,6 +123,10 @@ class Ctr:
 
     def pull(self, reference: str, username: str, password: str) -> Result:
         self.forget()
+        return self.update(reference, username, password)
+
+    def update(self, reference: str, username: str, password: str) -> Result:
+        """Pull, with what earlier pulls left."""
         credentials = ["--user", f"{username}:{password}"]
         return run(
             [*self._ctr, "images", "pull", *self.transport, *credentials, reference],
@@ -161,6 +169,10 @@ class Podman:
 
     def pull(self, reference: str, username: str, password: str) -> Result:
         self.forget()
+        return self.update(reference, username, password)
+
+    def update(self, reference: str, username: str, password: str) -> Result:
+        """Pull, with what earlier pulls left."""
         credentials = ["--creds", f"{username}:{password}"]
         return run(
             [*self._podman, "pull", *self.transport, *credentials, reference],

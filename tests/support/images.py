@@ -2,6 +2,7 @@
 
 runnable       OCI, three gzip layers around Debian's static busybox; prints `GREETING`
 random_layers  OCI, eight gzip layers of incompressible data
+updates        OCI, versions of one image that share their largest layer
 compressible   OCI, busybox and layers of text, which zstd packs better than gzip did
 multi_platform OCI index: linux/amd64 (runnable), linux/arm64 and a BuildKit attestation
 docker_schema2 as `runnable`, in Docker's own media types
@@ -151,6 +152,13 @@ def docker_schema2() -> Image:
 def random_layers(count: int = 8, size_bytes: int = 3 * MIB, name: str = "acme/random") -> Image:
     """Layers that do not compress; distinct `count` and `size_bytes` give distinct images."""
     return build(name, [_noise(f"{count}-{size_bytes}-{n}", size_bytes) for n in range(count)])
+
+
+@cache
+def updates(count: int, name: str = "acme/updated") -> tuple[Image, ...]:
+    """Versions of one image: a base layer that all share, and a layer of each version."""
+    base = _noise(f"{name} base", 3 * MIB)
+    return tuple(build(name, [base, _noise(f"{name} {n}", MIB)]) for n in range(count))
 
 
 @cache

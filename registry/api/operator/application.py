@@ -1,6 +1,6 @@
 """The operator API's application: authentication and operations (docs/operator-api.md)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -16,6 +16,7 @@ from registry.api.openapi import OPERATOR_KEY
 from registry.api.operator.events import EventsApi
 
 PREFIX: Final = "/api/v1"
+NODES_OWN: Final = frozenset({Access.SESSION, Access.HANDLER})  # operations that nodes call themselves
 
 _WORDS: Final[Mapping[str, Schema]] = {
     name: {"type": "string", "minLength": 1, "examples": [example]}
@@ -39,17 +40,19 @@ def operator_app(
     is_operator_key: Callable[[str], bool],
     refusals: KeyRefusals,
     verifier: Verifier,
+    accesses: Container[Access] = frozenset(Access),
 ) -> web.Application:
     """Return the application to mount at `PREFIX`.
 
     Args:
         parts: Its operations, except those of the audit trail.
+        accesses: Only operations that accept these credentials are served.
         is_operator_key: Compares a key with the operator's key in constant time.
         refusals: Refuses wrong keys.
     """
     problems = errors_as(problem_response, challenge=lambda *_: 'Bearer realm="crisper-operator"')
     app = web.Application(middlewares=[problems, _authenticated(is_operator_key, refusals, verifier)])
-    add_operations(app, Api(PREFIX, OPERATOR_KEY, _WORDS), [*parts, events])
+    add_operations(app, Api(PREFIX, OPERATOR_KEY, _WORDS), [*parts, events], accesses)
     app.on_shutdown.append(events.stop)
     return app
 

@@ -66,9 +66,19 @@ async def test_an_organizations_turns_are_limited_and_others_go_first(database: 
     for number, organization in enumerate(["acme", "acme", "acme", "rival"]):
         await catalog.create(created(a_group(f"web-{number}", organization)), None)
     claimed = [await queue.claim(f"w{n}", 60) for n in range(4)]
-    assert [each.key.organization if each else None for each in claimed] == ["acme", "acme", "rival", None]
+    assert [each.key.organization if each else None for each in claimed] == ["acme", "rival", "acme", None]
     clock.time += timedelta(seconds=61)  # all their workers are dead
     assert [await queue.claim("w9", 60) is not None for _ in range(4)] == [True, True, True, False]
+
+
+async def test_the_organization_with_the_fewest_running_imports_is_next(database: Database) -> None:
+    queue, catalog = SqlJobQueue(database, SettableClock()), group_catalog(database)
+    for number, organization in enumerate(["acme"] * 4 + ["rival"] * 2 + ["third"]):
+        await catalog.create(created(a_group(f"web-{number}", organization)), None)
+    claimed = [await queue.claim(f"w{n}", 60) for n in range(7)]
+    order = [each.key.organization for each in claimed if each]
+    assert order[:3] == ["acme", "rival", "third"]
+    assert order[3:] == ["acme", "rival", "acme", "acme"]
 
 
 async def test_workers_that_claim_at_once_do_not_exceed_an_organizations_turns(database: Database) -> None:
