@@ -194,7 +194,9 @@ ENCODINGS = [
     ),
 ]
 STATUSES = [
-    Quirk(f"{code} for the image", answering(tag=status(code)), rf"127\.0\.0\.1:\d+ answers {code} for image .*")
+    Quirk(
+        f"{code} for the image", answering(tag=status(code)), rf"127\.0\.0\.1:\d+ answers {code} for image .*"
+    )
     for code in (204, 400, 405, 406, 410, 418, 451, 501)
 ] + [
     Quirk(

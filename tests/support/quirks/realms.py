@@ -197,7 +197,12 @@ ANSWERS = [
             r"127\.0\.0\.1:\d+ sent a token of more than 65536 bytes",
             PULL,
         ),
-        ("a realm that is missing", status(404), r"127\.0\.0\.1:\d+ answers 404 when asked for a token.*", PULL),
+        (
+            "a realm that is missing",
+            status(404),
+            r"127\.0\.0\.1:\d+ answers 404 when asked for a token.*",
+            PULL,
+        ),
         (
             "a realm that forbids",
             status(403),

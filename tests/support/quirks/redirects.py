@@ -140,7 +140,9 @@ OWN = [
     ),
     Quirk("without a Location", answering(tag=status(302)), r"127\.0\.0\.1:\d+ answers 302 for .*"),
     Quirk(
-        "300 with a Location", answering(tag=status(300, Location="/")), r"127\.0\.0\.1:\d+ answers 300 for .*"
+        "300 with a Location",
+        answering(tag=status(300, Location="/")),
+        r"127\.0\.0\.1:\d+ answers 300 for .*",
     ),
 ]
 
