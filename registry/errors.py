@@ -10,6 +10,7 @@ RegistryError
 │   └── ManifestNotFoundError   no such manifest in a repository
 ├── WebhookFailedError      a webhook endpoint did not accept a message
 ├── CatalogUnavailableError the catalog's database does not answer
+├── AuditTrailError         the audit trail's hash chain was changed by other means
 ├── ConflictError           a name is taken, or a resource is in the wrong state for the request
 │   └── PreconditionFailedError     the resource has changed since the caller read it
 ├── RateLimitedError        the caller is over its rate limit
@@ -70,6 +71,10 @@ class WebhookFailedError(RegistryError):
 
 class CatalogUnavailableError(RegistryError):
     """The catalog's database does not answer."""
+
+
+class AuditTrailError(RegistryError):
+    """The audit trail's hash chain was changed by other means than a server."""
 
 
 class ConflictError(RegistryError):

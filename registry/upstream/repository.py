@@ -69,11 +69,27 @@ class UpstreamRepository:
         self.waiting: Callable[[UpstreamUnavailableError], None] = lambda _error: None
         self._answered = False
         self._transport = transport
+        self._origin = origin
         self._base = origin / "v2" / reference.repository
         self._authorization = authorization
         self._guests = Guests(transport, origin, reference.repository)
         self._root: Digest | None = None
         self._without_ranges: set[Digest] = set()
+
+    async def report_complete(self, token_id: str) -> bool:
+        """Report to Crisper that the pull with a token is complete. Returns whether it was accepted.
+
+        A pull that cannot be reported is complete nevertheless; Crisper then finds out by itself.
+        """
+        url = self._origin / "api/v1/pull-tokens" / token_id / "complete"
+        try:
+            async with (
+                self._transport.document_deadline(self.reference.host),
+                self._request("POST", url, "report of a complete pull"),
+            ):
+                return True
+        except PullFailedError:
+            return False
 
     @property
     def encrypted(self) -> bool:
@@ -317,13 +333,17 @@ class UpstreamRepository:
                         answered.add(answer)
                         if await self._authenticates(response, shown, elsewhere):
                             continue
-                    self._check_status(response, what, ranged="Range" in (headers or {}))
+                    # A blob's signed URL may have expired: retry for another. A refused range is permanent.
+                    signed = response.redirected and "blobs" in url.parts and "Range" not in (headers or {})
+                    self._check_status(response, what, signed=signed)
                     self._answered = True
                     yield response
                     return
         except UpstreamUnavailableError as error:
-            error.outage = error.outage or self._answered  # it worked before
-            raise
+            if error.outage or not self._answered:
+                raise
+            # It worked before.
+            raise UpstreamUnavailableError(error.sentence, error.retry_after_s, outage=True) from error
 
     async def _authenticates(
         self, response: Response, shown: Secret | None, elsewhere: Mapping[str, Secret]
@@ -343,7 +363,7 @@ class UpstreamRepository:
                 self._authorization.admitted(shown)
         return False
 
-    def _check_status(self, response: Response, what: str, *, ranged: bool) -> None:
+    def _check_status(self, response: Response, what: str, *, signed: bool) -> None:
         status = response.status
         if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             return
@@ -351,9 +371,7 @@ class UpstreamRepository:
             raise self._guests.refusal(response)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             raise self._authorization.exhaustion(response.host, response.retry_after_s)
-        # A signed URL may have expired; a retry gets a new one. A refused range is permanent.
-        expired = response.redirected and not ranged and status < HTTPStatus.INTERNAL_SERVER_ERROR
-        if is_transient(status) or expired:
+        if is_transient(status) or (signed and status < HTTPStatus.INTERNAL_SERVER_ERROR):
             raise UpstreamUnavailableError(
                 f"{response.host} answers {status} for {what}: check that the registry works, and try "
                 "again later",
@@ -361,7 +379,7 @@ class UpstreamRepository:
                 outage=is_outage(status),
             )
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise self._authorization.refusal()
+            raise (self._guests.refusal(response) if response.redirected else self._authorization.refusal())
         if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
             raise UpstreamMissingError(self._missing(response.host, what))
         raise PullFailedError(

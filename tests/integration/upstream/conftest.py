@@ -81,6 +81,7 @@ class Bench:
     limit: int = 1 << 30
     ahead_bytes: int = 8 << 20
     backoff: Backoff = FAST
+    timeouts: Timeouts = SHORT
     options: TransferOptions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,7 +104,7 @@ class Bench:
         listed = (image.partition("/")[0],) if insecure is None else insecure
         guard, pinned = options.pop("guard", EgressGuard(listed)), realms or PINNED_REALMS
         async with UpstreamClient(
-            guard, timeouts=SHORT, backoff=self.backoff, realms=pinned, **options
+            guard, timeouts=self.timeouts, backoff=self.backoff, realms=pinned, **options
         ) as client:
             importer = Importer(
                 client,
