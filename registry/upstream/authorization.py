@@ -223,7 +223,7 @@ class Authorization:
             self._transport.send("GET", url) as response,
         ):
             if is_transient(response.status):
-                raise _unavailable(response, "when asked for its kind of login")
+                raise _unavailable(response, "its kind of login")
             return () if response.redirected else _offers(response)
 
     def _choose(self, offers: Iterable[Challenge]) -> Challenge | None:
@@ -309,7 +309,7 @@ class Authorization:
         if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise self.refusal()
         if is_transient(response.status):
-            raise _unavailable(response, "when asked for a token")
+            raise _unavailable(response, "a token")
         if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
             raise PullFailedError(f"{response.host} answers {response.status} when asked for a token")
 
@@ -321,9 +321,9 @@ def _offers(response: Response) -> Sequence[Challenge]:
         return ()
 
 
-def _unavailable(response: Response, when: str) -> UpstreamUnavailableError:
+def _unavailable(response: Response, what: str) -> UpstreamUnavailableError:
     return UpstreamUnavailableError(
-        f"{response.host} answers {response.status} {when}",
+        f"{response.host} answers {response.status} when asked for {what}",
         response.retry_after_s,
         outage=is_outage(response.status),
     )
