@@ -40,6 +40,7 @@ from registry.api.http.origin import Origin
 from registry.api.http.peers import Peers
 from registry.api.http.socket_sender import SocketSender
 from registry.api.http.streaming import BlobStreamer
+from registry.api.key_refusals import REFUSALS_PER_MINUTE, KeyRefusals
 from registry.api.openapi import document
 from registry.api.operator.events import EventsApi
 from registry.api.operator.images import ImagesApi
@@ -250,6 +251,15 @@ class _Shared:
     @cached_property
     def is_operator_key(self) -> Callable[[str], bool]:
         return _key_check(read_operator_key(self.data.operator_key))
+
+    @cached_property
+    def key_refusals(self) -> KeyRefusals:
+        return KeyRefusals(self.trail, RedisRateLimiter(self.redis, REFUSALS_PER_MINUTE))
+
+    @cached_property
+    def change_rates(self) -> RedisRateLimiter | None:
+        rate = self.settings.organization_changes_per_minute
+        return RedisRateLimiter(self.redis, rate) if rate else None
 
     @cached_property
     def node_ca(self) -> NodeCA:
@@ -509,7 +519,9 @@ def compose_api(
     authenticate = ApiKeyAuthenticator(
         keys=api_keys,
         is_operator_key=shared.is_operator_key,
+        refusals=shared.key_refusals,
         rates=RedisRateLimiter(shared.redis, rate) if rate else None,
+        changes=shared.change_rates,
     )
     private = admin or main
     moved = settings.admin_routes
@@ -556,6 +568,7 @@ def _operator_app(shared: _Shared, parts: Sequence[Part], accesses: Container[Ac
         parts,
         EventsApi(shared.events),
         is_operator_key=shared.is_operator_key,
+        refusals=shared.key_refusals,
         verifier=shared.verifier,
         accesses=accesses,
     )
@@ -573,6 +586,7 @@ def _portal(
         organization_of=organization_of,
         operator_key=Secret(read_operator_key(shared.data.operator_key)),
         attempts=RedisRateLimiter(shared.redis, ATTEMPTS_PER_MINUTE).take,
+        changes=shared.change_rates.take if shared.change_rates else None,
         trail=shared.trail,
         origin=shared.origin,
     )

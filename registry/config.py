@@ -125,6 +125,8 @@ class Settings(BaseSettings):
             (run `crisper gc`).
         gc_grace_s: Seconds that a blob must be unreferenced before garbage collection removes it.
         api_requests_per_minute: Rate limit of one API key on the public API; 0 means no limit.
+        organization_changes_per_minute: Rate limit of one organization's changes on the public API and the
+            portal; 0 means no limit.
         insecure_webhooks: Webhook hosts (`host[:port]`) that may be reached over plain HTTP and at private
             addresses.
         event_days: Days for which the audit trail keeps records; 0 keeps them for good.
@@ -195,6 +197,7 @@ class Settings(BaseSettings):
     gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
     api_requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 1200
+    organization_changes_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 300
     insecure_webhooks: Annotated[tuple[str, ...], NoDecode] = ()
     webhook_days: Annotated[float, Field(gt=0, le=365)] = 5.0
     event_days: Annotated[float, Field(ge=0, le=36_500)] = 90.0

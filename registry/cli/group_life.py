@@ -18,7 +18,7 @@ from registry.cli.options import (
     OrganizationOption,
     ProjectOption,
 )
-from registry.cli.output import table
+from registry.cli.output import say, table
 from registry.cli.registry_login import (
     LoginKind,
     LoginOption,
@@ -153,7 +153,7 @@ def register(group_app: typer.Typer) -> None:
 
 def _post(path: str, organization: str, project: str, data_dir: DataDirOption, done: str) -> None:
     ask(data_dir, lambda client: client.group("POST", organization, project, path))
-    print(done)
+    say(done)
 
 
 def _patch(

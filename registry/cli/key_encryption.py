@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
-from registry.cli.output import fail, misused, show, table
+from registry.cli.output import fail, misused, say_progress, show, table
 from registry.config import Settings
 from registry.errors import ConfigError, RegistryError
 from storage.errors import StorageError
@@ -123,7 +123,7 @@ async def _manager(data_dir: Path) -> AsyncIterator[KeyManager]:
 
 
 def _show(done: Rewrapped) -> None:
-    print(f"\r{done.seen} of {done.total}", end="\n" if done.seen >= done.total else "", flush=True)
+    say_progress(f"{done.seen} of {done.total}", last=done.seen >= done.total)
 
 
 def _quiet(_done: Rewrapped) -> None:

@@ -12,7 +12,7 @@ from auth.secret import Secret
 from registry.cli.ask import ask
 from registry.cli.identity import NodeIdentity
 from registry.cli.options import DATA_DIR, ROOT, DataDirOption, JsonOption, RootOption
-from registry.cli.output import follow, run, show, table
+from registry.cli.output import follow, run, say, show, table
 from registry.errors import ConfigError, RegistryError
 from registry.model.imports import Progress, UpstreamCredential
 from registry.oci.reference import Reference
@@ -81,7 +81,7 @@ def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
 def delete(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     """Delete a node and revoke its tokens. Its id cannot be used again."""
     ask(data_dir, lambda client: client.operator("DELETE", _path(node_id)))
-    print(f"deleted {node_id}")
+    say(f"deleted {node_id}")
 
 
 @node_app.command("pull")
