@@ -199,12 +199,17 @@ class Authorization:
         )
 
     async def _challenge_of(self, response: Response, shown: Secret | None) -> Challenge:
-        """Return the challenge to answer after a 401, asking `/v2/` if the response has none."""
+        """Return the challenge to answer after a 401.
+
+        Asks `/v2/` if the response has none that can be answered. Credentials are then tried with HTTP Basic.
+        """
         offers = _offers(response)
         lapsed = any(offer.params.get("error") == "invalid_token" for offer in offers)
         if lapsed and shown is not None and self._challenge is not None:
             return self._challenge  # nvcr.io then names another realm, which gives no anonymous tokens
         chosen = self._choose(offers) or self._choose(await self._offers_of_base())
+        if chosen is None and shown is None and not self._login.anonymous:
+            return Challenge("basic")
         if chosen is None:
             raise AuthenticationFailedError(
                 f"{authority(self._registry)} asks for a kind of login that is not supported"

@@ -4,7 +4,8 @@ The bytes are hashed and encrypted in order, so one main request always streams 
 are prefetched into memory, within the process' budget. Prefetching is speculative: if a prefetch fails or is
 incomplete, the main stream fetches the missing bytes, with all retries. If an upstream does not answer the
 main request with exactly its range, the whole blob is requested, and bytes that were already received are
-skipped. If the first range arrives so fast that one connection suffices, the rest is one stream.
+skipped. If the first range arrives so fast that one connection suffices, the rest is one stream. The same
+applies if the first range takes long to start: some registries read the whole blob for every request.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ RANGE_BYTES: Final = 4 << 20
 MIN_BYTES: Final = 4 * RANGE_BYTES
 MAX_REREADS: Final = 8  # of a blob's start, without ranges; later progress does not reset the retry count
 QUICK_BYTES_PER_S: Final = 40e6  # three concurrent layers at this rate fill a gigabit link
+SLOW_START_S: Final = 1.0
 
 
 class PrefetchBudget:
@@ -132,6 +134,7 @@ class Download:
         self._rereads = 0
         self._uses_ranges = True
         self._whole_is_offered = False
+        self._start_s = 0.0
         self.ranged = False
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -154,7 +157,7 @@ class Download:
                         self._received += len(chunk)
                         self._rate.received(len(chunk))
                         yield chunk
-                if not self._prefetching and self._is_quick(offset, began):
+                if not self._prefetching and self._suits_one_stream(offset, began):
                     self._one_stream = True
                 self._prefetching = True
         finally:
@@ -169,10 +172,11 @@ class Download:
         with self._rate.paused():
             await self._options.pace(count)
 
-    def _is_quick(self, offset: int, began: float) -> bool:
-        """Return whether the rate since `offset` and `began` is so high that one connection is enough."""
+    def _suits_one_stream(self, offset: int, began: float) -> bool:
+        """Return whether the first range, received since `began`, was so quick or so slow to start."""
         took_s = time.monotonic() - began
-        return self._received - offset > self._options.quick_bytes_per_s * took_s
+        is_quick = self._received - offset > self._options.quick_bytes_per_s * took_s
+        return is_quick or self._start_s > max(SLOW_START_S, took_s / 2)
 
     def _stream_stop(self) -> int:
         """Return where the main request ends while there are no prefetches."""
@@ -183,9 +187,10 @@ class Download:
     async def _stream(self, stop: int) -> AsyncGenerator[bytes, None]:
         """Stream up to `stop`, or to the end if the upstream does not support ranges."""
         while self._received < stop:
-            before = self._received
+            before, asked = self._received, time.monotonic()
             try:
                 async with self._source.piece(self._blob, before, stop) as piece:
+                    self._start_s = time.monotonic() - asked
                     if (piece.start, piece.stop) == (before, stop):
                         self.ranged |= stop - before < self._blob.size_bytes
                         if self._prefetching:

@@ -132,8 +132,12 @@ class Response:
             yield chunk
 
     async def _next(self) -> bytes:
+        content = self._response.content
         with suppress(aiohttp.ClientError, TimeoutError, OSError):
-            return await self._response.content.readany()
+            return await content.readany()
+        # aiohttp raises before it hands out what arrived earlier: up to two read buffers of a large layer.
+        if rest := content._read_nowait(-1):  # noqa: SLF001
+            return rest
         raise UpstreamUnavailableError(f"{self.host} broke off in the middle of its answer")
 
     async def read(self, limit: int, what: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import images
-from tests.support.clients import Ctr, Docker, Podman
+from tests.support.clients import Ctr, Docker, Podman, Skopeo
 from tests.support.crisper import CrisperServer, Customer, Node, Operator, Organization
 from tests.support.http import basic, request
 from tests.support.images import Image
@@ -51,12 +51,15 @@ class Fleet:
     def instance(self, node: Node) -> dict[str, Any]:
         return self.operator.instances(self.organization, self.group).get(node.node_id, {"state": "gone"})
 
-    def await_state(self, node: Node, state: str, known_by: str | None, timeout_s: float = SEEN_S) -> None:
-        def reached() -> bool:
-            found = self.instance(node)
-            return (found["state"], found["known_by"]) == (state, known_by)
-
-        wait_until(reached, timeout_s=timeout_s, what=f"{state} {known_by}: {self.instance(node)}")
+    def await_state(
+        self, node: Node, state: str, known_by: str | None, *, version: int = 1, timeout_s: float = SEEN_S
+    ) -> None:
+        expected = {"state": state, "known_by": known_by, "version": version}
+        wait_until(
+            lambda: expected.items() <= self.instance(node).items(),
+            timeout_s=timeout_s,
+            what=f"{expected}: {self.instance(node)}",
+        )
 
 
 @pytest.fixture
@@ -82,10 +85,9 @@ def test_a_group_runs_after_each_update_of_its_nodes_without_any_report(
         for name, client in clients_of.items():
             fleet.pull(client, nodes[name])
             ended = time.monotonic()
-            fleet.await_state(nodes[name], "creating", "delivered")
+            fleet.await_state(nodes[name], "creating", "delivered", version=version)
             assert fleet.customer.status(fleet.group) == "running"
             assert time.monotonic() - ended < SEEN_S
-            assert fleet.instance(nodes[name])["version"] == version
     # The image is present already: docker and containerd send HEAD only, podman fetches its documents.
     for name, client in clients_of.items():
         before = fleet.instance(nodes[name])
@@ -177,8 +179,16 @@ def test_no_token_hides_another_and_a_restart_forgets_nothing(
     config, _, app = second.blobs
     get(f"blobs/{config}")
     get(f"blobs/{app}")
-    wait_until(lambda: fleet.instance(node)["version"] == 2, timeout_s=SEEN_S, what="version 2 is complete")
-    assert (fleet.instance(node)["state"], fleet.instance(node)["known_by"]) == ("creating", "delivered")
+    fleet.await_state(node, "creating", "delivered", version=2)
+
+
+def test_the_tags_are_those_of_the_session(fleet: Fleet, operator: Operator, skopeo: Skopeo) -> None:
+    node, tokens = operator.create_node(), []
+    for image in images.updates(2, "acme/tags"):
+        fleet.publish(image)
+        tokens.append(operator.mint(fleet.organization, fleet.group, node))
+    seen = [skopeo.tags(token.reference, token.username, token.password(node)) for token in tokens]
+    assert seen == [["latest", "v1"], ["latest", "v2"]]
 
 
 def session(crisper: CrisperServer, fleet: Fleet, node: Node, password: str) -> Callable[[str], None]:

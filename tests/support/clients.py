@@ -94,6 +94,17 @@ class Docker:
         finally:
             rmtree(config)
 
+    def inspect_manifest(self, reference: str, username: str, password: str) -> Result:
+        """`docker manifest inspect`, in which the command itself talks to the registry, not the daemon."""
+        config = Path(mkdtemp(dir=self._folder))
+        auth = b64encode(f"{username}:{password}".encode()).decode()
+        auths = {reference.split("/", 1)[0]: {"auth": auth}}
+        (config / "config.json").write_text(json.dumps({"auths": auths, "experimental": "enabled"}))
+        try:
+            return self._docker("manifest", "inspect", "--insecure", reference, config=config)
+        finally:
+            rmtree(config)
+
     def digest(self, reference: str) -> str:
         shown = self._docker("image", "inspect", "--format", "{{json .RepoDigests}}", reference).check()
         (digest,) = set(_DIGEST.findall(shown.output))
@@ -223,6 +234,12 @@ class Skopeo:
         return run(
             ["skopeo", "copy", *self.transport, *authentication, source, target], timeout_s=PULL_TIMEOUT_S
         )
+
+    def tags(self, reference: str, username: str, password: str) -> list[str]:
+        """`skopeo list-tags` of a reference's repository."""
+        repository = reference.rpartition(":")[0]
+        argv = ["skopeo", "list-tags", "--tls-verify=false", f"--creds={username}:{password}"]
+        return list(json.loads(run([*argv, f"docker://{repository}"]).check().output)["Tags"])
 
     def copied(self, reference: str) -> Path:
         """Return the folder that holds `manifest.json` and the blobs, each named by its sha256."""

@@ -24,11 +24,13 @@ from tests.support.upstream import PASSWORD, USERNAME, Upstream
 OWNER = "acme"
 """First part of every repository's name."""
 
+# Without a file for what the registry sent already: an answer ends with the registry.
 _NGINX = """
 user root; worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx-error.log;
 events {{}}
 http {{
-  access_log off; client_max_body_size 0; client_body_temp_path {folder}/body; proxy_temp_path {folder}/temp;
+  access_log off; client_max_body_size 0; client_body_temp_path {folder}/body;
+  proxy_max_temp_file_size 0;
   server {{
     listen 127.0.0.1:{port};
     auth_basic registry; auth_basic_user_file {folder}/htpasswd;

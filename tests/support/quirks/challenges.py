@@ -8,8 +8,8 @@ google/go-containerregistry `pickFromMultipleChallenges` (several schemes).
 from tests.support.quirks.row import AUTHENTICATE, Quirk, answering, guarded, status
 
 REALM = "{scheme}://{host}/token"
-UNSUPPORTED = r"127\.0\.0\.1 asks for a kind of login that is not supported"
-REFUSED = r"127\.0\.0\.1 refuses these credentials for app.*"
+UNSUPPORTED = r"127\.0\.0\.1:\d+ asks for a kind of login that is not supported"
+REFUSED = r"127\.0\.0\.1:\d+ refuses these credentials for app.*"
 
 BASIC = [
     Quirk(f"Basic as {challenge!r}", guarded("basic", challenge), login=True)
@@ -75,13 +75,18 @@ BOTH = [
     ),
 ]
 UNREADABLE = [
-    Quirk(f"{name} at every path", guarded("basic", challenge), UNSUPPORTED, AUTHENTICATE, login=True)
+    quirk
     for name, challenge in (
         ("Negotiate", "Negotiate"),
         ("Digest", 'Digest realm="x", nonce="y"'),
         ("Bearer without a realm", 'Bearer service="s"'),
         ("a text", "please sign in"),
         ("a huge header", "Bearer " + "x" * 20_000),
+    )
+    for quirk in (
+        Quirk(f"{name}, and Basic is taken", guarded("basic", challenge), login=True),
+        Quirk(f"{name}, and no Basic", guarded("bearer", challenge), REFUSED, AUTHENTICATE, login=True),
+        Quirk(f"{name}, without credentials", guarded("basic", challenge), UNSUPPORTED, AUTHENTICATE),
     )
 ]
 HIDDEN = [
@@ -116,13 +121,13 @@ HIDDEN = [
     Quirk(
         "no such image, asked with credentials",
         answering(tag=status(404)),
-        r"127\.0\.0\.1 has no image .*/app:1: check its spelling.*",
+        r"127\.0\.0\.1:\d+ has no image .*/app:1: check its spelling.*",
         login=True,
     ),
     Quirk(
         "no credentials where they are hidden",
         guarded("basic", hides=404),
-        r"127\.0\.0\.1 has no image .*/app:1: check its spelling.*",
+        r"127\.0\.0\.1:\d+ has no image .*/app:1: check its spelling.*",
     ),
     Quirk(
         "wrong credentials for hidden Basic",
@@ -137,7 +142,7 @@ HIDDEN = [
     Quirk(
         "forbidden without credentials",
         answering("", tag=status(403)),
-        r"127\.0\.0\.1 denies anonymous access to app.*",
+        r"127\.0\.0\.1:\d+ denies anonymous access to app.*",
         AUTHENTICATE,
     ),
     Quirk("credentials that nobody asks for", guarded(""), login=True),

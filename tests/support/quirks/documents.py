@@ -243,6 +243,7 @@ LAYERS = [
         "no config",
         document(fields_of(config=...), OCI_MANIFEST),
         CANNOT + "the manifest has no valid descriptor in config",
+        policy="no runtime runs it",
     ),
     Quirk(
         "two sizes of a layer",
@@ -250,6 +251,7 @@ LAYERS = [
             layers(descriptor(OCI_LAYER, LAYER), {**descriptor(OCI_LAYER, LAYER), "size": 1}), OCI_MANIFEST
         ),
         CANNOT + "the manifest has two sizes for one digest",
+        policy=AMBIGUOUS,
     ),
     Quirk(
         "a size as text",

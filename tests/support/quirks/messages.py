@@ -12,6 +12,7 @@ from tests.support.distribution import digest_of
 from tests.support.quirks.row import IMAGE, LAYER, Arrange, Quirk, answering, guarded, http, status
 from tests.support.quirky_upstream import Answer, QuirkyUpstream, Wire
 
+CHANGED = "a header that contradicts the document shows that something changed one of them"
 LINE = "HTTP/1.1 {status} OK"
 LENGTH = "Content-Length: {length}"
 CONFIG = next(digest for digest in IMAGE.blobs if digest != digest_of(LAYER))
@@ -130,7 +131,7 @@ HEADS = [
     )
 ]
 BROKEN = [
-    Quirk(name, wired(wire), r"127\.0\.0\.1 broke off .*")
+    Quirk(name, wired(wire), r"127\.0\.0\.1:\d+ broke off .*")
     for name, wire in (
         ("different lengths", http(length="Content-Length: {length}\nContent-Length: 1")),
         ("a field of 40 KB", http(LINE, "X-Trace: " + "a" * 40_000)),
@@ -141,7 +142,13 @@ BROKEN = [
     )
 ]
 FIELDS = [
-    Quirk(name, answering("basic", every=with_fields(**fields)), fails, login=True)
+    Quirk(
+        name,
+        answering("basic", every=with_fields(**fields)),
+        fails,
+        login=True,
+        policy=CHANGED if fails else "",
+    )
     for name, fields, fails in (
         ("no digest", {}, ""),
         ("an empty digest", {"Docker_Content_Digest": ""}, ""),
@@ -172,23 +179,30 @@ ENCODINGS = [
     Quirk(
         "gzip that ends early",
         answering(tag=coded(break_at=30)),
-        r"127\.0\.0\.1 sent a manifest in a damaged gzip encoding",
+        r"127\.0\.0\.1:\d+ sent a manifest in a damaged gzip encoding",
     ),
-    Quirk("gzip that unpacks to 5 MiB", bomb, r"127\.0\.0\.1 sent a manifest of more than 4194304 bytes"),
+    Quirk(
+        "gzip that unpacks to 5 MiB",
+        bomb,
+        r"127\.0\.0\.1:\d+ sent a manifest of more than 4194304 bytes",
+        policy="documents are limited to 4 MiB",
+    ),
     Quirk(
         "a config of another size",
         wrong_config,
-        r"127\.0\.0\.1 has the blob .* in another size.*",
+        r"127\.0\.0\.1:\d+ has the blob .* in another size.*",
     ),
 ]
 STATUSES = [
-    Quirk(f"{code} for the image", answering(tag=status(code)), rf"127\.0\.0\.1 answers {code} for image .*")
+    Quirk(
+        f"{code} for the image", answering(tag=status(code)), rf"127\.0\.0\.1:\d+ answers {code} for image .*"
+    )
     for code in (204, 400, 405, 406, 410, 418, 451, 501)
 ] + [
     Quirk(
         "404 as a page",
         answering(tag=status(404, "<html>")),
-        r"127\.0\.0\.1 has no image .*: check its spelling.*",
+        r"127\.0\.0\.1:\d+ has no image .*: check its spelling.*",
     ),
     Quirk(
         "a page for the image",

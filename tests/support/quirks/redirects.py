@@ -10,7 +10,7 @@ from tests.support.distribution import digest_of
 from tests.support.quirks.row import AUTHENTICATE, IMAGE, LAYER, Arrange, Quirk, answering, guarded, status
 from tests.support.quirky_upstream import Answer, QuirkyUpstream
 
-OTHER = r"127\.0\.0\.1 redirects to 127\.0\.0\.1, which does not allow anonymous access: .*"
+OTHER = r"127\.0\.0\.1:\d+ redirects to 127\.0\.0\.1:\d+, which does not allow anonymous access: .*"
 
 
 def leading(code: int, prefix: str = "") -> Answer:
@@ -86,7 +86,7 @@ VANITY = [
     Quirk(
         "a vanity domain without the image",
         vanity("", answers={"1": status(404)}),
-        r"127\.0\.0\.1 has no image .*/app:1: check its spelling.*",
+        r"127\.0\.0\.1:\d+ has no image .*/app:1: check its spelling.*",
         login=True,
     ),
     Quirk("a vanity domain with TLS", vanity("bearer", TOKEN, admits_anonymous_tokens=True), tls=True),
@@ -123,23 +123,26 @@ OWN = [
     Quirk(
         "a loop",
         answering(tag=status(302, Location="/v2/app/manifests/1")),
-        r"127\.0\.0\.1 redirects too often",
+        r"127\.0\.0\.1:\d+ redirects too often",
+        policy="redirects are limited",
     ),
     Quirk(
         "from TLS to plain HTTP",
         answering(tag=status(302, Location="http://{plain}/v2/app/manifests/1")),
-        r"the URL is not allowed: a URL at 127\.0\.0\.1 does not use TLS",
+        r"the URL is not allowed: a URL at 127\.0\.0\.1(:\d+)? does not use TLS",
         tls=True,
         policy="images are not fetched without TLS unless the operator allows it",
     ),
     Quirk(
         "to no URL",
         answering(tag=status(302, Location="http://[x")),
-        r"127\.0\.0\.1 redirects to an invalid URL: the URL is not valid",
+        r"127\.0\.0\.1:\d+ redirects to an invalid URL: the URL is not valid",
     ),
-    Quirk("without a Location", answering(tag=status(302)), r"127\.0\.0\.1 answers 302 for .*"),
+    Quirk("without a Location", answering(tag=status(302)), r"127\.0\.0\.1:\d+ answers 302 for .*"),
     Quirk(
-        "300 with a Location", answering(tag=status(300, Location="/")), r"127\.0\.0\.1 answers 300 for .*"
+        "300 with a Location",
+        answering(tag=status(300, Location="/")),
+        r"127\.0\.0\.1:\d+ answers 300 for .*",
     ),
 ]
 

@@ -10,7 +10,7 @@ from tests.support.quirky_upstream import QuirkyUpstream
 
 OLD_LAYER = LAYER[::-1]
 OLD = make_image([OLD_LAYER], salt="old")
-LACKS = r"127\.0\.0\.1 lacks {} sha256:\w+, a part of .*/app:1: push the image again, and check that .*"
+LACKS = r"127\.0\.0\.1:\d+ lacks {} sha256:\w+, a part of .*/app:1: push the image again, and check that .*"
 
 
 def index_over(root: bytes) -> bytes:
