@@ -22,6 +22,7 @@ from registry.errors import (
     DocumentError,
     EgressRefusedError,
     ImportFailedError,
+    PlainHttpError,
     PullFailedError,
     UpstreamUnavailableError,
 )
@@ -277,7 +278,7 @@ class Authorization:
                         continue
                     self._check_realm_status(response)
                     body = await response.read(MAX_TOKEN_BYTES, "a token")
-            except UpstreamUnavailableError:
+            except (UpstreamUnavailableError, PlainHttpError):
                 named = parse_url(challenge.params["realm"])
                 if answered or named.scheme == realm.scheme or origin_of(realm) == origin_of(self._registry):
                     raise

@@ -160,7 +160,7 @@ FIELDS = [
         (
             "a wrong digest",
             {"Docker_Content_Digest": "sha256:" + "a" * 64},
-            r"the manifest of .*/app:1 is not what its digest says",
+            r"127\.0\.0\.1:\d+ sent other bytes for the manifest",
         ),
     )
 ]
@@ -197,8 +197,13 @@ STATUSES = [
     Quirk(
         f"{code} for the image", answering(tag=status(code)), rf"127\.0\.0\.1:\d+ answers {code} for image .*"
     )
-    for code in (204, 400, 405, 406, 410, 418, 451, 501)
+    for code in (204, 400, 405, 406, 418, 451, 501)
 ] + [
+    Quirk(
+        "410",
+        answering(tag=status(410)),
+        r"127\.0\.0\.1:\d+ has no image .*: check its spelling.*",
+    ),
     Quirk(
         "404 as a page",
         answering(tag=status(404, "<html>")),

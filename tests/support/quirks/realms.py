@@ -130,7 +130,7 @@ OTHER_PORTS = [
     Quirk(
         "a realm that is a path",
         guarded("bearer", bearer("/token")),
-        r"127\.0\.0\.1:\d+ names an invalid token realm: the URL is not valid",
+        r"127\.0\.0\.1:\d+ names an invalid token realm \(the URL is not valid\)",
         login=True,
     ),
 ]
