@@ -199,6 +199,11 @@ STATUSES = [
 ] + [
     Quirk("410 for the image", answering(tag=status(410)), rf"{HOST} has no image .*: check its spelling.*"),
     Quirk(
+        "410",
+        answering(tag=status(410)),
+        r"127\.0\.0\.1:\d+ has no image .*: check its spelling.*",
+    ),
+    Quirk(
         "404 as a page",
         answering(tag=status(404, "<html>")),
         rf"{HOST} has no image .*: check its spelling.*",
