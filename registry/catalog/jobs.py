@@ -18,11 +18,12 @@ from registry.catalog.engine.database import CatalogConnection, Database, exclud
 from registry.catalog.events import append
 from registry.catalog.groups import lock_group, store_group
 from registry.catalog.images import enter_image
-from registry.catalog.tables import blob_pins, groups, jobs
+from registry.catalog.tables import blob_pins, groups, jobs, organizations
 from registry.catalog.versions import store_version
 from registry.model.groups import Group, GroupKey, GroupTransition
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob
+from registry.oci.platform import Platform
 
 
 class SqlJobQueue:
@@ -43,8 +44,16 @@ class SqlJobQueue:
         now = self._clock.now()
         free = self._free(now)
         query = (
-            select(jobs, groups.c.organization, groups.c.project, groups.c.name)
+            select(
+                jobs,
+                groups.c.organization,
+                groups.c.project,
+                groups.c.name,
+                groups.c.platforms,
+                organizations.c.platforms.label("organization_platforms"),
+            )
             .join(groups, groups.c.id == jobs.c.group_id)
+            .outerjoin(organizations, organizations.c.name == groups.c.organization)
             .where(free)
             .order_by(jobs.c.created_at)
             .limit(1)
@@ -66,6 +75,7 @@ class SqlJobQueue:
                 image=row["image"],
                 attempt=row["attempt"] + 1,
                 credential_key=row["credential_key"],
+                platforms=tuple(map(Platform.parse, row["platforms"] or row["organization_platforms"] or ())),
             )
             await connection.execute(
                 update(jobs)

@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select
 
 from registry.catalog.engine.database import CatalogConnection
-from registry.catalog.tables import groups, images, versions
+from registry.catalog.tables import groups, image_platforms, images, versions
 from registry.model.groups import Group
 from registry.model.versions import StoredVersion, configuration_of
 from storage.digest import Digest
@@ -25,6 +25,7 @@ async def store_version(connection: CatalogConnection, group: Group, image_id: s
         "image": group.image,
         "configuration": dict(configuration_of(group.spec)),
         "created_at": now,
+        "missing_platforms": list(group.missing_platforms) or None,
     }
     await connection.execute(insert(versions).values(values))
     newer = versions.alias("newer")
@@ -35,6 +36,13 @@ async def store_version(connection: CatalogConnection, group: Group, image_id: s
     )
     old = and_(versions.c.group_id == group.id, versions.c.version <= group.version - MAX_VERSIONS_OF_IMAGE)
     await connection.execute(delete(versions).where(old, repeated))
+
+
+def has_version() -> ColumnElement[bool]:
+    """Return the condition, in a query of images, that a version has the image, or an image it is part of."""
+    of_platforms = image_platforms.join(versions, versions.c.image_id == image_platforms.c.image_id)
+    part = select(1).select_from(of_platforms).where(image_platforms.c.platform_image_id == images.c.id)
+    return or_(exists().where(versions.c.image_id == images.c.id), exists(part.correlate(images)))
 
 
 async def image_of_version(connection: CatalogConnection, group_id: str, version: int) -> str | None:
@@ -53,16 +61,20 @@ async def load_version(connection: CatalogConnection, group_id: str, version: in
             versions.c.configuration,
             images.c.digest,
             images.c.size_bytes,
+            images.c.platform,
+            versions.c.missing_platforms,
         )
         .join(images, images.c.id == versions.c.image_id)
         .where(_is(group_id, version))
     )
-    row: Row[tuple[int, str, dict[str, object] | None, str, int]] | None = (
-        await connection.execute(query)
-    ).first()
+    row = (await connection.execute(query)).mappings().first()
     if row is None:
         return None
-    return StoredVersion(row.version, row.image, row.configuration, Digest.parse(row.digest), row.size_bytes)
+    stated = {
+        "digest": Digest.parse(row["digest"]),
+        "missing_platforms": tuple(row["missing_platforms"] or ()),
+    }
+    return StoredVersion(**{**row, **stated})
 
 
 def newest_version() -> ColumnElement[int]:

@@ -8,6 +8,7 @@ from typing import Protocol
 from auth.secret import Secret
 from registry.model.groups import GroupKey
 from registry.model.images import ImageContent, StoredImage
+from registry.oci.platform import Platform
 from storage.digest import Digest
 
 
@@ -39,6 +40,7 @@ class ImportJob:
     Attributes:
         attempt: Number of claims, including this one; above 1 after a worker died.
         credential_key: Wrapped key of the sealed credential; None if the import needs no credential.
+        platforms: Platforms to import; empty for the server's setting.
     """
 
     id: str
@@ -48,6 +50,7 @@ class ImportJob:
     image: str
     attempt: int
     credential_key: bytes | None = field(default=None, repr=False)
+    platforms: tuple[Platform, ...] = ()
 
 
 class Stage(StrEnum):

@@ -178,7 +178,7 @@ class Instances:
             await self._catalog.advance(group, instance, state, event)
             instance = replace(instance, state=state, updated_at=self._clock.now())
         downloading = state is InstanceState.DOWNLOADING and view.session is not None
-        return InstanceView(instance, _percent(view, view.session) if downloading else None)
+        return InstanceView(instance, _percent(view.session) if downloading else None)
 
     async def _lapse(self, group: Group, instance: Instance, cause: str) -> None:
         event = instance_event(RegistryEventType.INSTANCE_LAPSED, group, instance, cause=cause)
@@ -230,10 +230,10 @@ def _state_of(view: TokenView) -> InstanceState | None:
     return InstanceState.DOWNLOADING if view.state is TokenState.ACTIVE else None
 
 
-def _percent(view: TokenView, session: SessionView | None) -> float:
-    if session is None or view.image_size <= 0:
+def _percent(session: SessionView | None) -> float:
+    if session is None or not session.bytes_total:
         return 0.0
-    return min(100.0, round(100 * session.bytes_covered / view.image_size, 1))
+    return round(100 * session.bytes_covered / session.bytes_total, 1)
 
 
 def _no_such() -> NotFoundError:
