@@ -54,7 +54,7 @@ def group_platforms(
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Show or set the platforms that a group's imports store. Import again with `crisper group update --pull`."""
+    """Show or set the platforms that a group's imports store, from the next import on."""
     group = "/".join(map(quote, ("organizations", organization, "projects", project, "containers", name)))
     _run(f"/{group}/platforms", platforms, default, data_dir, as_json=as_json)
 

@@ -125,7 +125,8 @@ class Group:
         if self.status_description or not self.missing_platforms:
             return self.status_description
         missing = ", ".join(self.missing_platforms)
-        return f"imported for {self.image_platform}; the image has no {missing}"
+        imported = (self.image_platform or "").replace(",", ", ")
+        return f"imported for {imported}; the image has no {missing}"
 
     @classmethod
     def create(

@@ -1,7 +1,7 @@
 """The operator API's settings of the platforms that imports store."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -9,6 +9,7 @@ from registry.api.endpoint import Call, Endpoint
 from registry.api.operator.instances import group_of
 from registry.api.operator.shapes import GROUP, Body, Document, PlatformName
 from registry.catalog.platforms import SqlPlatformSettings
+from registry.model.groups import GroupKey
 from registry.oci.platform import MAX_PLATFORMS
 
 _ORGANIZATION = "/organizations/{organization_name}/platforms"
@@ -33,8 +34,8 @@ class Platforms(Document):
         effective: The platforms that the next import uses.
     """
 
-    platforms: list[str] | None
-    effective: list[str]
+    platforms: Sequence[str] | None
+    effective: Sequence[str]
 
 
 class PlatformsApi:
@@ -47,32 +48,34 @@ class PlatformsApi:
         self._default = list(default)
 
     @Endpoint("GET", _ORGANIZATION, "The platforms.", errors=(404,))
-    async def get_organization_platforms(self, call: Call[Any]) -> Platforms:
+    async def get_organization_platforms(self, call: Call[None]) -> Platforms:
         """Get the platforms of an organization's imports."""
-        own = await self._settings.of_organization(call.path("organization_name"))
-        return Platforms(platforms=_listed(own), effective=list(own or self._default))
+        return await self._of_organization(call.path("organization_name"))
 
     @Endpoint("PUT", _ORGANIZATION, "The platforms.", errors=(404,))
     async def set_organization_platforms(self, call: Call[NewPlatforms]) -> Platforms:
         """Set the platforms of an organization's imports."""
-        name, wanted = call.path("organization_name"), call.body.platforms
-        await self._settings.set_organization(name, wanted, source=call.source)
-        return await self.get_organization_platforms(call)
+        name = call.path("organization_name")
+        await self._settings.set_organization(name, call.body.platforms, source=call.source)
+        return await self._of_organization(name)
 
     @Endpoint("GET", _GROUP, "The platforms.", errors=(404,))
-    async def get_group_platforms(self, call: Call[Any]) -> Platforms:
+    async def get_group_platforms(self, call: Call[None]) -> Platforms:
         """Get the platforms of a group's imports."""
-        key = group_of(call)
-        own = await self._settings.of_group(key)
-        wider = own or await self._settings.of_organization(key.organization)
-        return Platforms(platforms=_listed(own), effective=list(wider or self._default))
+        return await self._of_group(group_of(call))
 
     @Endpoint("PUT", _GROUP, "The platforms.", errors=(404,))
     async def set_group_platforms(self, call: Call[NewPlatforms]) -> Platforms:
         """Set the platforms of a group's imports."""
-        await self._settings.set_group(group_of(call), call.body.platforms, source=call.source)
-        return await self.get_group_platforms(call)
+        key = group_of(call)
+        await self._settings.set_group(key, call.body.platforms, source=call.source)
+        return await self._of_group(key)
 
+    async def _of_organization(self, name: str) -> Platforms:
+        own = await self._settings.of_organization(name)
+        return Platforms(platforms=own, effective=own or self._default)
 
-def _listed(own: Sequence[str] | None) -> list[str] | None:
-    return None if own is None else list(own)
+    async def _of_group(self, key: GroupKey) -> Platforms:
+        own = await self._settings.of_group(key)
+        wider = await self._settings.of_organization(key.organization)
+        return Platforms(platforms=own, effective=own or wider or self._default)

@@ -1,5 +1,6 @@
 """Manifests and indexes, by tag or digest (distribution-spec, "Pulling manifests")."""
 
+import asyncio
 import re
 from http import HTTPStatus
 from typing import Final
@@ -80,12 +81,13 @@ class Manifests:
             return
         digest = Digest.parse(reference)
         for index in (content for content in image.contents if content.kind is ContentKind.INDEX):
-            parsed = parse_document(await self._documents.read(admitted.claims.organization, index.digest))
+            data = await self._documents.read(admitted.claims.organization, index.digest)
+            parsed = await asyncio.to_thread(parse_document, data)
             entries = parsed.manifests if isinstance(parsed, Index) else ()
             entry = next((entry for entry in entries if entry.digest == digest), None)
             if entry is not None:
                 raise ManifestNotFoundError(
-                    f"This manifest, for {entry.platform or 'an unnamed platform'}, is not in this session: its "
-                    f"image is for {image.platform.replace(',', ', ')}. To import other platforms, set them with "
+                    f"This session has no manifest for {entry.platform or 'an unnamed platform'}, only for "
+                    f"{image.platform.replace(',', ', ')}. To import other platforms, set them with "
                     "`crisper group platforms`, and import the image again."
                 )
