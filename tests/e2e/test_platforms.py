@@ -1,78 +1,21 @@
 """Clients pull each imported platform of an image, and nodes get their own platform."""
 
 import re
-from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import mkdtemp
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from tests.e2e.conftest import CLIENTS
 from tests.support import images
-from tests.support.clients import Client
-from tests.support.crisper import PROJECT, CrisperServer, Customer, Node, Operator, Organization, PullToken
-from tests.support.go_clients import PLATFORM, GoClient
-from tests.support.images import Image
-from tests.support.processes import Result
+from tests.support.crisper import PROJECT, Node
+from tests.support.fleet import IMAGE, IMPORTED, MADE, MISSING, Fleet, size_of
+from tests.support.go_clients import GoClient
 from tests.support.upstream import Upstream
-
-IMAGE = images.four_platforms()
-MADE = dict(zip(("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/s390x"), IMAGE.children, strict=False))
-IMPORTED = ("linux/amd64", "linux/arm64", "linux/arm/v7")
-MISSING = "linux/riscv64"
 
 NO_PLATFORM = r"no matching manifest|no match for platform|no image found|no child with platform"
 
 each_client = pytest.mark.parametrize("name", [*CLIENTS, "crane"])
 each_platform = pytest.mark.parametrize("platform", IMPORTED)
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """An organization that imports three platforms of an image, and wants one that the image has not."""
-
-    operator: Operator
-    organization: Organization
-    customer: Customer
-    group: str
-    clients: dict[str, Client]
-    folder: Path
-
-    def mint(self, node: Node, variant: str = "original") -> PullToken:
-        return self.operator.mint(self.organization, self.group, node, variant=variant)
-
-    def shown(self, token: PullToken) -> dict[str, Any]:
-        return dict(self.operator.call("GET", f"/pull-tokens/{token.token_id}").expect(200).json())
-
-    def pull(self, name: str, token: PullToken, node: Node, platform: str | None = None) -> Result:
-        arguments = (token.reference, token.username, token.password(node))
-        if name == "crane":
-            return GoClient(name, self.folder).pull(*arguments, platform or PLATFORM)
-        return self.clients[name].pull(*arguments, platform)
-
-    def assert_whole(self, token: PullToken, platform: str) -> None:
-        """Assert that the session delivered this platform, and only this one."""
-        image, session = MADE[platform], self.shown(token)["session"]
-        assert session["blobs"] == {"complete": len(image.blobs), "total": len(image.blobs)}
-        assert session["bytes_delivered"] == size_of(image)
-
-
-@pytest.fixture(scope="module")
-def fleet(crisper: CrisperServer, upstream: Upstream, clients: dict[str, Client], workdir: Path) -> Fleet:
-    operator = crisper.operator
-    made = operator.create_organization()
-    wanted = {"platforms": ["linux/amd64", "linux/arm64/v8", "linux/arm/v7", MISSING]}
-    setting = operator.call("PUT", f"/organizations/{made.name}/platforms", wanted).expect(200).json()
-    assert setting["effective"] == [*IMPORTED, MISSING]
-    upstream.push(IMAGE)
-    customer = crisper.customer(made)
-    group = customer.import_image(upstream.reference(IMAGE), **upstream.login)
-    return Fleet(operator, made, customer, group, clients, Path(mkdtemp(dir=workdir)))
-
-
-def size_of(image: Image) -> int:
-    return sum(map(len, image.blobs.values()))
 
 
 def test_the_group_shows_the_largest_size_and_what_is_missing(fleet: Fleet) -> None:
