@@ -119,11 +119,15 @@ class BlobProgress:
     Attributes:
         size_bytes: Size of the blob.
         delivered_bytes: Distinct bytes that were delivered.
+        requested: Whether the node requested it.
+        reached_end: Whether its last byte was delivered.
         platforms: If the image is for several platforms: those with this blob, each as one digit.
     """
 
     size_bytes: int
     delivered_bytes: int
+    requested: bool = False
+    reached_end: bool = False
     platforms: str = ""
 
     @property
@@ -182,7 +186,12 @@ class SessionView:
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """State of a token, for operators. `session` is None until the token is redeemed."""
+    """State of a token, for operators.
+
+    Attributes:
+        read_at: Time of this state by the ledger's clock, which all its other times have too.
+        session: None until the token is redeemed.
+    """
 
     token_id: str
     state: TokenState
@@ -194,6 +203,7 @@ class TokenView:
     image_size: int
     minted_at: datetime
     expires_at: datetime
+    read_at: datetime
     session: SessionView | None
 
 

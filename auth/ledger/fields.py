@@ -63,6 +63,7 @@ def decode_view(token_id: str, reply: Sequence[bytes]) -> TokenView | None:
         image_size=int(fields[b"sz"]),
         minted_at=_time(fields[b"mi"]),
         expires_at=_time(fields[b"ex"]),
+        read_at=_time(reply[0]),
         session=_decode_session(fields, now_ms) if b"ra" in fields else None,
     )
 
@@ -76,7 +77,7 @@ def _decode_session(fields: Mapping[bytes, bytes], now_ms: int) -> SessionView:
         deadline=_time(fields[b"dl"]),
         bytes_delivered=int(fields.get(b"dt", 0)),
         blobs={
-            name[1:].hex(): _decode_blob(value, fields.get(b"c" + name[1:], b""))
+            name[1:].hex(): _decode_progress(value, fields.get(b"c" + name[1:]))
             for name, value in fields.items()
             if len(name) == _BLOB_FIELD and name.startswith(b"b")
         },
@@ -88,16 +89,17 @@ def _decode_session(fields: Mapping[bytes, bytes], now_ms: int) -> SessionView:
 _BLOB_FIELD = 1 + 12
 
 
-def _decode_blob(value: bytes, spans: bytes) -> BlobProgress:
-    size, _, platforms = value.partition(b" ")
-    return BlobProgress(int(size), _covered(spans, int(size)), platforms.decode())
-
-
-def _covered(spans: bytes, size: int) -> int:
-    if spans == _WHOLE:
-        return size
-    pairs = (span.split(b"-") for span in spans.split(b",") if span)
-    return sum(int(to) - int(start) for start, to in pairs)
+def _decode_progress(value: bytes, covered: bytes | None) -> BlobProgress:
+    size, platforms = int(value.partition(b" ")[0]), value.partition(b" ")[2].decode()
+    if covered is None:
+        return BlobProgress(size, 0, platforms=platforms)
+    if covered == _WHOLE:
+        return BlobProgress(size, size, requested=True, reached_end=True, platforms=platforms)
+    spans = [
+        (int(start), int(to)) for start, to in (span.split(b"-") for span in covered.split(b",") if span)
+    ]
+    delivered, reached_end = sum(to - start for start, to in spans), any(to == size for _, to in spans)
+    return BlobProgress(size, delivered, requested=True, reached_end=reached_end, platforms=platforms)
 
 
 def _time(milliseconds: bytes) -> datetime:

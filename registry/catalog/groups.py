@@ -1,7 +1,9 @@
 """Container groups and the images of their versions (implements `registry.model.groups.GroupCatalog`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import chain
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -9,6 +11,7 @@ from sqlalchemy import (
     FromClause,
     RowMapping,
     Select,
+    Update,
     and_,
     delete,
     exists,
@@ -23,8 +26,10 @@ from auth.ports import Clock
 from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
 from registry.catalog.images import load_image
+from registry.catalog.specs import LOST, SEALED, SpecCipher
 from registry.catalog.tables import (
     blob_keys,
+    data_keys,
     groups,
     image_contents,
     image_platforms,
@@ -36,15 +41,17 @@ from registry.catalog.tables import (
 )
 from registry.catalog.versions import image_of_version, load_version, newest_version, store_version
 from registry.errors import ConflictError
-from registry.model.groups import Group, GroupKey, GroupStatus, GroupTransition
+from registry.model.groups import UNREAD, Group, GroupKey, GroupStatus, GroupTransition
 from registry.model.images import StoredImage
 from registry.model.instances import UNSETTLED
 from registry.model.versions import StoredVersion
 from storage.digest import Digest
+from storage.errors import KeyUnavailableError
 
 _DIGESTS = ("digest", "manifest_digest", "index_digest", "zstd_digest")
 """Columns of `images` with the digests by which sessions name an image."""
 
+_SPEC = frozenset({"spec_key", "sealed_spec", *(column.name for column in SEALED)})
 _HAS_DAMAGE = exists(
     select(1)
     .select_from(image_contents)
@@ -59,7 +66,7 @@ _HAS_OUTDATED_INSTANCES = exists().where(
 )
 GROUP = (
     select(
-        groups,
+        *(column for column in groups.columns if column.name not in {"spec_key", "sealed_spec"}),
         versions.c.version.label("served_version"),
         images.c.digest.label("image_digest"),
         images.c.size_bytes.label("image_size_bytes"),
@@ -72,28 +79,40 @@ GROUP = (
     .outerjoin(versions, and_(versions.c.group_id == groups.c.id, versions.c.version == newest_version()))
     .outerjoin(images, images.c.id == versions.c.image_id)
 )
+_WITH_SPEC = GROUP.add_columns(groups.c.spec_key, groups.c.sealed_spec, *SEALED).outerjoin(
+    data_keys, data_keys.c.id == groups.c.spec_key
+)
 
 
 class SqlGroupCatalog:
-    """The tables `groups`, `versions`, `images` and `image_contents`."""
+    """The tables `groups`, `versions`, `images` and `image_contents`.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    Args:
+        specs: Encrypts specs, which are never stored as plaintext.
+    """
+
+    def __init__(self, database: Database, clock: Clock, specs: SpecCipher) -> None:
         self._database = database
         self._clock = clock
+        self._specs = specs
 
     async def create(self, created: GroupTransition, credential_key: bytes | None) -> None:
         """Insert a group, its import job and its event in one transaction.
 
         Raises:
             ConflictError: The name is taken.
+            KeyUnavailableError: The spec could not be encrypted.
         """
         group = created.group
+        sealed = await self._specs.seal(group.key.organization, group.id, group.spec)
         try:
             async with self._database.write() as connection:
-                await connection.execute(insert(groups).values(_group_values(group)))
+                await connection.execute(insert(groups).values(_group_values(group) | sealed))
                 await _queue(connection, group, credential_key)
                 await append(connection, group.created_at, created.event)
         except IntegrityError as error:
+            if await self.get(group.key, with_spec=False) is None:
+                raise KeyUnavailableError("the organization was shredded meanwhile; try again") from None
             raise ConflictError(
                 f"a container group named {group.key.name!r} exists in this project; choose another name"
             ) from error
@@ -107,7 +126,7 @@ class SqlGroupCatalog:
         False if the group is no longer as it was `before`, or the version `image_of` is no longer stored:
         nothing was written.
         """
-        after, now = changed.group, changed.group.updated_at
+        after = changed.group
         as_read = and_(
             groups.c.id == before.id,
             groups.c.revision == before.revision,
@@ -115,32 +134,26 @@ class SqlGroupCatalog:
             groups.c.status_since == before.status_since,
             groups.c.resume_status.is_not_distinct_from(before.resume_status),
         )
-        async with self._database.write() as connection:
-            image_id = None
-            if changed.image_of is not None:
-                await connection.run_sync(exclude_collection)  # the image stays if its version is removed
-                image_id = await image_of_version(connection, after.id, changed.image_of)
-                if image_id is None:
-                    return False
-            written = await connection.execute(update(groups).where(as_read).values(_group_values(after)))
-            if written.rowcount != 1:
-                return False
-            if image_id is not None:
-                await store_version(connection, after, image_id, now)
-            renewed = after.job_id != before.job_id
-            if renewed or after.status is not before.status is GroupStatus.PENDING:
-                unfinished = and_(jobs.c.group_id == before.id, jobs.c.state.in_(("queued", "running")))
-                await connection.execute(delete(jobs).where(unfinished))
-            if renewed:
-                await _queue(connection, after, credential_key)
-            await append(connection, now, changed.event)
-        return True
+        values = _group_values(after)
+        if after.spec is not before.spec:
+            values |= await self._specs.seal(after.key.organization, after.id, after.spec)
+        write = update(groups).where(as_read).values(values)
+        try:
+            async with self._database.write() as connection:
+                return await _change(connection, before, changed, write, credential_key)
+        except IntegrityError:
+            if after.spec is before.spec:
+                raise
+            return False  # the organization was shredded after the spec was encrypted
 
-    async def get(self, key: GroupKey) -> Group | None:
-        """Return a group by name."""
+    async def get(self, key: GroupKey, *, with_spec: bool = True) -> Group | None:
+        """Return a group by name. Without the spec, no key is needed."""
+        query = _WITH_SPEC if with_spec else GROUP
         async with self._database.read() as connection:
-            row = (await connection.execute(GROUP.where(_named(key)))).mappings().first()
-        return group_of(row) if row else None
+            row = (await connection.execute(query.where(_named(key)))).mappings().first()
+        if row is None:
+            return None
+        return await self._open(row) if with_spec else group_of(row)
 
     async def list(
         self,
@@ -149,9 +162,10 @@ class SqlGroupCatalog:
         *,
         after: tuple[datetime, str] | None = None,
         limit: int | None = None,
+        with_specs: bool = True,
     ) -> Sequence[Group]:
         """Return an organization's groups, oldest first, after the cursor `(created_at, id)`."""
-        query = GROUP.where(groups.c.organization == organization)
+        query = (_WITH_SPEC if with_specs else GROUP).where(groups.c.organization == organization)
         if project is not None:
             query = query.where(groups.c.project == project)
         if after is not None:
@@ -159,8 +173,9 @@ class SqlGroupCatalog:
             same = and_(groups.c.created_at == at, groups.c.id > last_id)
             query = query.where(or_(groups.c.created_at > at, same))
         async with self._database.read() as connection:
-            rows = await connection.execute(query.order_by(groups.c.created_at, groups.c.id).limit(limit))
-            return [group_of(row) for row in rows.mappings()]
+            found = await connection.execute(query.order_by(groups.c.created_at, groups.c.id).limit(limit))
+            rows = found.mappings().all()
+        return [await self._open(row) if with_specs else group_of(row) for row in rows]
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
         """Remove a group with its job and versions, and write the event. Returns the group, or None."""
@@ -181,7 +196,7 @@ class SqlGroupCatalog:
     async def version(self, group_id: str, version: int) -> StoredVersion | None:
         """Return a stored version."""
         async with self._database.read() as connection:
-            return await load_version(connection, group_id, version)
+            return await load_version(connection, self._specs, group_id, version)
 
     async def image(self, group_id: str, version: int) -> StoredImage | None:
         """Return the image of a version, or None if it is not stored."""
@@ -222,7 +237,7 @@ class SqlGroupCatalog:
         )
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
-        return [Digest.parse(digest) for digest in {digest for row in rows for digest in row if digest}]
+        return [Digest.parse(digest) for digest in dict.fromkeys(chain(*rows)) if digest]
 
     async def tags(self, repository: str) -> Sequence[str]:
         """Return the tags `latest` and `v<version>` of all stored versions, sorted by bytes."""
@@ -230,6 +245,11 @@ class SqlGroupCatalog:
         async with self._database.read() as connection:
             numbers = (await connection.execute(query)).scalars().all()
         return sorted(["latest", *(f"v{number}" for number in numbers)]) if numbers else []
+
+    async def _open(self, row: RowMapping) -> Group:
+        """Return the group from a row of `_WITH_SPEC`."""
+        spec = await self._specs.open(row["id"], row)
+        return group_of(row, LOST if spec is None else spec)
 
     async def _image(self, query: Select[tuple[str]]) -> StoredImage | None:
         def load(connection: Connection) -> StoredImage | None:
@@ -241,7 +261,7 @@ class SqlGroupCatalog:
 
 
 async def lock_group(connection: CatalogConnection, condition: ColumnElement[bool]) -> Group | None:
-    """Return a group, locked against other changes until this transaction ends.
+    """Return a group without its spec, locked against other changes until this transaction ends.
 
     To prevent deadlocks, all transactions lock a group's row before rows of its job and its instances.
     """
@@ -253,6 +273,34 @@ async def lock_group(connection: CatalogConnection, condition: ColumnElement[boo
 async def store_group(connection: CatalogConnection, group: Group) -> None:
     """Store a group from `lock_group` after its transition."""
     await connection.execute(update(groups).where(groups.c.id == group.id).values(_group_values(group)))
+
+
+async def _change(
+    connection: CatalogConnection,
+    before: Group,
+    changed: GroupTransition,
+    write: Update,
+    credential_key: bytes | None,
+) -> bool:
+    after, now = changed.group, changed.group.updated_at
+    image_id = None
+    if changed.image_of is not None:
+        await connection.run_sync(exclude_collection)  # the image stays if its version is removed
+        image_id = await image_of_version(connection, after.id, changed.image_of)
+        if image_id is None:
+            return False
+    if (await connection.execute(write)).rowcount != 1:
+        return False
+    if image_id is not None:
+        await store_version(connection, after, image_id, now)
+    renewed = after.job_id != before.job_id
+    if renewed or after.status is not before.status is GroupStatus.PENDING:
+        unfinished = and_(jobs.c.group_id == before.id, jobs.c.state.in_(("queued", "running")))
+        await connection.execute(delete(jobs).where(unfinished))
+    if renewed:
+        await _queue(connection, after, credential_key)
+    await append(connection, now, changed.event)
+    return True
 
 
 async def _queue(connection: CatalogConnection, group: Group, credential_key: bytes | None) -> None:
@@ -276,13 +324,13 @@ def _named(key: GroupKey) -> ColumnElement[bool]:
 
 
 def _group_values(group: Group) -> dict[str, object]:
+    """Return the columns of a group, except those of its spec."""
     return {
         "id": group.id,
         "organization": group.key.organization,
         "project": group.key.project,
         "name": group.key.name,
         "image": group.image,
-        "spec": dict(group.spec),
         "version": group.version,
         "autostart": group.autostart,
         "status": group.status.value,
@@ -297,9 +345,9 @@ def _group_values(group: Group) -> dict[str, object]:
     }
 
 
-def group_of(row: RowMapping) -> Group:
-    """Return the group from a row of `GROUP`."""
-    facts = dict(row)
+def group_of(row: RowMapping, spec: Mapping[str, Any] = UNREAD) -> Group:
+    """Return the group from a row of `GROUP` or `_WITH_SPEC`."""
+    facts = {name: value for name, value in row.items() if name not in _SPEC}
     key = GroupKey(facts.pop("organization"), facts.pop("project"), facts.pop("name"))
     status = GroupStatus(facts.pop("status"))
     resumed, digest = facts.pop("resume_status"), facts.pop("image_digest")
@@ -309,6 +357,7 @@ def group_of(row: RowMapping) -> Group:
     del facts["platforms"]  # a setting of its imports
     return Group(
         key=key,
+        spec=spec,
         status=status,
         resume_status=GroupStatus(resumed) if resumed else None,
         image_digest=Digest.parse(digest) if digest else None,

@@ -6,7 +6,8 @@ from typing import Final
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select
 
 from registry.catalog.engine.database import CatalogConnection
-from registry.catalog.tables import groups, image_platforms, images, versions
+from registry.catalog.specs import SEALED, SpecCipher
+from registry.catalog.tables import data_keys, groups, image_platforms, images, versions
 from registry.model.groups import Group
 from registry.model.versions import StoredVersion, configuration_of
 from storage.digest import Digest
@@ -16,16 +17,23 @@ MAX_VERSIONS_OF_IMAGE: Final = 20
 
 
 async def store_version(connection: CatalogConnection, group: Group, image_id: str, now: datetime) -> None:
-    """Store a group's version with its image. The number of versions with the same image is limited."""
+    """Store a group's version with its image. The number of versions with the same image is limited.
+
+    The group's sealed spec is copied as it is stored, so the group must be stored first.
+    """
+    sealed = {
+        column.name: select(column).where(groups.c.id == group.id).scalar_subquery()
+        for column in (groups.c.spec_key, groups.c.sealed_spec)
+    }
     values = {
         "group_id": group.id,
         "version": group.version,
         "repository": group.key.repository,
         "image_id": image_id,
         "image": group.image,
-        "configuration": dict(configuration_of(group.spec)),
         "created_at": now,
         "missing_platforms": list(group.missing_platforms) or None,
+        **sealed,
     }
     await connection.execute(insert(versions).values(values))
     newer = versions.alias("newer")
@@ -52,29 +60,29 @@ async def image_of_version(connection: CatalogConnection, group_id: str, version
     return image_id
 
 
-async def load_version(connection: CatalogConnection, group_id: str, version: int) -> StoredVersion | None:
+async def load_version(
+    connection: CatalogConnection, specs: SpecCipher, group_id: str, version: int
+) -> StoredVersion | None:
     """Return a stored version, or None."""
     query = (
-        select(
-            versions.c.version,
-            versions.c.image,
-            versions.c.configuration,
-            images.c.digest,
-            images.c.size_bytes,
-            images.c.platform,
-            versions.c.missing_platforms,
-        )
+        select(versions, images.c.digest, images.c.size_bytes, images.c.platform, *SEALED)
         .join(images, images.c.id == versions.c.image_id)
+        .outerjoin(data_keys, data_keys.c.id == versions.c.spec_key)
         .where(_is(group_id, version))
     )
     row = (await connection.execute(query)).mappings().first()
     if row is None:
         return None
-    stated = {
-        "digest": Digest.parse(row["digest"]),
-        "missing_platforms": tuple(row["missing_platforms"] or ()),
-    }
-    return StoredVersion(**{**row, **stated})
+    spec = await specs.open(group_id, row)
+    return StoredVersion(
+        row["version"],
+        row["image"],
+        configuration_of(spec) if spec is not None else None,
+        Digest.parse(row["digest"]),
+        row["size_bytes"],
+        row["platform"],
+        tuple(row["missing_platforms"] or ()),
+    )
 
 
 def newest_version() -> ColumnElement[int]:

@@ -61,6 +61,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "organization key create": ("crisper organization key create acme --name ci",),
         "organization key list": ("crisper organization key list acme",),
         "organization key revoke": ("crisper organization key revoke acme KEY_ID",),
+        "event export": (
+            "crisper event export --after 0",
+            "crisper event export --organization acme --type token.refused",
+        ),
         "webhook create": ("crisper webhook create https://scheduler.example.com/crisper --type 'group.*'",),
         "webhook list": ("crisper webhook list --organization acme",),
         "webhook show": ("crisper webhook show WEBHOOK_ID",),

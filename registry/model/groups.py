@@ -12,8 +12,8 @@ A group is `failed` only while no version of it is stored. If the import of a la
 returns to the status that it had (`resume_status`), and its nodes get the version before.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -30,6 +30,23 @@ from storage.digest import Digest
 
 _PULLING: Final = "pulling"  # until the import reports its progress (`registry.model.imports.Stage`)
 _DAMAGED: Final = "damaged: a stored blob does not verify; create the group again to import its image"
+
+
+class _UnreadSpec(Mapping[str, Any]):
+    """A spec that was not read. Any use of it is a mistake."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 (as in the base class)
+        raise RuntimeError("the group was read without its spec")
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("the group was read without its spec")
+
+    def __len__(self) -> int:
+        raise RuntimeError("the group was read without its spec")
+
+
+UNREAD: Final[Mapping[str, Any]] = _UnreadSpec()
+"""The spec of groups that were read without it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -62,7 +79,8 @@ class Group:
 
     Attributes:
         image: Image reference as the customer wrote it.
-        spec: Other fields of the request, stored and returned unchanged; never credentials.
+        spec: Other fields of the request, stored encrypted and returned unchanged. They may contain the
+            customer's secrets, but never credentials. `UNREAD` if it was not read.
         version: From 1; increases with each change of the image or of what `registry.model.versions` counts.
         status_description: Text beside the status that names the stage or the failure.
         served_version: The newest version whose image is stored, which nodes get; None until one is stored.
@@ -81,7 +99,7 @@ class Group:
     id: str
     key: GroupKey
     image: str
-    spec: Mapping[str, Any]
+    spec: Mapping[str, Any] = field(repr=False)
     version: int
     autostart: bool
     status: GroupStatus
@@ -291,6 +309,13 @@ class Group:
             running = _enter(self, GroupStatus.RUNNING, now, self._failure)
         return GroupTransition(running, running.event(RegistryEventType.GROUP_RUNNING, {"version": version}))
 
+    def deploy_again(self, *, now: datetime) -> "GroupTransition | None":
+        """Record that the node that made the group running still pulls. Returns None unless it is running."""
+        if self.status is not GroupStatus.RUNNING:
+            return None
+        deploying = _enter(self, GroupStatus.DEPLOYING, now, self._failure)
+        return GroupTransition(deploying, deploying.event(RegistryEventType.GROUP_DEPLOYING))
+
     def delete(self, *, source: str | None = None) -> AuditEvent:
         """Return the event of the group's deletion, which is possible in any state."""
         return self.event(RegistryEventType.GROUP_DELETED, source=source)
@@ -371,8 +396,8 @@ class GroupCatalog(Protocol):
             ConflictError: The name is taken.
         """
 
-    async def get(self, key: GroupKey) -> Group | None:
-        """Return a group, or None."""
+    async def get(self, key: GroupKey, *, with_spec: bool = True) -> Group | None:
+        """Return a group, or None. Without the spec, no key is needed."""
 
     async def change(
         self, before: Group, changed: GroupTransition, credential_key: bytes | None = None
@@ -396,6 +421,7 @@ class GroupCatalog(Protocol):
         *,
         after: tuple[datetime, str] | None = None,
         limit: int | None = None,
+        with_specs: bool = True,
     ) -> Sequence[Group]:
         """Return an organization's groups, oldest first, after the cursor `(created_at, id)`."""
 

@@ -65,6 +65,11 @@ class WebhookDelivery:
     attempt: int
 
 
+def secret_aad(webhook_id: str) -> bytes:
+    """Return the associated data of a wrapped signing secret."""
+    return b"crisper-webhook|" + webhook_id.encode()
+
+
 def render_message(event: StoredEvent) -> str:
     """Return the JSON body of the message about an event."""
     named = {"token_id": event.token_id, "node_id": event.node_id, "cause": event.cause}

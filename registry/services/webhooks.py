@@ -14,7 +14,7 @@ from registry.audit.types import RegistryEventType
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.webhooks import SqlWebhooks
 from registry.errors import EgressRefusedError, InvalidInputError, NotFoundError
-from registry.model.webhooks import SealedSecret, Webhook
+from registry.model.webhooks import SealedSecret, Webhook, secret_aad
 from storage.ports import KeyProvider
 
 MAX_WEBHOOKS: Final = 20
@@ -39,11 +39,11 @@ class WebhookSecrets:
     async def seal(self, organization: str, webhook_id: str, secret: bytes) -> SealedSecret:
         """Wrap a secret. Raises KeyUnavailableError."""
         kek_id = await self._keys.current_id(organization)
-        return SealedSecret(kek_id, await self._keys.wrap(kek_id, secret, _aad(webhook_id)))
+        return SealedSecret(kek_id, await self._keys.wrap(kek_id, secret, secret_aad(webhook_id)))
 
     async def open(self, webhook_id: str, sealed: SealedSecret) -> bytes:
         """Return a secret. Raises KeyUnavailableError or BlobDamagedError."""
-        return await self._keys.unwrap(sealed.kek_id, sealed.wrapped, _aad(webhook_id))
+        return await self._keys.unwrap(sealed.kek_id, sealed.wrapped, secret_aad(webhook_id))
 
 
 class Webhooks:
@@ -119,7 +119,3 @@ class Webhooks:
 def _event(type_: EventType, webhook: Webhook, source: str | None) -> AuditEvent:
     detail = {"webhook_id": webhook.webhook_id, "url": webhook.url}
     return AuditEvent(type_, webhook.organization, source=source, detail=detail)
-
-
-def _aad(webhook_id: str) -> bytes:
-    return b"crisper-webhook|" + webhook_id.encode()

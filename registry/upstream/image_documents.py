@@ -89,7 +89,7 @@ async def read_documents(source: UpstreamRepository, wanted: Platform) -> ImageD
 async def _read_platform(
     source: UpstreamRepository, root: Document, wanted: Platform
 ) -> ImageDocuments | None:
-    fetched = 0
+    fetched, fallback = 0, None
     async for indexes, manifest in _manifests(source, (), root, wanted):
         parsed = manifest.parsed
         fetched += 1
@@ -97,9 +97,12 @@ async def _read_platform(
             break
         config = await source.small_blob(parsed.config)
         platform = _agreed(_listed(indexes, manifest, wanted), await _platform(source, config))
-        if platform is None or wanted.runs(platform):
-            return ImageDocuments(indexes, manifest, config, platform or wanted)
-    return None
+        found = ImageDocuments(indexes, manifest, config, platform or wanted)
+        if found.platform.architecture == wanted.architecture and wanted.runs(found.platform):
+            return found
+        if fallback is None and wanted.runs(found.platform):
+            fallback = found
+    return fallback
 
 
 def _listed(indexes: tuple[Document, ...], manifest: Document, wanted: Platform) -> Platform | None:

@@ -39,6 +39,12 @@ def test_containerd_runs_what_it_pulled(ctr: Ctr, image: Image, mint: Mint, node
     assert ctr.run(token.reference).check().output.strip() == GREETING
 
 
+def test_docker_inspects_the_manifest_of_a_token(docker: Docker, mint: Mint, node: Node) -> None:
+    token = mint(images.runnable())
+    shown = docker.inspect_manifest(token.reference, token.username, token.password(node)).check()
+    assert digest_of(images.runnable().layers[0].gzipped) in shown.output
+
+
 def test_a_login_before_the_pull_does_not_use_the_token_up(
     docker: Docker, crisper: CrisperServer, operator: Operator, mint: Mint, node: Node
 ) -> None:

@@ -3,14 +3,14 @@
 from aiohttp import web
 
 from registry.api.public.application import PREFIX, guarded_app
-from registry.api.public.authentication import ApiKeyAuthenticator, Authenticate, Caller
+from registry.api.public.authentication import ApiKeyAuthenticator, Authenticate, Caller, changes_of
 from registry.api.public.groups import GroupsApi
 from registry.api.public.instances import InstancesApi
 from registry.api.public.progress import ProgressApi
 from registry.services.groups import ContainerGroups
 from registry.services.instances import Instances
 
-__all__ = ["PREFIX", "ApiKeyAuthenticator", "Caller", "public_app"]
+__all__ = ["PREFIX", "ApiKeyAuthenticator", "Caller", "changes_of", "public_app"]
 
 
 def public_app(groups: ContainerGroups, instances: Instances, authenticate: Authenticate) -> web.Application:

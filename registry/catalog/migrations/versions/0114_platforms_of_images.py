@@ -1,13 +1,13 @@
 """Images for several platforms
 
-Revision: 0114, after 0100
+Revision: 0114, after 0121
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0114"
-down_revision = "0100"
+down_revision = "0121"
 branch_labels = None
 depends_on = None
 

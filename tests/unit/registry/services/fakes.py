@@ -12,13 +12,16 @@ from registry.catalog.engine.database import Database
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
+from registry.catalog.node_blobs import SqlNodeBlobs
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import InvalidInputError, ReferenceFormatError
 from registry.model.groups import Group, GroupCatalog, GroupKey, GroupTransition
+from registry.model.images import StoredImage
 from registry.model.imports import UpstreamCredential
 from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
 from registry.services.instances import Instances
+from tests.support.catalogs import spec_cipher
 from tests.support.memory_ports import MemoryCredentialVault, MemoryProgressStore
 
 
@@ -72,7 +75,7 @@ class JournalledCatalog(SqlGroupCatalog):
     """The real catalog; notes its writes, and fails with `failure`."""
 
     def __init__(self, database: Database, journal: list[str]) -> None:
-        super().__init__(database, Clock())
+        super().__init__(database, Clock(), spec_cipher(database))
         self._journal = journal
         self.failure: Exception | None = None
 
@@ -106,11 +109,14 @@ class World:
         self.revoked: list[str] = []
         self.revocations_allowed = 1000
         self.tokens = MemoryTokens(self.journal)
+        self.images: dict[str, StoredImage] = {}
         self.designations = SqlInstances(database, self.clock)
         self.instances = Instances(
             catalog=self.designations,
             groups=self.catalog,
             tokens=self.tokens,
+            node_blobs=SqlNodeBlobs(database, self.clock),
+            image_of=self._image_of,
             dismiss_tokens=self._dismiss,
             trail=self.events,
             clock=self.clock,
@@ -135,6 +141,9 @@ class World:
             revoke_tokens=self._revoke,
             nudge=lambda: self.journal.append("nudge"),
         )
+
+    async def _image_of(self, _repository: str, digest: str) -> StoredImage | None:
+        return self.images.get(digest)
 
     async def _dismiss(self, group: Group) -> None:
         self.journal.append(f"dismiss {group.key.name}")

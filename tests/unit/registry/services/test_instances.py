@@ -31,6 +31,7 @@ def a_token(token_id: str, state: TokenState, delivered: int | None = None) -> T
         image_size=100,
         minted_at=NOW,
         expires_at=NOW,
+        read_at=NOW,
         session=None if delivered is None else session,
     )
 
@@ -94,13 +95,19 @@ async def test_a_token_that_ends_without_a_pull_frees_its_node(
     assert (await world.groups.get(KEY)).group.status is GroupStatus.DEPLOYING
 
 
-async def test_a_node_that_is_designated_again_is_the_same_instance_from_the_start(world: World) -> None:
+@pytest.mark.parametrize("state", [InstanceState.CREATING, InstanceState.RUNNING, InstanceState.STOPPING])
+async def test_minting_again_never_takes_an_instance_back(world: World, state: InstanceState) -> None:
     _, first = await designated(world)
-    world.tokens.views["t1"] = a_token("t1", TokenState.DONE)
+    await world.instances.report(first.id, KEY, state)
+    for jti in ("t2", "t3"):
+        _, again = await designated(world, jti=jti)
+        await world.instances.sweep()
+        assert (again.id, again.state) == (first.id, state)
+    world.tokens.views["t2"] = a_token("t2", TokenState.ACTIVE, 20)
+    world.tokens.views["t3"] = a_token("t3", TokenState.EXPIRED)
     await world.instances.sweep()
-    _, again = await designated(world, jti="t2")
-    assert again.id == first.id
-    assert (again.state, again.token_id) == (InstanceState.ALLOCATING, "t2")
+    (shown,) = await world.instances.list(KEY)
+    assert (shown.instance.state, shown.progress) == (state, None)
 
 
 async def test_reallocation_revokes_every_token_of_the_node_and_frees_it(world: World) -> None:
