@@ -27,11 +27,13 @@ class SqlNodeBlobs:
         self._database = database
         self._clock = clock
 
-    async def had(self, organization: str, node_id: str) -> Collection[str]:
-        """Return the keys (`auth.records.blob_key`) of a node's blobs."""
-        query = select(node_blobs.c.blob).where(_of(organization, node_id))
+    async def had(self, organization: str, node_id: str, blobs: Collection[str]) -> Collection[str]:
+        """Return those of some keys (`auth.records.blob_key`) whose blobs a node got."""
+        query, found = select(node_blobs.c.blob).where(_of(organization, node_id)), set[str]()
         async with self._database.read() as connection:
-            return set((await connection.execute(query)).scalars())
+            for some in _batches(sorted(blobs)):
+                found |= set((await connection.execute(query.where(node_blobs.c.blob.in_(some)))).scalars())
+        return found
 
     async def record(
         self, organization: str, node_id: str, gained: Collection[str], lost: Collection[str]

@@ -61,7 +61,7 @@ def _plan_platform(documents: ImageDocuments, max_image_bytes: int) -> StoredIma
     if size_bytes > max_image_bytes:
         raise ImageTooLargeError(
             f"the image's compressed size is {_readable(size_bytes)}, the limit is "
-            f"{_readable(max_image_bytes)}: make it smaller, or ask for a higher limit"
+            f"{_readable(max_image_bytes)}: make it smaller, or ask the operator for a higher limit"
         )
     contents = (
         *(content for content, _ in reversed(_fetched(documents))),

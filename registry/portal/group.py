@@ -65,7 +65,9 @@ class GroupViews(Views):
             description=view.description,
             progress=progress,
             stages=list(Stage),
-            failure=failure(group.status_description) if group.has_failed else None,
+            failure=failure(group.status_description, is_operator=visitor.is_operator)
+            if group.has_failed
+            else None,
             layers=layers_of(image) if image is not None else (),
             platforms=image.platforms if image is not None else (),
             versions=versions,

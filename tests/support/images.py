@@ -151,6 +151,15 @@ def docker_schema2() -> Image:
 
 
 @cache
+def of_2015(name: str = "acme/of-2015") -> Image:
+    """Build an image like those that Docker pushed in 2015: its config is `application/octet-stream`."""
+    image = build(name, _busybox_layers("of-2015"), cmd=["cat /etc/greeting"], docker=True)
+    manifest = json.loads(image.manifest)
+    manifest["config"]["mediaType"] = "application/octet-stream"
+    return replace(image, manifest=_json(manifest))
+
+
+@cache
 def random_layers(count: int = 8, size_bytes: int = 3 * MIB, name: str = "acme/random") -> Image:
     """Layers that do not compress; distinct `count` and `size_bytes` give distinct images."""
     return build(name, [_noise(f"{count}-{size_bytes}-{n}", size_bytes) for n in range(count)])

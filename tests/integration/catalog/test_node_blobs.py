@@ -25,18 +25,20 @@ async def test_blobs_are_remembered_by_node_and_organization(database: Database)
     blobs = await a_store(database)
     await blobs.record("acme", "pc-1", {"a", "b"}, set())
     await blobs.record("acme", "pc-1", {"b", "c"}, {"a", "x"})
-    assert await blobs.had("acme", "pc-1") == {"b", "c"}
-    assert await blobs.had("acme", "pc-2") == await blobs.had("other", "pc-1") == set()
+    assert await blobs.had("acme", "pc-1", "abcx") == {"b", "c"}
+    assert await blobs.had("acme", "pc-1", {"b"}) == {"b"}
+    for elsewhere in (("acme", "pc-2"), ("other", "pc-1")):
+        assert await blobs.had(*elsewhere, "abc") == set()
 
 
 async def test_a_revoked_or_unknown_node_has_none(database: Database) -> None:
     blobs = await a_store(database)
     await blobs.record("acme", "pc-1", {"a"}, set())
     await SqlNodeRegistry(database, SystemClock()).revoke("pc-1", REVOKED)
-    assert await blobs.had("acme", "pc-1") == set()
+    assert await blobs.had("acme", "pc-1", "a") == set()
     for organization, node_id in (("acme", "pc-1"), ("acme", "pc-9"), ("gone", "pc-2")):
         await blobs.record(organization, node_id, {"a"}, set())
-        assert await blobs.had(organization, node_id) == set()
+        assert await blobs.had(organization, node_id, "a") == set()
 
 
 async def test_the_oldest_are_forgotten_beyond_the_limit(
@@ -46,4 +48,4 @@ async def test_the_oldest_are_forgotten_beyond_the_limit(
     blobs = await a_store(database)
     for number in range(5):
         await blobs.record("acme", "pc-1", {f"{number}"}, set())
-    assert await blobs.had("acme", "pc-1") == {"2", "3", "4"}
+    assert await blobs.had("acme", "pc-1", "01234") == {"2", "3", "4"}

@@ -347,7 +347,7 @@ def test_an_operator_marks_a_pull_complete(stage: Stage) -> None:
         )
         page = follow if of_token else stage.path(READY)
         assert f'action="{mark}"' in operator.text(page)
-        stage.visitor(stage.organization).send(mark, {}, page="/").expect(403)
+        stage.visitor(stage.organization).send(mark, {}, page="/").expect(404)
         operator.send(mark, {}, page=page).expect(303)
         assert api.token_state(token) == "done"
         found = api.instances(stage.organization, READY)[node.node_id]

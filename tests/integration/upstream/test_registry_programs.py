@@ -27,6 +27,13 @@ from tests.support.upstream import PASSWORD, USERNAME
 
 CUSTOMER = credential(USERNAME, PASSWORD)
 SMALL = [images.multi_platform(), images.docker_schema2()]
+TINY = [images.layer([(f"file-{number}", b"content", 0o644)]) for number in range(127)]
+ODD = [
+    images.build("acme/no-layers", []),
+    images.build("acme/127-layers", TINY),
+    images.build("acme/empty-layer", [TINY[0], images.layer([]), TINY[1]], docker=True),
+    images.build("acme/same-layer-twice", [TINY[0], TINY[1], TINY[0]]),
+]
 LARGE = images.build("acme/large", [Layer.raw(random.Random(17).randbytes(80 << 20))])
 MIDWAY_BYTES = 30 << 20
 #: By the number of connections: after how many bytes of answers each of five is cut.
@@ -46,9 +53,10 @@ def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         def started(private: bool) -> RealRegistry:  # noqa: FBT001
             if private not in running:
                 folder = tmp_path_factory.mktemp(request.param)
-                running[private] = stack.enter_context(REGISTRIES[request.param](folder, private=private))
-                for image in [*SMALL, LARGE] if private else SMALL:
-                    running[private].push(image)
+                registry = stack.enter_context(REGISTRIES[request.param](folder, private=private))
+                for image in [*SMALL, LARGE] if private else [*SMALL, *ODD]:
+                    registry.push(image)
+                running[private] = registry
             return running[private]
 
         yield started
@@ -78,7 +86,7 @@ async def holds(bench: Bench, image: Image) -> None:
             assert await bench.read(digest) == content
 
 
-@pytest.mark.parametrize("image", SMALL, ids=lambda image: image.name)
+@pytest.mark.parametrize("image", [*SMALL, *ODD], ids=lambda image: image.name)
 async def test_a_public_image_is_imported(bench: Bench, public: RealRegistry, image: Image) -> None:
     stored = await bench.run(f"{public.host}/{image.name}:latest")
     assert str(stored.digest) == image.digest

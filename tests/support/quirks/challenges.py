@@ -5,11 +5,11 @@ containerd/containerd#3291 and distribution/distribution#1984 (404 instead of 40
 google/go-containerregistry `pickFromMultipleChallenges` (several schemes).
 """
 
-from tests.support.quirks.row import AUTHENTICATE, Quirk, answering, guarded, status
+from tests.support.quirks.row import AUTHENTICATE, HOST, Quirk, answering, guarded, status
 
 REALM = "{scheme}://{host}/token"
-UNSUPPORTED = r"127\.0\.0\.1:\d+ asks for a kind of login that is not supported"
-REFUSED = r"127\.0\.0\.1:\d+ refuses these credentials for app.*"
+UNSUPPORTED = rf"{HOST} asks for a kind of login that is not supported"
+REFUSED = rf"{HOST} refuses these credentials for app.*"
 
 BASIC = [
     Quirk(f"Basic as {challenge!r}", guarded("basic", challenge), login=True)
@@ -121,13 +121,13 @@ HIDDEN = [
     Quirk(
         "no such image, asked with credentials",
         answering(tag=status(404)),
-        r"127\.0\.0\.1:\d+ has no image .*/app:1: check its spelling.*",
+        rf"{HOST} has no image .*/app:1: check its spelling.*",
         login=True,
     ),
     Quirk(
         "no credentials where they are hidden",
         guarded("basic", hides=404),
-        r"127\.0\.0\.1:\d+ has no image .*/app:1: check its spelling.*",
+        rf"{HOST} has no image .*/app:1: check its spelling.*",
     ),
     Quirk(
         "wrong credentials for hidden Basic",
@@ -142,7 +142,7 @@ HIDDEN = [
     Quirk(
         "forbidden without credentials",
         answering("", tag=status(403)),
-        r"127\.0\.0\.1:\d+ denies anonymous access to app.*",
+        rf"{HOST} denies anonymous access to app.*",
         AUTHENTICATE,
     ),
     Quirk("credentials that nobody asks for", guarded(""), login=True),

@@ -9,7 +9,7 @@ import gzip
 from aiohttp import web
 
 from tests.support.distribution import digest_of
-from tests.support.quirks.row import IMAGE, LAYER, Arrange, Quirk, answering, guarded, http, status
+from tests.support.quirks.row import HOST, IMAGE, LAYER, Arrange, Quirk, answering, guarded, http, status
 from tests.support.quirky_upstream import Answer, QuirkyUpstream, Wire
 
 CHANGED = "a header that contradicts the document shows that something changed one of them"
@@ -131,7 +131,7 @@ HEADS = [
     )
 ]
 BROKEN = [
-    Quirk(name, wired(wire), r"127\.0\.0\.1:\d+ broke off .*")
+    Quirk(name, wired(wire), rf"{HOST} broke off .*")
     for name, wire in (
         ("different lengths", http(length="Content-Length: {length}\nContent-Length: 1")),
         ("a field of 40 KB", http(LINE, "X-Trace: " + "a" * 40_000)),
@@ -179,30 +179,28 @@ ENCODINGS = [
     Quirk(
         "gzip that ends early",
         answering(tag=coded(break_at=30)),
-        r"127\.0\.0\.1:\d+ sent a manifest in a damaged gzip encoding",
+        rf"{HOST} sent a manifest in a damaged gzip encoding",
     ),
     Quirk(
         "gzip that unpacks to 5 MiB",
         bomb,
-        r"127\.0\.0\.1:\d+ sent a manifest of more than 4194304 bytes",
+        rf"{HOST} sent a manifest of more than 4194304 bytes",
         policy="documents are limited to 4 MiB",
     ),
     Quirk(
         "a config of another size",
         wrong_config,
-        r"127\.0\.0\.1:\d+ has the blob .* in another size.*",
+        rf"{HOST} has the blob .* in another size.*",
     ),
 ]
 STATUSES = [
-    Quirk(
-        f"{code} for the image", answering(tag=status(code)), rf"127\.0\.0\.1:\d+ answers {code} for image .*"
-    )
+    Quirk(f"{code} for the image", answering(tag=status(code)), rf"{HOST} answers {code} for image .*")
     for code in (204, 400, 405, 406, 410, 418, 451, 501)
 ] + [
     Quirk(
         "404 as a page",
         answering(tag=status(404, "<html>")),
-        r"127\.0\.0\.1:\d+ has no image .*: check its spelling.*",
+        rf"{HOST} has no image .*: check its spelling.*",
     ),
     Quirk(
         "a page for the image",

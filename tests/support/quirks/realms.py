@@ -10,11 +10,11 @@ import json
 
 from aiohttp import web
 
-from tests.support.quirks.row import AUTHENTICATE, PULL, Quirk, answering, guarded, status
+from tests.support.quirks.row import AUTHENTICATE, HOST, PULL, Quirk, answering, guarded, status
 from tests.support.quirky_upstream import Answer, QuirkyUpstream
 
 STRANGER = r"127\.0\.0\.1:\d+ wants its credentials sent to {}, which is not known to belong to it.*"
-NO_TOKEN = r"127\.0\.0\.1:\d+ answers without a token"
+NO_TOKEN = rf"{HOST} answers without a token"
 
 
 def bearer(realm: str) -> str:
@@ -81,9 +81,9 @@ OTHER_PORTS = [
     Quirk(
         "a realm without TLS on the plain port",
         guarded("bearer", bearer("http://{plain}/token")),
-        r"127\.0\.0\.1:\d+ names the token realm http://127\.0\.0\.1:\d+, which has no TLS, and "
-        r"https://127\.0\.0\.1:\d+ does not answer: ask its administrator to set "
-        r"the registry's external URL to https://127\.0\.0\.1:\d+",
+        rf"{HOST} names the token realm http://{HOST}, which has no TLS, and "
+        rf"https://{HOST} does not answer: ask its administrator to set "
+        rf"the registry's external URL to https://{HOST}",
         AUTHENTICATE,
         login=True,
         tls=True,
@@ -92,7 +92,7 @@ OTHER_PORTS = [
     Quirk(
         "the same without credentials",
         guarded("bearer", bearer("http://{plain}/token"), admits_anonymous_tokens=True),
-        r"127\.0\.0\.1:\d+ names the token realm http://127\.0\.0\.1:\d+, which has no TLS, and .*",
+        rf"{HOST} names the token realm http://{HOST}, which has no TLS, and .*",
         AUTHENTICATE,
         tls=True,
         policy="a token is a credential",
@@ -101,7 +101,7 @@ OTHER_PORTS = [
     Quirk(
         "a realm on another port without TLS",
         guarded("bearer", bearer("http://{other}/token")),
-        STRANGER.format(r"http://127\.0\.0\.1:\d+"),
+        STRANGER.format(rf"http://{HOST}"),
         AUTHENTICATE,
         login=True,
     ),
@@ -130,7 +130,7 @@ OTHER_PORTS = [
     Quirk(
         "a realm that is a path",
         guarded("bearer", bearer("/token")),
-        r"127\.0\.0\.1:\d+ names an invalid token realm: the URL is not valid",
+        rf"{HOST} names an invalid token realm: the URL is not valid",
         login=True,
     ),
 ]
@@ -147,19 +147,19 @@ REDIRECTS = [
     Quirk(
         "a realm that redirects to itself",
         answering("bearer", token=status(302, Location="/token")),
-        r"127\.0\.0\.1:\d+ redirects too often",
+        rf"{HOST} redirects too often",
         login=True,
     ),
     Quirk(
         "a realm that redirects elsewhere",
         answering("bearer", token=status(302, Location="http://{other}/token")),
-        r"127\.0\.0\.1:\d+ redirects to http://127\.0\.0\.1:\d+ when asked for a token: .*",
+        rf"{HOST} redirects to http://{HOST} when asked for a token: .*",
         login=True,
     ),
     Quirk(
         "a realm that redirects to plain HTTP",
         answering("bearer", token=status(302, Location="http://{plain}/token")),
-        r"127\.0\.0\.1:\d+ redirects to http://127\.0\.0\.1:\d+ when asked for a token: .*",
+        rf"{HOST} redirects to http://{HOST} when asked for a token: .*",
         login=True,
         tls=True,
     ),
@@ -194,19 +194,19 @@ ANSWERS = [
         (
             "a huge token",
             token('{"token": "' + "x" * 70_000 + '"}'),
-            r"127\.0\.0\.1:\d+ sent a token of more than 65536 bytes",
+            rf"{HOST} sent a token of more than 65536 bytes",
             PULL,
         ),
         (
             "a realm that is missing",
             status(404),
-            r"127\.0\.0\.1:\d+ answers 404 when asked for a token.*",
+            rf"{HOST} answers 404 when asked for a token.*",
             PULL,
         ),
         (
             "a realm that forbids",
             status(403),
-            r"127\.0\.0\.1:\d+ refuses these credentials for app.*",
+            rf"{HOST} refuses these credentials for app.*",
             AUTHENTICATE,
         ),
     )

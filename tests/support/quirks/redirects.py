@@ -7,10 +7,20 @@ region).
 from aiohttp import web
 
 from tests.support.distribution import digest_of
-from tests.support.quirks.row import AUTHENTICATE, IMAGE, LAYER, Arrange, Quirk, answering, guarded, status
+from tests.support.quirks.row import (
+    AUTHENTICATE,
+    HOST,
+    IMAGE,
+    LAYER,
+    Arrange,
+    Quirk,
+    answering,
+    guarded,
+    status,
+)
 from tests.support.quirky_upstream import Answer, QuirkyUpstream
 
-OTHER = r"127\.0\.0\.1:\d+ redirects to 127\.0\.0\.1:\d+, which does not allow anonymous access: .*"
+OTHER = rf"{HOST} redirects to {HOST}, which does not allow anonymous access: .*"
 
 
 def leading(code: int, prefix: str = "") -> Answer:
@@ -86,7 +96,7 @@ VANITY = [
     Quirk(
         "a vanity domain without the image",
         vanity("", answers={"1": status(404)}),
-        r"127\.0\.0\.1:\d+ has no image .*/app:1: check its spelling.*",
+        rf"{HOST} has no image .*/app:1: check its spelling.*",
         login=True,
     ),
     Quirk("a vanity domain with TLS", vanity("bearer", TOKEN, admits_anonymous_tokens=True), tls=True),
@@ -123,7 +133,7 @@ OWN = [
     Quirk(
         "a loop",
         answering(tag=status(302, Location="/v2/app/manifests/1")),
-        r"127\.0\.0\.1:\d+ redirects too often",
+        rf"{HOST} redirects too often",
         policy="redirects are limited",
     ),
     Quirk(
@@ -136,13 +146,13 @@ OWN = [
     Quirk(
         "to no URL",
         answering(tag=status(302, Location="http://[x")),
-        r"127\.0\.0\.1:\d+ redirects to an invalid URL: the URL is not valid",
+        rf"{HOST} redirects to an invalid URL: the URL is not valid",
     ),
-    Quirk("without a Location", answering(tag=status(302)), r"127\.0\.0\.1:\d+ answers 302 for .*"),
+    Quirk("without a Location", answering(tag=status(302)), rf"{HOST} answers 302 for .*"),
     Quirk(
         "300 with a Location",
         answering(tag=status(300, Location="/")),
-        r"127\.0\.0\.1:\d+ answers 300 for .*",
+        rf"{HOST} answers 300 for .*",
     ),
 ]
 

@@ -13,6 +13,7 @@ from tests.support.quirky_upstream import Answer, QuirkyUpstream, Wire
 LAYER = random.Random(5).randbytes(3000)
 IMAGE = make_image([LAYER])
 DOCKER_IMAGE = make_image([LAYER], docker=True)
+HOST = r"127\.0\.0\.1:\d+"
 PULL = "failed to pull"
 AUTHENTICATE = "failed to authenticate"
 
