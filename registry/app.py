@@ -47,6 +47,7 @@ from registry.api.operator.images import ImagesApi
 from registry.api.operator.instances import InstancesApi
 from registry.api.operator.nodes import NodesApi
 from registry.api.operator.organizations import OrganizationsApi
+from registry.api.operator.platforms import PlatformsApi
 from registry.api.operator.pull_tokens import PullTokensApi
 from registry.api.operator.webhooks import WebhooksApi
 from registry.api.public import ApiKeyAuthenticator, public_app
@@ -77,6 +78,7 @@ from registry.catalog.nodes import SqlNodeRegistry
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
 from registry.catalog.partials import SqlPartials
+from registry.catalog.platforms import SqlPlatformSettings
 from registry.catalog.quarantine import SqlQuarantine
 from registry.catalog.specs import SpecCipher
 from registry.catalog.webhooks import SqlWebhooks
@@ -100,6 +102,7 @@ from registry.maintenance.trail import TrailKeeper
 from registry.model.groups import Group
 from registry.model.images import Variant
 from registry.observe import Metrics
+from registry.oci.platform import parse_platforms
 from registry.oci.reference import Reference
 from registry.portal import Portal, PortalSessions, Services
 from registry.portal.sessions import ATTEMPTS_PER_MINUTE
@@ -435,6 +438,7 @@ def compose_import(shared: _Shared) -> ImportWorker:
         max_image_bytes=settings.max_image_bytes,
         options=TransferOptions(downloads, transfer_lock, settings.layer_transfers),
         quota=SqlImportQuota(database, clock, settings.organization_import_bytes_per_day),
+        platforms=parse_platforms(settings.platforms),
         compressor=compressor,
     )
     return ImportWorker(
@@ -560,6 +564,7 @@ def _operator_parts(shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens)
         InstancesApi(shared.instances),
         PullTokensApi(pull_tokens, shared.authority, shared.origin),
         ImagesApi(SqlImages(shared.database)),
+        PlatformsApi(SqlPlatformSettings(shared.database, shared.clock), shared.settings.platforms),
     ]
 
 

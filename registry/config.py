@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.errors import ConfigError, ReferenceFormatError
 from registry.hosts import RegistryAddress, is_loopback, listener_address
+from registry.oci.platform import LINUX_AMD64, parse_platforms
 from storage.backends.locate import StorageLocation
 from storage.keys.locate import KeyLocation
 
@@ -24,6 +25,7 @@ _LISTS = (
     "registry_realms",
     "shared_registries",
     "insecure_webhooks",
+    "platforms",
 )
 
 
@@ -57,7 +59,9 @@ class Settings(BaseSettings):
         tls_cert: The server's TLS certificate chain (PEM); reloaded when the file changes.
         tls_key: Private key of the TLS certificate (PEM).
         log_level: `debug`, `info`, `warning` or `error`.
-        max_image_bytes: Size limit for an image: config and layers, compressed.
+        platforms: Platforms that imports store if the image has them, separated by commas; organizations and
+            groups can have their own.
+        max_image_bytes: Size limit for an image: config and layers, compressed; each platform by itself.
         lease_s: Seconds without a heartbeat after which another worker takes over an import.
         completion_grace_s: Seconds that a session stays open after all blobs of its image were delivered.
         drain_s: Seconds that a stopping server waits for running responses.
@@ -169,6 +173,7 @@ class Settings(BaseSettings):
     keys_url: str | None = None
     keyring: Path | None = None
     service: str = "crisper"
+    platforms: Annotated[tuple[str, ...], NoDecode] = (str(LINUX_AMD64),)
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB
     import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
     layer_transfers: Annotated[int, Field(ge=1, le=16)] = 3
@@ -212,6 +217,14 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @field_validator("platforms")
+    @classmethod
+    def _known_platforms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(map(str, parse_platforms(value)))
+        except ReferenceFormatError as error:
+            raise ValueError(f"CRISPER_PLATFORMS: {error}") from None
 
     @field_validator("docs_url")
     @classmethod

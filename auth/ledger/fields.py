@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from auth.binding import encode_binding
-from auth.records import BlobProgress, NewToken, SessionView, TokenState, TokenView, blob_key
+from auth.records import BlobProgress, ImageGrant, NewToken, SessionView, TokenState, TokenView, blob_key
 
 _WHOLE = b"w"
 
@@ -25,9 +25,18 @@ def encode_new(token: NewToken) -> list[bytes | str | int]:
     if token.binding is not None:
         for name, value in encode_binding(token.binding).items():
             pairs += (name, value)
-    for digest, size in token.image.blobs.items():
-        pairs += (b"b" + encode_blob(digest), size)
+    image = token.image
+    for digest, size in image.blobs.items():
+        platforms = "".join(str(n) for n, listed in enumerate(image.platforms) if digest in listed)
+        pairs += (b"b" + encode_blob(digest), f"{size} {platforms}" if platforms else size)
+    for n, listed in enumerate(image.platforms):
+        pairs += (f"g{n}", sum(image.blobs.get(digest, 0) > 0 for digest in listed))
     return pairs
+
+
+def count_parts(image: ImageGrant) -> int:
+    """Return the number of non-empty blobs that complete the image; 1 for one of several platforms."""
+    return 1 if image.platforms else sum(size > 0 for size in image.blobs.values())
 
 
 def encode_blob(digest: str) -> bytes:
@@ -68,8 +77,8 @@ def _decode_session(fields: Mapping[bytes, bytes], now_ms: int) -> SessionView:
         deadline=_time(fields[b"dl"]),
         bytes_delivered=int(fields.get(b"dt", 0)),
         blobs={
-            name[1:].hex(): _decode_progress(int(size), fields.get(b"c" + name[1:]))
-            for name, size in fields.items()
+            name[1:].hex(): _decode_progress(value, fields.get(b"c" + name[1:]))
+            for name, value in fields.items()
             if len(name) == _BLOB_FIELD and name.startswith(b"b")
         },
         running=sum(until > now_ms for until in leases),
@@ -80,16 +89,17 @@ def _decode_session(fields: Mapping[bytes, bytes], now_ms: int) -> SessionView:
 _BLOB_FIELD = 1 + 12
 
 
-def _decode_progress(size: int, covered: bytes | None) -> BlobProgress:
+def _decode_progress(value: bytes, covered: bytes | None) -> BlobProgress:
+    size, platforms = int(value.partition(b" ")[0]), value.partition(b" ")[2].decode()
     if covered is None:
-        return BlobProgress(size, 0)
+        return BlobProgress(size, 0, platforms=platforms)
     if covered == _WHOLE:
-        return BlobProgress(size, size, requested=True, reached_end=True)
+        return BlobProgress(size, size, requested=True, reached_end=True, platforms=platforms)
     spans = [
         (int(start), int(to)) for start, to in (span.split(b"-") for span in covered.split(b",") if span)
     ]
-    delivered = sum(to - start for start, to in spans)
-    return BlobProgress(size, delivered, requested=True, reached_end=any(to == size for _, to in spans))
+    delivered, reached_end = sum(to - start for start, to in spans), any(to == size for _, to in spans)
+    return BlobProgress(size, delivered, requested=True, reached_end=reached_end, platforms=platforms)
 
 
 def _time(milliseconds: bytes) -> datetime:

@@ -11,6 +11,7 @@ class RegistryEventType(EventType):
     """Types of the events that the registry itself records."""
 
     ORGANIZATION_CREATED = "organization.created", "The organization was created"
+    ORGANIZATION_UPDATED = "organization.updated", "The platforms of the organization's imports were changed"
     API_KEY_CREATED = "api_key.created", "An API key was created"
     API_KEY_REVOKED = "api_key.revoked", "An API key was revoked"
     API_KEY_REFUSED = (
@@ -24,6 +25,7 @@ class RegistryEventType(EventType):
     GROUP_IMPORTED = "group.imported", "The image is stored"
     GROUP_FAILED = "group.failed", "The import failed"
     GROUP_UPDATED = "group.updated", "The group was changed"
+    GROUP_PLATFORMS_CHANGED = "group.platforms_changed", "The platforms of the group's imports were changed"
     GROUP_ROLLED_BACK = "group.rolled_back", "The group was returned to an earlier version"
     GROUP_STARTED = "group.started", "The group was started"
     GROUP_RUNNING = "group.running", "The first node of the group has the image"

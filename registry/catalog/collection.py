@@ -35,6 +35,7 @@ from registry.catalog.tables import (
     blob_pins,
     groups,
     image_contents,
+    image_platforms,
     images,
     jobs,
     object_marks,
@@ -42,6 +43,7 @@ from registry.catalog.tables import (
     record_marks,
     versions,
 )
+from registry.catalog.versions import has_version
 from storage.digest import Digest
 from storage.upkeep.catalog import DeadRecord
 
@@ -182,14 +184,16 @@ class SqlCollection:
         Returns:
             Number of removed images.
         """
-        has_version = exists().where(versions.c.image_id == images.c.id)
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
             await connection.execute(delete(versions).where(self._superseded()))
-            result = await connection.execute(delete(images).where(not_(has_version)))
+            is_part = exists().where(image_platforms.c.platform_image_id == images.c.id)
+            unused = delete(images).where(not_(has_version()))
+            whole = await connection.execute(unused.where(not_(is_part)))
+            parts = await connection.execute(unused)
             nobodys = not_(exists().where(blob_keys.c.digest == blob_origins.c.digest))
             await connection.execute(delete(blob_origins).where(nobodys))
-            return result.rowcount
+            return whole.rowcount + parts.rowcount
 
     def _superseded(self) -> ColumnElement[bool]:
         newer = versions.alias("newer")
@@ -232,11 +236,9 @@ class SqlCollection:
 
 def _is_live() -> ColumnElement[bool]:
     """Return the condition that a version's image contains the blob of a key record."""
-    of_versions = image_contents.join(images, images.c.id == image_contents.c.image_id).join(
-        versions, versions.c.image_id == images.c.id
-    )
+    of_images = image_contents.join(images, images.c.id == image_contents.c.image_id)
     same = and_(images.c.organization == blob_keys.c.tenant, image_contents.c.digest == blob_keys.c.digest)
-    return exists(select(1).select_from(of_versions).where(same).correlate(blob_keys))
+    return exists(select(1).select_from(of_images).where(same, has_version()).correlate(blob_keys))
 
 
 def _is_pinned() -> ColumnElement[bool]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     RowMapping,
     Select,
     Update,
@@ -30,6 +32,7 @@ from registry.catalog.tables import (
     data_keys,
     groups,
     image_contents,
+    image_platforms,
     images,
     instances,
     jobs,
@@ -44,6 +47,9 @@ from registry.model.instances import UNSETTLED
 from registry.model.versions import StoredVersion
 from storage.digest import Digest
 from storage.errors import KeyUnavailableError
+
+_DIGESTS = ("digest", "manifest_digest", "index_digest", "zstd_digest")
+"""Columns of `images` with the digests by which sessions name an image."""
 
 _SPEC = frozenset({"spec_key", "sealed_spec", *(column.name for column in SEALED)})
 _HAS_DAMAGE = exists(
@@ -64,6 +70,8 @@ GROUP = (
         versions.c.version.label("served_version"),
         images.c.digest.label("image_digest"),
         images.c.size_bytes.label("image_size_bytes"),
+        images.c.platform.label("image_platform"),
+        versions.c.missing_platforms,
         _HAS_DAMAGE.label("is_damaged"),
         _HAS_OUTDATED_INSTANCES.label("has_outdated_instances"),
     )
@@ -198,21 +206,38 @@ class SqlGroupCatalog:
 
     async def image_by_digest(self, repository: str, digest: str) -> StoredImage | None:
         """Return the image or variant of a repository with the digest of a token's `img` claim."""
-        named = or_(images.c.digest == digest, images.c.zstd_digest == digest)
-        query = _image_of_version().where(versions.c.repository == repository, named)
-        image = await self._image(query.order_by(images.c.digest != digest).limit(1))
-        return image if image is None or str(image.digest) == digest else image.zstd
+        part = images.alias("part")
+        of_part = image_platforms.join(part, part.c.id == image_platforms.c.platform_image_id)
+        in_part = select(1).select_from(of_part).where(image_platforms.c.image_id == images.c.id)
+        named = or_(
+            _is_named(images, digest), exists(in_part.where(_is_named(part, digest)).correlate(images))
+        )
+        query = _image_of_version().where(versions.c.repository == repository, named).distinct()
+        wanted = Digest.parse(digest)
+
+        def load(connection: Connection) -> StoredImage | None:
+            for row in connection.execute(query).all():
+                image = load_image(connection, row.id).of_session(wanted)
+                if image is not None:
+                    return image
+            return None
+
+        async with self._database.read() as connection:
+            return await connection.run_sync(load)
 
     async def version_digests(self, repository: str, version: int) -> Sequence[Digest]:
-        """Return the digests of a stored version's image and of its variant; empty if there is none."""
+        """Return the digests by which sessions name a stored version's image; empty if there is none."""
+        part = images.alias("part")
         query = (
-            select(images.c.digest, images.c.zstd_digest)
+            select(*(table.c[name] for table in (images, part) for name in _DIGESTS))
             .join(versions, versions.c.image_id == images.c.id)
+            .outerjoin(image_platforms, image_platforms.c.image_id == images.c.id)
+            .outerjoin(part, part.c.id == image_platforms.c.platform_image_id)
             .where(versions.c.repository == repository, versions.c.version == version)
         )
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
-        return [Digest.parse(digest) for digest in row or () if digest is not None]
+            rows = (await connection.execute(query)).all()
+        return [Digest.parse(digest) for digest in dict.fromkeys(chain(*rows)) if digest]
 
     async def tags(self, repository: str) -> Sequence[str]:
         """Return the tags `latest` and `v<version>` of all stored versions, sorted by bytes."""
@@ -288,6 +313,10 @@ def _image_of_version() -> Select[tuple[str]]:
     return select(images.c.id).join(versions, versions.c.image_id == images.c.id)
 
 
+def _is_named(table: FromClause, digest: str) -> ColumnElement[bool]:
+    return or_(*(table.c[name] == digest for name in _DIGESTS))
+
+
 def _named(key: GroupKey) -> ColumnElement[bool]:
     return and_(
         groups.c.organization == key.organization, groups.c.project == key.project, groups.c.name == key.name
@@ -324,6 +353,8 @@ def group_of(row: RowMapping, spec: Mapping[str, Any] = UNREAD) -> Group:
     resumed, digest = facts.pop("resume_status"), facts.pop("image_digest")
     for flag in ("is_damaged", "has_outdated_instances"):
         facts[flag] = bool(facts[flag])  # SQLite returns a number
+    facts["missing_platforms"] = tuple(facts["missing_platforms"] or ())
+    del facts["platforms"]  # a setting of its imports
     return Group(
         key=key,
         spec=spec,

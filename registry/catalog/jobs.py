@@ -23,11 +23,12 @@ from registry.catalog.engine.database import CatalogConnection, Database, exclud
 from registry.catalog.events import append
 from registry.catalog.groups import lock_group, store_group
 from registry.catalog.images import enter_image
-from registry.catalog.tables import blob_pins, groups, jobs
+from registry.catalog.tables import blob_pins, groups, jobs, organizations
 from registry.catalog.versions import store_version
 from registry.model.groups import Group, GroupKey, GroupTransition
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob
+from registry.oci.platform import Platform
 
 
 class SqlJobQueue:
@@ -75,6 +76,7 @@ class SqlJobQueue:
                 attempt=row["attempt"] + 1,
                 credential_key=row["credential_key"],
                 deferred=row["deferred_until"] is not None,
+                platforms=tuple(map(Platform.parse, row["platforms"] or row["organization_platforms"] or ())),
             )
             await connection.execute(
                 update(jobs)
@@ -150,8 +152,16 @@ class SqlJobQueue:
         )
         running_jobs = func.coalesce(running.c.jobs, 0)
         query = (
-            select(jobs, groups.c.organization, groups.c.project, groups.c.name)
+            select(
+                jobs,
+                groups.c.organization,
+                groups.c.project,
+                groups.c.name,
+                groups.c.platforms,
+                organizations.c.platforms.label("organization_platforms"),
+            )
             .join(groups, groups.c.id == jobs.c.group_id)
+            .outerjoin(organizations, organizations.c.name == groups.c.organization)
             .outerjoin(running, running.c.organization == groups.c.organization)
             .where(_is_free(now), groups.c.organization.not_in(excluded))
             .order_by(running_jobs, func.coalesce(jobs.c.deferred_until, jobs.c.created_at))

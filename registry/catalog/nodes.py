@@ -41,6 +41,7 @@ class SqlNodeRegistry:
             "created_at": now,
             "revoked_at": node.revoked_at,
             "reads_zstd": node.reads_zstd,
+            "platform": node.platform,
         }
         try:
             async with self._database.write() as connection:
@@ -64,6 +65,12 @@ class SqlNodeRegistry:
             known = await connection.execute(select(nodes.c.node_id).where(nodes.c.node_id == node_id))
             return known.first() is not None
 
+    async def set_platform(self, node_id: str, platform: str) -> None:
+        """Record the platform that a node has reported."""
+        async with self._database.write() as connection:
+            this = nodes.c.node_id == node_id
+            await connection.execute(update(nodes).where(this).values(platform=platform))
+
     async def list(self) -> Sequence[Node]:
         """Return all nodes, ordered by id."""
         async with self._database.read() as connection:
@@ -79,4 +86,5 @@ def _node(row: Mapping[str, Any]) -> Node:
         networks=tuple(ip_network(network) for network in row["networks"]),
         revoked_at=row["revoked_at"],
         reads_zstd=row["reads_zstd"],
+        platform=row["platform"],
     )

@@ -6,6 +6,7 @@ organizations ──< api_keys      nodes ── enrolments       events
 organizations ── data_keys ──< groups, versions    encryption of specs
 groups ──< jobs
    ├─────< versions >── images ──< image_contents
+   │                      └──< image_platforms >── images     the image of each of several platforms
    └─────< instances ──< instance_tokens
 node_blobs         blobs that nodes got in full, by organization
 blob_keys          one row per tenant and blob: the wrapped data key
@@ -115,6 +116,7 @@ organizations = Table(
     metadata,
     Column("name", String(63), primary_key=True),
     _time("created_at"),
+    Column("platforms", JSON(none_as_null=True)),  # null: as the server's settings
 )
 
 api_keys = Table(
@@ -138,6 +140,7 @@ nodes = Table(
     _time("created_at"),
     _time("revoked_at", nullable=True),
     Column("reads_zstd", Boolean),
+    Column("platform", String(32)),
 )
 
 enrolments = Table(
@@ -180,6 +183,7 @@ groups = Table(
     Column("started", Boolean, nullable=False, server_default=false()),
     Column("revision", Integer, nullable=False, server_default=text("1")),
     Column("resume_status", String(16)),
+    Column("platforms", JSON(none_as_null=True)),  # null: as the organization's
     UniqueConstraint("organization", "project", "name"),
 )
 
@@ -210,12 +214,22 @@ images = Table(
     Column("organization", String(63), nullable=False),
     Column("digest", _Digest, nullable=False),
     Column("manifest_digest", _Digest, nullable=False),
-    Column("platform", String(64), nullable=False),
+    # Several: separated by commas. SQLite does not enforce lengths (migrations/versions/0114).
+    Column("platform", String(64).with_variant(String(255), "postgresql"), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     _time("created_at"),
     Column("zstd_digest", _Digest, index=True),
     Column("zstd_bytes", BigInteger),
+    Column("index_digest", _Digest),  # of the imported platforms, if there are several
     UniqueConstraint("organization", "digest", "platform"),
+)
+
+image_platforms = Table(
+    "image_platforms",
+    metadata,
+    Column("image_id", ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("platform_image_id", ForeignKey("images.id"), nullable=False, index=True),
 )
 
 image_contents = Table(
@@ -242,6 +256,8 @@ versions = Table(
     Column("image", String(2048), nullable=False, server_default=""),
     _spec_key(),
     Column("sealed_spec", LargeBinary),
+    # Platforms that were wanted, but that the image does not have.
+    Column("missing_platforms", JSON(none_as_null=True)),
 )
 
 instances = Table(

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select
 
 from registry.catalog.engine.database import CatalogConnection
 from registry.catalog.specs import SEALED, SpecCipher
-from registry.catalog.tables import data_keys, groups, images, versions
+from registry.catalog.tables import data_keys, groups, image_platforms, images, versions
 from registry.model.groups import Group
 from registry.model.versions import StoredVersion, configuration_of
 from storage.digest import Digest
@@ -32,6 +32,7 @@ async def store_version(connection: CatalogConnection, group: Group, image_id: s
         "image_id": image_id,
         "image": group.image,
         "created_at": now,
+        "missing_platforms": list(group.missing_platforms) or None,
         **sealed,
     }
     await connection.execute(insert(versions).values(values))
@@ -43,6 +44,13 @@ async def store_version(connection: CatalogConnection, group: Group, image_id: s
     )
     old = and_(versions.c.group_id == group.id, versions.c.version <= group.version - MAX_VERSIONS_OF_IMAGE)
     await connection.execute(delete(versions).where(old, repeated))
+
+
+def has_version() -> ColumnElement[bool]:
+    """Return the condition, in a query of images, that a version has the image, or an image it is part of."""
+    of_platforms = image_platforms.join(versions, versions.c.image_id == image_platforms.c.image_id)
+    part = select(1).select_from(of_platforms).where(image_platforms.c.platform_image_id == images.c.id)
+    return or_(exists().where(versions.c.image_id == images.c.id), exists(part.correlate(images)))
 
 
 async def image_of_version(connection: CatalogConnection, group_id: str, version: int) -> str | None:
@@ -57,7 +65,7 @@ async def load_version(
 ) -> StoredVersion | None:
     """Return a stored version, or None."""
     query = (
-        select(versions, images.c.digest, images.c.size_bytes, *SEALED)
+        select(versions, images.c.digest, images.c.size_bytes, images.c.platform, *SEALED)
         .join(images, images.c.id == versions.c.image_id)
         .outerjoin(data_keys, data_keys.c.id == versions.c.spec_key)
         .where(_is(group_id, version))
@@ -66,9 +74,15 @@ async def load_version(
     if row is None:
         return None
     spec = await specs.open(group_id, row)
-    configuration = configuration_of(spec) if spec is not None else None
-    digest = Digest.parse(row["digest"])
-    return StoredVersion(row["version"], row["image"], configuration, digest, row["size_bytes"])
+    return StoredVersion(
+        row["version"],
+        row["image"],
+        configuration_of(spec) if spec is not None else None,
+        Digest.parse(row["digest"]),
+        row["size_bytes"],
+        row["platform"],
+        tuple(row["missing_platforms"] or ()),
+    )
 
 
 def newest_version() -> ColumnElement[int]:

@@ -8,10 +8,12 @@ import typer
 from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
 from registry.cli.output import say, show, table
+from registry.cli.platforms import organization_platforms
 
 organization_app = typer.Typer(no_args_is_help=True, help="Organizations (customers).")
 key_app = typer.Typer(no_args_is_help=True, help="API keys of an organization.")
 organization_app.add_typer(key_app, name="key")
+organization_app.command("platforms")(organization_platforms)
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the organization.")]
 

@@ -92,6 +92,8 @@ class Group:
         revision: Number of the owner's changes, from 1.
         is_damaged: Whether a stored blob of its image is damaged.
         has_outdated_instances: Whether an instance does not run `version` yet.
+        image_platform: Platforms of the served version's image, separated by commas.
+        missing_platforms: Platforms that were wanted, but that the served version's image does not have.
     """
 
     id: str
@@ -114,6 +116,8 @@ class Group:
     image_size_bytes: int | None = None
     is_damaged: bool = False
     has_outdated_instances: bool = False
+    image_platform: str | None = None
+    missing_platforms: tuple[str, ...] = ()
 
     @property
     def has_failed(self) -> bool:
@@ -134,7 +138,13 @@ class Group:
             failed = reason if reason.startswith("failed") else f"failed: {reason}"
             served = f"version {self.served_version} is served"
             return f"version {self.version} {failed}; {served}. Reason: {sentence}"
-        return _DAMAGED if self.is_damaged else self.status_description
+        if self.is_damaged:
+            return _DAMAGED
+        if self.status_description or not self.missing_platforms:
+            return self.status_description
+        missing = ", ".join(self.missing_platforms)
+        imported = (self.image_platform or "").replace(",", ", ")
+        return f"imported for {imported}; the image has no {missing}"
 
     @classmethod
     def create(
@@ -218,6 +228,8 @@ class Group:
             served_version=version,
             image_digest=target.digest,
             image_size_bytes=target.size_bytes,
+            image_platform=target.platform,
+            missing_platforms=target.missing_platforms,
             resume_status=None,
         )
         facts = {"version": version, "image": target.image, "from_version": target.version}
@@ -254,12 +266,15 @@ class Group:
             served_version=self.version,
             image_digest=image.digest,
             image_size_bytes=size_bytes,
+            image_platform=image.platform,
+            missing_platforms=image.missing_platforms,
             resume_status=None,
         )
         facts: dict[str, object] = {
             "version": self.version,
             "digest": str(image.digest),
             "size": size_bytes,
+            "platforms": image.platform.split(","),
         }
         if image.zstd is not None:
             facts["zstd"] = {"digest": str(image.zstd.digest), "size": image.zstd.size_bytes}

@@ -8,6 +8,7 @@ from typing import Protocol
 from auth.secret import Secret
 from registry.model.groups import GroupKey
 from registry.model.images import ImageContent, StoredImage
+from registry.oci.platform import Platform
 from storage.digest import Digest
 
 
@@ -40,6 +41,7 @@ class ImportJob:
         attempt: Number of claims, including this one; above 1 after a worker died.
         credential_key: Wrapped key of the sealed credential; None if the import needs no credential.
         deferred: This is the delayed retry after the registry did not answer. There is only one.
+        platforms: Platforms to import; empty for the server's setting.
     """
 
     id: str
@@ -50,6 +52,7 @@ class ImportJob:
     attempt: int
     credential_key: bytes | None = field(default=None, repr=False)
     deferred: bool = False
+    platforms: tuple[Platform, ...] = ()
 
 
 class Stage(StrEnum):

@@ -77,9 +77,12 @@ def platforms_of(image: StoredImage | None, view: TokenView) -> Sequence[Platfor
     if image is None:
         blobs = view.session.blobs if view.session else {}
         return [PlatformBlobs(None, {key: blob.size_bytes for key, blob in blobs.items()})]
+    return [_blobs_of(each) for each in image.platforms or (image,)]
+
+
+def _blobs_of(image: StoredImage) -> PlatformBlobs:
     config = next((blob_key(str(c.digest)) for c in image.contents if c.kind is ContentKind.CONFIG), None)
-    sizes = {blob_key(digest): size for digest, size in image.platform_blobs.items()}
-    return [PlatformBlobs(config, sizes)]
+    return PlatformBlobs(config, {blob_key(digest): size for digest, size in image.platform_blobs.items()})
 
 
 def judge(view: TokenView, platforms: Sequence[PlatformBlobs], had: Collection[str]) -> PullStatus:

@@ -27,7 +27,9 @@ class StoredVersion:
     Attributes:
         image: The reference as the customer wrote it.
         configuration: None if a server stored the version that did not keep it.
-        size_bytes: Compressed size of the image's platform.
+        size_bytes: Compressed size of the image's platform; the largest of several.
+        platform: Platforms of the image, separated by commas.
+        missing_platforms: Platforms that were wanted, but that the image does not have.
     """
 
     version: int
@@ -35,6 +37,8 @@ class StoredVersion:
     configuration: Configuration | None = field(repr=False)
     digest: Digest
     size_bytes: int
+    platform: str
+    missing_platforms: tuple[str, ...] = ()
 
 
 def configuration_of(spec: Mapping[str, Any]) -> Configuration:

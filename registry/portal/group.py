@@ -69,6 +69,7 @@ class GroupViews(Views):
             if group.has_failed
             else None,
             layers=layers_of(image) if image is not None else (),
+            platforms=image.platforms if image is not None else (),
             versions=versions,
             gain=gain_percent(versions[0].size_bytes, versions[0].zstd_bytes) if versions else None,
             instances=instances,

@@ -1,14 +1,15 @@
 """Resolution of a reference to the documents of its image: optional indexes, one manifest, its config."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from registry.errors import DocumentError, PullFailedError
 from registry.oci import mediatypes
-from registry.oci.documents import Manifest, parse_config_platform
+from registry.oci.documents import Index, Manifest, parse_config_platform
 from registry.oci.platform import Platform
 from registry.upstream.repository import Document, UpstreamRepository, off_loop, unusable
+from storage.digest import Digest
 
 MAX_INDEX_DEPTH: Final = 2
 MAX_CANDIDATES: Final = 8
@@ -44,14 +45,50 @@ class ImageDocuments:
         return parsed
 
 
-async def read_documents(source: UpstreamRepository, wanted: Platform) -> ImageDocuments:
-    """Fetch and verify an image's documents for one platform, before any layer.
+@dataclass(frozen=True, slots=True)
+class ImagePlatforms:
+    """Documents of those wanted platforms that an image has.
+
+    Attributes:
+        found: At least one, in the wanted order; each manifest once, even if it serves two platforms.
+        missing: The wanted platforms that the image does not have.
+    """
+
+    found: tuple[ImageDocuments, ...]
+    missing: tuple[Platform, ...]
+
+
+async def read_platforms(source: UpstreamRepository, wanted: Sequence[Platform]) -> ImagePlatforms:
+    """Fetch and verify an image's documents for all wanted platforms that it has, before any layer.
 
     Raises:
         AuthenticationFailedError: The registry refused the credentials.
-        PullFailedError: The image does not exist, is not for this platform, is corrupt or not supported.
+        PullFailedError: The image does not exist, has no wanted platform, is corrupt or not supported.
     """
     root = await source.document(source.reference.identifier)
+    found: dict[Digest, ImageDocuments] = {}
+    missing: list[Platform] = []
+    for platform in wanted:
+        documents = await _read_platform(source, root, platform)
+        if documents is None:
+            missing.append(platform)
+        else:
+            found.setdefault(documents.manifest.digest, documents)
+    if not found:
+        named = " or ".join(map(str, wanted))
+        raise PullFailedError(f"{source.reference} has no image for {named}")
+    return ImagePlatforms(tuple(found.values()), tuple(missing))
+
+
+async def read_documents(source: UpstreamRepository, wanted: Platform) -> ImageDocuments:
+    """Fetch and verify an image's documents for one platform. Raises as `read_platforms`."""
+    (documents,) = (await read_platforms(source, [wanted])).found
+    return documents
+
+
+async def _read_platform(
+    source: UpstreamRepository, root: Document, wanted: Platform
+) -> ImageDocuments | None:
     fetched, fallback = 0, None
     async for indexes, manifest in _manifests(source, (), root, wanted):
         parsed = manifest.parsed
@@ -59,15 +96,29 @@ async def read_documents(source: UpstreamRepository, wanted: Platform) -> ImageD
         if not isinstance(parsed, Manifest) or fetched > MAX_CANDIDATES:
             break
         config = await source.small_blob(parsed.config)
-        platform = await _platform(source, config)
+        platform = _agreed(_listed(indexes, manifest, wanted), await _platform(source, config))
         found = ImageDocuments(indexes, manifest, config, platform or wanted)
         if found.platform.architecture == wanted.architecture and wanted.runs(found.platform):
             return found
         if fallback is None and wanted.runs(found.platform):
             fallback = found
-    if fallback is not None:
-        return fallback
-    raise PullFailedError(f"{source.reference} has no image for {wanted}")
+    return fallback
+
+
+def _listed(indexes: tuple[Document, ...], manifest: Document, wanted: Platform) -> Platform | None:
+    """Return the platform under which the innermost index lists a manifest."""
+    index = indexes[-1].parsed if indexes else None
+    entries = index.manifests if isinstance(index, Index) else ()
+    stated = [entry.platform for entry in entries if entry.digest == manifest.digest and entry.platform]
+    return next((platform for platform in stated if wanted.runs(platform)), None)
+
+
+def _agreed(listed: Platform | None, config: Platform | None) -> Platform | None:
+    """Return a manifest's platform. The index knows the variant, which configs often omit."""
+    if listed is None or config is None:
+        return config
+    same = (listed.os, listed.architecture) == (config.os, config.architecture)
+    return listed if same else config
 
 
 async def _manifests(

@@ -282,6 +282,27 @@ async def test_a_whole_image_ends_the_session_after_the_grace(short: TokenLedger
     assert await cause_of(short.redeem(token.token_id, "node-1", "x")) is Cause.REPLAYED
 
 
+async def test_one_of_several_platforms_is_the_whole_image(short: TokenLedger) -> None:
+    other = digest_of("other")
+    blobs = {CONFIG: 100, LAYER: 900, other: 500}
+    image = ImageGrant(IMAGE.digest, 1000, blobs, [{CONFIG, LAYER}, {other, LAYER}])
+    token, sid = await opened(short, image=image)
+    await deliver(short, token, sid, LAYER, (0, 900))
+    await deliver(short, token, sid, other, (0, 100))
+    session = (await short.show(token.token_id)).session
+    assert session is not None
+    assert (session.blobs_complete, session.blobs_total) == (1, 2)
+    assert (session.bytes_covered, session.bytes_total) == (900, 1000)
+    await deliver(short, token, sid, other, (0, 500))
+    session = (await short.show(token.token_id)).session
+    assert session is not None
+    assert (session.blobs_complete, session.blobs_total) == (2, 2)
+    assert (session.bytes_covered, session.bytes_total) == (1400, 1400)
+    assert (await short.show(token.token_id)).state is TokenState.ACTIVE
+    await asyncio.sleep(0.4)
+    assert (await short.show(token.token_id)).state is TokenState.DONE
+
+
 async def test_empty_blobs_need_no_delivery(short: TokenLedger) -> None:
     image = ImageGrant(IMAGE.digest, 100, {CONFIG: 100, LAYER: 0})
     token, sid = await opened(short, image=image)

@@ -183,8 +183,15 @@ class Operator:
         made = self.call("POST", "/organizations", {"name": chosen}).expect(201).json()
         return Organization(made["name"], made["api_key"])
 
-    def create_node(self, node_id: str | None = None, *, zstd: bool | None = None) -> Node:
-        body = {"node_id": node_id or unique("node"), "binding": "secret", "zstd": zstd}
+    def create_node(
+        self, node_id: str | None = None, *, zstd: bool | None = None, platform: str | None = None
+    ) -> Node:
+        body = {
+            "node_id": node_id or unique("node"),
+            "binding": "secret",
+            "zstd": zstd,
+            "platform": platform,
+        }
         made = self.call("POST", "/nodes", body).expect(201).json()
         return Node(made["node_id"], made["node_secret"])
 

@@ -112,6 +112,7 @@ def build(
     *,
     cmd: Sequence[str] = (),
     architecture: str = "amd64",
+    variant: str = "",
     docker: bool = False,
 ) -> Image:
     """Put config and manifest around layers, in OCI's or Docker's media types."""
@@ -119,6 +120,7 @@ def build(
         {
             "architecture": architecture,
             "os": "linux",
+            **({"variant": variant} if variant else {}),
             "created": "2024-01-01T00:00:00Z",
             "config": {"Entrypoint": ["/bin/sh", "-c"], "Cmd": list(cmd), "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [each.diff_id for each in layers]},
@@ -215,6 +217,39 @@ def multi_platform() -> Image:
     return Image(name, OCI_INDEX, index, blobs, amd64.layers, children)
 
 
+@cache
+def four_platforms() -> Image:
+    """Platforms with 3, 2, 4 and 1 layers, of which one is shared, and an attestation."""
+    name, shared = "acme/four", layer([("data/shared", " ".join(map(str, range(100_000))).encode(), 0o644)])
+    made = {
+        "amd64": build(name, [*_busybox_layers("four")[:2], shared], cmd=["ls"]),
+        "arm64/v8": build(name, [_noise("arm64", MIB), shared], architecture="arm64"),
+        "arm/v7": build(
+            name,
+            [*(_noise(f"arm-{number}", MIB // 2) for number in range(3)), shared],
+            architecture="arm",
+            variant="v7",
+        ),
+        "s390x": build(name, [_noise("s390x", MIB)], architecture="s390x"),
+    }
+    entries = [
+        {**_descriptor(image.manifest, OCI_MANIFEST), "platform": _platform(*platform.split("/"))}
+        for platform, image in made.items()
+    ]
+    attestation = _attestation(name, made["amd64"])
+    entries.append(
+        {
+            **_descriptor(attestation.manifest, OCI_MANIFEST),
+            "platform": {"os": "unknown", "architecture": "unknown"},
+            "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
+        }
+    )
+    index = _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    children = (*made.values(), attestation)
+    blobs = {digest: blob for child in children for digest, blob in child.blobs.items()}
+    return Image(name, OCI_INDEX, index, blobs, made["amd64"].layers, children)
+
+
 def _attestation(name: str, subject: Image) -> Image:
     """Build what BuildKit attaches to an image: a manifest whose one layer is an in-toto statement."""
     statement = _json(
@@ -272,8 +307,8 @@ def _noise(seed: str, size_bytes: int) -> Layer:
     return layer([(f"data-{seed}.bin", Random(seed).randbytes(size_bytes), 0o644)])
 
 
-def _platform(architecture: str) -> dict[str, str]:
-    return {"os": "linux", "architecture": architecture}
+def _platform(architecture: str, variant: str = "") -> dict[str, str]:
+    return {"os": "linux", "architecture": architecture} | ({"variant": variant} if variant else {})
 
 
 def _descriptor(content: bytes, media_type: str) -> dict[str, object]:

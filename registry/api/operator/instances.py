@@ -81,18 +81,19 @@ class InstancesApi:
     )
     async def list_instances(self, call: Call[None]) -> Instances:
         """List a group's instances."""
-        key = _group(call)
+        key = group_of(call)
         return Instances(items=[Instance.of(key, view) for view in await self._instances.list(key)])
 
     @Endpoint("POST", f"{GROUP}/instances/{{instance_id}}/report", "The instance.", errors=(404,))
     async def report_instance(self, call: Call[InstanceReport]) -> Instance:
         """Report the state of an instance's container."""
-        key, state = _group(call), InstanceState(call.body.state)
+        key, state = group_of(call), InstanceState(call.body.state)
         view = await self._instances.report(call.path("instance_id"), key, state, source=call.source)
         return Instance.of(key, view)
 
 
-def _group(call: Call[Any]) -> GroupKey:
+def group_of(call: Call[Any]) -> GroupKey:
+    """Return the group that the path names."""
     return GroupKey(
         call.path("organization_name"), call.path("project_name"), call.path("container_group_name")
     )

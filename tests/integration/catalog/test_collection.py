@@ -287,3 +287,43 @@ async def test_collection_beside_all_writers_loses_nothing_and_leaves_nothing(
     counts = await soak(tmp_path, rounds=2, imports=12)
     assert counts["imported"] + counts["failed"] == 24
     assert counts["collected"] > 0
+
+
+async def test_the_platforms_of_an_image_stay_as_long_as_the_image(world: World) -> None:
+    parts = tuple(
+        replace(image_of([blob]), digest=Digest.of(b"root"), platform=platform)
+        for blob, platform in zip(BLOBS, ("linux/amd64", "linux/arm64"), strict=False)
+    )
+    contents = tuple(content for part in parts for content in part.contents)
+    image = replace(
+        parts[0],
+        platform="linux/amd64,linux/arm64",
+        contents=contents,
+        index_digest=Digest.of(b"index"),
+        platforms=parts,
+    )
+    group = a_group("several")
+    await world.catalog.create(created(group), None)
+    job = await world.queue.claim("worker", 60)
+    assert job is not None
+    for blob in BLOBS[:2]:
+        await put(world.store, "acme", blob)
+    assert await world.queue.succeed(job, "worker", image)
+    for _ in range(3):
+        assert (await world.collect()).images == 0
+        world.later(GRACE_S)
+    stored = await world.catalog.image(group.id, 1)
+    assert stored is not None
+    assert [part.platform for part in stored.platforms] == ["linux/amd64", "linux/arm64"]
+    for part in parts:
+        found = await world.catalog.image_by_digest(group.key.repository, str(part.manifest_digest))
+        assert found is not None
+        assert found.platform == part.platform
+        assert part.manifest_digest in await world.catalog.version_digests(group.key.repository, 1)
+    await world.catalog.delete(group.key)
+    assert (await world.collect()).images == 3
+    world.later(GRACE_S)
+    await world.collect()
+    world.later(GRACE_S)
+    await world.collect()
+    assert not world.backend.objects

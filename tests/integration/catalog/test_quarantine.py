@@ -68,7 +68,7 @@ async def test_images_with_damaged_and_with_missing_blobs_are_named_once(
 ) -> None:
     await import_image(database, "web", "api")
     both = [
-        DamagedImage("acme", "shop", name, 1, "registry.example.com/web:1", IMAGE.digest)
+        DamagedImage("acme", "shop", name, 1, "registry.example.com/web:1", IMAGE.digest, IMAGE.platform)
         for name in ("api", "web")
     ]
     assert await quarantine.images() == both, "nothing has a record"

@@ -91,8 +91,10 @@ async def test_an_image_comes_back_with_its_variant_and_either_by_its_digest(dat
     assert replace(found.zstd, contents=entered.zstd.contents) == entered.zstd
     assert await catalog.image_by_digest("acme/shop/web", str(entered.digest)) == found
     assert await catalog.image_by_digest("acme/shop/web", str(entered.zstd.digest)) == found.zstd
-    assert await catalog.image_by_digest("acme/shop/web", str(MANIFEST.digest)) is None
-    assert await catalog.version_digests("acme/shop/web", 1) == [entered.digest, entered.zstd.digest]
+    of_platform = await catalog.image_by_digest("acme/shop/web", str(MANIFEST.digest))
+    assert of_platform == replace(found, digest=MANIFEST.digest)
+    named = [entered.digest, MANIFEST.digest, entered.zstd.digest]
+    assert await catalog.version_digests("acme/shop/web", 1) == named
     [row] = await SqlImages(database).list("acme", 10)
     assert (row["size_bytes"], row["zstd_bytes"]) == (155, 135)
     assert await SqlImages(database).list("rival", 10) == []

@@ -277,7 +277,7 @@ def test_no_repr_contains_a_value_of_the_environment_or_the_command() -> None:
     created = Group.create(key, new.image, new.spec, autostart=False, now=NOW)
     patch = ContainerGroupPatch.read(json.dumps({"container": secrets}))
     view = GroupView(created.group, "")
-    stored = StoredVersion(1, new.image, configuration_of(new.spec), Digest.of(b""), 1)
+    stored = StoredVersion(1, new.image, configuration_of(new.spec), Digest.of(b""), 1, "linux/amd64")
     assert canary in ContainerGroup.of(view).model_dump_json()
     for each in (
         request,
