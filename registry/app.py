@@ -45,6 +45,7 @@ from registry.api.operator.instances import InstancesApi
 from registry.api.operator.nodes import NodesApi
 from registry.api.operator.organizations import OrganizationsApi
 from registry.api.operator.pull_tokens import PullTokensApi
+from registry.api.operator.quotas import QuotasApi
 from registry.api.operator.webhooks import WebhooksApi
 from registry.api.public import ApiKeyAuthenticator, public_app
 from registry.api.root import root_app
@@ -73,6 +74,7 @@ from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
 from registry.catalog.partials import SqlPartials
 from registry.catalog.quarantine import SqlQuarantine
+from registry.catalog.quotas import SqlQuotas
 from registry.catalog.webhooks import SqlWebhooks
 from registry.config import Role, Settings
 from registry.datadir import DataDir, read_operator_key
@@ -92,6 +94,7 @@ from registry.maintenance.damage import DamageReporter
 from registry.maintenance.periodic import repeat
 from registry.model.groups import Group
 from registry.model.images import Variant
+from registry.model.quotas import NAMES, Quotas
 from registry.observe import Metrics
 from registry.oci.reference import Reference
 from registry.portal import Portal, PortalSessions, Services
@@ -102,6 +105,7 @@ from registry.services.groups import ContainerGroups
 from registry.services.instances import SWEEP_S, Instances
 from registry.services.nodes import Nodes
 from registry.services.pull_tokens import PullTokens
+from registry.services.quotas import OrganizationQuotas
 from registry.services.webhook_delivery import WebhookDispatcher
 from registry.services.webhooks import Webhooks, WebhookSecrets
 from registry.upstream.credentials import from_registry_authentication
@@ -142,6 +146,12 @@ def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> Blo
         name_key(keys),
         partials=SqlPartials(database, SystemClock()),
     )
+
+
+def default_quotas(settings: Settings) -> Quotas:
+    """Return the quotas of organizations for which the operator has not set others."""
+    setting = {name: f"organization_{name}" for name in NAMES} | {"imports": "organization_import_jobs"}
+    return Quotas(**{name: getattr(settings, setting[name]) for name in NAMES})
 
 
 def open_compressor(
@@ -229,8 +239,16 @@ class _Shared:
         return NodeCA.load(self.data.node_ca)
 
     @cached_property
+    def quotas(self) -> SqlQuotas:
+        return SqlQuotas(self.database, self.clock, default_quotas(self.settings))
+
+    @cached_property
+    def organization_quotas(self) -> OrganizationQuotas:
+        return OrganizationQuotas(self.quotas, RedisRateLimiter(self.redis).take)
+
+    @cached_property
     def groups(self) -> SqlGroupCatalog:
-        return SqlGroupCatalog(self.database, self.clock)
+        return SqlGroupCatalog(self.database, self.clock, self.quotas)
 
     @cached_property
     def nodes(self) -> SqlNodeRegistry:
@@ -287,6 +305,7 @@ class _Shared:
             catalog=self.designations,
             groups=self.groups,
             tokens=self.authority,
+            quotas=self.organization_quotas,
             dismiss_tokens=dismiss_tokens,
             trail=self.events,
             clock=self.clock,
@@ -388,11 +407,11 @@ def compose_import(shared: _Shared) -> ImportWorker:
         sharing=BlobLinker(shared.blobs, origins, shared_registries(settings)),
         max_image_bytes=settings.max_image_bytes,
         options=TransferOptions(downloads, transfer_lock, settings.layer_transfers),
-        quota=SqlImportQuota(database, clock, settings.organization_import_bytes_per_day),
+        quota=SqlImportQuota(database, clock, shared.quotas),
         compressor=compressor,
     )
     return ImportWorker(
-        SqlJobQueue(database, clock, settings.organization_import_jobs),
+        SqlJobQueue(database, clock, shared.quotas),
         shared.vault,
         shared.progress,
         importer,
@@ -451,6 +470,7 @@ def compose_api(shared: _Shared, nudge: Callable[[], None]) -> tuple[Mapping[str
         progress_store=shared.progress,
         organizations=shared.organizations,
         instances=shared.instances,
+        quotas=shared.organization_quotas,
         clock=shared.clock,
         parse_reference=Reference.parse,
         credential_from=from_registry_authentication,
@@ -460,7 +480,12 @@ def compose_api(shared: _Shared, nudge: Callable[[], None]) -> tuple[Mapping[str
     variant = Variant(settings.default_variant)
     pull_tokens = PullTokens(shared.groups, shared.designations, shared.nodes, shared.authority, variant)
     key_directory = SqlApiKeyDirectory(shared.database, shared.clock)
-    api_keys = ApiKeys(keys=key_directory, organizations=shared.organizations, clock=shared.clock)
+    api_keys = ApiKeys(
+        keys=key_directory,
+        organizations=shared.organizations,
+        quotas=shared.organization_quotas,
+        clock=shared.clock,
+    )
     rate = settings.api_requests_per_minute
     authenticate = ApiKeyAuthenticator(
         keys=api_keys,
@@ -468,7 +493,7 @@ def compose_api(shared: _Shared, nudge: Callable[[], None]) -> tuple[Mapping[str
         rates=RedisRateLimiter(shared.redis, rate) if rate else None,
     )
     apis = {
-        public.PREFIX: public_app(groups, shared.instances, authenticate),
+        public.PREFIX: public_app(groups, shared.instances, shared.organization_quotas, authenticate),
         operator.PREFIX: _operator_app(shared, api_keys, pull_tokens),
     }
     return apis, _portal(shared, groups, pull_tokens, key_directory)
@@ -487,12 +512,14 @@ def _operator_app(shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens) -
         catalog=shared.webhooks,
         secrets=shared.webhook_secrets,
         organizations=shared.organizations,
+        quotas=shared.organization_quotas,
         clock=shared.clock,
         vet=shared.hooks.vet,
     )
     return operator.operator_app(
         [
             OrganizationsApi(shared.organizations, api_keys),
+            QuotasApi(shared.organization_quotas),
             WebhooksApi(webhooks),
             NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),
             InstancesApi(shared.instances),

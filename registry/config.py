@@ -15,6 +15,8 @@ from storage.keys.locate import KeyLocation
 
 GIB = 1 << 30
 SHARED_REGISTRIES = ("docker.io", "ghcr.io", "public.ecr.aws", "quay.io")
+Limit = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
+
 _LISTS = (
     "insecure_registries",
     "egress_allow",
@@ -98,9 +100,20 @@ class Settings(BaseSettings):
         blob_connections: Concurrent connections for one large layer; 1 downloads each layer as one stream.
         ahead_bytes: Memory of one server process for buffering parts of layers that arrive out of order.
         import_bytes_per_s: Download rate limit of one server process, over all imports; 0 means no limit.
-        organization_import_jobs: Concurrent imports of one organization; 0 means no limit.
-        organization_import_bytes_per_day: Bytes that one organization may import within 24 hours; 0 means no
-            limit.
+        organization_groups: Quota of container groups. This and all further quotas (`organization_...`) are
+            the defaults for each organization (docs/quotas.md); 0 means no limit.
+        organization_replicas: Quota of replicas of all container groups.
+        organization_spec_bytes: Quota of JSON of one group, without its image and credentials.
+        organization_creations_per_minute: Quota of container groups created per minute.
+        organization_reallocations_per_minute: Quota of reallocations per minute; likewise of recreations, and
+            of restarts.
+        organization_image_bytes: Quota of the compressed size of one image, below `max_image_bytes`.
+        organization_stored_bytes: Quota of bytes in storage.
+        organization_import_jobs: Quota of concurrent imports.
+        organization_import_bytes_per_day: Quota of bytes imported within 24 hours.
+        organization_streams: Quota of open event streams, for each server process.
+        organization_api_keys: Quota of API keys.
+        organization_webhooks: Quota of webhooks.
         gc_interval_s: Seconds between garbage collections by servers with the import role; 0 disables them
             (run `crisper gc`).
         gc_grace_s: Seconds that a blob must be unreferenced before garbage collection removes it.
@@ -150,8 +163,18 @@ class Settings(BaseSettings):
     blob_connections: Annotated[int, Field(ge=1, le=16)] = 4
     ahead_bytes: Annotated[int, Field(ge=0)] = 32 << 20
     import_bytes_per_s: Annotated[int, Field(ge=0)] = 0
-    organization_import_jobs: Annotated[int, Field(ge=0)] = 0
-    organization_import_bytes_per_day: Annotated[int, Field(ge=0)] = 0
+    organization_groups: Limit = 500
+    organization_replicas: Limit = 5000
+    organization_spec_bytes: Limit = 64 << 10
+    organization_creations_per_minute: Limit = 120
+    organization_reallocations_per_minute: Limit = 120
+    organization_image_bytes: Limit = 0
+    organization_stored_bytes: Limit = 1_000_000_000_000
+    organization_import_jobs: Limit = 8
+    organization_import_bytes_per_day: Limit = 2_000_000_000_000
+    organization_streams: Limit = 32
+    organization_api_keys: Limit = 50
+    organization_webhooks: Limit = 20
     lease_s: Annotated[float, Field(gt=0)] = 20.0
     compress: bool = True
     compress_level: Annotated[int, Field(ge=1, le=19)] = 3

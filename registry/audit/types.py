@@ -11,6 +11,7 @@ class RegistryEventType(EventType):
     """Types of the events that the registry itself records."""
 
     ORGANIZATION_CREATED = "organization.created", "The organization was created"
+    QUOTAS_CHANGED = "organization.quotas_changed", "Quotas of the organization were changed"
     API_KEY_CREATED = "api_key.created", "An API key was created"
     API_KEY_REVOKED = "api_key.revoked", "An API key was revoked"
     NODE_CREATED = "node.created", "The node was created"

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import accumulate
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -22,6 +24,7 @@ from auth.ports import Clock
 from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
 from registry.catalog.images import load_image
+from registry.catalog.quotas import SqlQuotas
 from registry.catalog.tables import (
     blob_keys,
     groups,
@@ -52,9 +55,10 @@ _HAS_OUTDATED_INSTANCES = exists().where(
     instances.c.group_id == groups.c.id,
     or_(instances.c.version != groups.c.version, instances.c.state.in_(UNSETTLED)),
 )
+_COUNTED: Final = ("replicas", "spec_bytes")
 GROUP = (
     select(
-        groups,
+        *(column for column in groups.c if column.name not in _COUNTED),
         versions.c.version.label("served_version"),
         images.c.digest.label("image_digest"),
         images.c.size_bytes.label("image_size_bytes"),
@@ -65,24 +69,32 @@ GROUP = (
     .outerjoin(versions, and_(versions.c.group_id == groups.c.id, versions.c.version == newest_version()))
     .outerjoin(images, images.c.id == versions.c.image_id)
 )
+SUMMARY = GROUP.with_only_columns(*(column for column in GROUP.selected_columns if column.name != "spec"))
 
 
 class SqlGroupCatalog:
-    """The tables `groups`, `versions`, `images` and `image_contents`."""
+    """The tables `groups`, `versions`, `images` and `image_contents`.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    Args:
+        quotas: Quotas that new and changed groups must keep.
+    """
+
+    def __init__(self, database: Database, clock: Clock, quotas: SqlQuotas | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._quotas = quotas or SqlQuotas(database, clock)
 
     async def create(self, created: GroupTransition, credential_key: bytes | None) -> None:
         """Insert a group, its import job and its event in one transaction.
 
         Raises:
             ConflictError: The name is taken.
+            QuotaExceededError: The organization has too many groups or replicas.
         """
         group = created.group
         try:
             async with self._database.write() as connection:
+                await self._quotas.check_group(connection, group, None)
                 await connection.execute(insert(groups).values(_group_values(group)))
                 await _queue(connection, group, credential_key)
                 await append(connection, group.created_at, created.event)
@@ -99,6 +111,9 @@ class SqlGroupCatalog:
         An import that the group no longer waits for ends with it: its worker finds its job gone. Returns
         False if the group is no longer as it was `before`, or the version `image_of` is no longer stored:
         nothing was written.
+
+        Raises:
+            QuotaExceededError: The organization has too many replicas.
         """
         after, now = changed.group, changed.group.updated_at
         as_read = and_(
@@ -109,6 +124,7 @@ class SqlGroupCatalog:
             groups.c.resume_status.is_not_distinct_from(before.resume_status),
         )
         async with self._database.write() as connection:
+            await self._quotas.check_group(connection, after, before)
             image_id = None
             if changed.image_of is not None:
                 await connection.run_sync(exclude_collection)  # the image stays if its version is removed
@@ -135,25 +151,39 @@ class SqlGroupCatalog:
             row = (await connection.execute(GROUP.where(_named(key)))).mappings().first()
         return group_of(row) if row else None
 
-    async def list(
+    async def page(
         self,
         organization: str,
-        project: str | None = None,
+        project: str,
         *,
         after: tuple[datetime, str] | None = None,
-        limit: int | None = None,
-    ) -> Sequence[Group]:
-        """Return an organization's groups, oldest first, after the cursor `(created_at, id)`."""
-        query = GROUP.where(groups.c.organization == organization)
-        if project is not None:
-            query = query.where(groups.c.project == project)
+        limit: int,
+        max_spec_bytes: int,
+    ) -> tuple[Sequence[Group], bool]:
+        """Return a project's groups, oldest first, after the cursor `(created_at, id)`.
+
+        Args:
+            limit: Maximum number of groups.
+            max_spec_bytes: Maximum size of their specs together. The first group is returned in any case.
+
+        Returns:
+            The groups, and whether there are more.
+        """
+        query = select(groups.c.id, groups.c.spec_bytes).where(
+            groups.c.organization == organization, groups.c.project == project
+        )
         if after is not None:
             at, last_id = after
             same = and_(groups.c.created_at == at, groups.c.id > last_id)
             query = query.where(or_(groups.c.created_at > at, same))
+        order = (groups.c.created_at, groups.c.id)
         async with self._database.read() as connection:
-            rows = await connection.execute(query.order_by(groups.c.created_at, groups.c.id).limit(limit))
-            return [group_of(row) for row in rows.mappings()]
+            found = (await connection.execute(query.order_by(*order).limit(limit + 1))).all()
+            sizes = accumulate(size_bytes for _, size_bytes in found)
+            fitting = max(1, sum(total <= max_spec_bytes for total in sizes))
+            chosen = [group_id for group_id, _ in found[: min(fitting, limit)]]
+            rows = await connection.execute(GROUP.where(groups.c.id.in_(chosen)).order_by(*order))
+            return [group_of(row) for row in rows.mappings()], len(found) > len(chosen)
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
         """Remove a group with its job and versions, and write the event. Returns the group, or None."""
@@ -255,6 +285,8 @@ def _group_values(group: Group) -> dict[str, object]:
         "name": group.key.name,
         "image": group.image,
         "spec": dict(group.spec),
+        "replicas": group.replicas,
+        "spec_bytes": group.spec_bytes,
         "version": group.version,
         "autostart": group.autostart,
         "status": group.status.value,
@@ -269,7 +301,12 @@ def _group_values(group: Group) -> dict[str, object]:
     }
 
 
-def group_of(row: RowMapping) -> Group:
+def summary_of(row: RowMapping) -> Group:
+    """Return the group from a row of `SUMMARY`, with an empty spec. It must not be stored."""
+    return group_of({**row, "spec": {}})
+
+
+def group_of(row: RowMapping | dict[str, Any]) -> Group:
     """Return the group from a row of `GROUP`."""
     facts = dict(row)
     key = GroupKey(facts.pop("organization"), facts.pop("project"), facts.pop("name"))

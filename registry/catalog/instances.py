@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
 from auth.ports import AuditEvent, Clock
 from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.events import append
-from registry.catalog.groups import GROUP, group_of, lock_group, store_group
+from registry.catalog.groups import SUMMARY, lock_group, store_group, summary_of
 from registry.catalog.tables import groups, instance_tokens, instances
 from registry.catalog.versions import image_of_version
 from registry.model.groups import Group
@@ -88,7 +88,10 @@ class SqlInstances:
         return counted
 
     async def unsettled(self, limit: int) -> Sequence[tuple[Group, Instance]]:
-        """Return instances in allocation or download, least recently checked first."""
+        """Return instances in allocation or download, least recently checked first.
+
+        Their groups have no spec, which would be up to a mebibyte each.
+        """
         waiting = (
             select(instances)
             .where(instances.c.state.in_(UNSETTLED))
@@ -100,11 +103,11 @@ class SqlInstances:
             if not rows:
                 return []
             ids = {row["group_id"] for row in rows}
-            found = (await connection.execute(GROUP.where(groups.c.id.in_(ids)))).mappings().all()
+            found = (await connection.execute(SUMMARY.where(groups.c.id.in_(ids)))).mappings().all()
         looked_at = update(instances).where(instances.c.id.in_([row["id"] for row in rows]))
         async with self._database.write() as connection:
             await connection.execute(looked_at.values(checked_at=self._clock.now()))
-        owners = {row["id"]: group_of(row) for row in found}
+        owners = {row["id"]: summary_of(row) for row in found}
         return [(owners[row["group_id"]], _instance(row)) for row in rows if row["group_id"] in owners]
 
     async def advance(

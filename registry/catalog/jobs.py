@@ -18,25 +18,26 @@ from registry.catalog.engine.database import CatalogConnection, Database, exclud
 from registry.catalog.events import append
 from registry.catalog.groups import lock_group, store_group
 from registry.catalog.images import enter_image
+from registry.catalog.quotas import SqlQuotas
 from registry.catalog.tables import blob_pins, groups, jobs
 from registry.catalog.versions import store_version
 from registry.model.groups import Group, GroupKey, GroupTransition
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob
+from registry.model.quotas import UNLIMITED
 
 
 class SqlJobQueue:
     """Queue in the table `jobs`.
 
     Args:
-        organization_jobs: Maximum number of concurrent imports of one organization; 0 means no limit. Excess
-            jobs wait, and jobs of other organizations overtake them.
+        quotas: Quotas of concurrent imports. Excess jobs wait, and jobs of other organizations overtake them.
     """
 
-    def __init__(self, database: Database, clock: Clock, organization_jobs: int = 0) -> None:
+    def __init__(self, database: Database, clock: Clock, quotas: SqlQuotas | None = None) -> None:
         self._database = database
         self._clock = clock
-        self._organization_jobs = organization_jobs
+        self._quotas = quotas
 
     async def claim(self, worker_id: str, lease_s: float) -> ImportJob | None:
         """Lease the oldest job that has no lease. Returns None if there is none."""
@@ -53,7 +54,7 @@ class SqlJobQueue:
         if not await self._has_work(free):
             return None
         async with self._database.write() as connection:
-            if self._organization_jobs:
+            if self._quotas is not None:
                 await self._database.queue_up(connection)
             row = (await connection.execute(query)).mappings().first()
             if row is None:
@@ -125,7 +126,7 @@ class SqlJobQueue:
     def _free(self, now: datetime) -> ColumnElement[bool]:
         """Return the condition under which a job of a group may be claimed."""
         free = or_(jobs.c.state == "queued", and_(jobs.c.state == "running", jobs.c.lease_until < now))
-        if not self._organization_jobs:
+        if self._quotas is None:
             return free
         other, its_group = jobs.alias(), groups.alias()
         running = (
@@ -139,7 +140,8 @@ class SqlJobQueue:
             .correlate(groups)
             .scalar_subquery()
         )
-        return and_(free, running < self._organization_jobs)
+        limit = self._quotas.limit(groups.c.organization, "imports")
+        return and_(free, or_(limit == UNLIMITED, running < limit))
 
     async def _lock(self, connection: CatalogConnection, job: ImportJob, worker_id: str) -> Group | None:
         """Lock the group and the job. Return the group, or None if this worker no longer leases the job."""

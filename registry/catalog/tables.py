@@ -2,6 +2,7 @@
 
 ```
 organizations ──< api_keys      nodes ── enrolments       events
+   ├──── quotas
    └──< webhooks ──< deliveries
 groups ──< jobs
    ├─────< versions >── images ──< image_contents
@@ -37,6 +38,8 @@ from sqlalchemy import (
     false,
     text,
 )
+
+from registry.model.quotas import NAMES
 
 metadata = MetaData(
     naming_convention={
@@ -121,6 +124,15 @@ api_keys = Table(
     _time("revoked_at", nullable=True),
 )
 
+# Null: the server's default applies.
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("organization", ForeignKey("organizations.name"), primary_key=True),
+    *(Column(name, BigInteger) for name in NAMES),
+    _time("updated_at"),
+)
+
 nodes = Table(
     "nodes",
     metadata,
@@ -162,6 +174,9 @@ groups = Table(
     Column("started", Boolean, nullable=False, server_default=false()),
     Column("revision", Integer, nullable=False, server_default=text("1")),
     Column("resume_status", String(16)),
+    # For quotas and pages of lists, which do not load the spec.
+    Column("replicas", BigInteger, nullable=False, server_default=text("0")),
+    Column("spec_bytes", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("organization", "project", "name"),
 )
 

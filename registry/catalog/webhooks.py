@@ -18,7 +18,7 @@ from registry.audit.types import RegistryEventType
 from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.events import append, read_event
 from registry.catalog.tables import deliveries, events, organizations, upkeep, webhooks
-from registry.errors import ConflictError
+from registry.errors import QuotaExceededError
 from registry.model.webhooks import SealedSecret, Webhook, WebhookDelivery, render_message
 
 _CURSOR: Final = "webhooks"
@@ -34,7 +34,7 @@ class SqlWebhooks:
         self._clock = clock
 
     async def add(self, webhook: Webhook, secret: SealedSecret, event: AuditEvent, *, limit: int) -> None:
-        """Insert an endpoint with the event, for later events. Raises ConflictError: `limit` is reached."""
+        """Insert an endpoint, for later events. Raises QuotaExceededError: there are `limit` already."""
         owner = select(organizations.c.name).where(organizations.c.name == webhook.organization)
         count = select(func.count()).where(webhooks.c.organization == webhook.organization)
         values = {
@@ -48,8 +48,8 @@ class SqlWebhooks:
         }
         async with self._database.write() as connection:
             await connection.execute(owner.with_for_update())
-            if (await connection.execute(count)).scalar_one() >= limit:
-                raise ConflictError(f"the organization has {limit} webhooks; delete one first")
+            if limit and (await connection.execute(count)).scalar_one() >= limit:
+                raise QuotaExceededError("webhooks", limit)
             after = await _latest(connection)
             await connection.execute(insert(webhooks).values(**values, after=after))
             await append(connection, webhook.created_at, event)

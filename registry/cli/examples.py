@@ -53,6 +53,8 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "organization key create": ("crisper organization key create acme --name ci",),
         "organization key list": ("crisper organization key list acme",),
         "organization key revoke": ("crisper organization key revoke acme KEY_ID",),
+        "quota show": ("crisper quota show acme",),
+        "quota set": ("crisper quota set acme groups=1000 stored_bytes=none streams=default",),
         "webhook create": ("crisper webhook create https://scheduler.example.com/crisper --type 'group.*'",),
         "webhook list": ("crisper webhook list --organization acme",),
         "webhook show": ("crisper webhook show WEBHOOK_ID",),

@@ -16,6 +16,7 @@ from registry.cli.keys import keys_app
 from registry.cli.nodes import node_app
 from registry.cli.organizations import organization_app
 from registry.cli.output import fail, misused
+from registry.cli.quotas import quota_app
 from registry.cli.tokens import token_app
 from registry.cli.webhooks import webhook_app
 from registry.config import Settings
@@ -33,6 +34,7 @@ app.add_typer(image_app, name="image")
 app.add_typer(group_app, name="group")
 group_life.register(group_app)
 app.add_typer(organization_app, name="organization")
+app.add_typer(quota_app, name="quota")
 app.add_typer(webhook_app, name="webhook")
 app.add_typer(node_app, name="node")
 node_app.command("enroll")(enroll)

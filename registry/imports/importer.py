@@ -101,7 +101,7 @@ class Importer:
             raise PullFailedError(f"the image's name cannot be read: {error}") from None
         source = await self._client.open(reference, credential)
         documents = await read_documents(source, self._platform)
-        plan = plan_import(documents, self._max_image_bytes)
+        plan = plan_import(documents, await self._max_bytes(job.key.organization))
         await self._pins.pin(
             job.id, job.key.organization, [content.digest for content in plan.image.contents]
         )
@@ -122,6 +122,10 @@ class Importer:
         attached = await gather_both(storing, attaching)
         _log.info("import.stored", job_id=job.id, seconds=round(time.monotonic() - began, 3))
         return image.with_attached(attached)
+
+    async def _max_bytes(self, organization: str) -> int:
+        quota = await self._quota.max_image_bytes(organization) if self._quota else 0
+        return min(quota or self._max_image_bytes, self._max_image_bytes)
 
     async def _fetch(
         self, job: ImportJob, registry: str, transfer: Transfer, plan: Plan, progress: TransferProgress

@@ -12,6 +12,7 @@ A group is `failed` only while no version of it is stored. If the import of a la
 returns to the status that it had (`resume_status`), and its nodes get the version before.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -29,7 +30,13 @@ from registry.model.versions import StoredVersion, same_configuration, with_conf
 from storage.digest import Digest
 
 _PULLING: Final = "pulling"  # until the import reports its progress (`registry.model.imports.Stage`)
+_INT32_MAX: Final = (1 << 31) - 1
 _DAMAGED: Final = "damaged: a stored blob does not verify; create the group again to import its image"
+
+
+def size_bytes_of(spec: Mapping[str, Any]) -> int:
+    """Return the size of a spec as compact JSON in UTF-8."""
+    return len(json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -96,6 +103,18 @@ class Group:
     image_size_bytes: int | None = None
     is_damaged: bool = False
     has_outdated_instances: bool = False
+
+    @property
+    def replicas(self) -> int:
+        """Replicas that count for the quota: with autoscaling, the maximum."""
+        scaler = self.spec.get("queue_autoscaler") or {}
+        replicas: int = max(self.spec.get("replicas", 0), scaler.get("max_replicas", 0))
+        return min(replicas, _INT32_MAX)
+
+    @property
+    def spec_bytes(self) -> int:
+        """Size of the spec as JSON."""
+        return size_bytes_of(self.spec)
 
     @property
     def has_failed(self) -> bool:
@@ -374,15 +393,24 @@ class GroupCatalog(Protocol):
     async def version(self, group_id: str, version: int) -> StoredVersion | None:
         """Return a stored version."""
 
-    async def list(
+    async def page(
         self,
         organization: str,
-        project: str | None = None,
+        project: str,
         *,
         after: tuple[datetime, str] | None = None,
-        limit: int | None = None,
-    ) -> Sequence[Group]:
-        """Return an organization's groups, oldest first, after the cursor `(created_at, id)`."""
+        limit: int,
+        max_spec_bytes: int,
+    ) -> tuple[Sequence[Group], bool]:
+        """Return a project's groups, oldest first, after the cursor `(created_at, id)`.
+
+        Args:
+            limit: Maximum number of groups.
+            max_spec_bytes: Maximum size of their specs together. The first group is returned in any case.
+
+        Returns:
+            The groups, and whether there are more.
+        """
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
         """Remove a group with its job and versions, and write the event. Returns the group, or None."""

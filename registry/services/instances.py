@@ -28,6 +28,7 @@ from registry.model.instances import (
     instance_event,
     state_event,
 )
+from registry.services.quotas import OrganizationQuotas
 from registry.services.views import InstanceView
 
 SWEEP_S: Final = 2.0
@@ -53,6 +54,7 @@ class Instances:
         catalog: The designated nodes with their last observed states.
         groups: The groups.
         tokens: The token authority.
+        quotas: Quotas of the groups' organizations.
         dismiss_tokens: Revokes every token of a group; new ones may be minted immediately.
     """
 
@@ -62,6 +64,7 @@ class Instances:
         catalog: SqlInstances,
         groups: GroupCatalog,
         tokens: TokenControl,
+        quotas: OrganizationQuotas,
         dismiss_tokens: Callable[[Group], Awaitable[object]],
         trail: AuditTrail,
         clock: Clock,
@@ -69,6 +72,7 @@ class Instances:
         self._catalog = catalog
         self._groups = groups
         self._tokens = tokens
+        self._quotas = quotas
         self._dismiss_tokens = dismiss_tokens
         self._trail = trail
         self._clock = clock
@@ -105,8 +109,10 @@ class Instances:
 
         Raises:
             NotFoundError: No such group or instance.
+            RateLimitedError: The organization reallocates too many instances per minute.
         """
         group, instance = await self._require(key, instance_id)
+        await self._quotas.take(key.organization, "reallocations_per_minute", "reallocate")
         await self._revoke(instance)
         event = instance_event(RegistryEventType.INSTANCE_REALLOCATED, group, instance, source=source)
         if not await self._catalog.free(instance, event):
@@ -189,6 +195,7 @@ class Instances:
     ) -> None:
         """Record the request for the scheduler. An instance without its image keeps its state."""
         group, instance = await self._require(key, instance_id)
+        await self._quotas.take(key.organization, "reallocations_per_minute", type_.value)
         event = instance_event(type_, group, instance, source=source)
         restarted = type_ is RegistryEventType.INSTANCE_RESTARTED
         if instance.state in UNSETTLED:

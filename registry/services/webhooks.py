@@ -15,9 +15,8 @@ from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.webhooks import SqlWebhooks
 from registry.errors import EgressRefusedError, InvalidInputError, NotFoundError
 from registry.model.webhooks import SealedSecret, Webhook
+from registry.services.quotas import OrganizationQuotas
 from storage.ports import KeyProvider
-
-MAX_WEBHOOKS: Final = 20
 
 _SECRET_BYTES: Final = 32  # the length that key providers wrap
 
@@ -59,12 +58,14 @@ class Webhooks:
         catalog: SqlWebhooks,
         secrets: WebhookSecrets,
         organizations: SqlOrganizationDirectory,
+        quotas: OrganizationQuotas,
         clock: Clock,
         vet: Callable[[str], None],
     ) -> None:
         self._catalog = catalog
         self._secrets = secrets
         self._organizations = organizations
+        self._quotas = quotas
         self._clock = clock
         self._vet = vet
 
@@ -76,7 +77,7 @@ class Webhooks:
         Raises:
             NotFoundError: There is no such organization.
             InvalidInputError: The egress rules forbid the URL.
-            ConflictError: The organization already has `MAX_WEBHOOKS` endpoints.
+            QuotaExceededError: The organization has too many endpoints.
         """
         if await self._organizations.get(organization) is None:
             raise NotFoundError(f"there is no organization named {organization!r}")
@@ -88,7 +89,8 @@ class Webhooks:
         webhook = Webhook(str(uuid4()), organization, url, tuple(types), self._clock.now())
         sealed = await self._secrets.seal(organization, webhook.webhook_id, secret)
         created = _event(RegistryEventType.WEBHOOK_CREATED, webhook, source)
-        await self._catalog.add(webhook, sealed, created, limit=MAX_WEBHOOKS)
+        limit = (await self._quotas.of(organization)).webhooks
+        await self._catalog.add(webhook, sealed, created, limit=limit)
         return NewWebhook(webhook, Secret(f"whsec_{base64.b64encode(secret).decode()}"))
 
     async def list(self, organization: str) -> Sequence[Webhook]:

@@ -18,7 +18,8 @@ from registry.errors import NotFoundError
 from registry.model.groups import GroupKey
 
 PREFIX: Final = "/api/public"
-GROUPS: Final = "/organizations/{organization_name}/projects/{project_name}/containers"
+ORGANIZATION: Final = "/organizations/{organization_name}"
+GROUPS: Final = ORGANIZATION + "/projects/{project_name}/containers"
 GROUP: Final = GROUPS + "/{container_group_name}"
 READ: Final = (404,)
 WRITE: Final = (403, 404)

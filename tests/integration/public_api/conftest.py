@@ -66,7 +66,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         is_operator_key=lambda key: hmac.compare_digest(key.encode(), OPERATOR_KEY.encode()),
     )
     root = web.Application()
-    root.add_subapp(PREFIX, public_app(world.groups, world.instances, authenticate))
+    root.add_subapp(PREFIX, public_app(world.groups, world.instances, world.quotas, authenticate))
     async with TestServer(root) as server, ClientSession() as session:
         yield Service(world, str(server.make_url(PREFIX)), session)
     await database.close()

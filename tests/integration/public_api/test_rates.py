@@ -41,7 +41,7 @@ async def test_a_key_that_asks_too_often_waits_on_every_server_and_no_other_does
             rates=RedisRateLimiter(redis, per_minute=6),
         )
         root = web.Application()
-        root.add_subapp(PREFIX, public_app(world.groups, world.instances, authenticate))
+        root.add_subapp(PREFIX, public_app(world.groups, world.instances, world.quotas, authenticate))
         apps.append(root)
     async with TestServer(apps[0]) as one, TestServer(apps[1]) as other, ClientSession() as session:
 

@@ -9,11 +9,15 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from auth.audit import AuthEventType
 from auth.ports import AuditEvent
-from registry.errors import ConflictError, InvalidInputError, NotFoundError, WebhookFailedError
-from registry.services.webhooks import MAX_WEBHOOKS
+from registry.errors import (
+    InvalidInputError,
+    NotFoundError,
+    QuotaExceededError,
+    WebhookFailedError,
+)
 from registry.upstream.egress import EgressGuard
 from registry.upstream.hooks import HookClient
-from tests.integration.webhooks.conftest import Post
+from tests.integration.webhooks.conftest import MAX_WEBHOOKS, Post
 
 
 async def test_an_event_arrives_signed_once_and_says_what_happened(post: Post) -> None:
@@ -200,7 +204,7 @@ async def test_an_organizations_webhooks_are_bounded_and_its_own(post: Post) -> 
     made = await post.register()
     for _ in range(MAX_WEBHOOKS - 1):
         await post.register()
-    with pytest.raises(ConflictError):
+    with pytest.raises(QuotaExceededError):
         await post.register()
     for work in (post.webhooks.get, post.webhooks.enable, post.webhooks.remove):
         with pytest.raises(NotFoundError):

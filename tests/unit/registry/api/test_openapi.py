@@ -26,7 +26,7 @@ def apps() -> list[web.Application]:
         ImagesApi(nothing),
     ]
     operator = operator_app(parts, EventsApi(nothing), is_operator_key=lambda _: False, verifier=nothing)
-    return [public_app(nothing, nothing, nothing), operator]
+    return [public_app(nothing, nothing, nothing, nothing), operator]
 
 
 def test_every_route_is_an_operation_of_the_document() -> None:

@@ -13,12 +13,15 @@ from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
 from registry.catalog.organizations import SqlOrganizationDirectory
+from registry.catalog.quotas import SqlQuotas
 from registry.errors import InvalidInputError, ReferenceFormatError
 from registry.model.groups import Group, GroupCatalog, GroupKey, GroupTransition
 from registry.model.imports import UpstreamCredential
+from registry.model.quotas import Quotas
 from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
 from registry.services.instances import Instances
+from registry.services.quotas import OrganizationQuotas
 from tests.support.memory_ports import MemoryCredentialVault, MemoryProgressStore
 
 
@@ -71,8 +74,8 @@ class MemoryTokens:
 class JournalledCatalog(SqlGroupCatalog):
     """The real catalog; notes its writes, and fails with `failure`."""
 
-    def __init__(self, database: Database, journal: list[str]) -> None:
-        super().__init__(database, Clock())
+    def __init__(self, database: Database, journal: list[str], quotas: SqlQuotas | None = None) -> None:
+        super().__init__(database, Clock(), quotas)
         self._journal = journal
         self.failure: Exception | None = None
 
@@ -95,12 +98,14 @@ class World:
     `journal` holds the writes in the order in which they came.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: Quotas | None = None) -> None:
         self.journal: list[str] = []
         self.clock = Clock()
         self.vault = JournalledVault(self.journal)
         self.board = MemoryProgressStore()
-        self.catalog = JournalledCatalog(database, self.journal)
+        self.quota_catalog = SqlQuotas(database, self.clock, quotas)
+        self.quotas = OrganizationQuotas(self.quota_catalog)
+        self.catalog = JournalledCatalog(database, self.journal, self.quota_catalog)
         self.organizations = SqlOrganizationDirectory(database)
         self.events = SqlEventLog(database, self.clock)
         self.revoked: list[str] = []
@@ -111,6 +116,7 @@ class World:
             catalog=self.designations,
             groups=self.catalog,
             tokens=self.tokens,
+            quotas=self.quotas,
             dismiss_tokens=self._dismiss,
             trail=self.events,
             clock=self.clock,
@@ -118,6 +124,7 @@ class World:
         self.keys = ApiKeys(
             keys=SqlApiKeyDirectory(database, self.clock),
             organizations=self.organizations,
+            quotas=self.quotas,
             clock=self.clock,
         )
         self.groups = self.over(self.catalog)
@@ -129,6 +136,7 @@ class World:
             progress_store=self.board,
             organizations=self.organizations,
             instances=self.instances,
+            quotas=self.quotas,
             clock=self.clock,
             parse_reference=parse_reference,
             credential_from=credential_from,
