@@ -228,7 +228,7 @@ def test_an_operator_sets_quotas_on_the_command_line(tenant: Tenant) -> None:
 
 def test_lists_that_nobody_reads_take_no_memory(tmp_path: Path) -> None:
     """150 groups of almost 1 MiB, and ten clients that ask for the list and read nothing."""
-    with CrisperServer(tmp_path / "server", env={"CRISPER_WORKERS": "1"}) as server:
+    with CrisperServer(tmp_path / "server", env={"CRISPER_ROLES": "api"}) as server:
         tenant = Tenant(server, server.operator.create_organization(), "")
         tenant.limit(spec_bytes=0, groups=0, creations_per_minute=0)
         value = "x" * 100_000
