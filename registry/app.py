@@ -47,7 +47,7 @@ from registry.api.operator.organizations import OrganizationsApi
 from registry.api.operator.pull_tokens import PullTokensApi
 from registry.api.operator.quotas import QuotasApi
 from registry.api.operator.webhooks import WebhooksApi
-from registry.api.public import ApiKeyAuthenticator, public_app
+from registry.api.public import ApiKeyAuthenticator, PublicServices, public_app
 from registry.api.root import root_app
 from registry.api.token import TokenApi
 from registry.api.v2.application import PREFIX as DISTRIBUTION_PREFIX
@@ -62,6 +62,7 @@ from registry.catalog.collection import SqlBlobPins, SqlCollection
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.events import SqlEventLog
+from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.images import SqlImages, SqlKnownLayers
 from registry.catalog.import_quotas import SqlImportQuota
@@ -101,7 +102,9 @@ from registry.portal import Portal, PortalSessions, Services
 from registry.portal.sessions import ATTEMPTS_PER_MINUTE
 from registry.pull.resolve import ImageResolver
 from registry.services.api_keys import ApiKeys
+from registry.services.group_logs import GroupLogs
 from registry.services.groups import ContainerGroups
+from registry.services.hardware import HardwareFile
 from registry.services.instances import SWEEP_S, Instances
 from registry.services.nodes import Nodes
 from registry.services.pull_tokens import PullTokens
@@ -442,7 +445,7 @@ def compose_upkeep(shared: _Shared) -> Callable[[], Awaitable[None]]:
     if settings.gc_interval_s > 0:
         collection = Collection(
             shared.blobs,
-            SqlCollection(shared.database, shared.clock),
+            SqlCollection(shared.database, shared.clock, settings.image_cache_s),
             SqlUpkeep(shared.database, shared.clock),
             shared.clock,
         )
@@ -486,28 +489,6 @@ def compose_api(shared: _Shared, nudge: Callable[[], None]) -> tuple[Mapping[str
         quotas=shared.organization_quotas,
         clock=shared.clock,
     )
-    rate = settings.api_requests_per_minute
-    authenticate = ApiKeyAuthenticator(
-        keys=api_keys,
-        is_operator_key=shared.is_operator_key,
-        rates=RedisRateLimiter(shared.redis, rate) if rate else None,
-    )
-    apis = {
-        public.PREFIX: public_app(groups, shared.instances, shared.organization_quotas, authenticate),
-        operator.PREFIX: _operator_app(shared, api_keys, pull_tokens),
-    }
-    return apis, _portal(shared, groups, pull_tokens, key_directory)
-
-
-def _operator_app(shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens) -> web.Application:
-    enrolment = NodeEnrolment(
-        shared.node_ca,
-        shared.nodes,
-        SqlEnrolmentRecords(shared.database, shared.clock),
-        shared.trail,
-        shared.clock,
-        offer_s=shared.settings.enrolment_s,
-    )
     webhooks = Webhooks(
         catalog=shared.webhooks,
         secrets=shared.webhook_secrets,
@@ -515,6 +496,41 @@ def _operator_app(shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens) -
         quotas=shared.organization_quotas,
         clock=shared.clock,
         vet=shared.hooks.vet,
+    )
+    rate = settings.api_requests_per_minute
+    authenticate = ApiKeyAuthenticator(
+        keys=api_keys,
+        is_operator_key=shared.is_operator_key,
+        rates=RedisRateLimiter(shared.redis, rate) if rate else None,
+    )
+    apis = {
+        public.PREFIX: public_app(_public_services(shared, groups, webhooks), authenticate),
+        operator.PREFIX: _operator_app(shared, api_keys, pull_tokens, webhooks),
+    }
+    return apis, _portal(shared, groups, pull_tokens, key_directory)
+
+
+def _public_services(shared: _Shared, groups: ContainerGroups, webhooks: Webhooks) -> PublicServices:
+    return PublicServices(
+        groups=groups,
+        instances=shared.instances,
+        quotas=shared.organization_quotas,
+        logs=GroupLogs(SqlGroupLogs(shared.database), shared.groups),
+        webhooks=webhooks,
+        hardware=HardwareFile(shared.settings.hardware_file),
+    )
+
+
+def _operator_app(
+    shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens, webhooks: Webhooks
+) -> web.Application:
+    enrolment = NodeEnrolment(
+        shared.node_ca,
+        shared.nodes,
+        SqlEnrolmentRecords(shared.database, shared.clock),
+        shared.trail,
+        shared.clock,
+        offer_s=shared.settings.enrolment_s,
     )
     return operator.operator_app(
         [

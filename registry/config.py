@@ -117,7 +117,11 @@ class Settings(BaseSettings):
         gc_interval_s: Seconds between garbage collections by servers with the import role; 0 disables them
             (run `crisper gc`).
         gc_grace_s: Seconds that a blob must be unreferenced before garbage collection removes it.
+        image_cache_s: Seconds for which an image stays stored after the last group with `image_caching` has
+            stopped using it.
         api_requests_per_minute: Rate limit of one API key on the public API; 0 means no limit.
+        hardware_file: JSON file with the GPU classes and availability that the public API shows
+            (docs/public-api.md). It is read again when it has changed.
         insecure_webhooks: Webhook hosts (`host[:port]`) that may be reached over plain HTTP and at private
             addresses.
         webhook_days: Days without a successful delivery after which a webhook is disabled.
@@ -191,7 +195,9 @@ class Settings(BaseSettings):
     node_responses: Annotated[int, Field(ge=1)] = 16
     gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
+    image_cache_s: Annotated[float, Field(ge=0)] = 604800.0
     api_requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 1200
+    hardware_file: Path | None = None
     insecure_webhooks: Annotated[tuple[str, ...], NoDecode] = ()
     webhook_days: Annotated[float, Field(gt=0, le=365)] = 5.0
     docs_url: str | None = None

@@ -13,6 +13,7 @@ RegistryError
 ├── ConflictError           a name is taken, or a resource is in the wrong state for the request
 │   └── PreconditionFailedError     the resource has changed since the caller read it
 ├── RateLimitedError        the caller is over its rate limit
+├── OutOfScopeError         an operation of SaladCloud's API that Crisper does not have
 ├── QuotaExceededError      an organization is at one of its quotas
 ├── InvalidInputError       invalid fields, each with the reason
 └── ImportFailedError       a failed import; `reason` is one of four, `sentence` is for the customer
@@ -109,6 +110,10 @@ class QuotaExceededError(RegistryError):
             "operator for a higher quota."
         )
         self.quota = quota
+
+
+class OutOfScopeError(RegistryError):
+    """An operation of SaladCloud's API that Crisper does not have."""
 
 
 class InvalidInputError(RegistryError):

@@ -55,7 +55,7 @@ _HAS_OUTDATED_INSTANCES = exists().where(
     instances.c.group_id == groups.c.id,
     or_(instances.c.version != groups.c.version, instances.c.state.in_(UNSETTLED)),
 )
-_COUNTED: Final = ("replicas", "spec_bytes")
+_COUNTED: Final = ("replicas", "spec_bytes", "image_caching")
 GROUP = (
     select(
         *(column for column in groups.c if column.name not in _COUNTED),
@@ -191,8 +191,12 @@ class SqlGroupCatalog:
             group = await lock_group(connection, _named(key))
             if group is None:
                 return None
+            now = self._clock.now()
+            if group.image_caching:
+                used = select(versions.c.image_id).where(versions.c.group_id == group.id)
+                await connection.execute(update(images).where(images.c.id.in_(used)).values(cached_at=now))
             await connection.execute(delete(groups).where(groups.c.id == group.id))
-            await append(connection, self._clock.now(), group.delete(source=source))
+            await append(connection, now, group.delete(source=source))
         return group
 
     async def versions(self, group_id: str) -> Sequence[int]:
@@ -287,6 +291,7 @@ def _group_values(group: Group) -> dict[str, object]:
         "spec": dict(group.spec),
         "replicas": group.replicas,
         "spec_bytes": group.spec_bytes,
+        "image_caching": group.image_caching,
         "version": group.version,
         "autostart": group.autostart,
         "status": group.status.value,

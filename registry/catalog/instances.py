@@ -37,6 +37,7 @@ class SqlInstances:
             "version": version,
             "token_id": token_id,
             "state": InstanceState.ALLOCATING.value,
+            "report": {},
             "updated_at": now,
             "checked_at": now,
         }
@@ -133,6 +134,8 @@ class SqlInstances:
             instances.c.state == instance.state.value,
         )
         change = update(instances).where(as_read).values(state=state.value, updated_at=now)
+        if state is InstanceState.CREATING:
+            change = change.values(report={})
         async with self._database.write() as connection:
             owner = await lock_group(connection, groups.c.id == group.id)
             if owner is None:
@@ -147,6 +150,13 @@ class SqlInstances:
                 await store_group(connection, running.group)
             await append(connection, now, event, *([running.event] if running else []))
         return True
+
+    async def store_report(self, instance: Instance, report: Mapping[str, object]) -> bool:
+        """Store what a scheduler has reported. Returns False if there is no such instance."""
+        same = and_(instances.c.id == instance.id, instances.c.token_id == instance.token_id)
+        change = update(instances).where(same).values(report=dict(report))
+        async with self._database.write() as connection:
+            return (await connection.execute(change)).rowcount == 1
 
     async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
         """Change an instance's deletion cost, with the event. Returns False if there is no such instance."""

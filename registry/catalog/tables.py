@@ -2,7 +2,7 @@
 
 ```
 organizations ──< api_keys      nodes ── enrolments       events
-   ├──── quotas
+   ├──── quotas, webhook_keys
    └──< webhooks ──< deliveries
 groups ──< jobs
    ├─────< versions >── images ──< image_contents
@@ -174,7 +174,8 @@ groups = Table(
     Column("started", Boolean, nullable=False, server_default=false()),
     Column("revision", Integer, nullable=False, server_default=text("1")),
     Column("resume_status", String(16)),
-    # For quotas and pages of lists, which do not load the spec.
+    # For quotas, collection and pages of lists, which do not load the spec.
+    Column("image_caching", Boolean, nullable=False, server_default=false()),
     Column("replicas", BigInteger, nullable=False, server_default=text("0")),
     Column("spec_bytes", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("organization", "project", "name"),
@@ -211,6 +212,7 @@ images = Table(
     _time("created_at"),
     Column("zstd_digest", _Digest, index=True),
     Column("zstd_bytes", BigInteger),
+    _time("cached_at", nullable=True),  # when the last group with image_caching stopped using it
     UniqueConstraint("organization", "digest", "platform"),
 )
 
@@ -253,6 +255,7 @@ instances = Table(
     _time("updated_at"),
     _time("checked_at"),
     Column("image_id", String(36)),  # may exist longer than its version and the image
+    Column("report", JSON, nullable=False, server_default="{}"),
     UniqueConstraint("group_id", "node_id"),
     Index(None, "state", "checked_at"),
 )
@@ -281,6 +284,16 @@ webhooks = Table(
     _time("failing_since", nullable=True),
     _time("disabled_at", nullable=True),
     Column("last_failure", Text),
+)
+
+# An empty `kek_id` of a webhook: its organization's key signs its messages.
+webhook_keys = Table(
+    "webhook_keys",
+    metadata,
+    Column("organization", ForeignKey("organizations.name"), primary_key=True),
+    Column("kek_id", String(255), nullable=False),
+    Column("sealed_secret", LargeBinary(1024), nullable=False),
+    _time("created_at"),
 )
 
 deliveries = Table(
@@ -398,5 +411,14 @@ events = Table(
     Column("source", UntrustedText(64)),
     Column("detail", JSON, nullable=False),
     Column("event_id", String(64), index=True, unique=True),  # for events from the ledger
+    Column("group_id", String(36)),  # of groups and instances only
+    Index(None, "group_id", "cursor"),
+    Index(
+        "ix_events_logged",
+        "organization",
+        "at",
+        sqlite_where=text("group_id IS NOT NULL"),
+        postgresql_where=text("group_id IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )

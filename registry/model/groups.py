@@ -112,6 +112,15 @@ class Group:
         return min(replicas, _INT32_MAX)
 
     @property
+    def image_caching(self) -> bool:
+        """Whether its images stay stored for a while after they were used last."""
+        return bool(self.spec.get("container", {}).get("image_caching"))
+
+    def has_probe(self, kind: str) -> bool:
+        """Return whether the group has a probe: `startup`, `readiness` or `liveness`."""
+        return self.spec.get(f"{kind}_probe") is not None
+
+    @property
     def spec_bytes(self) -> int:
         """Size of the spec as JSON."""
         return size_bytes_of(self.spec)

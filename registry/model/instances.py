@@ -1,11 +1,11 @@
 """Instances: nodes that are assigned to a container group."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from auth.audit import EventType
 from auth.ports import AuditEvent
@@ -32,6 +32,7 @@ class Instance:
         token_id: Newest pull token of this instance.
         deletion_cost: Cost of removing this instance, set by the scheduler.
         updated_at: Time of the last change of state.
+        report: What the scheduler has reported about its container, by the names of SaladCloud's API.
     """
 
     id: str
@@ -43,6 +44,18 @@ class Instance:
     deletion_cost: int
     created_at: datetime
     updated_at: datetime
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    def has_started(self, group: Group) -> bool:
+        """Return whether its startup probe has succeeded: always without one, else as reported."""
+        started: bool = self.report.get("started", self.state is InstanceState.RUNNING)
+        return started or not group.has_probe("startup")
+
+    def is_ready(self, group: Group) -> bool:
+        """Return whether it runs and its readiness probe succeeds, as reported; true without a report."""
+        runs = self.state is InstanceState.RUNNING and self.has_started(group)
+        ready: bool = self.report.get("ready", True)
+        return runs and ready
 
 
 UNSETTLED: Final = (InstanceState.ALLOCATING, InstanceState.DOWNLOADING)

@@ -10,6 +10,7 @@ outlives the token. States are refreshed on every read, and every few seconds in
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from auth.audit import EventType
@@ -32,6 +33,7 @@ from registry.services.quotas import OrganizationQuotas
 from registry.services.views import InstanceView
 
 SWEEP_S: Final = 2.0
+NO_DETAILS: Final[Mapping[str, object]] = MappingProxyType({})
 
 _AT_ONCE: Final = 16
 _PAGE: Final = 500
@@ -127,13 +129,29 @@ class Instances:
         await self._request_restart(key, instance_id, RegistryEventType.INSTANCE_RESTARTED, source)
 
     async def report(
-        self, instance_id: str, key: GroupKey, state: InstanceState, *, source: str | None = None
+        self,
+        instance_id: str,
+        key: GroupKey,
+        state: InstanceState,
+        details: Mapping[str, object] = NO_DETAILS,
+        *,
+        source: str | None = None,
     ) -> InstanceView:
-        """Set the state that a scheduler reports for an instance's container. Raises NotFoundError."""
+        """Set the state that a scheduler reports for an instance's container. Raises NotFoundError.
+
+        Args:
+            details: What else it reports; None removes an earlier value, omitted values stay.
+        """
         group, instance = await self._require(key, instance_id)
         if instance.state is not state:
             event = state_event(state, group, instance, source=source)
             await self._catalog.advance(group, instance, state, event)
+        if details:
+            group, instance = await self._require(key, instance_id)
+            merged = {**instance.report, **details}
+            report = {name: value for name, value in merged.items() if value is not None}
+            if not await self._catalog.store_report(instance, report):
+                raise _no_such()
         return await self.get(key, instance_id)
 
     async def refresh(self, group: Group) -> bool:
@@ -169,7 +187,7 @@ class Instances:
     async def _refresh_one(self, group: Group, instance: Instance) -> InstanceView | None:
         """Refresh one instance; None if its token has ended and its node was released."""
         if instance.state not in UNSETTLED:
-            return InstanceView(instance)
+            return InstanceView(instance, group)
         try:
             view = await self._tokens.show(instance.token_id)
         except TokenNotFoundError:
@@ -184,7 +202,7 @@ class Instances:
             await self._catalog.advance(group, instance, state, event)
             instance = replace(instance, state=state, updated_at=self._clock.now())
         downloading = state is InstanceState.DOWNLOADING and view.session is not None
-        return InstanceView(instance, _percent(view, view.session) if downloading else None)
+        return InstanceView(instance, group, _percent(view, view.session) if downloading else None)
 
     async def _lapse(self, group: Group, instance: Instance, cause: str) -> None:
         event = instance_event(RegistryEventType.INSTANCE_LAPSED, group, instance, cause=cause)

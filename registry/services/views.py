@@ -87,4 +87,5 @@ class InstanceView:
     """
 
     instance: Instance
+    group: Group
     progress: float | None = None

@@ -35,7 +35,11 @@ _NAMES: Final[Mapping[str, Schema]] = {
 _API: Final = Api(
     PREFIX,
     API_KEY,
-    {**_NAMES, "container_group_instance_id": {"type": "string", "format": "uuid"}},
+    {
+        **_NAMES,
+        "container_group_instance_id": {"type": "string", "format": "uuid"},
+        "webhook_id": {"type": "string", "format": "uuid"},
+    },
     errors=(429,),
     body_limit_bytes=_MAX_BODY_BYTES,
 )

@@ -16,6 +16,7 @@ from registry.catalog.api_keys import SqlApiKeyDirectory
 from registry.model.api_keys import ApiKey
 from registry.model.organizations import Organization
 from registry.services.api_keys import hash_api_key
+from storage.keys.local import LocalKeyring
 from tests.support.catalogs import sqlite_catalog
 from tests.unit.registry.services.fakes import World
 
@@ -65,8 +66,9 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         keys=world.keys,
         is_operator_key=lambda key: hmac.compare_digest(key.encode(), OPERATOR_KEY.encode()),
     )
+    keyring = LocalKeyring.create(tmp_path / "keyring.json")
     root = web.Application()
-    root.add_subapp(PREFIX, public_app(world.groups, world.instances, world.quotas, authenticate))
+    root.add_subapp(PREFIX, public_app(world.services(keyring), authenticate))
     async with TestServer(root) as server, ClientSession() as session:
         yield Service(world, str(server.make_url(PREFIX)), session)
     await database.close()

@@ -7,21 +7,28 @@ from datetime import UTC, datetime, timedelta
 from auth.errors import LedgerUnavailableError, TokenNotFoundError
 from auth.records import TokenState, TokenView
 from auth.secret import Secret
+from registry.api.public import PublicServices
 from registry.catalog.api_keys import SqlApiKeyDirectory
 from registry.catalog.engine.database import Database
 from registry.catalog.events import SqlEventLog
+from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.quotas import SqlQuotas
+from registry.catalog.webhooks import SqlWebhooks
 from registry.errors import InvalidInputError, ReferenceFormatError
 from registry.model.groups import Group, GroupCatalog, GroupKey, GroupTransition
 from registry.model.imports import UpstreamCredential
 from registry.model.quotas import Quotas
 from registry.services.api_keys import ApiKeys
+from registry.services.group_logs import GroupLogs
 from registry.services.groups import ContainerGroups
+from registry.services.hardware import HardwareFile
 from registry.services.instances import Instances
 from registry.services.quotas import OrganizationQuotas
+from registry.services.webhooks import Webhooks, WebhookSecrets
+from storage.keys.local import LocalKeyring
 from tests.support.memory_ports import MemoryCredentialVault, MemoryProgressStore
 
 
@@ -99,6 +106,7 @@ class World:
     """
 
     def __init__(self, database: Database, quotas: Quotas | None = None) -> None:
+        self._database = database
         self.journal: list[str] = []
         self.clock = Clock()
         self.vault = JournalledVault(self.journal)
@@ -128,6 +136,19 @@ class World:
             clock=self.clock,
         )
         self.groups = self.over(self.catalog)
+
+    def services(self, keyring: LocalKeyring) -> PublicServices:
+        """Return what the public API offers."""
+        webhooks = Webhooks(
+            catalog=SqlWebhooks(self._database, self.clock),
+            secrets=WebhookSecrets(keyring),
+            organizations=self.organizations,
+            quotas=self.quotas,
+            clock=self.clock,
+            vet=lambda _: None,
+        )
+        logs = GroupLogs(SqlGroupLogs(self._database), self.catalog)
+        return PublicServices(self.groups, self.instances, self.quotas, logs, webhooks, HardwareFile(None))
 
     def over(self, catalog: GroupCatalog) -> ContainerGroups:
         return ContainerGroups(
