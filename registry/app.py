@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from aiohttp import web
 
 from auth.authority import Authority
+from auth.context import AuthContext
 from auth.key_watch import watched
 from auth.ledger import (
     EventStream,
@@ -289,14 +290,17 @@ class _Shared:
         return hooks
 
     @cached_property
-    def authority(self) -> Authority:
+    def auth_context(self) -> AuthContext:
         name = self.settings.service
-        return Authority(self.signing_keys, self.ledger, self.trail, self.clock, issuer=name, service=name)
+        return AuthContext(self.ledger, self.trail, self.clock, issuer=name, service=name)
+
+    @cached_property
+    def authority(self) -> Authority:
+        return Authority(self.signing_keys, self.auth_context)
 
     @cached_property
     def verifier(self) -> Verifier:
-        name, keys = self.settings.service, self.signing_keys.verification_keys
-        return Verifier(keys, self.ledger, self.trail, self.clock, issuer=name, service=name)
+        return Verifier(self.signing_keys.verification_keys, self.auth_context)
 
     @cached_property
     def instances(self) -> Instances:
@@ -381,8 +385,7 @@ def compose_pull(shared: _Shared) -> web.Application:
 
 def compose_token(shared: _Shared) -> TokenApi:
     """Build the role `token`: `/token` and the public signing keys."""
-    name = shared.settings.service
-    realm = Realm(shared.signing_keys, shared.ledger, shared.trail, shared.clock, issuer=name, service=name)
+    realm = Realm(shared.signing_keys, shared.auth_context)
     return TokenApi(realm, shared.signing_keys.verification_keys)
 
 

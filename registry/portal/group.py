@@ -10,11 +10,10 @@ from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import InvalidInputError, NotFoundError
 from registry.model.groups import GroupKey, GroupStatus
 from registry.model.imports import Stage
-from registry.portal.guard import Form, Guard, see_other
+from registry.portal.guard import Form, see_other
 from registry.portal.layers import gain_percent, layers_of
 from registry.portal.messages import failure
-from registry.portal.pages import Pages
-from registry.portal.services import Services
+from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 
 GROUP: Final = "/groups/{organization}/{project}/{name}"
@@ -25,13 +24,8 @@ _MOVING_S: Final = 2
 _QUIET_S: Final = 10
 
 
-class GroupViews:
+class GroupViews(Views):
     """Views of one group."""
-
-    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
-        self._guard = guard
-        self._pages = pages
-        self._services = services
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""

@@ -13,9 +13,8 @@ from registry.model.groups import GroupKey
 from registry.model.images import Variant, WantedVariant
 from registry.portal.commands import Pull
 from registry.portal.group import GROUP, key_of
-from registry.portal.guard import Form, Guard, see_other
-from registry.portal.pages import Pages
-from registry.portal.services import Services
+from registry.portal.guard import Form, see_other
+from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 from registry.services.pull_tokens import Designation
 
@@ -28,13 +27,8 @@ _MOVING: Final = frozenset({TokenState.MINTED, TokenState.ACTIVE})
 _MOVING_S: Final = 2
 
 
-class PullViews:
+class PullViews(Views):
     """Views of a group's pull tokens."""
-
-    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
-        self._guard = guard
-        self._pages = pages
-        self._services = services
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
