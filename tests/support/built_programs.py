@@ -34,6 +34,7 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 _AZURITE = "3.37.0"
 _AXE_CORE = "4.14.1"
+_SALAD_SDK = "0.9.0-alpha.17"
 
 
 def go_program(name: str) -> Path:
@@ -59,8 +60,16 @@ def axe_core() -> Path:
     return _npm_install("axe-core", _AXE_CORE, "axe-core/axe.min.js")
 
 
+def salad_sdk() -> tuple[str, Path]:
+    """Return Node.js and the folder of SaladCloud's SDK; the first call on a machine installs it."""
+    name = "@saladtechnologies-oss/salad-cloud-sdk"
+    entry = _npm_install(name, _SALAD_SDK, f"{name}/package.json")
+    return _find("node", _NODE_PATH), entry.parent
+
+
 def _npm_install(package: str, version: str, file: str) -> Path:
-    folder, what = _CACHE / f"{package}-{version}", f"{package}@{version}"
+    folder = _CACHE / f"{package.rpartition('/')[2]}-{version}"
+    what = f"{package}@{version}"
 
     def install() -> None:
         subprocess.run(
@@ -105,3 +114,4 @@ if __name__ == "__main__":
         print(go_program(each))  # noqa: T201
     print(*azurite())  # noqa: T201
     print(axe_core())  # noqa: T201
+    print(*salad_sdk())  # noqa: T201

@@ -1,7 +1,7 @@
 """The public API's logs: events of imports and instances ("SystemLog", "LogEntry")."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
@@ -17,9 +17,9 @@ _MAX_PAGE: Final = 100
 _MAX_NAME_LENGTH: Final = 255
 _MAX_TEXT_LENGTH: Final = 10_000
 #: Limits of SaladCloud's reference, which the published SDK applies to responses.
-_CPU: Final = range(1, 17)
-_MEMORY: Final = range(1024, 61441)
-_STORAGE: Final = range(1 << 30, 268_435_456_001)
+_CPU: Final = (1, 16)
+_MEMORY: Final = (1024, 61440)
+_STORAGE: Final = (1 << 30, 268_435_456_000)
 
 
 def _in_utc(time: datetime) -> datetime:
@@ -167,5 +167,5 @@ class GroupLogsApi:
         )
 
 
-def _within(limits: range, value: Any) -> int | None:  # noqa: ANN401 (the scheduler's field)
-    return value if value in limits else None
+def _within(limits: tuple[int, int], value: int | None) -> int | None:
+    return value if value is not None and limits[0] <= value <= limits[1] else None
