@@ -18,10 +18,10 @@ MAX_DESCRIPTION_LENGTH: Final = 1000
 class InstanceStatusCounts(Shape):
     """Numbers of instances by state ("ContainerGroupInstanceStatusCount")."""
 
-    allocating_count: Count = 0
-    creating_count: Count = 0
-    running_count: Count = 0
-    stopping_count: Count = 0
+    allocating_count: Count
+    creating_count: Count
+    running_count: Count
+    stopping_count: Count
 
 
 class ContainerGroupState(Shape):
