@@ -116,10 +116,14 @@ class BlobProgress:
     Attributes:
         size_bytes: Size of the blob.
         delivered_bytes: Distinct bytes that were delivered.
+        requested: Whether the node requested it.
+        reached_end: Whether its last byte was delivered.
     """
 
     size_bytes: int
     delivered_bytes: int
+    requested: bool = False
+    reached_end: bool = False
 
     @property
     def whole(self) -> bool:
@@ -164,7 +168,12 @@ class SessionView:
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """State of a token, for operators. `session` is None until the token is redeemed."""
+    """State of a token, for operators.
+
+    Attributes:
+        read_at: Time of this state by the ledger's clock, which all its other times have too.
+        session: None until the token is redeemed.
+    """
 
     token_id: str
     state: TokenState
@@ -176,6 +185,7 @@ class TokenView:
     image_size: int
     minted_at: datetime
     expires_at: datetime
+    read_at: datetime
     session: SessionView | None
 
 

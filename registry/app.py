@@ -5,7 +5,7 @@ import hmac
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -34,11 +34,13 @@ from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
 from registry.api import operator, public
 from registry.api.documentation import ApiReference
-from registry.api.health import HealthApi
+from registry.api.endpoint import Access, Part
+from registry.api.health import HealthApi, Readiness
 from registry.api.http.origin import Origin
 from registry.api.http.peers import Peers
 from registry.api.http.socket_sender import SocketSender
 from registry.api.http.streaming import BlobStreamer
+from registry.api.key_refusals import REFUSALS_PER_MINUTE, KeyRefusals
 from registry.api.openapi import document
 from registry.api.operator.events import EventsApi
 from registry.api.operator.images import ImagesApi
@@ -62,6 +64,7 @@ from registry.catalog.blob_origins import SqlBlobOrigins
 from registry.catalog.collection import SqlBlobPins, SqlCollection
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.enrolments import SqlEnrolmentRecords
+from registry.catalog.event_chain import SqlEventChain
 from registry.catalog.events import SqlEventLog
 from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.groups import SqlGroupCatalog
@@ -71,14 +74,16 @@ from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.maintenance import SqlUpkeep
+from registry.catalog.node_blobs import SqlNodeBlobs
 from registry.catalog.nodes import SqlNodeRegistry
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
 from registry.catalog.partials import SqlPartials
 from registry.catalog.quarantine import SqlQuarantine
 from registry.catalog.quotas import SqlQuotas
+from registry.catalog.specs import SpecCipher
 from registry.catalog.webhooks import SqlWebhooks
-from registry.config import Role, Settings
+from registry.config import AdminRoute, Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.ephemeral.credential_vault import RedisCredentialVault
 from registry.ephemeral.portal_sessions import RedisPortalSessions
@@ -94,6 +99,7 @@ from registry.imports.worker import ImportWorker
 from registry.maintenance.collection import Collection
 from registry.maintenance.damage import DamageReporter
 from registry.maintenance.periodic import repeat
+from registry.maintenance.trail import TrailKeeper
 from registry.model.groups import Group
 from registry.model.images import Variant
 from registry.model.quotas import NAMES, Quotas
@@ -126,12 +132,14 @@ class Composition:
     """One server process, composed.
 
     Attributes:
-        web: What answers HTTP.
+        main: What the main listener answers.
+        admin: What the administration listener answers; None without one.
         worker: The import role; None where this process does not import.
         upkeep: Runs for as long as the process; None where it does not collect.
     """
 
-    web: web.Application
+    main: web.Application
+    admin: web.Application | None
     worker: ImportWorker | None
     upkeep: Callable[[], Awaitable[None]] | None = None
 
@@ -186,23 +194,42 @@ async def compose(settings: Settings, data: DataDir, redis_url: str) -> AsyncIte
         shared = await _open_shared(settings, data, redis_url, stack)
         worker = compose_import(shared) if Role.IMPORT in settings.roles else None
         upkeep = compose_upkeep(shared) if Role.IMPORT in settings.roles else None
-        mounted: dict[str, web.Application] = {}
-        routes = HealthApi(shared.probes, shared.metrics).routes()
+        main, admin = _Listener(), _Listener() if settings.admin_listener else None
+        readiness = Readiness(shared.probes)
+        main.routes += HealthApi(readiness, shared.metrics, details=admin is None).routes()
+        if admin is not None:
+            admin.routes += HealthApi(readiness, shared.metrics, details=True).routes()
         if Role.PULL in settings.roles:
-            mounted[DISTRIBUTION_PREFIX] = compose_pull(shared)
+            main.mounted[DISTRIBUTION_PREFIX] = compose_pull(shared)
         if Role.TOKEN in settings.roles:
             tokens = compose_token(shared)
-            mounted["/token"] = tokens.app()
-            routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
-        portal = None
+            main.mounted["/token"] = tokens.app()
+            main.routes.append(web.get("/.well-known/jwks.json", tokens.jwks))
         if Role.API in settings.roles:
-            apis, portal = compose_api(shared, worker.nudge if worker else _no_worker)
-            mounted |= apis
-            routes += ApiReference(partial(document, apis.values())).routes()
-        root = root_app(mounted, routes, shared.metrics, _peers(shared))
-        if portal is not None:
-            portal.mount(root)
-        yield Composition(root, worker, upkeep)
+            compose_api(shared, worker.nudge if worker else _no_worker, main, admin)
+        peers = _peers(shared)
+        yield Composition(
+            main.application(shared.metrics, peers),
+            admin.application(shared.metrics, peers) if admin else None,
+            worker,
+            upkeep,
+        )
+
+
+@dataclass
+class _Listener:
+    """What one listener serves."""
+
+    mounted: dict[str, web.Application] = field(default_factory=dict)
+    routes: list[web.RouteDef] = field(default_factory=list)
+    portal: Portal | None = None
+
+    def application(self, metrics: Metrics, peers: Peers) -> web.Application:
+        """Return the root application."""
+        root = root_app(self.mounted, self.routes, metrics, peers)
+        if self.portal is not None:
+            self.portal.mount(root)
+        return root
 
 
 @dataclass
@@ -239,6 +266,15 @@ class _Shared:
         return _key_check(read_operator_key(self.data.operator_key))
 
     @cached_property
+    def key_refusals(self) -> KeyRefusals:
+        return KeyRefusals(self.trail, RedisRateLimiter(self.redis, REFUSALS_PER_MINUTE))
+
+    @cached_property
+    def change_rates(self) -> RedisRateLimiter | None:
+        rate = self.settings.organization_changes_per_minute
+        return RedisRateLimiter(self.redis, rate) if rate else None
+
+    @cached_property
     def node_ca(self) -> NodeCA:
         return NodeCA.load(self.data.node_ca)
 
@@ -252,7 +288,8 @@ class _Shared:
 
     @cached_property
     def groups(self) -> SqlGroupCatalog:
-        return SqlGroupCatalog(self.database, self.clock, self.quotas)
+        specs = SpecCipher(self.database, self.key_provider)
+        return SqlGroupCatalog(self.database, self.clock, specs, self.quotas)
 
     @cached_property
     def nodes(self) -> SqlNodeRegistry:
@@ -265,6 +302,10 @@ class _Shared:
     @cached_property
     def designations(self) -> SqlInstances:
         return SqlInstances(self.database, self.clock)
+
+    @cached_property
+    def resolver(self) -> ImageResolver:
+        return ImageResolver(self.groups)
 
     @cached_property
     def progress(self) -> RedisProgressStore:
@@ -313,6 +354,8 @@ class _Shared:
             groups=self.groups,
             tokens=self.authority,
             quotas=self.organization_quotas,
+            node_blobs=SqlNodeBlobs(self.database, self.clock),
+            image_of=self.resolver.image,
             dismiss_tokens=dismiss_tokens,
             trail=self.events,
             clock=self.clock,
@@ -371,7 +414,7 @@ def compose_pull(shared: _Shared) -> web.Application:
     shared.stack.callback(sender.close)
     return distribution_app(
         verifier=shared.verifier,
-        resolver=ImageResolver(shared.groups),
+        resolver=shared.resolver,
         blobs=shared.blobs,
         catalog=shared.groups,
         streamer=BlobStreamer(sender, shared.metrics, stall_s=shared.settings.stall_s),
@@ -398,6 +441,7 @@ def compose_import(shared: _Shared) -> ImportWorker:
         PrefetchBudget(settings.ahead_bytes),
         connections=settings.blob_connections,
         pace=Bandwidth(settings.import_bytes_per_s).pace,
+        min_bytes_per_s=settings.import_min_bytes_per_s,
     )
     # Shorter than the lease of a job: the worker that takes over a job then need not wait for its blobs.
     transfer_lock = TransferLock(shared.redis, settings.lease_s / 2)
@@ -425,6 +469,7 @@ def compose_import(shared: _Shared) -> ImportWorker:
         worker_id=f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(6)}",
         lease_s=settings.lease_s,
         jobs=settings.import_jobs,
+        retry_delay_s=settings.import_retry_delay_s,
     )
 
 
@@ -444,6 +489,9 @@ def compose_upkeep(shared: _Shared) -> Callable[[], Awaitable[None]]:
         dispatcher.run,
         EventDrain(stream, shared.events.store, shared.trail.count).run,
         partial(repeat, "instances", SWEEP_S, shared.instances.sweep),
+        TrailKeeper(
+            SqlEventChain(shared.database, shared.key_provider), shared.clock, settings.retention
+        ).run,
     ]
     if settings.gc_interval_s > 0:
         collection = Collection(
@@ -463,11 +511,15 @@ def compose_upkeep(shared: _Shared) -> Callable[[], Awaitable[None]]:
     return run
 
 
-def compose_api(shared: _Shared, nudge: Callable[[], None]) -> tuple[Mapping[str, web.Application], Portal]:
+def compose_api(
+    shared: _Shared, nudge: Callable[[], None], main: "_Listener", admin: "_Listener | None"
+) -> None:
     """Build the role `api`: the public API, the operator API and the portal.
 
     Args:
         nudge: Wakes the import worker of this process.
+        main: Gets what customers and nodes call, and the rest unless `admin` gets it.
+        admin: The administration listener, if there is one.
     """
     settings = shared.settings
     groups = ContainerGroups(
@@ -504,13 +556,23 @@ def compose_api(shared: _Shared, nudge: Callable[[], None]) -> tuple[Mapping[str
     authenticate = ApiKeyAuthenticator(
         keys=api_keys,
         is_operator_key=shared.is_operator_key,
+        refusals=shared.key_refusals,
         rates=RedisRateLimiter(shared.redis, rate) if rate else None,
+        changes=shared.change_rates,
     )
-    apis = {
-        public.PREFIX: public_app(_public_services(shared, groups, webhooks), authenticate),
-        operator.PREFIX: _operator_app(shared, api_keys, pull_tokens, webhooks),
-    }
-    return apis, _portal(shared, groups, pull_tokens, key_directory)
+    private = admin or main
+    moved = settings.admin_routes
+    services = _public_services(shared, groups, webhooks)
+    main.mounted[public.PREFIX] = public_app(services, authenticate)
+    parts = _operator_parts(shared, api_keys, pull_tokens, webhooks)
+    operators = private if AdminRoute.OPERATOR in moved else main
+    operators.mounted[operator.PREFIX] = full = _operator_app(shared, parts, frozenset(Access))
+    if operators is not main:
+        main.mounted[operator.PREFIX] = _operator_app(shared, parts, operator.NODES_OWN)
+    (private if AdminRoute.PORTAL in moved else main).portal = _portal(
+        shared, groups, pull_tokens, key_directory
+    )
+    private.routes += ApiReference(partial(document, [main.mounted[public.PREFIX], full])).routes()
 
 
 def _public_services(shared: _Shared, groups: ContainerGroups, webhooks: Webhooks) -> PublicServices:
@@ -524,9 +586,9 @@ def _public_services(shared: _Shared, groups: ContainerGroups, webhooks: Webhook
     )
 
 
-def _operator_app(
+def _operator_parts(
     shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens, webhooks: Webhooks
-) -> web.Application:
+) -> list[Part]:
     enrolment = NodeEnrolment(
         shared.node_ca,
         shared.nodes,
@@ -535,19 +597,25 @@ def _operator_app(
         shared.clock,
         offer_s=shared.settings.enrolment_s,
     )
+    return [
+        OrganizationsApi(shared.organizations, api_keys),
+        QuotasApi(shared.organization_quotas),
+        WebhooksApi(webhooks),
+        NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),
+        InstancesApi(shared.instances),
+        PullTokensApi(pull_tokens, shared.authority, shared.origin),
+        ImagesApi(SqlImages(shared.database)),
+    ]
+
+
+def _operator_app(shared: _Shared, parts: Sequence[Part], accesses: Container[Access]) -> web.Application:
     return operator.operator_app(
-        [
-            OrganizationsApi(shared.organizations, api_keys),
-            QuotasApi(shared.organization_quotas),
-            WebhooksApi(webhooks),
-            NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),
-            InstancesApi(shared.instances),
-            PullTokensApi(pull_tokens, shared.authority, shared.origin),
-            ImagesApi(SqlImages(shared.database)),
-        ],
+        parts,
         EventsApi(shared.events),
         is_operator_key=shared.is_operator_key,
+        refusals=shared.key_refusals,
         verifier=shared.verifier,
+        accesses=accesses,
     )
 
 
@@ -563,6 +631,7 @@ def _portal(
         organization_of=organization_of,
         operator_key=Secret(read_operator_key(shared.data.operator_key)),
         attempts=RedisRateLimiter(shared.redis, ATTEMPTS_PER_MINUTE).take,
+        changes=shared.change_rates.take if shared.change_rates else None,
         trail=shared.trail,
         origin=shared.origin,
     )

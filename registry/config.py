@@ -1,5 +1,6 @@
 """Settings, read from the environment and the command line at start. Immutable."""
 
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,11 +10,12 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.errors import ConfigError, ReferenceFormatError
-from registry.hosts import RegistryAddress
+from registry.hosts import RegistryAddress, is_loopback, listener_address
 from storage.backends.locate import StorageLocation
 from storage.keys.locate import KeyLocation
 
 GIB = 1 << 30
+_PRODUCTION_ADMIN_ADDRESS = "127.0.0.1:5001"
 SHARED_REGISTRIES = ("docker.io", "ghcr.io", "public.ecr.aws", "quay.io")
 Limit = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
 
@@ -34,6 +36,13 @@ class Role(StrEnum):
     TOKEN = "token"  # noqa: S105
     API = "api"
     IMPORT = "import"
+
+
+class AdminRoute(StrEnum):
+    """What the administration listener can serve instead of the main listener."""
+
+    OPERATOR = "operator"
+    PORTAL = "portal"
 
 
 class Settings(BaseSettings):
@@ -78,6 +87,12 @@ class Settings(BaseSettings):
         keys_url: Provider of the key-encryption keys: `local:///path`, `awskms://alias/...`,
             `vault://host/...` (docs/keys.md); if unset, the file `keyring`.
         keyring: Keyring file, if `keys_url` is unset; by default in the data folder.
+        admin_address: `HOST:PORT` of the administration listener. It serves `/metrics`, the details of
+            `/readyz`, `/docs` and `/openapi.json` instead of the main listener; over TLS, unless it is a
+            loopback address. If unset, production uses 127.0.0.1:5001, and development has only the main
+            listener.
+        admin_routes: What else only the administration listener serves: `operator` (the operator API, except
+            what nodes call themselves), `portal`.
         unix_socket: Unix socket for a proxy on this machine. Connections to it are trusted as the proxy's.
         unix_socket_group: Group that may open the Unix socket; without it, only the server's user may.
         node_ca: Additional CAs for node certificates (PEM), which name the node as `urn:crisper:node:<id>`.
@@ -95,11 +110,16 @@ class Settings(BaseSettings):
             proxy's own idle time-out.
         stall_s: Seconds after which a client that reads nothing is disconnected.
         node_responses: Concurrent blob responses of one node in one process; further requests wait.
-        import_jobs: Concurrent imports of one server process.
+        import_jobs: Concurrent imports of one server process at full speed. Up to eight times as many run if
+            they wait for slow upstreams.
         layer_transfers: Concurrent layer downloads of one image.
         blob_connections: Concurrent connections for one large layer; 1 downloads each layer as one stream.
         ahead_bytes: Memory of one server process for buffering parts of layers that arrive out of order.
         import_bytes_per_s: Download rate limit of one server process, over all imports; 0 means no limit.
+        import_outage_s: Seconds for which an import retries while its registry is down.
+        import_retry_delay_s: Seconds until the last retry of an import whose registry was down for that long.
+        import_min_bytes_per_s: Minimum rate of an import, over ten minutes of waiting for its upstream; 0
+            means none.
         organization_groups: Quota of container groups. This and all further quotas (`organization_...`) are
             the defaults for each organization (docs/quotas.md); 0 means no limit.
         organization_replicas: Quota of replicas of all container groups.
@@ -122,8 +142,11 @@ class Settings(BaseSettings):
         api_requests_per_minute: Rate limit of one API key on the public API; 0 means no limit.
         hardware_file: JSON file with the GPU classes and availability that the public API shows
             (docs/public-api.md). It is read again when it has changed.
+        organization_changes_per_minute: Rate limit of one organization's changes on the public API and the
+            portal; 0 means no limit.
         insecure_webhooks: Webhook hosts (`host[:port]`) that may be reached over plain HTTP and at private
             addresses.
+        event_days: Days for which the audit trail keeps records; 0 keeps them for good.
         webhook_days: Days without a successful delivery after which a webhook is disabled.
         docs_url: URL of this documentation as a site; the portal links to it.
         portal_session_s: Seconds that a sign-in to the portal lasts.
@@ -141,6 +164,8 @@ class Settings(BaseSettings):
     public_url: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    admin_address: str | None = None
+    admin_routes: Annotated[frozenset[AdminRoute], NoDecode] = frozenset()
     unix_socket: Path | None = None
     unix_socket_group: str | None = None
     node_ca: Path | None = None
@@ -167,6 +192,9 @@ class Settings(BaseSettings):
     blob_connections: Annotated[int, Field(ge=1, le=16)] = 4
     ahead_bytes: Annotated[int, Field(ge=0)] = 32 << 20
     import_bytes_per_s: Annotated[int, Field(ge=0)] = 0
+    import_outage_s: Annotated[float, Field(ge=0, le=3600)] = 150.0
+    import_retry_delay_s: Annotated[float, Field(ge=0, le=86400)] = 300.0
+    import_min_bytes_per_s: Annotated[int, Field(ge=0)] = 64_000
     organization_groups: Limit = 500
     organization_replicas: Limit = 5000
     organization_spec_bytes: Limit = 64 << 10
@@ -198,13 +226,15 @@ class Settings(BaseSettings):
     image_cache_s: Annotated[float, Field(ge=0)] = 604800.0
     api_requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 1200
     hardware_file: Path | None = None
+    organization_changes_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 300
     insecure_webhooks: Annotated[tuple[str, ...], NoDecode] = ()
     webhook_days: Annotated[float, Field(gt=0, le=365)] = 5.0
+    event_days: Annotated[float, Field(ge=0, le=36_500)] = 90.0
     docs_url: str | None = None
     portal_session_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 8 * 3600
     log_level: str = "info"
 
-    @field_validator("roles", *_LISTS, mode="before")
+    @field_validator("roles", "admin_routes", *_LISTS, mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Split `a,b`, the form of lists in the environment and in `--roles`."""
@@ -243,6 +273,19 @@ class Settings(BaseSettings):
             KeyLocation.parse(value)
         return value
 
+    @field_validator("admin_address")
+    @classmethod
+    def _host_and_port(cls, value: str | None) -> str | None:
+        if value is not None:
+            listener_address(value)
+        return value
+
+    @property
+    def admin_listener(self) -> tuple[str, int] | None:
+        """Host and port of the administration listener; None if there is none."""
+        address = self.admin_address or (_PRODUCTION_ADMIN_ADDRESS if self.production else None)
+        return listener_address(address) if address else None
+
     @property
     def storage_location(self) -> StorageLocation:
         """Place of the blobs."""
@@ -254,6 +297,11 @@ class Settings(BaseSettings):
         """Provider of the key-encryption keys."""
         file = (self.keyring or self.data_dir / "keyring.json").absolute()
         return KeyLocation.parse(self.keys_url or f"local://{quote(str(file))}")
+
+    @property
+    def retention(self) -> timedelta | None:
+        """Age at which records of the audit trail are removed; None keeps them."""
+        return timedelta(days=self.event_days) if self.event_days else None
 
     @property
     def production(self) -> bool:
@@ -270,9 +318,11 @@ class Settings(BaseSettings):
             raise ConfigError("set both --tls-cert and --tls-key, or neither")
         if self.proxy_ca is not None and self.tls_cert is None:
             raise ConfigError("CRISPER_PROXY_CA needs TLS on this server: set --tls-cert and --tls-key")
+        if self.admin_routes and self.admin_listener is None:
+            raise ConfigError("CRISPER_ADMIN_ROUTES needs a listener: set CRISPER_ADMIN_ADDRESS")
         if not self.production:
             return
-        loopback = self.host in {"127.0.0.1", "::1", "localhost"}
+        admin_host, _ = self.admin_listener or ("", 0)
         unsafe = {
             "CRISPER_REDIS_URL: the embedded ledger does not survive the loss of its machine": (
                 self.redis_url is None
@@ -280,7 +330,10 @@ class Settings(BaseSettings):
             "CRISPER_DATABASE_URL: the embedded catalog serves one machine only": self.database_url is None,
             "CRISPER_STORAGE_URL: the data folder serves one machine only": self.storage_url is None,
             "CRISPER_TLS_CERT and CRISPER_TLS_KEY: tokens would cross the network unencrypted": (
-                self.tls_cert is None and not loopback
+                self.tls_cert is None and not is_loopback(self.host)
+            ),
+            "CRISPER_ADMIN_ADDRESS: without TLS, only a loopback address is safe": (
+                self.tls_cert is None and not is_loopback(admin_host)
             ),
             "CRISPER_KEYS_URL or CRISPER_KEYRING: the keyring is stored beside the data that it protects": (
                 self.keyring is None and self.keys_url is None

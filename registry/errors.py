@@ -10,6 +10,7 @@ RegistryError
 │   └── ManifestNotFoundError   no such manifest in a repository
 ├── WebhookFailedError      a webhook endpoint did not accept a message
 ├── CatalogUnavailableError the catalog's database does not answer
+├── AuditTrailError         the audit trail's hash chain was changed by other means
 ├── ConflictError           a name is taken, or a resource is in the wrong state for the request
 │   └── PreconditionFailedError     the resource has changed since the caller read it
 ├── RateLimitedError        the caller is over its rate limit
@@ -20,6 +21,7 @@ RegistryError
     ├── AuthenticationFailedError
     ├── PullFailedError
     │   ├── UpstreamUnavailableError    temporary failure: retry
+    │   ├── UpstreamMissingError    the upstream does not have a document or blob
     │   └── RangeRefusedError       the upstream refused a range: retry without one
     ├── ImageTooLargeError
     └── StoreFailedError
@@ -70,6 +72,10 @@ class WebhookFailedError(RegistryError):
 
 class CatalogUnavailableError(RegistryError):
     """The catalog's database does not answer."""
+
+
+class AuditTrailError(RegistryError):
+    """The audit trail's hash chain was changed by other means than a server."""
 
 
 class ConflictError(RegistryError):
@@ -160,11 +166,18 @@ class UpstreamUnavailableError(PullFailedError):
 
     Attributes:
         retry_after_s: The upstream's Retry-After in seconds; None if it sent none.
+        outage: The upstream is down or overloaded and will probably come back, so that it is worth minutes of
+            retries and a delayed retry of the import.
     """
 
-    def __init__(self, sentence: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, sentence: str, retry_after_s: float | None = None, *, outage: bool = True) -> None:
         super().__init__(sentence)
         self.retry_after_s = retry_after_s
+        self.outage = outage
+
+
+class UpstreamMissingError(PullFailedError):
+    """The upstream lacks a document or blob. If the image's tag has moved, it may have another image."""
 
 
 class RangeRefusedError(PullFailedError):

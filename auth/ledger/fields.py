@@ -54,6 +54,7 @@ def decode_view(token_id: str, reply: Sequence[bytes]) -> TokenView | None:
         image_size=int(fields[b"sz"]),
         minted_at=_time(fields[b"mi"]),
         expires_at=_time(fields[b"ex"]),
+        read_at=_time(reply[0]),
         session=_decode_session(fields, now_ms) if b"ra" in fields else None,
     )
 
@@ -67,7 +68,7 @@ def _decode_session(fields: Mapping[bytes, bytes], now_ms: int) -> SessionView:
         deadline=_time(fields[b"dl"]),
         bytes_delivered=int(fields.get(b"dt", 0)),
         blobs={
-            name[1:].hex(): BlobProgress(int(size), _covered(fields.get(b"c" + name[1:], b""), int(size)))
+            name[1:].hex(): _decode_progress(int(size), fields.get(b"c" + name[1:]))
             for name, size in fields.items()
             if len(name) == _BLOB_FIELD and name.startswith(b"b")
         },
@@ -79,11 +80,16 @@ def _decode_session(fields: Mapping[bytes, bytes], now_ms: int) -> SessionView:
 _BLOB_FIELD = 1 + 12
 
 
-def _covered(spans: bytes, size: int) -> int:
-    if spans == _WHOLE:
-        return size
-    pairs = (span.split(b"-") for span in spans.split(b",") if span)
-    return sum(int(to) - int(start) for start, to in pairs)
+def _decode_progress(size: int, covered: bytes | None) -> BlobProgress:
+    if covered is None:
+        return BlobProgress(size, 0)
+    if covered == _WHOLE:
+        return BlobProgress(size, size, requested=True, reached_end=True)
+    spans = [
+        (int(start), int(to)) for start, to in (span.split(b"-") for span in covered.split(b",") if span)
+    ]
+    delivered = sum(to - start for start, to in spans)
+    return BlobProgress(size, delivered, requested=True, reached_end=any(to == size for _, to in spans))
 
 
 def _time(milliseconds: bytes) -> datetime:

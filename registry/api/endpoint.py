@@ -10,7 +10,7 @@ from the same declaration. An operation without documentation fails when its mod
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints
@@ -188,12 +188,19 @@ class Served:
         return read_json(model, await read_text(request, media_types, limit_bytes=self._limit_bytes))
 
 
-def add_operations(app: web.Application, api: Api, parts: Iterable[Part]) -> None:
-    """Add all operations of the parts. Any other route prevents the application from starting."""
+def add_operations(
+    app: web.Application, api: Api, parts: Iterable[Part], accesses: Container[Access] = frozenset(Access)
+) -> None:
+    """Add the operations of the parts. Any other route prevents the application from starting.
+
+    Args:
+        accesses: Only operations that accept these credentials are added.
+    """
     app[API] = api
     for served in (served for part in parts for served in _served(part, api)):
         endpoint = served.operation.endpoint
-        app.router.add_route(endpoint.method, endpoint.path, served.respond)
+        if endpoint.access in accesses:
+            app.router.add_route(endpoint.method, endpoint.path, served.respond)
     app.on_startup.append(closed_to(Served, "Declare it with Endpoint (registry/api/endpoint.py)."))
 
 

@@ -14,6 +14,10 @@ class RegistryEventType(EventType):
     QUOTAS_CHANGED = "organization.quotas_changed", "Quotas of the organization were changed"
     API_KEY_CREATED = "api_key.created", "An API key was created"
     API_KEY_REVOKED = "api_key.revoked", "An API key was revoked"
+    API_KEY_REFUSED = (
+        "api_key.refused",
+        "A request with an unknown or revoked API key or operator key was refused",
+    )
     NODE_CREATED = "node.created", "The node was created"
     NODE_OFFERED = "node.offered", "The node was offered another enrolment"
     NODE_REVOKED = "node.revoked", "The node was revoked"
@@ -24,6 +28,7 @@ class RegistryEventType(EventType):
     GROUP_ROLLED_BACK = "group.rolled_back", "The group was returned to an earlier version"
     GROUP_STARTED = "group.started", "The group was started"
     GROUP_RUNNING = "group.running", "The first node of the group has the image"
+    GROUP_DEPLOYING = "group.deploying", "The group's first node is still pulling"
     GROUP_STOPPED = "group.stopped", "The group was stopped"
     GROUP_DELETED = "group.deleted", "The group was deleted; its tokens were revoked"
     INSTANCE_DOWNLOADING = "instance.downloading", "The node is pulling"
@@ -39,6 +44,7 @@ class RegistryEventType(EventType):
     INSTANCE_RESTARTED = "instance.restarted", "The container is to be restarted"
     INSTANCE_LAPSED = "instance.lapsed", "The instance's token ended before its image was pulled"
     BLOB_DAMAGED = "blob.damaged", "A stored blob is damaged or missing"
+    AUDIT_PRUNED = "audit.pruned", "Records of this trail were removed after their retention"
     STORAGE_COLLECTED = "storage.collected", "Unused blobs were removed"
     WEBHOOK_CREATED = "webhook.created", "A webhook was registered"
     WEBHOOK_ENABLED = "webhook.enabled", "A disabled webhook was enabled again"

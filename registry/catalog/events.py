@@ -39,9 +39,13 @@ async def append(connection: CatalogConnection, at: datetime, *recorded: AuditEv
     Call it last in the transaction: on PostgreSQL it takes a lock that serializes all appends
     (docs/adr/0017-audit-trail-order.md), and row locks taken after it could deadlock.
     """
-    rows = [_values(at, event) for event in recorded]
-    if rows:
-        await connection.run_sync(partial(_append_all, rows=rows))
+    if recorded:
+        await connection.run_sync(lambda inner: append_to(inner, at, *recorded))
+
+
+def append_to(connection: Connection, at: datetime, *recorded: AuditEvent) -> None:
+    """Insert events as `append` does, inside a function that runs in a transaction."""
+    _append_all(connection, [_values(at, event) for event in recorded])
 
 
 def _append_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

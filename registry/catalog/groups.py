@@ -1,6 +1,6 @@
 """Container groups and the images of their versions (implements `registry.model.groups.GroupCatalog`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 from typing import Any, Final
@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Select,
+    Update,
     and_,
     delete,
     exists,
@@ -25,8 +26,10 @@ from registry.catalog.engine.database import CatalogConnection, Database, exclud
 from registry.catalog.events import append
 from registry.catalog.images import load_image
 from registry.catalog.quotas import SqlQuotas
+from registry.catalog.specs import LOST, SEALED, SpecCipher
 from registry.catalog.tables import (
     blob_keys,
+    data_keys,
     groups,
     image_contents,
     images,
@@ -37,12 +40,14 @@ from registry.catalog.tables import (
 )
 from registry.catalog.versions import image_of_version, load_version, newest_version, store_version
 from registry.errors import ConflictError
-from registry.model.groups import Group, GroupKey, GroupStatus, GroupTransition
+from registry.model.groups import UNREAD, Group, GroupKey, GroupStatus, GroupTransition
 from registry.model.images import StoredImage
 from registry.model.instances import UNSETTLED
 from registry.model.versions import StoredVersion
 from storage.digest import Digest
+from storage.errors import KeyUnavailableError
 
+_SPEC = frozenset({"spec_key", "sealed_spec", *(column.name for column in SEALED)})
 _HAS_DAMAGE = exists(
     select(1)
     .select_from(image_contents)
@@ -56,9 +61,10 @@ _HAS_OUTDATED_INSTANCES = exists().where(
     or_(instances.c.version != groups.c.version, instances.c.state.in_(UNSETTLED)),
 )
 _COUNTED: Final = ("replicas", "spec_bytes", "image_caching")
+_APART: Final = ("spec_key", "sealed_spec", *_COUNTED)
 GROUP = (
     select(
-        *(column for column in groups.c if column.name not in _COUNTED),
+        *(column for column in groups.columns if column.name not in _APART),
         versions.c.version.label("served_version"),
         images.c.digest.label("image_digest"),
         images.c.size_bytes.label("image_size_bytes"),
@@ -69,19 +75,25 @@ GROUP = (
     .outerjoin(versions, and_(versions.c.group_id == groups.c.id, versions.c.version == newest_version()))
     .outerjoin(images, images.c.id == versions.c.image_id)
 )
-SUMMARY = GROUP.with_only_columns(*(column for column in GROUP.selected_columns if column.name != "spec"))
+_WITH_SPEC = GROUP.add_columns(groups.c.spec_key, groups.c.sealed_spec, *SEALED).outerjoin(
+    data_keys, data_keys.c.id == groups.c.spec_key
+)
 
 
 class SqlGroupCatalog:
     """The tables `groups`, `versions`, `images` and `image_contents`.
 
     Args:
+        specs: Encrypts specs, which are never stored as plaintext.
         quotas: Quotas that new and changed groups must keep.
     """
 
-    def __init__(self, database: Database, clock: Clock, quotas: SqlQuotas | None = None) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, specs: SpecCipher, quotas: SqlQuotas | None = None
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._specs = specs
         self._quotas = quotas or SqlQuotas(database, clock)
 
     async def create(self, created: GroupTransition, credential_key: bytes | None) -> None:
@@ -90,15 +102,21 @@ class SqlGroupCatalog:
         Raises:
             ConflictError: The name is taken.
             QuotaExceededError: The organization has too many groups or replicas.
+            KeyUnavailableError: The spec could not be encrypted.
         """
         group = created.group
+        sealed = await self._specs.seal(group.key.organization, group.id, group.spec)
         try:
             async with self._database.write() as connection:
                 await self._quotas.check_group(connection, group, None)
-                await connection.execute(insert(groups).values(_group_values(group)))
+                await connection.execute(
+                    insert(groups).values(_group_values(group) | _counted_values(group) | sealed)
+                )
                 await _queue(connection, group, credential_key)
                 await append(connection, group.created_at, created.event)
         except IntegrityError as error:
+            if await self.get(group.key, with_spec=False) is None:
+                raise KeyUnavailableError("the organization was shredded meanwhile; try again") from None
             raise ConflictError(
                 f"a container group named {group.key.name!r} exists in this project; choose another name"
             ) from error
@@ -115,7 +133,7 @@ class SqlGroupCatalog:
         Raises:
             QuotaExceededError: The organization has too many replicas.
         """
-        after, now = changed.group, changed.group.updated_at
+        after = changed.group
         as_read = and_(
             groups.c.id == before.id,
             groups.c.revision == before.revision,
@@ -123,33 +141,29 @@ class SqlGroupCatalog:
             groups.c.status_since == before.status_since,
             groups.c.resume_status.is_not_distinct_from(before.resume_status),
         )
-        async with self._database.write() as connection:
-            await self._quotas.check_group(connection, after, before)
-            image_id = None
-            if changed.image_of is not None:
-                await connection.run_sync(exclude_collection)  # the image stays if its version is removed
-                image_id = await image_of_version(connection, after.id, changed.image_of)
-                if image_id is None:
-                    return False
-            written = await connection.execute(update(groups).where(as_read).values(_group_values(after)))
-            if written.rowcount != 1:
-                return False
-            if image_id is not None:
-                await store_version(connection, after, image_id, now)
-            renewed = after.job_id != before.job_id
-            if renewed or after.status is not before.status is GroupStatus.PENDING:
-                unfinished = and_(jobs.c.group_id == before.id, jobs.c.state.in_(("queued", "running")))
-                await connection.execute(delete(jobs).where(unfinished))
-            if renewed:
-                await _queue(connection, after, credential_key)
-            await append(connection, now, changed.event)
-        return True
+        values = _group_values(after)
+        if after.spec is not before.spec:
+            values |= await self._specs.seal(after.key.organization, after.id, after.spec)
+            values |= _counted_values(after)
+        write = update(groups).where(as_read).values(values)
+        try:
+            async with self._database.write() as connection:
+                if after.spec is not before.spec:
+                    await self._quotas.check_group(connection, after, before)
+                return await _change(connection, before, changed, write, credential_key)
+        except IntegrityError:
+            if after.spec is before.spec:
+                raise
+            return False  # the organization was shredded after the spec was encrypted
 
-    async def get(self, key: GroupKey) -> Group | None:
-        """Return a group by name."""
+    async def get(self, key: GroupKey, *, with_spec: bool = True) -> Group | None:
+        """Return a group by name. Without the spec, no key is needed."""
+        query = _WITH_SPEC if with_spec else GROUP
         async with self._database.read() as connection:
-            row = (await connection.execute(GROUP.where(_named(key)))).mappings().first()
-        return group_of(row) if row else None
+            row = (await connection.execute(query.where(_named(key)))).mappings().first()
+        if row is None:
+            return None
+        return await self._open(row) if with_spec else group_of(row)
 
     async def page(
         self,
@@ -182,8 +196,9 @@ class SqlGroupCatalog:
             sizes = accumulate(size_bytes for _, size_bytes in found)
             fitting = max(1, sum(total <= max_spec_bytes for total in sizes))
             chosen = [group_id for group_id, _ in found[: min(fitting, limit)]]
-            rows = await connection.execute(GROUP.where(groups.c.id.in_(chosen)).order_by(*order))
-            return [group_of(row) for row in rows.mappings()], len(found) > len(chosen)
+            stored = await connection.execute(_WITH_SPEC.where(groups.c.id.in_(chosen)).order_by(*order))
+            rows = stored.mappings().all()
+        return [await self._open(row) for row in rows], len(found) > len(chosen)
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
         """Remove a group with its job and versions, and write the event. Returns the group, or None."""
@@ -192,7 +207,8 @@ class SqlGroupCatalog:
             if group is None:
                 return None
             now = self._clock.now()
-            if group.image_caching:
+            caches = select(groups.c.image_caching).where(groups.c.id == group.id)
+            if (await connection.execute(caches)).scalar():
                 used = select(versions.c.image_id).where(versions.c.group_id == group.id)
                 await connection.execute(update(images).where(images.c.id.in_(used)).values(cached_at=now))
             await connection.execute(delete(groups).where(groups.c.id == group.id))
@@ -208,7 +224,7 @@ class SqlGroupCatalog:
     async def version(self, group_id: str, version: int) -> StoredVersion | None:
         """Return a stored version."""
         async with self._database.read() as connection:
-            return await load_version(connection, group_id, version)
+            return await load_version(connection, self._specs, group_id, version)
 
     async def image(self, group_id: str, version: int) -> StoredImage | None:
         """Return the image of a version, or None if it is not stored."""
@@ -241,6 +257,11 @@ class SqlGroupCatalog:
             numbers = (await connection.execute(query)).scalars().all()
         return sorted(["latest", *(f"v{number}" for number in numbers)]) if numbers else []
 
+    async def _open(self, row: RowMapping) -> Group:
+        """Return the group from a row of `_WITH_SPEC`."""
+        spec = await self._specs.open(row["id"], row)
+        return group_of(row, LOST if spec is None else spec)
+
     async def _image(self, query: Select[tuple[str]]) -> StoredImage | None:
         def load(connection: Connection) -> StoredImage | None:
             row = connection.execute(query).first()
@@ -251,7 +272,7 @@ class SqlGroupCatalog:
 
 
 async def lock_group(connection: CatalogConnection, condition: ColumnElement[bool]) -> Group | None:
-    """Return a group, locked against other changes until this transaction ends.
+    """Return a group without its spec, locked against other changes until this transaction ends.
 
     To prevent deadlocks, all transactions lock a group's row before rows of its job and its instances.
     """
@@ -263,6 +284,34 @@ async def lock_group(connection: CatalogConnection, condition: ColumnElement[boo
 async def store_group(connection: CatalogConnection, group: Group) -> None:
     """Store a group from `lock_group` after its transition."""
     await connection.execute(update(groups).where(groups.c.id == group.id).values(_group_values(group)))
+
+
+async def _change(
+    connection: CatalogConnection,
+    before: Group,
+    changed: GroupTransition,
+    write: Update,
+    credential_key: bytes | None,
+) -> bool:
+    after, now = changed.group, changed.group.updated_at
+    image_id = None
+    if changed.image_of is not None:
+        await connection.run_sync(exclude_collection)  # the image stays if its version is removed
+        image_id = await image_of_version(connection, after.id, changed.image_of)
+        if image_id is None:
+            return False
+    if (await connection.execute(write)).rowcount != 1:
+        return False
+    if image_id is not None:
+        await store_version(connection, after, image_id, now)
+    renewed = after.job_id != before.job_id
+    if renewed or after.status is not before.status is GroupStatus.PENDING:
+        unfinished = and_(jobs.c.group_id == before.id, jobs.c.state.in_(("queued", "running")))
+        await connection.execute(delete(jobs).where(unfinished))
+    if renewed:
+        await _queue(connection, after, credential_key)
+    await append(connection, now, changed.event)
+    return True
 
 
 async def _queue(connection: CatalogConnection, group: Group, credential_key: bytes | None) -> None:
@@ -282,16 +331,13 @@ def _named(key: GroupKey) -> ColumnElement[bool]:
 
 
 def _group_values(group: Group) -> dict[str, object]:
+    """Return the columns of a group, except those of its spec."""
     return {
         "id": group.id,
         "organization": group.key.organization,
         "project": group.key.project,
         "name": group.key.name,
         "image": group.image,
-        "spec": dict(group.spec),
-        "replicas": group.replicas,
-        "spec_bytes": group.spec_bytes,
-        "image_caching": group.image_caching,
         "version": group.version,
         "autostart": group.autostart,
         "status": group.status.value,
@@ -306,14 +352,14 @@ def _group_values(group: Group) -> dict[str, object]:
     }
 
 
-def summary_of(row: RowMapping) -> Group:
-    """Return the group from a row of `SUMMARY`, with an empty spec. It must not be stored."""
-    return group_of({**row, "spec": {}})
+def _counted_values(group: Group) -> dict[str, object]:
+    """Return what quotas, lists and collection need of a spec."""
+    return {name: getattr(group, name) for name in _COUNTED}
 
 
-def group_of(row: RowMapping | dict[str, Any]) -> Group:
-    """Return the group from a row of `GROUP`."""
-    facts = dict(row)
+def group_of(row: RowMapping, spec: Mapping[str, Any] = UNREAD) -> Group:
+    """Return the group from a row of `GROUP` or `_WITH_SPEC`."""
+    facts = {name: value for name, value in row.items() if name not in _SPEC}
     key = GroupKey(facts.pop("organization"), facts.pop("project"), facts.pop("name"))
     status = GroupStatus(facts.pop("status"))
     resumed, digest = facts.pop("resume_status"), facts.pop("image_digest")
@@ -321,6 +367,7 @@ def group_of(row: RowMapping | dict[str, Any]) -> Group:
         facts[flag] = bool(facts[flag])  # SQLite returns a number
     return Group(
         key=key,
+        spec=spec,
         status=status,
         resume_status=GroupStatus(resumed) if resumed else None,
         image_digest=Digest.parse(digest) if digest else None,

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth.ports import AuditEvent, Binding, Clock, Node
 from registry.catalog.engine.database import Database
 from registry.catalog.events import append
-from registry.catalog.tables import NODE_ID_CHARS, nodes, storable
+from registry.catalog.tables import NODE_ID_CHARS, node_blobs, nodes, storable
 from registry.errors import ConflictError
 
 
@@ -58,6 +58,7 @@ class SqlNodeRegistry:
         change = update(nodes).where(nodes.c.node_id == node_id, nodes.c.revoked_at.is_(None))
         async with self._database.write() as connection:
             if (await connection.execute(change.values(revoked_at=now))).rowcount:
+                await connection.execute(delete(node_blobs).where(node_blobs.c.node_id == node_id))
                 await append(connection, now, event)
                 return True
             known = await connection.execute(select(nodes.c.node_id).where(nodes.c.node_id == node_id))

@@ -1,12 +1,14 @@
-"""The catalog's tables. They contain metadata only; content is encrypted in storage.
+"""The catalog's tables. They contain metadata; content is encrypted in storage, customers' settings here.
 
 ```
 organizations ──< api_keys      nodes ── enrolments       events
    ├──── quotas, webhook_keys
    └──< webhooks ──< deliveries
+organizations ── data_keys ──< groups, versions    encryption of specs
 groups ──< jobs
    ├─────< versions >── images ──< image_contents
    └─────< instances ──< instance_tokens
+node_blobs         blobs that nodes got in full, by organization
 blob_keys          one row per tenant and blob: the wrapped data key
 blob_origins       registries from which a blob was downloaded and verified
 blob_pins          blobs that a running import needs (jobs ──< blob_pins)
@@ -106,6 +108,11 @@ def _time(name: str, *, nullable: bool = False) -> Column[Any]:
     return Column(name, UtcDateTime, nullable=nullable)
 
 
+def _spec_key() -> Column[Any]:
+    """Return the reference to the data key of a spec; null if there is no spec, or it was shredded."""
+    return Column("spec_key", ForeignKey("data_keys.id"))
+
+
 organizations = Table(
     "organizations",
     metadata,
@@ -154,6 +161,16 @@ enrolments = Table(
     _time("expires_at"),
 )
 
+# Keys of specs, wrapped with the organization's key-encryption key (`registry.catalog.specs`).
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("organization", String(63), nullable=False, unique=True),
+    Column("kek_id", String(255), nullable=False),
+    Column("wrapped_dek", LargeBinary(1024), nullable=False),
+)
+
 groups = Table(
     "groups",
     metadata,
@@ -162,7 +179,8 @@ groups = Table(
     Column("project", String(63), nullable=False),
     Column("name", String(63), nullable=False),
     Column("image", String(2048), nullable=False),
-    Column("spec", JSON, nullable=False),
+    _spec_key(),
+    Column("sealed_spec", LargeBinary),
     Column("version", Integer, nullable=False),
     Column("autostart", Boolean, nullable=False),
     Column("status", String(16), nullable=False),
@@ -197,6 +215,7 @@ jobs = Table(
     Column("sentence", Text),
     _time("created_at"),
     _time("finished_at", nullable=True),
+    _time("deferred_until", nullable=True),
     Index(None, "state", "lease_until"),
 )
 
@@ -238,7 +257,8 @@ versions = Table(
     Column("image_id", ForeignKey("images.id"), nullable=False, index=True),
     _time("created_at"),
     Column("image", String(2048), nullable=False, server_default=""),
-    Column("configuration", JSON(none_as_null=True)),
+    _spec_key(),
+    Column("sealed_spec", LargeBinary),
 )
 
 instances = Table(
@@ -256,17 +276,32 @@ instances = Table(
     _time("checked_at"),
     Column("image_id", String(36)),  # may exist longer than its version and the image
     Column("report", JSON, nullable=False, server_default="{}"),
+    Column("known_by", String(16)),
+    Column("is_watched", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("group_id", "node_id"),
-    Index(None, "state", "checked_at"),
+    Index(None, "is_watched", "checked_at"),
 )
 
-# All tokens of an instance that may still be valid, so that they can be revoked with it.
+# All tokens of an instance that may still be valid, so that its state follows from all of them, and they can
+# be revoked with it.
 instance_tokens = Table(
     "instance_tokens",
     metadata,
     Column("token_id", String(64), primary_key=True),
     Column("instance_id", ForeignKey("instances.id", ondelete="CASCADE"), nullable=False, index=True),
     _time("minted_at"),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("image_id", String(36)),
+    Column("has_ended", Boolean, nullable=False, server_default=false()),
+)
+
+node_blobs = Table(
+    "node_blobs",
+    metadata,
+    Column("organization", ForeignKey("organizations.name", ondelete="CASCADE"), primary_key=True),
+    Column("node_id", ForeignKey("nodes.node_id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("blob", String(24), primary_key=True),
+    _time("delivered_at"),
 )
 
 webhooks = Table(
@@ -421,4 +456,25 @@ events = Table(
         postgresql_where=text("group_id IS NOT NULL"),
     ),
     sqlite_autoincrement=True,
+)
+
+# The hash chain over the audit trail (docs/adr/0068). `event_chain` has one row.
+event_hashes = Table(
+    "event_hashes",
+    metadata,
+    Column("cursor", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary(32), nullable=False),
+)
+
+event_chain = Table(
+    "event_chain",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("kek_id", String(255)),
+    Column("wrapped_key", LargeBinary(1024)),
+    Column("anchor", BigInteger, nullable=False),
+    Column("anchor_hash", LargeBinary(32), nullable=False),
+    Column("head", BigInteger, nullable=False),
+    Column("head_hash", LargeBinary(32), nullable=False),
+    Column("mac", LargeBinary(32)),
 )

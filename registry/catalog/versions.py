@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select
 
 from registry.catalog.engine.database import CatalogConnection
-from registry.catalog.tables import groups, images, versions
+from registry.catalog.specs import SEALED, SpecCipher
+from registry.catalog.tables import data_keys, groups, images, versions
 from registry.model.groups import Group
 from registry.model.versions import StoredVersion, configuration_of
 from storage.digest import Digest
@@ -16,15 +17,22 @@ MAX_VERSIONS_OF_IMAGE: Final = 20
 
 
 async def store_version(connection: CatalogConnection, group: Group, image_id: str, now: datetime) -> None:
-    """Store a group's version with its image. The number of versions with the same image is limited."""
+    """Store a group's version with its image. The number of versions with the same image is limited.
+
+    The group's sealed spec is copied as it is stored, so the group must be stored first.
+    """
+    sealed = {
+        column.name: select(column).where(groups.c.id == group.id).scalar_subquery()
+        for column in (groups.c.spec_key, groups.c.sealed_spec)
+    }
     values = {
         "group_id": group.id,
         "version": group.version,
         "repository": group.key.repository,
         "image_id": image_id,
         "image": group.image,
-        "configuration": dict(configuration_of(group.spec)),
         "created_at": now,
+        **sealed,
     }
     await connection.execute(insert(versions).values(values))
     newer = versions.alias("newer")
@@ -44,25 +52,23 @@ async def image_of_version(connection: CatalogConnection, group_id: str, version
     return image_id
 
 
-async def load_version(connection: CatalogConnection, group_id: str, version: int) -> StoredVersion | None:
+async def load_version(
+    connection: CatalogConnection, specs: SpecCipher, group_id: str, version: int
+) -> StoredVersion | None:
     """Return a stored version, or None."""
     query = (
-        select(
-            versions.c.version,
-            versions.c.image,
-            versions.c.configuration,
-            images.c.digest,
-            images.c.size_bytes,
-        )
+        select(versions, images.c.digest, images.c.size_bytes, *SEALED)
         .join(images, images.c.id == versions.c.image_id)
+        .outerjoin(data_keys, data_keys.c.id == versions.c.spec_key)
         .where(_is(group_id, version))
     )
-    row: Row[tuple[int, str, dict[str, object] | None, str, int]] | None = (
-        await connection.execute(query)
-    ).first()
+    row = (await connection.execute(query)).mappings().first()
     if row is None:
         return None
-    return StoredVersion(row.version, row.image, row.configuration, Digest.parse(row.digest), row.size_bytes)
+    spec = await specs.open(group_id, row)
+    configuration = configuration_of(spec) if spec is not None else None
+    digest = Digest.parse(row["digest"])
+    return StoredVersion(row["version"], row["image"], configuration, digest, row["size_bytes"])
 
 
 def newest_version() -> ColumnElement[int]:

@@ -55,6 +55,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "organization key revoke": ("crisper organization key revoke acme KEY_ID",),
         "quota show": ("crisper quota show acme",),
         "quota set": ("crisper quota set acme groups=1000 stored_bytes=none streams=default",),
+        "event export": (
+            "crisper event export --after 0",
+            "crisper event export --organization acme --type token.refused",
+        ),
         "webhook create": ("crisper webhook create https://scheduler.example.com/crisper --type 'group.*'",),
         "webhook list": ("crisper webhook list --organization acme",),
         "webhook show": ("crisper webhook show WEBHOOK_ID",),

@@ -1,13 +1,14 @@
 """`crisper group`: commands that change an existing group."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from registry.cli.ask import ask
-from registry.cli.client import ApiClient
+from registry.cli.client import ApiClient, ServerRefusedError
 from registry.cli.groups import NameArgument, follow_import, show_followed, show_group
 from registry.cli.options import (
     DATA_DIR,
@@ -17,7 +18,7 @@ from registry.cli.options import (
     OrganizationOption,
     ProjectOption,
 )
-from registry.cli.output import table
+from registry.cli.output import say, table
 from registry.cli.registry_login import (
     LoginKind,
     LoginOption,
@@ -103,13 +104,27 @@ def instances(
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """List a group's instances: the nodes that are assigned to it."""
+    """List a group's instances: the nodes that are assigned to it.
+
+    An operator's key also shows how it is known that a node has the image.
+    """
     path = f"{quote(name)}/instances"
-    found = ask(data_dir, lambda client: client.group("GET", organization, project, path))["instances"]
+    group = f"/organizations/{quote(organization)}/projects/{quote(project)}/containers/{path}"
+
+    async def listed(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
+        found = (await client.group("GET", organization, project, path))["instances"]
+        known = {}
+        with suppress(ServerRefusedError):  # a customer's key
+            operated = (await client.operator("GET", group))["items"]
+            known = {each["instance_id"]: each["known_by"] for each in operated}
+        return [{**each, "known_by": known.get(each["id"])} for each in found]
+
+    found = ask(data_dir, listed)
     columns = {
         "ID": "id",
         "NODE": "node_id",
         "STATE": "state",
+        "KNOWN BY": "known_by",
         "PULLED %": "pulling_progress",
         "VERSION": "version",
         "SINCE": "update_time",
@@ -138,7 +153,7 @@ def register(group_app: typer.Typer) -> None:
 
 def _post(path: str, organization: str, project: str, data_dir: DataDirOption, done: str) -> None:
     ask(data_dir, lambda client: client.group("POST", organization, project, path))
-    print(done)
+    say(done)
 
 
 def _patch(

@@ -18,7 +18,7 @@ from registry.cli.options import (
     OrganizationOption,
     ProjectOption,
 )
-from registry.cli.output import fail, follow, show, table
+from registry.cli.output import fail, follow, say, show, table
 from registry.cli.registry_login import (
     LoginKind,
     LoginOption,
@@ -123,7 +123,7 @@ def delete(
 ) -> None:
     """Delete a container group, stop its import and revoke its tokens."""
     ask(data_dir, lambda client: client.groups("DELETE", organization, project, name))
-    print(f"deleted {organization}/{project}/{name}")
+    say(f"deleted {organization}/{project}/{name}")
 
 
 @image_app.command("list")

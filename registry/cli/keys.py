@@ -50,7 +50,7 @@ def status(
 def rotate(
     organization: Annotated[
         str | None,
-        typer.Argument(help="With --encryption: one organization; by default, all that have blobs."),
+        typer.Argument(help="With --encryption: one organization; by default, all that have keys."),
     ] = None,
     encryption: EncryptionOption = False,
     signing: Annotated[bool, typer.Option("--signing", help="The keys that sign tokens.")] = False,

@@ -10,6 +10,7 @@ from auth.errors import AuthError
 from registry.cli import group_life, maintenance
 from registry.cli.configuration import CONFIGURED, ClientConfiguration
 from registry.cli.enrol import enroll, renew
+from registry.cli.events import event_app
 from registry.cli.examples import EPILOG, attach_examples
 from registry.cli.groups import group_app, image_app
 from registry.cli.keys import keys_app
@@ -41,6 +42,7 @@ node_app.command("enroll")(enroll)
 node_app.command("renew")(renew)
 app.add_typer(token_app, name="token")
 app.add_typer(keys_app, name="keys")
+app.add_typer(event_app, name="event")
 maintenance.register(app)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
+import jwt
 import typer
 
 from auth.ports import Binding
@@ -11,7 +12,7 @@ from auth.secret import Secret
 from registry.cli.ask import ask
 from registry.cli.identity import NodeIdentity
 from registry.cli.options import DATA_DIR, ROOT, DataDirOption, JsonOption, RootOption
-from registry.cli.output import follow, run, show, table
+from registry.cli.output import follow, run, say, show, table
 from registry.errors import ConfigError, RegistryError
 from registry.model.imports import Progress, UpstreamCredential
 from registry.oci.reference import Reference
@@ -80,7 +81,7 @@ def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
 def delete(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     """Delete a node and revoke its tokens. Its id cannot be used again."""
     ask(data_dir, lambda client: client.operator("DELETE", _path(node_id)))
-    print(f"deleted {node_id}")
+    say(f"deleted {node_id}")
 
 
 @node_app.command("pull")
@@ -130,7 +131,9 @@ def pull(
             tls = enrolled.client_tls() if enrolled else None
             async with UpstreamClient(guard, ssl_context=tls) as client:
                 try:
-                    pulled = await pull_to_layout(client, image, credential, directory, on_progress)
+                    pulled = await pull_to_layout(
+                        client, image, credential, directory, on_progress, token_id=_token_id(token)
+                    )
                 except OSError as error:
                     raise RegistryError(f"{directory} cannot be written: {error.strerror}") from None
         document = {
@@ -139,12 +142,14 @@ def pull(
             "platform": pulled.platform,
             "size": pulled.size_bytes,
             "directory": str(directory),
+            "reported": pulled.is_reported,
         }
         rows = [
             ("digest", document["digest"]),
             ("platform", document["platform"]),
             ("size", f"{pulled.size_bytes} bytes"),
             ("layout", document["directory"]),
+            ("reported complete", "yes" if pulled.is_reported else "no"),
         ]
         show(document, as_json=as_json, rows=rows)
 
@@ -166,6 +171,14 @@ def _credential(
             "or set --node-id and CRISPER_NODE_SECRET"
         )
     return UpstreamCredential(name, Secret(f"{token}~{secret}" if secret else token))
+
+
+def _token_id(token: str) -> str | None:
+    """Return the id of a pull token, unverified; None if it has none, and the registry will refuse it."""
+    try:
+        return str(jwt.decode(token, options={"verify_signature": False})["jti"])
+    except (jwt.InvalidTokenError, KeyError):
+        return None
 
 
 def _shown_once(made: Any) -> list[tuple[str, object]]:  # noqa: ANN401 (JSON)

@@ -14,7 +14,7 @@ from registry.cli.options import (
     OrganizationOption,
     ProjectOption,
 )
-from registry.cli.output import show
+from registry.cli.output import say, show
 from registry.model.images import WantedVariant
 
 token_app = typer.Typer(no_args_is_help=True, help="Pull tokens.")
@@ -71,14 +71,14 @@ def show_(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR, as_json: 
 def complete(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     """Mark a pull as complete, which ends the token's session."""
     ask(data_dir, lambda client: client.operator("POST", f"{_path(token_id)}/complete"))
-    print(f"completed {token_id}")
+    say(f"completed {token_id}")
 
 
 @token_app.command("revoke")
 def revoke(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     """Revoke a token and its session with immediate effect."""
     ask(data_dir, lambda client: client.operator("DELETE", _path(token_id)))
-    print(f"revoked {token_id}")
+    say(f"revoked {token_id}")
 
 
 def _path(token_id: str) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationOption
-from registry.cli.output import show, table
+from registry.cli.output import say, show, table
 
 webhook_app = typer.Typer(no_args_is_help=True, help="Webhooks for events of groups, instances and tokens.")
 
@@ -83,7 +83,7 @@ def delete(
 ) -> None:
     """Delete a webhook and its pending messages."""
     ask(data_dir, lambda client: client.operator("DELETE", _path(organization, webhook_id)))
-    print(f"deleted {webhook_id}")
+    say(f"deleted {webhook_id}")
 
 
 def _path(organization: str, webhook_id: str | None = None) -> str:

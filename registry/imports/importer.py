@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 
 from registry.catalog.import_quotas import SqlImportQuota
-from registry.errors import PullFailedError, ReferenceFormatError
+from registry.errors import PullFailedError, ReferenceFormatError, UpstreamMissingError
 from registry.imports.attachments import Attacher
 from registry.imports.gather import gather_both
 from registry.imports.linking import BlobLinker
@@ -29,6 +29,7 @@ from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
 from registry.upstream.image_documents import read_documents
 from registry.upstream.providers import detect
+from registry.upstream.repository import UpstreamRepository
 from storage.blobs import BlobStore
 
 _log = structlog.get_logger(__name__)
@@ -93,13 +94,25 @@ class Importer:
             ImageTooLargeError: The image is larger than the limit. No layer was downloaded.
             StoreFailedError: Storage or keys failed after retries.
         """
-        began = time.monotonic()
-        report(Progress(Stage.PULLING))
         try:
             reference = Reference.parse(job.image)
         except ReferenceFormatError as error:
             raise PullFailedError(f"the image's name cannot be read: {error}") from None
         source = await self._client.open(reference, credential)
+        try:
+            return await self._copy(job, source, report)
+        except UpstreamMissingError:
+            # The tag may have moved, and the image that it named before may have been removed.
+            if not await source.moved():
+                raise
+        return await self._copy(job, source, report)
+
+    async def _copy(
+        self, job: ImportJob, source: UpstreamRepository, report: Callable[[Progress], None]
+    ) -> StoredImage:
+        began = time.monotonic()
+        report(Progress(Stage.PULLING))
+        source.waiting = lambda error: report(Progress(Stage.PULLING).waiting(error.sentence))
         documents = await read_documents(source, self._platform)
         plan = plan_import(documents, await self._max_bytes(job.key.organization))
         await self._pins.pin(
@@ -109,7 +122,8 @@ class Importer:
         if self._quota is not None:
             await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
         progress = TransferProgress(plan, report)
-        fetching = self._fetch(job, reference.registry, transfer, plan, progress)
+        source.waiting = progress.wait
+        fetching = self._fetch(job, source.reference.registry, transfer, plan, progress)
         if self._compressor is None:
             image = plan.image
             await fetching

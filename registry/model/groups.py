@@ -13,8 +13,8 @@ returns to the status that it had (`resume_status`), and its nodes get the versi
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -37,6 +37,23 @@ _DAMAGED: Final = "damaged: a stored blob does not verify; create the group agai
 def size_bytes_of(spec: Mapping[str, Any]) -> int:
     """Return the size of a spec as compact JSON in UTF-8."""
     return len(json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+class _UnreadSpec(Mapping[str, Any]):
+    """A spec that was not read. Any use of it is a mistake."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 (as in the base class)
+        raise RuntimeError("the group was read without its spec")
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("the group was read without its spec")
+
+    def __len__(self) -> int:
+        raise RuntimeError("the group was read without its spec")
+
+
+UNREAD: Final[Mapping[str, Any]] = _UnreadSpec()
+"""The spec of groups that were read without it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,7 +86,8 @@ class Group:
 
     Attributes:
         image: Image reference as the customer wrote it.
-        spec: Other fields of the request, stored and returned unchanged; never credentials.
+        spec: Other fields of the request, stored encrypted and returned unchanged. They may contain the
+            customer's secrets, but never credentials. `UNREAD` if it was not read.
         version: From 1; increases with each change of the image or of what `registry.model.versions` counts.
         status_description: Text beside the status that names the stage or the failure.
         served_version: The newest version whose image is stored, which nodes get; None until one is stored.
@@ -86,7 +104,7 @@ class Group:
     id: str
     key: GroupKey
     image: str
-    spec: Mapping[str, Any]
+    spec: Mapping[str, Any] = field(repr=False)
     version: int
     autostart: bool
     status: GroupStatus
@@ -304,6 +322,13 @@ class Group:
             running = _enter(self, GroupStatus.RUNNING, now, self._failure)
         return GroupTransition(running, running.event(RegistryEventType.GROUP_RUNNING, {"version": version}))
 
+    def deploy_again(self, *, now: datetime) -> "GroupTransition | None":
+        """Record that the node that made the group running still pulls. Returns None unless it is running."""
+        if self.status is not GroupStatus.RUNNING:
+            return None
+        deploying = _enter(self, GroupStatus.DEPLOYING, now, self._failure)
+        return GroupTransition(deploying, deploying.event(RegistryEventType.GROUP_DEPLOYING))
+
     def delete(self, *, source: str | None = None) -> AuditEvent:
         """Return the event of the group's deletion, which is possible in any state."""
         return self.event(RegistryEventType.GROUP_DELETED, source=source)
@@ -384,8 +409,8 @@ class GroupCatalog(Protocol):
             ConflictError: The name is taken.
         """
 
-    async def get(self, key: GroupKey) -> Group | None:
-        """Return a group, or None."""
+    async def get(self, key: GroupKey, *, with_spec: bool = True) -> Group | None:
+        """Return a group, or None. Without the spec, no key is needed."""
 
     async def change(
         self, before: Group, changed: GroupTransition, credential_key: bytes | None = None

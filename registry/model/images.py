@@ -86,6 +86,11 @@ class StoredImage:
         return replace(self, contents=(*self.contents, *added), zstd=zstd)
 
     @property
+    def has_zstd_layers(self) -> bool:
+        """Whether only engines that support zstd can unpack every layer."""
+        return any(c.kind is ContentKind.LAYER and c.media_type.endswith("zstd") for c in self.contents)
+
+    @property
     def platform_blobs(self) -> Mapping[str, int]:
         """Sizes in bytes, by digest, of the config and the layers: the blobs that a node fetches."""
         kinds = (ContentKind.CONFIG, ContentKind.LAYER)

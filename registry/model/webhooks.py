@@ -75,6 +75,11 @@ def organization_owner(organization: str) -> str:
     return f"organization:{organization}"
 
 
+def secret_aad(owner: str) -> bytes:
+    """Return the associated data of a wrapped signing secret."""
+    return b"crisper-webhook|" + owner.encode()
+
+
 def render_message(event: StoredEvent) -> str:
     """Return the JSON body of the message about an event."""
     named = {"token_id": event.token_id, "node_id": event.node_id, "cause": event.cause}

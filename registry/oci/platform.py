@@ -78,8 +78,13 @@ class Platform:
         return image in self.runnable()
 
     def runnable(self) -> Iterable["Platform"]:
-        """List the platforms that a node of this platform can run, best first: arm/v7 also runs v6 and v5."""
+        """List the platforms that a node of this platform can run, best first.
+
+        arm/v7 also runs v6 and v5, and amd64 also runs 386.
+        """
         yield self
+        if self.architecture == "amd64":
+            yield Platform(self.os, "386")
         if self.architecture == "arm":
             older = int(self.variant[1:]) if self.variant[1:].isdigit() else 0
             for version in range(min(older, 8) - 1, 4, -1):

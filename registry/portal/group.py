@@ -1,15 +1,18 @@
 """Page of one container group, with actions to start, stop, reallocate and delete."""
 
 import re
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
 
+from auth.errors import TokenNotFoundError
 from registry.api.http.peers import peer_of
 from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import InvalidInputError, NotFoundError
 from registry.model.groups import GroupKey, GroupStatus
 from registry.model.imports import Stage
+from registry.model.instances import InstanceState
 from registry.portal.guard import Form, see_other
 from registry.portal.layers import gain_percent, layers_of
 from registry.portal.messages import failure
@@ -37,6 +40,7 @@ class GroupViews(Views):
             web.post(f"{GROUP}/stop", self._guard.act(self.stop)),
             web.post(f"{GROUP}/rollback", self._guard.act(self.roll_back)),
             web.post(f"{GROUP}/instances/{{instance}}/reallocate", self._guard.act(self.reallocate)),
+            web.post(f"{GROUP}/instances/{{instance}}/complete", self._guard.act(self.complete)),
         ]
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
@@ -105,6 +109,17 @@ class GroupViews(Views):
         key = key_of(request, visitor)
         instance = request.match_info["instance"]
         await self._services.instances.reallocate(key, instance, source=peer_of(request).source)
+        return see_other(f"/groups/{key.repository}")
+
+    async def complete(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
+        """Report that an instance's node has the image, which ends the session of its pull."""
+        visitor.require_operator()
+        key = key_of(request, visitor)
+        view = await self._services.instances.get(key, request.match_info["instance"])
+        with suppress(TokenNotFoundError):
+            await self._services.authority.complete((view.newer or view.instance).token_id)
+        source = peer_of(request).source
+        await self._services.instances.report(view.instance.id, key, InstanceState.CREATING, source=source)
         return see_other(f"/groups/{key.repository}")
 
 

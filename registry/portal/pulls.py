@@ -37,6 +37,7 @@ class PullViews(Views):
             web.post(_MINT, self._guard.act(self.mint)),
             web.get(_TOKEN, self._guard.show(self.show)),
             web.post(_TOKEN + "/revoke", self._guard.act(self.revoke)),
+            web.post(_TOKEN + "/complete", self._guard.act(self.complete)),
         ]
 
     async def ask(self, request: web.Request, visitor: SignedInUser) -> web.Response:
@@ -79,6 +80,14 @@ class PullViews(Views):
         key = key_of(request, visitor)
         view = await self._of_group(key, request.match_info["token_id"])
         await self._services.authority.revoke(view.token_id)
+        return see_other(f"/groups/{key.repository}/tokens/{view.token_id}")
+
+    async def complete(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
+        """Report that a node has the image, which ends the token's session."""
+        visitor.require_operator()
+        key = key_of(request, visitor)
+        view = await self._of_group(key, request.match_info["token_id"])
+        await self._services.authority.complete(view.token_id)
         return see_other(f"/groups/{key.repository}/tokens/{view.token_id}")
 
     def _show_once(

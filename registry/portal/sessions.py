@@ -14,9 +14,9 @@ from auth.errors import Cause, RefusedError
 from auth.ports import AuditEvent, AuditTrail
 from auth.secret import Secret
 from registry.api.http.origin import Origin
-from registry.api.public import Caller
+from registry.api.public import Caller, changes_of
 from registry.audit.types import RegistryEventType
-from registry.errors import NotFoundError
+from registry.errors import NotFoundError, RateLimitedError
 from registry.services.api_keys import MAX_KEY_LENGTH, hash_api_key
 
 ATTEMPTS_PER_MINUTE: Final = 20
@@ -86,6 +86,7 @@ class PortalSessions:
         organization_of: Returns the organization of an API key by the key's hash; None if unknown or revoked.
         operator_key: The operator key.
         attempts: Counts a sign-in attempt from a source. Returns the seconds to wait; 0 if it is allowed.
+        changes: Counts a change by an organization likewise; None is no limit.
     """
 
     def __init__(
@@ -97,13 +98,23 @@ class PortalSessions:
         attempts: Callable[[str], Awaitable[float]],
         trail: AuditTrail,
         origin: Origin,
+        changes: Callable[[str], Awaitable[float]] | None = None,
     ) -> None:
+        self._changes = changes
         self._sessions = sessions
         self._organization_of = organization_of
         self._operator = hash_api_key(operator_key.reveal())
         self._attempts = attempts
         self._trail = trail
         self._origin = origin
+
+    async def count_change(self, visitor: SignedInUser) -> None:
+        """Count a form of a customer. Raises RateLimitedError: the organization makes too many changes."""
+        organization = visitor.caller.organization
+        if self._changes is None or organization is None:
+            return
+        if (wait_s := await self._changes(changes_of(organization))) > 0:
+            raise RateLimitedError(wait_s)
 
     async def sign_in(self, key: str, *, source: str) -> Secret:
         """Create a session for the holder of a key. Returns the content of the session cookie.

@@ -5,6 +5,8 @@ from auth.signing_keys import LocalSigningKeys
 from registry.app import database_url, open_blobs
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.organizations import SqlOrganizationDirectory
+from registry.catalog.plaintext import migrate
+from registry.catalog.specs import SpecCipher
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError
@@ -49,14 +51,16 @@ async def prepare(settings: Settings, data: DataDir) -> None:
     """Migrate the catalog, and remove unfinished objects of killed writers from storage."""
     database = Database(database_url(settings, data))
     try:
-        await database.migrate()
-        await _ensure_default_organization(database)
         keys = settings.key_location.open()
-        blobs = open_blobs(settings, keys, database)
         try:
-            await blobs.recover()
+            await migrate(database, SpecCipher(database, keys))
+            await _ensure_default_organization(database)
+            blobs = open_blobs(settings, keys, database)
+            try:
+                await blobs.recover()
+            finally:
+                await blobs.aclose()
         finally:
-            await blobs.aclose()
             await keys.aclose()
     finally:
         await database.close()

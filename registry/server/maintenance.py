@@ -15,6 +15,7 @@ from registry.app import database_url, open_blobs, open_compressor
 from registry.catalog.blob_origins import SqlBlobOrigins
 from registry.catalog.collection import SqlBlobPins, SqlCollection
 from registry.catalog.engine.database import Database, SystemClock
+from registry.catalog.event_chain import SqlEventChain
 from registry.catalog.events import SqlEventLog
 from registry.catalog.inspection import SqlInspection
 from registry.catalog.key_records import SqlKeyRecords
@@ -97,6 +98,7 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
                 inspection=SqlInspection(database),
                 collection=dead,
                 quarantine=quarantine,
+                chain=SqlEventChain(database, keys),
                 private=_private(settings, data),
                 ledger=partial(_ledger, settings, data),
             ),
@@ -134,7 +136,7 @@ async def _ledger(settings: Settings, data: DataDir) -> str:
         return ""
     if not data.address.exists():
         return "not checked: no server is running, and the ledger is its child process"
-    url = json.loads(data.address.read_text())["url"]
+    url = json.loads(data.address.read_text())["status_url"]
     try:
         async with (
             aiohttp.ClientSession(timeout=_HTTP) as session,

@@ -28,10 +28,11 @@ from registry.datadir import DataDir
 from registry.errors import ConfigError
 from registry.observe import configure_logging
 from registry.server.children import spawn
-from registry.server.process import answer, bind
+from registry.server.process import Listeners, answer, bind
 
 SETTINGS: Final = "CRISPER_WORKER_SETTINGS"
-_FOR_PROXY = "CRISPER_WORKER_UNIX_SOCKET"
+_PROXY = "CRISPER_WORKER_UNIX_SOCKET"
+_ADMIN = "CRISPER_WORKER_ADMIN_SOCKET"
 DESCRIPTORS: Final = "CRISPER_WORKER_DESCRIPTORS"
 _READY = b"ready"
 _START_S = 60.0
@@ -67,8 +68,8 @@ class Workers:
     Args:
         lock: Lock of the data folder, which all workers inherit.
         metrics: Folder for the metrics of all workers.
-        listener: Socket of the first slot, bound to `settings.port`, not listening.
-        for_proxy: Unix socket that all workers serve, if any.
+        listeners: The main one is the socket of the first slot, bound to `settings.port`, not listening. All
+            workers serve the others.
     """
 
     def __init__(
@@ -77,9 +78,7 @@ class Workers:
         redis_url: str,
         lock: int,
         metrics: Path,
-        listener: socket.socket,
-        *,
-        for_proxy: socket.socket | None = None,
+        listeners: Listeners,
     ) -> None:
         self._settings = settings
         self._keep = [lock]
@@ -89,11 +88,12 @@ class Workers:
             SETTINGS: given.model_dump_json(),
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         }
-        if for_proxy is not None:
-            self._keep.append(for_proxy.fileno())
-            self._environment[_FOR_PROXY] = str(for_proxy.fileno())
+        for name, shared in ((_PROXY, listeners.proxy), (_ADMIN, listeners.admin)):
+            if shared is not None:
+                self._keep.append(shared.fileno())
+                self._environment[name] = str(shared.fileno())
         others = (bind(settings, shared=True) for _ in range(settings.workers - 1))
-        self._slots = [listener, *others]
+        self._slots = [listeners.main, *others]
         self._running: list[_Worker] = []
         self._retired: list[_Worker] = []
         self._renew = asyncio.Event()
@@ -199,8 +199,7 @@ class Workers:
 async def _work(
     settings: Settings,
     redis_url: str,
-    listener: socket.socket,
-    for_proxy: socket.socket | None,
+    listeners: Listeners,
     ready_write: int,
 ) -> None:
     stopping, retiring = asyncio.Event(), asyncio.Event()
@@ -214,13 +213,12 @@ async def _work(
         os.close(ready_write)
 
     data = DataDir(settings.data_dir)
-    with listener:
+    with listeners.main:
         await answer(
             settings,
             data,
             redis_url,
-            listener,
-            for_proxy=for_proxy,
+            listeners,
             stopping=stopping,
             retiring=retiring,
             ready=ready,
@@ -236,10 +234,14 @@ def main() -> None:
     os.umask(0o077)
     if settings.redis_url is None:
         raise SystemExit("a worker needs the ledger's URL from its parent: run `crisper serve` instead")
-    descriptor = os.environ.pop(_FOR_PROXY, None)
-    for_proxy = socket.socket(fileno=int(descriptor)) if descriptor else None
-    listener = socket.socket(fileno=slot)
-    uvloop.run(_work(settings, settings.redis_url, listener, for_proxy, ready_write))
+    listeners = Listeners(socket.socket(fileno=slot), _inherited(_PROXY), _inherited(_ADMIN))
+    uvloop.run(_work(settings, settings.redis_url, listeners, ready_write))
+
+
+def _inherited(name: str) -> socket.socket | None:
+    """Return a socket that all workers share, if the parent has one."""
+    descriptor = os.environ.pop(name, None)
+    return socket.socket(fileno=int(descriptor)) if descriptor else None
 
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ class ContainerGroups:
         Raises:
             NotFoundError: There is no such group.
         """
-        group = await self._require(key)
+        group = await self._require(key, with_spec=False)
         await self._revoke_tokens(group.id)
         removed = await self._catalog.delete(key, source=source)
         if removed is None:
@@ -336,7 +336,7 @@ class ContainerGroups:
     async def _change(self, key: GroupKey, transition: Callable[[Group], GroupTransition | None]) -> Group:
         """Store the group's transition, if there is one. Returns the resulting group."""
         for _ in range(_TRIES):
-            group = await self._require(key)
+            group = await self._require(key, with_spec=False)
             changed = transition(group)
             if changed is None:
                 return group
@@ -358,8 +358,8 @@ class ContainerGroups:
             for group in groups
         ]
 
-    async def _require(self, key: GroupKey) -> Group:
-        group = await self._catalog.get(key)
+    async def _require(self, key: GroupKey, *, with_spec: bool = True) -> Group:
+        group = await self._catalog.get(key, with_spec=with_spec)
         if group is None:
             raise _no_such(key)
         return group

@@ -59,9 +59,10 @@ class PullTokens:
 
         Raises:
             NotFoundError: No such group, or no such node.
-            ConflictError: The group has no stored image, or the node was deleted.
+            ConflictError: The group has no stored image, the node was deleted, or it does not support the
+                image's zstd layers.
         """
-        group = await self._catalog.get(key)
+        group = await self._catalog.get(key, with_spec=False)
         if group is None:
             raise NotFoundError(f"there is no container group {key.repository}")
         version = group.served_version
@@ -78,6 +79,8 @@ class PullTokens:
         if node.revoked_at is not None:
             raise _node_deleted(node_id)
         image = self._choose(image, node, wanted)
+        if node.reads_zstd is False and wanted is not Variant.ZSTD and image.has_zstd_layers:
+            raise _zstd_unsupported(node_id)
         minted = await self._authority.mint(
             organization=key.organization,
             group_id=group.id,
@@ -104,6 +107,14 @@ class PullTokens:
             known = {True: Variant.ZSTD, False: Variant.ORIGINAL, None: self._default}
             wanted = known[node.reads_zstd]
         return image.zstd if wanted is Variant.ZSTD and image.zstd is not None else image
+
+
+def _zstd_unsupported(node_id: str) -> ConflictError:
+    return ConflictError(
+        f"The image has zstd layers, and the node {node_id!r} is registered without zstd support. Build and "
+        "push the image with gzip layers, then import it again. Or use a node whose engine supports zstd "
+        "(Docker 23, containerd 1.5, Podman). If this node's engine was upgraded, ask for the variant `zstd`."
+    )
 
 
 def _node_deleted(node_id: str) -> ConflictError:

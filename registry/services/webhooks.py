@@ -14,7 +14,7 @@ from registry.audit.types import RegistryEventType
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.webhooks import SqlWebhooks
 from registry.errors import EgressRefusedError, InvalidInputError, NotFoundError
-from registry.model.webhooks import SealedSecret, Webhook, organization_owner
+from registry.model.webhooks import SealedSecret, Webhook, organization_owner, secret_aad
 from registry.services.quotas import OrganizationQuotas
 from storage.ports import KeyProvider
 
@@ -42,11 +42,11 @@ class WebhookSecrets:
     async def seal(self, organization: str, owner: str, secret: bytes) -> SealedSecret:
         """Wrap a secret. Raises KeyUnavailableError."""
         kek_id = await self._keys.current_id(organization)
-        return SealedSecret(owner, kek_id, await self._keys.wrap(kek_id, secret, _aad(owner)))
+        return SealedSecret(owner, kek_id, await self._keys.wrap(kek_id, secret, secret_aad(owner)))
 
     async def open(self, sealed: SealedSecret) -> bytes:
         """Return a secret. Raises KeyUnavailableError or BlobDamagedError."""
-        return await self._keys.unwrap(sealed.kek_id, sealed.wrapped, _aad(sealed.owner))
+        return await self._keys.unwrap(sealed.kek_id, sealed.wrapped, secret_aad(sealed.owner))
 
 
 class Webhooks:
@@ -172,7 +172,3 @@ class Webhooks:
 def _event(type_: EventType, webhook: Webhook, source: str | None) -> AuditEvent:
     detail = {"webhook_id": webhook.webhook_id, "url": webhook.url}
     return AuditEvent(type_, webhook.organization, source=source, detail=detail)
-
-
-def _aad(owner: str) -> bytes:
-    return b"crisper-webhook|" + owner.encode()

@@ -11,9 +11,10 @@ from registry.errors import UpstreamUnavailableError
 from registry.hosts import split_host
 from registry.model.imports import UpstreamCredential
 from registry.oci.reference import Reference
-from registry.upstream.authorization import PINNED_REALMS, Authorization
+from registry.upstream.authorization import Authorization
 from registry.upstream.credentials.logins import login_for
 from registry.upstream.egress import HTTP_PORT, HTTPS_PORT, EgressGuard
+from registry.upstream.realms import PINNED_REALMS
 from registry.upstream.repository import UpstreamRepository
 from registry.upstream.retry import Backoff
 from registry.upstream.routes import CertificateAuthorities, OutboundProxy

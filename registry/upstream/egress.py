@@ -204,6 +204,11 @@ def authority(url: URL) -> str:
     return host if url.is_default_port() else f"{host}:{url.port}"
 
 
+def origin_of(url: URL) -> str:
+    """Return a URL's scheme, host and port, in one form for each origin."""
+    return f"{url.scheme}://{authority(url)}"
+
+
 def _endpoints(listed: Collection[str], default_ports: Collection[int]) -> frozenset[tuple[str, int]]:
     pairs = [split_host(entry) for entry in listed]
     return frozenset((name, p) for name, port in pairs for p in ([port] if port else default_ports))

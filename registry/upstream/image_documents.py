@@ -52,7 +52,7 @@ async def read_documents(source: UpstreamRepository, wanted: Platform) -> ImageD
         PullFailedError: The image does not exist, is not for this platform, is corrupt or not supported.
     """
     root = await source.document(source.reference.identifier)
-    fetched = 0
+    fetched, fallback = 0, None
     async for indexes, manifest in _manifests(source, (), root, wanted):
         parsed = manifest.parsed
         fetched += 1
@@ -60,8 +60,13 @@ async def read_documents(source: UpstreamRepository, wanted: Platform) -> ImageD
             break
         config = await source.small_blob(parsed.config)
         platform = await _platform(source, config)
-        if platform is None or wanted.runs(platform):
-            return ImageDocuments(indexes, manifest, config, platform or wanted)
+        found = ImageDocuments(indexes, manifest, config, platform or wanted)
+        if found.platform.architecture == wanted.architecture and wanted.runs(found.platform):
+            return found
+        if fallback is None and wanted.runs(found.platform):
+            fallback = found
+    if fallback is not None:
+        return fallback
     raise PullFailedError(f"{source.reference} has no image for {wanted}")
 
 

@@ -9,19 +9,23 @@ from typing import Final, TypeVar
 
 from yarl import URL
 
+from auth.secret import Secret
 from registry.errors import (
     DocumentError,
     ImportFailedError,
     PullFailedError,
     RangeRefusedError,
+    UpstreamMissingError,
     UpstreamUnavailableError,
 )
 from registry.oci import mediatypes
 from registry.oci.documents import MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, parse_document
 from registry.oci.reference import Reference
 from registry.upstream.authorization import Authorization
+from registry.upstream.egress import origin_of
 from registry.upstream.extent import Piece, check_whole, exactly, extent_of_range, stated_size
-from registry.upstream.retry import Backoff, is_transient, parse_retry_after
+from registry.upstream.guests import Guests, wants_token
+from registry.upstream.retry import Backoff, Retries, is_outage, is_transient
 from registry.upstream.transport import Response, Transport
 from storage.digest import Digest
 from storage.errors import DigestError
@@ -46,7 +50,11 @@ class Document:
 
 
 class UpstreamRepository:
-    """One repository of an upstream registry, accessed with one credential."""
+    """One repository of an upstream registry, accessed with one credential.
+
+    Attributes:
+        waiting: Called with the failure before each wait for a registry that does not answer.
+    """
 
     def __init__(
         self,
@@ -58,10 +66,30 @@ class UpstreamRepository:
     ) -> None:
         self.reference = reference
         self.backoff = backoff
+        self.waiting: Callable[[UpstreamUnavailableError], None] = lambda _error: None
+        self._answered = False
         self._transport = transport
+        self._origin = origin
         self._base = origin / "v2" / reference.repository
         self._authorization = authorization
+        self._guests = Guests(transport, origin, reference.repository)
+        self._root: Digest | None = None
         self._without_ranges: set[Digest] = set()
+
+    async def report_complete(self, token_id: str) -> bool:
+        """Report to Crisper that the pull with a token is complete. Returns whether it was accepted.
+
+        A pull that cannot be reported is complete nevertheless; Crisper then finds out by itself.
+        """
+        url = self._origin / "api/v1/pull-tokens" / token_id / "complete"
+        try:
+            async with (
+                self._transport.document_deadline(self.reference.host),
+                self._request("POST", url, "report of a complete pull"),
+            ):
+                return True
+        except PullFailedError:
+            return False
 
     @property
     def encrypted(self) -> bool:
@@ -80,7 +108,21 @@ class UpstreamRepository:
             PullFailedError: The document does not exist, is corrupt or not supported, or the registry did
                 not answer after retries.
         """
-        return await self._retry(lambda: self._document(identifier, expected))
+        document = await self._retry(lambda: self._document(identifier, expected))
+        if identifier == self.reference.identifier:
+            self._root = document.digest
+        return document
+
+    async def moved(self) -> bool:
+        """Resolve the tag again. Returns whether it names another document than before.
+
+        Raises:
+            AuthenticationFailedError, PullFailedError: As for `document`.
+        """
+        before, self._root = self._root, None
+        if before is None or self.reference.digest is not None:
+            return False
+        return (await self.document(self.reference.identifier)).digest != before
 
     async def resolve(self, identifier: str) -> Descriptor:
         """Resolve a tag or digest with a HEAD request, which does not count as a pull at Docker Hub.
@@ -135,7 +177,7 @@ class UpstreamRepository:
         for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
             try:
                 async with (
-                    self._bounded(),
+                    self._transport.document_deadline(self.reference.host),
                     self._request(method, url, f"blob {blob.digest}", headers=headers) as response,
                 ):
                     return stated_size(response) == blob.size_bytes
@@ -184,14 +226,17 @@ class UpstreamRepository:
         """Request this blob without ranges from now on."""
         self._without_ranges.add(blob.digest)
 
+    def retries(self) -> Retries:
+        """Begin to count the failures of one operation."""
+        return Retries(self.backoff, self.waiting)
+
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        failed = 0
+        retries = self.retries()
         while True:
             try:
                 return await attempt()
             except UpstreamUnavailableError as error:
-                failed += 1
-                await self.backoff.wait(failed, error)
+                await retries.wait(error)
 
     async def _document(self, identifier: str, expected: Descriptor | None) -> Document:
         async with self._small("GET", identifier) as response:
@@ -220,28 +265,31 @@ class UpstreamRepository:
     @asynccontextmanager
     async def _small(self, method: str, identifier: str, kind: str = "manifests") -> AsyncIterator[Response]:
         url = self._base / kind / identifier
+        what = (
+            f"image {self.reference}" if identifier == self.reference.identifier else f"manifest {identifier}"
+        )
         async with (
-            self._bounded(),
-            self._request(method, url, f"image {self.reference}", accept=mediatypes.ACCEPTED) as response,
+            self._transport.document_deadline(self.reference.host),
+            self._request(method, url, what, accept=mediatypes.ACCEPTED) as response,
         ):
             if response.status != HTTPStatus.OK:
                 raise PullFailedError(f"{response.host} answers {response.status} for {self.reference}")
             yield response
 
     async def _small_blob(self, blob: Descriptor) -> bytes:
-        async with self._bounded(), self.piece(blob, 0, blob.size_bytes) as piece:
-            data = b"".join([chunk async for chunk in piece.chunks])
+        url = self._base / "blobs" / str(blob.digest)
+        async with (
+            self._transport.document_deadline(self.reference.host),
+            self._request("GET", url, f"blob {blob.digest}") as response,
+        ):
+            if response.gzipped and response.header("Content-Length") != str(blob.size_bytes):
+                data = await response.read(blob.size_bytes, f"the blob {blob.digest}")
+            else:
+                check_whole(response, blob)
+                data = b"".join([chunk async for chunk in exactly(response, blob, blob.size_bytes)])
         if not await off_loop(data, blob.digest.matches):
             raise PullFailedError(f"the blob {blob.digest} is not what its digest says")
         return data
-
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._transport.timeouts.document_s):
-                yield
-        except TimeoutError:
-            raise UpstreamUnavailableError(f"{self.reference.host} does not answer in time") from None
 
     @asynccontextmanager
     async def _request(
@@ -253,40 +301,74 @@ class UpstreamRepository:
         headers: Mapping[str, str] | None = None,
         accept: Iterable[str] = (),
     ) -> AsyncIterator[Response]:
-        """Send an authenticated request; authenticate and retry once after a 401 and once after a 403."""
-        answered: set[int] = set()
-        while True:
-            shown = await self._authorization.header()
-            async with self._transport.send(
-                method, url, headers=headers, accept=accept, authorization=shown
-            ) as response:
-                if not response.redirected and response.status not in answered:
-                    answered.add(response.status)
-                    if response.status == HTTPStatus.UNAUTHORIZED:
-                        await self._authorization.refused(response, shown)
-                        continue
-                    if response.status == HTTPStatus.FORBIDDEN and await self._authorization.renewed(shown):
-                        continue
-                self._check_status(response, what, ranged="Range" in (headers or {}))
-                yield response
-                return
+        """Send an authenticated request; authenticate and retry once after a 401, a 403 and a 404."""
+        answered: set[tuple[str, int]] = set()
+        try:
+            while True:
+                shown = await self._authorization.header()
+                elsewhere = await self._guests.headers()
+                async with self._transport.send(
+                    method, url, headers=headers, accept=accept, authorization=shown, elsewhere=elsewhere
+                ) as response:
+                    answer = origin_of(response.origin), response.status
+                    if answer not in answered:
+                        answered.add(answer)
+                        if await self._authenticates(response, shown, elsewhere):
+                            continue
+                    # A blob's signed URL may have expired: retry for another. A refused range is permanent.
+                    signed = response.redirected and "blobs" in url.parts and "Range" not in (headers or {})
+                    self._check_status(response, what, signed=signed)
+                    self._answered = True
+                    yield response
+                    return
+        except UpstreamUnavailableError as error:
+            if error.outage or not self._answered:
+                raise
+            # It worked before.
+            raise UpstreamUnavailableError(error.sentence, error.retry_after_s, outage=True) from error
 
-    def _check_status(self, response: Response, what: str, *, ranged: bool) -> None:
+    async def _authenticates(
+        self, response: Response, shown: Secret | None, elsewhere: Mapping[str, Secret]
+    ) -> bool:
+        """Authenticate as a response requires. Returns whether to retry the request."""
+        if response.redirected:
+            return await self._guests.refused(response, elsewhere)
+        match response.status:
+            case HTTPStatus.UNAUTHORIZED:
+                await self._authorization.refused(response, shown)
+                return True
+            case HTTPStatus.FORBIDDEN:
+                return await self._authorization.found(shown) or await self._authorization.renewed(shown)
+            case HTTPStatus.NOT_FOUND:
+                return await self._authorization.found(shown)
+            case HTTPStatus.OK | HTTPStatus.PARTIAL_CONTENT:
+                self._authorization.admitted(shown)
+        return False
+
+    def _check_status(self, response: Response, what: str, *, signed: bool) -> None:
         status = response.status
         if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             return
-        retry_after_s = parse_retry_after(response.header("Retry-After"))
+        if wants_token(response):
+            raise self._guests.refusal(response)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise self._authorization.exhaustion(response.host, retry_after_s)
-        # A signed URL may have expired; a retry gets a new one. A refused range is permanent.
-        expired = response.redirected and not ranged and status < HTTPStatus.INTERNAL_SERVER_ERROR
-        if is_transient(status) or expired:
-            raise UpstreamUnavailableError(f"{response.host} answers {status} for {what}", retry_after_s)
+            raise self._authorization.exhaustion(response.host, response.retry_after_s)
+        if is_transient(status) or (signed and status < HTTPStatus.INTERNAL_SERVER_ERROR):
+            raise UpstreamUnavailableError(
+                f"{response.host} answers {status} for {what}",
+                response.retry_after_s,
+                outage=is_outage(status),
+            )
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise self._authorization.refusal()
+            raise (self._guests.refusal(response) if response.redirected else self._authorization.refusal())
         if status == HTTPStatus.NOT_FOUND:
-            raise PullFailedError(
-                f"{response.host} has no {what}: check its spelling, and that it was pushed whole"
+            if self._root is None:
+                raise UpstreamMissingError(
+                    f"{response.host} has no {what}: check its spelling, and that it was pushed whole"
+                )
+            raise UpstreamMissingError(
+                f"{response.host} lacks {what}, a part of {self.reference}: push the image again, and check "
+                "that no cleanup job removes untagged manifests"
             )
         raise PullFailedError(f"{response.host} answers {status} for {what}")
 

@@ -3,12 +3,15 @@
 aiohttp's errors never leave this module, because they contain the request with its Authorization header.
 """
 
+import asyncio
 import socket
 import time
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
+from types import MappingProxyType
 from typing import Concatenate, Final, ParamSpec, Self
 
 import aiohttp
@@ -20,12 +23,15 @@ from yarl import URL
 from auth.secret import Secret
 from registry import tracing
 from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
-from registry.upstream.egress import EgressGuard, bracketed_host, parse_url
+from registry.upstream.egress import EgressGuard, authority, origin_of, parse_url
+from registry.upstream.response_heads import MAX_FIELD_BYTES, MAX_FIELDS
+from registry.upstream.retry import parse_retry_after
 from registry.upstream.routes import CertificateAuthorities, OutboundProxy, Routes
 
 MAX_REDIRECTS: Final = 3
 READ_BUFFER_BYTES: Final = 1 << 20
 USER_AGENT: Final = "crisper"
+_GZIP_MAGIC: Final = b"\x1f\x8b"
 _PERMANENT: Final[Mapping[type[Exception], str]] = {
     aiohttp.ClientConnectorCertificateError: (
         "shows a TLS certificate that is not trusted: an operator can add its CA"
@@ -68,15 +74,18 @@ class Response:
     """A response whose body has not been read.
 
     Attributes:
+        host: The host that sent it.
+        origin: The origin that sent it.
         redirected: The response comes from a different origin than the request was sent to.
     """
 
     def __init__(
-        self, response: aiohttp.ClientResponse, host: str, timeouts: Timeouts, *, redirected: bool
+        self, response: aiohttp.ClientResponse, url: URL, timeouts: Timeouts, *, redirected: bool
     ) -> None:
         self._response = response
         self._timeouts = timeouts
-        self.host = host
+        self.host = authority(url)
+        self.origin = url.origin()
         self.redirected = redirected
 
     @property
@@ -91,6 +100,16 @@ class Response:
     def headers(self, name: str) -> Iterable[str]:
         """Return every value of a header."""
         return self._response.headers.getall(name, ())
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The Retry-After in seconds from now."""
+        return parse_retry_after(self.header("Retry-After"), self.header("Date"))
+
+    @property
+    def gzipped(self) -> bool:
+        """Whether the body is said to be encoded with gzip, although no encoding was asked for."""
+        return (self.header("Content-Encoding") or "").strip().lower() in {"gzip", "x-gzip"}
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the body as it arrives, in pieces of at most about two read buffers.
@@ -108,20 +127,24 @@ class Response:
             waited_s, received = waited_s + time.monotonic() - asked_s, received + len(chunk)
             if waited_s > self._timeouts.read_s:
                 if received < self._timeouts.floor_bytes_s * waited_s:
-                    raise UpstreamUnavailableError(f"{self.host} sends too slowly")
+                    raise UpstreamUnavailableError(f"{self.host} sends too slowly", outage=False)
                 waited_s, received = 0.0, 0
             yield chunk
 
     async def _next(self) -> bytes:
+        content = self._response.content
         with suppress(aiohttp.ClientError, TimeoutError, OSError):
-            return await self._response.content.readany()
+            return await content.readany()
+        # aiohttp raises before it hands out what arrived earlier: up to two read buffers of a large layer.
+        if rest := content._read_nowait(-1):  # noqa: SLF001
+            return rest
         raise UpstreamUnavailableError(f"{self.host} broke off in the middle of its answer")
 
     async def read(self, limit: int, what: str) -> bytes:
-        """Read a small body completely.
+        """Read a small body completely, and decode it if it is encoded with gzip.
 
         Raises:
-            PullFailedError: It is longer than `limit` bytes.
+            PullFailedError: It is longer than `limit` bytes, encoded or decoded, or not valid gzip data.
             UpstreamUnavailableError: The connection was cut or timed out.
         """
         body = bytearray()
@@ -129,7 +152,18 @@ class Response:
             body += chunk
             if len(body) > limit:
                 raise PullFailedError(f"{self.host} sent {what} of more than {limit} bytes")
-        return bytes(body)
+        if not self.gzipped or not body.startswith(_GZIP_MAGIC):
+            return bytes(body)
+        decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            decoded = await asyncio.to_thread(decoder.decompress, bytes(body), limit + 1)
+        except zlib.error:
+            decoded = b""
+        if len(decoded) > limit:
+            raise PullFailedError(f"{self.host} sent {what} of more than {limit} bytes")
+        if not decoder.eof:
+            raise PullFailedError(f"{self.host} sent {what} in a damaged gzip encoding")
+        return decoded
 
 
 def _traced(
@@ -189,6 +223,9 @@ class Transport:
             auto_decompress=False,
             trust_env=False,
             read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=MAX_FIELD_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_FIELDS,
         )
 
     async def close(self) -> None:
@@ -210,8 +247,10 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         accept: Iterable[str] = (),
         authorization: Secret | None = None,
+        elsewhere: Mapping[str, Secret] = MappingProxyType({}),
         body: bytes | None = None,
         redirects: int = MAX_REDIRECTS,
+        within_origin: bool = False,
     ) -> AsyncIterator[Response]:
         """Send a request, follow its redirects, and yield the response regardless of its status.
 
@@ -219,14 +258,16 @@ class Transport:
 
         Args:
             accept: Media types, each sent in a separate header line.
+            elsewhere: Authorization headers for other origins to which the request is redirected.
             body: Sent with every request of the chain; callers that send one set `redirects` to 0.
             redirects: Maximum number of redirects to follow.
+            within_origin: Whether to refuse redirects to other origins.
 
         Raises:
             PullFailedError: The guard refuses the URL, its address or a redirect.
             UpstreamUnavailableError: The connection failed, or there was no answer in time.
         """
-        origin, followed = url.origin(), 0
+        origin, followed = origin_of(url), 0
         while True:
             lines = CIMultiDict(headers or {})
             for media_type in accept:
@@ -237,17 +278,31 @@ class Transport:
             try:
                 location = response.headers.get("Location")
                 if response.status not in _REDIRECTS or location is None:
-                    redirected = url.origin() != origin
-                    yield Response(response, bracketed_host(url), self.timeouts, redirected=redirected)
+                    yield Response(response, url, self.timeouts, redirected=origin_of(url) != origin)
                     return
             finally:
                 response.close() if response.status in _REDIRECTS else response.release()
             followed += 1
             if followed > redirects:
-                raise PullFailedError(f"{bracketed_host(origin)} redirects too often")
-            url = _join(url, location)
-            if url.origin() != origin:
-                authorization = None
+                raise PullFailedError(f"{authority(url)} redirects too often")
+            target = _join(url, location)
+            if origin_of(target) != origin_of(url):
+                if within_origin:
+                    raise PullFailedError(
+                        f"{authority(url)} redirects to {origin_of(target)} when asked for a token: "
+                        "ask its administrator to name that realm in the challenge"
+                    )
+                authorization = elsewhere.get(origin_of(target))
+            url = target
+
+    @asynccontextmanager
+    async def document_deadline(self, host: str) -> AsyncIterator[None]:
+        """Limit the time for a whole small document of a host. Raises UpstreamUnavailableError after it."""
+        try:
+            async with asyncio.timeout(self.timeouts.document_s):
+                yield
+        except TimeoutError:
+            raise UpstreamUnavailableError(f"{host} does not answer in time") from None
 
     @_traced
     async def _open(
@@ -260,7 +315,7 @@ class Transport:
         try:
             return await self._routes.request(method, url, headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            failure = _translate(error, bracketed_host(url))
+            failure = _translate(error, authority(url))
         raise failure
 
 
@@ -268,7 +323,7 @@ def _join(url: URL, location: str) -> URL:
     try:
         return parse_url(location, url)
     except EgressRefusedError as error:
-        raise PullFailedError(f"{bracketed_host(url)} redirects to an invalid URL: {error}") from None
+        raise PullFailedError(f"{authority(url)} redirects to an invalid URL: {error}") from None
 
 
 def _translate(error: Exception, host: str) -> PullFailedError:
@@ -282,4 +337,6 @@ def _translate(error: Exception, host: str) -> PullFailedError:
         if isinstance(error, kind):
             return PullFailedError(f"{host} {what}")
     transient = next((what for kind, what in _TRANSIENT.items() if isinstance(error, kind)), None)
-    return UpstreamUnavailableError(f"{host} {transient or 'broke off before it answered'}")
+    # A name that does not exist is more often a spelling mistake than an outage.
+    outage = not isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror)
+    return UpstreamUnavailableError(f"{host} {transient or 'broke off before it answered'}", outage=outage)

@@ -101,6 +101,30 @@ async def test_another_node_is_refused_before_and_after_the_redemption(ledger: T
     assert await cause_of(ledger.redeem(token.token_id, "node-2", "x")) is Cause.WRONG_NODE
 
 
+async def test_a_session_shows_which_blobs_were_requested_and_which_to_their_end(ledger: TokenLedger) -> None:
+    token, sid = await opened(ledger)
+
+    async def layer() -> tuple[int, bool, bool]:
+        view = await ledger.show(token.token_id)
+        assert view.session is not None
+        blob = view.session.blobs[blob_key(LAYER)]
+        return blob.delivered_bytes, blob.requested, blob.reached_end
+
+    seen = [await layer()]
+    await ledger.begin(token.token_id, sid, "response", blob=LAYER, length_bytes=900)
+    seen.append(await layer())
+    for span in ((0, 100), (600, 300), (100, 500)):
+        await deliver(ledger, token, sid, LAYER, span)
+        seen.append(await layer())
+    assert seen == [
+        (0, False, False),
+        (0, True, False),
+        (100, True, False),
+        (400, True, True),
+        (900, True, True),
+    ]
+
+
 async def test_what_is_not_in_the_ledger_is_refused(ledger: TokenLedger) -> None:
     assert await cause_of(ledger.redeem("nobody", "node-1", "x")) is Cause.UNKNOWN
     assert await cause_of(ledger.begin("nobody", "x", "r", blob=None, length_bytes=0)) is Cause.UNKNOWN

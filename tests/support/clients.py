@@ -66,6 +66,10 @@ class Docker:
 
     def pull(self, reference: str, username: str, password: str) -> Result:
         self.forget()
+        return self.update(reference, username, password)
+
+    def update(self, reference: str, username: str, password: str) -> Result:
+        """Pull, with what earlier pulls left."""
         config = Path(mkdtemp(dir=self._folder))
         auth = b64encode(f"{username}:{password}".encode()).decode()
         registry = reference.split("/", 1)[0]
@@ -87,6 +91,17 @@ class Docker:
             return self._docker(
                 "login", "--username", username, "--password", password, registry, config=config
             )
+        finally:
+            rmtree(config)
+
+    def inspect_manifest(self, reference: str, username: str, password: str) -> Result:
+        """`docker manifest inspect`, in which the command itself talks to the registry, not the daemon."""
+        config = Path(mkdtemp(dir=self._folder))
+        auth = b64encode(f"{username}:{password}".encode()).decode()
+        auths = {reference.split("/", 1)[0]: {"auth": auth}}
+        (config / "config.json").write_text(json.dumps({"auths": auths, "experimental": "enabled"}))
+        try:
+            return self._docker("manifest", "inspect", "--insecure", reference, config=config)
         finally:
             rmtree(config)
 
@@ -119,6 +134,10 @@ class Ctr:
 
     def pull(self, reference: str, username: str, password: str) -> Result:
         self.forget()
+        return self.update(reference, username, password)
+
+    def update(self, reference: str, username: str, password: str) -> Result:
+        """Pull, with what earlier pulls left."""
         credentials = ["--user", f"{username}:{password}"]
         return run(
             [*self._ctr, "images", "pull", *self.transport, *credentials, reference],
@@ -161,6 +180,10 @@ class Podman:
 
     def pull(self, reference: str, username: str, password: str) -> Result:
         self.forget()
+        return self.update(reference, username, password)
+
+    def update(self, reference: str, username: str, password: str) -> Result:
+        """Pull, with what earlier pulls left."""
         credentials = ["--creds", f"{username}:{password}"]
         return run(
             [*self._podman, "pull", *self.transport, *credentials, reference],
@@ -211,6 +234,12 @@ class Skopeo:
         return run(
             ["skopeo", "copy", *self.transport, *authentication, source, target], timeout_s=PULL_TIMEOUT_S
         )
+
+    def tags(self, reference: str, username: str, password: str) -> list[str]:
+        """`skopeo list-tags` of a reference's repository."""
+        repository = reference.rpartition(":")[0]
+        argv = ["skopeo", "list-tags", "--tls-verify=false", f"--creds={username}:{password}"]
+        return list(json.loads(run([*argv, f"docker://{repository}"]).check().output)["Tags"])
 
     def copied(self, reference: str) -> Path:
         """Return the folder that holds `manifest.json` and the blobs, each named by its sha256."""

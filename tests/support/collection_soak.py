@@ -24,6 +24,7 @@ from storage.keys.local import LocalKeyring
 from storage.records import KeyRecord
 from storage.upkeep.gc import Collector
 from tests.support.blobs import get, put
+from tests.support.catalogs import group_catalog
 from tests.support.groups import created
 from tests.support.key_records import still_ours
 
@@ -191,7 +192,7 @@ async def soak(
                 Server(
                     database,
                     store,
-                    SqlGroupCatalog(database, clock),
+                    group_catalog(database, clock),
                     SqlJobQueue(database, clock),
                     SqlBlobPins(database),
                     SqlCollection(database, clock),

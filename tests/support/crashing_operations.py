@@ -54,7 +54,7 @@ class Site:
         key = data.operator_key.read_text().strip()
         async with (
             compose(self.settings, data, self.redis_url) as composition,
-            TestServer(composition.web) as server,
+            TestServer(composition.main) as server,
             ClientSession() as session,
         ):
             yield Caller(session, str(server.make_url("")).rstrip("/"), key)

@@ -236,6 +236,12 @@ class Operator:
     def revoke(self, token: PullToken) -> None:
         self.call("DELETE", f"/pull-tokens/{token.token_id}").expect(200, 202, 204)
 
+    def instances(self, organization: Organization, group: str) -> dict[str, dict[str, Any]]:
+        """Return a group's instances by their nodes' ids."""
+        path = f"/organizations/{organization.name}/projects/{PROJECT}/containers/{group}/instances"
+        items = self.call("GET", path).expect(200).json()["items"]
+        return {each["node_id"]: each for each in items}
+
     def events(self, **filters: str) -> list[dict[str, Any]]:
         """Return the first page of the audit trail that `type`, `token_id` ... leave."""
         page = self.call("GET", f"/events?{urlencode(filters)}").expect(200).json()
@@ -283,8 +289,10 @@ class Customer:
         return name
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Response:
-        """Call an operation of the project's groups, by its path below them: `NAME/rollback`."""
-        return request(method, f"{self._url}/{path}", headers=self._headers, body=body, tls=self._tls)
+        """Call an operation of the project's groups, by its path below them, if any: `NAME/rollback`."""
+        return request(
+            method, f"{self._url}/{path}".rstrip("/"), headers=self._headers, body=body, tls=self._tls
+        )
 
     def patch(self, name: str, change: Mapping[str, Any], query: str = "") -> dict[str, Any]:
         """Update a group and return it."""

@@ -2,9 +2,11 @@
 
 runnable       OCI, three gzip layers around Debian's static busybox; prints `GREETING`
 random_layers  OCI, eight gzip layers of incompressible data
+updates        OCI, versions of one image that share their largest layer
 compressible   OCI, busybox and layers of text, which zstd packs better than gzip did
 multi_platform OCI index: linux/amd64 (runnable), linux/arm64 and a BuildKit attestation
 docker_schema2 as `runnable`, in Docker's own media types
+zstd_only      as `runnable`, its last layer in zstd
 """
 
 import gzip
@@ -12,12 +14,14 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Self
+
+import zstandard
 
 GREETING = "the crisper keeps it fresh"
 BUSYBOX = Path("/usr/bin/busybox")
@@ -145,9 +149,25 @@ def docker_schema2() -> Image:
 
 
 @cache
+def of_2015(name: str = "acme/of-2015") -> Image:
+    """Build an image like those that Docker pushed in 2015: its config is `application/octet-stream`."""
+    image = build(name, _busybox_layers("of-2015"), cmd=["cat /etc/greeting"], docker=True)
+    manifest = json.loads(image.manifest)
+    manifest["config"]["mediaType"] = "application/octet-stream"
+    return replace(image, manifest=_json(manifest))
+
+
+@cache
 def random_layers(count: int = 8, size_bytes: int = 3 * MIB, name: str = "acme/random") -> Image:
     """Layers that do not compress; distinct `count` and `size_bytes` give distinct images."""
     return build(name, [_noise(f"{count}-{size_bytes}-{n}", size_bytes) for n in range(count)])
+
+
+@cache
+def updates(count: int, name: str = "acme/updated") -> tuple[Image, ...]:
+    """Versions of one image: a base layer that all share, and a layer of each version."""
+    base = _noise(f"{name} base", 3 * MIB)
+    return tuple(build(name, [base, _noise(f"{name} {n}", MIB)]) for n in range(count))
 
 
 @cache
@@ -158,6 +178,17 @@ def compressible() -> Image:
     shrinking = [layer([(f"data/text-{number}", text, 0o644)]) for number, text in enumerate(texts)]
     layers = [*_busybox_layers("compressible"), *shrinking, _noise("compressible", MIB)]
     return build("acme/compressible", layers, cmd=["cat /etc/greeting"], docker=True)
+
+
+@cache
+def zstd_only() -> Image:
+    """Build an image whose last layer is in zstd, as BuildKit's `compression=zstd` writes it."""
+    name, packed = "acme/zstd", _busybox_layers("zstd")
+    last = packed[-1].tar
+    image = build(name, (*packed[:-1], Layer(last, zstandard.compress(last))), cmd=["cat /etc/greeting"])
+    manifest = json.loads(image.manifest)
+    manifest["layers"][-1]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+zstd"
+    return replace(image, manifest=_json(manifest))
 
 
 @cache

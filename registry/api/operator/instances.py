@@ -38,7 +38,13 @@ class InstanceReport(Body):
 
 
 class Instance(Document):
-    """Assignment of a node to a group."""
+    """Assignment of a node to a group.
+
+    Attributes:
+        known_by: How it is known that the node has the image: every blob was delivered; the node or the
+            scheduler reported it; or the node has requested nothing for a while, which a later request takes
+            back. Null if it does not have the image.
+    """
 
     instance_id: str
     organization_name: str
@@ -46,6 +52,7 @@ class Instance(Document):
     container_group_name: str
     node_id: str
     state: Literal["allocating", "downloading", "creating", "running", "stopping"]
+    known_by: Literal["delivered", "reported", "quiet"] | None
     version: Annotated[int, Field(ge=1)]
     token_id: str
     deletion_cost: Count
@@ -64,6 +71,7 @@ class Instance(Document):
             container_group_name=key.name,
             node_id=found.node_id,
             state=found.state.value,
+            known_by=found.known_by.value if found.known_by else None,
             version=found.version,
             token_id=found.token_id,
             deletion_cost=found.deletion_cost,

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from registry.api.endpoint import Part
 from registry.api.public.application import PREFIX, guarded_app
-from registry.api.public.authentication import ApiKeyAuthenticator, Authenticate, Caller
+from registry.api.public.authentication import ApiKeyAuthenticator, Authenticate, Caller, changes_of
 from registry.api.public.group_logs import GroupLogsApi
 from registry.api.public.groups import GroupsApi
 from registry.api.public.hardware import HardwareApi
@@ -22,7 +22,7 @@ from registry.services.instances import Instances
 from registry.services.quotas import OrganizationQuotas
 from registry.services.webhooks import Webhooks
 
-__all__ = ["PREFIX", "ApiKeyAuthenticator", "Caller", "PublicServices", "public_app"]
+__all__ = ["PREFIX", "ApiKeyAuthenticator", "Caller", "PublicServices", "changes_of", "public_app"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from auth.errors import OutsideScopeError
 from registry.api.endpoint import Api, Call, Part, Schema, add_operations
+from registry.api.http.peers import peer_of
 from registry.api.http.problems import errors_as, problem_response
 from registry.api.openapi import API_KEY
 from registry.api.public.authentication import HEADER, Authenticate
@@ -67,7 +68,9 @@ def _authenticated(authenticate: Authenticate) -> Middleware:
 
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        caller = await authenticate(request.headers.get(HEADER))
+        changes = request.method not in {HTTPMethod.GET, HTTPMethod.HEAD}
+        source = peer_of(request).source
+        caller = await authenticate(request.headers.get(HEADER), source=source, changes=changes)
         organization = request.match_info.get("organization_name")
         if organization is not None:
             try:

@@ -19,7 +19,7 @@ from registry.errors import (
 )
 from registry.model.imports import UpstreamCredential
 from registry.oci.strict_json import parse_object
-from registry.upstream.egress import bracketed_host
+from registry.upstream.egress import authority
 from registry.upstream.logins import KnownLogin
 from registry.upstream.retry import is_transient
 from registry.upstream.transport import Transport
@@ -81,7 +81,7 @@ class EcrLogin:
         return True
 
     async def _exchange(self) -> KnownLogin:
-        host = bracketed_host(self._endpoint)
+        host = authority(self._endpoint)
         headers = await asyncio.to_thread(self._signed)
         asked_s = self._monotonic()
         try:

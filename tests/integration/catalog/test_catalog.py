@@ -17,7 +17,6 @@ from registry.catalog.blob_origins import SqlBlobOrigins
 from registry.catalog.collection import SqlCollection
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
-from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.nodes import SqlNodeRegistry
@@ -30,6 +29,7 @@ from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.model.organizations import Organization
 from storage.digest import Digest
 from storage.records import KeyRecord
+from tests.support.catalogs import group_catalog
 from tests.support.groups import created
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -93,13 +93,13 @@ async def test_the_migrations_make_exactly_the_tables_that_the_code_declares(dat
 
 async def test_migrating_again_changes_nothing(database: Database) -> None:
     group = a_group()
-    await SqlGroupCatalog(database, SystemClock()).create(created(group), None)
+    await group_catalog(database).create(created(group), None)
     await database.migrate()
-    assert await SqlGroupCatalog(database, SystemClock()).get(group.key) == group
+    assert await group_catalog(database).get(group.key) == group
 
 
 async def test_a_group_comes_back_as_it_was_created(database: Database) -> None:
-    catalog, group = SqlGroupCatalog(database, SystemClock()), a_group()
+    catalog, group = group_catalog(database), a_group()
     await catalog.create(created(group), None)
     assert await catalog.get(group.key) == group
     for place, found in {("acme", "shop"): [group], ("acme", "other"): [], ("rival", "shop"): []}.items():
@@ -107,7 +107,7 @@ async def test_a_group_comes_back_as_it_was_created(database: Database) -> None:
 
 
 async def test_a_taken_name_is_a_conflict_and_leaves_the_first_group_alone(database: Database) -> None:
-    catalog, first = SqlGroupCatalog(database, SystemClock()), a_group()
+    catalog, first = group_catalog(database), a_group()
     await catalog.create(created(first), None)
     with pytest.raises(ConflictError, match="web"):
         await catalog.create(created(a_group()), None)
@@ -115,7 +115,7 @@ async def test_a_taken_name_is_a_conflict_and_leaves_the_first_group_alone(datab
 
 
 async def test_an_import_that_succeeds_makes_its_image_visible_under_the_group(database: Database) -> None:
-    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
+    catalog, queue = group_catalog(database), SqlJobQueue(database, SystemClock())
     group, image = a_group(), an_image()
     await catalog.create(created(group), b"wrapped")
     job = await queue.claim("w1", 20)
@@ -143,7 +143,7 @@ async def test_an_import_that_succeeds_makes_its_image_visible_under_the_group(d
 
 
 async def test_autostart_goes_on_to_deploying(database: Database) -> None:
-    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
+    catalog, queue = group_catalog(database), SqlJobQueue(database, SystemClock())
     group = replace(a_group(), autostart=True, started=True)
     await catalog.create(created(group), None)
     job = await queue.claim("w1", 20)
@@ -155,7 +155,7 @@ async def test_autostart_goes_on_to_deploying(database: Database) -> None:
 
 
 async def test_a_failed_import_tells_the_customer_why_and_the_trail_too(database: Database) -> None:
-    catalog, clock = SqlGroupCatalog(database, SystemClock()), SystemClock()
+    catalog, clock = group_catalog(database), SystemClock()
     queue, events = SqlJobQueue(database, clock), SqlEventLog(database, clock)
     group = a_group()
     await catalog.create(created(group), b"wrapped")
@@ -174,7 +174,7 @@ async def test_a_failed_import_tells_the_customer_why_and_the_trail_too(database
 
 async def test_a_job_is_leased_to_one_worker_until_the_lease_lapses(database: Database) -> None:
     clock = SettableClock()
-    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, clock)
+    catalog, queue = group_catalog(database), SqlJobQueue(database, clock)
     await catalog.create(created(a_group()), None)
     first = await queue.claim("w1", 20)
     assert first is not None
@@ -194,7 +194,7 @@ async def test_a_job_is_leased_to_one_worker_until_the_lease_lapses(database: Da
 
 
 async def test_workers_that_claim_at_once_get_different_jobs(database: Database) -> None:
-    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
+    catalog, queue = group_catalog(database), SqlJobQueue(database, SystemClock())
     for n in range(8):
         await catalog.create(created(a_group(f"web-{n}")), None)
     claimed = await asyncio.gather(*(queue.claim(f"w{n}", 20) for n in range(16)))
@@ -208,7 +208,7 @@ async def test_workers_that_claim_at_once_get_different_jobs(database: Database)
 async def test_deleting_a_group_deletes_its_job_and_versions_only(
     database: Database,
 ) -> None:
-    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
+    catalog, queue = group_catalog(database), SqlJobQueue(database, SystemClock())
     one, two = a_group("one"), a_group("two")
     for group in (one, two):
         await catalog.create(created(group), None)
@@ -226,7 +226,7 @@ async def test_deleting_a_group_deletes_its_job_and_versions_only(
 
 async def test_deleting_a_group_stops_its_running_import(database: Database) -> None:
     catalog, queue, group = (
-        SqlGroupCatalog(database, SystemClock()),
+        group_catalog(database),
         SqlJobQueue(database, SystemClock()),
         a_group(),
     )

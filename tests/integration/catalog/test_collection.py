@@ -10,7 +10,6 @@ import pytest
 from registry.catalog.collection import SqlBlobPins, SqlCollection
 from registry.catalog.engine.database import Database
 from registry.catalog.events import SqlEventLog
-from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.maintenance import SqlUpkeep
@@ -28,6 +27,7 @@ from storage.records import KeyRecord
 from storage.upkeep.gc import Collected
 from tests.integration.catalog.test_catalog import SettableClock, a_group
 from tests.support.blobs import get, put
+from tests.support.catalogs import group_catalog
 from tests.support.collection_soak import soak
 from tests.support.groups import created, updated
 
@@ -44,7 +44,7 @@ class World:
         self.backend = backend
         self.records = SqlKeyRecords(database)
         self.store = BlobStore(backend, keyring, self.records, keyring.name_key, threads=2)
-        self.catalog = SqlGroupCatalog(database, self.clock)
+        self.catalog = group_catalog(database, self.clock)
         self.queue = SqlJobQueue(database, self.clock)
         self.pins = SqlBlobPins(database)
         self.dead = SqlCollection(database, self.clock)

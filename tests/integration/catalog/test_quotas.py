@@ -19,6 +19,7 @@ from registry.model.groups import Group
 from registry.model.organizations import Organization
 from registry.model.quotas import Quotas
 from tests.integration.catalog.test_catalog import SettableClock, a_group
+from tests.support.catalogs import spec_cipher
 from tests.support.groups import created
 
 CHANGED = AuditEvent(RegistryEventType.QUOTAS_CHANGED, "acme")
@@ -56,7 +57,8 @@ async def test_an_operator_sets_some_quotas_and_returns_to_the_default(
 async def test_groups_that_are_created_at_once_do_not_exceed_a_quota_together(
     database: Database, clock: SettableClock
 ) -> None:
-    catalog = SqlGroupCatalog(database, clock, SqlQuotas(database, clock, Quotas(groups=4)))
+    quotas = SqlQuotas(database, clock, Quotas(groups=4))
+    catalog = SqlGroupCatalog(database, clock, spec_cipher(database), quotas)
     made = await asyncio.gather(
         *(catalog.create(created(group(f"web-{n}")), None) for n in range(9)), return_exceptions=True
     )
@@ -68,7 +70,7 @@ async def test_replicas_count_with_the_maximum_of_autoscaling_and_only_an_increa
     database: Database, clock: SettableClock
 ) -> None:
     quotas = SqlQuotas(database, clock, Quotas(replicas=10))
-    catalog = SqlGroupCatalog(database, clock, quotas)
+    catalog = SqlGroupCatalog(database, clock, spec_cipher(database), quotas)
     scaled = group("scaled", 1, queue_autoscaler={"max_replicas": 6})
     await catalog.create(created(scaled), None)
     await catalog.create(created(group("steady", 4)), None)
@@ -90,7 +92,7 @@ async def test_an_import_that_would_not_fit_into_the_stored_bytes_fails(
 ) -> None:
     quotas = SqlQuotas(database, clock, Quotas(stored_bytes=100, imports=2))
     queue, imports = SqlJobQueue(database, clock, quotas), SqlImportQuota(database, clock, quotas)
-    catalog = SqlGroupCatalog(database, clock)
+    catalog = SqlGroupCatalog(database, clock, spec_cipher(database))
     for name in ("one", "two", "three"):
         await catalog.create(created(group(name)), None)
     first, second = [await queue.claim("worker", 60) for _ in range(2)]

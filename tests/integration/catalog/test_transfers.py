@@ -6,8 +6,7 @@ from datetime import timedelta
 import pytest
 
 from registry.catalog.collection import SqlBlobPins, SqlCollection
-from registry.catalog.engine.database import Database, SystemClock
-from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.engine.database import Database
 from registry.catalog.import_quotas import SqlImportQuota
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.organizations import SqlOrganizationDirectory
@@ -21,6 +20,7 @@ from registry.model.quotas import Quotas
 from storage.digest import Digest
 from storage.records import KeyRecord
 from tests.integration.catalog.test_catalog import SettableClock, a_group
+from tests.support.catalogs import group_catalog
 from tests.support.groups import created
 
 DIGEST = Digest.of(b"a layer")
@@ -68,20 +68,30 @@ async def test_an_organizations_turns_are_limited_and_others_go_first(database: 
     clock = SettableClock()
     queue, catalog = (
         SqlJobQueue(database, clock, SqlQuotas(database, clock, Quotas(imports=2))),
-        SqlGroupCatalog(database, SystemClock()),
+        group_catalog(database),
     )
     for number, organization in enumerate(["acme", "acme", "acme", "rival"]):
         await catalog.create(created(a_group(f"web-{number}", organization)), None)
     claimed = [await queue.claim(f"w{n}", 60) for n in range(4)]
-    assert [each.key.organization if each else None for each in claimed] == ["acme", "acme", "rival", None]
+    assert [each.key.organization if each else None for each in claimed] == ["acme", "rival", "acme", None]
     clock.time += timedelta(seconds=61)  # all their workers are dead
     assert [await queue.claim("w9", 60) is not None for _ in range(4)] == [True, True, True, False]
+
+
+async def test_the_organization_with_the_fewest_running_imports_is_next(database: Database) -> None:
+    queue, catalog = SqlJobQueue(database, SettableClock()), group_catalog(database)
+    for number, organization in enumerate(["acme"] * 4 + ["rival"] * 2 + ["third"]):
+        await catalog.create(created(a_group(f"web-{number}", organization)), None)
+    claimed = [await queue.claim(f"w{n}", 60) for n in range(7)]
+    order = [each.key.organization for each in claimed if each]
+    assert order[:3] == ["acme", "rival", "third"]
+    assert order[3:] == ["acme", "rival", "acme", "acme"]
 
 
 async def test_workers_that_claim_at_once_do_not_exceed_an_organizations_turns(database: Database) -> None:
     clock = SettableClock()
     queue = SqlJobQueue(database, clock, SqlQuotas(database, clock, Quotas(imports=2)))
-    catalog = SqlGroupCatalog(database, SystemClock())
+    catalog = group_catalog(database)
     for number in range(6):
         await catalog.create(created(a_group(f"web-{number}")), None)
     claimed = await asyncio.gather(*(queue.claim(f"w{n}", 60) for n in range(6)))
@@ -90,7 +100,7 @@ async def test_workers_that_claim_at_once_do_not_exceed_an_organizations_turns(d
 
 async def test_a_worker_is_told_which_jobs_are_still_its_own(database: Database) -> None:
     clock = SettableClock()
-    queue, catalog = SqlJobQueue(database, clock), SqlGroupCatalog(database, SystemClock())
+    queue, catalog = SqlJobQueue(database, clock), group_catalog(database)
     kept, deleted = a_group("kept"), a_group("deleted")
     await catalog.create(created(kept), None)
     await catalog.create(created(deleted), None)
@@ -123,7 +133,7 @@ async def test_partial_containers_are_kept_for_their_import_and_a_day_at_most(
 ) -> None:
     clock, group = SettableClock(), a_group()
     collection, partials = SqlCollection(database, clock), SqlPartials(database, clock)
-    await SqlGroupCatalog(database, SystemClock()).create(created(group), None)
+    await group_catalog(database).create(created(group), None)
     await SqlBlobPins(database).pin(group.job_id, "acme", [DIGEST])
     for record in (partial("mine"), partial("unpinned", "rival")):
         await partials.put(record)
@@ -132,5 +142,5 @@ async def test_partial_containers_are_kept_for_their_import_and_a_day_at_most(
     clock.time += MAX_AGE + timedelta(seconds=1)
     assert await collection.partials() == set()
     await partials.put(partial("mine"))
-    await SqlGroupCatalog(database, SystemClock()).delete(group.key)
+    await group_catalog(database).delete(group.key)
     assert await collection.partials() == set()

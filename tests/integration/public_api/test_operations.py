@@ -1,7 +1,9 @@
 """Logs, webhooks' secret key, hardware, reports of instances, and what is out of scope, over HTTP."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,8 +32,8 @@ async def running(service: Service, **members: object) -> str:
     group = await service.world.catalog.get(KEY)
     assert group is not None
     instance = await service.world.designations.designate(group, "pc-1", 1, "token-1")
-    event = state_event(InstanceState.CREATING, group, instance)
-    await service.world.designations.advance(group, instance, InstanceState.CREATING, event)
+    created = replace(instance, state=InstanceState.CREATING)
+    await service.world.designations.advance(group, instance, created, partial(state_event, group))
     return f"{GROUPS}/mandelbrot/instances/{instance.id}"
 
 

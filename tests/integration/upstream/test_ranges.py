@@ -83,6 +83,31 @@ async def test_a_layer_whose_first_range_comes_quickly_is_left_to_one_connection
     assert asked == [f"bytes=0-{RANGE - 1}", f"bytes={RANGE}-{len(LAYER) - 1}"]
 
 
+async def test_a_layer_whose_ranges_take_long_to_start_is_left_to_one_connection(
+    bench: Bench, upstream: FaultyUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(request: web.Request, data: bytes) -> web.StreamResponse:
+        await asyncio.sleep(0.5)  # as a registry that reads the whole blob for every request
+        return ranged(request, data, "application/octet-stream")
+
+    monkeypatch.setattr(ranges, "SLOW_START_S", 0.1)
+    upstream.fail(DIGEST, late)
+    await imported(bench, upstream)
+    assert upstream.ranges(DIGEST) == [(0, RANGE), (RANGE, len(LAYER))]
+
+
+async def test_bytes_that_arrived_before_a_cut_are_kept_however_slowly_they_are_read(
+    bench: Bench, upstream: FaultyUpstream
+) -> None:
+    async def pace(_count: int) -> None:
+        await asyncio.sleep(0.2)  # the rest arrives and the connection breaks in the meantime
+
+    bench.options = TransferOptions(DownloadOptions(PrefetchBudget(bench.ahead_bytes), 1, pace=pace))
+    upstream.fail(DIGEST, cut_after(7 * RANGE))
+    await imported(bench, upstream)
+    assert upstream.starts(DIGEST) == [0, 7 * RANGE]
+
+
 async def test_a_layer_that_is_small_is_one_request(bench: Bench, upstream: FaultyUpstream) -> None:
     small = make_image([LAYER[: 3 * RANGE]])
     upstream.add(small)

@@ -228,7 +228,10 @@ OTHERS = [
         with_credentials=True,
     ),
     Attack(
-        "a realm that redirects", redirected_realm, r"127\.0\.0\.1 redirects too often", with_credentials=True
+        "a realm that redirects",
+        redirected_realm,
+        r"127\.0\.0\.1 redirects to http://127\.0\.0\.1:\d+ when asked for a token",
+        with_credentials=True,
     ),
 ]
 ATTACKS = [*REALMS, *WITH_CREDENTIALS, *REDIRECTS, *DOCUMENTS, *OTHERS]

@@ -371,6 +371,7 @@ def test_a_record_is_forgotten_after_its_time_or_by_capacity() -> None:
 
 async def test_a_store_that_works_answers_its_probe(store: BlobStore) -> None:
     await store.probe()
+    await store.probe_writing()
 
 
 def test_object_names_differ_by_key_digest_and_file() -> None:

@@ -1,13 +1,13 @@
 """Quotas of organizations, and what a group counts for
 
-Revision: 0116, after 0100
+Revision: 0116, after 0112
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0116"
-down_revision = "0100"
+down_revision = "0112"
 branch_labels = None
 depends_on = None
 

@@ -27,7 +27,9 @@ def apps() -> list[web.Application]:
         PullTokensApi(nothing, nothing, nothing),
         ImagesApi(nothing),
     ]
-    operator = operator_app(parts, EventsApi(nothing), is_operator_key=lambda _: False, verifier=nothing)
+    operator = operator_app(
+        parts, EventsApi(nothing), is_operator_key=lambda _: False, refusals=nothing, verifier=nothing
+    )
     services = PublicServices(nothing, nothing, nothing, nothing, nothing, nothing)
     return [public_app(services, nothing), operator]
 

@@ -1,7 +1,7 @@
 """Our OpenAPI document beside SaladCloud's reference: each difference has its reason in docs/public-api.md.
 
-`tests/data/saladcloud-reference.json` lists the operations, statuses and field names of SaladCloud's reference,
-version 0.9.0-alpha.17; `!` marks a required field. `pytest -s` prints all differences.
+`tests/data/saladcloud-reference.json` lists the operations, statuses and field names of SaladCloud's
+reference, version 0.9.0-alpha.17; `!` marks a required field. `pytest -s` prints all differences.
 """
 
 import json

@@ -14,11 +14,13 @@ from registry.catalog.events import SqlEventLog
 from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
+from registry.catalog.node_blobs import SqlNodeBlobs
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.quotas import SqlQuotas
 from registry.catalog.webhooks import SqlWebhooks
 from registry.errors import InvalidInputError, ReferenceFormatError
 from registry.model.groups import Group, GroupCatalog, GroupKey, GroupTransition
+from registry.model.images import StoredImage
 from registry.model.imports import UpstreamCredential
 from registry.model.quotas import Quotas
 from registry.services.api_keys import ApiKeys
@@ -29,6 +31,7 @@ from registry.services.instances import Instances
 from registry.services.quotas import OrganizationQuotas
 from registry.services.webhooks import Webhooks, WebhookSecrets
 from storage.keys.local import LocalKeyring
+from tests.support.catalogs import spec_cipher
 from tests.support.memory_ports import MemoryCredentialVault, MemoryProgressStore
 
 
@@ -82,7 +85,7 @@ class JournalledCatalog(SqlGroupCatalog):
     """The real catalog; notes its writes, and fails with `failure`."""
 
     def __init__(self, database: Database, journal: list[str], quotas: SqlQuotas | None = None) -> None:
-        super().__init__(database, Clock(), quotas)
+        super().__init__(database, Clock(), spec_cipher(database), quotas)
         self._journal = journal
         self.failure: Exception | None = None
 
@@ -119,12 +122,15 @@ class World:
         self.revoked: list[str] = []
         self.revocations_allowed = 1000
         self.tokens = MemoryTokens(self.journal)
+        self.images: dict[str, StoredImage] = {}
         self.designations = SqlInstances(database, self.clock)
         self.instances = Instances(
             catalog=self.designations,
             groups=self.catalog,
             tokens=self.tokens,
             quotas=self.quotas,
+            node_blobs=SqlNodeBlobs(database, self.clock),
+            image_of=self._image_of,
             dismiss_tokens=self._dismiss,
             trail=self.events,
             clock=self.clock,
@@ -164,6 +170,9 @@ class World:
             revoke_tokens=self._revoke,
             nudge=lambda: self.journal.append("nudge"),
         )
+
+    async def _image_of(self, _repository: str, digest: str) -> StoredImage | None:
+        return self.images.get(digest)
 
     async def _dismiss(self, group: Group) -> None:
         self.journal.append(f"dismiss {group.key.name}")
