@@ -49,8 +49,9 @@ from registry.api.operator.nodes import NodesApi
 from registry.api.operator.organizations import OrganizationsApi
 from registry.api.operator.platforms import PlatformsApi
 from registry.api.operator.pull_tokens import PullTokensApi
+from registry.api.operator.quotas import QuotasApi
 from registry.api.operator.webhooks import WebhooksApi
-from registry.api.public import ApiKeyAuthenticator, public_app
+from registry.api.public import ApiKeyAuthenticator, PublicServices, public_app
 from registry.api.root import root_app
 from registry.api.token import TokenApi
 from registry.api.v2.application import PREFIX as DISTRIBUTION_PREFIX
@@ -66,6 +67,7 @@ from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.event_chain import SqlEventChain
 from registry.catalog.events import SqlEventLog
+from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.images import SqlImages, SqlKnownLayers
 from registry.catalog.import_quotas import SqlImportQuota
@@ -80,6 +82,7 @@ from registry.catalog.overview import SqlOverview
 from registry.catalog.partials import SqlPartials
 from registry.catalog.platforms import SqlPlatformSettings
 from registry.catalog.quarantine import SqlQuarantine
+from registry.catalog.quotas import SqlQuotas
 from registry.catalog.specs import SpecCipher
 from registry.catalog.webhooks import SqlWebhooks
 from registry.config import AdminRoute, Role, Settings
@@ -101,6 +104,7 @@ from registry.maintenance.periodic import repeat
 from registry.maintenance.trail import TrailKeeper
 from registry.model.groups import Group
 from registry.model.images import Variant
+from registry.model.quotas import NAMES, Quotas
 from registry.observe import Metrics
 from registry.oci.platform import parse_platforms
 from registry.oci.reference import Reference
@@ -108,10 +112,13 @@ from registry.portal import Portal, PortalSessions, Services
 from registry.portal.sessions import ATTEMPTS_PER_MINUTE
 from registry.pull.resolve import ImageResolver
 from registry.services.api_keys import ApiKeys
+from registry.services.group_logs import GroupLogs
 from registry.services.groups import ContainerGroups
+from registry.services.hardware import HardwareFile
 from registry.services.instances import SWEEP_S, Instances
 from registry.services.nodes import Nodes
 from registry.services.pull_tokens import PullTokens
+from registry.services.quotas import OrganizationQuotas
 from registry.services.webhook_delivery import WebhookDispatcher
 from registry.services.webhooks import Webhooks, WebhookSecrets
 from registry.upstream.credentials import from_registry_authentication
@@ -154,6 +161,12 @@ def open_blobs(settings: Settings, keys: KeyProvider, database: Database) -> Blo
         name_key(keys),
         partials=SqlPartials(database, SystemClock()),
     )
+
+
+def default_quotas(settings: Settings) -> Quotas:
+    """Return the quotas of organizations for which the operator has not set others."""
+    setting = {name: f"organization_{name}" for name in NAMES} | {"imports": "organization_import_jobs"}
+    return Quotas(**{name: getattr(settings, setting[name]) for name in NAMES})
 
 
 def open_compressor(
@@ -269,8 +282,17 @@ class _Shared:
         return NodeCA.load(self.data.node_ca)
 
     @cached_property
+    def quotas(self) -> SqlQuotas:
+        return SqlQuotas(self.database, self.clock, default_quotas(self.settings))
+
+    @cached_property
+    def organization_quotas(self) -> OrganizationQuotas:
+        return OrganizationQuotas(self.quotas, RedisRateLimiter(self.redis).take)
+
+    @cached_property
     def groups(self) -> SqlGroupCatalog:
-        return SqlGroupCatalog(self.database, self.clock, SpecCipher(self.database, self.key_provider))
+        specs = SpecCipher(self.database, self.key_provider)
+        return SqlGroupCatalog(self.database, self.clock, specs, self.quotas)
 
     @cached_property
     def nodes(self) -> SqlNodeRegistry:
@@ -334,6 +356,7 @@ class _Shared:
             catalog=self.designations,
             groups=self.groups,
             tokens=self.authority,
+            quotas=self.organization_quotas,
             node_blobs=SqlNodeBlobs(self.database, self.clock),
             image_of=self.resolver.image,
             dismiss_tokens=dismiss_tokens,
@@ -437,12 +460,12 @@ def compose_import(shared: _Shared) -> ImportWorker:
         sharing=BlobLinker(shared.blobs, origins, shared_registries(settings)),
         max_image_bytes=settings.max_image_bytes,
         options=TransferOptions(downloads, transfer_lock, settings.layer_transfers),
-        quota=SqlImportQuota(database, clock, settings.organization_import_bytes_per_day),
+        quota=SqlImportQuota(database, clock, shared.quotas),
         platforms=parse_platforms(settings.platforms),
         compressor=compressor,
     )
     return ImportWorker(
-        SqlJobQueue(database, clock, settings.organization_import_jobs),
+        SqlJobQueue(database, clock, shared.quotas),
         shared.vault,
         shared.progress,
         importer,
@@ -477,7 +500,7 @@ def compose_upkeep(shared: _Shared) -> Callable[[], Awaitable[None]]:
     if settings.gc_interval_s > 0:
         collection = Collection(
             shared.blobs,
-            SqlCollection(shared.database, shared.clock),
+            SqlCollection(shared.database, shared.clock, settings.image_cache_s),
             SqlUpkeep(shared.database, shared.clock),
             shared.clock,
         )
@@ -509,6 +532,7 @@ def compose_api(
         progress_store=shared.progress,
         organizations=shared.organizations,
         instances=shared.instances,
+        quotas=shared.organization_quotas,
         clock=shared.clock,
         parse_reference=Reference.parse,
         credential_from=from_registry_authentication,
@@ -518,7 +542,20 @@ def compose_api(
     variant = Variant(settings.default_variant)
     pull_tokens = PullTokens(shared.groups, shared.designations, shared.nodes, shared.authority, variant)
     key_directory = SqlApiKeyDirectory(shared.database, shared.clock)
-    api_keys = ApiKeys(keys=key_directory, organizations=shared.organizations, clock=shared.clock)
+    api_keys = ApiKeys(
+        keys=key_directory,
+        organizations=shared.organizations,
+        quotas=shared.organization_quotas,
+        clock=shared.clock,
+    )
+    webhooks = Webhooks(
+        catalog=shared.webhooks,
+        secrets=shared.webhook_secrets,
+        organizations=shared.organizations,
+        quotas=shared.organization_quotas,
+        clock=shared.clock,
+        vet=shared.hooks.vet,
+    )
     rate = settings.api_requests_per_minute
     authenticate = ApiKeyAuthenticator(
         keys=api_keys,
@@ -529,8 +566,9 @@ def compose_api(
     )
     private = admin or main
     moved = settings.admin_routes
-    main.mounted[public.PREFIX] = public_app(groups, shared.instances, authenticate)
-    parts = _operator_parts(shared, api_keys, pull_tokens)
+    services = _public_services(shared, groups, webhooks)
+    main.mounted[public.PREFIX] = public_app(services, authenticate)
+    parts = _operator_parts(shared, api_keys, pull_tokens, webhooks)
     operators = private if AdminRoute.OPERATOR in moved else main
     operators.mounted[operator.PREFIX] = full = _operator_app(shared, parts, frozenset(Access))
     if operators is not main:
@@ -541,7 +579,20 @@ def compose_api(
     private.routes += ApiReference(partial(document, [main.mounted[public.PREFIX], full])).routes()
 
 
-def _operator_parts(shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens) -> list[Part]:
+def _public_services(shared: _Shared, groups: ContainerGroups, webhooks: Webhooks) -> PublicServices:
+    return PublicServices(
+        groups=groups,
+        instances=shared.instances,
+        quotas=shared.organization_quotas,
+        logs=GroupLogs(SqlGroupLogs(shared.database), shared.groups),
+        webhooks=webhooks,
+        hardware=HardwareFile(shared.settings.hardware_file),
+    )
+
+
+def _operator_parts(
+    shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens, webhooks: Webhooks
+) -> list[Part]:
     enrolment = NodeEnrolment(
         shared.node_ca,
         shared.nodes,
@@ -550,15 +601,9 @@ def _operator_parts(shared: _Shared, api_keys: ApiKeys, pull_tokens: PullTokens)
         shared.clock,
         offer_s=shared.settings.enrolment_s,
     )
-    webhooks = Webhooks(
-        catalog=shared.webhooks,
-        secrets=shared.webhook_secrets,
-        organizations=shared.organizations,
-        clock=shared.clock,
-        vet=shared.hooks.vet,
-    )
     return [
         OrganizationsApi(shared.organizations, api_keys),
+        QuotasApi(shared.organization_quotas),
         WebhooksApi(webhooks),
         NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),
         InstancesApi(shared.instances),

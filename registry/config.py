@@ -18,6 +18,8 @@ from storage.keys.locate import KeyLocation
 GIB = 1 << 30
 _PRODUCTION_ADMIN_ADDRESS = "127.0.0.1:5001"
 SHARED_REGISTRIES = ("docker.io", "ghcr.io", "public.ecr.aws", "quay.io")
+Limit = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
+
 _LISTS = (
     "insecure_registries",
     "egress_allow",
@@ -122,13 +124,28 @@ class Settings(BaseSettings):
         import_retry_delay_s: Seconds until the last retry of an import whose registry was down for that long.
         import_min_bytes_per_s: Minimum rate of an import, over ten minutes of waiting for its upstream; 0
             means none.
-        organization_import_jobs: Concurrent imports of one organization; 0 means no limit.
-        organization_import_bytes_per_day: Bytes that one organization may import within 24 hours; 0 means no
-            limit.
+        organization_groups: Quota of container groups. This and all further quotas (`organization_...`) are
+            the defaults for each organization (docs/quotas.md); 0 means no limit.
+        organization_replicas: Quota of replicas of all container groups.
+        organization_spec_bytes: Quota of JSON of one group, without its image and credentials.
+        organization_creations_per_minute: Quota of container groups created per minute.
+        organization_reallocations_per_minute: Quota of reallocations per minute; likewise of recreations, and
+            of restarts.
+        organization_image_bytes: Quota of the compressed size of one image, below `max_image_bytes`.
+        organization_stored_bytes: Quota of bytes in storage.
+        organization_import_jobs: Quota of concurrent imports.
+        organization_import_bytes_per_day: Quota of bytes imported within 24 hours.
+        organization_streams: Quota of open event streams, for each server process.
+        organization_api_keys: Quota of API keys.
+        organization_webhooks: Quota of webhooks.
         gc_interval_s: Seconds between garbage collections by servers with the import role; 0 disables them
             (run `crisper gc`).
         gc_grace_s: Seconds that a blob must be unreferenced before garbage collection removes it.
+        image_cache_s: Seconds for which an image stays stored after the last group with `image_caching` has
+            stopped using it.
         api_requests_per_minute: Rate limit of one API key on the public API; 0 means no limit.
+        hardware_file: JSON file with the GPU classes and availability that the public API shows
+            (docs/public-api.md). It is read again when it has changed.
         organization_changes_per_minute: Rate limit of one organization's changes on the public API and the
             portal; 0 means no limit.
         insecure_webhooks: Webhook hosts (`host[:port]`) that may be reached over plain HTTP and at private
@@ -183,8 +200,18 @@ class Settings(BaseSettings):
     import_outage_s: Annotated[float, Field(ge=0, le=3600)] = 150.0
     import_retry_delay_s: Annotated[float, Field(ge=0, le=86400)] = 300.0
     import_min_bytes_per_s: Annotated[int, Field(ge=0)] = 64_000
-    organization_import_jobs: Annotated[int, Field(ge=0)] = 0
-    organization_import_bytes_per_day: Annotated[int, Field(ge=0)] = 0
+    organization_groups: Limit = 500
+    organization_replicas: Limit = 5000
+    organization_spec_bytes: Limit = 64 << 10
+    organization_creations_per_minute: Limit = 120
+    organization_reallocations_per_minute: Limit = 120
+    organization_image_bytes: Limit = 0
+    organization_stored_bytes: Limit = 1_000_000_000_000
+    organization_import_jobs: Limit = 8
+    organization_import_bytes_per_day: Limit = 2_000_000_000_000
+    organization_streams: Limit = 32
+    organization_api_keys: Limit = 50
+    organization_webhooks: Limit = 20
     lease_s: Annotated[float, Field(gt=0)] = 20.0
     compress: bool = True
     compress_level: Annotated[int, Field(ge=1, le=19)] = 3
@@ -201,7 +228,9 @@ class Settings(BaseSettings):
     node_responses: Annotated[int, Field(ge=1)] = 16
     gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
+    image_cache_s: Annotated[float, Field(ge=0)] = 604800.0
     api_requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 1200
+    hardware_file: Path | None = None
     organization_changes_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 300
     insecure_webhooks: Annotated[tuple[str, ...], NoDecode] = ()
     webhook_days: Annotated[float, Field(gt=0, le=365)] = 5.0

@@ -14,6 +14,8 @@ RegistryError
 ├── ConflictError           a name is taken, or a resource is in the wrong state for the request
 │   └── PreconditionFailedError     the resource has changed since the caller read it
 ├── RateLimitedError        the caller is over its rate limit
+├── OutOfScopeError         an operation of SaladCloud's API that Crisper does not have
+├── QuotaExceededError      an organization is at one of its quotas
 ├── InvalidInputError       invalid fields, each with the reason
 └── ImportFailedError       a failed import; `reason` is one of four, `sentence` is for the customer
     ├── AuthenticationFailedError
@@ -92,9 +94,33 @@ class RateLimitedError(RegistryError):
         retry_after_s: Seconds until the next request is accepted.
     """
 
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__("This API key is over its rate limit. Retry after the time in Retry-After.")
+    def __init__(
+        self,
+        retry_after_s: float,
+        message: str = "This API key is over its rate limit. Retry after the time in Retry-After.",
+    ) -> None:
+        super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class QuotaExceededError(RegistryError):
+    """The request would take an organization over one of its quotas.
+
+    Attributes:
+        quota: Name of the quota (`registry.model.quotas`).
+    """
+
+    def __init__(self, quota: str, limit: int, *, used: int | None = None) -> None:
+        in_use = f" and uses {used}" if used is not None else ""
+        super().__init__(
+            f"The organization's quota {quota} is {limit}{in_use}. Delete or reduce something, or ask the "
+            "operator for a higher quota."
+        )
+        self.quota = quota
+
+
+class OutOfScopeError(RegistryError):
+    """An operation of SaladCloud's API that Crisper does not have."""
 
 
 class InvalidInputError(RegistryError):

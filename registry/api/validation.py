@@ -21,7 +21,8 @@ _FORMS: Final = {
 M = TypeVar("M", bound=BaseModel)
 
 _MAX_DIGITS: Final = 18
-"""Largest signed 64-bit number."""
+"""Digits of a number that fits 64 bits."""
+_MAX_LENGTH: Final = 64
 
 
 class Query(BaseModel):
@@ -39,9 +40,12 @@ class Query(BaseModel):
 
 
 def _whole_number(text: object) -> int:
-    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _MAX_LENGTH):
         raise ValueError("send a whole number, 0 or more")
-    return int(text)
+    digits = text.lstrip("0") or "0"
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"send a number of at most {_MAX_DIGITS} digits")
+    return int(digits)
 
 
 FROM_DIGITS: Final = BeforeValidator(_whole_number)

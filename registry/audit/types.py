@@ -12,6 +12,7 @@ class RegistryEventType(EventType):
 
     ORGANIZATION_CREATED = "organization.created", "The organization was created"
     ORGANIZATION_UPDATED = "organization.updated", "The platforms of the organization's imports were changed"
+    QUOTAS_CHANGED = "organization.quotas_changed", "Quotas of the organization were changed"
     API_KEY_CREATED = "api_key.created", "An API key was created"
     API_KEY_REVOKED = "api_key.revoked", "An API key was revoked"
     API_KEY_REFUSED = (
@@ -50,6 +51,7 @@ class RegistryEventType(EventType):
     WEBHOOK_CREATED = "webhook.created", "A webhook was registered"
     WEBHOOK_ENABLED = "webhook.enabled", "A disabled webhook was enabled again"
     WEBHOOK_DISABLED = "webhook.disabled", "A webhook was disabled because its endpoint failed for too long"
+    WEBHOOK_KEY_RENEWED = "webhook.key_renewed", "The secret key of the organization's webhooks was replaced"
     WEBHOOK_REMOVED = "webhook.removed", "A webhook was removed"
     PORTAL_SIGNED_IN = "portal.signed_in", "A user signed in to the portal"
     PORTAL_SIGNED_OUT = "portal.signed_out", "A user signed out of the portal"

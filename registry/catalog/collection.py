@@ -2,7 +2,8 @@
 
 Implements `storage.upkeep.catalog.CollectionCatalog` and `registry.model.imports.BlobPins`.
 
-A key record is live if its blob belongs to the image of a version, or if an unfinished import pins the blob.
+A key record is live if its blob belongs to the image of a version or to a cached image, or if an unfinished
+import pins the blob.
 A transaction that makes a record live and a transaction that condemns records never run at the same time.
 """
 
@@ -78,11 +79,16 @@ class SqlBlobPins:
 
 
 class SqlCollection:
-    """The tables of references to key records and objects, and the marks on unreferenced ones."""
+    """The tables of references to key records and objects, and the marks on unreferenced ones.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    Args:
+        cache_s: Seconds for which an image stays after its last group with `image_caching` stopped using it.
+    """
+
+    def __init__(self, database: Database, clock: Clock, cache_s: float = 0) -> None:
         self._database = database
         self._clock = clock
+        self._cache = timedelta(seconds=cache_s)
 
     async def unknown(self, names: Sequence[str]) -> Sequence[str]:
         """Return the objects without a key record."""
@@ -96,8 +102,8 @@ class SqlCollection:
         now = self._clock.now()
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
-            await connection.execute(delete(record_marks).where(not_(_record_is_dead())))
-            await connection.execute(_mark_records(now))
+            await connection.execute(delete(record_marks).where(not_(self._record_is_dead())))
+            await connection.execute(self._mark_records(now))
             await connection.execute(
                 delete(object_marks).where(object_marks.c.condemned_at.is_(None), not_(_is_orphan()))
             )
@@ -184,11 +190,19 @@ class SqlCollection:
         Returns:
             Number of removed images.
         """
+        superseded = self._superseded()
+        cached = (
+            select(versions.c.image_id)
+            .join(groups, groups.c.id == versions.c.group_id)
+            .where(superseded, groups.c.image_caching)
+        )
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
-            await connection.execute(delete(versions).where(self._superseded()))
+            stamp = update(images).where(images.c.id.in_(cached)).values(cached_at=self._clock.now())
+            await connection.execute(stamp)
+            await connection.execute(delete(versions).where(superseded))
             is_part = exists().where(image_platforms.c.platform_image_id == images.c.id)
-            unused = delete(images).where(not_(has_version()))
+            unused = delete(images).where(not_(self._is_kept()))
             whole = await connection.execute(unused.where(not_(is_part)))
             parts = await connection.execute(unused)
             nobodys = not_(exists().where(blob_keys.c.digest == blob_origins.c.digest))
@@ -204,11 +218,43 @@ class SqlCollection:
             newer.c.created_at <= stored_before,
         )
 
+    def _is_kept(self) -> ColumnElement[bool]:
+        """Return the condition that an image belongs to a version, or is cached."""
+        since, whole = self._clock.now() - self._cache, images.alias("whole")
+        is_cached = and_(images.c.cached_at.is_not(None), images.c.cached_at > since)
+        parts = image_platforms.join(whole, whole.c.id == image_platforms.c.image_id)
+        of_cached = (
+            select(1)
+            .select_from(parts)
+            .where(image_platforms.c.platform_image_id == images.c.id, whole.c.cached_at > since)
+        )
+        return or_(has_version(), is_cached, exists(of_cached.correlate(images)))
+
+    def _is_live(self) -> ColumnElement[bool]:
+        """Return the condition that a kept image contains the blob of a key record."""
+        contents = image_contents.join(images, images.c.id == image_contents.c.image_id)
+        of_tenant = images.c.organization == blob_keys.c.tenant
+        same = and_(of_tenant, image_contents.c.digest == blob_keys.c.digest)
+        return exists(select(1).select_from(contents).where(same, self._is_kept()).correlate(blob_keys))
+
+    def _record_is_dead(self) -> ColumnElement[bool]:
+        """Return the condition that the record of a mark exists and is dead."""
+        unused = and_(not_(self._is_live()), not_(_is_pinned()))
+        dead = select(1).select_from(blob_keys).where(_of_record(), unused)
+        return exists(dead.correlate(record_marks))
+
+    def _mark_records(self, now: datetime) -> Insert:
+        marked = exists().where(_of_record())
+        dead: Select[tuple[str, str, datetime]] = select(
+            blob_keys.c.tenant, blob_keys.c.digest, literal(now, UtcDateTime).label("since")
+        ).where(not_(self._is_live()), not_(_is_pinned()), not_(marked))
+        return insert(record_marks).from_select(["tenant", "digest", "since"], dead)
+
     async def _due_records(
         self, connection: CatalogConnection, grace_s: float, limit: int
     ) -> Sequence[DeadRecord]:
         before = self._clock.now() - timedelta(seconds=grace_s)
-        alive = or_(_is_live(), _is_pinned(), _older_import())
+        alive = or_(self._is_live(), _is_pinned(), _older_import())
         due = and_(record_marks.c.since <= before, not_(alive))
         columns = (blob_keys.c.tenant, blob_keys.c.digest, blob_keys.c.object_name, blob_keys.c.stored_bytes)
         query = select(*columns).join(record_marks, _of_record()).where(due).limit(limit)
@@ -234,13 +280,6 @@ class SqlCollection:
         await connection.execute(insert(object_marks), rows)
 
 
-def _is_live() -> ColumnElement[bool]:
-    """Return the condition that a version's image contains the blob of a key record."""
-    of_images = image_contents.join(images, images.c.id == image_contents.c.image_id)
-    same = and_(images.c.organization == blob_keys.c.tenant, image_contents.c.digest == blob_keys.c.digest)
-    return exists(select(1).select_from(of_images).where(same, has_version()).correlate(blob_keys))
-
-
 def _is_pinned() -> ColumnElement[bool]:
     """Return the condition that an unfinished import has pinned the blob of a key record."""
     of_jobs = blob_pins.join(jobs, jobs.c.id == blob_pins.c.job_id)
@@ -257,23 +296,9 @@ def _older_import() -> ColumnElement[bool]:
     return exists(running.correlate(blob_keys, record_marks))
 
 
-def _record_is_dead() -> ColumnElement[bool]:
-    """Return the condition that the record of a mark exists and is dead."""
-    dead = select(1).select_from(blob_keys).where(_of_record(), not_(_is_live()), not_(_is_pinned()))
-    return exists(dead.correlate(record_marks))
-
-
 def _is_orphan() -> ColumnElement[bool]:
     return not_(exists().where(blob_keys.c.object_name == object_marks.c.object_name))
 
 
 def _of_record() -> ColumnElement[bool]:
     return and_(record_marks.c.tenant == blob_keys.c.tenant, record_marks.c.digest == blob_keys.c.digest)
-
-
-def _mark_records(now: datetime) -> Insert:
-    marked = exists().where(_of_record())
-    dead: Select[tuple[str, str, datetime]] = select(
-        blob_keys.c.tenant, blob_keys.c.digest, literal(now, UtcDateTime).label("since")
-    ).where(not_(_is_live()), not_(_is_pinned()), not_(marked))
-    return insert(record_marks).from_select(["tenant", "digest", "since"], dead)

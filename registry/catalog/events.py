@@ -27,6 +27,7 @@ from auth.ports import AuditEvent, Clock
 from registry.audit.trail import StoredEvent
 from registry.catalog.engine.database import AdvisoryLock, CatalogConnection, Database
 from registry.catalog.tables import events
+from registry.model.group_logs import is_logged
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _SQLITE = sqlite.dialect(json_serializer=json.JSONEncoder().encode)
@@ -143,11 +144,12 @@ def _values(at: datetime, event: AuditEvent, event_id: str | None = None) -> dic
         "cause": event.cause,
         "source": event.source,
         "detail": dict(event.detail),
+        "group_id": event.detail.get("group_id") if is_logged(event.type) else None,
     }
 
 
 def read_event(row: RowMapping) -> StoredEvent:
     """Return an event from a row of the audit trail."""
     facts = dict(row)
-    del facts["event_id"]
+    del facts["event_id"], facts["group_id"]
     return StoredEvent(**facts)

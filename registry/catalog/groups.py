@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import chain
-from typing import Any
+from itertools import accumulate, chain
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -26,6 +26,7 @@ from auth.ports import Clock
 from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
 from registry.catalog.images import load_image
+from registry.catalog.quotas import SqlQuotas
 from registry.catalog.specs import LOST, SEALED, SpecCipher
 from registry.catalog.tables import (
     blob_keys,
@@ -64,9 +65,11 @@ _HAS_OUTDATED_INSTANCES = exists().where(
     instances.c.group_id == groups.c.id,
     or_(instances.c.version != groups.c.version, instances.c.state.in_(UNSETTLED)),
 )
+_COUNTED: Final = ("replicas", "spec_bytes", "image_caching")
+_APART: Final = ("spec_key", "sealed_spec", *_COUNTED)
 GROUP = (
     select(
-        *(column for column in groups.columns if column.name not in {"spec_key", "sealed_spec"}),
+        *(column for column in groups.columns if column.name not in _APART),
         versions.c.version.label("served_version"),
         images.c.digest.label("image_digest"),
         images.c.size_bytes.label("image_size_bytes"),
@@ -89,25 +92,33 @@ class SqlGroupCatalog:
 
     Args:
         specs: Encrypts specs, which are never stored as plaintext.
+        quotas: Quotas that new and changed groups must keep.
     """
 
-    def __init__(self, database: Database, clock: Clock, specs: SpecCipher) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, specs: SpecCipher, quotas: SqlQuotas | None = None
+    ) -> None:
         self._database = database
         self._clock = clock
         self._specs = specs
+        self._quotas = quotas or SqlQuotas(database, clock)
 
     async def create(self, created: GroupTransition, credential_key: bytes | None) -> None:
         """Insert a group, its import job and its event in one transaction.
 
         Raises:
             ConflictError: The name is taken.
+            QuotaExceededError: The organization has too many groups or replicas.
             KeyUnavailableError: The spec could not be encrypted.
         """
         group = created.group
         sealed = await self._specs.seal(group.key.organization, group.id, group.spec)
         try:
             async with self._database.write() as connection:
-                await connection.execute(insert(groups).values(_group_values(group) | sealed))
+                await self._quotas.check_group(connection, group, None)
+                await connection.execute(
+                    insert(groups).values(_group_values(group) | _counted_values(group) | sealed)
+                )
                 await _queue(connection, group, credential_key)
                 await append(connection, group.created_at, created.event)
         except IntegrityError as error:
@@ -125,6 +136,9 @@ class SqlGroupCatalog:
         An import that the group no longer waits for ends with it: its worker finds its job gone. Returns
         False if the group is no longer as it was `before`, or the version `image_of` is no longer stored:
         nothing was written.
+
+        Raises:
+            QuotaExceededError: The organization has too many replicas.
         """
         after = changed.group
         as_read = and_(
@@ -137,9 +151,12 @@ class SqlGroupCatalog:
         values = _group_values(after)
         if after.spec is not before.spec:
             values |= await self._specs.seal(after.key.organization, after.id, after.spec)
+            values |= _counted_values(after)
         write = update(groups).where(as_read).values(values)
         try:
             async with self._database.write() as connection:
+                if after.spec is not before.spec:
+                    await self._quotas.check_group(connection, after, before)
                 return await _change(connection, before, changed, write, credential_key)
         except IntegrityError:
             if after.spec is before.spec:
@@ -155,27 +172,40 @@ class SqlGroupCatalog:
             return None
         return await self._open(row) if with_spec else group_of(row)
 
-    async def list(
+    async def page(
         self,
         organization: str,
-        project: str | None = None,
+        project: str,
         *,
         after: tuple[datetime, str] | None = None,
-        limit: int | None = None,
-        with_specs: bool = True,
-    ) -> Sequence[Group]:
-        """Return an organization's groups, oldest first, after the cursor `(created_at, id)`."""
-        query = (_WITH_SPEC if with_specs else GROUP).where(groups.c.organization == organization)
-        if project is not None:
-            query = query.where(groups.c.project == project)
+        limit: int,
+        max_spec_bytes: int,
+    ) -> tuple[Sequence[Group], bool]:
+        """Return a project's groups, oldest first, after the cursor `(created_at, id)`.
+
+        Args:
+            limit: Maximum number of groups.
+            max_spec_bytes: Maximum size of their specs together. The first group is returned in any case.
+
+        Returns:
+            The groups, and whether there are more.
+        """
+        query = select(groups.c.id, groups.c.spec_bytes).where(
+            groups.c.organization == organization, groups.c.project == project
+        )
         if after is not None:
             at, last_id = after
             same = and_(groups.c.created_at == at, groups.c.id > last_id)
             query = query.where(or_(groups.c.created_at > at, same))
+        order = (groups.c.created_at, groups.c.id)
         async with self._database.read() as connection:
-            found = await connection.execute(query.order_by(groups.c.created_at, groups.c.id).limit(limit))
-            rows = found.mappings().all()
-        return [await self._open(row) if with_specs else group_of(row) for row in rows]
+            found = (await connection.execute(query.order_by(*order).limit(limit + 1))).all()
+            sizes = accumulate(size_bytes for _, size_bytes in found)
+            fitting = max(1, sum(total <= max_spec_bytes for total in sizes))
+            chosen = [group_id for group_id, _ in found[: min(fitting, limit)]]
+            stored = await connection.execute(_WITH_SPEC.where(groups.c.id.in_(chosen)).order_by(*order))
+            rows = stored.mappings().all()
+        return [await self._open(row) for row in rows], len(found) > len(chosen)
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
         """Remove a group with its job and versions, and write the event. Returns the group, or None."""
@@ -183,8 +213,13 @@ class SqlGroupCatalog:
             group = await lock_group(connection, _named(key))
             if group is None:
                 return None
+            now = self._clock.now()
+            caches = select(groups.c.image_caching).where(groups.c.id == group.id)
+            if (await connection.execute(caches)).scalar():
+                used = select(versions.c.image_id).where(versions.c.group_id == group.id)
+                await connection.execute(update(images).where(images.c.id.in_(used)).values(cached_at=now))
             await connection.execute(delete(groups).where(groups.c.id == group.id))
-            await append(connection, self._clock.now(), group.delete(source=source))
+            await append(connection, now, group.delete(source=source))
         return group
 
     async def versions(self, group_id: str) -> Sequence[int]:
@@ -343,6 +378,11 @@ def _group_values(group: Group) -> dict[str, object]:
         "revision": group.revision,
         "resume_status": group.resume_status.value if group.resume_status else None,
     }
+
+
+def _counted_values(group: Group) -> dict[str, object]:
+    """Return what quotas, lists and collection need of a spec."""
+    return {name: getattr(group, name) for name in _COUNTED}
 
 
 def group_of(row: RowMapping, spec: Mapping[str, Any] = UNREAD) -> Group:

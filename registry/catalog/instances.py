@@ -174,7 +174,7 @@ class SqlInstances:
             changed = replace(after, updated_at=before.updated_at if after.state is before.state else now)
             if changed.state is InstanceState.CREATING and not keeps_version:
                 changed = replace(changed, version=newest)
-            values = {
+            values: dict[str, object] = {
                 "state": changed.state.value,
                 "version": changed.version,
                 "token_id": changed.token_id,
@@ -183,6 +183,8 @@ class SqlInstances:
                 "updated_at": changed.updated_at,
                 "is_watched": True,
             }
+            if changed.state is InstanceState.CREATING:
+                values["report"] = {}
             if (await connection.execute(update(instances).where(as_read).values(values))).rowcount != 1:
                 return None
             moved = None
@@ -195,6 +197,13 @@ class SqlInstances:
             told = [event(changed)] if event else []
             await append(connection, now, *told, *([moved.event] if moved else []))
         return changed
+
+    async def store_report(self, instance: Instance, report: Mapping[str, object]) -> bool:
+        """Store what a scheduler has reported. Returns False if there is no such instance."""
+        same = and_(instances.c.id == instance.id, instances.c.token_id == instance.token_id)
+        change = update(instances).where(same).values(report=dict(report))
+        async with self._database.write() as connection:
+            return (await connection.execute(change)).rowcount == 1
 
     async def set_deletion_cost(self, instance_id: str, cost: int, event: AuditEvent) -> bool:
         """Change an instance's deletion cost, with the event. Returns False if there is no such instance."""

@@ -23,11 +23,13 @@ from registry.catalog.engine.database import CatalogConnection, Database, exclud
 from registry.catalog.events import append
 from registry.catalog.groups import lock_group, store_group
 from registry.catalog.images import enter_image
+from registry.catalog.quotas import SqlQuotas
 from registry.catalog.tables import blob_pins, groups, jobs, organizations
 from registry.catalog.versions import store_version
 from registry.model.groups import Group, GroupKey, GroupTransition
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob
+from registry.model.quotas import UNLIMITED
 from registry.oci.platform import Platform
 
 
@@ -35,14 +37,13 @@ class SqlJobQueue:
     """Queue in the table `jobs`.
 
     Args:
-        organization_jobs: Maximum number of concurrent imports of one organization; 0 means no limit. Excess
-            jobs wait, and jobs of other organizations overtake them.
+        quotas: Quotas of concurrent imports. Excess jobs wait, and jobs of other organizations overtake them.
     """
 
-    def __init__(self, database: Database, clock: Clock, organization_jobs: int = 0) -> None:
+    def __init__(self, database: Database, clock: Clock, quotas: SqlQuotas | None = None) -> None:
         self._database = database
         self._clock = clock
-        self._organization_jobs = organization_jobs
+        self._quotas = quotas
 
     async def claim(self, worker_id: str, lease_s: float, excluded: Collection[str] = ()) -> ImportJob | None:
         """Lease a job that has no lease, of the organization with the fewest running imports.
@@ -58,7 +59,7 @@ class SqlJobQueue:
         if not await self._has_work(query):
             return None
         async with self._database.write() as connection:
-            if self._organization_jobs:
+            if self._quotas is not None:
                 await self._database.queue_up(connection)
             row = (
                 (await connection.execute(query.with_for_update(skip_locked=True, of=jobs)))
@@ -166,7 +167,10 @@ class SqlJobQueue:
             .where(_is_free(now), groups.c.organization.not_in(excluded))
             .order_by(running_jobs, func.coalesce(jobs.c.deferred_until, jobs.c.created_at))
         )
-        return query.where(running_jobs < self._organization_jobs) if self._organization_jobs else query
+        if self._quotas is None:
+            return query
+        limit = self._quotas.limit(groups.c.organization, "imports")
+        return query.where(or_(limit == UNLIMITED, running_jobs < limit))
 
     async def _lock(self, connection: CatalogConnection, job: ImportJob, worker_id: str) -> Group | None:
         """Lock the group and the job. Return the group, or None if this worker no longer leases the job."""

@@ -2,6 +2,7 @@
 
 ```
 organizations ──< api_keys      nodes ── enrolments       events
+   ├──── quotas, webhook_keys
    └──< webhooks ──< deliveries
 organizations ── data_keys ──< groups, versions    encryption of specs
 groups ──< jobs
@@ -40,6 +41,8 @@ from sqlalchemy import (
     false,
     text,
 )
+
+from registry.model.quotas import NAMES
 
 metadata = MetaData(
     naming_convention={
@@ -130,6 +133,15 @@ api_keys = Table(
     _time("revoked_at", nullable=True),
 )
 
+# Null: the server's default applies.
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("organization", ForeignKey("organizations.name"), primary_key=True),
+    *(Column(name, BigInteger) for name in NAMES),
+    _time("updated_at"),
+)
+
 nodes = Table(
     "nodes",
     metadata,
@@ -184,6 +196,10 @@ groups = Table(
     Column("revision", Integer, nullable=False, server_default=text("1")),
     Column("resume_status", String(16)),
     Column("platforms", JSON(none_as_null=True)),  # null: as the organization's
+    # For quotas, collection and pages of lists, which do not load the spec.
+    Column("image_caching", Boolean, nullable=False, server_default=false()),
+    Column("replicas", BigInteger, nullable=False, server_default=text("0")),
+    Column("spec_bytes", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("organization", "project", "name"),
 )
 
@@ -221,6 +237,7 @@ images = Table(
     Column("zstd_digest", _Digest, index=True),
     Column("zstd_bytes", BigInteger),
     Column("index_digest", _Digest),  # of the imported platforms, if there are several
+    _time("cached_at", nullable=True),  # when the last group with image_caching stopped using it
     UniqueConstraint("organization", "digest", "platform"),
 )
 
@@ -274,6 +291,7 @@ instances = Table(
     _time("updated_at"),
     _time("checked_at"),
     Column("image_id", String(36)),  # may exist longer than its version and the image
+    Column("report", JSON, nullable=False, server_default="{}"),
     Column("known_by", String(16)),
     Column("is_watched", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("group_id", "node_id"),
@@ -317,6 +335,16 @@ webhooks = Table(
     _time("failing_since", nullable=True),
     _time("disabled_at", nullable=True),
     Column("last_failure", Text),
+)
+
+# An empty `kek_id` of a webhook: its organization's key signs its messages.
+webhook_keys = Table(
+    "webhook_keys",
+    metadata,
+    Column("organization", ForeignKey("organizations.name"), primary_key=True),
+    Column("kek_id", String(255), nullable=False),
+    Column("sealed_secret", LargeBinary(1024), nullable=False),
+    _time("created_at"),
 )
 
 deliveries = Table(
@@ -434,6 +462,15 @@ events = Table(
     Column("source", UntrustedText(64)),
     Column("detail", JSON, nullable=False),
     Column("event_id", String(64), index=True, unique=True),  # for events from the ledger
+    Column("group_id", String(36)),  # of groups and instances only
+    Index(None, "group_id", "cursor"),
+    Index(
+        "ix_events_logged",
+        "organization",
+        "at",
+        sqlite_where=text("group_id IS NOT NULL"),
+        postgresql_where=text("group_id IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 

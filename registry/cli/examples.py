@@ -61,6 +61,8 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "organization key create": ("crisper organization key create acme --name ci",),
         "organization key list": ("crisper organization key list acme",),
         "organization key revoke": ("crisper organization key revoke acme KEY_ID",),
+        "quota show": ("crisper quota show acme",),
+        "quota set": ("crisper quota set acme groups=1000 stored_bytes=none streams=default",),
         "event export": (
             "crisper event export --after 0",
             "crisper event export --organization acme --type token.refused",

@@ -18,6 +18,7 @@ from registry.cli.nodes import node_app
 from registry.cli.organizations import organization_app
 from registry.cli.output import fail, misused
 from registry.cli.platforms import group_platforms
+from registry.cli.quotas import quota_app
 from registry.cli.tokens import token_app
 from registry.cli.webhooks import webhook_app
 from registry.config import Settings
@@ -36,6 +37,7 @@ app.add_typer(group_app, name="group")
 group_life.register(group_app)
 group_app.command("platforms")(group_platforms)
 app.add_typer(organization_app, name="organization")
+app.add_typer(quota_app, name="quota")
 app.add_typer(webhook_app, name="webhook")
 app.add_typer(node_app, name="node")
 node_app.command("enroll")(enroll)

@@ -117,7 +117,7 @@ class Importer:
         report(Progress(Stage.PULLING))
         source.waiting = lambda error: report(Progress(Stage.PULLING).waiting(error.sentence))
         platforms = await read_platforms(source, job.platforms or self._platforms)
-        plan = plan_import(platforms.found, self._max_image_bytes)
+        plan = plan_import(platforms.found, await self._max_bytes(job.key.organization))
         await self._pins.pin(job.id, job.key.organization, plan.digests)
         transfer = Transfer(source, self._store, job.key.organization, self._options, self._sharing)
         if self._quota is not None:
@@ -141,6 +141,10 @@ class Importer:
         _log.info("import.stored", job_id=job.id, seconds=round(time.monotonic() - began, 3))
         missing = tuple(str(platform) for platform in platforms.missing)
         return replace(image.with_attached(attached), missing_platforms=missing)
+
+    async def _max_bytes(self, organization: str) -> int:
+        quota = await self._quota.max_image_bytes(organization) if self._quota else 0
+        return min(quota or self._max_image_bytes, self._max_image_bytes)
 
     async def _fetch(
         self, job: ImportJob, registry: str, transfer: Transfer, plan: Plan, progress: TransferProgress

@@ -12,6 +12,7 @@ A group is `failed` only while no version of it is stored. If the import of a la
 returns to the status that it had (`resume_status`), and its nodes get the version before.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -29,7 +30,13 @@ from registry.model.versions import StoredVersion, same_configuration, with_conf
 from storage.digest import Digest
 
 _PULLING: Final = "pulling"  # until the import reports its progress (`registry.model.imports.Stage`)
+_INT32_MAX: Final = (1 << 31) - 1
 _DAMAGED: Final = "damaged: a stored blob does not verify; create the group again to import its image"
+
+
+def size_bytes_of(spec: Mapping[str, Any]) -> int:
+    """Return the size of a spec as compact JSON in UTF-8."""
+    return len(json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 class _UnreadSpec(Mapping[str, Any]):
@@ -118,6 +125,27 @@ class Group:
     has_outdated_instances: bool = False
     image_platform: str | None = None
     missing_platforms: tuple[str, ...] = ()
+
+    @property
+    def replicas(self) -> int:
+        """Replicas that count for the quota: with autoscaling, the maximum."""
+        scaler = self.spec.get("queue_autoscaler") or {}
+        replicas: int = max(self.spec.get("replicas", 0), scaler.get("max_replicas", 0))
+        return min(replicas, _INT32_MAX)
+
+    @property
+    def image_caching(self) -> bool:
+        """Whether its images stay stored for a while after they were used last."""
+        return bool(self.spec.get("container", {}).get("image_caching"))
+
+    def has_probe(self, kind: str) -> bool:
+        """Return whether the group has a probe: `startup`, `readiness` or `liveness`."""
+        return self.spec.get(f"{kind}_probe") is not None
+
+    @property
+    def spec_bytes(self) -> int:
+        """Size of the spec as JSON."""
+        return size_bytes_of(self.spec)
 
     @property
     def has_failed(self) -> bool:
@@ -414,16 +442,24 @@ class GroupCatalog(Protocol):
     async def version(self, group_id: str, version: int) -> StoredVersion | None:
         """Return a stored version."""
 
-    async def list(
+    async def page(
         self,
         organization: str,
-        project: str | None = None,
+        project: str,
         *,
         after: tuple[datetime, str] | None = None,
-        limit: int | None = None,
-        with_specs: bool = True,
-    ) -> Sequence[Group]:
-        """Return an organization's groups, oldest first, after the cursor `(created_at, id)`."""
+        limit: int,
+        max_spec_bytes: int,
+    ) -> tuple[Sequence[Group], bool]:
+        """Return a project's groups, oldest first, after the cursor `(created_at, id)`.
+
+        Args:
+            limit: Maximum number of groups.
+            max_spec_bytes: Maximum size of their specs together. The first group is returned in any case.
+
+        Returns:
+            The groups, and whether there are more.
+        """
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
         """Remove a group with its job and versions, and write the event. Returns the group, or None."""

@@ -1,11 +1,11 @@
 """Instances: nodes that are assigned to a container group."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from auth.audit import EventType
 from auth.ports import AuditEvent
@@ -42,6 +42,7 @@ class Instance:
         is_watched: Whether an open pull can still change the state.
         deletion_cost: Cost of removing this instance, set by the scheduler.
         updated_at: Time of the last change of state.
+        report: What the scheduler has reported about its container, by the names of SaladCloud's API.
     """
 
     id: str
@@ -55,6 +56,18 @@ class Instance:
     updated_at: datetime
     known_by: KnownBy | None = None
     is_watched: bool = True
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    def has_started(self, group: Group) -> bool:
+        """Return whether its startup probe has succeeded: always without one, else as reported."""
+        started: bool = self.report.get("started", self.state is InstanceState.RUNNING)
+        return started or not group.has_probe("startup")
+
+    def is_ready(self, group: Group) -> bool:
+        """Return whether it runs and its readiness probe succeeds, as reported; true without a report."""
+        runs = self.state is InstanceState.RUNNING and self.has_started(group)
+        ready: bool = self.report.get("ready", True)
+        return runs and ready
 
 
 UNSETTLED: Final = (InstanceState.ALLOCATING, InstanceState.DOWNLOADING)

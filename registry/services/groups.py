@@ -17,9 +17,12 @@ from registry.model.imports import CredentialVault, ProgressStore, UpstreamCrede
 from registry.model.instances import InstanceState
 from registry.model.versions import StoredVersion
 from registry.services.paging import Position
+from registry.services.quotas import OrganizationQuotas
 from registry.services.views import GroupChange, GroupPage, GroupView, NewGroup
 
-MAX_PAGE: Final = 1000
+MAX_PAGE: Final = 100
+MAX_PAGE_BYTES: Final = 1 << 20
+"""Maximum size of the specs of a page: it bounds the memory that a client holds which does not read."""
 
 Kept = TypeVar("Kept")
 
@@ -45,6 +48,7 @@ class ContainerGroups:
 
     Args:
         instances: The groups' instances.
+        quotas: Quotas of the groups' organizations.
         parse_reference: Parses an image reference; references to the same image compare equal. Raises
             ReferenceFormatError.
         credential_from: Converts the public API's `registry_authentication` into an upstream credential.
@@ -61,6 +65,7 @@ class ContainerGroups:
         progress_store: ProgressStore,
         organizations: SqlOrganizationDirectory,
         instances: GroupInstances,
+        quotas: OrganizationQuotas,
         clock: Clock,
         parse_reference: Callable[[str], object],
         credential_from: Callable[[Mapping[str, Any]], UpstreamCredential | None],
@@ -72,6 +77,7 @@ class ContainerGroups:
         self._progress_store = progress_store
         self._organizations = organizations
         self._instances = instances
+        self._quotas = quotas
         self._clock = clock
         self._parse_reference = parse_reference
         self._credential_from = credential_from
@@ -91,12 +97,16 @@ class ContainerGroups:
             InvalidInputError: The image reference or the registry credentials are invalid.
             NotFoundError: There is no such organization.
             ConflictError: The project has a different group of that name.
+            QuotaExceededError: The group would take the organization over a quota.
+            RateLimitedError: The organization creates too many groups per minute.
         """
         self._read_reference(request.image)
         await self._require_organization(key.organization)
         credential = self._credential(request.registry_authentication)
         if (standing := await self._repeat(key, request, credential, source)) is not None:
             return standing
+        await self._quotas.check_spec(key.organization, request.spec)
+        await self._quotas.take(key.organization, "creations_per_minute", "create")
         now, autostart = self._clock.now(), request.autostart
         created = Group.create(key, request.image, request.spec, autostart=autostart, now=now, source=source)
         group = created.group
@@ -131,10 +141,11 @@ class ContainerGroups:
         """
         await self._require_organization(organization)
         position = Position.parse(after) if after is not None else None
-        found = await self._catalog.list(organization, project, after=position, limit=limit + 1)
-        views = await self._views(found[:limit])
-        more = len(found) > limit and bool(views)
-        last = views[-1].group if more else None
+        found, more = await self._catalog.page(
+            organization, project, after=position, limit=limit, max_spec_bytes=MAX_PAGE_BYTES
+        )
+        views = await self._views(found)
+        last = views[-1].group if views and more else None
         return GroupPage(views, str(Position(last.created_at, last.id)) if last else None)
 
     async def update(
@@ -160,6 +171,7 @@ class ContainerGroups:
             NotFoundError: There is no such group.
             PreconditionFailedError: The group has changed since it was read.
             ConflictError: Concurrent changes prevented this one.
+            QuotaExceededError: The change would take the organization over a quota.
         """
         if change.image is not None:
             self._read_reference(change.image)
@@ -169,7 +181,10 @@ class ContainerGroups:
             _check(before, if_match)
             pulls = credential is not None or self._pulls(before, change)
             image = (change.image or before.image) if pulls else None
-            changed = before.update(change.amend(before.spec), image, now=self._clock.now(), source=source)
+            spec = change.amend(before.spec)
+            if spec != before.spec:
+                await self._quotas.check_spec(key.organization, spec)
+            changed = before.update(spec, image, now=self._clock.now(), source=source)
             if await self._write(before, changed, credential):
                 return await self.get(key)
         raise ConflictError("other requests are changing the group; read it again, then retry")

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from auth.audit import EventType
@@ -35,9 +36,11 @@ from registry.model.instances import (
     state_event,
 )
 from registry.model.pulls import GONE, Pull, decide, delivered_in, is_watched, judge, platforms_of
+from registry.services.quotas import OrganizationQuotas
 from registry.services.views import InstanceView
 
 SWEEP_S: Final = 2.0
+NO_DETAILS: Final[Mapping[str, object]] = MappingProxyType({})
 
 _AT_ONCE: Final = 16
 _PAGE: Final = 500
@@ -60,6 +63,7 @@ class Instances:
         catalog: The designated nodes with their last observed states.
         groups: The groups.
         tokens: The token authority.
+        quotas: Quotas of the groups' organizations.
         node_blobs: Remembers the blobs that nodes got in full.
         image_of: Returns the image of a session by repository and digest, or None.
         dismiss_tokens: Revokes every token of a group; new ones may be minted immediately.
@@ -71,6 +75,7 @@ class Instances:
         catalog: SqlInstances,
         groups: GroupCatalog,
         tokens: TokenControl,
+        quotas: OrganizationQuotas,
         node_blobs: SqlNodeBlobs,
         image_of: Callable[[str, str], Awaitable[StoredImage | None]],
         dismiss_tokens: Callable[[Group], Awaitable[object]],
@@ -80,6 +85,7 @@ class Instances:
         self._catalog = catalog
         self._groups = groups
         self._tokens = tokens
+        self._quotas = quotas
         self._node_blobs = node_blobs
         self._image_of = image_of
         self._dismiss_tokens = dismiss_tokens
@@ -118,8 +124,10 @@ class Instances:
 
         Raises:
             NotFoundError: No such group or instance.
+            RateLimitedError: The organization reallocates too many instances per minute.
         """
         group, instance = await self._require(key, instance_id)
+        await self._quotas.take(key.organization, "reallocations_per_minute", "reallocate")
         await self._revoke(instance)
         event = instance_event(RegistryEventType.INSTANCE_REALLOCATED, group, instance, source=source)
         if not await self._catalog.free(group, instance, event):
@@ -134,11 +142,20 @@ class Instances:
         await self._request_restart(key, instance_id, RegistryEventType.INSTANCE_RESTARTED, source)
 
     async def report(
-        self, instance_id: str, key: GroupKey, state: InstanceState, *, source: str | None = None
+        self,
+        instance_id: str,
+        key: GroupKey,
+        state: InstanceState,
+        details: Mapping[str, object] = NO_DETAILS,
+        *,
+        source: str | None = None,
     ) -> InstanceView:
         """Set the state that a scheduler reports for an instance's container.
 
         If the node pulls a newer version than it has, the report is about the newer one.
+
+        Args:
+            details: What else it reports; None removes an earlier value, omitted values stay.
 
         Raises:
             NotFoundError: No such group or instance.
@@ -154,6 +171,12 @@ class Instances:
         if after != before:
             event = partial(state_event, group, source=source)
             await self._catalog.advance(group, before, after, event)
+        if details:
+            group, instance = await self._require(key, instance_id)
+            merged = {**instance.report, **details}
+            report = {name: value for name, value in merged.items() if value is not None}
+            if not await self._catalog.store_report(instance, report):
+                raise _no_such()
         return await self.get(key, instance_id)
 
     async def refresh(self, group: Group) -> bool:
@@ -191,7 +214,7 @@ class Instances:
     ) -> InstanceView | None:
         """Refresh one instance; None if its tokens have ended and its node was released."""
         if not instance.is_watched:
-            return InstanceView(instance)
+            return InstanceView(instance, group)
         views = [await self._show(token.token_id) for token in tokens]
         pulls = await self._judge(group, instance.node_id, tokens, views)
         following = decide(instance, pulls)
@@ -211,7 +234,7 @@ class Instances:
                 return None
         elif not is_watched(instance, pulls):
             await self._catalog.unwatch(group, instance, [token.token_id for token in tokens])
-        return _view(instance, pulls)
+        return _view(group, instance, pulls)
 
     async def _show(self, token_id: str) -> TokenView | None:
         try:
@@ -259,6 +282,7 @@ class Instances:
     ) -> None:
         """Record the request for the scheduler. An instance without its image keeps its state."""
         group, instance = await self._require(key, instance_id)
+        await self._quotas.take(key.organization, "reallocations_per_minute", type_.value)
         event = partial(instance_event, type_, group, source=source)
         restarted = type_ is RegistryEventType.INSTANCE_RESTARTED
         if instance.state in UNSETTLED:
@@ -283,19 +307,20 @@ class Instances:
         return group, instance
 
     async def _require_group(self, key: GroupKey) -> Group:
-        group = await self._groups.get(key, with_spec=False)
+        group = await self._groups.get(key)  # with its spec, which has the probes
         if group is None:
             raise NotFoundError(f"There is no container group named {key.name!r} in project {key.project!r}.")
         return group
 
 
-def _view(instance: Instance, pulls: Sequence[Pull]) -> InstanceView:
+def _view(group: Group, instance: Instance, pulls: Sequence[Pull]) -> InstanceView:
     moving = [pull for pull in pulls if pull.status.state is InstanceState.DOWNLOADING]
     if instance.state is InstanceState.DOWNLOADING:
-        return InstanceView(instance, max((pull.status.percent for pull in moving), default=0.0))
+        percent = max((pull.status.percent for pull in moving), default=0.0)
+        return InstanceView(instance, group, percent)
     newer = [pull for pull in moving if pull.version > instance.version]
     newest = max(newer, key=lambda pull: pull.version, default=None)
-    return InstanceView(instance, newer=newest if instance.state in HOLDING else None)
+    return InstanceView(instance, group, newer=newest if instance.state in HOLDING else None)
 
 
 def _no_such() -> NotFoundError:

@@ -89,5 +89,6 @@ class InstanceView:
     """
 
     instance: Instance
+    group: Group
     progress: float | None = None
     newer: Pull | None = None

@@ -38,6 +38,7 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
 _GITEA = ("code.gitea.io/gitea", "v1.27.3")
 _AZURITE = "3.37.0"
 _AXE_CORE = "4.14.1"
+_SALAD_SDK = "0.9.0-alpha.17"
 
 
 def go_program(name: str) -> Path:
@@ -70,8 +71,16 @@ def axe_core() -> Path:
     return _npm_install("axe-core", _AXE_CORE, "axe-core/axe.min.js")
 
 
+def salad_sdk() -> tuple[str, Path]:
+    """Return Node.js and the folder of SaladCloud's SDK; the first call on a machine installs it."""
+    name = "@saladtechnologies-oss/salad-cloud-sdk"
+    entry = _npm_install(name, _SALAD_SDK, f"{name}/package.json")
+    return _find("node", _NODE_PATH), entry.parent
+
+
 def _npm_install(package: str, version: str, file: str) -> Path:
-    folder, what = _CACHE / f"{package}-{version}", f"{package}@{version}"
+    folder = _CACHE / f"{package.rpartition('/')[2]}-{version}"
+    what = f"{package}@{version}"
 
     def install() -> None:
         subprocess.run(
@@ -134,3 +143,4 @@ if __name__ == "__main__":
         print(go_program(each))  # noqa: T201
     print(*azurite())  # noqa: T201
     print(axe_core())  # noqa: T201
+    print(*salad_sdk())  # noqa: T201

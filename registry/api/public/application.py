@@ -19,7 +19,8 @@ from registry.errors import NotFoundError
 from registry.model.groups import GroupKey
 
 PREFIX: Final = "/api/public"
-GROUPS: Final = "/organizations/{organization_name}/projects/{project_name}/containers"
+ORGANIZATION: Final = "/organizations/{organization_name}"
+GROUPS: Final = ORGANIZATION + "/projects/{project_name}/containers"
 GROUP: Final = GROUPS + "/{container_group_name}"
 READ: Final = (404,)
 WRITE: Final = (403, 404)
@@ -35,7 +36,11 @@ _NAMES: Final[Mapping[str, Schema]] = {
 _API: Final = Api(
     PREFIX,
     API_KEY,
-    {**_NAMES, "container_group_instance_id": {"type": "string", "format": "uuid"}},
+    {
+        **_NAMES,
+        "container_group_instance_id": {"type": "string", "format": "uuid"},
+        "webhook_id": {"type": "string", "format": "uuid"},
+    },
     errors=(429,),
     body_limit_bytes=_MAX_BODY_BYTES,
 )

@@ -15,9 +15,8 @@ from registry.api.public.shapes import Count, Shape
 from registry.errors import CatalogUnavailableError, NotFoundError
 from registry.model.groups import GroupKey, GroupStatus
 from registry.services.groups import ContainerGroups
+from registry.services.quotas import OrganizationQuotas
 from registry.services.views import GroupView
-
-MAX_READERS: Final = 64
 
 _POLL_S: Final = 0.5
 
@@ -65,11 +64,13 @@ class ProgressApi:
 
     tag: ClassVar[str] = "container groups"
 
-    def __init__(self, groups: ContainerGroups, *, poll_s: float = _POLL_S) -> None:
+    def __init__(
+        self, groups: ContainerGroups, quotas: OrganizationQuotas, *, poll_s: float = _POLL_S
+    ) -> None:
         self._groups = groups
+        self._quotas = quotas
         self._poll_s = poll_s
         self._stopping = asyncio.Event()
-        self._readers = 0
 
     async def stop(self, _app: web.Application) -> None:
         """End all streams so that the server can stop. Readers reconnect automatically."""
@@ -87,18 +88,12 @@ class ProgressApi:
         view = await self._groups.get(key)
         if "text/event-stream" not in call.request.headers.get(hdrs.ACCEPT, ""):
             return ContainerGroupProgress.of(view)
-        if self._readers >= MAX_READERS:
-            raise web.HTTPServiceUnavailable(
-                text="Too many event streams of progress. Poll without an event stream."
-            )
-        self._readers += 1
-        try:
+        limit = (await self._quotas.of(key.organization)).streams
+        with self._quotas.stream(key.organization, limit):
             async with open_stream(call.request) as stream:
                 with suppress(TimeoutError, CatalogUnavailableError, NotFoundError, ConnectionError):
                     await self._send(stream, key, view)
             return stream
-        finally:
-            self._readers -= 1
 
     async def _send(self, stream: EventSourceResponse, key: GroupKey, view: GroupView) -> None:
         """Send all changes until the import ends. The last event is `settled`."""

@@ -92,6 +92,32 @@ async def test_what_a_group_needs_is_never_marked(world: World) -> None:
         assert await get(world.store, "acme", Digest.of(blob)) == blob
 
 
+async def test_an_image_stays_for_a_while_after_its_group_with_image_caching_was_deleted(
+    world: World,
+) -> None:
+    world.dead._cache = timedelta(days=7)
+    for name, caching in (("kept", True), ("plain", False)):
+        blob = name.encode()
+        group = await world.import_image(name, [blob])
+        spec = {"container": {"image_caching": caching}}
+        stored_group = await world.catalog.get(group.key)
+        assert stored_group is not None
+        changed = stored_group.update(spec, None, now=world.clock.now())
+        assert await world.catalog.change(stored_group, changed)
+        await world.catalog.delete(group.key)
+    for days, left in ((7, {b"kept"}), (0, set())):
+        for _ in range(3):
+            await world.collect()
+            world.later(2 * GRACE_S)
+        stored = {blob for blob in (b"kept", b"plain") if await is_stored(world, blob)}
+        assert stored == left
+        world.later(days * 86400)
+
+
+async def is_stored(world: World, blob: bytes) -> bool:
+    return await world.records.get("acme", Digest.of(blob)) is not None
+
+
 async def test_a_superseded_version_goes_when_its_last_token_has_expired(world: World) -> None:
     first = await world.import_image()
     before = await world.catalog.get(first.key)

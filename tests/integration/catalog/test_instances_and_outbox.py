@@ -83,7 +83,7 @@ async def test_every_event_is_put_into_the_outbox_once(database: Database) -> No
     webhook = Webhook("hook-1", "acme", "https://example.com/", ("group.*",), NOW)
     await outbox.add(
         webhook,
-        SealedSecret("kek", b"wrapped"),
+        SealedSecret("hook", "kek", b"wrapped"),
         AuditEvent(RegistryEventType.WEBHOOK_CREATED, "acme"),
         limit=1,
     )

@@ -18,6 +18,7 @@ from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.model.api_keys import ApiKey
 from registry.model.organizations import Organization
 from registry.services.api_keys import hash_api_key
+from storage.keys.local import LocalKeyring
 from tests.support.catalogs import sqlite_catalog
 from tests.unit.registry.services.fakes import World
 
@@ -36,7 +37,7 @@ class Unlimited(RedisRateLimiter):
     def __init__(self) -> None:
         """Hold nothing."""
 
-    async def take(self, caller: str) -> float:  # noqa: ARG002 (as in the base class)
+    async def take(self, caller: str, per_minute: int | None = None) -> float:  # noqa: ARG002 (as in the base class)
         return 0.0
 
 
@@ -81,8 +82,9 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         is_operator_key=lambda key: hmac.compare_digest(key.encode(), OPERATOR_KEY.encode()),
         refusals=KeyRefusals(world.events, UNLIMITED),
     )
+    keyring = LocalKeyring.create(tmp_path / "keyring.json")
     root = web.Application()
-    root.add_subapp(PREFIX, public_app(world.groups, world.instances, authenticate))
+    root.add_subapp(PREFIX, public_app(world.services(keyring), authenticate))
     async with TestServer(root) as server, ClientSession() as session:
         yield Service(world, str(server.make_url(PREFIX)), session)
     await database.close()

@@ -15,6 +15,7 @@ from registry.api.key_refusals import KeyRefusals
 from registry.api.public import PREFIX, ApiKeyAuthenticator, public_app
 from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.errors import RateLimitedError
+from storage.keys.local import LocalKeyring
 from tests.integration.public_api.conftest import API_KEYS, OPERATOR_KEY, Service
 from tests.support.redis_server import RedisServer, server_programs
 
@@ -33,9 +34,9 @@ async def redis() -> AsyncIterator[LedgerClient]:
 
 
 async def test_a_key_that_asks_too_often_waits_on_every_server_and_no_other_does(
-    service: Service, redis: LedgerClient
+    service: Service, redis: LedgerClient, tmp_path: Path
 ) -> None:
-    world = service.world
+    world, keyring = service.world, LocalKeyring.create(tmp_path / "another.json")
     apps = []
     for _ in range(2):
         authenticate = ApiKeyAuthenticator(
@@ -45,7 +46,7 @@ async def test_a_key_that_asks_too_often_waits_on_every_server_and_no_other_does
             rates=RedisRateLimiter(redis, per_minute=6),
         )
         root = web.Application()
-        root.add_subapp(PREFIX, public_app(world.groups, world.instances, authenticate))
+        root.add_subapp(PREFIX, public_app(world.services(keyring), authenticate))
         apps.append(root)
     async with TestServer(apps[0]) as one, TestServer(apps[1]) as other, ClientSession() as session:
 

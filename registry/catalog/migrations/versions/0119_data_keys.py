@@ -1,13 +1,13 @@
 """Keys and ciphertext of specs; `registry.catalog.plaintext` then encrypts the rows
 
-Revision: 0119, after 0112
+Revision: 0119, after 0118
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0119"
-down_revision = "0112"
+down_revision = "0118"
 branch_labels = None
 depends_on = None
 

@@ -10,8 +10,9 @@ from registry.api.operator.instances import InstancesApi
 from registry.api.operator.nodes import NodesApi
 from registry.api.operator.organizations import OrganizationsApi
 from registry.api.operator.pull_tokens import PullTokensApi
+from registry.api.operator.quotas import QuotasApi
 from registry.api.operator.webhooks import WebhooksApi
-from registry.api.public import public_app
+from registry.api.public import PublicServices, public_app
 
 
 def apps() -> list[web.Application]:
@@ -19,6 +20,7 @@ def apps() -> list[web.Application]:
     nothing = type("Nothing", (), {})()
     parts: list[Part] = [
         OrganizationsApi(nothing, nothing),
+        QuotasApi(nothing),
         WebhooksApi(nothing),
         NodesApi(nothing, nothing),
         InstancesApi(nothing),
@@ -28,7 +30,8 @@ def apps() -> list[web.Application]:
     operator = operator_app(
         parts, EventsApi(nothing), is_operator_key=lambda _: False, refusals=nothing, verifier=nothing
     )
-    return [public_app(nothing, nothing, nothing), operator]
+    services = PublicServices(nothing, nothing, nothing, nothing, nothing, nothing)
+    return [public_app(services, nothing), operator]
 
 
 def test_every_route_is_an_operation_of_the_document() -> None:
