@@ -22,6 +22,7 @@ from pathlib import Path
 
 from registry.errors import ConfigError
 
+OPERATOR_KEY_PREFIX = "crisper_op_"
 _KEY_BYTES = 32
 
 
@@ -112,7 +113,9 @@ class DataDir:
     def ensure_operator_key(self) -> None:
         """Generate the operator key on the first start."""
         if not self.operator_key.exists():
-            write_secret(self.operator_key, f"crisper_op_{secrets.token_urlsafe(_KEY_BYTES)}\n".encode())
+            write_secret(
+                self.operator_key, f"{OPERATOR_KEY_PREFIX}{secrets.token_urlsafe(_KEY_BYTES)}\n".encode()
+            )
 
 
 def read_operator_key(path: Path) -> str:

@@ -21,6 +21,7 @@ RegistryError
     ├── AuthenticationFailedError
     ├── PullFailedError
     │   ├── UpstreamUnavailableError    temporary failure: retry
+    │   ├── PlainHttpError          the upstream answers without TLS
     │   ├── UpstreamMissingError    the upstream does not have a document or blob
     │   └── RangeRefusedError       the upstream refused a range: retry without one
     ├── ImageTooLargeError
@@ -178,6 +179,10 @@ class UpstreamUnavailableError(PullFailedError):
 
 class UpstreamMissingError(PullFailedError):
     """The upstream lacks a document or blob. If the image's tag has moved, it may have another image."""
+
+
+class PlainHttpError(PullFailedError):
+    """The upstream answers in plain HTTP where TLS was expected."""
 
 
 class RangeRefusedError(PullFailedError):

@@ -16,8 +16,9 @@ import aiohttp
 
 from auth.secret import Secret
 from registry.cli.configuration import CONFIGURED, ClientConfiguration, usual_path
-from registry.datadir import DataDir, read_operator_key
+from registry.datadir import OPERATOR_KEY_PREFIX, DataDir, read_operator_key
 from registry.errors import ConfigError, RegistryError
+from registry.model.remedies import for_operator
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 
@@ -116,7 +117,14 @@ class ApiClient:
         """Call the public API. `path` is quoted, and relative to the project's container groups."""
         base = f"/api/public/organizations/{quote(organization)}/projects/{quote(project)}/containers"
         headers = {"Salad-Api-Key": self._server.key.reveal()}
-        return await self._call(self._server.url, method, f"{base}/{path}".rstrip("/"), headers, body)
+        url = f"{base}/{path}".rstrip("/")
+        answer = await self._call(self._server.url, method, url, headers, body)
+        if self._server.key.reveal().startswith(OPERATOR_KEY_PREFIX) and isinstance(answer, dict):
+            for group in answer.get("items", [answer]):
+                state = group.get("current_state", {})
+                if description := state.get("description"):
+                    state["description"] = for_operator(description)
+        return answer
 
     async def _call(
         self,

@@ -37,7 +37,7 @@ def plan_import(documents: ImageDocuments, max_image_bytes: int) -> Plan:
     if size_bytes > max_image_bytes:
         raise ImageTooLargeError(
             f"the image's compressed size is {_readable(size_bytes)}, the limit is "
-            f"{_readable(max_image_bytes)}: make it smaller, or ask for a higher limit"
+            f"{_readable(max_image_bytes)}: make it smaller, or ask the operator for a higher limit"
         )
     fetched = _fetched(documents, config)
     contents = (

@@ -152,7 +152,11 @@ class Transfer:
                     await self._sharing.verified(self._source, layer)
             except DigestMismatchError:
                 if last or not copy.pieced_together:
-                    raise PullFailedError(f"the layer {layer.digest} is not what its digest says") from None
+                    raise PullFailedError(
+                        f"{self._source.reference.host} sent other bytes for the layer {layer.digest} than "
+                        "its digest "
+                        "says: push the image again"
+                    ) from None
                 self._source.disable_ranges(layer)  # a range was corrupt; the whole blob may be intact
             except (StorageUnavailableError, KeyUnavailableError) as error:
                 if last:
@@ -225,7 +229,7 @@ class _Copy:
 
 def _store_failed(error: StorageError) -> StoreFailedError:
     if isinstance(error, StorageFullError):
-        return StoreFailedError("the storage is full: try again later")
+        return StoreFailedError("Crisper's storage is full: try again later")
     if isinstance(error, KeyUnavailableError):
-        return StoreFailedError("the encryption keys cannot be reached: try again later")
-    return StoreFailedError("the storage does not answer: try again later")
+        return StoreFailedError("Crisper's encryption keys cannot be reached: try again later")
+    return StoreFailedError("Crisper's storage does not answer: try again later")

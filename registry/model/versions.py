@@ -1,7 +1,7 @@
 """Versions of a container group: what makes a new one, and what an earlier one brings back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from storage.digest import Digest
@@ -32,7 +32,7 @@ class StoredVersion:
 
     version: int
     image: str
-    configuration: Configuration | None
+    configuration: Configuration | None = field(repr=False)
     digest: Digest
     size_bytes: int
 

@@ -187,9 +187,9 @@ def _agreed_media_type(fields: Mapping[str, Any], content_type: str | None) -> s
         raise DocumentError("the manifest's mediaType and its Content-Type do not agree")
     media_type = declared or header or _structural_type(fields)
     if media_type == mediatypes.OCI_ARTIFACT_MANIFEST:
-        raise DocumentError("this is an OCI artifact, not a container image")
+        raise DocumentError("this is an OCI artifact, not a container image: give the name of an image")
     if media_type not in mediatypes.INDEXES | mediatypes.MANIFESTS:
-        raise DocumentError("this kind of manifest is not supported")
+        raise DocumentError("this kind of manifest is not supported: give the name of an image")
     if fields.get("schemaVersion") != 2:  # noqa: PLR2004 - the only version there is
         raise DocumentError("the manifest's schemaVersion is not 2")
     if "manifests" in fields and ("layers" in fields or "config" in fields):
@@ -216,7 +216,9 @@ def _manifest(media_type: str, fields: Mapping[str, Any]) -> Manifest:
         raise DocumentError(f"the image's config is over {MAX_DOCUMENT_BYTES >> 20} MiB")
     layers = tuple(_descriptor(entry, "layers") for entry in _list(fields, "layers", MAX_LAYERS))
     if not all(layer.media_type.startswith(mediatypes.LAYER_PREFIXES) for layer in layers):
-        raise DocumentError("this is an OCI artifact, not a container image: its layers are not file systems")
+        raise DocumentError(
+            "this is an OCI artifact, whose layers are no file systems: give the name of an image"
+        )
     _refuse_conflicts((config, *layers))
     return Manifest(media_type, config, layers)
 
@@ -232,7 +234,7 @@ def _image_config(media_type: str, fields: Mapping[str, Any]) -> Descriptor:
         return _descriptor({**value, "mediaType": mediatypes.CONFIG_OF[media_type]}, "config")
     config = _descriptor(value, "config")
     if config.media_type not in mediatypes.CONFIGS:
-        raise DocumentError("this is an OCI artifact, not a container image")
+        raise DocumentError("this is an OCI artifact, not a container image: give the name of an image")
     return config
 
 

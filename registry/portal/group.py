@@ -65,7 +65,9 @@ class GroupViews(Views):
             description=view.description,
             progress=progress,
             stages=list(Stage),
-            failure=failure(group.status_description) if group.has_failed else None,
+            failure=failure(group.status_description, is_operator=visitor.is_operator)
+            if group.has_failed
+            else None,
             layers=layers_of(image) if image is not None else (),
             versions=versions,
             gain=gain_percent(versions[0].size_bytes, versions[0].zstd_bytes) if versions else None,

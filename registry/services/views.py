@@ -25,7 +25,7 @@ class NewGroup:
 
     image: str
     autostart: bool
-    spec: Spec
+    spec: Spec = field(repr=False)
     registry_authentication: Mapping[str, Any] | None = field(default=None, repr=False)
 
 

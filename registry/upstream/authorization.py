@@ -77,7 +77,7 @@ class Authorization:
         self._challenge: Challenge | None = None
         self._grant: _Grant | None = None
         self._accepted = False
-        self._searched = False
+        self._searched = self._asked = False
         self._lock = asyncio.Lock()
 
     async def header(self) -> Secret | None:
@@ -181,6 +181,11 @@ class Authorization:
                 f"{host} denies anonymous access to {self._repository}: check its spelling, "
                 "or give credentials in registry_authentication"
             )
+        if self._grant is None and not self._asked:
+            return AuthenticationFailedError(
+                f"{host} denies access to {self._repository} without asking for the credentials: check the "
+                "repository's spelling, and that the registry allows pulls by this user"
+            )
         return AuthenticationFailedError(
             f"{host} refuses these credentials for {self._repository}: check user name and password "
             "or token, that they have not expired, and that they may pull this repository"
@@ -212,7 +217,9 @@ class Authorization:
             return Challenge("basic")
         if chosen is None:
             raise AuthenticationFailedError(
-                f"{authority(self._registry)} asks for a kind of login that is not supported"
+                f"{authority(self._registry)} asks for a kind of login that is not supported: check that "
+                "this "
+                "host is the image's registry"
             )
         return chosen
 
@@ -223,7 +230,7 @@ class Authorization:
             self._transport.send("GET", url) as response,
         ):
             if is_transient(response.status):
-                raise _unavailable(response, "its kind of login")
+                raise _unavailable(response, "when asked for its kind of login")
             return () if response.redirected else _offers(response)
 
     def _choose(self, offers: Iterable[Challenge]) -> Challenge | None:
@@ -239,6 +246,7 @@ class Authorization:
         return bearer
 
     async def _answer(self, challenge: Challenge) -> _Grant:
+        self._asked = True
         if challenge.scheme == "bearer":
             return await self._fetch_token(challenge)
         shown = await self._login.show()
@@ -269,7 +277,7 @@ class Authorization:
                         continue
                     self._check_realm_status(response)
                     body = await response.read(MAX_TOKEN_BYTES, "a token")
-            except UpstreamUnavailableError:
+            except PullFailedError:
                 named = parse_url(challenge.params["realm"])
                 if answered or named.scheme == realm.scheme or origin_of(realm) == origin_of(self._registry):
                     raise
@@ -297,7 +305,9 @@ class Authorization:
         try:
             realm = with_tls(self._registry, parse_url(challenge.params.get("realm", "")))
         except EgressRefusedError as error:
-            raise PullFailedError(f"{registry} names an invalid token realm: {error}") from None
+            raise PullFailedError(
+                f"{registry} names an invalid token realm ({error}): ask its administrator to correct it"
+            ) from None
         if not self._login.anonymous and not may_receive_credentials(self._registry, realm, self._realms):
             raise AuthenticationFailedError(
                 f"{registry} wants its credentials sent to {origin_of(realm)}, which is not known to "
@@ -309,9 +319,13 @@ class Authorization:
         if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise self.refusal()
         if is_transient(response.status):
-            raise _unavailable(response, "a token")
+            raise _unavailable(response, "when asked for a token")
         if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
-            raise PullFailedError(f"{response.host} answers {response.status} when asked for a token")
+            raise PullFailedError(
+                f"{response.host} answers {response.status} when asked for a token: check that this host "
+                "is the "
+                "image's registry"
+            )
 
 
 def _offers(response: Response) -> Sequence[Challenge]:
@@ -321,9 +335,10 @@ def _offers(response: Response) -> Sequence[Challenge]:
         return ()
 
 
-def _unavailable(response: Response, what: str) -> UpstreamUnavailableError:
+def _unavailable(response: Response, when: str) -> UpstreamUnavailableError:
     return UpstreamUnavailableError(
-        f"{response.host} answers {response.status} when asked for {what}",
+        f"{response.host} answers {response.status} {when}: check that the registry works, and try again "
+        "later",
         response.retry_after_s,
         outage=is_outage(response.status),
     )
@@ -342,7 +357,7 @@ def _parse_grant(body: bytes, host: str, started_s: float) -> _Grant:
         fields = {}
     token = fields.get("token") or fields.get("access_token")
     if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
-        raise PullFailedError(f"{host} answers without a token")
+        raise PullFailedError(f"{host} answers without a token: check that this host is the image's registry")
     expiry = fields.get("expires_in", DEFAULT_EXPIRY_S)
     if isinstance(expiry, bool) or not isinstance(expiry, (int, float)) or expiry <= 0:
         expiry = DEFAULT_EXPIRY_S

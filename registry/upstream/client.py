@@ -7,7 +7,7 @@ from typing import Self
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from registry.errors import UpstreamUnavailableError
+from registry.errors import PlainHttpError, UpstreamUnavailableError
 from registry.hosts import split_host
 from registry.model.imports import UpstreamCredential
 from registry.oci.reference import Reference
@@ -90,7 +90,7 @@ class UpstreamClient:
         try:
             async with self._transport.send("GET", https / "v2/", redirects=0):
                 return https
-        except UpstreamUnavailableError:
+        except (UpstreamUnavailableError, PlainHttpError):
             return URL(f"http://{name}:{port or HTTP_PORT}")
 
 

@@ -143,10 +143,10 @@ class EgressGuard:
         """
         if url.scheme not in {"http", "https"} or not url.raw_host:
             raise EgressRefusedError("only https URLs are allowed")
-        host = bracketed_host(url)
+        host = authority(url)
         if url.user is not None or url.password is not None:
             raise EgressRefusedError(f"a URL at {host} carries credentials")
-        if url.scheme == "http" and not self.allows_plain_http(host, url.port or 0):
+        if url.scheme == "http" and not self.allows_plain_http(bracketed_host(url), url.port or 0):
             raise EgressRefusedError(f"a URL at {host} does not use TLS")
 
     def permits(self, text: str) -> bool:

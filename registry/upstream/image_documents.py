@@ -8,7 +8,7 @@ from registry.errors import DocumentError, PullFailedError
 from registry.oci import mediatypes
 from registry.oci.documents import Manifest, parse_config_platform
 from registry.oci.platform import Platform
-from registry.upstream.repository import Document, UpstreamRepository, off_loop
+from registry.upstream.repository import Document, UpstreamRepository, off_loop, unusable
 
 MAX_INDEX_DEPTH: Final = 2
 MAX_CANDIDATES: Final = 8
@@ -40,7 +40,7 @@ class ImageDocuments:
         """The chosen manifest, parsed."""
         parsed = self.manifest.parsed
         if not isinstance(parsed, Manifest):
-            raise PullFailedError("an index stands where a manifest belongs")
+            raise PullFailedError("the image has an index where a manifest belongs: push the image again")
         return parsed
 
 
@@ -79,14 +79,19 @@ async def _manifests(
         yield above, document
         return
     if len(above) >= MAX_INDEX_DEPTH:
-        raise PullFailedError(f"{source.reference} nests indexes deeper than {MAX_INDEX_DEPTH}")
+        raise PullFailedError(
+            f"{source.reference} nests indexes deeper than {MAX_INDEX_DEPTH}: push the image without nested "
+            "indexes"
+        )
     path = (*above, document)
     kinds = mediatypes.INDEXES | mediatypes.MANIFESTS
     known = [entry for entry in parsed.candidates(wanted) if entry.media_type in kinds]
     for entry in known[:MAX_CANDIDATES]:
         child = await source.document(str(entry.digest), entry)
         if child.parsed.media_type != entry.media_type:
-            raise PullFailedError(f"{source.reference} names a manifest of another kind than it has")
+            raise PullFailedError(
+                f"{source.reference} names a manifest of another kind than it has: push the image again"
+            )
         async for found in _manifests(source, path, child, wanted):
             yield found
 
@@ -95,4 +100,4 @@ async def _platform(source: UpstreamRepository, config: bytes) -> Platform | Non
     try:
         return await off_loop(config, parse_config_platform)
     except DocumentError as error:
-        raise PullFailedError(f"{source.reference} cannot be imported: {error}") from None
+        raise unusable(source.reference, error) from None

@@ -155,7 +155,7 @@ class UpstreamRepository:
             data = await response.read(MAX_DOCUMENT_BYTES, "a manifest")
             content_type = response.header("Content-Type")
         if named is not None and not await off_loop(data, named.matches):
-            raise PullFailedError(f"the manifest {named} is not what its digest says")
+            raise PullFailedError(self._other_bytes(f"manifest {named}"))
         return data, content_type
 
     async def small_blob(self, blob: Descriptor) -> bytes:
@@ -226,6 +226,12 @@ class UpstreamRepository:
         """Request this blob without ranges from now on."""
         self._without_ranges.add(blob.digest)
 
+    def _other_bytes(self, what: str) -> str:
+        return (
+            f"{self.reference.host} sent other bytes for the {what} than its digest says: push the image "
+            "again"
+        )
+
     def retries(self) -> Retries:
         """Begin to count the failures of one operation."""
         return Retries(self.backoff, self.waiting)
@@ -244,13 +250,17 @@ class UpstreamRepository:
             content_type, declared = response.header("Content-Type"), response.header("Docker-Content-Digest")
         named = _parse_digest(identifier) or _parse_digest(declared)
         if expected is not None and expected.size_bytes != len(data):
-            raise PullFailedError(f"the manifest of {self.reference} is not of the size that its index says")
+            raise PullFailedError(
+                f"{self.reference.host} has a manifest of {self.reference} in another size than its index "
+                "says: push "
+                "the image again"
+            )
         if named is not None and not await off_loop(data, named.matches):
-            raise PullFailedError(f"the manifest of {self.reference} is not what its digest says")
+            raise PullFailedError(self._other_bytes(f"manifest {named}"))
         try:
             parsed = await off_loop(data, parse_document, content_type)
         except DocumentError as error:
-            raise PullFailedError(f"{self.reference} cannot be imported: {error}") from None
+            raise unusable(self.reference, error) from None
         digest = _parse_digest(identifier)
         return Document(data, digest if digest is not None else await off_loop(data, Digest.of), parsed)
 
@@ -259,7 +269,11 @@ class UpstreamRepository:
             digest = _parse_digest(response.header("Docker-Content-Digest"))
             size, media_type = response.header("Content-Length"), response.header("Content-Type")
         if digest is None or size is None or not size.isdigit() or media_type is None:
-            raise PullFailedError(f"{response.host} does not say what {self.reference} is")
+            raise PullFailedError(
+                f"{response.host} does not say what {self.reference} is: ask the registry's administrator "
+                "whether "
+                "it supports HEAD requests"
+            )
         return Descriptor(mediatypes.bare(media_type), digest, int(size))
 
     @asynccontextmanager
@@ -273,7 +287,11 @@ class UpstreamRepository:
             self._request(method, url, what, accept=mediatypes.ACCEPTED) as response,
         ):
             if response.status != HTTPStatus.OK:
-                raise PullFailedError(f"{response.host} answers {response.status} for {self.reference}")
+                raise PullFailedError(
+                    f"{response.host} answers {response.status} for {what}: check that this host is the "
+                    "image's "
+                    "registry"
+                )
             yield response
 
     async def _small_blob(self, blob: Descriptor) -> bytes:
@@ -288,7 +306,7 @@ class UpstreamRepository:
                 check_whole(response, blob)
                 data = b"".join([chunk async for chunk in exactly(response, blob, blob.size_bytes)])
         if not await off_loop(data, blob.digest.matches):
-            raise PullFailedError(f"the blob {blob.digest} is not what its digest says")
+            raise PullFailedError(self._other_bytes(f"blob {blob.digest}"))
         return data
 
     @asynccontextmanager
@@ -355,22 +373,36 @@ class UpstreamRepository:
             raise self._authorization.exhaustion(response.host, response.retry_after_s)
         if is_transient(status) or (signed and status < HTTPStatus.INTERNAL_SERVER_ERROR):
             raise UpstreamUnavailableError(
-                f"{response.host} answers {status} for {what}",
+                f"{response.host} answers {status} for {what}: check that the registry works, and try "
+                "again later",
                 response.retry_after_s,
                 outage=is_outage(status),
             )
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise (self._guests.refusal(response) if response.redirected else self._authorization.refusal())
-        if status == HTTPStatus.NOT_FOUND:
-            if self._root is None:
-                raise UpstreamMissingError(
-                    f"{response.host} has no {what}: check its spelling, and that it was pushed whole"
-                )
-            raise UpstreamMissingError(
-                f"{response.host} lacks {what}, a part of {self.reference}: push the image again, and check "
-                "that no cleanup job removes untagged manifests"
+        if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+            raise UpstreamMissingError(self._missing(response.host, what))
+        raise PullFailedError(
+            f"{response.host} answers {status} for {what}: check that this host is the image's registry, "
+            "and that its rules allow to pull the image"
+        )
+
+    def _missing(self, host: str, what: str) -> str:
+        if self._root is not None:
+            return (
+                f"{host} lacks {what}, a part of {self.reference}: push the image again, and check that no "
+                "cleanup job removes untagged manifests"
             )
-        raise PullFailedError(f"{response.host} answers {status} for {what}")
+        if self.reference.digest is not None:
+            return f"{host} has no {what}: check that it was pushed to this repository and not deleted since"
+        return f"{host} has no {what}: check its spelling, and that it was pushed"
+
+
+def unusable(reference: Reference, error: DocumentError) -> PullFailedError:
+    """Build the error for an image with an invalid or unsupported document."""
+    advice = "" if ": " in str(error) else ": push the image again with a current build tool"
+    why = f"{error}{advice}"
+    return PullFailedError(f"{reference} cannot be imported: {why}")
 
 
 def _parse_digest(text: str | None) -> Digest | None:

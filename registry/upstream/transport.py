@@ -5,6 +5,7 @@ aiohttp's errors never leave this module, because they contain the request with 
 
 import asyncio
 import socket
+import ssl
 import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -22,7 +23,7 @@ from yarl import URL
 
 from auth.secret import Secret
 from registry import tracing
-from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
+from registry.errors import EgressRefusedError, PlainHttpError, PullFailedError, UpstreamUnavailableError
 from registry.upstream.egress import EgressGuard, authority, origin_of, parse_url
 from registry.upstream.response_heads import MAX_FIELD_BYTES, MAX_FIELDS
 from registry.upstream.retry import parse_retry_after
@@ -34,18 +35,40 @@ USER_AGENT: Final = "crisper"
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _PERMANENT: Final[Mapping[type[Exception], str]] = {
     aiohttp.ClientConnectorCertificateError: (
-        "shows a TLS certificate that is not trusted: an operator can add its CA"
+        "shows a TLS certificate that is not trusted: check that it is valid for this name, or ask the "
+        "operator "
+        "to trust its CA"
     ),
-    aiohttp.InvalidURL: "is not a host that can be reached",
+    aiohttp.InvalidURL: "is not a host that can be reached: check the registry's name",
 }
 _TRANSIENT: Final[Mapping[type[Exception], str]] = {
-    aiohttp.ClientProxyConnectionError: "cannot be reached: the operator's outbound proxy does not answer",
-    aiohttp.ClientHttpProxyError: "cannot be reached through the operator's outbound proxy",
-    aiohttp.ClientConnectorDNSError: "has a name that cannot be resolved",
-    socket.gaierror: "has a name that cannot be resolved",
-    aiohttp.ClientConnectorError: "cannot be reached",
-    TimeoutError: "does not answer in time",
+    aiohttp.ClientProxyConnectionError: (
+        "cannot be reached, because the outbound proxy does not answer: ask the operator to check the "
+        "outbound "
+        "proxy"
+    ),
+    aiohttp.ClientHttpProxyError: (
+        "cannot be reached through the outbound proxy: ask the operator to check the outbound proxy"
+    ),
+    aiohttp.ClientConnectorDNSError: "has a name that cannot be resolved: check the registry's name",
+    socket.gaierror: "has a name that cannot be resolved: check the registry's name",
+    aiohttp.ClientConnectorSSLError: "cannot be reached with TLS: check the registry's TLS settings",
+    aiohttp.ClientConnectorError: (
+        "cannot be reached: check that the registry runs, and that the internet can reach it"
+    ),
+    TimeoutError: "does not answer in time: check that the registry works, and try again later",
 }
+_BROKE_OFF: Final = "broke off before it answered: check that the registry works, and try again later"
+#: OpenSSL's reasons for an answer that is not TLS.
+_NO_TLS: Final = frozenset(
+    {
+        "WRONG_VERSION_NUMBER",
+        "HTTP_REQUEST",
+        "RECORD_LAYER_FAILURE",
+        "PACKET_LENGTH_TOO_LONG",
+        "UNKNOWN_PROTOCOL",
+    }
+)
 #: Statuses of the proxy itself that retries do not change.
 _FINAL_OF_PROXY: Final = frozenset({400, 403, 405, 407})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -127,7 +150,12 @@ class Response:
             waited_s, received = waited_s + time.monotonic() - asked_s, received + len(chunk)
             if waited_s > self._timeouts.read_s:
                 if received < self._timeouts.floor_bytes_s * waited_s:
-                    raise UpstreamUnavailableError(f"{self.host} sends too slowly", outage=False)
+                    raise UpstreamUnavailableError(
+                        f"{self.host} sends too slowly: check the registry's connection, or copy the image "
+                        "to a "
+                        "faster registry",
+                        outage=False,
+                    )
                 waited_s, received = 0.0, 0
             yield chunk
 
@@ -138,7 +166,10 @@ class Response:
         # aiohttp raises before it hands out what arrived earlier: up to two read buffers of a large layer.
         if rest := content._read_nowait(-1):  # noqa: SLF001
             return rest
-        raise UpstreamUnavailableError(f"{self.host} broke off in the middle of its answer")
+        raise UpstreamUnavailableError(
+            f"{self.host} broke off in the middle of its answer: check that the registry works, and try "
+            "again later"
+        )
 
     async def read(self, limit: int, what: str) -> bytes:
         """Read a small body completely, and decode it if it is encoded with gzip.
@@ -151,7 +182,11 @@ class Response:
         async for chunk in self.chunks():
             body += chunk
             if len(body) > limit:
-                raise PullFailedError(f"{self.host} sent {what} of more than {limit} bytes")
+                raise PullFailedError(
+                    f"{self.host} sent {what} of more than {limit} bytes: check that this host is the "
+                    "image's "
+                    "registry"
+                )
         if not self.gzipped or not body.startswith(_GZIP_MAGIC):
             return bytes(body)
         decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -160,9 +195,16 @@ class Response:
         except zlib.error:
             decoded = b""
         if len(decoded) > limit:
-            raise PullFailedError(f"{self.host} sent {what} of more than {limit} bytes")
+            raise PullFailedError(
+                f"{self.host} sent {what} of more than {limit} bytes: check that this host is the image's "
+                "registry"
+            )
         if not decoder.eof:
-            raise PullFailedError(f"{self.host} sent {what} in a damaged gzip encoding")
+            raise PullFailedError(
+                f"{self.host} sent {what} in a damaged gzip encoding: ask the registry's administrator to "
+                "turn "
+                "off this encoding"
+            )
         return decoded
 
 
@@ -284,7 +326,9 @@ class Transport:
                 response.close() if response.status in _REDIRECTS else response.release()
             followed += 1
             if followed > redirects:
-                raise PullFailedError(f"{authority(url)} redirects too often")
+                raise PullFailedError(
+                    f"{authority(url)} redirects too often: check that this host is the image's registry"
+                )
             target = _join(url, location)
             if origin_of(target) != origin_of(url):
                 if within_origin:
@@ -302,7 +346,9 @@ class Transport:
             async with asyncio.timeout(self.timeouts.document_s):
                 yield
         except TimeoutError:
-            raise UpstreamUnavailableError(f"{host} does not answer in time") from None
+            raise UpstreamUnavailableError(
+                f"{host} does not answer in time: check that the registry works, and try again later"
+            ) from None
 
     @_traced
     async def _open(
@@ -311,7 +357,10 @@ class Transport:
         try:
             self.guard.vet(url)
         except EgressRefusedError as error:
-            raise PullFailedError(f"the URL is not allowed: {error}") from None
+            raise PullFailedError(
+                f"the registry leads to {authority(url)}, which is not allowed ({error}): ask its "
+                "administrator to correct that URL"
+            ) from None
         try:
             return await self._routes.request(method, url, headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -323,20 +372,39 @@ def _join(url: URL, location: str) -> URL:
     try:
         return parse_url(location, url)
     except EgressRefusedError as error:
-        raise PullFailedError(f"{authority(url)} redirects to an invalid URL: {error}") from None
+        raise PullFailedError(
+            f"{authority(url)} redirects to an invalid URL ({error}): ask the registry's administrator to "
+            "correct "
+            "it"
+        ) from None
 
 
 def _translate(error: Exception, host: str) -> PullFailedError:
     """Translate an error of aiohttp into one that contains nothing of the request."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, EgressRefusedError):
-        return PullFailedError(f"{host} is at a private or reserved address: ask the operator to allow it")
+        return PullFailedError(
+            f"{host} is at a private or reserved address: use a registry with a public address, or ask the "
+            "operator "
+            "to allow this one"
+        )
     if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in _FINAL_OF_PROXY:
-        return PullFailedError(f"the operator's outbound proxy does not let an import reach {host}")
+        return PullFailedError(
+            f"{host} cannot be reached, because the outbound proxy refuses it: ask the operator to allow "
+            "it there"
+        )
+    if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
+        return PlainHttpError(
+            f"{host} answers without TLS: use a registry with TLS, or ask the operator to allow plain HTTP "
+            "for "
+            "this one"
+        )
     for kind, what in _PERMANENT.items():
         if isinstance(error, kind):
             return PullFailedError(f"{host} {what}")
     transient = next((what for kind, what in _TRANSIENT.items() if isinstance(error, kind)), None)
-    # A name that does not exist is more often a spelling mistake than an outage.
-    outage = not isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror)
-    return UpstreamUnavailableError(f"{host} {transient or 'broke off before it answered'}", outage=outage)
+    # A name that does not exist, or TLS that is set up wrongly, is more often a mistake than an outage.
+    mistake = isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror | ssl.SSLError) or (
+        isinstance(error, aiohttp.ClientConnectorSSLError) and not isinstance(cause, ssl.SSLEOFError)
+    )
+    return UpstreamUnavailableError(f"{host} {transient or _BROKE_OFF}", outage=not mistake)

@@ -114,7 +114,7 @@ def _build_gitea(module: str, into: Path) -> None:
     for name in ("options", "public", "templates"):
         shutil.copytree(source / name, into / name, dirs_exist_ok=True, copy_function=shutil.copyfile)
     subprocess.run(
-        [go, "build", "-ldflags=-s -w", f"-o={into}/", "."],
+        [go, "build", "-ldflags=-s -w", f"-o={into / 'gitea'}", "."],
         cwd=source,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
         check=True,

@@ -90,10 +90,15 @@ class EntraLogin:
                 status, retry_after_s = response.status, response.retry_after_s
                 answer = await response.read(MAX_ANSWER_BYTES, "a token")
         except TimeoutError:
-            raise UpstreamUnavailableError(f"{host} does not answer in time") from None
+            raise UpstreamUnavailableError(
+                f"{host} does not answer in time: check that the registry works, and try again later"
+            ) from None
         if is_transient(status):
             raise UpstreamUnavailableError(
-                f"{host} answers {status} when asked for a token", retry_after_s, outage=is_outage(status)
+                f"{host} answers {status} when asked for a token: check that the registry works, and try "
+                "again later",
+                retry_after_s,
+                outage=is_outage(status),
             )
         if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise AuthenticationFailedError(
@@ -101,7 +106,10 @@ class EntraLogin:
                 "and that its identity has the role AcrPull"
             )
         if status != HTTPStatus.OK:
-            raise PullFailedError(f"{host} answers {status} when asked for a token")
+            raise PullFailedError(
+                f"{host} answers {status} when asked for a token: check that this host is the image's "
+                "registry"
+            )
         return _refresh_token(answer, host)
 
 
@@ -111,7 +119,7 @@ def _refresh_token(answer: bytes, host: str) -> Secret:
     except DocumentError:
         token = None
     if not isinstance(token, str) or not token:
-        raise PullFailedError(f"{host} answers without a token")
+        raise PullFailedError(f"{host} answers without a token: check that this host is the image's registry")
     return Secret(token)
 
 

@@ -36,7 +36,7 @@ class Case:
     database_url: str | None
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.full)])
 def case(
     request: pytest.FixtureRequest, tmp_path: Path, upstream: Upstream, hooks: "Hooks"
 ) -> Iterator[Case]:
@@ -126,6 +126,7 @@ def journey(customer: Customer, upstream: Upstream) -> str:
     return "kept"
 
 
+@pytest.mark.timeout(300)
 def test_an_environment_value_is_in_no_file_event_or_message(
     case: Case, upstream: Upstream, hooks: Hooks, tmp_path: Path
 ) -> None:

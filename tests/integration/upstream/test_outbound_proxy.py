@@ -123,12 +123,12 @@ async def test_the_certificate_has_to_be_the_names_and_not_the_addresss(site: Si
 @pytest.mark.parametrize("user", ["", "operator:wrong-canary@"])
 async def test_a_proxy_that_does_not_let_us_pass_ends_the_import(site: Site, user: str) -> None:
     url = f"http://{user}127.0.0.1:{site.proxy.port}"
-    with pytest.raises(PullFailedError, match="the operator's outbound proxy does not let") as failure:
+    with pytest.raises(PullFailedError, match="the outbound proxy refuses it") as failure:
         await site.pull(url=url)
     assert "canary" not in repr(failure.value) + repr(vars(failure.value))
     assert failure.value.__context__ is None
 
 
 async def test_a_proxy_that_is_down_is_tried_again_and_named(site: Site) -> None:
-    with pytest.raises(UpstreamUnavailableError, match="the operator's outbound proxy does not answer"):
+    with pytest.raises(UpstreamUnavailableError, match="the outbound proxy does not answer"):
         await site.pull(url="http://operator:canary@127.0.0.1:1")

@@ -14,10 +14,13 @@ from registry.errors import ImportFailedError
 from registry.upstream.egress import EgressGuard
 from tests.integration.upstream.conftest import Bench, credential
 from tests.support.distribution import digest_of
+from tests.support.failures import is_documented
 from tests.support.quirks import QUIRKS
 from tests.support.quirks.row import LAYER, Quirk
 from tests.support.quirky_upstream import BASIC, QuirkyUpstream, quirky_upstream
 
+#: What to do next; tests/integration/upstream/test_sentences.py looks for it in docs/failures.md.
+STEP = r"(: (ask|check|give|push|use) .*)?"
 TRUST = ssl.create_default_context()
 
 
@@ -32,7 +35,8 @@ async def test_a_quirk_ends_as_its_row_says(bench: Bench, tmp_path: Path, quirk:
         if quirk.fails:
             with pytest.raises(ImportFailedError) as failure:
                 await imported(bench, upstream, quirk, tmp_path)
-            assert re.fullmatch(quirk.fails, failure.value.sentence), failure.value.sentence
+            assert re.fullmatch(quirk.fails + STEP, failure.value.sentence), failure.value.sentence
+            assert is_documented(failure.value.reason, failure.value.sentence), failure.value.sentence
             assert failure.value.reason == quirk.reason
             assert bench.backend.objects == {}
         else:

@@ -116,7 +116,7 @@ async def test_a_head_says_what_a_tag_is(tmp_path: Path) -> None:
         found = await source.resolve("1")
         assert (str(found.digest), found.size_bytes) == (image.root, len(image.root_bytes))
         assert found.media_type == OCI_MANIFEST
-        with pytest.raises(PullFailedError, match="has no image"):
+        with pytest.raises(PullFailedError, match="has no manifest"):
             await source.resolve("2")
 
 

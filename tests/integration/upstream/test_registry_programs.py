@@ -53,9 +53,10 @@ def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         def started(private: bool) -> RealRegistry:  # noqa: FBT001
             if private not in running:
                 folder = tmp_path_factory.mktemp(request.param)
-                running[private] = stack.enter_context(REGISTRIES[request.param](folder, private=private))
+                registry = stack.enter_context(REGISTRIES[request.param](folder, private=private))
                 for image in [*SMALL, LARGE] if private else [*SMALL, *ODD]:
-                    running[private].push(image)
+                    registry.push(image)
+                running[private] = registry
             return running[private]
 
         yield started

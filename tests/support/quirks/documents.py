@@ -218,7 +218,7 @@ LAYERS = [
     Quirk(
         "a layer that is no file system",
         document(layers(descriptor("application/vnd.x", LAYER)), OCI_MANIFEST),
-        CANNOT + "this is an OCI artifact, not a container image: its layers are not file systems",
+        CANNOT + "this is an OCI artifact, whose layers are no file systems",
         policy="no runtime unpacks it",
     ),
     Quirk(

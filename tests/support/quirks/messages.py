@@ -160,7 +160,7 @@ FIELDS = [
         (
             "a wrong digest",
             {"Docker_Content_Digest": "sha256:" + "a" * 64},
-            r"the manifest of .*/app:1 is not what its digest says",
+            rf"{HOST} sent other bytes for the manifest sha256:a+ than its digest says",
         ),
     )
 ]
@@ -195,8 +195,14 @@ ENCODINGS = [
 ]
 STATUSES = [
     Quirk(f"{code} for the image", answering(tag=status(code)), rf"{HOST} answers {code} for image .*")
-    for code in (204, 400, 405, 406, 410, 418, 451, 501)
+    for code in (204, 400, 405, 406, 418, 451, 501)
 ] + [
+    Quirk("410 for the image", answering(tag=status(410)), rf"{HOST} has no image .*: check its spelling.*"),
+    Quirk(
+        "410",
+        answering(tag=status(410)),
+        r"127\.0\.0\.1:\d+ has no image .*: check its spelling.*",
+    ),
     Quirk(
         "404 as a page",
         answering(tag=status(404, "<html>")),

@@ -130,7 +130,7 @@ OTHER_PORTS = [
     Quirk(
         "a realm that is a path",
         guarded("bearer", bearer("/token")),
-        rf"{HOST} names an invalid token realm: the URL is not valid",
+        rf"{HOST} names an invalid token realm \(the URL is not valid\)",
         login=True,
     ),
 ]

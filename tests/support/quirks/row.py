@@ -26,7 +26,7 @@ class Quirk:
 
     Attributes:
         arrange: Gives the registry its quirk.
-        fails: Regular expression of the failure's whole sentence; empty if the image is imported.
+        fails: Regular expression for the start of the failure's sentence; empty if the image is imported.
         reason: The failure's reason.
         login: Whether the customer gives credentials.
         tls: Whether the registry has TLS.
