@@ -1,13 +1,13 @@
 """Platforms of nodes, and the platforms that organizations and groups import
 
-Revision: 0115, after 0114
+Revision: 0123, after 0122
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0115"
-down_revision = "0114"
+revision = "0123"
+down_revision = "0122"
 branch_labels = None
 depends_on = None
 

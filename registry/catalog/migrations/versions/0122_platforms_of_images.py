@@ -1,12 +1,12 @@
 """Images for several platforms
 
-Revision: 0114, after 0121
+Revision: 0122, after 0121
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0114"
+revision = "0122"
 down_revision = "0121"
 branch_labels = None
 depends_on = None
