@@ -1,4 +1,4 @@
-"""The hash chain over the audit trail, and the trail's retention (docs/adr/0068).
+"""The hash chain over the audit trail, and the trail's retention (docs/adr/0062).
 
 The hash of a record is HMAC-SHA256 over the hash of its predecessor and the record. One process at a time
 computes the hashes of new records, soon after they became visible (the table `event_hashes`). The table

@@ -9,7 +9,7 @@ consistent (docs/adr/0001-jobs-in-the-catalog.md).
                         claim again, after the lease has expired
 
 Organizations share the workers: jobs of the organization with the fewest running imports are claimed first
-(docs/adr/0058-share-import-workers-between-organizations.md).
+(docs/adr/0057-share-import-workers-between-organizations.md).
 """
 
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Encryption of groups' specs in the catalog (docs/keys.md, docs/adr/0067).
+"""Encryption of groups' specs in the catalog (docs/keys.md, docs/adr/0061).
 
 A spec contains a customer's environment values and commands. Each organization has one data key for them
 (the table `data_keys`), wrapped with its key-encryption key. A row holds the ciphertext, and refers to the

@@ -230,7 +230,7 @@ images = Table(
     Column("organization", String(63), nullable=False),
     Column("digest", _Digest, nullable=False),
     Column("manifest_digest", _Digest, nullable=False),
-    # Several: separated by commas. SQLite does not enforce lengths (migrations/versions/0114).
+    # Several: separated by commas. SQLite does not enforce lengths (migrations/versions/0122).
     Column("platform", String(64).with_variant(String(255), "postgresql"), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     _time("created_at"),
@@ -474,7 +474,7 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
-# The hash chain over the audit trail (docs/adr/0068). `event_chain` has one row.
+# The hash chain over the audit trail (docs/adr/0062). `event_chain` has one row.
 event_hashes = Table(
     "event_hashes",
     metadata,

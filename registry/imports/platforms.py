@@ -1,4 +1,4 @@
-"""The image of several platforms, from the images of each (docs/adr/0064-several-platforms.md). No I/O."""
+"""The image of several platforms, from the images of each (docs/adr/0060-several-platforms.md). No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """Places of one process for running imports, shared by organizations (docs/importer.md, "Jobs").
 
 An import that waits for a slow upstream costs little, so it does not count towards the limit of running
-imports (docs/adr/0058-share-import-workers-between-organizations.md). Performs no I/O.
+imports (docs/adr/0057-share-import-workers-between-organizations.md). Performs no I/O.
 """
 
 from collections import Counter
