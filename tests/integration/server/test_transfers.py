@@ -200,7 +200,7 @@ def process_of(worker_id: str) -> int:
 
 def test_a_killed_worker_costs_little_of_the_transfer_and_no_import(site: Site) -> None:
     undisturbed_s, again = run_undisturbed(site)
-    assert again == pytest.approx(0, abs=1e-6)
+    assert again < 0.02  # on a busy machine, ranges that start slowly are replaced by one stream
     # What was on its way is at most 40 MB, whatever the size.
     allowed = 0.1 if site.large.size_bytes > 1e9 else 0.1 + 40e6 / site.large.size_bytes
     rescues: list[Rescue] = []

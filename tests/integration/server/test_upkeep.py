@@ -180,7 +180,7 @@ def test_collection_makes_no_catalog_where_there_is_none(tmp_path: Path) -> None
 
 def test_the_doctor_names_what_is_wrong_and_what_to_do(shop: Shop) -> None:
     server = shop.server
-    assert crisper(server, "doctor").check().output.count("ok ") == 8
+    assert crisper(server, "doctor").check().output.count("ok ") == 9
     (server.data_dir / "operator.key").chmod(0o640)
     object_of(server, layers(shop, shop.bearer())[0]).unlink()
     found = crisper(server, "doctor", "--json")
