@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, func, in
 from auth.ports import AuditEvent, Clock
 from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.events import append
-from registry.catalog.groups import GROUP, group_of, lock_group, store_group
+from registry.catalog.group_rows import GROUP, group_of, lock_group, store_group
 from registry.catalog.tables import groups, instance_tokens, instances
 from registry.catalog.versions import image_of_version
 from registry.model.groups import Group
