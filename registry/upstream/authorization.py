@@ -218,8 +218,7 @@ class Authorization:
         if chosen is None:
             raise AuthenticationFailedError(
                 f"{authority(self._registry)} asks for a kind of login that is not supported: check that "
-                "this "
-                "host is the image's registry"
+                "this host is the image's registry"
             )
         return chosen
 
@@ -322,9 +321,8 @@ class Authorization:
             raise _unavailable(response, "when asked for a token")
         if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
             raise PullFailedError(
-                f"{response.host} answers {response.status} when asked for a token: check that this host "
-                "is the "
-                "image's registry"
+                f"{response.host} answers {response.status} when asked for a token: check that this host is "
+                "the image's registry"
             )
 
 

@@ -84,16 +84,14 @@ async def exactly(response: Response, blob: Descriptor, size_bytes: int) -> Asyn
             missing -= len(chunk)
             if missing < 0:
                 raise PullFailedError(
-                    f"{response.host} sends more of the blob {blob.digest} than its manifest says: push "
-                    "the image "
-                    "again"
+                    f"{response.host} sends more of the blob {blob.digest} than its manifest says: push the "
+                    "image again"
                 )
             yield chunk
     if missing:
         raise UpstreamUnavailableError(
             f"{response.host} broke off in the middle of the blob {blob.digest}: check that the registry "
-            "works, and "
-            "try again later"
+            "works, and try again later"
         )
 
 

@@ -252,8 +252,7 @@ class UpstreamRepository:
         if expected is not None and expected.size_bytes != len(data):
             raise PullFailedError(
                 f"{self.reference.host} has a manifest of {self.reference} in another size than its index "
-                "says: push "
-                "the image again"
+                "says: push the image again"
             )
         if named is not None and not await off_loop(data, named.matches):
             raise PullFailedError(self._other_bytes(f"manifest {named}"))
@@ -271,8 +270,7 @@ class UpstreamRepository:
         if digest is None or size is None or not size.isdigit() or media_type is None:
             raise PullFailedError(
                 f"{response.host} does not say what {self.reference} is: ask the registry's administrator "
-                "whether "
-                "it supports HEAD requests"
+                "whether it supports HEAD requests"
             )
         return Descriptor(mediatypes.bare(media_type), digest, int(size))
 
@@ -289,8 +287,7 @@ class UpstreamRepository:
             if response.status != HTTPStatus.OK:
                 raise PullFailedError(
                     f"{response.host} answers {response.status} for {what}: check that this host is the "
-                    "image's "
-                    "registry"
+                    "image's registry"
                 )
             yield response
 

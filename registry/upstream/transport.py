@@ -36,16 +36,14 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _PERMANENT: Final[Mapping[type[Exception], str]] = {
     aiohttp.ClientConnectorCertificateError: (
         "shows a TLS certificate that is not trusted: check that it is valid for this name, or ask the "
-        "operator "
-        "to trust its CA"
+        "operator to trust its CA"
     ),
     aiohttp.InvalidURL: "is not a host that can be reached: check the registry's name",
 }
 _TRANSIENT: Final[Mapping[type[Exception], str]] = {
     aiohttp.ClientProxyConnectionError: (
         "cannot be reached, because the outbound proxy does not answer: ask the operator to check the "
-        "outbound "
-        "proxy"
+        "outbound proxy"
     ),
     aiohttp.ClientHttpProxyError: (
         "cannot be reached through the outbound proxy: ask the operator to check the outbound proxy"
@@ -152,8 +150,7 @@ class Response:
                 if received < self._timeouts.floor_bytes_s * waited_s:
                     raise UpstreamUnavailableError(
                         f"{self.host} sends too slowly: check the registry's connection, or copy the image "
-                        "to a "
-                        "faster registry",
+                        "to a faster registry",
                         outage=False,
                     )
                 waited_s, received = 0.0, 0
@@ -184,8 +181,7 @@ class Response:
             if len(body) > limit:
                 raise PullFailedError(
                     f"{self.host} sent {what} of more than {limit} bytes: check that this host is the "
-                    "image's "
-                    "registry"
+                    "image's registry"
                 )
         if not self.gzipped or not body.startswith(_GZIP_MAGIC):
             return bytes(body)
@@ -202,8 +198,7 @@ class Response:
         if not decoder.eof:
             raise PullFailedError(
                 f"{self.host} sent {what} in a damaged gzip encoding: ask the registry's administrator to "
-                "turn "
-                "off this encoding"
+                "turn off this encoding"
             )
         return decoded
 
@@ -374,8 +369,7 @@ def _join(url: URL, location: str) -> URL:
     except EgressRefusedError as error:
         raise PullFailedError(
             f"{authority(url)} redirects to an invalid URL ({error}): ask the registry's administrator to "
-            "correct "
-            "it"
+            "correct it"
         ) from None
 
 
@@ -385,19 +379,17 @@ def _translate(error: Exception, host: str) -> PullFailedError:
     if isinstance(cause, EgressRefusedError):
         return PullFailedError(
             f"{host} is at a private or reserved address: use a registry with a public address, or ask the "
-            "operator "
-            "to allow this one"
+            "operator to allow this one"
         )
     if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in _FINAL_OF_PROXY:
         return PullFailedError(
-            f"{host} cannot be reached, because the outbound proxy refuses it: ask the operator to allow "
-            "it there"
+            f"{host} cannot be reached, because the outbound proxy refuses it: ask the operator to allow it "
+            "there"
         )
     if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
         return PlainHttpError(
             f"{host} answers without TLS: use a registry with TLS, or ask the operator to allow plain HTTP "
-            "for "
-            "this one"
+            "for this one"
         )
     for kind, what in _PERMANENT.items():
         if isinstance(error, kind):
