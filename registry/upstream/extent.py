@@ -9,7 +9,7 @@ from typing import Final
 
 from registry.errors import PullFailedError, RangeRefusedError, UpstreamUnavailableError
 from registry.oci.documents import Descriptor
-from registry.upstream.transport import Response
+from registry.upstream.response import Response
 
 _MAX_SIZE_DIGITS: Final = 20
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
