@@ -125,7 +125,7 @@ class SqlInstances:
         return found
 
     async def unwatch(self, group: Group, instance: Instance, judged: Collection[str]) -> None:
-        """Stop checking an instance, unless a token was minted for it that is not among the judged ones."""
+        """Stop checking an instance, unless another token was minted for it since its tokens were read."""
         unjudged = _open_tokens(instance.id).where(instance_tokens.c.token_id.not_in(judged))
         change = update(instances).where(instances.c.id == instance.id, ~unjudged.exists())
         async with self._database.write() as connection:
