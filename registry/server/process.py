@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from registry import tracing
-from registry.app import compose
+from registry.composition.process import compose
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError

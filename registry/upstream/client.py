@@ -16,9 +16,10 @@ from registry.upstream.credentials.logins import login_for
 from registry.upstream.egress import HTTP_PORT, HTTPS_PORT, EgressGuard
 from registry.upstream.realms import PINNED_REALMS
 from registry.upstream.repository import UpstreamRepository
+from registry.upstream.response import Timeouts
 from registry.upstream.retry import Backoff
 from registry.upstream.routes import CertificateAuthorities, OutboundProxy
-from registry.upstream.transport import Timeouts, Transport
+from registry.upstream.transport import Transport
 
 
 class UpstreamClient:

@@ -104,7 +104,7 @@ def test_many_imports_of_few_images_fetch_every_layer_once_and_all_end(site: Sit
     assert set(site.small.sent()) == set(site.small.layers)
 
 
-def test_an_import_is_followed_as_it_goes_and_stops_when_its_group_is_deleted(site: Site) -> None:
+def test_an_import_shows_progress_and_stops_with_its_group(site: Site) -> None:
     organization = site.server.operator.create_organization()
     customer = site.server.customer(organization)
     group = customer.create_group(f"{site.link.host}/big/image:latest")

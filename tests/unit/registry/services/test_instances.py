@@ -54,7 +54,7 @@ async def told(world: World) -> list[str]:
     return [stored.type for stored in page if stored.type.startswith(("instance", "group.run"))]
 
 
-async def test_an_instance_follows_its_nodes_pull_and_the_group_runs_with_the_first(world: World) -> None:
+async def test_an_instance_follows_its_pull_and_the_first_starts_the_group(world: World) -> None:
     await designated(world)
     seen = []
     for view in (
