@@ -210,7 +210,7 @@ def _compare(session: SessionView, platform: PlatformBlobs, had: Collection[str]
 
 
 def _infer(view: TokenView, session: SessionView, found: Sequence[_Comparison]) -> KnownBy | None:
-    """Return how it is known that the node has an image of which not everything was delivered now."""
+    """Return how it is known that a node has an image that this session did not deliver completely."""
     if session.running:
         return None
     rest = timedelta.max if view.state is TokenState.EXPIRED else view.read_at - session.last_seen

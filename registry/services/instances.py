@@ -254,7 +254,7 @@ class Instances:
         tokens: Sequence[InstanceToken],
         views: Sequence[TokenView | None],
     ) -> Sequence[Pull]:
-        """Return what the tokens of an instance say, each with the knowledge of the others."""
+        """Judge the tokens of an instance, each with the blobs that the other sessions delivered."""
         keys = {key for view in views if view and view.session for key in view.session.blobs}
         had = set(await self._node_blobs.had(group.key.organization, node_id, keys)) if keys else set()
         pulls = []
@@ -268,7 +268,7 @@ class Instances:
         return pulls
 
     async def _follow(self, group: Group, instance: Instance, pull: Pull) -> Instance:
-        """Store the state that follows from a pull. Returns it, or the old one if another was first."""
+        """Store the state that follows from a pull. Returns the instance, unchanged if it was changed meanwhile."""
         status = pull.status
         after = replace(
             instance,
