@@ -21,7 +21,7 @@ class Listener:
 
     def application(self, shared: Shared) -> web.Application:
         """Return the root application."""
-        root = root_app(self.mounted, self.routes, shared.metrics, _peers(shared))
+        root = root_app(self.mounted, self.routes, shared.metrics, _peers(shared), pacing=shared.pacing)
         if self.portal is not None:
             self.portal.mount(root)
         return root

@@ -29,6 +29,7 @@ def compose_pull(shared: Shared) -> web.Application:
             SqlKeyRecords(shared.database), SqlQuarantine(shared.database, shared.clock), shared.events
         ),
         origin=shared.origin,
+        pacing=shared.pacing,
     )
 
 

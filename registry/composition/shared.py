@@ -21,6 +21,7 @@ from auth.nodes.ca import NodeCA
 from auth.signing_keys import LocalSigningKeys
 from auth.verifier import Verifier
 from registry.api.http.origin import Origin
+from registry.api.http.paced import Pacing
 from registry.api.key_refusals import REFUSALS_PER_MINUTE, KeyRefusals
 from registry.audit.counting import CountingAuditTrail
 from registry.audit.throttling import ThrottledAuditTrail
@@ -77,6 +78,10 @@ class Shared:
     ledger: RedisTokenLedger
     signing_keys: LocalSigningKeys
     clock: SystemClock = field(default_factory=SystemClock)
+
+    @cached_property
+    def pacing(self) -> Pacing:
+        return Pacing(self.settings.stall_s)
 
     @cached_property
     def origin(self) -> Origin:

@@ -17,7 +17,7 @@ from registry.errors import (
     UpstreamUnavailableError,
 )
 from registry.oci import mediatypes
-from registry.oci.documents import MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, parse_document
+from registry.oci.documents import Descriptor, Index, Manifest, parse_document
 from registry.oci.reference import Reference
 from registry.upstream.authorization import Authorization
 from registry.upstream.extent import Piece, check_whole, exactly, extent_of_range, stated_size
@@ -61,6 +61,8 @@ class UpstreamRepository:
         reference: Reference,
         authorization: Authorization,
         backoff: Backoff,
+        *,
+        max_manifest_bytes: int,
     ) -> None:
         self.reference = reference
         self.backoff = backoff
@@ -68,6 +70,7 @@ class UpstreamRepository:
         self._origin = origin
         self._base = origin / "v2" / reference.repository
         self._requests = AuthenticatedRequests(transport, origin, reference, authorization)
+        self._max_manifest_bytes = max_manifest_bytes
         self._without_ranges: set[Digest] = set()
 
     async def report_complete(self, token_id: str) -> bool:
@@ -143,7 +146,7 @@ class UpstreamRepository:
             async with self._small("HEAD", identifier, kind):
                 pass
         async with self._small("GET", identifier, kind) as response:
-            data = await response.read(MAX_DOCUMENT_BYTES, "a manifest")
+            data = await response.read(self._max_manifest_bytes, "a manifest")
             content_type = response.header("Content-Type")
         if named is not None and not await off_loop(data, named.matches):
             raise PullFailedError(self._other_bytes(f"manifest {named}"))
@@ -236,7 +239,7 @@ class UpstreamRepository:
 
     async def _document(self, identifier: str, expected: Descriptor | None) -> Document:
         async with self._small("GET", identifier) as response:
-            data = await response.read(MAX_DOCUMENT_BYTES, "a manifest")
+            data = await response.read(self._max_manifest_bytes, "a manifest")
             content_type, declared = response.header("Content-Type"), response.header("Docker-Content-Digest")
         named = _parse_digest(identifier) or _parse_digest(declared)
         if expected is not None and expected.size_bytes != len(data):

@@ -9,6 +9,7 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from registry.api.http.origin import Origin
+from registry.api.http.paced import Pacing
 from registry.api.v2 import gate as gates
 from registry.api.v2.application import PREFIX
 from registry.api.v2.gate import Admitted, BlobParts, Gate, Granted, MeteredRoute, Route
@@ -85,7 +86,13 @@ class Added:
 
 def mounted(stack: AuthStack, routes: Iterable[Route | MeteredRoute]) -> web.Application:
     resolver = ImageResolver(cast("GroupCatalog", OneImage()))
-    gate = Gate(stack.verifier, resolver, NodeConcurrencyLimit(4, 4), Origin("https://registry.test", "test"))
+    gate = Gate(
+        stack.verifier,
+        resolver,
+        NodeConcurrencyLimit(4, 4),
+        Origin("https://registry.test", "test"),
+        pacing=Pacing(9),
+    )
     root = web.Application()
     root.add_subapp(PREFIX, gate.app(routes))
     return root
@@ -182,7 +189,13 @@ async def plain(_request: web.Request) -> web.Response:
 @pytest.mark.parametrize("path", ["/{name:.+}/plain", "/", "/{name:.+}/added"])
 async def test_an_application_with_a_plain_handler_does_not_start(stack: AuthStack, path: str) -> None:
     resolver = ImageResolver(cast("GroupCatalog", OneImage()))
-    gate = Gate(stack.verifier, resolver, NodeConcurrencyLimit(4, 4), Origin("https://registry.test", "test"))
+    gate = Gate(
+        stack.verifier,
+        resolver,
+        NodeConcurrencyLimit(4, 4),
+        Origin("https://registry.test", "test"),
+        pacing=Pacing(9),
+    )
     app = gate.app(Added().routes())
     app.router.add_route("POST", path, plain)
     root = web.Application()

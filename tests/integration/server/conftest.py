@@ -58,9 +58,8 @@ class Shop:
         url = f"{self.server.url}/v2/{repository or self.repository}/{path}"
         if bearer is not None:
             headers["Authorization"] = f"Bearer {bearer}"
-        return request(
-            method, url, headers={name.replace("_", "-"): value for name, value in headers.items()}
-        )
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return request(method, url, headers=sent, tls=self.server.trust)
 
     def accepting(self, path: str, bearer: str, accepted: Sequence[str]) -> Response:
         """GET with one `Accept` line for each of `accepted`, as Docker sends them."""
