@@ -268,7 +268,7 @@ class Instances:
         return pulls
 
     async def _follow(self, group: Group, instance: Instance, pull: Pull) -> Instance:
-        """Store the state that follows from a pull. Returns the instance, unchanged if it was changed meanwhile."""
+        """Store the state that follows from a pull. Returns the instance, old or new."""
         status = pull.status
         after = replace(
             instance,
