@@ -37,7 +37,7 @@ class Access(Enum):
 
     KEY = "holders of the API's key"
     SESSION = "holders of the API's key, and the session's own node by its bearer"
-    HANDLER = "no credentials; the handler checks the request"
+    ENROLMENT = "a node's enrolment secret, or its certificate; the handler checks them"
 
 
 @dataclass(frozen=True, slots=True)
