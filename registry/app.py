@@ -421,7 +421,7 @@ def compose_pull(shared: _Shared) -> web.Application:
         blobs=shared.blobs,
         catalog=shared.groups,
         streamer=BlobStreamer(sender, shared.metrics, stall_s=shared.settings.stall_s),
-        limit=NodeConcurrencyLimit(shared.settings.node_responses),
+        limit=NodeConcurrencyLimit(shared.settings.node_responses, shared.settings.node_connections),
         damage=DamageReporter(
             SqlKeyRecords(shared.database), SqlQuarantine(shared.database, shared.clock), shared.events
         ),

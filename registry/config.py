@@ -113,7 +113,9 @@ class Settings(BaseSettings):
         idle_s: Seconds after which a connection without a complete request is closed. Set it above the
             proxy's own idle time-out.
         stall_s: Seconds after which a client that reads nothing is disconnected.
-        node_responses: Concurrent blob responses of one node in one process; further requests wait.
+        node_responses: Responses of one node that a process works on at the same time; others wait for their
+            turn. A response that waits for its client needs no turn.
+        node_connections: Open responses of one node in one process; further requests get 429.
         import_jobs: Concurrent imports of one server process at full speed. Up to eight times as many run if
             they wait for slow upstreams.
         layer_transfers: Concurrent layer downloads of one image.
@@ -226,6 +228,7 @@ class Settings(BaseSettings):
     idle_s: Annotated[float, Field(gt=0)] = 75.0
     stall_s: Annotated[float, Field(ge=1)] = 120.0
     node_responses: Annotated[int, Field(ge=1)] = 16
+    node_connections: Annotated[int, Field(ge=1)] = 256
     gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
     image_cache_s: Annotated[float, Field(ge=0)] = 604800.0

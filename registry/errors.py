@@ -88,7 +88,7 @@ class PreconditionFailedError(ConflictError):
 
 
 class RateLimitedError(RegistryError):
-    """The caller is over its rate limit.
+    """The caller is over its rate limit, or has too many responses at a time.
 
     Attributes:
         retry_after_s: Seconds until the next request is accepted.

@@ -47,7 +47,7 @@ def distribution_app(
         blobs: Store of the blobs.
         catalog: Catalog of groups, for tag lists.
         streamer: Sends and meters blobs.
-        limit: Limits a node's concurrent blob responses.
+        limit: Limits a node's blob responses.
         damage: Reports damaged blobs.
         origin: Address of the realm, for challenges.
     """

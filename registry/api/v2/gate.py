@@ -6,8 +6,8 @@ module can create. An application with any other route does not start.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -62,20 +62,33 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
-class BlobPart:
-    """A blob or range that a GET will deliver.
+class BlobParts:
+    """What a GET will deliver of a blob.
 
     Attributes:
-        part: Range; None for the whole blob.
+        ranges: Requested ranges; none for the whole blob.
     """
 
     content: ImageContent
-    part: ByteRange | None
+    ranges: tuple[ByteRange, ...]
 
     @property
-    def length_bytes(self) -> int:
-        """Number of bytes to deliver."""
-        return self.part.length if self.part else self.content.size_bytes
+    def spans(self) -> tuple[ByteRange, ...]:
+        """Ranges to deliver, each with a meter of its own."""
+        return self.ranges or (ByteRange(0, self.content.size_bytes),)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What the ledger and the node's limit grant to a response.
+
+    Attributes:
+        meters: One for each span to deliver.
+        turns: Entered for each piece of work, and left while the response waits for its client.
+    """
+
+    meters: Sequence[MeteredDelivery]
+    turns: AbstractAsyncContextManager[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +108,14 @@ class MeteredRoute:
     """Route whose GET delivers bytes that count against the session's budget.
 
     Attributes:
-        select: Returns the part that a GET would deliver, to be requested from the ledger; None if no bytes.
-        deliver: Delivers the selected part within the granted bytes.
+        select: Returns what a GET would deliver, to be requested from the ledger; None if no bytes.
+        deliver: Delivers the selected spans, each within the bytes granted to its meter.
         describe: Responds to all other requests: HEAD, and a GET without bytes.
     """
 
     path: str
-    select: Callable[[web.Request, StoredImage], BlobPart | None]
-    deliver: Callable[[web.Request, Admitted, BlobPart, MeteredDelivery], Awaitable[web.StreamResponse]]
+    select: Callable[[web.Request, StoredImage], BlobParts | None]
+    deliver: Callable[[web.Request, Admitted, BlobParts, Granted], Awaitable[web.StreamResponse]]
     describe: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]]
 
 
@@ -112,7 +125,7 @@ class Gate:
     Args:
         verifier: Verifies bearer tokens and checks them in the ledger.
         resolver: Finds the session's image.
-        limit: Limits a node's concurrent metered responses.
+        limit: Limits a node's metered responses.
         origin: Address of the realm, for challenges.
     """
 
@@ -163,12 +176,18 @@ class Gate:
         if wanted is None:
             await self._begin(request, claims)
             return await route.describe(request, _admitted(claims, image))
-        async with self._limit.slot(request, claims.node_id):
-            delivery = await self._begin(request, claims, wanted)
+        with self._limit.response(claims.node_id) as turns:
+            deliveries: list[MeteredDelivery] = []
             try:
-                return await route.deliver(request, _admitted(claims, image), wanted, delivery)
+                for span in wanted.spans:  # keep those that have begun if a later one is refused
+                    delivery = await self._begin(request, claims, wanted.content, span)
+                    deliveries.append(delivery)
+                return await route.deliver(
+                    request, _admitted(claims, image), wanted, Granted(deliveries, turns)
+                )
             finally:
-                await asyncio.shield(delivery.finish())
+                for delivery in deliveries:
+                    await asyncio.shield(delivery.finish())
 
     async def record_outside(self, request: web.Request, admitted: Admitted) -> None:
         """Record a request for content outside the session's image, whether it exists or not."""
@@ -188,16 +207,20 @@ class Gate:
         await self._verifier.refuse(claims, Cause.OUTSIDE_SCOPE, source=peer_of(request).source)
 
     async def _begin(
-        self, request: web.Request, claims: SessionClaims, wanted: BlobPart | None = None
+        self,
+        request: web.Request,
+        claims: SessionClaims,
+        content: ImageContent | None = None,
+        span: ByteRange | None = None,
     ) -> MeteredDelivery:
         peer = peer_of(request)
-        metered = wanted is not None and wanted.content.kind in _METERED
+        metered = content is not None and content.kind in _METERED
         try:
             return await self._verifier.begin(
                 claims,
                 repository=request.match_info["name"],
-                digest=str(wanted.content.digest) if wanted and metered else None,
-                length_bytes=wanted.length_bytes if wanted else 0,
+                digest=str(content.digest) if content and metered else None,
+                length_bytes=span.length if span else 0,
                 blob=metered,
                 source=peer.source,
                 peer=peer.certificate,

@@ -8,11 +8,10 @@ import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from auth.delivery import MeteredDelivery
 from registry.api.http.origin import Origin
 from registry.api.v2 import gate as gates
 from registry.api.v2.application import PREFIX
-from registry.api.v2.gate import Admitted, BlobPart, Gate, MeteredRoute, Route
+from registry.api.v2.gate import Admitted, BlobParts, Gate, Granted, MeteredRoute, Route
 from registry.api.v2.node_limit import NodeConcurrencyLimit
 from registry.model.groups import GroupCatalog
 from registry.model.images import ContentKind, ImageContent, StoredImage
@@ -58,26 +57,35 @@ class Added:
         self.handed.append(("get", admitted))
         return web.Response(text="content")
 
-    def select(self, request: web.Request, image: StoredImage) -> BlobPart | None:
+    def select(self, request: web.Request, image: StoredImage) -> BlobParts | None:
         content = image.content(Digest.parse(request.match_info["reference"]))
-        return BlobPart(content, None) if content else None
+        return BlobParts(content, ()) if content else None
 
     async def deliver(
-        self, _request: web.Request, admitted: Admitted, wanted: BlobPart, delivery: MeteredDelivery
+        self,
+        _request: web.Request,
+        admitted: Admitted,
+        wanted: BlobParts,
+        granted: Granted,
     ) -> web.Response:
         self.handed.append(("deliver", admitted))
-        delivery.sent(0, wanted.length_bytes)
-        return web.Response(body=b"x" * wanted.length_bytes)
+        for span, delivery in zip(wanted.spans, granted.meters, strict=True):
+            delivery.sent(span.start, span.length)
+        return web.Response(body=b"x" * sum(span.length for span in wanted.spans))
 
     async def fail(
-        self, _request: web.Request, _admitted: Admitted, _wanted: BlobPart, _delivery: MeteredDelivery
+        self,
+        _request: web.Request,
+        _admitted: Admitted,
+        _wanted: BlobParts,
+        _granted: Granted,
     ) -> web.Response:
         raise OSError("the disk is gone")
 
 
 def mounted(house: House, routes: Iterable[Route | MeteredRoute]) -> web.Application:
     resolver = ImageResolver(cast("GroupCatalog", OneImage()))
-    gate = Gate(house.verifier, resolver, NodeConcurrencyLimit(4), Origin("https://registry.test", "test"))
+    gate = Gate(house.verifier, resolver, NodeConcurrencyLimit(4, 4), Origin("https://registry.test", "test"))
     root = web.Application()
     root.add_subapp(PREFIX, gate.app(routes))
     return root
@@ -174,7 +182,7 @@ async def plain(_request: web.Request) -> web.Response:
 @pytest.mark.parametrize("path", ["/{name:.+}/plain", "/", "/{name:.+}/added"])
 async def test_an_application_with_a_plain_handler_does_not_start(house: House, path: str) -> None:
     resolver = ImageResolver(cast("GroupCatalog", OneImage()))
-    gate = Gate(house.verifier, resolver, NodeConcurrencyLimit(4), Origin("https://registry.test", "test"))
+    gate = Gate(house.verifier, resolver, NodeConcurrencyLimit(4, 4), Origin("https://registry.test", "test"))
     app = gate.app(Added().routes())
     app.router.add_route("POST", path, plain)
     root = web.Application()

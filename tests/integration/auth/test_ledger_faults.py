@@ -237,6 +237,18 @@ async def test_a_lost_ledger_refuses_every_token(ledger: RedisTokenLedger, redis
         await ledger.redeem(token.token_id, "node-1", "sid-1")
 
 
+async def test_a_lost_ledger_stops_a_running_response(redis: Redis, keys: LocalSigningKeys) -> None:
+    house = House(keys, RedisTokenLedger(redis))
+    minted = await house.mint()
+    grant = await house.realm.exchange(house.request(minted.token))
+    claims = house.verifier.verify(grant.token.reveal())
+    asked = {"repository": REPOSITORY, "digest": LAYER, "length_bytes": 900, "source": "192.0.2.7"}
+    delivery = await house.verifier.begin(claims, blob=True, **asked)  # type: ignore[arg-type]
+    await redis.flushall()
+    with pytest.raises(RefusedError, match="unknown"):
+        await delivery.report()
+
+
 async def test_nothing_is_kept_for_ever(ledger: RedisTokenLedger, redis: Redis) -> None:
     token = new_token()
     await ledger.mint(token)

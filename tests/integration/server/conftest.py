@@ -46,7 +46,8 @@ class Shop:
         asked = f"repository:{self.repository}:pull" if scope is None else scope
         query = f"service=crisper&scope={asked}" if asked else "service=crisper"
         password = basic(node.node_id, token.password(node))
-        return request("GET", f"{self.server.url}/token?{query}", headers={"Authorization": password})
+        headers = {"Authorization": password}
+        return request("GET", f"{self.server.url}/token?{query}", headers=headers, tls=self.server.trust)
 
     def bearer(self, token: PullToken | None = None) -> str:
         return str(self.exchange(token or self.mint()).expect(200).json()["access_token"])

@@ -129,7 +129,7 @@ def test_blobs_come_whole_and_in_every_kind_of_range(shop: Shop) -> None:
         start, end, _ = expected.indices(size)
         assert part.body == whole.body[expected]
         assert part.headers["Content-Range"] == f"bytes {start}-{end - 1}/{size}"
-    for ignored in ("bytes=0-1,4-5", "lines=1-2", "bytes=", "bytes=9-3"):
+    for ignored in ("bytes=0-1,x", "lines=1-2", "bytes=", "bytes=9-3"):
         assert shop.get(f"blobs/{digest}", bearer, Range=ignored).expect(200).body == whole.body
     for beyond in (f"bytes={size}-", "bytes=-0"):
         refused = shop.get(f"blobs/{digest}", bearer, Range=beyond).expect(416)
