@@ -25,11 +25,12 @@ MEMORY_BYTES: Final = 512 << 20
 FACTOR: Final = 3
 NOISE_S: Final = 0.05  # of timers and of a busy machine
 ROUNDS: Final = 3  # another load of the machine can spoil a round; an attack that works spoils each
-BEFORE_S: Final = 2.0
-DURING_S: Final = 3.0
+BEFORE_S: Final = 1.5
+DURING_S: Final = 2.5
 WARM_UP_S: Final = 0.5
 NICE: Final = 19  # attackers have machines of their own: here, they must not take the server's processor
 THREADS: Final = 8
+CONNECTIONS_PER_S: Final = 300
 
 Attack = Callable[[], AbstractContextManager[object]]
 
@@ -153,6 +154,7 @@ class Site:
                 client.sendall(start)
                 self.sent += 1
                 clients.append(client)
+                time.sleep(1 / CONNECTIONS_PER_S)
             ended = threading.Event()
 
             def dribble() -> None:

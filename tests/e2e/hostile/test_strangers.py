@@ -4,6 +4,8 @@ import base64
 import itertools
 import json
 
+import pytest
+
 from tests.e2e.hostile.conftest import Site
 from tests.integration.server.test_bodies import COSTLY, FORM, JSON, codecs_of_python
 
@@ -52,6 +54,8 @@ def test_slow_bodies(site: Site) -> None:
 
 
 def test_refused_keys(site: Site) -> None:
+    exchange = "/token?service=crisper&scope=repository:a/b:pull"
+
     def ask(number: int) -> None:
         key = f"{number:064x}"
         basic = base64.b64encode(f"node:{key}".encode()).decode()
@@ -61,9 +65,7 @@ def test_refused_keys(site: Site) -> None:
             case 1:
                 site.send("GET", "/api/v1/nodes", Authorization=f"Bearer {key}")
             case 2:
-                site.send(
-                    "GET", "/token?service=crisper&scope=repository:a/b:pull", Authorization=f"Basic {basic}"
-                )
+                site.send("GET", exchange, Authorization=f"Basic {basic}")
             case 3:
                 site.send("GET", "/v2/a/b/manifests/latest", Authorization=f"Bearer {key}")
             case _:
@@ -72,15 +74,13 @@ def test_refused_keys(site: Site) -> None:
     site.withstands("refused keys", lambda: site.flood(ask))
 
 
+@pytest.mark.full
 def test_probes_and_documents(site: Site) -> None:
-    paths = itertools.cycle(
-        ("/readyz", "/metrics", "/openapi.json", "/docs", "/.well-known/jwks.json", "/v2/")
-    )
-    site.withstands(
-        "/readyz, /metrics, /openapi.json", lambda: site.flood(lambda _: site.send("GET", next(paths)))
-    )
+    paths = itertools.cycle(("/readyz", "/metrics", "/openapi.json", "/docs", "/v2/", "/healthz"))
+    site.withstands("probes and documents", lambda: site.flood(lambda _: site.send("GET", next(paths))))
 
 
+@pytest.mark.full
 def test_unread_documents(site: Site) -> None:
     asks = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 20
     site.withstands("unread documents", lambda: site.held(HELD, asks))
