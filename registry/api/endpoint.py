@@ -37,7 +37,7 @@ class Access(Enum):
 
     KEY = "holders of the API's key"
     SESSION = "holders of the API's key, and the session's own node by its bearer"
-    HANDLER = "no credentials; the handler checks the request"
+    ENROLMENT = "a node's enrolment secret, or its certificate; the handler checks them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +210,16 @@ def served_by(route: web.AbstractRoute) -> Served | None:
     return owner if isinstance(owner, Served) else None
 
 
+def operation_of(request: web.Request) -> Operation | None:
+    """Return the requested operation; None if the address has none."""
+    owner = getattr(request.match_info.handler, "__self__", None)
+    return owner.operation if isinstance(owner, Served) else None
+
+
 def access_of(request: web.Request) -> Access:
     """Return the credentials that the requested operation accepts; `KEY` if the address has no operation."""
-    owner = getattr(request.match_info.handler, "__self__", None)
-    return owner.operation.endpoint.access if isinstance(owner, Served) else Access.KEY
+    operation = operation_of(request)
+    return operation.endpoint.access if operation else Access.KEY
 
 
 def _served(part: Part, api: Api) -> Iterable[Served]:

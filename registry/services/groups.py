@@ -22,7 +22,7 @@ from registry.services.quotas import OrganizationQuotas
 from registry.services.views import GroupChange, GroupPage, GroupView, NewGroup
 
 MAX_PAGE: Final = 100
-MAX_PAGE_BYTES: Final = 1 << 20
+MAX_PAGE_BYTES: Final = 256 << 10  # 100 groups of an ordinary size; it takes 5 ms of the event loop
 """Maximum size of the specs of a page: it bounds the memory that a client holds which does not read."""
 
 _TRIES: Final = 8

@@ -160,7 +160,7 @@ class NodesApi:
         return Enrolment.of(node_id, await self._nodes.offer(node_id, source=call.source))
 
     @Endpoint(
-        "POST", "/nodes/{node_id}/certificate", "The certificate.", errors=(409,), access=Access.HANDLER
+        "POST", "/nodes/{node_id}/certificate", "The certificate.", errors=(409,), access=Access.ENROLMENT
     )
     async def issue_certificate(self, call: Call[NewCertificate]) -> Certificate:
         """Enroll a node or renew its certificate."""
