@@ -11,6 +11,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from registry.cli import output
@@ -119,7 +120,8 @@ def test_the_progress_bar_of_a_terminal_shows_text(text: str) -> None:
     console = Console(file=sink, width=10_000, color_system=None, force_terminal=True, _environ={})
     with patch.object(output, "_err", console):
         _progress_bar(text)
-    assert output.printable(text).strip() in sink.getvalue()
+    shown = output.printable(text).strip()
+    assert shown in sink.getvalue() or not cell_len(shown)  # a lone combining character gets no column
 
 
 @given(text=STRANGE)
