@@ -64,6 +64,7 @@ class Settings(BaseSettings):
         platforms: Platforms that imports store if the image has them, separated by commas; organizations and
             groups can have their own.
         max_image_bytes: Size limit for an image: config and layers, compressed; each platform by itself.
+        max_manifest_bytes: Size limit for each imported manifest and index; at most 4 MiB.
         lease_s: Seconds without a heartbeat after which another worker takes over an import.
         completion_grace_s: Seconds that a session stays open after all blobs of its image were delivered.
         drain_s: Seconds that a stopping server waits for running responses.
@@ -194,6 +195,7 @@ class Settings(BaseSettings):
     service: str = "crisper"
     platforms: Annotated[tuple[str, ...], NoDecode] = (str(LINUX_AMD64),)
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB
+    max_manifest_bytes: Annotated[int, Field(gt=0, le=4 << 20)] = 1 << 20
     import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
     layer_transfers: Annotated[int, Field(ge=1, le=16)] = 3
     blob_connections: Annotated[int, Field(ge=1, le=16)] = 4

@@ -178,7 +178,7 @@ class UpstreamUnavailableError(PullFailedError):
 
 
 class UpstreamMissingError(PullFailedError):
-    """The upstream lacks a document or blob. If the image's tag has moved, it may have another image."""
+    """The upstream lacks a document or blob. If the image's tag has moved, the new image may be complete."""
 
 
 class PlainHttpError(PullFailedError):

@@ -144,7 +144,7 @@ class RedisTokenLedger:
             session_id: Session id in the bearer token.
             response_id: Random id of the response.
             blob: Digest of the blob; None if the response contains no blob bytes.
-            length_bytes: Length of the response.
+            length_bytes: Length of the response. Without a blob, it is charged at once.
 
         Returns:
             Bytes that may be sent before the next `report`.

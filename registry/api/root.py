@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_urldispatcher import PrefixedSubAppResource
 
+from registry.api.http.paced import Pacing
 from registry.api.http.peers import Peers, identified
 from registry.api.http.problems import errors_as, problem_response
 from registry.api.http.traced import traced
@@ -17,11 +18,21 @@ _SURFACES = ("/v2", "/token", "/api/public", "/api/v1")
 
 
 def root_app(
-    mounted: Mapping[str, web.Application], routes: Iterable[web.RouteDef], metrics: Metrics, peers: Peers
+    mounted: Mapping[str, web.Application],
+    routes: Iterable[web.RouteDef],
+    metrics: Metrics,
+    peers: Peers,
+    *,
+    pacing: Pacing,
 ) -> web.Application:
-    """Mount the applications by prefix. Unknown addresses get a problem as the response."""
+    """Mount the applications by prefix. Unknown addresses get a problem as the response.
+
+    Args:
+        pacing: Sends large responses.
+    """
     app = web.Application(
         middlewares=[
+            pacing.middleware(),
             *traced(),
             _measured(metrics),
             errors_as(problem_response, challenge=lambda *_: "Bearer"),

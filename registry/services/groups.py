@@ -1,7 +1,7 @@
 """The use-cases of container groups (the rules for state transitions are in `registry.model.groups`)."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from auth.ports import Clock
 from registry.catalog.organizations import SqlOrganizationDirectory
@@ -16,6 +16,7 @@ from registry.model.groups import Group, GroupCatalog, GroupKey, GroupStatus, Gr
 from registry.model.imports import CredentialVault, ProgressStore, UpstreamCredential
 from registry.model.instances import InstanceState
 from registry.model.versions import StoredVersion
+from registry.services.import_credentials import ImportCredentials
 from registry.services.paging import Position
 from registry.services.quotas import OrganizationQuotas
 from registry.services.views import GroupChange, GroupPage, GroupView, NewGroup
@@ -23,8 +24,6 @@ from registry.services.views import GroupChange, GroupPage, GroupView, NewGroup
 MAX_PAGE: Final = 100
 MAX_PAGE_BYTES: Final = 256 << 10  # 100 groups of an ordinary size; it takes 5 ms of the event loop
 """Maximum size of the specs of a page: it bounds the memory that a client holds which does not read."""
-
-Kept = TypeVar("Kept")
 
 _TRIES: Final = 8
 _UP: Final = (GroupStatus.DEPLOYING, GroupStatus.RUNNING)
@@ -51,8 +50,7 @@ class ContainerGroups:
         quotas: Quotas of the groups' organizations.
         parse_reference: Parses an image reference; references to the same image compare equal. Raises
             ReferenceFormatError.
-        credential_from: Converts the public API's `registry_authentication` into an upstream credential.
-            Raises InvalidInputError, whose paths start at `registry_authentication`.
+        credential_from: As for `ImportCredentials`.
         revoke_tokens: Revokes every pull token of a group id and blocks new ones for a while.
         nudge: Wakes idle import workers; without it they find the job at their next poll.
     """
@@ -73,14 +71,13 @@ class ContainerGroups:
         nudge: Callable[[], None],
     ) -> None:
         self._catalog = catalog
-        self._vault = vault
+        self._credentials = ImportCredentials(vault, credential_from)
         self._progress_store = progress_store
         self._organizations = organizations
         self._instances = instances
         self._quotas = quotas
         self._clock = clock
         self._parse_reference = parse_reference
-        self._credential_from = credential_from
         self._revoke_tokens = revoke_tokens
         self._nudge = nudge
 
@@ -102,19 +99,20 @@ class ContainerGroups:
         """
         self._read_reference(request.image)
         await self._require_organization(key.organization)
-        credential = self._credential(request.registry_authentication)
-        if (standing := await self._repeat(key, request, credential, source)) is not None:
-            return standing
+        credential = self._credentials.read(request.registry_authentication)
+        if (existing := await self._repeat(key, request, credential, source)) is not None:
+            return existing
         await self._quotas.check_spec(key.organization, request.spec)
         await self._quotas.take(key.organization, "creations_per_minute", "create")
         now, autostart = self._clock.now(), request.autostart
         created = Group.create(key, request.image, request.spec, autostart=autostart, now=now, source=source)
         group = created.group
         try:
-            await self._keep(group, credential, lambda sealed: self._catalog.create(created, sealed))
+            async with self._credentials.stored(group.job_id, credential) as credential_key:
+                await self._catalog.create(created, credential_key)
         except ConflictError:
-            if (standing := await self._repeat(key, request, credential, source)) is not None:
-                return standing
+            if (existing := await self._repeat(key, request, credential, source)) is not None:
+                return existing
             raise
         self._nudge()
         return GroupView(group, group.description)
@@ -175,7 +173,7 @@ class ContainerGroups:
         """
         if change.image is not None:
             self._read_reference(change.image)
-        credential = self._credential(change.registry_authentication)
+        credential = self._credentials.read(change.registry_authentication)
         for _ in range(_TRIES):
             before = await self._require(key)
             _check(before, if_match)
@@ -207,7 +205,7 @@ class ContainerGroups:
             target = await self._stored(before, version)
             changed = before.roll_back(target, now=self._clock.now(), source=source)
             if changed is None or await self._catalog.change(before, changed):
-                await self._vault.forget(before.job_id)
+                await self._credentials.forget(before.job_id)
                 return await self.get(key)
         raise ConflictError("other requests are changing the group; try again")
 
@@ -245,7 +243,7 @@ class ContainerGroups:
         if removed is None:
             raise _no_such(key)
         await self._revoke_tokens(removed.id)
-        await self._vault.forget(removed.job_id)
+        await self._credentials.forget(removed.job_id)
 
     def _read_reference(self, image: str) -> object:
         try:
@@ -254,15 +252,6 @@ class ContainerGroups:
             raise InvalidInputError(
                 "The image reference cannot be read.", {"container.image": [str(error)]}
             ) from None
-
-    def _credential(self, asked: Mapping[str, Any] | None) -> UpstreamCredential | None:
-        if asked is None:
-            return None
-        try:
-            return self._credential_from(asked)
-        except InvalidInputError as error:
-            fields = {f"container.{path}": reasons for path, reasons in error.fields.items()}
-            raise InvalidInputError("The registry credentials cannot be used.", fields) from None
 
     async def _repeat(
         self, key: GroupKey, request: NewGroup, credential: UpstreamCredential | None, source: str | None
@@ -307,31 +296,14 @@ class ContainerGroups:
         after = changed.group
         if after.job_id == before.job_id:
             return await self._catalog.change(before, changed)
-        written = await self._keep(
-            after, credential, lambda sealed: self._catalog.change(before, changed, sealed)
-        )
+        async with self._credentials.stored(after.job_id, credential) as credential_key:
+            written = await self._catalog.change(before, changed, credential_key)
         if written:
-            await self._vault.forget(before.job_id)
+            await self._credentials.forget(before.job_id)
             self._nudge()
         elif credential is not None:
-            await self._vault.forget(after.job_id)
+            await self._credentials.forget(after.job_id)
         return written
-
-    async def _keep(
-        self,
-        group: Group,
-        credential: UpstreamCredential | None,
-        write: Callable[[bytes | None], Awaitable[Kept]],
-    ) -> Kept:
-        """Store the credential before the job: a worker may claim the job as soon as its row exists."""
-        if credential is None:
-            return await write(None)
-        credential_key = await self._vault.seal(group.job_id, credential)
-        try:
-            return await write(credential_key)
-        except BaseException:
-            await self._vault.forget(group.job_id)
-            raise
 
     async def _change(self, key: GroupKey, transition: Callable[[Group], GroupTransition | None]) -> Group:
         """Store the group's transition, if there is one. Returns the resulting group."""

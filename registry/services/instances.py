@@ -161,7 +161,8 @@ class Instances:
             NotFoundError: No such group or instance.
         """
         group, instance = await self._require(key, instance_id)
-        (view,) = await self._refresh_all([(group, instance)])
+        tokens = await self._catalog.open_tokens([instance_id]) if instance.is_watched else {}
+        view = await self._refresh_one(group, instance, tokens.get(instance_id, ()), lapses=False)
         if view is None:
             raise _no_such()
         before = view.instance
@@ -210,9 +211,13 @@ class Instances:
         return views
 
     async def _refresh_one(
-        self, group: Group, instance: Instance, tokens: Sequence[InstanceToken]
+        self, group: Group, instance: Instance, tokens: Sequence[InstanceToken], *, lapses: bool = True
     ) -> InstanceView | None:
-        """Refresh one instance; None if its tokens have ended and its node was released."""
+        """Refresh one instance; None if its tokens have ended and its node was released.
+
+        Args:
+            lapses: Whether the node may be released: not if its scheduler reports what it does.
+        """
         if not instance.is_watched:
             return InstanceView(instance, group)
         views = [await self._show(token.token_id) for token in tokens]
@@ -227,7 +232,7 @@ class Instances:
             instance = await self._follow(group, instance, following)
         if ended:
             await self._catalog.end_tokens(ended)
-        if instance.state in UNSETTLED and len(ended) == len(pulls):
+        if lapses and instance.state in UNSETTLED and len(ended) == len(pulls):
             cause = next((view.state.value for view in views if view is not None), "expired")
             event = instance_event(RegistryEventType.INSTANCE_LAPSED, group, instance, cause=cause)
             if await self._catalog.lapse(group, instance, event):
@@ -249,7 +254,7 @@ class Instances:
         tokens: Sequence[InstanceToken],
         views: Sequence[TokenView | None],
     ) -> Sequence[Pull]:
-        """Return what the tokens of an instance say, each with the knowledge of the others."""
+        """Judge the tokens of an instance, each with the blobs that the other sessions delivered."""
         keys = {key for view in views if view and view.session for key in view.session.blobs}
         had = set(await self._node_blobs.had(group.key.organization, node_id, keys)) if keys else set()
         pulls = []
@@ -263,7 +268,7 @@ class Instances:
         return pulls
 
     async def _follow(self, group: Group, instance: Instance, pull: Pull) -> Instance:
-        """Store the state that follows from a pull. Returns it, or the old one if another was first."""
+        """Store the state that follows from a pull. Returns the instance, old or new."""
         status = pull.status
         after = replace(
             instance,

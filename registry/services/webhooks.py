@@ -110,7 +110,7 @@ class Webhooks:
         """Register an endpoint. It receives only later events.
 
         Args:
-            with_organization_key: Whether the organization's secret key signs its messages, not its own one.
+            with_organization_key: Whether the organization's secret key signs its messages, else its own.
 
         Raises:
             NotFoundError: There is no such organization.

@@ -21,8 +21,8 @@ class MultipartRanges:
     boundary: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
-    def content_type(self) -> str:
-        """Value of the response's Content-Type."""
+    def type_header(self) -> str:
+        """Value of the response's header Content-Type."""
         return f"multipart/byteranges; boundary={self.boundary}"
 
     @property

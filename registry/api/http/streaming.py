@@ -3,12 +3,13 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, suppress
 from http import HTTPStatus
 
 import structlog
 from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http_writer import StreamWriter
 
 from auth.delivery import REPORT_EVERY_S, MeteredDelivery
 from auth.errors import LedgerUnavailableError, RefusedError
@@ -24,6 +25,8 @@ _WATCHED_BYTES = 64 << 10  # smaller bodies fit into the transport's buffer: no 
 _THREAD_BYTES = 4 << 20  # above this size, a worker thread is faster
 _DOUBLED_BYTES = 4 << 20
 _HANG_UP_S = 0.002
+_PIECE_BYTES = 128 << 10  # what a client that does not read may hold
+_PATIENCE_S = 0.02
 _LOOK_S = 0.001
 _EVERYTHING = 1 << 62
 _log = structlog.get_logger(__name__)
@@ -70,7 +73,7 @@ class BlobStreamer:
             try:
                 if body.length_bytes > _WATCHED_BYTES:
                     body.measure(stack.enter_context(AcknowledgedBytes(request)))
-                await body.response.prepare(request)
+                await body.prepare()
                 with self._metrics.responses.track_inprogress():
                     await self._send_watched(body, multipart)
                 await body.response.write_eof()
@@ -136,6 +139,13 @@ class _Body:
         self._reader = reader
         self._turns = turns
 
+    async def prepare(self) -> None:
+        """Send the head."""
+        writer = await self.response.prepare(self.request)
+        if not isinstance(writer, StreamWriter):
+            raise ConnectionResetError("the client closed the connection")
+        self.writer = writer
+
     @property
     def bytes_sent(self) -> int:
         return sum(delivery.bytes_sent for _, delivery in self.deliveries)
@@ -148,7 +158,7 @@ class _Body:
         if len(self.deliveries) > 1:
             ranges = [span for span, _ in self.deliveries]
             multipart = MultipartRanges(ranges, size, response.headers[hdrs.CONTENT_TYPE])
-            response.headers[hdrs.CONTENT_TYPE] = multipart.content_type
+            response.headers[hdrs.CONTENT_TYPE] = multipart.type_header
             length = multipart.length_bytes
         elif partial:
             response.headers[hdrs.CONTENT_RANGE] = self.deliveries[0][0].content_range(size)
@@ -164,19 +174,53 @@ class _Body:
             self.deliveries[0][1].measure(acknowledged.of)
 
     async def by_transport(self, delivery: MeteredDelivery, span: ByteRange) -> None:
-        """Send through the transport: for small bodies and TLS."""
-        position = span.start
-        async with aclosing(self._reader.stream(span.start, span.length)) as chunks:
-            while True:
-                async with self._turns:
-                    chunk = await anext(chunks, None)
-                if chunk is None:
-                    return
-                due = delivery.sent(position, len(chunk))
-                position += len(chunk)
-                await self.response.write(chunk)
+        """Send through the transport: for small bodies and TLS.
+
+        Chunks that are ready are dropped while the client does not read, and are decrypted again afterwards.
+        """
+        if self.request.transport is not None:
+            self.request.transport.set_write_buffer_limits(high=0)  # it holds one piece at most
+        position, end = span.start, span.start + span.length
+        while position < end:
+            async with aclosing(self._reader.stream(position, end - position)) as chunks:
+                position, empty = await self._until_full(delivery, chunks, position)
+            if empty is not None:
+                await empty
+
+    async def _until_full(
+        self, delivery: MeteredDelivery, chunks: AsyncGenerator[bytes | memoryview, None], position: int
+    ) -> tuple[int, asyncio.Future[None] | None]:
+        """Send chunks until the client stops reading.
+
+        Returns:
+            The position up to which the blob was sent, and the wait for the client, if it stopped.
+        """
+        while True:
+            async with self._turns:
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return position, None
+            for start in range(0, len(chunk), _PIECE_BYTES):
+                piece = bytes(chunk[start : start + _PIECE_BYTES])  # a view would keep the whole chunk
+                due = delivery.sent(position, len(piece))
+                position += len(piece)
+                await self.writer.write(piece, drain=False)
                 if due:
                     await delivery.report()
+                if (empty := await self._empty()) is not None:
+                    return position, empty
+
+    async def _empty(self) -> asyncio.Future[None] | None:
+        """Wait for a moment until the transport's buffer is empty. Returns the rest of the wait."""
+        transport = self.request.transport
+        if transport is not None and not transport.is_closing() and not transport.get_write_buffer_size():
+            return None
+        empty = asyncio.ensure_future(self.writer.drain())
+        await asyncio.wait([empty], timeout=_PATIENCE_S)
+        if empty.done():
+            empty.result()
+            return None
+        return empty
 
     async def by_doubling(
         self, delivery: MeteredDelivery, span: ByteRange, received: Callable[[int], int]

@@ -1,5 +1,6 @@
 """Blobs and ranges of them (distribution-spec, "Pulling blobs"; RFC 9110, section 14)."""
 
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -56,10 +57,9 @@ class Blobs:
     ) -> web.StreamResponse:
         """Respond 200 with a blob, or 206 with ranges of it."""
         organization, digest = admitted.claims.organization, wanted.content.digest
-        async with (
-            self._watch.reading(organization, digest),
-            await self._blobs.open(organization, digest) as reader,
-        ):
+        async with self._watch.reading(organization, digest), AsyncExitStack() as stack:
+            async with granted.turns:
+                reader = await stack.enter_async_context(await self._blobs.open(organization, digest))
             return await self._streamer.send(
                 request,
                 reader,

@@ -122,3 +122,14 @@ def test_too_many_ranges_are_refused_and_not_charged(shop: Shop) -> None:
     code = ("--output", "/dev/null", "--write-out", "%{http_code}")
     assert curl(shop, shop.bearer(token), 3 * MIB, "-H", asked, *code) == b"416"
     assert settled(shop, token)["bytes_delivered"] == 0
+
+
+def test_a_manifest_of_more_than_a_mebibyte_is_not_imported(shop: Shop, upstream: Upstream) -> None:
+    image = images.with_padding(images.random_layers(1, 1000, "acme/padded"), MIB)
+    upstream.push(image)
+    customer = shop.server.customer(shop.organization)
+    reference = upstream.reference(image)
+    name = customer.create_group(reference, username=upstream.username, password=upstream.password)
+    state = customer.wait_settled(name)["current_state"]
+    assert state["status"] == "failed"
+    assert f"more than {MIB} bytes" in state["description"]
