@@ -1,7 +1,6 @@
 """One server, an honest client of it, and what a flood or a held connection does to that client."""
 
 import contextlib
-import functools
 import os
 import socket
 import threading
@@ -9,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from tests.integration.server.conftest import Shop, open_shop
 from tests.support import images
 from tests.support.crisper import CrisperServer, Organization
 from tests.support.honest_client import Ask, Plan, percentile
+from tests.support.slow_link import SlowLink
 from tests.support.upstream import Upstream
 
 MEMORY_BYTES: Final = 512 << 20
@@ -32,6 +33,7 @@ WARM_UP_S: Final = 0.5
 NICE: Final = 19  # attackers have machines of their own: here, they must not take the server's processor
 THREADS: Final = 8
 CONNECTIONS_PER_S: Final = 300
+DRIP_BYTES_PER_S: Final = 20_000
 
 Attack = Callable[[], AbstractContextManager[object]]
 
@@ -59,10 +61,17 @@ class Figures:
 
 @dataclass
 class Site:
-    """A server under attack, and its honest customer with a node whose session is open."""
+    """A server under attack, and its honest customer with a node whose session is open.
+
+    Attributes:
+        link: A slow way to the upstream.
+        sent: Requests or connections of the attack.
+    """
 
     shop: Shop
     bearer: str
+    upstream: Upstream
+    link: SlowLink
     figures: list[Figures] = field(default_factory=list)
     sent: int = 0
 
@@ -139,7 +148,7 @@ class Site:
                 number += threads
 
         for first in range(threads):
-            stack.enter_context(running(functools.partial(loop, first), ended))
+            stack.enter_context(running(partial(loop, first), ended))
         return stack
 
     @contextlib.contextmanager
@@ -194,10 +203,12 @@ def running(work: Callable[[], object], ended: threading.Event) -> Iterator[None
 
 @pytest.fixture(scope="session")
 def site(workdir: Path, upstream: Upstream) -> Iterator[Site]:
-    """One process with defaults that production has; private registries are allowed for the attacks' own."""
-    with CrisperServer(workdir / "hostile", insecure_registries=[upstream.host]) as server:
-        shop = open_shop(server, upstream, images.random_layers())
-        site = Site(shop, shop.bearer())
-        yield site
+    """One process with the default limits."""
+    with SlowLink(upstream.port, DRIP_BYTES_PER_S) as link:
+        registries = [upstream.host, link.host]
+        with CrisperServer(workdir / "hostile", insecure_registries=registries) as server:
+            shop = open_shop(server, upstream, images.random_layers())
+            site = Site(shop, shop.bearer(), upstream, link)
+            yield site
     head = f"{'attack':<34} {'requests':>8} {'p99 (ms)':>9} {'attacked':>9} {'MiB':>6}"
     print("\n" + "\n".join([head, *map(str, site.figures)]))  # noqa: T201

@@ -1,5 +1,6 @@
 """Attacks by one tenant, with its own API key, with a customer of another tenant beside it."""
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -8,13 +9,16 @@ import pytest
 
 from tests.e2e.hostile.conftest import DURING_S, Site
 from tests.integration.server.test_bodies import JSON
+from tests.support import images
 from tests.support.crisper import Organization
 from tests.support.group_documents import MINIMAL
+from tests.support.processes import wait_until
 
 GROUPS = 60
 SPEC_BYTES = 50_000
 HELD = 100
 STREAMS = 200
+IMPORTS = 12
 CHANGES_PER_MINUTE = 300
 
 
@@ -45,7 +49,8 @@ def test_large_and_nested_documents(site: Site) -> None:
         b'{"name":' + b'{"a":' * 120 + b"1" + b"}" * 120 + b"}",
         json.dumps({f"member-{n}": n for n in range(40_000)}).encode(),
         json.dumps({**MINIMAL, "replicas": [[n] for n in range(90_000)]}).encode(),
-        json.dumps({**MINIMAL, "container": {**MINIMAL["container"], "command": ["x"] * 4_900}}).encode(),
+        json.dumps({**MINIMAL, "replicas": list(range(4_900))}).encode(),
+        b"[" + b",".join([b"[" * 90 + b"]" * 90] * 5_000) + b"]",
         json.dumps({**MINIMAL, "readme": "\N{SNOWMAN}" * 150_000}, ensure_ascii=False).encode(),
         json.dumps({**MINIMAL, "name": "x" * 1_000_000}).encode(),
     ]
@@ -95,6 +100,22 @@ def test_event_streams(site: Site) -> None:
         f"Salad-Api-Key: {tenant.api_key}\r\n\r\n"
     )
     site.withstands("event streams", lambda: site.held(STREAMS, start.encode()))
+
+
+@pytest.mark.full
+def test_dripping_imports(site: Site) -> None:
+    tenant, login = site.tenant(), site.upstream.login
+    customer, other = (site.shop.server.customer(each) for each in (tenant, site.tenant()))
+    image = site.upstream.reference(images.runnable())
+    names = [
+        customer.create_group(f"{site.link.host}/{image.partition('/')[2]}", **login) for _ in range(IMPORTS)
+    ]
+    wait_until(lambda: site.link.busy, timeout_s=20, what="an import is under way")
+    site.withstands("dripping imports", contextlib.nullcontext)
+    other.import_image(image, **login)
+    assert "pending" in {customer.status(name) for name in names}
+    for name in names:
+        customer.delete(name)
 
 
 @pytest.mark.full
