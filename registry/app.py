@@ -109,7 +109,7 @@ from registry.observe import Metrics
 from registry.oci.platform import parse_platforms
 from registry.oci.reference import Reference
 from registry.portal import Portal, PortalSessions, Services
-from registry.portal.sessions import ATTEMPTS_PER_MINUTE
+from registry.portal.sessions import FAILURES_PER_MINUTE
 from registry.pull.resolve import ImageResolver
 from registry.services.api_keys import ApiKeys
 from registry.services.group_logs import GroupLogs
@@ -212,8 +212,8 @@ async def compose(settings: Settings, data: DataDir, redis_url: str) -> AsyncIte
             compose_api(shared, worker.nudge if worker else _no_worker, main, admin)
         peers = _peers(shared)
         yield Composition(
-            main.application(shared.metrics, peers),
-            admin.application(shared.metrics, peers) if admin else None,
+            main.application(shared.metrics, peers, shared.origin),
+            admin.application(shared.metrics, peers, shared.origin) if admin else None,
             worker,
             upkeep,
         )
@@ -227,9 +227,9 @@ class _Listener:
     routes: list[web.RouteDef] = field(default_factory=list)
     portal: Portal | None = None
 
-    def application(self, metrics: Metrics, peers: Peers) -> web.Application:
+    def application(self, metrics: Metrics, peers: Peers, origin: Origin) -> web.Application:
         """Return the root application."""
-        root = root_app(self.mounted, self.routes, metrics, peers)
+        root = root_app(self.mounted, self.routes, metrics, peers, origin)
         if self.portal is not None:
             self.portal.mount(root)
         return root
@@ -635,7 +635,7 @@ def _portal(
         sessions=RedisPortalSessions(shared.redis, shared.settings.portal_session_s),
         organization_of=organization_of,
         operator_key=Secret(read_operator_key(shared.data.operator_key)),
-        attempts=RedisRateLimiter(shared.redis, ATTEMPTS_PER_MINUTE).take,
+        failures=RedisRateLimiter(shared.redis, FAILURES_PER_MINUTE).take,
         changes=shared.change_rates.take if shared.change_rates else None,
         trail=shared.trail,
         origin=shared.origin,

@@ -8,6 +8,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_urldispatcher import PrefixedSubAppResource
 
+from registry.api.http.edge import hide_server_version, plain_addresses, transport_security
+from registry.api.http.origin import Origin
 from registry.api.http.peers import Peers, identified
 from registry.api.http.problems import errors_as, problem_response
 from registry.api.http.traced import traced
@@ -17,14 +19,20 @@ _SURFACES = ("/v2", "/token", "/api/public", "/api/v1")
 
 
 def root_app(
-    mounted: Mapping[str, web.Application], routes: Iterable[web.RouteDef], metrics: Metrics, peers: Peers
+    mounted: Mapping[str, web.Application],
+    routes: Iterable[web.RouteDef],
+    metrics: Metrics,
+    peers: Peers,
+    origin: Origin,
 ) -> web.Application:
     """Mount the applications by prefix. Unknown addresses get a problem as the response."""
+    hide_server_version()
     app = web.Application(
         middlewares=[
             *traced(),
             _measured(metrics),
             errors_as(problem_response, challenge=lambda *_: "Bearer"),
+            plain_addresses(),
             identified(peers),
         ]
     )
@@ -32,6 +40,7 @@ def root_app(
     for prefix, part in mounted.items():
         app.add_subapp(prefix, part)
     app.on_startup.append(_require_inside)
+    app.on_response_prepare.append(transport_security(origin.is_secure))
     return app
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Self, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from registry.api.http.edge import require_text
 from registry.errors import InvalidInputError
 
 MAX_FAULTS: Final = 50
@@ -67,13 +68,14 @@ def read_json(model: type[M], body: str) -> M:
 
 
 def check_json(body: str) -> None:
-    """Check that a body is JSON with at most `MAX_VALUES` values.
+    """Check that a body is JSON with at most `MAX_VALUES` values, and without control characters in strings.
 
     The limit bounds the time of the validation: with 100,000 invalid values, it would block the event loop
     for a second.
 
     Raises:
-        InvalidInputError: The body is not JSON, is nested too deeply, or has too many values.
+        InvalidInputError: The body is not JSON, is nested too deeply, or has too many values or control
+            characters.
     """
     try:
         unvisited = [from_json(body, allow_inf_nan=False)]
@@ -82,11 +84,15 @@ def check_json(body: str) -> None:
     count = 0
     while unvisited:
         value = unvisited.pop()
+        if isinstance(value, str):
+            require_text(value, "body")
         children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         count += len(children)
         if count > MAX_VALUES:
             raise InvalidInputError(f"The body holds more than {MAX_VALUES} values. Send fewer.")
         unvisited.extend(children)
+        if isinstance(value, dict):
+            unvisited.extend(value)
 
 
 def invalid_input(error: ValidationError, model: type[BaseModel], what: str = "request") -> InvalidInputError:

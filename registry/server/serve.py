@@ -20,6 +20,7 @@ from registry.hosts import is_loopback
 from registry.observe import configure_logging
 from registry.server.first_start import ensure_secrets, prepare, refuse_missing
 from registry.server.ledger_child import LedgerChild
+from registry.server.prctl import forbid_core_dumps
 from registry.server.process import Listeners, answer, bind, bind_admin, bind_for_proxy
 from registry.server.workers import Workers
 from registry.upstream.from_settings import check_upstream_settings
@@ -33,6 +34,7 @@ def serve(settings: Settings) -> None:
     Raises:
         ConfigError: Settings or data folder are invalid.
     """
+    forbid_core_dumps()
     settings.refuse_unsafe()
     _check_upstream_settings(settings)
     configure_logging(settings.log_level)

@@ -28,6 +28,7 @@ from registry.datadir import DataDir
 from registry.errors import ConfigError
 from registry.observe import configure_logging
 from registry.server.children import spawn
+from registry.server.prctl import forbid_core_dumps
 from registry.server.process import Listeners, answer, bind
 
 SETTINGS: Final = "CRISPER_WORKER_SETTINGS"
@@ -227,6 +228,7 @@ async def _work(
 
 def main() -> None:
     """Run one worker with the environment from its parent."""
+    forbid_core_dumps()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # handled by the parent
     settings = Settings.model_validate_json(os.environ.pop(SETTINGS))
     slot, ready_write = map(int, os.environ.pop(DESCRIPTORS).split(","))

@@ -3,6 +3,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 
+from registry.api.http.origin import Origin
 from registry.api.http.peers import Peers
 from registry.api.root import root_app
 from registry.observe import Metrics
@@ -14,7 +15,13 @@ async def plain(_request: web.Request) -> web.Response:
 
 @pytest.fixture
 def root() -> web.Application:
-    return root_app({"/v2": web.Application()}, [web.get("/healthz", plain)], Metrics(), cast("Peers", None))
+    return root_app(
+        {"/v2": web.Application()},
+        [web.get("/healthz", plain)],
+        Metrics(),
+        cast("Peers", None),
+        Origin(None, "crisper"),
+    )
 
 
 async def test_a_root_with_routes_of_its_own_starts(root: web.Application) -> None:
