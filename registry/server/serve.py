@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 
 from auth.ledger import LedgerAddress, LedgerAddressError
-from registry.config import AdminRoute, Settings
+from registry.config import AdminRoute, Role, Settings
 from registry.datadir import DataDir, write_secret
 from registry.errors import ConfigError
 from registry.hosts import is_loopback
@@ -42,12 +42,14 @@ def serve(settings: Settings) -> None:
     if not os.isatty(sys.stdin.fileno() if sys.stdin else -1):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # reload of a service; only TLS handles it
     data = DataDir(settings.data_dir)
-    if settings.production:
+    creates_keys = Role.API in settings.roles and not settings.production
+    if not creates_keys:
         refuse_missing(settings, data)
     data.create()
     lock = data.lock(_LOCK_WAIT_S)
     try:
-        ensure_secrets(settings, data)
+        if creates_keys:
+            ensure_secrets(settings, data)
         uvloop.run(_serve(settings, data, lock))
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):  # already stopping: ignore further signals
