@@ -1,11 +1,12 @@
 """Metering of one response of a session."""
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
-from auth.errors import LedgerUnavailableError, RefusedError
+from auth.errors import Cause, LedgerUnavailableError, RefusedError
 from auth.ports import TokenLedger
 
 REPORT_EVERY_S: Final = 15.0
@@ -16,7 +17,7 @@ _log = structlog.get_logger(__name__)
 class MeteredDelivery:
     """Byte meter of one response, from its start to its end (docs/tokens.md, "The byte budget").
 
-    The HTTP layer calls `sent` after each piece; `report` when `sent` requires it, and at least every 15 s,
+    The HTTP layer calls `sent` for each piece; `report` when `sent` requires it, and at least every 15 s,
     also while a slow client reads nothing; and `finish` at the end, also after an error.
 
 
@@ -55,13 +56,26 @@ class MeteredDelivery:
         self._granted = granted
         self._start = 0
         self._sent = 0
-        self._reported_at = time.monotonic()
+        self._began_at = self._reported_at = time.monotonic()
         self._ended = False
+        self._received: Callable[[int], int] | None = None
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes sent so far."""
+        """Bytes sent so far, including those that are still on their way."""
         return self._sent
+
+    @property
+    def bytes_delivered(self) -> int:
+        """Bytes that the client has received."""
+        return self._sent if self._received is None else min(self._sent, self._received(self._sent))
+
+    def measure(self, received: Callable[[int], int] | None) -> None:
+        """Set the function that returns how many of the sent bytes the client has received.
+
+        Only these are charged and recorded as delivered. Without a function, all sent bytes are.
+        """
+        self._received = received
 
     @property
     def allowance(self) -> int:
@@ -99,6 +113,8 @@ class MeteredDelivery:
             RefusedError: The response must stop, because its token was revoked or its budget is spent.
             LedgerUnavailableError: The ledger cannot grant more bytes. Not raised while granted bytes are
                 left.
+
+        A step of the ledger's clock can remove the token's record. The response then continues to its end.
         """
         self._reported_at = time.monotonic()
         try:
@@ -106,6 +122,10 @@ class MeteredDelivery:
         except LedgerUnavailableError:
             if self._granted <= self._sent < self._length:
                 raise
+        except RefusedError as refusal:
+            if refusal.cause is not Cause.UNKNOWN or not self._ledger.stepped_since(self._began_at):
+                raise
+            self._granted = self._length
 
     async def finish(self) -> None:
         """Report the end of the response to the ledger. Never raises, and can be called repeatedly.
@@ -125,12 +145,14 @@ class MeteredDelivery:
     async def _report(self, *, ended: bool) -> int:
         if self._blob is None:
             return 0
+        delivered = self.bytes_delivered
         return await self._ledger.report(
             self._token_id,
             self._response_id,
             blob=self._blob,
             start=self._start,
-            sent=self._sent,
+            sent=delivered if ended else self._sent,
+            unread=0 if ended else self._sent - delivered,
             length=self._length,
             ended=ended,
         )

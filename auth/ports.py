@@ -103,9 +103,21 @@ class TokenLedger(Protocol):
         """Start one request of a session. Returns the bytes that may be sent before a report."""
 
     async def report(
-        self, token_id: str, response_id: str, *, blob: str, start: int, sent: int, length: int, ended: bool
+        self,
+        token_id: str,
+        response_id: str,
+        *,
+        blob: str,
+        start: int,
+        sent: int,
+        length: int,
+        ended: bool,
+        unread: int = 0,
     ) -> int:
         """Record a response's progress. Returns the total bytes that may be sent before the next report."""
+
+    def stepped_since(self, monotonic_s: float) -> bool:
+        """Return whether the ledger's clock has stepped so far that it may have dropped a valid record."""
 
     async def end(self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED]) -> TokenState:
         """Complete or revoke a token. Returns its previous state."""

@@ -96,7 +96,7 @@ class Verifier:
             claims: Result of `verify` or `admit`.
             repository: Requested repository.
             digest: Digest of the requested blob. The caller must check that it belongs to the image.
-            length_bytes: Bytes of the blob in the response.
+            length_bytes: Bytes of the blob in the response; without a blob, bytes of documents to charge.
             blob: Whether the response contains blob bytes, which are metered; False for manifests and HEAD.
             source: Network address of the client.
             peer: Certificate that the client presents, if any.

@@ -43,7 +43,7 @@ def main() -> None:
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
     image = single_layer(options.size_mib * MIB)
     digest = max(image.blobs, key=lambda name: len(image.blobs[name]))
-    env = {"CRISPER_NODE_RESPONSES": str(options.clients)}
+    env = {"CRISPER_NODE_CONNECTIONS": str(options.clients)}
     with Upstream.anonymous(folder / "upstream") as upstream:
         upstream.push(image)
         server = CrisperServer(folder / "crisper", insecure_registries=[upstream.host], env=env)

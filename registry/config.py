@@ -71,6 +71,7 @@ class Settings(BaseSettings):
         platforms: Platforms that imports store if the image has them, separated by commas; organizations and
             groups can have their own.
         max_image_bytes: Size limit for an image: config and layers, compressed; each platform by itself.
+        max_manifest_bytes: Size limit for each imported manifest and index; at most 4 MiB.
         lease_s: Seconds without a heartbeat after which another worker takes over an import.
         completion_grace_s: Seconds that a session stays open after all blobs of its image were delivered.
         drain_s: Seconds that a stopping server waits for running responses.
@@ -120,7 +121,9 @@ class Settings(BaseSettings):
         idle_s: Seconds after which a connection without a complete request is closed. Set it above the
             proxy's own idle time-out.
         stall_s: Seconds after which a client that reads nothing is disconnected.
-        node_responses: Concurrent blob responses of one node in one process; further requests wait.
+        node_responses: Responses of one node that a process works on at the same time; others wait for their
+            turn. A response that waits for its client needs no turn.
+        node_connections: Open responses of one node in one process; further requests get 429.
         import_jobs: Concurrent imports of one server process at full speed. Up to eight times as many run if
             they wait for slow upstreams.
         layer_transfers: Concurrent layer downloads of one image.
@@ -199,6 +202,7 @@ class Settings(BaseSettings):
     service: str = "crisper"
     platforms: Annotated[tuple[str, ...], NoDecode] = (str(LINUX_AMD64),)
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB
+    max_manifest_bytes: Annotated[int, Field(gt=0, le=4 << 20)] = 1 << 20
     import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
     layer_transfers: Annotated[int, Field(ge=1, le=16)] = 3
     blob_connections: Annotated[int, Field(ge=1, le=16)] = 4
@@ -233,6 +237,7 @@ class Settings(BaseSettings):
     idle_s: Annotated[float, Field(gt=0)] = 75.0
     stall_s: Annotated[float, Field(ge=1)] = 120.0
     node_responses: Annotated[int, Field(ge=1)] = 16
+    node_connections: Annotated[int, Field(ge=1)] = 256
     gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
     image_cache_s: Annotated[float, Field(ge=0)] = 604800.0

@@ -88,7 +88,7 @@ class PreconditionFailedError(ConflictError):
 
 
 class RateLimitedError(RegistryError):
-    """The caller is over its rate limit.
+    """The caller is over its rate limit, or has too many responses at a time.
 
     Attributes:
         retry_after_s: Seconds until the next request is accepted.
@@ -178,7 +178,7 @@ class UpstreamUnavailableError(PullFailedError):
 
 
 class UpstreamMissingError(PullFailedError):
-    """The upstream lacks a document or blob. If the image's tag has moved, it may have another image."""
+    """The upstream lacks a document or blob. If the image's tag has moved, the new image may be complete."""
 
 
 class PlainHttpError(PullFailedError):

@@ -13,6 +13,7 @@ from auth.errors import (
     RefusedError,
     TokenNotFoundError,
 )
+from auth.ledger.clock import LedgerClock
 from auth.ledger.connect import LedgerClient
 from auth.ledger.fields import count_parts, decode_view, encode_blob, encode_new
 from auth.ledger.index import RevocationIndex
@@ -63,6 +64,7 @@ class RedisTokenLedger:
         self._runner = ScriptRunner(
             redis, timeout_s=timeout_s, replicas=min_replicas, replicas_timeout_s=replicas_timeout_s
         )
+        self._clock = LedgerClock(self.limits.keep_s / 2)
         self._index = RevocationIndex(self._runner, self.limits, self._end)
 
     async def mint(self, token: NewToken) -> None:
@@ -142,7 +144,7 @@ class RedisTokenLedger:
             session_id: Session id in the bearer token.
             response_id: Random id of the response.
             blob: Digest of the blob; None if the response contains no blob bytes.
-            length_bytes: Length of the response.
+            length_bytes: Length of the response. Without a blob, it is charged at once.
 
         Returns:
             Bytes that may be sent before the next `report`.
@@ -153,10 +155,19 @@ class RedisTokenLedger:
         """
         key = encode_blob(blob) if blob is not None else b""
         reply = await self._run(_BEGIN, token_id, session_id, response_id, key, length_bytes)
-        return _granted(reply, token_id)
+        return self._granted(reply, token_id)
 
     async def report(
-        self, token_id: str, response_id: str, *, blob: str, start: int, sent: int, length: int, ended: bool
+        self,
+        token_id: str,
+        response_id: str,
+        *,
+        blob: str,
+        start: int,
+        sent: int,
+        length: int,
+        ended: bool,
+        unread: int = 0,
     ) -> int:
         """Record the progress of a response, and renew its lease or end it.
 
@@ -165,9 +176,11 @@ class RedisTokenLedger:
             response_id: Id that was passed to `begin`.
             blob: Digest of the blob.
             start: Offset of the response's first byte in the blob.
-            sent: Bytes delivered since `start`.
+            sent: Bytes sent since `start`.
             length: Total length of the response.
             ended: Whether the response has ended.
+            unread: How many of the sent bytes the client has not received. They are neither charged nor
+                recorded as delivered.
 
         Returns:
             Total bytes that may be sent before the next `report`.
@@ -176,8 +189,12 @@ class RedisTokenLedger:
             RefusedError: The response must stop, because its token was revoked or its budget is spent.
         """
         key = encode_blob(blob)
-        reply = await self._run(_REPORT, token_id, response_id, key, start, sent, length, int(ended))
-        return _granted(reply, token_id)
+        reply = await self._run(_REPORT, token_id, response_id, key, start, sent, length, int(ended), unread)
+        return self._granted(reply, token_id)
+
+    def stepped_since(self, monotonic_s: float) -> bool:
+        """Return whether the ledger's clock has stepped so far that it may have dropped a valid record."""
+        return self._clock.stepped_since(monotonic_s)
 
     async def end(self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED]) -> TokenState:
         """Complete or revoke a token. Returns its previous state.
@@ -217,6 +234,14 @@ class RedisTokenLedger:
         """Wait for all replies. Call after the last call, and before closing the client."""
         await self._runner.aclose()
 
+    def _granted(self, reply: list[bytes], token_id: str) -> int:
+        self._clock.observe(int(reply[1]))
+        if reply[0] == b"ok":
+            return int(reply[2])
+        cause = Cause(reply[0].decode())
+        kind = OutsideScopeError if cause is Cause.OUTSIDE_SCOPE else RefusedError
+        raise kind(cause, token_id=token_id)
+
     async def _redeem(self, token_id: str, node_id: str, *args: bytes | str) -> list[bytes]:
         keys = [self._keys.token(token_id), self._keys.stream(token_id)]
         reply = _listed(await self._runner.run_durably(_REDEEM, keys, self._limits_json, node_id, *args))
@@ -249,11 +274,3 @@ def _listed(reply: object) -> list[bytes]:
             "the token ledger sent an invalid reply: check that CRISPER_REDIS_URL is a Redis server"
         )
     return reply
-
-
-def _granted(reply: list[bytes], token_id: str) -> int:
-    if len(reply) == 1:
-        cause = Cause(reply[0].decode())
-        kind = OutsideScopeError if cause is Cause.OUTSIDE_SCOPE else RefusedError
-        raise kind(cause, token_id=token_id)
-    return int(reply[1])

@@ -13,7 +13,7 @@ REFUSALS_PER_MINUTE: Final = 60
 
 
 class KeyRefusals:
-    """Refuses keys. Valid keys are never limited, also not those of a source whose other keys are refused.
+    """Refuses keys. Valid keys are never limited, even if their source has sent wrong ones.
 
     Args:
         trail: Records refusals, with its own limits.

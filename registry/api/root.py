@@ -10,6 +10,7 @@ from aiohttp.web_urldispatcher import PrefixedSubAppResource
 
 from registry.api.http.edge import hide_server_version, plain_addresses, transport_security
 from registry.api.http.origin import Origin
+from registry.api.http.paced import Pacing
 from registry.api.http.peers import Peers, identified
 from registry.api.http.problems import errors_as, problem_response
 from registry.api.http.traced import traced
@@ -24,11 +25,18 @@ def root_app(
     metrics: Metrics,
     peers: Peers,
     origin: Origin,
+    *,
+    pacing: Pacing,
 ) -> web.Application:
-    """Mount the applications by prefix. Unknown addresses get a problem as the response."""
+    """Mount the applications by prefix. Unknown addresses get a problem as the response.
+
+    Args:
+        pacing: Sends large responses.
+    """
     hide_server_version()
     app = web.Application(
         middlewares=[
+            pacing.middleware(),
             *traced(),
             _measured(metrics),
             errors_as(problem_response, challenge=lambda *_: "Bearer"),

@@ -4,7 +4,7 @@ Implements `storage.upkeep.catalog.CollectionCatalog` and `registry.model.import
 
 A key record is live if its blob belongs to the image of a version or to a cached image, or if an unfinished
 import pins the blob.
-A transaction that makes a record live and a transaction that condemns records never run at the same time.
+A transaction that makes a record live and a transaction that adds tombstones never run at the same time.
 """
 
 from collections.abc import Collection, Sequence
@@ -135,8 +135,8 @@ class SqlCollection:
         async with self._database.read() as connection:
             return await self._due_orphans(connection, grace_s, limit)
 
-    async def condemn_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
-        """Remove due records and condemn objects that have no other record. Returns the removed records."""
+    async def remove_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
+        """Remove due records, and add tombstones for objects without another record. Returns the records."""
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
             due = await self._due_records(connection, grace_s, limit)
@@ -153,26 +153,26 @@ class SqlCollection:
                         record_marks.c.tenant == record.tenant, record_marks.c.digest == str(record.digest)
                     )
                 )
-            await self._condemn(connection, sorted({record.object_name for record in due}))
+            await self._add_tombstones(connection, sorted({record.object_name for record in due}))
         return due
 
-    async def condemn_orphans(self, grace_s: float, limit: int) -> int:
-        """Condemn due orphans. Returns their number."""
+    async def tombstone_orphans(self, grace_s: float, limit: int) -> int:
+        """Add tombstones for due orphans. Returns their number."""
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
             names = await self._due_orphans(connection, grace_s, limit)
-            await self._condemn(connection, names)
+            await self._add_tombstones(connection, names)
         return len(names)
 
-    async def condemned(self, limit: int) -> Sequence[str]:
-        """Return condemned objects whose removal is not recorded yet."""
+    async def tombstones(self, limit: int) -> Sequence[str]:
+        """Return objects with a tombstone whose removal is not recorded yet."""
         left = and_(object_marks.c.condemned_at.is_not(None), object_marks.c.removed_at.is_(None))
         query = select(object_marks.c.object_name).where(left).limit(limit)
         async with self._database.read() as connection:
             return list((await connection.execute(query)).scalars())
 
-    async def bury(self, names: Sequence[str]) -> None:
-        """Record the removal of condemned objects. For a week, no new key record can name them."""
+    async def record_removal(self, names: Sequence[str]) -> None:
+        """Record the removal of objects. For a week, no new key record can name them."""
         async with self._database.write() as connection:
             named = object_marks.c.object_name.in_(names)
             await connection.execute(update(object_marks).where(named).values(removed_at=self._clock.now()))
@@ -268,15 +268,15 @@ class SqlCollection:
         )
         return list((await connection.execute(query.limit(limit))).scalars())
 
-    async def _condemn(self, connection: CatalogConnection, names: Sequence[str]) -> None:
-        """Condemn those of the objects that have no record."""
+    async def _add_tombstones(self, connection: CatalogConnection, names: Sequence[str]) -> None:
+        """Add tombstones for those of the objects that have no record."""
         now = self._clock.now()
         used = select(blob_keys.c.object_name).where(blob_keys.c.object_name.in_(names))
-        doomed = sorted(set(names) - set((await connection.execute(used)).scalars()))
-        if not doomed:
+        unused = sorted(set(names) - set((await connection.execute(used)).scalars()))
+        if not unused:
             return
-        await connection.execute(delete(object_marks).where(object_marks.c.object_name.in_(doomed)))
-        rows = [{"object_name": name, "since": now, "condemned_at": now} for name in doomed]
+        await connection.execute(delete(object_marks).where(object_marks.c.object_name.in_(unused)))
+        rows = [{"object_name": name, "since": now, "condemned_at": now} for name in unused]
         await connection.execute(insert(object_marks), rows)
 
 

@@ -1,9 +1,7 @@
 """Container groups and the images of their versions (implements `registry.model.groups.GroupCatalog`)."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from itertools import accumulate, chain
-from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,66 +23,35 @@ from sqlalchemy.exc import IntegrityError
 from auth.ports import Clock
 from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
+from registry.catalog.group_rows import (
+    GROUP,
+    GROUP_WITH_SPEC,
+    counted_values,
+    group_of,
+    group_values,
+    lock_group,
+    named,
+)
 from registry.catalog.images import load_image
 from registry.catalog.quotas import SqlQuotas
-from registry.catalog.specs import LOST, SEALED, SpecCipher
+from registry.catalog.specs import LOST, SpecCipher
 from registry.catalog.tables import (
-    blob_keys,
-    data_keys,
     groups,
-    image_contents,
     image_platforms,
     images,
-    instances,
     jobs,
-    quarantine,
     versions,
 )
-from registry.catalog.versions import image_of_version, load_version, newest_version, store_version
+from registry.catalog.versions import image_of_version, load_version, store_version
 from registry.errors import ConflictError
-from registry.model.groups import UNREAD, Group, GroupKey, GroupStatus, GroupTransition
+from registry.model.groups import Cursor, Group, GroupKey, GroupStatus, GroupTransition
 from registry.model.images import StoredImage
-from registry.model.instances import UNSETTLED
 from registry.model.versions import StoredVersion
 from storage.digest import Digest
 from storage.errors import KeyUnavailableError
 
 _DIGESTS = ("digest", "manifest_digest", "index_digest", "zstd_digest")
 """Columns of `images` with the digests by which sessions name an image."""
-
-_SPEC = frozenset({"spec_key", "sealed_spec", *(column.name for column in SEALED)})
-_HAS_DAMAGE = exists(
-    select(1)
-    .select_from(image_contents)
-    .join(blob_keys, blob_keys.c.digest == image_contents.c.digest)
-    .join(quarantine, quarantine.c.object_name == blob_keys.c.object_name)
-    .where(image_contents.c.image_id == images.c.id, blob_keys.c.tenant == groups.c.organization)
-    .correlate(images, groups)
-)
-_HAS_OUTDATED_INSTANCES = exists().where(
-    instances.c.group_id == groups.c.id,
-    or_(instances.c.version != groups.c.version, instances.c.state.in_(UNSETTLED)),
-)
-_COUNTED: Final = ("replicas", "spec_bytes", "image_caching")
-_APART: Final = ("spec_key", "sealed_spec", *_COUNTED)
-GROUP = (
-    select(
-        *(column for column in groups.columns if column.name not in _APART),
-        versions.c.version.label("served_version"),
-        images.c.digest.label("image_digest"),
-        images.c.size_bytes.label("image_size_bytes"),
-        images.c.platform.label("image_platform"),
-        versions.c.missing_platforms,
-        _HAS_DAMAGE.label("is_damaged"),
-        _HAS_OUTDATED_INSTANCES.label("has_outdated_instances"),
-    )
-    .select_from(groups)
-    .outerjoin(versions, and_(versions.c.group_id == groups.c.id, versions.c.version == newest_version()))
-    .outerjoin(images, images.c.id == versions.c.image_id)
-)
-_WITH_SPEC = GROUP.add_columns(groups.c.spec_key, groups.c.sealed_spec, *SEALED).outerjoin(
-    data_keys, data_keys.c.id == groups.c.spec_key
-)
 
 
 class SqlGroupCatalog:
@@ -117,7 +84,7 @@ class SqlGroupCatalog:
             async with self._database.write() as connection:
                 await self._quotas.check_group(connection, group, None)
                 await connection.execute(
-                    insert(groups).values(_group_values(group) | _counted_values(group) | sealed)
+                    insert(groups).values(group_values(group) | counted_values(group) | sealed)
                 )
                 await _queue(connection, group, credential_key)
                 await append(connection, group.created_at, created.event)
@@ -148,10 +115,10 @@ class SqlGroupCatalog:
             groups.c.status_since == before.status_since,
             groups.c.resume_status.is_not_distinct_from(before.resume_status),
         )
-        values = _group_values(after)
+        values = group_values(after)
         if after.spec is not before.spec:
             values |= await self._specs.seal(after.key.organization, after.id, after.spec)
-            values |= _counted_values(after)
+            values |= counted_values(after)
         write = update(groups).where(as_read).values(values)
         try:
             async with self._database.write() as connection:
@@ -165,31 +132,17 @@ class SqlGroupCatalog:
 
     async def get(self, key: GroupKey, *, with_spec: bool = True) -> Group | None:
         """Return a group by name. Without the spec, no key is needed."""
-        query = _WITH_SPEC if with_spec else GROUP
+        query = GROUP_WITH_SPEC if with_spec else GROUP
         async with self._database.read() as connection:
-            row = (await connection.execute(query.where(_named(key)))).mappings().first()
+            row = (await connection.execute(query.where(named(key)))).mappings().first()
         if row is None:
             return None
         return await self._open(row) if with_spec else group_of(row)
 
     async def page(
-        self,
-        organization: str,
-        project: str,
-        *,
-        after: tuple[datetime, str] | None = None,
-        limit: int,
-        max_spec_bytes: int,
+        self, organization: str, project: str, *, after: Cursor | None = None, limit: int, max_spec_bytes: int
     ) -> tuple[Sequence[Group], bool]:
-        """Return a project's groups, oldest first, after the cursor `(created_at, id)`.
-
-        Args:
-            limit: Maximum number of groups.
-            max_spec_bytes: Maximum size of their specs together. The first group is returned in any case.
-
-        Returns:
-            The groups, and whether there are more.
-        """
+        """Return a page of a project's groups, and whether there are more (see `GroupCatalog.page`)."""
         query = select(groups.c.id, groups.c.spec_bytes).where(
             groups.c.organization == organization, groups.c.project == project
         )
@@ -203,14 +156,14 @@ class SqlGroupCatalog:
             sizes = accumulate(size_bytes for _, size_bytes in found)
             fitting = max(1, sum(total <= max_spec_bytes for total in sizes))
             chosen = [group_id for group_id, _ in found[: min(fitting, limit)]]
-            stored = await connection.execute(_WITH_SPEC.where(groups.c.id.in_(chosen)).order_by(*order))
+            stored = await connection.execute(GROUP_WITH_SPEC.where(groups.c.id.in_(chosen)).order_by(*order))
             rows = stored.mappings().all()
         return [await self._open(row) for row in rows], len(found) > len(chosen)
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
         """Remove a group with its job and versions, and write the event. Returns the group, or None."""
         async with self._database.write() as connection:
-            group = await lock_group(connection, _named(key))
+            group = await lock_group(connection, named(key))
             if group is None:
                 return None
             now = self._clock.now()
@@ -244,9 +197,7 @@ class SqlGroupCatalog:
         part = images.alias("part")
         of_part = image_platforms.join(part, part.c.id == image_platforms.c.platform_image_id)
         in_part = select(1).select_from(of_part).where(image_platforms.c.image_id == images.c.id)
-        named = or_(
-            _is_named(images, digest), exists(in_part.where(_is_named(part, digest)).correlate(images))
-        )
+        named = or_(_isnamed(images, digest), exists(in_part.where(_isnamed(part, digest)).correlate(images)))
         query = _image_of_version().where(versions.c.repository == repository, named).distinct()
         wanted = Digest.parse(digest)
 
@@ -282,7 +233,7 @@ class SqlGroupCatalog:
         return sorted(["latest", *(f"v{number}" for number in numbers)]) if numbers else []
 
     async def _open(self, row: RowMapping) -> Group:
-        """Return the group from a row of `_WITH_SPEC`."""
+        """Return the group from a row of `GROUP_WITH_SPEC`."""
         spec = await self._specs.open(row["id"], row)
         return group_of(row, LOST if spec is None else spec)
 
@@ -293,21 +244,6 @@ class SqlGroupCatalog:
 
         async with self._database.read() as connection:
             return await connection.run_sync(load)
-
-
-async def lock_group(connection: CatalogConnection, condition: ColumnElement[bool]) -> Group | None:
-    """Return a group without its spec, locked against other changes until this transaction ends.
-
-    To prevent deadlocks, all transactions lock a group's row before rows of its job and its instances.
-    """
-    query = GROUP.where(condition).with_for_update(of=groups)
-    row = (await connection.execute(query)).mappings().first()
-    return group_of(row) if row else None
-
-
-async def store_group(connection: CatalogConnection, group: Group) -> None:
-    """Store a group from `lock_group` after its transition."""
-    await connection.execute(update(groups).where(groups.c.id == group.id).values(_group_values(group)))
 
 
 async def _change(
@@ -348,58 +284,5 @@ def _image_of_version() -> Select[tuple[str]]:
     return select(images.c.id).join(versions, versions.c.image_id == images.c.id)
 
 
-def _is_named(table: FromClause, digest: str) -> ColumnElement[bool]:
+def _isnamed(table: FromClause, digest: str) -> ColumnElement[bool]:
     return or_(*(table.c[name] == digest for name in _DIGESTS))
-
-
-def _named(key: GroupKey) -> ColumnElement[bool]:
-    return and_(
-        groups.c.organization == key.organization, groups.c.project == key.project, groups.c.name == key.name
-    )
-
-
-def _group_values(group: Group) -> dict[str, object]:
-    """Return the columns of a group, except those of its spec."""
-    return {
-        "id": group.id,
-        "organization": group.key.organization,
-        "project": group.key.project,
-        "name": group.key.name,
-        "image": group.image,
-        "version": group.version,
-        "autostart": group.autostart,
-        "status": group.status.value,
-        "status_description": group.status_description,
-        "status_since": group.status_since,
-        "created_at": group.created_at,
-        "updated_at": group.updated_at,
-        "job_id": group.job_id,
-        "started": group.started,
-        "revision": group.revision,
-        "resume_status": group.resume_status.value if group.resume_status else None,
-    }
-
-
-def _counted_values(group: Group) -> dict[str, object]:
-    """Return what quotas, lists and collection need of a spec."""
-    return {name: getattr(group, name) for name in _COUNTED}
-
-
-def group_of(row: RowMapping, spec: Mapping[str, Any] = UNREAD) -> Group:
-    """Return the group from a row of `GROUP` or `_WITH_SPEC`."""
-    facts = {name: value for name, value in row.items() if name not in _SPEC}
-    key = GroupKey(facts.pop("organization"), facts.pop("project"), facts.pop("name"))
-    status = GroupStatus(facts.pop("status"))
-    resumed, digest = facts.pop("resume_status"), facts.pop("image_digest")
-    for flag in ("is_damaged", "has_outdated_instances"):
-        facts[flag] = bool(facts[flag])  # SQLite returns a number
-    facts["missing_platforms"] = tuple(facts["missing_platforms"] or ())
-    del facts["platforms"]  # a setting of its imports
-    return Group(
-        key=key,
-        spec=spec,
-        status=status,
-        resume_status=GroupStatus(resumed) if resumed else None,
-        image_digest=Digest.parse(digest) if digest else None,
-        **facts,
-    )

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, func, in
 from auth.ports import AuditEvent, Clock
 from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.events import append
-from registry.catalog.groups import GROUP, group_of, lock_group, store_group
+from registry.catalog.group_rows import GROUP, group_of, lock_group, store_group
 from registry.catalog.tables import groups, instance_tokens, instances
 from registry.catalog.versions import image_of_version
 from registry.model.groups import Group
@@ -125,7 +125,7 @@ class SqlInstances:
         return found
 
     async def unwatch(self, group: Group, instance: Instance, judged: Collection[str]) -> None:
-        """Stop checking an instance, unless a token was minted for it that is not among the judged ones."""
+        """Stop checking an instance, unless another token was minted for it since its tokens were read."""
         unjudged = _open_tokens(instance.id).where(instance_tokens.c.token_id.not_in(judged))
         change = update(instances).where(instances.c.id == instance.id, ~unjudged.exists())
         async with self._database.write() as connection:

@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, u
 from auth.ports import Clock
 from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
-from registry.catalog.groups import lock_group, store_group
+from registry.catalog.group_rows import lock_group, store_group
 from registry.catalog.images import enter_image
 from registry.catalog.quotas import SqlQuotas
 from registry.catalog.tables import blob_pins, groups, jobs, organizations

@@ -420,7 +420,8 @@ record_marks = Table(
     _time("since"),
 )
 
-# A condemned name is never used again. A week after the removal, no pending write can still use it.
+# `condemned_at` is the time of the tombstone. A name with a tombstone is never used again. A week after the
+# removal, no pending write can still use it.
 object_marks = Table(
     "object_marks",
     metadata,

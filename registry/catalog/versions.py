@@ -47,7 +47,7 @@ async def store_version(connection: CatalogConnection, group: Group, image_id: s
 
 
 def has_version() -> ColumnElement[bool]:
-    """Return the condition, in a query of images, that a version has the image, or an image it is part of."""
+    """Return the SQL condition that a version has the image, or an image of which it is one platform."""
     of_platforms = image_platforms.join(versions, versions.c.image_id == image_platforms.c.image_id)
     part = select(1).select_from(of_platforms).where(image_platforms.c.platform_image_id == images.c.id)
     return or_(exists().where(versions.c.image_id == images.c.id), exists(part.correlate(images)))

@@ -10,20 +10,13 @@ import typer
 from registry.cli.ask import ask
 from registry.cli.client import ApiClient, ServerRefusedError
 from registry.cli.groups import NameArgument, follow_import, show_followed, show_group
-from registry.cli.options import (
-    DATA_DIR,
-    DEFAULT,
-    DataDirOption,
-    JsonOption,
-    OrganizationOption,
-    ProjectOption,
-)
+from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
 from registry.cli.output import say, table
 from registry.cli.registry_login import (
     LoginKind,
     LoginOption,
     PasswordOption,
-    UsernameOption,
+    UserOption,
     read_authentication,
 )
 
@@ -37,11 +30,11 @@ def update(
         bool, typer.Option(help="Import the image again, also if its reference is unchanged.")
     ] = False,
     replicas: Annotated[int | None, typer.Option(min=0, max=500)] = None,
-    username: UsernameOption = None,
+    username: UserOption = None,
     password_stdin: PasswordOption = False,
     login: LoginOption = LoginKind.BASIC,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -65,8 +58,8 @@ def rollback(
             min=1, help="The version.", show_default="the newest stored version but the group's own"
         ),
     ] = None,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,8 +72,8 @@ def rollback(
 
 def start(
     name: NameArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
     """Start a group: at once, or as soon as its image is imported."""
@@ -89,8 +82,8 @@ def start(
 
 def stop(
     name: NameArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
     """Stop a group: release its nodes and revoke their pull tokens."""
@@ -99,8 +92,8 @@ def stop(
 
 def instances(
     name: NameArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -136,8 +129,8 @@ def instances(
 def reallocate(
     name: NameArgument,
     instance_id: InstanceArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
     """Release an instance's node and revoke its tokens, so that another node can take its place."""

@@ -101,10 +101,10 @@ def _run(data_dir: Path, work: Callable[[KeyManager], Awaitable[R]]) -> R:
 
 @asynccontextmanager
 async def _manager(data_dir: Path) -> AsyncIterator[KeyManager]:
-    from registry.app import database_url  # noqa: PLC0415 (other commands start without the server)
     from registry.catalog.engine.database import Database  # noqa: PLC0415
     from registry.catalog.key_records import SqlKeyRecords  # noqa: PLC0415
     from registry.catalog.wrapped_secrets import SqlWrappedSecrets  # noqa: PLC0415
+    from registry.composition.storage import database_url  # noqa: PLC0415 (other commands start without the server)
     from registry.datadir import DataDir  # noqa: PLC0415
 
     settings = Settings(data_dir=data_dir)

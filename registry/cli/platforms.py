@@ -10,14 +10,7 @@ from urllib.parse import quote
 import typer
 
 from registry.cli.ask import ask
-from registry.cli.options import (
-    DATA_DIR,
-    DEFAULT,
-    DataDirOption,
-    JsonOption,
-    OrganizationOption,
-    ProjectOption,
-)
+from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
 from registry.cli.output import show
 from registry.errors import ConfigError, ReferenceFormatError
 from registry.oci.platform import Platform
@@ -49,8 +42,8 @@ def group_platforms(
     name: Annotated[str, typer.Argument(help="Name of the group.")],
     platforms: PlatformsArgument = None,
     default: DefaultOption = False,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:

@@ -6,14 +6,7 @@ from urllib.parse import quote
 import typer
 
 from registry.cli.ask import ask
-from registry.cli.options import (
-    DATA_DIR,
-    DEFAULT,
-    DataDirOption,
-    JsonOption,
-    OrganizationOption,
-    ProjectOption,
-)
+from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
 from registry.cli.output import say, show
 from registry.model.images import WantedVariant
 
@@ -28,8 +21,8 @@ TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN_ID")]
 def mint(
     group: Annotated[str, typer.Argument(help="Name of the container group.")],
     node: Annotated[str, typer.Option("--node", "-n", help="Id of the node that will pull.")],
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     ttl_s: TtlOption = None,
     variant: Annotated[
         WantedVariant, typer.Option(help="Original layers, or zstd layers if the image has them.")

@@ -1,4 +1,4 @@
-"""Places of one process for running imports, shared by organizations (docs/importer.md, "Jobs").
+"""Slots of one process for running imports, shared by organizations (docs/importer.md, "Jobs").
 
 An import that waits for a slow upstream costs little, so it does not count towards the limit of running
 imports (docs/adr/0057-share-import-workers-between-organizations.md). Performs no I/O.
@@ -29,7 +29,7 @@ class Slot:
         self._since, self._bytes = now, 0
 
     def follow(self, progress: Progress) -> None:
-        """Take note of the import's progress."""
+        """Record the import's progress."""
         self._progress = progress
 
     def measure(self, now: float) -> None:

@@ -154,8 +154,7 @@ class Transfer:
                 if last or not copy.pieced_together:
                     raise PullFailedError(
                         f"{self._source.reference.host} sent other bytes for the layer {layer.digest} than "
-                        "its digest "
-                        "says: push the image again"
+                        "its digest says: push the image again"
                     ) from None
                 self._source.disable_ranges(layer)  # a range was corrupt; the whole blob may be intact
             except (StorageUnavailableError, KeyUnavailableError) as error:

@@ -185,7 +185,7 @@ class ImportWorker:
         return await self._record(job, "done", partial(self._queue.succeed, job, self._worker_id, image))
 
     def _delay_s(self, job: ImportJob, error: ImportFailedError) -> float | None:
-        """Return when to try an import once more whose registry is down; None if the import has failed."""
+        """Return the delay before the last attempt if the registry is down; None if the import failed."""
         if job.deferred or not isinstance(error, UpstreamUnavailableError) or not error.outage:
             return None
         delay_s = max(self._retry_delay_s, error.retry_after_s or 0)

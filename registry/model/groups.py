@@ -52,6 +52,9 @@ class _UnreadSpec(Mapping[str, Any]):
         raise RuntimeError("the group was read without its spec")
 
 
+Cursor = tuple[datetime, str]
+"""A position in a list of groups: creation time and id of the group before it."""
+
 UNREAD: Final[Mapping[str, Any]] = _UnreadSpec()
 """The spec of groups that were read without it."""
 
@@ -443,15 +446,9 @@ class GroupCatalog(Protocol):
         """Return a stored version."""
 
     async def page(
-        self,
-        organization: str,
-        project: str,
-        *,
-        after: tuple[datetime, str] | None = None,
-        limit: int,
-        max_spec_bytes: int,
+        self, organization: str, project: str, *, after: Cursor | None = None, limit: int, max_spec_bytes: int
     ) -> tuple[Sequence[Group], bool]:
-        """Return a project's groups, oldest first, after the cursor `(created_at, id)`.
+        """Return a project's groups, oldest first, after the cursor.
 
         Args:
             limit: Maximum number of groups.

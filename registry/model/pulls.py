@@ -115,9 +115,9 @@ def judge(view: TokenView, platforms: Sequence[PlatformBlobs], had: Collection[s
 def decide(instance: Instance, pulls: Sequence[Pull]) -> Pull | None:
     """Return the pull from which the instance's state follows from now on; None if nothing changes.
 
-    No pull hides another: the one that is furthest counts. A node that has an image keeps it until it has
-    that of a newer version, whatever is minted meanwhile. Only a request in the session from which it was
-    inferred that the node has the image takes that back.
+    The pull that has progressed furthest counts. A node that has an image keeps it until it has that of a
+    newer version, even if other tokens are minted meanwhile. If it was inferred from a session that the node
+    has the image, only a later request in this session takes that back.
 
     Args:
         instance: The instance as it is.
@@ -125,7 +125,7 @@ def decide(instance: Instance, pulls: Sequence[Pull]) -> Pull | None:
     """
     usable = [pull for pull in pulls if pull.status.state is not None]
     own = next((pull for pull in usable if pull.token_id == instance.token_id), None)
-    best = max(usable, key=_standing, default=None)
+    best = max(usable, key=_progress, default=None)
     if instance.state not in HOLDING:
         as_it_is = own is not None and best is not None and _state_of(best) == _state_of(instance)
         return None if as_it_is else best
@@ -169,8 +169,8 @@ def _state_of(it: Pull | Instance) -> tuple[InstanceState | None, int]:
     return (it.state if isinstance(it, Instance) else it.status.state), it.version
 
 
-def _standing(pull: Pull) -> tuple[int, int, float, int]:
-    """Order pulls by how far they are."""
+def _progress(pull: Pull) -> tuple[int, int, float, int]:
+    """Return the sort key of a pull: the furthest pull has the largest one."""
     status = pull.status
     state = _STATES.index(status.state) if status.state else -1
     return state, pull.version, status.percent, _SURE.index(status.known_by)

@@ -38,5 +38,5 @@ def bare(content_type: str) -> str:
 
 
 def says_nothing(media_type: object) -> bool:
-    """Return whether a config's media type is one that servers write for anything."""
+    """Return whether a config's media type is one that servers use for any content."""
     return isinstance(media_type, str | None) and media_type in _SAY_NOTHING

@@ -1,5 +1,6 @@
 """Cache of decrypted manifests and indexes, which are small, immutable and read at every pull."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +12,7 @@ from storage.digest import Digest
 from storage.read.recent import LIFETIME_S
 
 KEPT_BYTES: Final = 32 << 20
-LARGEST_KEPT_BYTES: Final = 1 << 20
+LARGEST_KEPT_BYTES: Final = 4 << 20
 
 
 @dataclass(slots=True)
@@ -37,6 +38,7 @@ class Documents:
 
     def __init__(self, blobs: BlobStore, kept_bytes: int = KEPT_BYTES) -> None:
         self._blobs = blobs
+        self._loading: dict[tuple[str, Digest], asyncio.Task[bytes]] = {}
         self._kept: LRUCache[tuple[str, Digest], _Kept] = LRUCache(kept_bytes, len)
 
     async def read(self, tenant: str, digest: Digest) -> bytes:
@@ -50,7 +52,22 @@ class Documents:
             if await self._still_has(key, kept):
                 return kept.document
             self._kept.pop(key, None)
-        async with await self._blobs.open(tenant, digest) as reader:
+        return await asyncio.shield(self._loading.get(key) or self._start_loading(key))
+
+    def _start_loading(self, key: tuple[str, Digest]) -> asyncio.Task[bytes]:
+        """Load a document once for all requests that wait for it; they share its bytes."""
+        loading = self._loading[key] = asyncio.create_task(self._load(key))
+
+        def loaded(task: asyncio.Task[bytes]) -> None:
+            del self._loading[key]
+            if not task.cancelled():
+                task.exception()  # retrieved also if every request was cancelled meanwhile
+
+        loading.add_done_callback(loaded)
+        return loading
+
+    async def _load(self, key: tuple[str, Digest]) -> bytes:
+        async with await self._blobs.open(*key) as reader:
             document = b"".join([bytes(part) async for part in reader.stream()])
         if len(document) <= min(LARGEST_KEPT_BYTES, self._kept.maxsize):
             self._kept[key] = _Kept(document, time.monotonic() + LIFETIME_S)

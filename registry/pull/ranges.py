@@ -2,10 +2,13 @@
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from storage.errors import BlobRangeError
 
-_SINGLE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
+MAX_RANGES: Final = 16
+_UNIT = re.compile(r"bytes=", re.IGNORECASE)
+_RANGE = re.compile(r"(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,35 +23,54 @@ class ByteRange:
         return f"bytes {self.start}-{self.start + self.length - 1}/{size_bytes}"
 
 
-def parse_range(header: str | None, size_bytes: int) -> ByteRange | None:
+def parse_ranges(header: str | None, size_bytes: int) -> tuple[ByteRange, ...]:
     """Parse a `Range` header.
 
-    Several ranges, other units and malformed headers are ignored (RFC 9110, section 14.2). The response is
-    then the whole blob, which all clients can use.
+    Other units and malformed headers are ignored (RFC 9110, section 14.2). The response is then the whole
+    blob, which all clients can use.
 
     Args:
         header: Value of the header, or None.
         size_bytes: Size of the whole blob.
 
     Returns:
-        The range to send, or None for the whole blob.
+        The ranges to send, in the order of the header, without those outside the blob; none for the whole
+        blob.
 
     Raises:
-        BlobRangeError: The range is valid, but completely outside the blob.
+        BlobRangeError: All ranges are outside the blob, or there are more than `MAX_RANGES`.
     """
-    match = _SINGLE.fullmatch(header) if header else None
-    if match is None or match.groups() == ("", ""):
-        return None
-    first, last = match.groups()
+    unit = _UNIT.match(header) if header else None
+    if header is None or unit is None:
+        return ()
+    listed = [part.strip(" \t") for part in header[unit.end() :].split(",")]
+    bounds = [_RANGE.fullmatch(part) for part in listed if part]  # a list may have empty elements
+    ranges = []
+    for match in bounds:
+        if match is None or match.groups() == ("", ""):
+            return ()
+        first, last = match.groups()
+        if first and last and int(last) < int(first):
+            return ()
+        if span := _within(first, last, size_bytes):
+            ranges.append(span)
+    if bounds and not ranges:
+        raise BlobRangeError(f"the blob has {size_bytes} bytes")
+    if len(bounds) > MAX_RANGES:
+        raise BlobRangeError(f"a request may have {MAX_RANGES} ranges")
+    return tuple(ranges)
+
+
+def is_open_ended(header: str | None) -> bool:
+    """Return whether a `Range` header requests everything from some byte to the end."""
+    return header is not None and header.rstrip().endswith("-")
+
+
+def _within(first: str, last: str, size_bytes: int) -> ByteRange | None:
+    """Return the part of a range that is in the blob, or None. Without `first` it is a suffix."""
     if not first:
         length = min(int(last), size_bytes)
-        if length == 0:
-            raise BlobRangeError(f"the blob has {size_bytes} bytes")
-        return ByteRange(size_bytes - length, length)
+        return ByteRange(size_bytes - length, length) if length else None
     start = int(first)
     end = min(int(last), size_bytes - 1) if last else size_bytes - 1
-    if last and int(last) < start:
-        return None
-    if start >= size_bytes:
-        raise BlobRangeError(f"the blob has {size_bytes} bytes")
-    return ByteRange(start, end - start + 1)
+    return ByteRange(start, end - start + 1) if start < size_bytes else None

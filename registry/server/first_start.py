@@ -2,11 +2,11 @@
 
 from auth.nodes.ca import NodeCA
 from auth.signing_keys import PUBLIC, LocalSigningKeys, write_public_parts
-from registry.app import database_url, open_blobs
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.plaintext import migrate
 from registry.catalog.specs import SpecCipher
+from registry.composition.storage import database_url, open_blobs
 from registry.config import SIGNING_ROLES, STORAGE_ROLES, Role, Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError

@@ -11,7 +11,6 @@ import aiohttp
 from redis.exceptions import RedisError
 
 from auth.ledger import connect
-from registry.app import database_url, open_blobs, open_compressor
 from registry.catalog.blob_origins import SqlBlobOrigins
 from registry.catalog.collection import SqlBlobPins, SqlCollection
 from registry.catalog.engine.database import Database, SystemClock
@@ -21,6 +20,7 @@ from registry.catalog.inspection import SqlInspection
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.maintenance import SqlUpkeep
 from registry.catalog.quarantine import SqlQuarantine
+from registry.composition.storage import database_url, open_blobs, open_compressor
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError, RegistryError

@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from registry import tracing
-from registry.app import compose
+from registry.composition.process import compose
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError
@@ -27,6 +27,7 @@ from registry.server.tls import ServerTls, server_tls
 _STOP_S = 15.0  # longer than the last pass of the event drain
 _LINGER_S = 2.0  # for reading the rest of a request after its response
 _BACKLOG = 1024
+_UNSENT_BYTES = 512 << 10  # the kernel keeps that much beyond what a client's window admits
 _ALLOCATIONS = 20_000  # between garbage collections; reference counting frees nearly everything of a request
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +43,7 @@ def bind(settings: Settings, *, shared: bool) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    _give_up_on_the_dead(listener, settings.stall_s)
+    _tune(listener, settings.stall_s)
     try:
         listener.bind((settings.host, settings.port))
     except OSError:
@@ -85,10 +86,14 @@ def bind_for_proxy(settings: Settings) -> socket.socket | None:
     return listener
 
 
-def _give_up_on_the_dead(listener: socket.socket, stall_s: float) -> None:
-    """Let the kernel close connections whose client is gone or reads nothing. Inherited by them (Linux)."""
+def _tune(listener: socket.socket, stall_s: float) -> None:
+    """Let the kernel close connections whose client is gone or reads nothing, and keep little for them.
+
+    The connections inherit the options (Linux).
+    """
     for name, value in (
         ("TCP_USER_TIMEOUT", round(stall_s * 1000)),
+        ("TCP_NOTSENT_LOWAT", _UNSENT_BYTES),
         ("TCP_KEEPIDLE", 60),
         ("TCP_KEEPINTVL", 15),
         ("TCP_KEEPCNT", 4),
@@ -111,7 +116,7 @@ def bind_admin(settings: Settings) -> socket.socket | None:
         return None
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     listener = socket.create_server(address, family=family, backlog=_BACKLOG)
-    _give_up_on_the_dead(listener, settings.stall_s)
+    _tune(listener, settings.stall_s)
     return listener
 
 

@@ -103,8 +103,8 @@ class ContainerGroups:
         self._read_reference(request.image)
         await self._require_organization(key.organization)
         credential = self._credential(request.registry_authentication)
-        if (standing := await self._repeat(key, request, credential, source)) is not None:
-            return standing
+        if (existing := await self._repeat(key, request, credential, source)) is not None:
+            return existing
         await self._quotas.check_spec(key.organization, request.spec)
         await self._quotas.take(key.organization, "creations_per_minute", "create")
         now, autostart = self._clock.now(), request.autostart
@@ -113,8 +113,8 @@ class ContainerGroups:
         try:
             await self._keep(group, credential, lambda sealed: self._catalog.create(created, sealed))
         except ConflictError:
-            if (standing := await self._repeat(key, request, credential, source)) is not None:
-                return standing
+            if (existing := await self._repeat(key, request, credential, source)) is not None:
+                return existing
             raise
         self._nudge()
         return GroupView(group, group.description)

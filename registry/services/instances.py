@@ -161,7 +161,8 @@ class Instances:
             NotFoundError: No such group or instance.
         """
         group, instance = await self._require(key, instance_id)
-        (view,) = await self._refresh_all([(group, instance)])
+        tokens = await self._catalog.open_tokens([instance_id]) if instance.is_watched else {}
+        view = await self._refresh_one(group, instance, tokens.get(instance_id, ()), lapses=False)
         if view is None:
             raise _no_such()
         before = view.instance
@@ -210,9 +211,13 @@ class Instances:
         return views
 
     async def _refresh_one(
-        self, group: Group, instance: Instance, tokens: Sequence[InstanceToken]
+        self, group: Group, instance: Instance, tokens: Sequence[InstanceToken], *, lapses: bool = True
     ) -> InstanceView | None:
-        """Refresh one instance; None if its tokens have ended and its node was released."""
+        """Refresh one instance; None if its tokens have ended and its node was released.
+
+        Args:
+            lapses: Whether the node may be released: not if its scheduler reports what it does.
+        """
         if not instance.is_watched:
             return InstanceView(instance, group)
         views = [await self._show(token.token_id) for token in tokens]
@@ -227,7 +232,7 @@ class Instances:
             instance = await self._follow(group, instance, following)
         if ended:
             await self._catalog.end_tokens(ended)
-        if instance.state in UNSETTLED and len(ended) == len(pulls):
+        if lapses and instance.state in UNSETTLED and len(ended) == len(pulls):
             cause = next((view.state.value for view in views if view is not None), "expired")
             event = instance_event(RegistryEventType.INSTANCE_LAPSED, group, instance, cause=cause)
             if await self._catalog.lapse(group, instance, event):

@@ -6,10 +6,8 @@ transfers.
 """
 
 import asyncio
-import base64
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -19,33 +17,21 @@ from auth.secret import Secret
 from registry.errors import (
     AuthenticationFailedError,
     ChallengeFormatError,
-    DocumentError,
     EgressRefusedError,
     ImportFailedError,
     PullFailedError,
     UpstreamUnavailableError,
 )
-from registry.model.imports import UpstreamCredential
-from registry.oci.strict_json import parse_object
 from registry.upstream.challenge import Challenge, read_challenges
 from registry.upstream.egress import authority, origin_of, parse_url
+from registry.upstream.grants import Grant, basic_header, parse_grant
 from registry.upstream.logins import Login
 from registry.upstream.realms import PINNED_REALMS, Realms, may_receive_credentials, with_tls
+from registry.upstream.response import Response
 from registry.upstream.retry import is_outage, is_transient
-from registry.upstream.transport import Response, Transport
+from registry.upstream.transport import Transport
 
 MAX_TOKEN_BYTES: Final = 64 << 10
-DEFAULT_EXPIRY_S: Final = 60.0
-MAX_EXPIRY_S: Final = 24 * 3600.0
-MAX_SLACK_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Grant:
-    """An Authorization header and when to renew it, by the monotonic clock."""
-
-    header: Secret
-    until_s: float
 
 
 class Authorization:
@@ -75,7 +61,7 @@ class Authorization:
         self._realms = realms
         self._monotonic = monotonic
         self._challenge: Challenge | None = None
-        self._grant: _Grant | None = None
+        self._grant: Grant | None = None
         self._accepted = False
         self._searched = self._asked = False
         self._lock = asyncio.Lock()
@@ -218,8 +204,7 @@ class Authorization:
         if chosen is None:
             raise AuthenticationFailedError(
                 f"{authority(self._registry)} asks for a kind of login that is not supported: check that "
-                "this "
-                "host is the image's registry"
+                "this host is the image's registry"
             )
         return chosen
 
@@ -245,16 +230,16 @@ class Authorization:
             return basic
         return bearer
 
-    async def _answer(self, challenge: Challenge) -> _Grant:
+    async def _answer(self, challenge: Challenge) -> Grant:
         self._asked = True
         if challenge.scheme == "bearer":
             return await self._fetch_token(challenge)
         shown = await self._login.show()
         if shown.credential is None:
             raise self.refusal()
-        return _Grant(basic_header(shown.credential), shown.until_s)
+        return Grant(basic_header(shown.credential), shown.until_s)
 
-    async def _fetch_token(self, challenge: Challenge) -> _Grant:
+    async def _fetch_token(self, challenge: Challenge) -> Grant:
         realm = self._realm(challenge)
         asked = [("scope", scope) for scope in self._scopes(challenge)]
         if service := challenge.params.get("service"):
@@ -282,7 +267,7 @@ class Authorization:
                 if answered or named.scheme == realm.scheme or origin_of(realm) == origin_of(self._registry):
                     raise
                 raise self._needs_tls(named, realm) from None
-            return _parse_grant(body, authority(realm), started_s)
+            return parse_grant(body, authority(realm), started_s)
 
     def _needs_tls(self, named: URL, realm: URL) -> AuthenticationFailedError:
         registry = authority(self._registry)
@@ -322,9 +307,8 @@ class Authorization:
             raise _unavailable(response, "when asked for a token")
         if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
             raise PullFailedError(
-                f"{response.host} answers {response.status} when asked for a token: check that this host "
-                "is the "
-                "image's registry"
+                f"{response.host} answers {response.status} when asked for a token: check that this host is "
+                "the image's registry"
             )
 
 
@@ -342,24 +326,3 @@ def _unavailable(response: Response, when: str) -> UpstreamUnavailableError:
         response.retry_after_s,
         outage=is_outage(response.status),
     )
-
-
-def basic_header(credential: UpstreamCredential) -> Secret:
-    """Encode a credential as HTTP Basic (RFC 7617, UTF-8)."""
-    pair = f"{credential.username}:{credential.password.reveal()}"
-    return Secret("Basic " + base64.b64encode(pair.encode()).decode())
-
-
-def _parse_grant(body: bytes, host: str, started_s: float) -> _Grant:
-    try:
-        fields = parse_object(body, "the token")
-    except DocumentError:
-        fields = {}
-    token = fields.get("token") or fields.get("access_token")
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
-        raise PullFailedError(f"{host} answers without a token: check that this host is the image's registry")
-    expiry = fields.get("expires_in", DEFAULT_EXPIRY_S)
-    if isinstance(expiry, bool) or not isinstance(expiry, (int, float)) or expiry <= 0:
-        expiry = DEFAULT_EXPIRY_S
-    expiry = min(float(expiry), MAX_EXPIRY_S)
-    return _Grant(Secret(f"Bearer {token}"), started_s + expiry - min(MAX_SLACK_S, expiry / 5))

@@ -10,15 +10,17 @@ from yarl import URL
 from registry.errors import PlainHttpError, UpstreamUnavailableError
 from registry.hosts import split_host
 from registry.model.imports import UpstreamCredential
+from registry.oci.documents import MAX_DOCUMENT_BYTES
 from registry.oci.reference import Reference
 from registry.upstream.authorization import Authorization
 from registry.upstream.credentials.logins import login_for
 from registry.upstream.egress import HTTP_PORT, HTTPS_PORT, EgressGuard
 from registry.upstream.realms import PINNED_REALMS
 from registry.upstream.repository import UpstreamRepository
+from registry.upstream.response import Timeouts
 from registry.upstream.retry import Backoff
 from registry.upstream.routes import CertificateAuthorities, OutboundProxy
-from registry.upstream.transport import Timeouts, Transport
+from registry.upstream.transport import Transport
 
 
 class UpstreamClient:
@@ -36,6 +38,7 @@ class UpstreamClient:
         proxy: OutboundProxy | None = None,
         ecr_endpoint: str | None = None,
         resolver: AbstractResolver | None = None,
+        max_manifest_bytes: int = MAX_DOCUMENT_BYTES,
     ) -> None:
         """Configure the client without opening connections. Must be called inside a running event loop.
 
@@ -46,6 +49,7 @@ class UpstreamClient:
             proxy: Proxy for all connections except those to hosts that the guard lists.
             ecr_endpoint: Amazon ECR's API, if not AWS' own; `{region}` stands for the registry's region.
             resolver: DNS resolver; the system's by default.
+            max_manifest_bytes: Size limit for each manifest and index.
         """
         self._backoff = backoff or Backoff()
         private = {_endpoint(host): context for host, context in (authorities or {}).items()}
@@ -54,6 +58,7 @@ class UpstreamClient:
         )
         self._realms = realms
         self._ecr_endpoint = ecr_endpoint
+        self._max_manifest_bytes = max_manifest_bytes
 
     async def close(self) -> None:
         """Close every connection."""
@@ -79,7 +84,14 @@ class UpstreamClient:
         authorization = Authorization(
             self._transport, origin, reference.repository, login, realms=self._realms
         )
-        return UpstreamRepository(self._transport, origin, reference, authorization, self._backoff)
+        return UpstreamRepository(
+            self._transport,
+            origin,
+            reference,
+            authorization,
+            self._backoff,
+            max_manifest_bytes=self._max_manifest_bytes,
+        )
 
     async def _origin(self, reference: Reference) -> URL:
         """Choose https, or plain http if the operator listed the host as insecure and it does not use TLS."""

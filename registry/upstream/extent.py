@@ -9,7 +9,7 @@ from typing import Final
 
 from registry.errors import PullFailedError, RangeRefusedError, UpstreamUnavailableError
 from registry.oci.documents import Descriptor
-from registry.upstream.transport import Response
+from registry.upstream.response import Response
 
 _MAX_SIZE_DIGITS: Final = 20
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
@@ -84,16 +84,14 @@ async def exactly(response: Response, blob: Descriptor, size_bytes: int) -> Asyn
             missing -= len(chunk)
             if missing < 0:
                 raise PullFailedError(
-                    f"{response.host} sends more of the blob {blob.digest} than its manifest says: push "
-                    "the image "
-                    "again"
+                    f"{response.host} sends more of the blob {blob.digest} than its manifest says: push the "
+                    "image again"
                 )
             yield chunk
     if missing:
         raise UpstreamUnavailableError(
             f"{response.host} broke off in the middle of the blob {blob.digest}: check that the registry "
-            "works, and "
-            "try again later"
+            "works, and try again later"
         )
 
 

@@ -30,6 +30,7 @@ def upstream_client(settings: Settings) -> UpstreamClient:
         realms=_realms(settings),
         proxy=_proxy(settings),
         ecr_endpoint=_ecr_endpoint(settings),
+        max_manifest_bytes=settings.max_manifest_bytes,
     )
 
 

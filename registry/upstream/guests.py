@@ -11,7 +11,8 @@ from registry.errors import AuthenticationFailedError
 from registry.upstream.authorization import Authorization
 from registry.upstream.egress import authority, origin_of
 from registry.upstream.logins import PlainLogin
-from registry.upstream.transport import Response, Transport
+from registry.upstream.response import Response
+from registry.upstream.transport import Transport
 
 _MAX_GUESTS: Final = 4
 

@@ -194,7 +194,9 @@ class _PartFile:
 
     def commit(self) -> None:
         if self._hasher.hexdigest() != self._digest.hex:
-            raise PullFailedError(f"the layer {self._digest} is not what its digest says")
+            raise PullFailedError(
+                f"the registry sent other bytes for the layer {self._digest} than its digest says"
+            )
         self._file.flush()
         os.fsync(self._file.fileno())
         self._part.replace(self._path)

@@ -1,7 +1,7 @@
 """Access to one repository of an upstream registry: documents and blob streams (OCI distribution-spec)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -9,24 +9,22 @@ from typing import Final, TypeVar
 
 from yarl import URL
 
-from auth.secret import Secret
 from registry.errors import (
     DocumentError,
     ImportFailedError,
     PullFailedError,
     RangeRefusedError,
-    UpstreamMissingError,
     UpstreamUnavailableError,
 )
 from registry.oci import mediatypes
-from registry.oci.documents import MAX_DOCUMENT_BYTES, Descriptor, Index, Manifest, parse_document
+from registry.oci.documents import Descriptor, Index, Manifest, parse_document
 from registry.oci.reference import Reference
 from registry.upstream.authorization import Authorization
-from registry.upstream.egress import origin_of
 from registry.upstream.extent import Piece, check_whole, exactly, extent_of_range, stated_size
-from registry.upstream.guests import Guests, wants_token
-from registry.upstream.retry import Backoff, Retries, is_outage, is_transient
-from registry.upstream.transport import Response, Transport
+from registry.upstream.requests import AuthenticatedRequests
+from registry.upstream.response import Response
+from registry.upstream.retry import Backoff, Retries
+from registry.upstream.transport import Transport
 from storage.digest import Digest
 from storage.errors import DigestError
 
@@ -63,17 +61,16 @@ class UpstreamRepository:
         reference: Reference,
         authorization: Authorization,
         backoff: Backoff,
+        *,
+        max_manifest_bytes: int,
     ) -> None:
         self.reference = reference
         self.backoff = backoff
         self.waiting: Callable[[UpstreamUnavailableError], None] = lambda _error: None
-        self._answered = False
-        self._transport = transport
         self._origin = origin
         self._base = origin / "v2" / reference.repository
-        self._authorization = authorization
-        self._guests = Guests(transport, origin, reference.repository)
-        self._root: Digest | None = None
+        self._requests = AuthenticatedRequests(transport, origin, reference, authorization)
+        self._max_manifest_bytes = max_manifest_bytes
         self._without_ranges: set[Digest] = set()
 
     async def report_complete(self, token_id: str) -> bool:
@@ -83,10 +80,7 @@ class UpstreamRepository:
         """
         url = self._origin / "api/v1/pull-tokens" / token_id / "complete"
         try:
-            async with (
-                self._transport.document_deadline(self.reference.host),
-                self._request("POST", url, "report of a complete pull"),
-            ):
+            async with self._requests.send_small("POST", url, "report of a complete pull"):
                 return True
         except PullFailedError:
             return False
@@ -110,7 +104,7 @@ class UpstreamRepository:
         """
         document = await self._retry(lambda: self._document(identifier, expected))
         if identifier == self.reference.identifier:
-            self._root = document.digest
+            self._requests.root = document.digest
         return document
 
     async def moved(self) -> bool:
@@ -119,7 +113,7 @@ class UpstreamRepository:
         Raises:
             AuthenticationFailedError, PullFailedError: As for `document`.
         """
-        before, self._root = self._root, None
+        before, self._requests.root = self._requests.root, None
         if before is None or self.reference.digest is not None:
             return False
         return (await self.document(self.reference.identifier)).digest != before
@@ -152,7 +146,7 @@ class UpstreamRepository:
             async with self._small("HEAD", identifier, kind):
                 pass
         async with self._small("GET", identifier, kind) as response:
-            data = await response.read(MAX_DOCUMENT_BYTES, "a manifest")
+            data = await response.read(self._max_manifest_bytes, "a manifest")
             content_type = response.header("Content-Type")
         if named is not None and not await off_loop(data, named.matches):
             raise PullFailedError(self._other_bytes(f"manifest {named}"))
@@ -176,10 +170,9 @@ class UpstreamRepository:
         url = self._base / "blobs" / str(blob.digest)
         for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
             try:
-                async with (
-                    self._transport.document_deadline(self.reference.host),
-                    self._request(method, url, f"blob {blob.digest}", headers=headers) as response,
-                ):
+                async with self._requests.send_small(
+                    method, url, f"blob {blob.digest}", headers=headers
+                ) as response:
                     return stated_size(response) == blob.size_bytes
             except ImportFailedError:
                 continue
@@ -206,7 +199,7 @@ class UpstreamRepository:
         whole = (start, stop) == (0, blob.size_bytes) or blob.digest in self._without_ranges
         headers = {} if whole else {"Range": f"bytes={start}-{stop - 1}"}
         try:
-            async with self._request("GET", url, f"blob {blob.digest}", headers=headers) as response:
+            async with self._requests.send("GET", url, f"blob {blob.digest}", headers=headers) as response:
                 if whole:
                     check_whole(response, blob)
                     begin, end = 0, blob.size_bytes
@@ -246,14 +239,13 @@ class UpstreamRepository:
 
     async def _document(self, identifier: str, expected: Descriptor | None) -> Document:
         async with self._small("GET", identifier) as response:
-            data = await response.read(MAX_DOCUMENT_BYTES, "a manifest")
+            data = await response.read(self._max_manifest_bytes, "a manifest")
             content_type, declared = response.header("Content-Type"), response.header("Docker-Content-Digest")
         named = _parse_digest(identifier) or _parse_digest(declared)
         if expected is not None and expected.size_bytes != len(data):
             raise PullFailedError(
                 f"{self.reference.host} has a manifest of {self.reference} in another size than its index "
-                "says: push "
-                "the image again"
+                "says: push the image again"
             )
         if named is not None and not await off_loop(data, named.matches):
             raise PullFailedError(self._other_bytes(f"manifest {named}"))
@@ -271,8 +263,7 @@ class UpstreamRepository:
         if digest is None or size is None or not size.isdigit() or media_type is None:
             raise PullFailedError(
                 f"{response.host} does not say what {self.reference} is: ask the registry's administrator "
-                "whether "
-                "it supports HEAD requests"
+                "whether it supports HEAD requests"
             )
         return Descriptor(mediatypes.bare(media_type), digest, int(size))
 
@@ -282,24 +273,17 @@ class UpstreamRepository:
         what = (
             f"image {self.reference}" if identifier == self.reference.identifier else f"manifest {identifier}"
         )
-        async with (
-            self._transport.document_deadline(self.reference.host),
-            self._request(method, url, what, accept=mediatypes.ACCEPTED) as response,
-        ):
+        async with self._requests.send_small(method, url, what, accept=mediatypes.ACCEPTED) as response:
             if response.status != HTTPStatus.OK:
                 raise PullFailedError(
                     f"{response.host} answers {response.status} for {what}: check that this host is the "
-                    "image's "
-                    "registry"
+                    "image's registry"
                 )
             yield response
 
     async def _small_blob(self, blob: Descriptor) -> bytes:
         url = self._base / "blobs" / str(blob.digest)
-        async with (
-            self._transport.document_deadline(self.reference.host),
-            self._request("GET", url, f"blob {blob.digest}") as response,
-        ):
+        async with self._requests.send_small("GET", url, f"blob {blob.digest}") as response:
             if response.gzipped and response.header("Content-Length") != str(blob.size_bytes):
                 data = await response.read(blob.size_bytes, f"the blob {blob.digest}")
             else:
@@ -308,94 +292,6 @@ class UpstreamRepository:
         if not await off_loop(data, blob.digest.matches):
             raise PullFailedError(self._other_bytes(f"blob {blob.digest}"))
         return data
-
-    @asynccontextmanager
-    async def _request(
-        self,
-        method: str,
-        url: URL,
-        what: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        accept: Iterable[str] = (),
-    ) -> AsyncIterator[Response]:
-        """Send an authenticated request; authenticate and retry once after a 401, a 403 and a 404."""
-        answered: set[tuple[str, int]] = set()
-        try:
-            while True:
-                shown = await self._authorization.header()
-                elsewhere = await self._guests.headers()
-                async with self._transport.send(
-                    method, url, headers=headers, accept=accept, authorization=shown, elsewhere=elsewhere
-                ) as response:
-                    answer = origin_of(response.origin), response.status
-                    if answer not in answered:
-                        answered.add(answer)
-                        if await self._authenticates(response, shown, elsewhere):
-                            continue
-                    # A blob's signed URL may have expired: retry for another. A refused range is permanent.
-                    signed = response.redirected and "blobs" in url.parts and "Range" not in (headers or {})
-                    self._check_status(response, what, signed=signed)
-                    self._answered = True
-                    yield response
-                    return
-        except UpstreamUnavailableError as error:
-            if error.outage or not self._answered:
-                raise
-            # It worked before.
-            raise UpstreamUnavailableError(error.sentence, error.retry_after_s, outage=True) from error
-
-    async def _authenticates(
-        self, response: Response, shown: Secret | None, elsewhere: Mapping[str, Secret]
-    ) -> bool:
-        """Authenticate as a response requires. Returns whether to retry the request."""
-        if response.redirected:
-            return await self._guests.refused(response, elsewhere)
-        match response.status:
-            case HTTPStatus.UNAUTHORIZED:
-                await self._authorization.refused(response, shown)
-                return True
-            case HTTPStatus.FORBIDDEN:
-                return await self._authorization.found(shown) or await self._authorization.renewed(shown)
-            case HTTPStatus.NOT_FOUND:
-                return await self._authorization.found(shown)
-            case HTTPStatus.OK | HTTPStatus.PARTIAL_CONTENT:
-                self._authorization.admitted(shown)
-        return False
-
-    def _check_status(self, response: Response, what: str, *, signed: bool) -> None:
-        status = response.status
-        if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-            return
-        if wants_token(response):
-            raise self._guests.refusal(response)
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise self._authorization.exhaustion(response.host, response.retry_after_s)
-        if is_transient(status) or (signed and status < HTTPStatus.INTERNAL_SERVER_ERROR):
-            raise UpstreamUnavailableError(
-                f"{response.host} answers {status} for {what}: check that the registry works, and try "
-                "again later",
-                response.retry_after_s,
-                outage=is_outage(status),
-            )
-        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise (self._guests.refusal(response) if response.redirected else self._authorization.refusal())
-        if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
-            raise UpstreamMissingError(self._missing(response.host, what))
-        raise PullFailedError(
-            f"{response.host} answers {status} for {what}: check that this host is the image's registry, "
-            "and that its rules allow to pull the image"
-        )
-
-    def _missing(self, host: str, what: str) -> str:
-        if self._root is not None:
-            return (
-                f"{host} lacks {what}, a part of {self.reference}: push the image again, and check that no "
-                "cleanup job removes untagged manifests"
-            )
-        if self.reference.digest is not None:
-            return f"{host} has no {what}: check that it was pushed to this repository and not deleted since"
-        return f"{host} has no {what}: check its spelling, and that it was pushed"
 
 
 def unusable(reference: Reference, error: DocumentError) -> PullFailedError:

@@ -4,13 +4,8 @@ aiohttp's errors never leave this module, because they contain the request with 
 """
 
 import asyncio
-import socket
-import ssl
-import time
-import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import wraps
 from types import MappingProxyType
 from typing import Concatenate, Final, ParamSpec, Self
@@ -23,189 +18,18 @@ from yarl import URL
 
 from auth.secret import Secret
 from registry import tracing
-from registry.errors import EgressRefusedError, PlainHttpError, PullFailedError, UpstreamUnavailableError
+from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
+from registry.upstream.connection_errors import translate
 from registry.upstream.egress import EgressGuard, authority, origin_of, parse_url
+from registry.upstream.response import Response, Timeouts
 from registry.upstream.response_heads import MAX_FIELD_BYTES, MAX_FIELDS
-from registry.upstream.retry import parse_retry_after
 from registry.upstream.routes import CertificateAuthorities, OutboundProxy, Routes
 
 MAX_REDIRECTS: Final = 3
 READ_BUFFER_BYTES: Final = 1 << 20
 USER_AGENT: Final = "crisper"
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_PERMANENT: Final[Mapping[type[Exception], str]] = {
-    aiohttp.ClientConnectorCertificateError: (
-        "shows a TLS certificate that is not trusted: check that it is valid for this name, or ask the "
-        "operator "
-        "to trust its CA"
-    ),
-    aiohttp.InvalidURL: "is not a host that can be reached: check the registry's name",
-}
-_TRANSIENT: Final[Mapping[type[Exception], str]] = {
-    aiohttp.ClientProxyConnectionError: (
-        "cannot be reached, because the outbound proxy does not answer: ask the operator to check the "
-        "outbound "
-        "proxy"
-    ),
-    aiohttp.ClientHttpProxyError: (
-        "cannot be reached through the outbound proxy: ask the operator to check the outbound proxy"
-    ),
-    aiohttp.ClientConnectorDNSError: "has a name that cannot be resolved: check the registry's name",
-    socket.gaierror: "has a name that cannot be resolved: check the registry's name",
-    aiohttp.ClientConnectorSSLError: "cannot be reached with TLS: check the registry's TLS settings",
-    aiohttp.ClientConnectorError: (
-        "cannot be reached: check that the registry runs, and that the internet can reach it"
-    ),
-    TimeoutError: "does not answer in time: check that the registry works, and try again later",
-}
-_BROKE_OFF: Final = "broke off before it answered: check that the registry works, and try again later"
-#: OpenSSL's reasons for an answer that is not TLS.
-_NO_TLS: Final = frozenset(
-    {
-        "WRONG_VERSION_NUMBER",
-        "HTTP_REQUEST",
-        "RECORD_LAYER_FAILURE",
-        "PACKET_LENGTH_TOO_LONG",
-        "UNKNOWN_PROTOCOL",
-    }
-)
-#: Statuses of the proxy itself that retries do not change.
-_FINAL_OF_PROXY: Final = frozenset({400, 403, 405, 407})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _Rest = ParamSpec("_Rest")
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Timeouts for the steps of a request, in seconds.
-
-    Attributes:
-        connect_s: For DNS, TCP and TLS.
-        read_s: Between two reads of a response.
-        document_s: For a whole small document, including redirects.
-        floor_bytes_s: Minimum rate over `read_s` of waiting. Without it, a registry that sends very slowly
-            could occupy a worker indefinitely.
-    """
-
-    connect_s: float = 15.0
-    read_s: float = 60.0
-    document_s: float = 60.0
-    floor_bytes_s: int = 16 << 10
-
-
-class Response:
-    """A response whose body has not been read.
-
-    Attributes:
-        host: The host that sent it.
-        origin: The origin that sent it.
-        redirected: The response comes from a different origin than the request was sent to.
-    """
-
-    def __init__(
-        self, response: aiohttp.ClientResponse, url: URL, timeouts: Timeouts, *, redirected: bool
-    ) -> None:
-        self._response = response
-        self._timeouts = timeouts
-        self.host = authority(url)
-        self.origin = url.origin()
-        self.redirected = redirected
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return self._response.status
-
-    def header(self, name: str) -> str | None:
-        """Return a header's first value."""
-        return self._response.headers.get(name)
-
-    def headers(self, name: str) -> Iterable[str]:
-        """Return every value of a header."""
-        return self._response.headers.getall(name, ())
-
-    @property
-    def retry_after_s(self) -> float | None:
-        """The Retry-After in seconds from now."""
-        return parse_retry_after(self.header("Retry-After"), self.header("Date"))
-
-    @property
-    def gzipped(self) -> bool:
-        """Whether the body is said to be encoded with gzip, although no encoding was asked for."""
-        return (self.header("Content-Encoding") or "").strip().lower() in {"gzip", "x-gzip"}
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body as it arrives, in pieces of at most about two read buffers.
-
-        Raises:
-            UpstreamUnavailableError: The connection was cut, timed out or is too slow.
-        """
-        waited_s, received = 0.0, 0
-        while True:
-            asked_s = time.monotonic()
-            chunk = await self._next()
-            if not chunk:
-                return
-            # Only the time spent waiting counts, so that a slow reader does not look like a slow upstream.
-            waited_s, received = waited_s + time.monotonic() - asked_s, received + len(chunk)
-            if waited_s > self._timeouts.read_s:
-                if received < self._timeouts.floor_bytes_s * waited_s:
-                    raise UpstreamUnavailableError(
-                        f"{self.host} sends too slowly: check the registry's connection, or copy the image "
-                        "to a "
-                        "faster registry",
-                        outage=False,
-                    )
-                waited_s, received = 0.0, 0
-            yield chunk
-
-    async def _next(self) -> bytes:
-        content = self._response.content
-        with suppress(aiohttp.ClientError, TimeoutError, OSError):
-            return await content.readany()
-        # aiohttp raises before it hands out what arrived earlier: up to two read buffers of a large layer.
-        if rest := content._read_nowait(-1):  # noqa: SLF001
-            return rest
-        raise UpstreamUnavailableError(
-            f"{self.host} broke off in the middle of its answer: check that the registry works, and try "
-            "again later"
-        )
-
-    async def read(self, limit: int, what: str) -> bytes:
-        """Read a small body completely, and decode it if it is encoded with gzip.
-
-        Raises:
-            PullFailedError: It is longer than `limit` bytes, encoded or decoded, or not valid gzip data.
-            UpstreamUnavailableError: The connection was cut or timed out.
-        """
-        body = bytearray()
-        async for chunk in self.chunks():
-            body += chunk
-            if len(body) > limit:
-                raise PullFailedError(
-                    f"{self.host} sent {what} of more than {limit} bytes: check that this host is the "
-                    "image's "
-                    "registry"
-                )
-        if not self.gzipped or not body.startswith(_GZIP_MAGIC):
-            return bytes(body)
-        decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            decoded = await asyncio.to_thread(decoder.decompress, bytes(body), limit + 1)
-        except zlib.error:
-            decoded = b""
-        if len(decoded) > limit:
-            raise PullFailedError(
-                f"{self.host} sent {what} of more than {limit} bytes: check that this host is the image's "
-                "registry"
-            )
-        if not decoder.eof:
-            raise PullFailedError(
-                f"{self.host} sent {what} in a damaged gzip encoding: ask the registry's administrator to "
-                "turn "
-                "off this encoding"
-            )
-        return decoded
 
 
 def _traced(
@@ -364,7 +188,7 @@ class Transport:
         try:
             return await self._routes.request(method, url, headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            failure = _translate(error, authority(url))
+            failure = translate(error, authority(url))
         raise failure
 
 
@@ -374,37 +198,5 @@ def _join(url: URL, location: str) -> URL:
     except EgressRefusedError as error:
         raise PullFailedError(
             f"{authority(url)} redirects to an invalid URL ({error}): ask the registry's administrator to "
-            "correct "
-            "it"
+            "correct it"
         ) from None
-
-
-def _translate(error: Exception, host: str) -> PullFailedError:
-    """Translate an error of aiohttp into one that contains nothing of the request."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, EgressRefusedError):
-        return PullFailedError(
-            f"{host} is at a private or reserved address: use a registry with a public address, or ask the "
-            "operator "
-            "to allow this one"
-        )
-    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in _FINAL_OF_PROXY:
-        return PullFailedError(
-            f"{host} cannot be reached, because the outbound proxy refuses it: ask the operator to allow "
-            "it there"
-        )
-    if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
-        return PlainHttpError(
-            f"{host} answers without TLS: use a registry with TLS, or ask the operator to allow plain HTTP "
-            "for "
-            "this one"
-        )
-    for kind, what in _PERMANENT.items():
-        if isinstance(error, kind):
-            return PullFailedError(f"{host} {what}")
-    transient = next((what for kind, what in _TRANSIENT.items() if isinstance(error, kind)), None)
-    # A name that does not exist, or TLS that is set up wrongly, is more often a mistake than an outage.
-    mistake = isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror | ssl.SSLError) or (
-        isinstance(error, aiohttp.ClientConnectorSSLError) and not isinstance(cause, ssl.SSLEOFError)
-    )
-    return UpstreamUnavailableError(f"{host} {transient or _BROKE_OFF}", outage=not mistake)

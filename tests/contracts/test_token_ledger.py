@@ -239,6 +239,15 @@ async def test_what_a_cut_response_did_not_send_is_given_back(
     )
 
 
+async def test_documents_count_against_the_budget(ledger: TokenLedger) -> None:
+    token, sid = await opened(ledger)
+    budget = 3 * token.image.size_bytes + 16 * MIB
+    assert await ledger.begin(token.token_id, sid, "m1", blob=None, length_bytes=budget) == 0
+    more = ledger.begin(token.token_id, sid, "m2", blob=None, length_bytes=1)
+    assert await cause_of(more) is Cause.OVER_BUDGET
+    assert await ledger.begin(token.token_id, sid, "head", blob=None, length_bytes=0) == 0
+
+
 async def test_responses_side_by_side_cannot_outrun_the_budget(
     make: Callable[[LedgerLimits], TokenLedger],
 ) -> None:

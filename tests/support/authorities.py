@@ -42,8 +42,8 @@ class ListedEvents:
         self.events.append(event)
 
 
-class House:
-    """Everything between a pull token and its deliveries."""
+class AuthStack:
+    """Authority, realm and verifier over one ledger, with two nodes."""
 
     def __init__(
         self,

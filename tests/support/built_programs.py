@@ -27,6 +27,8 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "github.com/opencontainers/distribution-spec/conformance",
             "v0.0.0-20260831232431-97274622c111",
         ),
+        "containerd": ("github.com/containerd/containerd/v2/cmd/containerd", "v2.3.7"),
+        "ctr": ("github.com/containerd/containerd/v2/cmd/ctr", "v2.3.7"),
         "crane": ("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
         "helm": ("helm.sh/helm/v3/cmd/helm", "v3.20.2"),
         "oras": ("oras.land/oras/cmd/oras", "v1.3.4"),

@@ -141,7 +141,7 @@ class Ctr:
     def __init__(self, daemon: Containerd) -> None:
         self.name = "containerd"
         self.transport = ["--plain-http"]
-        self._ctr = ["ctr", "--address", str(daemon.socket), "--namespace", "e2e"]
+        self._ctr = [daemon.ctr, "--address", str(daemon.socket), "--namespace", "e2e"]
 
     def pull(self, reference: str, username: str, password: str, platform: str | None = None) -> Result:
         self.forget()

@@ -26,7 +26,7 @@ from storage.upkeep.gc import Collector
 from tests.support.blobs import get, put
 from tests.support.catalogs import group_catalog
 from tests.support.groups import created
-from tests.support.key_records import still_ours
+from tests.support.key_records import check_lease
 
 _LEASE_S = 900.0  # not renewed here
 _ORGANIZATIONS = ("acme", "umbrella", "initech")
@@ -45,7 +45,7 @@ class Server:
 
     @property
     def collector(self) -> Collector:
-        return Collector(self.store.objects, self.dead, still_ours)
+        return Collector(self.store.objects, self.dead, check_lease)
 
 
 @dataclass

@@ -233,6 +233,10 @@ class Operator:
             image["variant"],
         )
 
+    def token(self, token: PullToken) -> dict[str, Any]:
+        shown: dict[str, Any] = self.call("GET", f"/pull-tokens/{token.token_id}").expect(200).json()
+        return shown
+
     def token_state(self, token: PullToken) -> str:
         shown = self.call("GET", f"/pull-tokens/{token.token_id}").expect(200).json()
         return str(shown["state"])

@@ -6,6 +6,7 @@ reach nothing but 127.0.0.1, which both daemons accept as a plain HTTP registry.
 
 from pathlib import Path
 
+from tests.support.built_programs import go_program
 from tests.support.processes import Process, run
 
 CONTAINERD_CONFIG = """\
@@ -18,20 +19,45 @@ address = "{socket}"
 [ttrpc]
 address = "{socket}.ttrpc"
 """
+CONTAINERD_2_CONFIG = """\
+version = 3
+root = "{folder}/containerd/root"
+state = "{folder}/containerd/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images"]
+[grpc]
+address = "{socket}"
+[ttrpc]
+address = "{socket}.ttrpc"
+[plugins."io.containerd.transfer.v1.local"]
+max_concurrent_downloads = 8
+concurrent_layer_fetch_buffer = {chunk_bytes}
+"""
 
 
 class Containerd(Process):
-    """containerd under `folder`; dockerd uses it too, in a namespace of its own."""
+    """containerd under `folder`; dockerd uses it too, in a namespace of its own.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        chunk_bytes: Runs containerd 2, which reads each layer in chunks of this size, several at a time; each
+            chunk is a request for the rest of the layer that it ends early. None runs Debian's containerd.
+    """
+
+    def __init__(self, folder: Path, *, chunk_bytes: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "containerd.sock"
         config = folder / "containerd.toml"
-        config.write_text(CONTAINERD_CONFIG.format(folder=folder, socket=self.socket))
+        text, daemon, self.ctr = CONTAINERD_CONFIG, "containerd", "ctr"
+        if chunk_bytes is not None:
+            text, daemon, self.ctr = (
+                CONTAINERD_2_CONFIG,
+                str(go_program("containerd")),
+                str(go_program("ctr")),
+            )
+        config.write_text(text.format(folder=folder, socket=self.socket, chunk_bytes=chunk_bytes))
         super().__init__(
-            ["containerd", "--config", str(config)],
+            [daemon, "--config", str(config)],
             folder / "containerd.log",
-            ready=lambda: run(["ctr", "--address", str(self.socket), "version"], timeout_s=5).ok,
+            ready=lambda: run([self.ctr, "--address", str(self.socket), "version"], timeout_s=5).ok,
         )
 
 

@@ -140,6 +140,12 @@ def build(
     return Image(name, media_type, manifest, blobs, tuple(layers))
 
 
+def with_padding(image: Image, size_bytes: int) -> Image:
+    """Return an image whose manifest is larger by an annotation of this size."""
+    document = json.loads(image.manifest) | {"annotations": {"padding": "x" * size_bytes}}
+    return replace(image, manifest=_json(document))
+
+
 @cache
 def runnable() -> Image:
     return build("acme/runnable", _busybox_layers("runnable"), cmd=["cat /etc/greeting"])

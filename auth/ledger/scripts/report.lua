@@ -1,10 +1,12 @@
 -- Record the progress of a running response. Renews its lease and window, or ends it.
--- ARGV: limits, response id, blob key, start, bytes delivered so far, length, '1' if it has ended.
+-- ARGV: limits, response id, blob key, start, bytes sent so far, length, '1' if it has ended, sent bytes that
+-- the client has not received.
 -- All numbers count from the response's start, so a repeated report changes nothing.
--- Returns {'ok', total bytes granted} or {reason why the response must stop}.
+-- Returns {'ok', the ledger's time, total bytes granted} or {reason why the response must stop, time}.
 
 local lease, blob, start = 'r:' .. ARGV[2], ARGV[3], tonumber(ARGV[4])
-local delivered, length, ended = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
+local sent, length, ended = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
+local delivered = sent - tonumber(ARGV[8])
 
 -- Merge [from, to) into the disjoint, sorted spans of `text`. Beyond `limits.spans`, the smallest span is
 -- dropped, which can only delay a blob's completion.
@@ -54,19 +56,19 @@ local function cover(hash, changes)
   changes['c' .. blob] = covered
 end
 
--- Return the next window: as many bytes as were delivered, within the limits and the budget.
+-- Return the next window: as many bytes as were sent, within the limits and the budget.
 local function grant(hash, granted, used)
-  local window = math.max(limits.window_min, math.min(delivered, limits.window_max))
-  local wanted = math.max(granted, math.min(length, delivered + window))
+  local window = math.max(limits.window_min, math.min(sent, limits.window_max))
+  local wanted = math.max(granted, math.min(length, sent + window))
   local budget = math.floor(num(hash, 'sz') * limits.budget_factor) + limits.budget_slack
   return math.max(granted, math.min(wanted, granted + budget - used))
 end
 
 local hash = read()
 if not hash.st then
-  return {'unknown'}
+  return {'unknown', now}
 elseif not hash[lease] then
-  return {'ok', delivered}
+  return {'ok', now, sent}
 end
 local _, was_granted, was_delivered = string.match(hash[lease], '(%d+) (%d+) (%d+)')
 was_granted, was_delivered = tonumber(was_granted), tonumber(was_delivered)
@@ -78,7 +80,7 @@ if delivered > was_delivered then
   changes.dl = math.max(num(hash, 'dl'), math.min(now + limits.base, num(hash, 'ra') + limits.cap))
 end
 
-local granted = math.max(was_granted, delivered)
+local granted = math.max(was_granted, sent)
 local used = num(hash, 'us') + granted - was_granted
 if ended then
   changes.us = used - (granted - delivered)
@@ -95,8 +97,8 @@ write(hash, changes)
 prolong(hash)
 
 if hash.st == 'revoked' then
-  return {'revoked'}
-elseif not ended and granted <= delivered and delivered < length then
-  return {'over_budget'}
+  return {'revoked', now}
+elseif not ended and granted <= sent and sent < length then
+  return {'over_budget', now}
 end
-return {'ok', granted}
+return {'ok', now, granted}

@@ -99,26 +99,34 @@ class SocketBody:
         self._stopping = False
         self._running: asyncio.Future[bool] | None = None
 
-    async def send(self, most_bytes: int) -> int:
-        """Send up to `most_bytes`. Returns how many bytes the socket accepted.
+    @property
+    def position(self) -> int:
+        """Offset in the blob up to which the socket has accepted the body."""
+        return self._position
 
-        Waits until the socket is writable if its buffer was full at the last call.
+    async def send(self, most_bytes: int) -> bool:
+        """Send up to `most_bytes`. Returns True if the socket's buffer was full before: wait for `room`.
 
         Raises:
             BlobDamagedError: The next piece is damaged; no byte of it was sent.
             ConnectionError: The client closed the connection.
         """
-        start = self._position
-        limit = min(self._end, start + min(most_bytes, PUSH_BYTES))
+        limit = min(self._end, self._position + min(most_bytes, PUSH_BYTES))
         loop = asyncio.get_running_loop()
         self._running = loop.run_in_executor(self._executor, self._push, limit)
-        full = await asyncio.shield(self._running)
-        if full:
-            await self._room()
-        return self._position - start
+        return await asyncio.shield(self._running)
+
+    async def room(self) -> None:
+        """Wait until the socket is writable."""
+        loop, room = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_writer(self._socket.fileno(), room.set)
+        try:
+            await room.wait()
+        finally:
+            loop.remove_writer(self._socket.fileno())
 
     async def aclose(self) -> None:
-        """Wait until the thread has stopped, and close the duplicate."""
+        """Wait until the thread has stopped, and close the duplicate. Can be called repeatedly."""
         self._stopping = True
         if self._running is not None and not self._running.done():
             await asyncio.wait([self._running])
@@ -151,11 +159,3 @@ class SocketBody:
         poller = select.poll()
         poller.register(self._socket, select.POLLOUT)
         return bool(poller.poll(PATIENCE_MS))
-
-    async def _room(self) -> None:
-        loop, room = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_writer(self._socket.fileno(), room.set)
-        try:
-            await room.wait()
-        finally:
-            loop.remove_writer(self._socket.fileno())

@@ -3,23 +3,32 @@
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, suppress
 from http import HTTPStatus
 
 import structlog
 from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http_writer import StreamWriter
 
 from auth.delivery import REPORT_EVERY_S, MeteredDelivery
 from auth.errors import LedgerUnavailableError, RefusedError
+from registry.api.http.acknowledged import AcknowledgedBytes
+from registry.api.http.multipart import MultipartRanges
 from registry.api.http.socket_sender import SocketSender
 from registry.observe import Metrics
-from registry.pull.ranges import ByteRange
+from registry.pull.ranges import ByteRange, is_open_ended
 from storage.errors import BlobDamagedError, StorageError
 from storage.read.reader import BlobReader
 
 _WATCHED_BYTES = 64 << 10  # smaller bodies fit into the transport's buffer: no wait for the client
 _THREAD_BYTES = 4 << 20  # above this size, a worker thread is faster
+_DOUBLED_BYTES = 4 << 20
+_HANG_UP_S = 0.002
+_PIECE_BYTES = 128 << 10  # what a client that does not read may hold
+_PATIENCE_S = 0.02
+_LOOK_S = 0.001
+_EVERYTHING = 1 << 62
 _log = structlog.get_logger(__name__)
 
 
@@ -40,11 +49,17 @@ class BlobStreamer:
         self,
         request: web.Request,
         reader: BlobReader,
-        delivery: MeteredDelivery,
-        part: ByteRange | None,
+        deliveries: Sequence[tuple[ByteRange, MeteredDelivery]],
         headers: Mapping[str, str],
+        *,
+        turns: AbstractAsyncContextManager[None],
+        partial: bool,
     ) -> web.StreamResponse:
-        """Respond 200 with the blob, or 206 with a part of it, and settle the delivery.
+        """Respond 200 with the blob, or 206 with its ranges, and settle the deliveries.
+
+        Args:
+            deliveries: Ranges, each with its meter; one range without `partial` is the whole blob.
+            turns: Entered for each piece of work, and left while the client is waited for.
 
         Raises:
             BlobDamagedError: The connection is already closed; the caller reports the damaged blob.
@@ -52,106 +67,231 @@ class BlobStreamer:
         After the head was sent, a failure closes the connection: clients detect a short body by its
         Content-Length, but would read an error document inside it as content.
         """
-        response = web.StreamResponse(headers=headers)
-        span = part or ByteRange(0, reader.size_bytes)
-        response.content_length = span.length
-        if part:
-            response.set_status(HTTPStatus.PARTIAL_CONTENT)
-            response.headers[hdrs.CONTENT_RANGE] = part.content_range(reader.size_bytes)
-        try:
-            await response.prepare(request)
-            with self._metrics.responses.track_inprogress():
-                await self._body(request, response, reader, delivery, span)
-            await response.write_eof()
-        except (StorageError, RefusedError, LedgerUnavailableError) as error:
-            _log.error(
-                "blob.cut", digest=str(reader.digest), error=type(error).__name__, at=delivery.bytes_sent
-            )
-            _abort(request)
-            if isinstance(error, BlobDamagedError):
-                raise
-        finally:
-            self._metrics.delivered.inc(delivery.bytes_sent)
-            await asyncio.shield(delivery.finish())
-        return response
+        body = _Body(request, web.StreamResponse(headers=headers), reader, deliveries, turns)
+        multipart = body.describe(partial=partial)
+        with ExitStack() as stack:
+            try:
+                if body.length_bytes > _WATCHED_BYTES:
+                    body.measure(stack.enter_context(AcknowledgedBytes(request)))
+                await body.prepare()
+                with self._metrics.responses.track_inprogress():
+                    await self._send_watched(body, multipart)
+                await body.response.write_eof()
+            except (StorageError, RefusedError, LedgerUnavailableError) as error:
+                _log.error(
+                    "blob.cut", digest=str(reader.digest), error=type(error).__name__, at=body.bytes_sent
+                )
+                _abort(request)
+                if isinstance(error, BlobDamagedError):
+                    raise
+            finally:
+                for _, delivery in deliveries:
+                    self._metrics.delivered.inc(delivery.bytes_delivered)
+                    await asyncio.shield(delivery.finish())
+        return body.response
 
-    async def _body(
-        self,
-        request: web.Request,
-        response: web.StreamResponse,
-        reader: BlobReader,
-        delivery: MeteredDelivery,
-        span: ByteRange,
-    ) -> None:
-        if span.length <= _WATCHED_BYTES:
-            await self._by_transport(response, reader, delivery, span)
+    async def _send_watched(self, body: "_Body", multipart: MultipartRanges | None) -> None:
+        if body.received is None:
+            await self._send(body, multipart)
             return
-        watch = asyncio.create_task(_watch(request, delivery, self._stall_s))
+        watch = asyncio.create_task(body.watch(body.received, self._stall_s))
         try:
-            if span.length <= _THREAD_BYTES or request.secure or request.version < HttpVersion11:
-                await self._by_transport(response, reader, delivery, span)
-            else:
-                await self._by_thread(request, response, reader, delivery, span)
+            await self._send(body, multipart)
+            await body.settle(body.received)
         finally:
             watch.cancel()
             with suppress(asyncio.CancelledError):
                 await watch
 
-    @staticmethod
-    async def _by_transport(
-        response: web.StreamResponse, reader: BlobReader, delivery: MeteredDelivery, span: ByteRange
-    ) -> None:
-        """Send through the transport: for small bodies and TLS."""
-        async with aclosing(
-            reader.stream(span.start + delivery.bytes_sent, span.length - delivery.bytes_sent)
-        ) as chunks:
-            async for chunk in chunks:
-                await response.write(chunk)
-                if delivery.sent(span.start + delivery.bytes_sent, len(chunk)):
-                    await delivery.report()
+    async def _send(self, body: "_Body", multipart: MultipartRanges | None) -> None:
+        if multipart is not None:
+            for part, delivery in body.deliveries:
+                await body.response.write(multipart.head(part))
+                await body.by_transport(delivery, part)
+            await body.response.write(multipart.end)
+            return
+        ((span, delivery),) = body.deliveries
+        if body.received is not None and is_open_ended(body.request.headers.get(hdrs.RANGE)):
+            span = await body.by_doubling(delivery, span, body.received)
+        request = body.request
+        if span.length <= _THREAD_BYTES or request.secure or request.version < HttpVersion11:
+            await body.by_transport(delivery, span)
+        else:
+            await body.by_thread(self._sender, delivery, span)
 
-    async def _by_thread(
+
+class _Body:
+    """A body that is being sent."""
+
+    def __init__(
         self,
         request: web.Request,
         response: web.StreamResponse,
         reader: BlobReader,
-        delivery: MeteredDelivery,
-        span: ByteRange,
+        deliveries: Sequence[tuple[ByteRange, MeteredDelivery]],
+        turns: AbstractAsyncContextManager[None],
     ) -> None:
-        """Send the first piece with the head, and the rest from the thread that decrypts it."""
-        if request.transport is not None:
-            request.transport.set_write_buffer_limits(high=0)  # drain() now waits until the buffer is empty
-        first = ByteRange(span.start, reader.piece_end(span.start, 1) - span.start)
-        await self._by_transport(response, reader, delivery, first)
-        rest = ByteRange(span.start + first.length, span.length - first.length)
-        async with self._sender.stream(request, reader, rest) as push:
-            while delivery.bytes_sent < span.length:
-                if not delivery.allowance:
+        self.request = request
+        self.response = response
+        self.deliveries = deliveries
+        self.length_bytes = sum(span.length for span, _ in deliveries)
+        self.received: Callable[[int], int] | None = None
+        self._reader = reader
+        self._turns = turns
+
+    async def prepare(self) -> None:
+        """Send the head."""
+        writer = await self.response.prepare(self.request)
+        if not isinstance(writer, StreamWriter):
+            raise ConnectionResetError("the client closed the connection")
+        self.writer = writer
+
+    @property
+    def bytes_sent(self) -> int:
+        return sum(delivery.bytes_sent for _, delivery in self.deliveries)
+
+    def describe(self, *, partial: bool) -> MultipartRanges | None:
+        """Set status and headers. Returns the form of the body if it has several ranges."""
+        response, size = self.response, self._reader.size_bytes
+        multipart = None
+        length = self.length_bytes
+        if len(self.deliveries) > 1:
+            ranges = [span for span, _ in self.deliveries]
+            multipart = MultipartRanges(ranges, size, response.headers[hdrs.CONTENT_TYPE])
+            response.headers[hdrs.CONTENT_TYPE] = multipart.type_header
+            length = multipart.length_bytes
+        elif partial:
+            response.headers[hdrs.CONTENT_RANGE] = self.deliveries[0][0].content_range(size)
+        if partial:
+            response.set_status(HTTPStatus.PARTIAL_CONTENT)
+        response.content_length = length
+        return multipart
+
+    def measure(self, acknowledged: AcknowledgedBytes) -> None:
+        """Charge only what the client receives. Several ranges are charged by what they ask for."""
+        self.received = acknowledged.of
+        if len(self.deliveries) == 1:
+            self.deliveries[0][1].measure(acknowledged.of)
+
+    async def by_transport(self, delivery: MeteredDelivery, span: ByteRange) -> None:
+        """Send through the transport: for small bodies and TLS.
+
+        Chunks that are ready are dropped while the client does not read, and are decrypted again afterwards.
+        """
+        if self.request.transport is not None:
+            self.request.transport.set_write_buffer_limits(high=0)  # it holds one piece at most
+        position, end = span.start, span.start + span.length
+        while position < end:
+            async with aclosing(self._reader.stream(position, end - position)) as chunks:
+                position, empty = await self._until_full(delivery, chunks, position)
+            if empty is not None:
+                await empty
+
+    async def _until_full(
+        self, delivery: MeteredDelivery, chunks: AsyncGenerator[bytes | memoryview, None], position: int
+    ) -> tuple[int, asyncio.Future[None] | None]:
+        """Send chunks until the client stops reading.
+
+        Returns:
+            The position up to which the blob was sent, and the wait for the client, if it stopped.
+        """
+        while True:
+            async with self._turns:
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return position, None
+            for start in range(0, len(chunk), _PIECE_BYTES):
+                piece = bytes(chunk[start : start + _PIECE_BYTES])  # a view would keep the whole chunk
+                due = delivery.sent(position, len(piece))
+                position += len(piece)
+                await self.writer.write(piece, drain=False)
+                if due:
                     await delivery.report()
-                sent_bytes = await push.send(delivery.allowance)
-                delivery.sent(span.start + delivery.bytes_sent, sent_bytes)
+                if (empty := await self._empty()) is not None:
+                    return position, empty
 
+    async def _empty(self) -> asyncio.Future[None] | None:
+        """Wait for a moment until the transport's buffer is empty. Returns the rest of the wait."""
+        transport = self.request.transport
+        if transport is not None and not transport.is_closing() and not transport.get_write_buffer_size():
+            return None
+        empty = asyncio.ensure_future(self.writer.drain())
+        await asyncio.wait([empty], timeout=_PATIENCE_S)
+        if empty.done():
+            empty.result()
+            return None
+        return empty
 
-async def _watch(request: web.Request, delivery: MeteredDelivery, stall_s: float) -> None:
-    """Keep the session open while a slow client reads; abort if it is revoked or the client stops reading."""
-    seen, since = _accepted_bytes(request, delivery), 0.0
-    every_s = min(REPORT_EVERY_S, stall_s)
-    while since < stall_s:
-        await asyncio.sleep(every_s)
-        accepted = _accepted_bytes(request, delivery)
-        since = 0.0 if accepted != seen else since + every_s
-        seen = accepted
-        try:
-            await delivery.report()
-        except (RefusedError, LedgerUnavailableError):
-            break
-    _abort(request)
+    async def by_doubling(
+        self, delivery: MeteredDelivery, span: ByteRange, received: Callable[[int], int]
+    ) -> ByteRange:
+        """Send the first bytes in pieces, each as large as all before it. Returns what is left to be sent.
 
+        A client that requests everything up to the end may only want the beginning: containerd reads a chunk
+        and hangs up. Waiting for its acknowledgement before each piece keeps the charge below two chunks.
+        """
+        while span.length and delivery.bytes_sent < _DOUBLED_BYTES:
+            piece = ByteRange(span.start, min(span.length, delivery.bytes_sent or _WATCHED_BYTES))
+            await self.by_transport(delivery, piece)
+            span = ByteRange(span.start + piece.length, span.length - piece.length)
+            await self.settle(received)
+            await asyncio.sleep(_HANG_UP_S)
+            if self.request.transport is None or self.request.transport.is_closing():
+                raise ConnectionResetError("the client closed the connection")
+        return span
 
-def _accepted_bytes(request: web.Request, delivery: MeteredDelivery) -> int:
-    """Return how many bytes the kernel accepted; rises while a slow client reads a chunk."""
-    transport = request.transport
-    return delivery.bytes_sent - (transport.get_write_buffer_size() if transport else 0)
+    async def by_thread(self, sender: SocketSender, delivery: MeteredDelivery, span: ByteRange) -> None:
+        """Send the first piece with the head, and the rest from the thread that decrypts it."""
+        if self.request.transport is not None:
+            self.request.transport.set_write_buffer_limits(high=0)  # drain() now waits until it is empty
+        first = ByteRange(span.start, self._reader.piece_end(span.start, 1) - span.start)
+        await self.by_transport(delivery, first)
+        position, end = first.start + first.length, span.start + span.length
+        async with sender.stream(self.request, self._reader, ByteRange(position, end - position)) as push:
+            try:
+                while position < end:
+                    if not delivery.allowance:
+                        await delivery.report()
+                    async with self._turns:
+                        full = await push.send(delivery.allowance)
+                    delivery.sent(position, push.position - position)
+                    position = push.position
+                    if full:
+                        await push.room()
+            finally:
+                await push.aclose()
+                delivery.sent(position, push.position - position)  # also what was sent before an error
+
+    async def settle(self, received: Callable[[int], int]) -> None:
+        """Wait until the client has received everything, or is gone, so that the charge is right.
+
+        The waits grow with the time that has passed: a client that is done waits less than an eighth longer.
+        """
+        waited, transport = 0.0, self.request.transport
+        while (
+            transport is not None
+            and not transport.is_closing()
+            and self.bytes_sent > received(self.bytes_sent)
+        ):
+            pause = max(_LOOK_S, waited / 8)
+            await asyncio.sleep(pause)
+            waited += pause
+
+    async def watch(self, received: Callable[[int], int], stall_s: float) -> None:
+        """Keep the session open while a slow client reads; abort if it is revoked or the client stops."""
+        seen, since = (self.bytes_sent, received(_EVERYTHING)), 0.0
+        every_s = min(REPORT_EVERY_S, stall_s)
+        while since < stall_s:
+            await asyncio.sleep(every_s)
+            now = (self.bytes_sent, received(_EVERYTHING))
+            since = 0.0 if now != seen else since + every_s
+            seen = now
+            try:
+                for _, delivery in self.deliveries:
+                    await delivery.report()
+            except (RefusedError, LedgerUnavailableError):
+                break
+        _abort(self.request)
 
 
 def _abort(request: web.Request) -> None:

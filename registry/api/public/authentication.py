@@ -91,9 +91,9 @@ class ApiKeyAuthenticator:
         key = await self._keys.find(shown)
         if key is None:
             await self._refusals.refuse(Cause.UNKNOWN, api=_API, source=source)
-        await _take(self._rates, key.key_id)
+        await _take(self._rates, key.key_id, "This API key")
         if changes:
-            await _take(self._changes, changes_of(key.organization))
+            await _take(self._changes, changes_of(key.organization), "The organization's number of changes")
         return Caller(organization=key.organization)
 
     async def is_valid(self, shown: str | None) -> bool:
@@ -108,6 +108,7 @@ def changes_of(organization: str) -> str:
     return f"changes:{organization}"
 
 
-async def _take(rates: RedisRateLimiter | None, caller: str) -> None:
+async def _take(rates: RedisRateLimiter | None, caller: str, what: str) -> None:
     if rates is not None and (wait_s := await rates.take(caller)) > 0:
-        raise RateLimitedError(wait_s)
+        message = f"{what} is over its rate limit. Retry after the time in Retry-After."
+        raise RateLimitedError(wait_s, message)

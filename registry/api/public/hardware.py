@@ -20,7 +20,7 @@ class GpuClassesList(Shape):
 
 
 class CpuAvailabilityPrototype(Shape):
-    """What is needed ("CpuAvailabilityPrototype"). The operator's file does not distinguish by it."""
+    """Requested resources ("CpuAvailabilityPrototype"). They do not change the result."""
 
     country_codes: Items[Text] | None = None
     cpu: Integer | None = None

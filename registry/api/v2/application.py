@@ -11,6 +11,7 @@ from aiohttp import web
 
 from auth.verifier import Verifier
 from registry.api.http.origin import Origin
+from registry.api.http.paced import Pacing
 from registry.api.http.streaming import BlobStreamer
 from registry.api.v2.blobs import Blobs
 from registry.api.v2.damaged import DamageWatch
@@ -38,6 +39,7 @@ def distribution_app(
     limit: NodeConcurrencyLimit,
     damage: DamageReporter,
     origin: Origin,
+    pacing: Pacing,
 ) -> web.Application:
     """Return the application to mount at `PREFIX`.
 
@@ -47,11 +49,12 @@ def distribution_app(
         blobs: Store of the blobs.
         catalog: Catalog of groups, for tag lists.
         streamer: Sends and meters blobs.
-        limit: Limits a node's concurrent blob responses.
+        limit: Limits a node's responses.
         damage: Reports damaged blobs.
         origin: Address of the realm, for challenges.
+        pacing: Sends large documents.
     """
-    gate = Gate(verifier, resolver, limit, origin)
+    gate = Gate(verifier, resolver, limit, origin, pacing=pacing)
     watch, attached = DamageWatch(blobs, damage), AttachmentReader(blobs)
     return gate.app(
         [

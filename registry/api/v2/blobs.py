@@ -1,17 +1,17 @@
 """Blobs and ranges of them (distribution-spec, "Pulling blobs"; RFC 9110, section 14)."""
 
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from auth.delivery import MeteredDelivery
 from registry.api.http.conditions import OCTETS, has_it, head, headers_of, range_header
 from registry.api.http.problems import oci_response
 from registry.api.http.streaming import BlobStreamer
 from registry.api.v2.damaged import DamageWatch
-from registry.api.v2.gate import Admitted, BlobPart, Gate, MeteredRoute
+from registry.api.v2.gate import Admitted, BlobParts, Gate, Granted, MeteredRoute
 from registry.model.images import ImageContent, StoredImage
-from registry.pull.ranges import parse_range
+from registry.pull.ranges import parse_ranges
 from registry.pull.resolve import ImageResolver
 from storage.blobs import BlobStore
 from storage.errors import BlobNotFoundError, BlobRangeError, DigestError
@@ -38,26 +38,36 @@ class Blobs:
         """Return the routes for the gate."""
         return [MeteredRoute("/{name:.+}/blobs/{reference}", self.select, self.deliver, self.describe)]
 
-    def select(self, request: web.Request, image: StoredImage) -> BlobPart | None:
-        """Return the part that a GET delivers; None if `describe` answers the request."""
+    def select(self, request: web.Request, image: StoredImage) -> BlobParts | None:
+        """Return what a GET delivers; None if `describe` answers the request."""
         try:
             content = self._resolver.blob(image, request.match_info["reference"])
             if content is None or has_it(request, content):
                 return None
-            return BlobPart(content, parse_range(range_header(request, content), content.size_bytes))
+            return BlobParts(content, parse_ranges(range_header(request, content), content.size_bytes))
         except (BlobRangeError, DigestError):
             return None
 
     async def deliver(
-        self, request: web.Request, admitted: Admitted, wanted: BlobPart, delivery: MeteredDelivery
+        self,
+        request: web.Request,
+        admitted: Admitted,
+        wanted: BlobParts,
+        granted: Granted,
     ) -> web.StreamResponse:
-        """Respond 200 with a blob, or 206 with a range of it."""
+        """Respond 200 with a blob, or 206 with ranges of it."""
         organization, digest = admitted.claims.organization, wanted.content.digest
-        async with (
-            self._watch.reading(organization, digest),
-            await self._blobs.open(organization, digest) as reader,
-        ):
-            return await self._streamer.send(request, reader, delivery, wanted.part, _headers(wanted.content))
+        async with self._watch.reading(organization, digest), AsyncExitStack() as stack:
+            async with granted.turns:
+                reader = await stack.enter_async_context(await self._blobs.open(organization, digest))
+            return await self._streamer.send(
+                request,
+                reader,
+                list(zip(wanted.spans, granted.meters, strict=True)),
+                _headers(wanted.content),
+                turns=granted.turns,
+                partial=bool(wanted.ranges),
+            )
 
     async def describe(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         """Respond to HEAD, and to a GET that delivers no bytes: 404, 304 or 416."""

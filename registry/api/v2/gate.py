@@ -6,13 +6,15 @@ module can create. An application with any other route does not start.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final, NoReturn
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from cachetools import LRUCache
 
 from auth.claims import SessionClaims
 from auth.delivery import MeteredDelivery
@@ -20,6 +22,7 @@ from auth.errors import Cause, OutsideScopeError, RefusedError
 from auth.verifier import Verifier
 from registry.api.http.closed_router import closed_to
 from registry.api.http.origin import Origin
+from registry.api.http.paced import Pacing
 from registry.api.http.peers import peer_of
 from registry.api.http.problems import errors_as, oci_response
 from registry.api.v2.node_limit import NodeConcurrencyLimit
@@ -34,6 +37,8 @@ _REPOSITORY: Final = re.compile(
     r"/v2/((?:[a-z0-9][a-z0-9._-]*/)+[a-z0-9][a-z0-9._-]*)/(?:manifests|blobs|tags|referrers)/"
 )
 _READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+_CHARGED_BYTES: Final = 64 << 10
+_SESSIONS: Final = 4096
 _METERED: Final = frozenset({ContentKind.CONFIG, ContentKind.LAYER})
 
 
@@ -62,20 +67,33 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
-class BlobPart:
-    """A blob or range that a GET will deliver.
+class BlobParts:
+    """What a GET will deliver of a blob.
 
     Attributes:
-        part: Range; None for the whole blob.
+        ranges: Requested ranges; none for the whole blob.
     """
 
     content: ImageContent
-    part: ByteRange | None
+    ranges: tuple[ByteRange, ...]
 
     @property
-    def length_bytes(self) -> int:
-        """Number of bytes to deliver."""
-        return self.part.length if self.part else self.content.size_bytes
+    def spans(self) -> tuple[ByteRange, ...]:
+        """Ranges to deliver, each with a meter of its own."""
+        return self.ranges or (ByteRange(0, self.content.size_bytes),)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What the ledger and the node's limit grant to a response.
+
+    Attributes:
+        meters: One for each span to deliver.
+        turns: Entered for each piece of work, and left while the response waits for its client.
+    """
+
+    meters: Sequence[MeteredDelivery]
+    turns: AbstractAsyncContextManager[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +113,14 @@ class MeteredRoute:
     """Route whose GET delivers bytes that count against the session's budget.
 
     Attributes:
-        select: Returns the part that a GET would deliver, to be requested from the ledger; None if no bytes.
-        deliver: Delivers the selected part within the granted bytes.
+        select: Returns what a GET would deliver, to be requested from the ledger; None if no bytes.
+        deliver: Delivers the selected spans, each within the bytes granted to its meter.
         describe: Responds to all other requests: HEAD, and a GET without bytes.
     """
 
     path: str
-    select: Callable[[web.Request, StoredImage], BlobPart | None]
-    deliver: Callable[[web.Request, Admitted, BlobPart, MeteredDelivery], Awaitable[web.StreamResponse]]
+    select: Callable[[web.Request, StoredImage], BlobParts | None]
+    deliver: Callable[[web.Request, Admitted, BlobParts, Granted], Awaitable[web.StreamResponse]]
     describe: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]]
 
 
@@ -112,17 +130,26 @@ class Gate:
     Args:
         verifier: Verifies bearer tokens and checks them in the ledger.
         resolver: Finds the session's image.
-        limit: Limits a node's concurrent metered responses.
+        limit: Limits a node's metered responses.
         origin: Address of the realm, for challenges.
+        pacing: Sends large documents.
     """
 
     def __init__(
-        self, verifier: Verifier, resolver: ImageResolver, limit: NodeConcurrencyLimit, origin: Origin
+        self,
+        verifier: Verifier,
+        resolver: ImageResolver,
+        limit: NodeConcurrencyLimit,
+        origin: Origin,
+        *,
+        pacing: Pacing,
     ) -> None:
         self._verifier = verifier
         self._resolver = resolver
         self._limit = limit
         self._origin = origin
+        self._pacing = pacing
+        self._uncharged: LRUCache[str, int] = LRUCache(_SESSIONS)
 
     def app(self, routes: Iterable[Route | MeteredRoute]) -> web.Application:
         """Return the application to mount at `/v2`. All its errors are rendered as OCI errors."""
@@ -153,7 +180,7 @@ class Gate:
         claims, image_digest = await self._scope(request)
         await self._begin(request, claims)
         image = await self._resolver.image(request.match_info["name"], image_digest)
-        return await handler(request, _admitted(claims, image))
+        return await self._respond(request, _admitted(claims, image), handler)
 
     async def admit_metered(self, request: web.Request, route: MeteredRoute) -> web.StreamResponse:
         """Reserve the selected bytes in the ledger, deliver them, and release the rest."""
@@ -162,13 +189,48 @@ class Gate:
         wanted = route.select(request, image) if image is not None else None
         if wanted is None:
             await self._begin(request, claims)
-            return await route.describe(request, _admitted(claims, image))
-        async with self._limit.slot(request, claims.node_id):
-            delivery = await self._begin(request, claims, wanted)
+            return await self._respond(request, _admitted(claims, image), route.describe)
+        with self._limit.response(claims.node_id) as turns:
+            deliveries: list[MeteredDelivery] = []
             try:
-                return await route.deliver(request, _admitted(claims, image), wanted, delivery)
+                for span in wanted.spans:  # keep those that have begun if a later one is refused
+                    delivery = await self._begin(request, claims, wanted.content, span)
+                    deliveries.append(delivery)
+                    if wanted.content.kind not in _METERED:
+                        await self._charge(request, claims, span.length)
+                return await route.deliver(
+                    request, _admitted(claims, image), wanted, Granted(deliveries, turns)
+                )
             finally:
-                await asyncio.shield(delivery.finish())
+                for delivery in deliveries:
+                    await asyncio.shield(delivery.finish())
+
+    async def _respond(
+        self,
+        request: web.Request,
+        admitted: Admitted,
+        handler: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """Run a handler whose response is in memory, charge it, and send it if it is large."""
+        with self._limit.response(admitted.claims.node_id) as turns:
+            async with turns:
+                response = await handler(request, admitted)
+            if request.method == hdrs.METH_GET and isinstance(response, web.Response):
+                body = response.body
+                if isinstance(body, bytes) and response.status == HTTPStatus.OK:
+                    await self._charge(request, admitted.claims, len(body))
+                if self._pacing.pace(response):
+                    await response.prepare(request)
+                    await response.write_eof()
+            return response
+
+    async def _charge(self, request: web.Request, claims: SessionClaims, length_bytes: int) -> None:
+        """Charge a document. Small ones are charged together, because the ledger's writes wait for a disk."""
+        due = self._uncharged.pop(claims.token_id, 0) + length_bytes
+        if due < _CHARGED_BYTES:
+            self._uncharged[claims.token_id] = due
+        else:
+            await self._begin(request, claims, length_bytes=due)
 
     async def record_outside(self, request: web.Request, admitted: Admitted) -> None:
         """Record a request for content outside the session's image, whether it exists or not."""
@@ -188,16 +250,22 @@ class Gate:
         await self._verifier.refuse(claims, Cause.OUTSIDE_SCOPE, source=peer_of(request).source)
 
     async def _begin(
-        self, request: web.Request, claims: SessionClaims, wanted: BlobPart | None = None
+        self,
+        request: web.Request,
+        claims: SessionClaims,
+        content: ImageContent | None = None,
+        span: ByteRange | None = None,
+        *,
+        length_bytes: int = 0,
     ) -> MeteredDelivery:
         peer = peer_of(request)
-        metered = wanted is not None and wanted.content.kind in _METERED
+        metered = content is not None and content.kind in _METERED
         try:
             return await self._verifier.begin(
                 claims,
                 repository=request.match_info["name"],
-                digest=str(wanted.content.digest) if wanted and metered else None,
-                length_bytes=wanted.length_bytes if wanted else 0,
+                digest=str(content.digest) if content and metered else None,
+                length_bytes=span.length if span else length_bytes,
                 blob=metered,
                 source=peer.source,
                 peer=peer.certificate,

@@ -75,7 +75,7 @@ class Manifests:
         return named
 
     async def _refuse_unimported(self, admitted: Admitted, reference: str) -> None:
-        """Raise ManifestNotFoundError if the reference is a platform's that the image has upstream only."""
+        """Raise ManifestNotFoundError if the reference names a manifest that was not imported."""
         image = admitted.image
         if is_tag(reference):
             return

@@ -1,59 +1,53 @@
-"""Limit of a node's concurrent blob responses in one process."""
+"""Limit of a node's responses in one process: how many may be open, and how many send at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 
-from aiohttp import web
-
-_LOOK_S = 1.0
+from registry.errors import RateLimitedError
 
 
 @dataclass(slots=True)
 class _Node:
-    slots: asyncio.Semaphore
-    holders: int = field(default=0)
+    turns: asyncio.Semaphore
+    open: int = field(default=0)
 
 
 class NodeConcurrencyLimit:
-    """Queues a node's excess responses instead of failing them, because clients do not retry a 429.
+    """Queues a node's pieces of work by arrival, because clients do not retry a 429.
+
+    A response has a turn while the server reads and sends a piece, and none while it waits for its client. A
+    client may therefore read its connections in any order: none waits behind what another has not read.
 
     Args:
-        limit: Maximum number of a node's concurrent responses.
+        working: Maximum number of a node's responses that are worked on at the same time.
+        most: Maximum number of a node's open responses; further ones are refused.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, working: int, most: int) -> None:
+        self._working = working
+        self._most = most
         self._nodes: dict[str, _Node] = {}
 
-    @asynccontextmanager
-    async def slot(self, request: web.Request, node_id: str) -> AsyncIterator[None]:
-        """Wait for a free slot of the node, until its client disconnects.
+    @contextmanager
+    def response(self, node_id: str) -> Iterator[AbstractAsyncContextManager[None]]:
+        """Open a response of a node. Yields the turns, to be entered for each piece of work.
 
         Raises:
-            ConnectionResetError: The client disconnected meanwhile.
+            RateLimitedError: The node has too many open responses.
         """
-        node = self._nodes.setdefault(node_id, _Node(asyncio.Semaphore(self._limit)))
-        node.holders += 1
+        node = self._nodes.setdefault(node_id, _Node(asyncio.Semaphore(self._working)))
+        if node.open >= self._most:
+            raise RateLimitedError(
+                1,
+                f"This node has {self._most} open responses, the most that it may have. Retry after the time "
+                "in Retry-After.",
+            )
+        node.open += 1
         try:
-            await _acquire(node.slots, request)
-            try:
-                yield
-            finally:
-                node.slots.release()
+            yield node.turns
         finally:
-            node.holders -= 1
-            if not node.holders:
+            node.open -= 1
+            if not node.open:
                 del self._nodes[node_id]
-
-
-async def _acquire(slots: asyncio.Semaphore, request: web.Request) -> None:
-    while True:
-        try:
-            async with asyncio.timeout(_LOOK_S):
-                await slots.acquire()
-                return
-        except TimeoutError:
-            if request.transport is None or request.transport.is_closing():
-                raise ConnectionResetError("the client disconnected while it waited") from None

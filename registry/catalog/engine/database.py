@@ -107,7 +107,7 @@ class Database:
         await self.transact(partial(_upgrade, revision=revision))
 
     async def rewrite_files(self, *tables: str) -> None:
-        """Rewrite the files of tables, so that they contain no deleted and no earlier content.
+        """Rewrite the files of tables, so that they no longer contain deleted or overwritten rows.
 
         On SQLite this rewrites the whole file and its WAL. On PostgreSQL it locks the tables; the server's
         WAL, its replicas and its backups still contain earlier content.

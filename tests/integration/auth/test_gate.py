@@ -8,17 +8,17 @@ import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from auth.delivery import MeteredDelivery
 from registry.api.http.origin import Origin
+from registry.api.http.paced import Pacing
 from registry.api.v2 import gate as gates
 from registry.api.v2.application import PREFIX
-from registry.api.v2.gate import Admitted, BlobPart, Gate, MeteredRoute, Route
+from registry.api.v2.gate import Admitted, BlobParts, Gate, Granted, MeteredRoute, Route
 from registry.api.v2.node_limit import NodeConcurrencyLimit
 from registry.model.groups import GroupCatalog
 from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.pull.resolve import ImageResolver
 from storage.digest import Digest
-from tests.support.authorities import REPOSITORY, House
+from tests.support.authorities import REPOSITORY, AuthStack
 from tests.support.ledgers import CONFIG, IMAGE, LAYER
 
 SIZES = {CONFIG: (ContentKind.CONFIG, 100), LAYER: (ContentKind.LAYER, 900)}
@@ -58,26 +58,41 @@ class Added:
         self.handed.append(("get", admitted))
         return web.Response(text="content")
 
-    def select(self, request: web.Request, image: StoredImage) -> BlobPart | None:
+    def select(self, request: web.Request, image: StoredImage) -> BlobParts | None:
         content = image.content(Digest.parse(request.match_info["reference"]))
-        return BlobPart(content, None) if content else None
+        return BlobParts(content, ()) if content else None
 
     async def deliver(
-        self, _request: web.Request, admitted: Admitted, wanted: BlobPart, delivery: MeteredDelivery
+        self,
+        _request: web.Request,
+        admitted: Admitted,
+        wanted: BlobParts,
+        granted: Granted,
     ) -> web.Response:
         self.handed.append(("deliver", admitted))
-        delivery.sent(0, wanted.length_bytes)
-        return web.Response(body=b"x" * wanted.length_bytes)
+        for span, delivery in zip(wanted.spans, granted.meters, strict=True):
+            delivery.sent(span.start, span.length)
+        return web.Response(body=b"x" * sum(span.length for span in wanted.spans))
 
     async def fail(
-        self, _request: web.Request, _admitted: Admitted, _wanted: BlobPart, _delivery: MeteredDelivery
+        self,
+        _request: web.Request,
+        _admitted: Admitted,
+        _wanted: BlobParts,
+        _granted: Granted,
     ) -> web.Response:
         raise OSError("the disk is gone")
 
 
-def mounted(house: House, routes: Iterable[Route | MeteredRoute]) -> web.Application:
+def mounted(stack: AuthStack, routes: Iterable[Route | MeteredRoute]) -> web.Application:
     resolver = ImageResolver(cast("GroupCatalog", OneImage()))
-    gate = Gate(house.verifier, resolver, NodeConcurrencyLimit(4), Origin("https://registry.test", "test"))
+    gate = Gate(
+        stack.verifier,
+        resolver,
+        NodeConcurrencyLimit(4, 4),
+        Origin("https://registry.test", "test"),
+        pacing=Pacing(9),
+    )
     root = web.Application()
     root.add_subapp(PREFIX, gate.app(routes))
     return root
@@ -98,9 +113,9 @@ async def get(
     return await client.request(method, f"{PREFIX}/{repository}/{path}", headers=headers)
 
 
-async def session(house: House) -> tuple[str, str]:
-    minted = await house.mint()
-    grant = await house.realm.exchange(house.request(minted.token, source="127.0.0.1"))
+async def session(stack: AuthStack) -> tuple[str, str]:
+    minted = await stack.mint()
+    grant = await stack.realm.exchange(stack.request(minted.token, source="127.0.0.1"))
     return minted.token_id, grant.token.reveal()
 
 
@@ -109,10 +124,10 @@ PATHS = ("added", f"metered/{LAYER}", "metered/sha256:" + "0" * 64)
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_an_added_handler_runs_after_the_ledgers_yes(house: House, path: str, method: str) -> None:
+async def test_an_added_handler_runs_after_the_ledgers_yes(stack: AuthStack, path: str, method: str) -> None:
     added = Added()
-    _, bearer = await session(house)
-    async with serving(mounted(house, added.routes())) as client:
+    _, bearer = await session(stack)
+    async with serving(mounted(stack, added.routes())) as client:
         assert (await get(client, path, bearer, method=method)).status == 200
     ((_, admitted),) = added.handed
     assert (admitted.claims.repository, admitted.image) == (REPOSITORY, STORED)
@@ -121,15 +136,15 @@ async def test_an_added_handler_runs_after_the_ledgers_yes(house: House, path: s
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_an_added_handler_gets_nothing_without_the_ledgers_yes(
-    house: House, path: str, method: str
+    stack: AuthStack, path: str, method: str
 ) -> None:
     added = Added()
-    token_id, bearer = await session(house)
-    revoked_id, revoked = await session(house)
-    await house.authority.revoke(revoked_id)
-    completed_id, completed = await session(house)
-    await house.authority.complete(completed_id)
-    async with serving(mounted(house, added.routes())) as client:
+    token_id, bearer = await session(stack)
+    revoked_id, revoked = await session(stack)
+    await stack.authority.revoke(revoked_id)
+    completed_id, completed = await session(stack)
+    await stack.authority.complete(completed_id)
+    async with serving(mounted(stack, added.routes())) as client:
         statuses = [
             (await get(client, path, shown, repository, method)).status
             for shown, repository in [
@@ -142,27 +157,27 @@ async def test_an_added_handler_gets_nothing_without_the_ledgers_yes(
         ]
     assert statuses == [401, 401, 401, 401, 403]
     assert added.handed == []
-    assert (await house.authority.show(token_id)).session is not None
+    assert (await stack.authority.show(token_id)).session is not None
 
 
-async def test_only_what_was_selected_counts_against_the_budget(house: House) -> None:
+async def test_only_what_was_selected_counts_against_the_budget(stack: AuthStack) -> None:
     added = Added()
-    token_id, bearer = await session(house)
-    async with serving(mounted(house, added.routes())) as client:
+    token_id, bearer = await session(stack)
+    async with serving(mounted(stack, added.routes())) as client:
         for path, method in (("added", "GET"), (f"metered/{LAYER}", "HEAD"), (f"metered/{LAYER}", "GET")):
             await get(client, path, bearer, method=method)
     assert [name for name, _ in added.handed] == ["get", "get", "deliver"]
-    view = (await house.authority.show(token_id)).session
+    view = (await stack.authority.show(token_id)).session
     assert view is not None
     assert (view.bytes_delivered, view.blobs_complete, view.running) == (900, 1, 0)
 
 
-async def test_a_delivery_that_fails_gives_its_budget_back(house: House) -> None:
-    token_id, bearer = await session(house)
-    async with serving(mounted(house, Added().routes())) as client:
+async def test_a_delivery_that_fails_gives_its_budget_back(stack: AuthStack) -> None:
+    token_id, bearer = await session(stack)
+    async with serving(mounted(stack, Added().routes())) as client:
         assert [(await get(client, f"failing/{LAYER}", bearer)).status for _ in range(5)] == [500] * 5
         assert (await get(client, f"metered/{LAYER}", bearer)).status == 200
-    view = (await house.authority.show(token_id)).session
+    view = (await stack.authority.show(token_id)).session
     assert view is not None
     assert (view.bytes_delivered, view.running) == (900, 0)
 
@@ -172,9 +187,15 @@ async def plain(_request: web.Request) -> web.Response:
 
 
 @pytest.mark.parametrize("path", ["/{name:.+}/plain", "/", "/{name:.+}/added"])
-async def test_an_application_with_a_plain_handler_does_not_start(house: House, path: str) -> None:
+async def test_an_application_with_a_plain_handler_does_not_start(stack: AuthStack, path: str) -> None:
     resolver = ImageResolver(cast("GroupCatalog", OneImage()))
-    gate = Gate(house.verifier, resolver, NodeConcurrencyLimit(4), Origin("https://registry.test", "test"))
+    gate = Gate(
+        stack.verifier,
+        resolver,
+        NodeConcurrencyLimit(4, 4),
+        Origin("https://registry.test", "test"),
+        pacing=Pacing(9),
+    )
     app = gate.app(Added().routes())
     app.router.add_route("POST", path, plain)
     root = web.Application()

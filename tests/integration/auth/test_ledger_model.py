@@ -80,7 +80,7 @@ class Response:
 
 @dataclass
 class Model:
-    """One token, as docs/tokens.md tells it."""
+    """One token, as docs/tokens.md describes it."""
 
     replicated: bool = False
     failed_over: bool = False
@@ -238,12 +238,19 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.cause(call) is expected
         return response_id if expected is None else None
 
-    def tell(self, response_id: str, sent: int, *, ended: bool, lost: bool = False) -> None:
+    def tell(self, response_id: str, sent: int, *, ended: bool, lost: bool = False, unread: int = 0) -> None:
         response = self.model.running[response_id]
-        told = {"blob": response.blob, "start": response.start, "length": response.length}
+        unread = min(unread, response.length - sent)
+        told = {"blob": response.blob, "start": response.start, "length": response.length, "unread": unread}
         expected = self.model.report(response_id, sent, ended=ended)
         for first in (True, False) if lost else (True,):
-            call = self.ledger.report(self.token.token_id, response_id, sent=sent, ended=ended, **told)  # type: ignore[arg-type]
+            call = self.ledger.report(
+                self.token.token_id,
+                response_id,
+                sent=sent + unread,
+                ended=ended,
+                **told,  # type: ignore[arg-type]
+            )
             assert self.cause(call) is expected or (ended and not first)
 
     @rule(part=spans, own=st.sampled_from([True, True, True, False]))
@@ -262,12 +269,17 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.running)
     @rule(
-        pick=st.integers(0, 99), part=st.sampled_from([0, 1, 5, 12]), ended=st.booleans(), lost=st.booleans()
+        pick=st.integers(0, 99),
+        part=st.sampled_from([0, 1, 5, 12]),
+        unread=st.sampled_from([0, 0, 2]),
+        ended=st.booleans(),
+        lost=st.booleans(),
     )
-    def report(self, pick: int, part: int, ended: bool, lost: bool) -> None:  # noqa: FBT001
+    def report(self, pick: int, part: int, unread: int, ended: bool, lost: bool) -> None:  # noqa: FBT001
         response_id = sorted(self.model.running)[pick % len(self.model.running)]
         response = self.model.running[response_id]
-        self.tell(response_id, min(response.length, response.sent + part), ended=ended, lost=lost)
+        sent = min(response.length, response.sent + part)
+        self.tell(response_id, sent, ended=ended, lost=lost, unread=unread)
 
     @rule(state=st.sampled_from([TokenState.DONE, TokenState.REVOKED]), rarely=st.sampled_from(range(12)))
     def end(self, state: Any, rarely: int) -> None:  # noqa: ANN401

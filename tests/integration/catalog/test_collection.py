@@ -167,7 +167,7 @@ async def test_a_deleted_groups_blobs_go_after_the_grace_and_not_before(world: W
     assert [event.detail["objects"] for event in told] == [1]
 
 
-async def test_a_blob_that_comes_back_to_life_begins_its_grace_anew(world: World) -> None:
+async def test_a_blob_that_is_used_again_restarts_its_grace(world: World) -> None:
     first = await world.import_image("first")
     await world.catalog.delete(first.key)
     assert (await world.collect()).marked_records == 3
@@ -245,7 +245,7 @@ async def test_a_dry_run_writes_nothing(world: World) -> None:
     assert len(world.backend.objects) == 4
 
 
-async def test_a_listing_that_fails_half_way_condemns_nothing(
+async def test_a_listing_that_fails_half_way_removes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = await world.import_image()
@@ -265,7 +265,7 @@ async def test_a_listing_that_fails_half_way_condemns_nothing(
     assert (await world.collect()).records == 3  # the lease was given back
 
 
-async def test_a_catalog_that_fails_half_way_condemns_nothing(
+async def test_a_catalog_that_fails_half_way_removes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unknown(_names: Sequence[str]) -> Sequence[str]:
@@ -298,13 +298,13 @@ async def test_one_process_collects_at_a_time_and_a_dead_ones_lease_lapses(world
 
 async def test_collection_is_due_once_an_interval(world: World) -> None:
     await world.collection.run_if_due(600, GRACE_S)
-    first = (await world.upkeep.standing("gc")).finished_at
+    first = (await world.upkeep.state("gc")).finished_at
     world.later(599)
     await world.collection.run_if_due(600, GRACE_S)
-    assert (await world.upkeep.standing("gc")).finished_at == first
+    assert (await world.upkeep.state("gc")).finished_at == first
     world.later(1)
     await world.collection.run_if_due(600, GRACE_S)
-    assert (await world.upkeep.standing("gc")).finished_at == world.clock.time
+    assert (await world.upkeep.state("gc")).finished_at == world.clock.time
 
 
 async def test_collection_beside_all_writers_loses_nothing_and_leaves_nothing(

@@ -162,7 +162,7 @@ async def test_the_blobs_of_a_variant_live_as_long_as_their_image(database: Data
         await records.add(KeyRecord("acme", digest, bytes(16), f"{number:064x}", 1, 1, "kek", b"wrapped"))
     group = await enter(database, "web", entered)
     await collection.mark([])
-    assert list(await collection.condemn_records(0, 100)) == []
+    assert list(await collection.remove_records(0, 100)) == []
     await group_catalog(database).delete(group.key)
     await collection.mark([])
-    assert {record.digest for record in await collection.condemn_records(0, 100)} == everything
+    assert {record.digest for record in await collection.remove_records(0, 100)} == everything

@@ -46,7 +46,8 @@ class Shop:
         asked = f"repository:{self.repository}:pull" if scope is None else scope
         query = f"service=crisper&scope={asked}" if asked else "service=crisper"
         password = basic(node.node_id, token.password(node))
-        return request("GET", f"{self.server.url}/token?{query}", headers={"Authorization": password})
+        headers = {"Authorization": password}
+        return request("GET", f"{self.server.url}/token?{query}", headers=headers, tls=self.server.trust)
 
     def bearer(self, token: PullToken | None = None) -> str:
         return str(self.exchange(token or self.mint()).expect(200).json()["access_token"])
@@ -57,9 +58,8 @@ class Shop:
         url = f"{self.server.url}/v2/{repository or self.repository}/{path}"
         if bearer is not None:
             headers["Authorization"] = f"Bearer {bearer}"
-        return request(
-            method, url, headers={name.replace("_", "-"): value for name, value in headers.items()}
-        )
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return request(method, url, headers=sent, tls=self.server.trust)
 
     def accepting(self, path: str, bearer: str, accepted: Sequence[str]) -> Response:
         """GET with one `Accept` line for each of `accepted`, as Docker sends them."""
@@ -93,7 +93,8 @@ def open_shop(server: CrisperServer, upstream: Upstream, image: images.Image) ->
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("crisper")
-    with CrisperServer(folder / "server", insecure_registries=[upstream.host]) as server:
+    env = {"CRISPER_ORGANIZATION_CHANGES_PER_MINUTE": "0"}  # shared by many tests
+    with CrisperServer(folder / "server", insecure_registries=[upstream.host], env=env) as server:
         yield open_shop(server, upstream, images.multi_platform())
 
 

@@ -63,7 +63,7 @@ def test_a_bearer_that_is_nobodys_is_told_that_it_is_invalid(shop: Shop) -> None
     assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
 
 
-def test_tag_and_digest_name_the_same_document_and_head_is_get_without_a_body(shop: Shop) -> None:
+def test_tag_and_digest_name_one_document_and_head_has_no_body(shop: Shop) -> None:
     bearer = shop.bearer()
     by_tag = shop.get("manifests/v1", bearer).expect(200)
     by_digest = shop.get(f"manifests/{shop.image.digest}", bearer).expect(200)
@@ -129,7 +129,7 @@ def test_blobs_come_whole_and_in_every_kind_of_range(shop: Shop) -> None:
         start, end, _ = expected.indices(size)
         assert part.body == whole.body[expected]
         assert part.headers["Content-Range"] == f"bytes {start}-{end - 1}/{size}"
-    for ignored in ("bytes=0-1,4-5", "lines=1-2", "bytes=", "bytes=9-3"):
+    for ignored in ("bytes=0-1,x", "lines=1-2", "bytes=", "bytes=9-3"):
         assert shop.get(f"blobs/{digest}", bearer, Range=ignored).expect(200).body == whole.body
     for beyond in (f"bytes={size}-", "bytes=-0"):
         refused = shop.get(f"blobs/{digest}", bearer, Range=beyond).expect(416)

@@ -145,7 +145,7 @@ def test_a_machine_is_configured_under_the_host_that_references_have(
     assert NodeIdentity.at(tmp_path, "registry.example.com:5000") is None
 
 
-def test_a_machine_that_enrolled_with_the_default_port_before_keeps_its_certificate(tmp_path: Path) -> None:
+def test_a_machine_enrolled_with_the_default_port_keeps_its_certificate(tmp_path: Path) -> None:
     folder = tmp_path / "etc/crisper/nodes/Registry.example.com:443"
     folder.mkdir(parents=True)
     kept = {"url": "https://Registry.example.com:443", "node_id": "camera-17"}

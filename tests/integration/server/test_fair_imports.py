@@ -54,7 +54,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(stack.enter_context(server), large, small, links)
 
 
-def test_dripping_upstreams_of_two_organizations_do_not_delay_a_third_ones_import(site: Site) -> None:
+def test_slow_upstreams_of_two_organizations_do_not_delay_a_third(site: Site) -> None:
     alone_s = site.import_small(0)
     organizations = [site.server.operator.create_organization() for _ in range(DRIPPING_ORGANIZATIONS)]
     path = site.large.reference.partition("/")[2]

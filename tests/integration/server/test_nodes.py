@@ -201,7 +201,7 @@ def test_a_client_cert_header_from_anybody_is_a_400(site: Certified, name: str, 
         assert ("errors" in refused.json()) == path.startswith(("/token", "/v2"))
 
 
-def test_a_node_is_held_to_its_networks_and_nobody_believes_its_forwarded_address(site: Certified) -> None:
+def test_networks_apply_and_a_nodes_forwarded_address_does_not_count(site: Certified) -> None:
     far, far_shown = site.enrolled(networks=["192.0.2.0/24"])
     near, near_shown = site.enrolled(networks=["127.0.0.0/8"])
     token = site.mint(far)

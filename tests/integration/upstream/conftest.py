@@ -19,8 +19,8 @@ from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
 from registry.upstream.ranges import DownloadOptions, PrefetchBudget
 from registry.upstream.realms import PINNED_REALMS
+from registry.upstream.response import Timeouts
 from registry.upstream.retry import Backoff
-from registry.upstream.transport import Timeouts
 from storage.backends.memory import MemoryBackend
 from storage.blobs import BlobStore
 from storage.digest import Digest

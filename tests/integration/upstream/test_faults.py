@@ -277,7 +277,7 @@ async def test_a_token_is_renewed_before_it_lapses(bench: Bench, upstream: Fault
     assert upstream.count("/token") >= 1
 
 
-async def test_a_stream_that_outlasts_its_token_of_five_seconds_goes_on_with_a_new_one(
+async def test_a_stream_that_outlasts_its_token_continues_with_a_new_one(
     bench: Bench, upstream: FaultyUpstream
 ) -> None:
     upstream.add(IMAGE)

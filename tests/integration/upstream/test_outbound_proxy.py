@@ -59,11 +59,11 @@ async def site(bench: Bench, tmp_path: Path) -> AsyncIterator[Site]:
             yield Site(bench, upstream, proxy, trust, Names({NAME: [PUBLIC]}))
 
 
-async def test_a_name_is_resolved_and_vetted_here_and_the_proxy_is_given_the_address(site: Site) -> None:
+async def test_crisper_resolves_a_name_and_gives_the_proxy_the_address(site: Site) -> None:
     await site.pull()
     assert set(site.proxy.asked) == {f"{PUBLIC}:443"}
-    assert all(f"Host: {NAME}\r\n" in head for head in site.proxy.heard)
-    assert not any("\nAuthorization" in head for head in site.proxy.heard)
+    assert all(f"Host: {NAME}\r\n" in head for head in site.proxy.request_heads)
+    assert not any("\nAuthorization" in head for head in site.proxy.request_heads)
 
 
 @pytest.mark.parametrize(

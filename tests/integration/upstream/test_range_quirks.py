@@ -151,7 +151,7 @@ async def test_a_redirect_of_ranges_to_a_host_that_refuses_them_is_survived(
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("code", [401, 403])
 @pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
-async def test_a_refused_range_is_no_failure_to_authenticate_if_the_whole_is_given(
+async def test_a_refused_range_does_not_fail_authentication(
     bench: Bench, upstream: FaultyUpstream, place: str, code: int, scheme: str
 ) -> None:
     at = f"http://{upstream.host}/token" if scheme == "Bearer" else None

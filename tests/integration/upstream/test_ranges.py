@@ -96,9 +96,7 @@ async def test_a_layer_whose_ranges_take_long_to_start_is_left_to_one_connection
     assert upstream.ranges(DIGEST) == [(0, RANGE), (RANGE, len(LAYER))]
 
 
-async def test_bytes_that_arrived_before_a_cut_are_kept_however_slowly_they_are_read(
-    bench: Bench, upstream: FaultyUpstream
-) -> None:
+async def test_bytes_that_arrived_before_a_cut_are_kept(bench: Bench, upstream: FaultyUpstream) -> None:
     async def pace(_count: int) -> None:
         await asyncio.sleep(0.2)  # the rest arrives and the connection breaks in the meantime
 
@@ -157,7 +155,7 @@ async def test_an_upstream_without_ranges_is_read_as_one_stream(
     assert upstream.count(DIGEST) == requests
 
 
-async def test_an_upstream_that_forgets_midway_what_a_range_is_is_read_on_as_one_stream(
+async def test_an_upstream_that_ignores_ranges_midway_is_read_as_one_stream(
     bench: Bench, upstream: FaultyUpstream
 ) -> None:
     upstream.fail(DIGEST, genuine, *[whole] * 12)

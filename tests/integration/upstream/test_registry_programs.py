@@ -14,8 +14,8 @@ import pytest
 from registry.errors import AuthenticationFailedError, PullFailedError
 from registry.imports.transfer import TransferOptions
 from registry.upstream.ranges import DownloadOptions, PrefetchBudget
+from registry.upstream.response import Timeouts
 from registry.upstream.retry import Backoff
-from registry.upstream.transport import Timeouts
 from storage.backends.memory import MemoryBackend
 from storage.blobs import BlobStore
 from tests.integration.upstream.conftest import Bench, credential

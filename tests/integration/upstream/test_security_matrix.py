@@ -250,7 +250,7 @@ async def test_an_attack_ends_as_it_has_to(
     assert bench.backend.objects == {}
 
 
-async def test_a_name_that_leads_to_a_private_address_when_it_is_connected_to_is_refused(
+async def test_a_name_that_resolves_to_a_private_address_is_refused(
     bench: Bench, upstream: FaultyUpstream
 ) -> None:
     """Whatever the name led to before: the last resolution is the one that is vetted."""

@@ -184,7 +184,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_a_failure_has_its_reason_the_host_a_step_and_a_place_in_the_document(
+async def test_a_failure_has_reason_host_step_and_a_row_in_the_document(
     bench: Bench, upstream: FaultyUpstream, case: Case
 ) -> None:
     upstream.add(IMAGE)

@@ -115,7 +115,7 @@ async def test_a_registry_of_the_thiefs_own_proves_nothing_whatever_it_says(mark
     assert not [seen for seen in market.other.seen if seen.method == "HEAD"]
 
 
-async def test_a_blob_that_came_from_elsewhere_is_downloaded_from_a_trusted_registry_once(
+async def test_a_blob_from_elsewhere_is_downloaded_once_from_a_trusted_one(
     market: Market,
 ) -> None:
     await market.run(market.other, "first")

@@ -13,7 +13,7 @@ from registry.errors import (
     StoreFailedError,
 )
 from registry.model.remedies import for_operator
-from registry.upstream import transport
+from registry.upstream import connection_errors
 from tests.support.failures import DOCUMENT, GAP, STEP, documented, quotes
 
 ROOT = Path(__file__).parents[3]
@@ -43,7 +43,7 @@ def sentences(errors: Collection[str] = ERRORS) -> Iterator[tuple[str, str]]:
                 text = _template(node.args[0])
                 if any(character.isalpha() for character in text):
                     yield text, f"{path.relative_to(ROOT)}:{node.lineno}"
-    for ending in (*transport._PERMANENT.values(), *transport._TRANSIENT.values()):
+    for ending in (*connection_errors.PERMANENT.values(), *connection_errors.TRANSIENT.values()):
         yield f"{GAP} {ending}", "registry/upstream/transport.py"
 
 

@@ -95,7 +95,7 @@ def reasons() -> list[tuple[str, str]]:
     return [(operation, difference) for operation, difference in rows]
 
 
-def test_each_difference_from_the_reference_has_its_reason_and_each_reason_a_difference() -> None:
+def test_differences_from_the_reference_and_their_reasons_correspond() -> None:
     found = sorted(set(differences()))
     explained = reasons()
     unexplained = [each for each in found if not any(all(map(fnmatchcase, each, row)) for row in explained)]

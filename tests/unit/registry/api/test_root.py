@@ -4,6 +4,7 @@ import pytest
 from aiohttp import web
 
 from registry.api.http.origin import Origin
+from registry.api.http.paced import Pacing
 from registry.api.http.peers import Peers
 from registry.api.root import root_app
 from registry.observe import Metrics
@@ -21,6 +22,7 @@ def root() -> web.Application:
         Metrics(),
         cast("Peers", None),
         Origin(None, "crisper"),
+        pacing=Pacing(9),
     )
 
 

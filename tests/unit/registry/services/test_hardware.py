@@ -27,7 +27,7 @@ async def test_without_a_file_there_is_no_hardware() -> None:
     assert found.available_gpus([CLASS_ID]).available_gpu_low == 0
 
 
-async def test_a_file_is_read_again_when_it_has_changed_and_stays_if_it_becomes_invalid(
+async def test_a_changed_file_is_read_again_unless_it_is_invalid(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "hardware.json"

@@ -7,7 +7,7 @@ from auth.records import BlobProgress, SessionView, TokenState, TokenView
 from registry.errors import NotFoundError
 from registry.model.groups import Group, GroupKey, GroupStatus
 from registry.model.images import ContentKind, ImageContent, StoredImage
-from registry.model.instances import Instance, InstanceState
+from registry.model.instances import Instance, InstanceState, KnownBy
 from registry.model.pulls import QUIET
 from registry.services.views import NewGroup
 from storage.digest import Digest
@@ -54,7 +54,7 @@ async def told(world: World) -> list[str]:
     return [stored.type for stored in page if stored.type.startswith(("instance", "group.run"))]
 
 
-async def test_an_instance_follows_its_nodes_pull_and_the_group_runs_with_the_first(world: World) -> None:
+async def test_an_instance_follows_its_pull_and_the_first_starts_the_group(world: World) -> None:
     await designated(world)
     seen = []
     for view in (
@@ -219,6 +219,13 @@ async def test_a_report_during_an_update_is_about_the_newer_version(world: World
     reported = await world.instances.report(first.id, KEY, InstanceState.RUNNING)
     assert (reported.instance.version, reported.instance.token_id) == (2, "t2")
     assert (await world.groups.get(KEY)).group.status is GroupStatus.RUNNING
+
+
+async def test_a_report_counts_although_the_token_has_expired(world: World) -> None:
+    _, instance = await designated(world)
+    world.tokens.views.clear()
+    reported = await world.instances.report(instance.id, KEY, InstanceState.RUNNING)
+    assert (reported.instance.state, reported.instance.known_by) == (InstanceState.RUNNING, KnownBy.REPORTED)
 
 
 async def test_the_deletion_cost_is_kept_and_shown(world: World) -> None:

@@ -1,0 +1,1 @@
+"""Attacks on a real server, each beside an honest client."""
