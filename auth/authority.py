@@ -29,90 +29,17 @@ class MintedToken:
     expires_at: datetime
 
 
-class Authority:
-    """Mints, shows, completes and revokes pull tokens.
+class IssuedTokens:
+    """Shows, completes and revokes pull tokens, which needs no keys.
 
     All methods raise `LedgerUnavailableError` if the ledger does not answer.
 
     Args:
-        keys: Private keys that sign tokens.
         context: Shared dependencies and names.
     """
 
-    def __init__(self, keys: LocalSigningKeys, context: AuthContext) -> None:
-        self._keys = keys
+    def __init__(self, context: AuthContext) -> None:
         self._context = context
-
-    async def mint(
-        self,
-        *,
-        organization: str,
-        group_id: str,
-        repository: str,
-        image: ImageGrant,
-        node: Node,
-        ttl_s: int | None = None,
-    ) -> MintedToken:
-        """Mint a token for one pull of one image by one node.
-
-        The caller has checked that the node and the group exist. If either was revoked meanwhile, or within
-        the last minute, no token is minted.
-
-        Args:
-            organization: The tenant.
-            group_id: The group whose image it is.
-            repository: Repository from which the node will pull.
-            image: Image that the token grants.
-            node: Node that may redeem the token. Its binding is stored in the ledger with the token.
-            ttl_s: Lifetime of the unredeemed token; 10 min by default, 15 min at most.
-
-        Raises:
-            TtlOutOfRangeError: `ttl_s` is not between 1 and 900.
-            MintRefusedError: Node, group or organization were revoked meanwhile, or the group or organization
-                within the last minute.
-        """
-        ttl_s = DEFAULT_TTL_S if ttl_s is None else ttl_s
-        if not 0 < ttl_s <= MAX_TTL_S:
-            raise TtlOutOfRangeError(ttl_s, MAX_TTL_S)
-        token_id = _new_token_id()
-        issued_at = self._context.clock.now().replace(microsecond=0)
-        expires_at = issued_at + timedelta(seconds=ttl_s)
-        token = sign(
-            self._keys,
-            TokenType.PULL,
-            {
-                "iss": self._context.issuer,
-                "sub": node.node_id,
-                "aud": self._context.service,
-                "jti": token_id,
-                "iat": int(issued_at.timestamp()),
-                "nbf": int(issued_at.timestamp()),
-                "exp": int(expires_at.timestamp()),
-                "access": [Access("repository", repository, _PULL).to_claim()],
-                "img": image.digest,
-                "org": organization,
-            },
-        )
-        await self._context.ledger.mint(
-            NewToken(
-                token_id,
-                organization,
-                group_id,
-                repository,
-                node.node_id,
-                image,
-                ttl_s=ttl_s,
-                binding=node.node_binding,
-            )
-        )
-        await self._record(
-            AuthEventType.TOKEN_MINTED,
-            token_id=token_id,
-            node_id=node.node_id,
-            organization=organization,
-            detail={"repository": repository},
-        )
-        return MintedToken(token_id, token, expires_at)
 
     async def show(self, token_id: str) -> TokenView:
         """Return the state of a token and its session.
@@ -195,6 +122,92 @@ class Authority:
                 event, organization=organization, token_id=token_id, node_id=node_id, detail=detail or {}
             )
         )
+
+
+class Authority(IssuedTokens):
+    """Mints pull tokens, and shows, completes and revokes them.
+
+    All methods raise `LedgerUnavailableError` if the ledger does not answer.
+
+    Args:
+        keys: Private keys that sign tokens.
+        context: Shared dependencies and names.
+    """
+
+    def __init__(self, keys: LocalSigningKeys, context: AuthContext) -> None:
+        super().__init__(context)
+        self._keys = keys
+
+    async def mint(
+        self,
+        *,
+        organization: str,
+        group_id: str,
+        repository: str,
+        image: ImageGrant,
+        node: Node,
+        ttl_s: int | None = None,
+    ) -> MintedToken:
+        """Mint a token for one pull of one image by one node.
+
+        The caller has checked that the node and the group exist. If either was revoked meanwhile, or within
+        the last minute, no token is minted.
+
+        Args:
+            organization: The tenant.
+            group_id: The group whose image it is.
+            repository: Repository from which the node will pull.
+            image: Image that the token grants.
+            node: Node that may redeem the token. Its binding is stored in the ledger with the token.
+            ttl_s: Lifetime of the unredeemed token; 10 min by default, 15 min at most.
+
+        Raises:
+            TtlOutOfRangeError: `ttl_s` is not between 1 and 900.
+            MintRefusedError: Node, group or organization were revoked meanwhile, or the group or organization
+                within the last minute.
+        """
+        ttl_s = DEFAULT_TTL_S if ttl_s is None else ttl_s
+        if not 0 < ttl_s <= MAX_TTL_S:
+            raise TtlOutOfRangeError(ttl_s, MAX_TTL_S)
+        token_id = _new_token_id()
+        issued_at = self._context.clock.now().replace(microsecond=0)
+        expires_at = issued_at + timedelta(seconds=ttl_s)
+        token = sign(
+            self._keys,
+            TokenType.PULL,
+            {
+                "iss": self._context.issuer,
+                "sub": node.node_id,
+                "aud": self._context.service,
+                "jti": token_id,
+                "iat": int(issued_at.timestamp()),
+                "nbf": int(issued_at.timestamp()),
+                "exp": int(expires_at.timestamp()),
+                "access": [Access("repository", repository, _PULL).to_claim()],
+                "img": image.digest,
+                "org": organization,
+            },
+        )
+        await self._context.ledger.mint(
+            NewToken(
+                token_id,
+                organization,
+                group_id,
+                repository,
+                node.node_id,
+                image,
+                ttl_s=ttl_s,
+                binding=node.node_binding,
+            )
+        )
+        await self._record(
+            AuthEventType.TOKEN_MINTED,
+            token_id=token_id,
+            node_id=node.node_id,
+            organization=organization,
+            detail={"repository": repository},
+        )
+        return MintedToken(token_id, token, expires_at)
 
 
 def _new_token_id() -> str:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
 from pydantic import Field, field_validator
@@ -38,6 +38,13 @@ class Role(StrEnum):
     TOKEN = "token"  # noqa: S105
     API = "api"
     IMPORT = "import"
+
+
+SIGNING_ROLES: Final = frozenset({Role.TOKEN, Role.API})
+"""Roles that sign tokens."""
+
+STORAGE_ROLES: Final = frozenset({Role.PULL, Role.API, Role.IMPORT})
+"""Roles that use storage or the key-encryption keys."""
 
 
 class AdminRoute(StrEnum):

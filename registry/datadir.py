@@ -6,7 +6,7 @@
   operator.key          the key to the operator API
   server.json           address of the running server, for the command line
   keyring.json          key-encryption keys (elsewhere with CRISPER_KEYRING)
-  signing-keys/         the token authority's ES256 keys
+  signing-keys/         the token authority's ES256 keys; public/ has their public parts
   node-ca/              the certificate authority for nodes
   catalog.db            SQLite (elsewhere with CRISPER_DATABASE_URL)
   ledger/               the child Redis' append-only file and log (none with CRISPER_REDIS_URL)

@@ -114,6 +114,21 @@ class NodeCA:
         )
 
 
+def load_certificate(folder: Path) -> x509.Certificate:
+    """Read the certificate of a CA, without its key.
+
+    Raises:
+        KeyMaterialError: The file is missing or invalid.
+    """
+    path = folder / "certificate.pem"
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as error:
+        raise KeyMaterialError(f"{path} cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise KeyMaterialError(f"{path} is not a certificate: restore it from a backup") from None
+
+
 def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Crisper node CA")])
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())

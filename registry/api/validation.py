@@ -8,6 +8,7 @@ from typing import Annotated, Final, Self, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from registry.api.http.edge import require_text
 from registry.errors import InvalidInputError
 
 MAX_FAULTS: Final = 50
@@ -71,13 +72,14 @@ def read_json(model: type[M], body: str) -> M:
 
 
 def check_json(body: str) -> None:
-    """Check that a body is JSON with at most `MAX_VALUES` values.
+    """Check that a body is JSON with at most `MAX_VALUES` values, and without control characters in strings.
 
     The limit bounds the time of the validation: with 100,000 invalid values, it would block the event loop
     for a second.
 
     Raises:
-        InvalidInputError: The body is not JSON, is nested too deeply, or has too many values.
+        InvalidInputError: The body is not JSON, is nested too deeply, or has too many values or control
+            characters.
     """
     if _separators(body) > 2 * MAX_VALUES + 1 and _separators(_STRING.sub("", body)) > 2 * MAX_VALUES + 1:
         raise _too_many()  # each value has at most one comma and one bracket; to parse them would take long
@@ -88,11 +90,15 @@ def check_json(body: str) -> None:
     count = 0
     while unvisited:
         value = unvisited.pop()
+        if isinstance(value, str):
+            require_text(value, "body")
         children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         count += len(children)
         if count > MAX_VALUES:
             raise _too_many()
         unvisited.extend(children)
+        if isinstance(value, dict):
+            unvisited.extend(value)
 
 
 def _separators(body: str) -> int:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 from registry.catalog.engine.database import Database
 from registry.catalog.specs import SpecCipher
+from registry.errors import ConfigError
 from registry.model.versions import with_configuration
 
 _BEFORE_REMOVAL: Final = "0119"
@@ -34,15 +35,24 @@ _SEAL_VERSION: Final = text(
 _log = structlog.get_logger(__name__)
 
 
-async def migrate(database: Database, specs: SpecCipher) -> None:
+async def migrate(database: Database, specs: SpecCipher | None) -> None:
     """Upgrade the schema, and encrypt specs that an older version stored as plaintext.
 
     Can be interrupted at any point and repeated.
 
+    Args:
+        specs: Encrypts; None in a process without key-encryption keys.
+
     Raises:
+        ConfigError: There is plaintext, and this process has no keys.
         KeyUnavailableError: The key provider does not answer. The remaining plaintext stays.
     """
     if await database.transact(_has_plaintext):
+        if specs is None:
+            raise ConfigError(
+                "the catalog is of an older version, and a server with only the role token has no keys to "
+                "upgrade it: start a server with the role api first"
+            )
         await database.migrate(_BEFORE_REMOVAL)
         count = await _seal_groups(database, specs) + await _seal_versions(database, specs)
         await database.rewrite_files("groups", "versions")

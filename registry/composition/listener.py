@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from auth.nodes.ca import load_certificate
 from auth.nodes.trust import ClientTrust, Issuers
 from registry.api.http.peers import Peers
 from registry.api.root import root_app
@@ -21,7 +22,9 @@ class Listener:
 
     def application(self, shared: Shared) -> web.Application:
         """Return the root application."""
-        root = root_app(self.mounted, self.routes, shared.metrics, _peers(shared), pacing=shared.pacing)
+        root = root_app(
+            self.mounted, self.routes, shared.metrics, _peers(shared), shared.origin, pacing=shared.pacing
+        )
         if self.portal is not None:
             self.portal.mount(root)
         return root
@@ -29,7 +32,7 @@ class Listener:
 
 def _peers(shared: Shared) -> Peers:
     node_ca, proxy_ca = shared.settings.node_ca, shared.settings.proxy_ca
-    issuers = Issuers([shared.node_ca.certificate])
+    issuers = Issuers([load_certificate(shared.data.node_ca)])
     if node_ca is not None:
         issuers += Issuers.load(node_ca)
     proxies = ClientTrust(Issuers.load(proxy_ca)) if proxy_ca is not None else None

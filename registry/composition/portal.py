@@ -8,7 +8,7 @@ from registry.datadir import read_operator_key
 from registry.ephemeral.portal_sessions import RedisPortalSessions
 from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.portal import Portal, PortalSessions, Services
-from registry.portal.sessions import ATTEMPTS_PER_MINUTE
+from registry.portal.sessions import FAILURES_PER_MINUTE
 
 
 def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
@@ -22,7 +22,7 @@ def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
         sessions=RedisPortalSessions(shared.redis, shared.settings.portal_session_s),
         organization_of=organization_of,
         operator_key=Secret(read_operator_key(shared.data.operator_key)),
-        attempts=RedisRateLimiter(shared.redis, ATTEMPTS_PER_MINUTE).take,
+        failures=RedisRateLimiter(shared.redis, FAILURES_PER_MINUTE).take,
         changes=shared.change_rates.take if shared.change_rates else None,
         trail=shared.trail,
         origin=shared.origin,

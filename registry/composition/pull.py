@@ -36,4 +36,4 @@ def compose_pull(shared: Shared) -> web.Application:
 def compose_token(shared: Shared) -> TokenApi:
     """Build the role `token`: `/token` and the public signing keys."""
     realm = Realm(shared.signing_keys, shared.auth_context)
-    return TokenApi(realm, shared.signing_keys.verification_keys)
+    return TokenApi(realm, shared.verification_keys)

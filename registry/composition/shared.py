@@ -2,11 +2,12 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from auth.authority import Authority
+from auth.authority import Authority, IssuedTokens
 from auth.context import AuthContext
 from auth.key_watch import watched
 from auth.ledger import (
@@ -18,7 +19,7 @@ from auth.ledger import (
     connect,
 )
 from auth.nodes.ca import NodeCA
-from auth.signing_keys import LocalSigningKeys
+from auth.signing_keys import LocalPublicKeys, LocalSigningKeys, LocalVerificationKeys
 from auth.verifier import Verifier
 from registry.api.http.origin import Origin
 from registry.api.http.paced import Pacing
@@ -36,7 +37,7 @@ from registry.catalog.quotas import SqlQuotas
 from registry.catalog.specs import SpecCipher
 from registry.catalog.webhooks import SqlWebhooks
 from registry.composition.storage import database_url, open_blobs
-from registry.config import Settings
+from registry.config import SIGNING_ROLES, STORAGE_ROLES, Role, Settings
 from registry.datadir import DataDir, read_operator_key
 from registry.ephemeral.credential_vault import RedisCredentialVault
 from registry.ephemeral.progress import RedisProgressStore
@@ -58,9 +59,11 @@ from storage.ports import KeyProvider
 class Shared:
     """The parts of a process that several roles use. The constructor opens nothing.
 
+    Keys are loaded when a role first uses them: a process has only the keys that its roles need
+    (docs/adr/0065-keys-by-role.md).
+
     Attributes:
         stack: Closes what the roles open.
-        key_provider: Wraps data keys, credentials and webhook secrets.
         trail: The audit trail with throttling and metrics, for refusals and tokens.
         events: The audit trail itself.
     """
@@ -71,12 +74,10 @@ class Shared:
     metrics: Metrics
     database: Database
     redis: LedgerClient
-    key_provider: KeyProvider
-    blobs: BlobStore
     events: SqlEventLog
     trail: CountingAuditTrail
     ledger: RedisTokenLedger
-    signing_keys: LocalSigningKeys
+    token_keys: LocalSigningKeys | LocalPublicKeys | None
     clock: SystemClock = field(default_factory=SystemClock)
 
     @cached_property
@@ -86,6 +87,31 @@ class Shared:
     @cached_property
     def origin(self) -> Origin:
         return Origin(self.settings.public_url, self.settings.service)
+
+    @cached_property
+    def key_provider(self) -> KeyProvider:
+        """What wraps data keys, credentials and webhook secrets."""
+        key_provider = self.settings.key_location.open()
+        self.stack.push_async_callback(key_provider.aclose)
+        return key_provider
+
+    @cached_property
+    def blobs(self) -> BlobStore:
+        blobs = open_blobs(self.settings, self.key_provider, self.database)
+        self.stack.push_async_callback(blobs.aclose)
+        return blobs
+
+    @property
+    def signing_keys(self) -> LocalSigningKeys:
+        if not isinstance(self.token_keys, LocalSigningKeys):
+            raise TypeError("The roles of this process sign no tokens.")
+        return self.token_keys
+
+    @property
+    def verification_keys(self) -> LocalVerificationKeys:
+        if self.token_keys is None:
+            raise TypeError("The roles of this process verify no tokens.")
+        return self.token_keys.verification_keys
 
     @cached_property
     def is_operator_key(self) -> Callable[[str], bool]:
@@ -162,23 +188,27 @@ class Shared:
         return AuthContext(self.ledger, self.trail, self.clock, issuer=name, service=name)
 
     @cached_property
+    def issued_tokens(self) -> IssuedTokens:
+        return IssuedTokens(self.auth_context)
+
+    @cached_property
     def authority(self) -> Authority:
         return Authority(self.signing_keys, self.auth_context)
 
     @cached_property
     def verifier(self) -> Verifier:
-        return Verifier(self.signing_keys.verification_keys, self.auth_context)
+        return Verifier(self.verification_keys, self.auth_context)
 
     @cached_property
     def instances(self) -> Instances:
         async def dismiss_tokens(group: Group) -> None:
             organization = group.key.organization
-            await self.authority.revoke_group(group.id, organization=organization, barred=False)
+            await self.issued_tokens.revoke_group(group.id, organization=organization, barred=False)
 
         return Instances(
             catalog=self.designations,
             groups=self.groups,
-            tokens=self.authority,
+            tokens=self.issued_tokens,
             quotas=self.organization_quotas,
             node_blobs=SqlNodeBlobs(self.database, self.clock),
             image_of=self.resolver.image,
@@ -192,7 +222,10 @@ class Shared:
         async def ledger() -> None:
             await self.redis.ping()
 
-        return {"storage and keys": self.blobs.probe, "catalog": self.database.probe, "ledger": ledger}
+        probes: dict[str, Callable[[], Awaitable[None]]] = {"catalog": self.database.probe, "ledger": ledger}
+        if self.settings.roles & STORAGE_ROLES:
+            probes["storage and keys"] = self.blobs.probe
+        return probes
 
 
 async def open_shared(settings: Settings, data: DataDir, redis_url: str, stack: AsyncExitStack) -> Shared:
@@ -201,10 +234,6 @@ async def open_shared(settings: Settings, data: DataDir, redis_url: str, stack: 
     stack.push_async_callback(database.close)
     redis = connect(redis_url)
     stack.push_async_callback(redis.aclose)
-    key_provider = settings.key_location.open()
-    stack.push_async_callback(key_provider.aclose)
-    blobs = open_blobs(settings, key_provider, database)
-    stack.push_async_callback(blobs.aclose)
     events = SqlEventLog(database, SystemClock())
     stack.push_async_callback(events.aclose)
     ledger = RedisTokenLedger(
@@ -217,8 +246,9 @@ async def open_shared(settings: Settings, data: DataDir, redis_url: str, stack: 
     throttled = ThrottledAuditTrail(events)
     stack.push_async_callback(throttled.aclose)
     metrics = Metrics()
-    signing_keys = LocalSigningKeys.load(data.signing_keys)
-    await stack.enter_async_context(watched(signing_keys))
+    token_keys = _token_keys(settings.roles, data)
+    if token_keys is not None:
+        await stack.enter_async_context(watched(token_keys))
     return Shared(
         settings=settings,
         data=data,
@@ -226,13 +256,18 @@ async def open_shared(settings: Settings, data: DataDir, redis_url: str, stack: 
         metrics=metrics,
         database=database,
         redis=redis,
-        key_provider=key_provider,
-        blobs=blobs,
         events=events,
         trail=CountingAuditTrail(throttled, metrics),
         ledger=ledger,
-        signing_keys=signing_keys,
+        token_keys=token_keys,
     )
+
+
+def _token_keys(roles: AbstractSet[Role], data: DataDir) -> LocalSigningKeys | LocalPublicKeys | None:
+    """Load the keys of tokens that the roles need."""
+    if roles & SIGNING_ROLES:
+        return LocalSigningKeys.load(data.signing_keys)
+    return LocalPublicKeys(data.signing_keys) if Role.PULL in roles else None
 
 
 def default_quotas(settings: Settings) -> Quotas:

@@ -13,13 +13,14 @@ from pathlib import Path
 import uvloop
 
 from auth.ledger import LedgerAddress, LedgerAddressError
-from registry.config import AdminRoute, Settings
+from registry.config import AdminRoute, Role, Settings
 from registry.datadir import DataDir, write_secret
 from registry.errors import ConfigError
 from registry.hosts import is_loopback
 from registry.observe import configure_logging
 from registry.server.first_start import ensure_secrets, prepare, refuse_missing
 from registry.server.ledger_child import LedgerChild
+from registry.server.prctl import forbid_core_dumps
 from registry.server.process import Listeners, answer, bind, bind_admin, bind_for_proxy
 from registry.server.workers import Workers
 from registry.upstream.from_settings import check_upstream_settings
@@ -33,6 +34,7 @@ def serve(settings: Settings) -> None:
     Raises:
         ConfigError: Settings or data folder are invalid.
     """
+    forbid_core_dumps()
     settings.refuse_unsafe()
     _check_upstream_settings(settings)
     configure_logging(settings.log_level)
@@ -40,12 +42,14 @@ def serve(settings: Settings) -> None:
     if not os.isatty(sys.stdin.fileno() if sys.stdin else -1):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # reload of a service; only TLS handles it
     data = DataDir(settings.data_dir)
-    if settings.production:
+    creates_keys = Role.API in settings.roles and not settings.production
+    if not creates_keys:
         refuse_missing(settings, data)
     data.create()
     lock = data.lock(_LOCK_WAIT_S)
     try:
-        ensure_secrets(settings, data)
+        if creates_keys:
+            ensure_secrets(settings, data)
         uvloop.run(_serve(settings, data, lock))
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):  # already stopping: ignore further signals

@@ -28,9 +28,10 @@ from registry.datadir import DataDir
 from registry.errors import ConfigError
 from registry.observe import configure_logging
 from registry.server.children import spawn
+from registry.server.prctl import forbid_core_dumps
 from registry.server.process import Listeners, answer, bind
 
-SETTINGS: Final = "CRISPER_WORKER_SETTINGS"
+SETTINGS: Final = "CRISPER_WORKER_SETTINGS_DESCRIPTOR"
 _PROXY = "CRISPER_WORKER_UNIX_SOCKET"
 _ADMIN = "CRISPER_WORKER_ADMIN_SOCKET"
 DESCRIPTORS: Final = "CRISPER_WORKER_DESCRIPTORS"
@@ -83,11 +84,10 @@ class Workers:
         self._settings = settings
         self._keep = [lock]
         self._metrics = metrics
-        given = settings.model_copy(update={"redis_url": redis_url})
-        self._environment = os.environ | {
-            SETTINGS: given.model_dump_json(),
-            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
-        }
+        self._given = settings.model_copy(update={"redis_url": redis_url}).model_dump_json().encode()
+        # The settings contain passwords, and an environment is visible in /proc: a pipe passes them instead.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CRISPER_")}
+        self._environment = kept | {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}
         for name, shared in ((_PROXY, listeners.proxy), (_ADMIN, listeners.admin)):
             if shared is not None:
                 self._keep.append(shared.fileno())
@@ -146,14 +146,17 @@ class Workers:
 
     def _spawn(self, slot: socket.socket) -> _Worker:
         ready_read, ready_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        given = _filled_pipe(self._given)
         try:
             process = spawn(
                 [sys.executable, "-m", "registry.server.workers"],
-                keep=(*self._keep, slot.fileno(), ready_write),
-                environment=self._environment | {DESCRIPTORS: f"{slot.fileno()},{ready_write}"},
+                keep=(*self._keep, slot.fileno(), ready_write, given),
+                environment=self._environment
+                | {DESCRIPTORS: f"{slot.fileno()},{ready_write}", SETTINGS: str(given)},
                 death_signal=signal.SIGTERM,
             )
         finally:
+            os.close(given)
             os.close(ready_write)
         return _Worker(process, ready_read)
 
@@ -196,6 +199,18 @@ class Workers:
             self._end(worker)
 
 
+def _filled_pipe(content: bytes) -> int:
+    """Return the reading end of a pipe with some content. Raises ConfigError: it does not fit."""
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if os.write(write, content) < len(content):
+            os.close(read)
+            raise ConfigError("the settings are too long for worker processes: set CRISPER_WORKERS=1")
+    finally:
+        os.close(write)
+    return read
+
+
 async def _work(
     settings: Settings,
     redis_url: str,
@@ -227,8 +242,10 @@ async def _work(
 
 def main() -> None:
     """Run one worker with the environment from its parent."""
+    forbid_core_dumps()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # handled by the parent
-    settings = Settings.model_validate_json(os.environ.pop(SETTINGS))
+    with os.fdopen(int(os.environ.pop(SETTINGS)), "rb") as given:
+        settings = Settings.model_validate_json(given.read())
     slot, ready_write = map(int, os.environ.pop(DESCRIPTORS).split(","))
     configure_logging(settings.log_level)
     os.umask(0o077)

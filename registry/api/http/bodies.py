@@ -8,11 +8,13 @@ tests/unit/registry/test_decoding.py checks that no other module does.
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from aiohttp import hdrs, web
 from multidict import MultiDict
 
+from registry.api.http.edge import require_text
 from registry.errors import InvalidInputError
 
 JSON: Final = "application/json"
@@ -55,15 +57,19 @@ async def read_form(request: web.Request) -> MultiDict[str]:
 
     Raises:
         HTTPException: As `read_text`.
-        InvalidInputError: As `read_text`; or it has more than `MAX_FIELDS`, or escapes that are not UTF-8.
+        InvalidInputError: As `read_text`; or it has more than `MAX_FIELDS`, escapes that are not UTF-8, or
+            control characters.
     """
     text = await read_text(request, (FORM,))
     try:
-        return _parse_form(text)
+        fields = _parse_form(text)
     except ValueError:
         raise InvalidInputError(
             f"The form cannot be read. Send at most {MAX_FIELDS} fields, escaped as UTF-8."
         ) from None
+    for part in chain.from_iterable(fields.items()):
+        require_text(part, "form")
+    return fields
 
 
 def _parse_form(text: str) -> MultiDict[str]:

@@ -53,6 +53,7 @@ MAX_DETAIL_LENGTH = 2000
 RETRY_AFTER_S = 5
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
+_OF_CLIENTS = ("/v2", "/token")
 _log = structlog.get_logger("registry.api")
 
 Renderer = Callable[[Exception, Mapping[str, str]], web.Response]
@@ -188,6 +189,11 @@ def oci_response(error: Exception, headers: Mapping[str, str] = NO_HEADERS) -> w
     return web.json_response(
         {"errors": [entry]}, status=problem.status, headers=_headers(problem, error, headers)
     )
+
+
+def renderer_of(request: web.Request) -> Renderer:
+    """Return the renderer for a request that no application has handled yet."""
+    return oci_response if request.path.startswith(_OF_CLIENTS) else problem_response
 
 
 def errors_as(render: Renderer, *, challenge: Challenge) -> Middleware:

@@ -39,7 +39,7 @@ class PublicServices:
 
 def public_app(services: PublicServices, authenticate: Authenticate) -> web.Application:
     """Make the application to mount at `PREFIX`."""
-    progress = ProgressApi(services.groups, services.quotas)
+    progress = ProgressApi(services.groups, services.quotas, authenticate)
     parts: list[Part] = [
         GroupsApi(services.groups),
         progress,

@@ -45,6 +45,9 @@ class Authenticate(Protocol):
             changes: Whether the request may change something.
         """
 
+    async def is_valid(self, shown: str | None) -> bool:
+        """Return whether a key that was accepted is still valid."""
+
 
 class ApiKeyAuthenticator:
     """Authenticates callers by API key, with rate limits for customers. The operator has no limit.
@@ -92,6 +95,12 @@ class ApiKeyAuthenticator:
         if changes:
             await _take(self._changes, changes_of(key.organization), "The organization's number of changes")
         return Caller(organization=key.organization)
+
+    async def is_valid(self, shown: str | None) -> bool:
+        """Return whether a key that was accepted is still valid. Counts no request."""
+        return shown is not None and (
+            self._is_operator_key(shown) or await self._keys.find(shown) is not None
+        )
 
 
 def changes_of(organization: str) -> str:

@@ -409,3 +409,10 @@ def test_keys_that_are_guessed_are_soon_told_to_wait(stage: Stage) -> None:
         answer.expect(401)
     assert int(answer.expect(429).headers["Retry-After"]) >= 1
     assert "Too many attempts" in plain(answer)
+    # A valid key is not locked out, and another sign-in ends the browser's session.
+    earlier = PortalVisitor.signed_in(stage.server.url, stage.organization.api_key)
+    later = earlier.copy()
+    later.cookies |= stranger.cookies
+    later.post("/sign-in", {"form_token": token, "key": stage.server.operator_key}).expect(303)
+    earlier.get("/").expect(303)
+    later.get("/").expect(200)

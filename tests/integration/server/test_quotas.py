@@ -194,6 +194,25 @@ def test_open_streams_are_counted_and_closed_ones_are_not(tenant: Tenant) -> Non
     wait_until(is_free, timeout_s=30, what="closed streams no longer count")
 
 
+def test_a_revoked_key_ends_its_streams_and_no_others(tenant: Tenant) -> None:
+    group = tenant.customer.create_group(f"{tenant.silent}/app:1")
+    keys, operator = f"/organizations/{tenant.organization.name}/api-keys", tenant.server.operator
+    second = operator.call("POST", keys, {"name": "leaked"}).expect(201).json()
+    streams = []
+    with ExitStack() as stack:
+        for key in (second["api_key"], tenant.organization.api_key):
+            connection = HTTPConnection("127.0.0.1", tenant.server.port, timeout=20)
+            stack.callback(connection.close)
+            headers = {"Salad-Api-Key": key, "Accept": "text/event-stream"}
+            connection.request("GET", f"{tenant.path}/{group}/progress", headers=headers)
+            streams.append(stack.enter_context(connection.getresponse()))
+        assert [stream.status for stream in streams] == [200, 200]
+        operator.call("DELETE", f"{keys}/{second['key_id']}").expect(204)
+        assert b"settled" not in streams[0].read()  # to its end
+        tenant.customer.delete(group)
+        streams[1].read()
+
+
 def test_keys_and_webhooks_are_counted(tenant: Tenant) -> None:
     tenant.limit(api_keys=2, webhooks=1)
     base, operator = f"/organizations/{tenant.organization.name}", tenant.server.operator
