@@ -28,7 +28,7 @@ class NodeCA:
     """CA certificate and its private key.
 
     Attributes:
-        certificate: Issuer of the nodes' certificates.
+        certificate: The CA's own certificate.
     """
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:

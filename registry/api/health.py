@@ -18,10 +18,10 @@ Probe = Callable[[], Awaitable[None]]
 
 
 class Readiness:
-    """One check of all dependencies at a time. Its result is shared, so requests cannot multiply its cost.
+    """Checks all dependencies, one check at a time. Requests within two seconds share its result.
 
     Args:
-        probes: Checks of the server's dependencies, by the name that operators know. They write nothing.
+        probes: Checks, by the dependency's name as operators see it. They write nothing.
     """
 
     def __init__(self, probes: Mapping[str, Probe]) -> None:
@@ -54,7 +54,7 @@ class HealthApi:
         self._details = details
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the routes; `/metrics` only with the details."""
+        """Return the routes, with `/metrics` only if there are details."""
         exposed = [web.get("/metrics", self.metrics)] if self._details else []
         return [web.get("/healthz", self.alive), web.get("/readyz", self.ready), *exposed]
 
