@@ -12,7 +12,7 @@ PYTHON ?= $(shell for each in /usr/bin/python3 python3; do \
 IMAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages check format reference docs test e2e full screenshots conformance fuzz soak demo bench clean
+.PHONY: help setup packages check format reference docs test e2e full screenshots conformance fuzz soak demo bench audit release clean
 
 help: ## Show this list
 	@if [ -t 1 ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
@@ -37,6 +37,17 @@ check: setup ## Lint, formatting, types, import contracts, lock file
 	$(BIN)/lint-imports
 	$(UV) lock --check --quiet
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m tools.audit
+
+audit: setup ## Known vulnerabilities of all locked packages; asks the OSV database
+	$(BIN)/python -m tools.audit
+	$(UV) audit --locked
+
+release: setup ## Build the wheel, the source archive and the bill of materials in dist/, reproducibly
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(UV) build --quiet --clear --no-build-logs \
+		--build-constraints tools/build-constraints.txt --require-hashes
+	$(BIN)/python -m tools.sbom >dist/crisper.cdx.json
+	cd dist && sha256sum * >SHA256SUMS
 
 reference: setup ## Generate docs/reference/ from the code
 	$(BIN)/python -m docs.generate

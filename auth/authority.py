@@ -7,9 +7,10 @@ from typing import Literal
 
 from auth.audit import AuthEventType
 from auth.claims import Access
+from auth.context import AuthContext
 from auth.errors import TtlOutOfRangeError
 from auth.jws import TokenType, sign
-from auth.ports import AuditEvent, AuditTrail, Clock, Node, TokenLedger
+from auth.ports import AuditEvent, Node
 from auth.records import MAX_TTL_S, ImageGrant, NewToken, TokenState, TokenView
 from auth.secret import Secret
 from auth.signing_keys import LocalSigningKeys
@@ -28,36 +29,114 @@ class MintedToken:
     expires_at: datetime
 
 
-class Authority:
-    """Mints, shows, completes and revokes pull tokens.
+class IssuedTokens:
+    """Shows, completes and revokes pull tokens, which needs no keys.
+
+    All methods raise `LedgerUnavailableError` if the ledger does not answer.
+
+    Args:
+        context: Shared dependencies and names.
+    """
+
+    def __init__(self, context: AuthContext) -> None:
+        self._context = context
+
+    async def show(self, token_id: str) -> TokenView:
+        """Return the state of a token and its session.
+
+        Raises:
+            TokenNotFoundError: The token does not exist, or ended more than an hour ago.
+        """
+        return await self._context.ledger.show(token_id)
+
+    async def complete(self, token_id: str) -> TokenView:
+        """End a token whose pull is complete. Running responses continue to their end.
+
+        Does nothing if the token has already ended.
+
+
+        Raises:
+            TokenNotFoundError: No such token.
+        """
+        return await self._end(token_id, TokenState.DONE, AuthEventType.TOKEN_COMPLETED)
+
+    async def revoke(self, token_id: str) -> TokenView:
+        """Revoke a token. No request can start, and running responses stop at their next report.
+
+        Does nothing if the token has already ended.
+
+
+        Raises:
+            TokenNotFoundError: No such token.
+        """
+        return await self._end(token_id, TokenState.REVOKED, AuthEventType.TOKEN_REVOKED)
+
+    async def revoke_node(self, node_id: str) -> int:
+        """Revoke all tokens of a node, and block new ones for a minute. Returns their number."""
+        count = await self._context.ledger.revoke_node(node_id)
+        if count:
+            await self._record(AuthEventType.TOKEN_REVOKED, node_id=node_id, detail={"tokens": count})
+        return count
+
+    async def revoke_group(
+        self, group_id: str, *, organization: str | None = None, barred: bool = True
+    ) -> int:
+        """Revoke all tokens of a group. Returns their number.
+
+        Args:
+            group_id: Id of the group.
+            organization: Organization of the group, for the audit trail.
+            barred: Whether to block new tokens for a minute, so that a concurrent mint is refused too.
+        """
+        count = await self._context.ledger.revoke_group(group_id, barred=barred)
+        detail = {"tokens": count, "group_id": group_id}
+        await self._record(AuthEventType.TOKEN_REVOKED, organization=organization, detail=detail)
+        return count
+
+    async def revoke_organization(self, name: str) -> int:
+        """Revoke all tokens of an organization, and block new ones for a minute. Returns their number."""
+        count = await self._context.ledger.revoke_organization(name)
+        await self._record(AuthEventType.TOKEN_REVOKED, organization=name, detail={"tokens": count})
+        return count
+
+    async def _end(
+        self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED], event: AuthEventType
+    ) -> TokenView:
+        before = await self._context.ledger.end(token_id, state)
+        view = await self._context.ledger.show(token_id)
+        if before is not view.state:
+            await self._record(event, token_id=token_id, node_id=view.node_id, organization=view.organization)
+        return view
+
+    async def _record(
+        self,
+        event: AuthEventType,
+        *,
+        token_id: str | None = None,
+        node_id: str | None = None,
+        organization: str | None = None,
+        detail: dict[str, object] | None = None,
+    ) -> None:
+        await self._context.audit.record(
+            AuditEvent(
+                event, organization=organization, token_id=token_id, node_id=node_id, detail=detail or {}
+            )
+        )
+
+
+class Authority(IssuedTokens):
+    """Mints pull tokens, and shows, completes and revokes them.
 
     All methods raise `LedgerUnavailableError` if the ledger does not answer.
 
     Args:
         keys: Private keys that sign tokens.
-        ledger: Ledger of all tokens.
-        audit: Audit trail.
-        clock: Source of the current time.
-        issuer: `iss` of all tokens.
-        service: `aud` of all tokens: the registry's name.
+        context: Shared dependencies and names.
     """
 
-    def __init__(
-        self,
-        keys: LocalSigningKeys,
-        ledger: TokenLedger,
-        audit: AuditTrail,
-        clock: Clock,
-        *,
-        issuer: str,
-        service: str,
-    ) -> None:
+    def __init__(self, keys: LocalSigningKeys, context: AuthContext) -> None:
+        super().__init__(context)
         self._keys = keys
-        self._ledger = ledger
-        self._audit = audit
-        self._clock = clock
-        self._issuer = issuer
-        self._service = service
 
     async def mint(
         self,
@@ -91,15 +170,15 @@ class Authority:
         if not 0 < ttl_s <= MAX_TTL_S:
             raise TtlOutOfRangeError(ttl_s, MAX_TTL_S)
         token_id = _new_token_id()
-        issued_at = self._clock.now().replace(microsecond=0)
+        issued_at = self._context.clock.now().replace(microsecond=0)
         expires_at = issued_at + timedelta(seconds=ttl_s)
         token = sign(
             self._keys,
             TokenType.PULL,
             {
-                "iss": self._issuer,
+                "iss": self._context.issuer,
                 "sub": node.node_id,
-                "aud": self._service,
+                "aud": self._context.service,
                 "jti": token_id,
                 "iat": int(issued_at.timestamp()),
                 "nbf": int(issued_at.timestamp()),
@@ -109,7 +188,7 @@ class Authority:
                 "org": organization,
             },
         )
-        await self._ledger.mint(
+        await self._context.ledger.mint(
             NewToken(
                 token_id,
                 organization,
@@ -129,88 +208,6 @@ class Authority:
             detail={"repository": repository},
         )
         return MintedToken(token_id, token, expires_at)
-
-    async def show(self, token_id: str) -> TokenView:
-        """Return the state of a token and its session.
-
-        Raises:
-            TokenNotFoundError: The token does not exist, or ended more than an hour ago.
-        """
-        return await self._ledger.show(token_id)
-
-    async def complete(self, token_id: str) -> TokenView:
-        """End a token whose pull is complete. Running responses continue to their end.
-
-        Does nothing if the token has already ended.
-
-
-        Raises:
-            TokenNotFoundError: No such token.
-        """
-        return await self._end(token_id, TokenState.DONE, AuthEventType.TOKEN_COMPLETED)
-
-    async def revoke(self, token_id: str) -> TokenView:
-        """Revoke a token. No request can start, and running responses stop at their next report.
-
-        Does nothing if the token has already ended.
-
-
-        Raises:
-            TokenNotFoundError: No such token.
-        """
-        return await self._end(token_id, TokenState.REVOKED, AuthEventType.TOKEN_REVOKED)
-
-    async def revoke_node(self, node_id: str) -> int:
-        """Revoke all tokens of a node, and block new ones for a minute. Returns their number."""
-        count = await self._ledger.revoke_node(node_id)
-        if count:
-            await self._record(AuthEventType.TOKEN_REVOKED, node_id=node_id, detail={"tokens": count})
-        return count
-
-    async def revoke_group(
-        self, group_id: str, *, organization: str | None = None, barred: bool = True
-    ) -> int:
-        """Revoke all tokens of a group. Returns their number.
-
-        Args:
-            group_id: Id of the group.
-            organization: Organization of the group, for the audit trail.
-            barred: Whether to block new tokens for a minute, so that a concurrent mint is refused too.
-        """
-        count = await self._ledger.revoke_group(group_id, barred=barred)
-        detail = {"tokens": count, "group_id": group_id}
-        await self._record(AuthEventType.TOKEN_REVOKED, organization=organization, detail=detail)
-        return count
-
-    async def revoke_organization(self, name: str) -> int:
-        """Revoke all tokens of an organization, and block new ones for a minute. Returns their number."""
-        count = await self._ledger.revoke_organization(name)
-        await self._record(AuthEventType.TOKEN_REVOKED, organization=name, detail={"tokens": count})
-        return count
-
-    async def _end(
-        self, token_id: str, state: Literal[TokenState.DONE, TokenState.REVOKED], event: AuthEventType
-    ) -> TokenView:
-        before = await self._ledger.end(token_id, state)
-        view = await self._ledger.show(token_id)
-        if before is not view.state:
-            await self._record(event, token_id=token_id, node_id=view.node_id, organization=view.organization)
-        return view
-
-    async def _record(
-        self,
-        event: AuthEventType,
-        *,
-        token_id: str | None = None,
-        node_id: str | None = None,
-        organization: str | None = None,
-        detail: dict[str, object] | None = None,
-    ) -> None:
-        await self._audit.record(
-            AuditEvent(
-                event, organization=organization, token_id=token_id, node_id=node_id, detail=detail or {}
-            )
-        )
 
 
 def _new_token_id() -> str:

@@ -33,7 +33,7 @@ class MeteredDelivery:
         ledger: Ledger that holds the byte budget.
         token_id: Token of the session.
         response_id: Id that was passed to the ledger's `begin`.
-        blob: Digest of the blob; None for manifests, lists and HEAD responses, which are not metered.
+        blob: Digest of the blob; None for manifests and lists, which the gate charges, and for HEAD.
         length: Length of the response in bytes.
         granted: Bytes that may be sent before the first report.
     """

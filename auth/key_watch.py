@@ -8,14 +8,14 @@ from typing import Final
 import structlog
 
 from auth.errors import KeyMaterialError
-from auth.signing_keys import LocalSigningKeys
+from auth.signing_keys import LocalPublicKeys, LocalSigningKeys
 
 LOOK_S: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def watched(keys: LocalSigningKeys) -> AsyncIterator[None]:
+async def watched(keys: LocalSigningKeys | LocalPublicKeys) -> AsyncIterator[None]:
     """Check the folder for new keys once per second while the block runs. Ignores an invalid key set."""
     watching = asyncio.create_task(_watch(keys))
     try:
@@ -25,7 +25,7 @@ async def watched(keys: LocalSigningKeys) -> AsyncIterator[None]:
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def _watch(keys: LocalSigningKeys) -> None:
+async def _watch(keys: LocalSigningKeys | LocalPublicKeys) -> None:
     refused = ""
     while True:
         await asyncio.sleep(LOOK_S)

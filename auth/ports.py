@@ -27,6 +27,7 @@ class Node:
         networks: Source networks that it may come from; empty means any.
         revoked_at: Time of its revocation, else None.
         reads_zstd: Whether its engine supports zstd layers; None if unknown.
+        platform: Platform that it runs, as `linux/arm64`; None if unknown.
     """
 
     node_id: str
@@ -35,6 +36,7 @@ class Node:
     networks: tuple[Network, ...] = ()
     revoked_at: datetime | None = None
     reads_zstd: bool | None = None
+    platform: str | None = None
 
     @property
     def node_binding(self) -> NodeBinding:

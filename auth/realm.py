@@ -10,10 +10,11 @@ import structlog
 
 from auth.audit import AuthEventType
 from auth.claims import Access, PullClaims, confirmation, read_pull_claims
+from auth.context import AuthContext
 from auth.errors import Cause, LedgerUnavailableError, RefusedError, TokenNotFoundError
 from auth.jws import TokenType, sign, verify
 from auth.peer import ShownCertificate, described, proves
-from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
+from auth.ports import AuditEvent
 from auth.records import LEDGER_EXCHANGES, NodeBinding, NodeProof, Redemption
 from auth.scope import parse_scopes
 from auth.secret import Secret, hash_secret, split_password
@@ -76,31 +77,15 @@ class Realm:
 
     Args:
         keys: Keys that sign bearer tokens and verify pull tokens.
-        ledger: Ledger of all tokens, which also records redemptions.
-        audit: Audit trail for refusals.
-        clock: Source of the current time.
-        issuer: `iss` of all tokens.
-        service: `aud` of all tokens: the registry's name.
+        context: Shared dependencies and names.
         patience_s: Time for which an exchange retries while the ledger does not respond.
     """
 
     def __init__(
-        self,
-        keys: LocalSigningKeys,
-        ledger: TokenLedger,
-        audit: AuditTrail,
-        clock: Clock,
-        *,
-        issuer: str,
-        service: str,
-        patience_s: float = _PATIENCE_S,
+        self, keys: LocalSigningKeys, context: AuthContext, *, patience_s: float = _PATIENCE_S
     ) -> None:
         self._keys = keys
-        self._ledger = ledger
-        self._audit = audit
-        self._clock = clock
-        self._issuer = issuer
-        self._service = service
+        self._context = context
         self._patience_s = patience_s
 
     async def exchange(self, request: ExchangeRequest) -> SessionGrant:
@@ -130,16 +115,16 @@ class Realm:
             raise
 
     def _read(self, request: ExchangeRequest) -> tuple[PullClaims, Secret | None]:
-        if request.password is None or request.service not in {None, "", self._service}:
+        if request.password is None or request.service not in {None, "", self._context.service}:
             raise RefusedError(Cause.MALFORMED)
         token, secret = split_password(request.password)
         payload = verify(
             self._keys.verification_keys,
             token.reveal(),
             type_=TokenType.PULL,
-            issuer=self._issuer,
-            audience=self._service,
-            now=self._clock.now(),
+            issuer=self._context.issuer,
+            audience=self._context.service,
+            now=self._context.clock.now(),
         )
         return read_pull_claims(payload), secret
 
@@ -151,7 +136,7 @@ class Realm:
         proof = _proof(claims, secret, request)
         if any(scope.asks_to_pull(claims.repository) for scope in parse_scopes(request.scopes)):
             return await self._redeem(claims, proof, request)
-        binding = await self._ledger.check(claims.token_id, claims.node_id, proof)
+        binding = await self._context.ledger.check(claims.token_id, claims.node_id, proof)
         if any(request.scopes):  # granted without access, as the token scheme demands; refused at /v2/
             await self._record_refusal(request, Cause.OUTSIDE_SCOPE, claims.token_id, claims.organization)
         token = self._bearer(claims, binding, lifetime_s=_LOGIN_S)
@@ -170,7 +155,7 @@ class Realm:
         if session.binding is None:  # cannot happen here, because the realm presents a proof
             raise RefusedError(Cause.NODE_UNKNOWN)
         if session.exchanges > LEDGER_EXCHANGES:
-            await self._audit.record(replace(event, type=AuthEventType.TOKEN_EXCHANGED))
+            await self._context.audit.record(replace(event, type=AuthEventType.TOKEN_EXCHANGED))
             _log.warning(
                 "token.exchanged_often",
                 token_id=claims.token_id,
@@ -197,7 +182,9 @@ class Realm:
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                return await self._ledger.redeem(claims.token_id, claims.node_id, proposed, proof, event)
+                return await self._context.ledger.redeem(
+                    claims.token_id, claims.node_id, proposed, proof, event
+                )
             except LedgerUnavailableError:
                 if time.monotonic() + _PAUSE_S > deadline:
                     raise
@@ -206,7 +193,7 @@ class Realm:
     async def _owner(self, claims: PullClaims) -> str | None:
         """Return the token's organization if claims and ledger agree on it, else None."""
         try:
-            view = await self._ledger.show(claims.token_id)
+            view = await self._context.ledger.show(claims.token_id)
         except (TokenNotFoundError, LedgerUnavailableError):
             return None
         return view.organization if view.organization == claims.organization else None
@@ -219,7 +206,7 @@ class Realm:
         organization: str | None = None,
     ) -> None:
         named = len(request.username) <= _MAX_NAME and request.username.isprintable()
-        await self._audit.record(
+        await self._context.audit.record(
             AuditEvent(
                 AuthEventType.TOKEN_REFUSED,
                 organization=organization,
@@ -234,11 +221,11 @@ class Realm:
     def _bearer(
         self, claims: PullClaims, binding: NodeBinding, *, lifetime_s: float, session_id: str | None = None
     ) -> Secret:
-        issued_at = int(self._clock.now().timestamp())
+        issued_at = int(self._context.clock.now().timestamp())
         payload: dict[str, object] = {
-            "iss": self._issuer,
+            "iss": self._context.issuer,
             "sub": claims.node_id,
-            "aud": self._service,
+            "aud": self._context.service,
             "client_id": claims.node_id,
             "jti": claims.token_id,
             "iat": issued_at,

@@ -1,6 +1,6 @@
 """Values that the token ledger stores and returns. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -32,11 +32,14 @@ class ImageGrant:
         digest: Digest of the manifest or index.
         size_bytes: Bytes that the node must fetch; the byte budget is a multiple of it.
         blobs: Sizes in bytes of the platform's config and layers, by digest.
+        platforms: If the image is for several platforms: the digests of each platform's blobs. A node that
+            has all blobs of one platform has the image.
     """
 
     digest: str
     size_bytes: int
     blobs: Mapping[str, int]
+    platforms: Sequence[Collection[str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +119,16 @@ class BlobProgress:
     Attributes:
         size_bytes: Size of the blob.
         delivered_bytes: Distinct bytes that were delivered.
+        requested: Whether the node requested it.
+        reached_end: Whether its last byte was delivered.
+        platforms: If the image is for several platforms: those with this blob, each as one digit.
     """
 
     size_bytes: int
     delivered_bytes: int
+    requested: bool = False
+    reached_end: bool = False
+    platforms: str = ""
 
     @property
     def whole(self) -> bool:
@@ -147,24 +156,42 @@ class SessionView:
     exchanges: int
 
     @property
+    def platform_blobs(self) -> Sequence[BlobProgress]:
+        """Blobs of the image; of several platforms, those of the platform of which most was delivered."""
+        blobs = list(self.blobs.values())
+        platforms = sorted({platform for blob in blobs for platform in blob.platforms})
+        of_each = [[blob for blob in blobs if platform in blob.platforms] for platform in platforms]
+        return max(of_each, key=_delivered_share, default=blobs)
+
+    @property
     def blobs_total(self) -> int:
         """Number of distinct blobs in the image."""
-        return len(self.blobs)
+        return len(self.platform_blobs)
 
     @property
     def blobs_complete(self) -> int:
         """Number of blobs that have been delivered completely."""
-        return sum(blob.whole for blob in self.blobs.values())
+        return sum(blob.whole for blob in self.platform_blobs)
+
+    @property
+    def bytes_total(self) -> int:
+        """Size of the image in bytes."""
+        return sum(blob.size_bytes for blob in self.platform_blobs)
 
     @property
     def bytes_covered(self) -> int:
         """Distinct bytes of the image that have been delivered."""
-        return sum(blob.delivered_bytes for blob in self.blobs.values())
+        return sum(blob.delivered_bytes for blob in self.platform_blobs)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """State of a token, for operators. `session` is None until the token is redeemed."""
+    """State of a token, for operators.
+
+    Attributes:
+        read_at: Time of this state by the ledger's clock, which all its other times have too.
+        session: None until the token is redeemed.
+    """
 
     token_id: str
     state: TokenState
@@ -176,7 +203,13 @@ class TokenView:
     image_size: int
     minted_at: datetime
     expires_at: datetime
+    read_at: datetime
     session: SessionView | None
+
+
+def _delivered_share(blobs: Sequence[BlobProgress]) -> float:
+    total = sum(blob.size_bytes for blob in blobs)
+    return sum(blob.delivered_bytes for blob in blobs) / total if total else 0.0
 
 
 _KEY_HEX = 24

@@ -49,7 +49,7 @@ def new_node_secret() -> Secret:
 
 def hash_secret(secret: Secret) -> bytes:
     """Return the hash of a node secret that is stored: 32 bytes."""
-    return hashlib.sha256(secret.reveal().encode()).digest()
+    return hashlib.sha256(secret.reveal().encode("utf-8", "surrogateescape")).digest()
 
 
 def matches(secret: Secret, kept: bytes) -> bool:

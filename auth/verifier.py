@@ -8,12 +8,13 @@ from cachetools import LRUCache
 
 from auth.audit import AuthEventType
 from auth.claims import SessionClaims, read_session_claims
+from auth.context import AuthContext
 from auth.delivery import MeteredDelivery
 from auth.errors import Cause, LedgerUnavailableError, OutsideScopeError, RefusedError
 from auth.jws import TokenType, verify
 from auth.networks import within
 from auth.peer import ShownCertificate, described, proves
-from auth.ports import AuditEvent, AuditTrail, Clock, TokenLedger
+from auth.ports import AuditEvent
 from auth.signing_keys import LocalVerificationKeys
 
 _CACHED = 4096
@@ -25,29 +26,12 @@ class Verifier:
 
     Args:
         keys: Accepted keys.
-        ledger: Ledger, which is asked once per request.
-        audit: Audit trail for refusals.
-        clock: Source of the current time.
-        issuer: Required `iss`.
-        service: Required `aud`.
+        context: Shared dependencies and names.
     """
 
-    def __init__(
-        self,
-        keys: LocalVerificationKeys,
-        ledger: TokenLedger,
-        audit: AuditTrail,
-        clock: Clock,
-        *,
-        issuer: str,
-        service: str,
-    ) -> None:
+    def __init__(self, keys: LocalVerificationKeys, context: AuthContext) -> None:
         self._keys = keys
-        self._ledger = ledger
-        self._audit = audit
-        self._clock = clock
-        self._issuer = issuer
-        self._service = service
+        self._context = context
         self._verified: LRUCache[tuple[int, bytes], SessionClaims] = LRUCache(_CACHED)
 
     def verify(self, bearer: str) -> SessionClaims:
@@ -62,7 +46,7 @@ class Verifier:
         claims = self._verified.get(key)
         if claims is None:
             claims = self._verified[key] = self._read(bearer)
-        if claims.expired(self._clock.now()):
+        if claims.expired(self._context.clock.now()):
             raise _refused(claims, Cause.EXPIRED)
         return claims
 
@@ -143,7 +127,7 @@ class Verifier:
             raise OutsideScopeError(Cause.OUTSIDE_SCOPE)
         response_id = secrets.token_urlsafe(_RESPONSE_ID_BYTES)
         try:
-            granted = await self._ledger.begin(
+            granted = await self._context.ledger.begin(
                 claims.token_id, claims.session_id, response_id, blob=blob, length_bytes=length_bytes
             )
         except RefusedError as refusal:
@@ -151,7 +135,12 @@ class Verifier:
                 raise RefusedError(Cause.SESSION_OVER) from None
             raise
         return MeteredDelivery(
-            self._ledger, claims.token_id, response_id, blob=blob, length=length_bytes, granted=granted
+            self._context.ledger,
+            claims.token_id,
+            response_id,
+            blob=blob,
+            length=length_bytes,
+            granted=granted,
         )
 
     def _read(self, bearer: str) -> SessionClaims:
@@ -159,9 +148,9 @@ class Verifier:
             self._keys,
             bearer,
             type_=TokenType.SESSION,
-            issuer=self._issuer,
-            audience=self._service,
-            now=self._clock.now(),
+            issuer=self._context.issuer,
+            audience=self._context.service,
+            now=self._context.clock.now(),
         )
         return read_session_claims(payload)
 
@@ -172,7 +161,7 @@ class Verifier:
         source: str,
         peer: ShownCertificate | None = None,
     ) -> None:
-        await self._audit.record(
+        await self._context.audit.record(
             AuditEvent(
                 AuthEventType.TOKEN_REFUSED,
                 organization=about.organization,

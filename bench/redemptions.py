@@ -25,6 +25,7 @@ import uvloop
 from redis.asyncio import Redis
 
 from auth.authority import Authority
+from auth.context import AuthContext
 from auth.ledger import RedisTokenLedger, connect
 from auth.ports import AuditEvent, Binding
 from auth.ports import Node as BoundNode
@@ -67,9 +68,8 @@ class Bench:
         self.redis = redis
         keys = LocalSigningKeys.load(server.data_dir / "signing-keys")
         ledger = RedisTokenLedger(redis)
-        self.authority = Authority(
-            keys, ledger, NoTrail(), SystemClock(), issuer="crisper", service="crisper"
-        )
+        context = AuthContext(ledger, NoTrail(), SystemClock(), issuer="crisper", service="crisper")
+        self.authority = Authority(keys, context)
 
     async def mint(self, count: int) -> list[bytes]:
         """Mint `count` tokens and return a prepared request for each."""

@@ -1,20 +1,25 @@
 """Settings, read from the environment and the command line at start. Immutable."""
 
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.errors import ConfigError, ReferenceFormatError
-from registry.hosts import RegistryAddress
+from registry.hosts import RegistryAddress, is_loopback, listener_address
+from registry.oci.platform import LINUX_AMD64, parse_platforms
 from storage.backends.locate import StorageLocation
 from storage.keys.locate import KeyLocation
 
 GIB = 1 << 30
+_PRODUCTION_ADMIN_ADDRESS = "127.0.0.1:5001"
 SHARED_REGISTRIES = ("docker.io", "ghcr.io", "public.ecr.aws", "quay.io")
+Limit = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
+
 _LISTS = (
     "insecure_registries",
     "egress_allow",
@@ -22,6 +27,7 @@ _LISTS = (
     "registry_realms",
     "shared_registries",
     "insecure_webhooks",
+    "platforms",
 )
 
 
@@ -32,6 +38,20 @@ class Role(StrEnum):
     TOKEN = "token"  # noqa: S105
     API = "api"
     IMPORT = "import"
+
+
+SIGNING_ROLES: Final = frozenset({Role.TOKEN, Role.API})
+"""Roles that sign tokens."""
+
+STORAGE_ROLES: Final = frozenset({Role.PULL, Role.API, Role.IMPORT})
+"""Roles that use storage or the key-encryption keys."""
+
+
+class AdminRoute(StrEnum):
+    """What the administration listener can serve instead of the main listener."""
+
+    OPERATOR = "operator"
+    PORTAL = "portal"
 
 
 class Settings(BaseSettings):
@@ -48,7 +68,9 @@ class Settings(BaseSettings):
         tls_cert: The server's TLS certificate chain (PEM); reloaded when the file changes.
         tls_key: Private key of the TLS certificate (PEM).
         log_level: `debug`, `info`, `warning` or `error`.
-        max_image_bytes: Size limit for an image: config and layers, compressed.
+        platforms: Platforms that imports store if the image has them, separated by commas; organizations and
+            groups can have their own.
+        max_image_bytes: Size limit for an image: config and layers, compressed; each platform by itself.
         max_manifest_bytes: Size limit for each imported manifest and index; at most 4 MiB.
         lease_s: Seconds without a heartbeat after which another worker takes over an import.
         completion_grace_s: Seconds that a session stays open after all blobs of its image were delivered.
@@ -77,6 +99,12 @@ class Settings(BaseSettings):
         keys_url: Provider of the key-encryption keys: `local:///path`, `awskms://alias/...`,
             `vault://host/...` (docs/keys.md); if unset, the file `keyring`.
         keyring: Keyring file, if `keys_url` is unset; by default in the data folder.
+        admin_address: `HOST:PORT` of the administration listener. It serves `/metrics`, the details of
+            `/readyz`, `/docs` and `/openapi.json` instead of the main listener; over TLS, unless it is a
+            loopback address. If unset, production uses 127.0.0.1:5001, and development has only the main
+            listener.
+        admin_routes: What else only the administration listener serves: `operator` (the operator API, except
+            what nodes call themselves), `portal`.
         unix_socket: Unix socket for a proxy on this machine. Connections to it are trusted as the proxy's.
         unix_socket_group: Group that may open the Unix socket; without it, only the server's user may.
         node_ca: Additional CAs for node certificates (PEM), which name the node as `urn:crisper:node:<id>`.
@@ -100,20 +128,43 @@ class Settings(BaseSettings):
         address_connections: Open connections of one IPv4 address or IPv6 /64 network in one process, at most
             half of `connections`; 0 means no limit, for a load balancer that hides its clients' addresses.
         node_connections: Open responses of one node in one process; further requests get 429.
-        import_jobs: Concurrent imports of one server process.
+        import_jobs: Concurrent imports of one server process at full speed. Up to eight times as many run if
+            they wait for slow upstreams.
         layer_transfers: Concurrent layer downloads of one image.
         blob_connections: Concurrent connections for one large layer; 1 downloads each layer as one stream.
         ahead_bytes: Memory of one server process for buffering parts of layers that arrive out of order.
         import_bytes_per_s: Download rate limit of one server process, over all imports; 0 means no limit.
-        organization_import_jobs: Concurrent imports of one organization; 0 means no limit.
-        organization_import_bytes_per_day: Bytes that one organization may import within 24 hours; 0 means no
-            limit.
+        import_outage_s: Seconds for which an import retries while its registry is down.
+        import_retry_delay_s: Seconds until the last retry of an import whose registry was down for that long.
+        import_min_bytes_per_s: Minimum rate of an import, over ten minutes of waiting for its upstream; 0
+            means none.
+        organization_groups: Quota of container groups. This and all further quotas (`organization_...`) are
+            the defaults for each organization (docs/quotas.md); 0 means no limit.
+        organization_replicas: Quota of replicas of all container groups.
+        organization_spec_bytes: Quota of JSON of one group, without its image and credentials.
+        organization_creations_per_minute: Quota of container groups created per minute.
+        organization_reallocations_per_minute: Quota of reallocations per minute; likewise of recreations, and
+            of restarts.
+        organization_image_bytes: Quota of the compressed size of one image, below `max_image_bytes`.
+        organization_stored_bytes: Quota of bytes in storage.
+        organization_import_jobs: Quota of concurrent imports.
+        organization_import_bytes_per_day: Quota of bytes imported within 24 hours.
+        organization_streams: Quota of open event streams, for each server process.
+        organization_api_keys: Quota of API keys.
+        organization_webhooks: Quota of webhooks.
         gc_interval_s: Seconds between garbage collections by servers with the import role; 0 disables them
             (run `crisper gc`).
         gc_grace_s: Seconds that a blob must be unreferenced before garbage collection removes it.
+        image_cache_s: Seconds for which an image stays stored after the last group with `image_caching` has
+            stopped using it.
         api_requests_per_minute: Rate limit of one API key on the public API; 0 means no limit.
+        hardware_file: JSON file with the GPU classes and availability that the public API shows
+            (docs/public-api.md). It is read again when it has changed.
+        organization_changes_per_minute: Rate limit of one organization's changes on the public API and the
+            portal; 0 means no limit.
         insecure_webhooks: Webhook hosts (`host[:port]`) that may be reached over plain HTTP and at private
             addresses.
+        event_days: Days for which the audit trail keeps records; 0 keeps them for good.
         webhook_days: Days without a successful delivery after which a webhook is disabled.
         docs_url: URL of this documentation as a site; the portal links to it.
         portal_session_s: Seconds that a sign-in to the portal lasts.
@@ -131,6 +182,8 @@ class Settings(BaseSettings):
     public_url: str | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    admin_address: str | None = None
+    admin_routes: Annotated[frozenset[AdminRoute], NoDecode] = frozenset()
     unix_socket: Path | None = None
     unix_socket_group: str | None = None
     node_ca: Path | None = None
@@ -151,6 +204,7 @@ class Settings(BaseSettings):
     keys_url: str | None = None
     keyring: Path | None = None
     service: str = "crisper"
+    platforms: Annotated[tuple[str, ...], NoDecode] = (str(LINUX_AMD64),)
     max_image_bytes: Annotated[int, Field(gt=0)] = 35 * GIB
     max_manifest_bytes: Annotated[int, Field(gt=0, le=4 << 20)] = 1 << 20
     import_jobs: Annotated[int, Field(ge=1, le=64)] = 2
@@ -158,8 +212,21 @@ class Settings(BaseSettings):
     blob_connections: Annotated[int, Field(ge=1, le=16)] = 4
     ahead_bytes: Annotated[int, Field(ge=0)] = 32 << 20
     import_bytes_per_s: Annotated[int, Field(ge=0)] = 0
-    organization_import_jobs: Annotated[int, Field(ge=0)] = 0
-    organization_import_bytes_per_day: Annotated[int, Field(ge=0)] = 0
+    import_outage_s: Annotated[float, Field(ge=0, le=3600)] = 150.0
+    import_retry_delay_s: Annotated[float, Field(ge=0, le=86400)] = 300.0
+    import_min_bytes_per_s: Annotated[int, Field(ge=0)] = 64_000
+    organization_groups: Limit = 500
+    organization_replicas: Limit = 5000
+    organization_spec_bytes: Limit = 64 << 10
+    organization_creations_per_minute: Limit = 120
+    organization_reallocations_per_minute: Limit = 120
+    organization_image_bytes: Limit = 0
+    organization_stored_bytes: Limit = 1_000_000_000_000
+    organization_import_jobs: Limit = 8
+    organization_import_bytes_per_day: Limit = 2_000_000_000_000
+    organization_streams: Limit = 32
+    organization_api_keys: Limit = 50
+    organization_webhooks: Limit = 20
     lease_s: Annotated[float, Field(gt=0)] = 20.0
     compress: bool = True
     compress_level: Annotated[int, Field(ge=1, le=19)] = 3
@@ -179,20 +246,32 @@ class Settings(BaseSettings):
     node_connections: Annotated[int, Field(ge=1)] = 256
     gc_interval_s: Annotated[float, Field(ge=0)] = 3600.0
     gc_grace_s: Annotated[float, Field(ge=0)] = 3600.0
+    image_cache_s: Annotated[float, Field(ge=0)] = 604800.0
     api_requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 1200
+    hardware_file: Path | None = None
+    organization_changes_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 300
     insecure_webhooks: Annotated[tuple[str, ...], NoDecode] = ()
     webhook_days: Annotated[float, Field(gt=0, le=365)] = 5.0
+    event_days: Annotated[float, Field(ge=0, le=36_500)] = 90.0
     docs_url: str | None = None
     portal_session_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 8 * 3600
     log_level: str = "info"
 
-    @field_validator("roles", *_LISTS, mode="before")
+    @field_validator("roles", "admin_routes", *_LISTS, mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Split `a,b`, the form of lists in the environment and in `--roles`."""
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @field_validator("platforms")
+    @classmethod
+    def _known_platforms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(map(str, parse_platforms(value)))
+        except ReferenceFormatError as error:
+            raise ValueError(f"CRISPER_PLATFORMS: {error}") from None
 
     @field_validator("docs_url")
     @classmethod
@@ -225,6 +304,19 @@ class Settings(BaseSettings):
             KeyLocation.parse(value)
         return value
 
+    @field_validator("admin_address")
+    @classmethod
+    def _host_and_port(cls, value: str | None) -> str | None:
+        if value is not None:
+            listener_address(value)
+        return value
+
+    @property
+    def admin_listener(self) -> tuple[str, int] | None:
+        """Host and port of the administration listener; None if there is none."""
+        address = self.admin_address or (_PRODUCTION_ADMIN_ADDRESS if self.production else None)
+        return listener_address(address) if address else None
+
     @property
     def storage_location(self) -> StorageLocation:
         """Place of the blobs."""
@@ -236,6 +328,11 @@ class Settings(BaseSettings):
         """Provider of the key-encryption keys."""
         file = (self.keyring or self.data_dir / "keyring.json").absolute()
         return KeyLocation.parse(self.keys_url or f"local://{quote(str(file))}")
+
+    @property
+    def retention(self) -> timedelta | None:
+        """Age at which records of the audit trail are removed; None keeps them."""
+        return timedelta(days=self.event_days) if self.event_days else None
 
     @property
     def production(self) -> bool:
@@ -252,9 +349,11 @@ class Settings(BaseSettings):
             raise ConfigError("set both --tls-cert and --tls-key, or neither")
         if self.proxy_ca is not None and self.tls_cert is None:
             raise ConfigError("CRISPER_PROXY_CA needs TLS on this server: set --tls-cert and --tls-key")
+        if self.admin_routes and self.admin_listener is None:
+            raise ConfigError("CRISPER_ADMIN_ROUTES needs a listener: set CRISPER_ADMIN_ADDRESS")
         if not self.production:
             return
-        loopback = self.host in {"127.0.0.1", "::1", "localhost"}
+        admin_host, _ = self.admin_listener or ("", 0)
         unsafe = {
             "CRISPER_REDIS_URL: the embedded ledger does not survive the loss of its machine": (
                 self.redis_url is None
@@ -262,7 +361,10 @@ class Settings(BaseSettings):
             "CRISPER_DATABASE_URL: the embedded catalog serves one machine only": self.database_url is None,
             "CRISPER_STORAGE_URL: the data folder serves one machine only": self.storage_url is None,
             "CRISPER_TLS_CERT and CRISPER_TLS_KEY: tokens would cross the network unencrypted": (
-                self.tls_cert is None and not loopback
+                self.tls_cert is None and not is_loopback(self.host)
+            ),
+            "CRISPER_ADMIN_ADDRESS: without TLS, only a loopback address is safe": (
+                self.tls_cert is None and not is_loopback(admin_host)
             ),
             "CRISPER_KEYS_URL or CRISPER_KEYRING: the keyring is stored beside the data that it protects": (
                 self.keyring is None and self.keys_url is None

@@ -6,7 +6,7 @@
   operator.key          the key to the operator API
   server.json           address of the running server, for the command line
   keyring.json          key-encryption keys (elsewhere with CRISPER_KEYRING)
-  signing-keys/         the token authority's ES256 keys
+  signing-keys/         the token authority's ES256 keys; public/ has their public parts
   node-ca/              the certificate authority for nodes
   catalog.db            SQLite (elsewhere with CRISPER_DATABASE_URL)
   ledger/               the child Redis' append-only file and log (none with CRISPER_REDIS_URL)
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from registry.errors import ConfigError
 
+OPERATOR_KEY_PREFIX = "crisper_op_"
 _KEY_BYTES = 32
 
 
@@ -112,7 +113,9 @@ class DataDir:
     def ensure_operator_key(self) -> None:
         """Generate the operator key on the first start."""
         if not self.operator_key.exists():
-            write_secret(self.operator_key, f"crisper_op_{secrets.token_urlsafe(_KEY_BYTES)}\n".encode())
+            write_secret(
+                self.operator_key, f"{OPERATOR_KEY_PREFIX}{secrets.token_urlsafe(_KEY_BYTES)}\n".encode()
+            )
 
 
 def read_operator_key(path: Path) -> str:

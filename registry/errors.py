@@ -10,14 +10,19 @@ RegistryError
 │   └── ManifestNotFoundError   no such manifest in a repository
 ├── WebhookFailedError      a webhook endpoint did not accept a message
 ├── CatalogUnavailableError the catalog's database does not answer
+├── AuditTrailError         the audit trail's hash chain was changed by other means
 ├── ConflictError           a name is taken, or a resource is in the wrong state for the request
 │   └── PreconditionFailedError     the resource has changed since the caller read it
 ├── RateLimitedError        the caller is over its rate limit
+├── OutOfScopeError         an operation of SaladCloud's API that Crisper does not have
+├── QuotaExceededError      an organization is at one of its quotas
 ├── InvalidInputError       invalid fields, each with the reason
 └── ImportFailedError       a failed import; `reason` is one of four, `sentence` is for the customer
     ├── AuthenticationFailedError
     ├── PullFailedError
     │   ├── UpstreamUnavailableError    temporary failure: retry
+    │   ├── PlainHttpError          the upstream answers without TLS
+    │   ├── UpstreamMissingError    the upstream does not have a document or blob
     │   └── RangeRefusedError       the upstream refused a range: retry without one
     ├── ImageTooLargeError
     └── StoreFailedError
@@ -70,6 +75,10 @@ class CatalogUnavailableError(RegistryError):
     """The catalog's database does not answer."""
 
 
+class AuditTrailError(RegistryError):
+    """The audit trail's hash chain was changed by other means than a server."""
+
+
 class ConflictError(RegistryError):
     """The name is taken, or the resource is in the wrong state for the request."""
 
@@ -85,9 +94,33 @@ class RateLimitedError(RegistryError):
         retry_after_s: Seconds until the next request is accepted.
     """
 
-    def __init__(self, retry_after_s: float, what: str = "This API key is over its rate limit.") -> None:
-        super().__init__(f"{what} Retry after the time in Retry-After.")
+    def __init__(
+        self,
+        retry_after_s: float,
+        message: str = "This API key is over its rate limit. Retry after the time in Retry-After.",
+    ) -> None:
+        super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class QuotaExceededError(RegistryError):
+    """The request would take an organization over one of its quotas.
+
+    Attributes:
+        quota: Name of the quota (`registry.model.quotas`).
+    """
+
+    def __init__(self, quota: str, limit: int, *, used: int | None = None) -> None:
+        in_use = f" and uses {used}" if used is not None else ""
+        super().__init__(
+            f"The organization's quota {quota} is {limit}{in_use}. Delete or reduce something, or ask the "
+            "operator for a higher quota."
+        )
+        self.quota = quota
+
+
+class OutOfScopeError(RegistryError):
+    """An operation of SaladCloud's API that Crisper does not have."""
 
 
 class InvalidInputError(RegistryError):
@@ -134,11 +167,22 @@ class UpstreamUnavailableError(PullFailedError):
 
     Attributes:
         retry_after_s: The upstream's Retry-After in seconds; None if it sent none.
+        outage: The upstream is down or overloaded and will probably come back, so that it is worth minutes of
+            retries and a delayed retry of the import.
     """
 
-    def __init__(self, sentence: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, sentence: str, retry_after_s: float | None = None, *, outage: bool = True) -> None:
         super().__init__(sentence)
         self.retry_after_s = retry_after_s
+        self.outage = outage
+
+
+class UpstreamMissingError(PullFailedError):
+    """The upstream lacks a document or blob. If the image's tag has moved, the new image may be complete."""
+
+
+class PlainHttpError(PullFailedError):
+    """The upstream answers in plain HTTP where TLS was expected."""
 
 
 class RangeRefusedError(PullFailedError):

@@ -139,3 +139,17 @@ def _parse_ipv6(text: str) -> IPv6Address:
         return IPv6Address(text)
     except AddressValueError:
         raise ReferenceFormatError("the text in [] is not an IPv6 address") from None
+
+
+def listener_address(text: str) -> tuple[str, int]:
+    """Split `HOST:PORT` or `[IPV6]:PORT` of a listener. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):  # noqa: PLR2004 (TCP)
+        raise ValueError("an address is HOST:PORT, for example 127.0.0.1:5001 or [::1]:5001")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a listener's host is reachable from this machine only."""
+    return host in {"127.0.0.1", "::1", "localhost"}

@@ -272,9 +272,13 @@ class BlobStore:
         return await self.objects.remove_leftovers(keep)
 
     async def probe(self) -> None:
-        """Check that backend and key provider answer. Raises their errors."""
+        """Check that backend and key provider answer, without writing. Raises their errors."""
         await self._threads.run(self._backend.probe)
         await self._key_provider.probe()
+
+    async def probe_writing(self) -> None:
+        """Check that objects can be written. Raises the backend's errors."""
+        await self._threads.run(self._backend.probe_writing)
 
     async def aclose(self) -> None:
         """Stop the worker threads. Close all readers and writers first."""

@@ -77,7 +77,15 @@ class BlobBackend(Protocol):
         """
 
     def probe(self) -> None:
-        """Check that objects can be written and read. Raises StorageUnavailableError or StorageFullError."""
+        """Check that the storage answers, without writing.
+
+        Raises:
+            StorageUnavailableError: It does not answer.
+            StorageFullError: It cannot be written.
+        """
+
+    def probe_writing(self) -> None:
+        """Check that objects can be written. Raises StorageUnavailableError or StorageFullError."""
 
 
 @dataclass(frozen=True, slots=True)

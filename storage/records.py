@@ -9,11 +9,12 @@ from storage.digest import Digest
 
 @dataclass(frozen=True, slots=True, order=True)
 class KeyUse:
-    """Number of a tenant's data keys under one key-encryption key."""
+    """Numbers of a tenant's data keys and of its other secrets under one key-encryption key."""
 
     tenant: str
     kek_id: str
     records: int
+    secrets: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,29 @@ class KeyRecords(Protocol):
 
     async def replace(self, changes: Sequence[tuple[KeyRecord, KeyRecord]]) -> int:
         """Replace each record (old, new) if it still equals the old one. Returns the number replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedSecret:
+    """A secret of a tenant other than a blob's data key, wrapped with the key `kek_id`."""
+
+    tenant: str
+    kek_id: str
+    wrapped: bytes
+    aad: bytes
+
+
+class WrappedSecrets(Protocol):
+    """Store of wrapped secrets, a few for each tenant."""
+
+    async def all(self) -> Sequence[WrappedSecret]:
+        """Return the secrets of all tenants."""
+
+    async def replace(self, old: WrappedSecret, new: WrappedSecret) -> bool:
+        """Replace a secret if it still equals the old one."""
+
+    async def remove(self, tenant: str) -> None:
+        """Delete a tenant's secrets, because their keys were destroyed."""
 
 
 class Partials(Protocol):

@@ -19,7 +19,7 @@ class LedgerClock:
         self._stepped_at_s: float | None = None
 
     def observe(self, now_ms: int) -> None:
-        """Take note of the ledger's time, which has just arrived."""
+        """Compare the ledger's time, which has just arrived, with the monotonic time."""
         monotonic_s = time.monotonic()
         offset_s = now_ms / 1000 - monotonic_s
         if self._offset_s is not None and offset_s - self._offset_s >= self._least_s:

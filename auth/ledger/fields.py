@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from auth.binding import encode_binding
-from auth.records import BlobProgress, NewToken, SessionView, TokenState, TokenView, blob_key
+from auth.records import BlobProgress, ImageGrant, NewToken, SessionView, TokenState, TokenView, blob_key
 
 _WHOLE = b"w"
 
@@ -25,9 +25,18 @@ def encode_new(token: NewToken) -> list[bytes | str | int]:
     if token.binding is not None:
         for name, value in encode_binding(token.binding).items():
             pairs += (name, value)
-    for digest, size in token.image.blobs.items():
-        pairs += (b"b" + encode_blob(digest), size)
+    image = token.image
+    for digest, size in image.blobs.items():
+        platforms = "".join(str(n) for n, listed in enumerate(image.platforms) if digest in listed)
+        pairs += (b"b" + encode_blob(digest), f"{size} {platforms}" if platforms else size)
+    for n, listed in enumerate(image.platforms):
+        pairs += (f"g{n}", sum(image.blobs.get(digest, 0) > 0 for digest in listed))
     return pairs
+
+
+def count_parts(image: ImageGrant) -> int:
+    """Return the number of non-empty blobs that complete the image; 1 for one of several platforms."""
+    return 1 if image.platforms else sum(size > 0 for size in image.blobs.values())
 
 
 def encode_blob(digest: str) -> bytes:
@@ -54,6 +63,7 @@ def decode_view(token_id: str, reply: Sequence[bytes]) -> TokenView | None:
         image_size=int(fields[b"sz"]),
         minted_at=_time(fields[b"mi"]),
         expires_at=_time(fields[b"ex"]),
+        read_at=_time(reply[0]),
         session=_decode_session(fields, now_ms) if b"ra" in fields else None,
     )
 
@@ -67,8 +77,8 @@ def _decode_session(fields: Mapping[bytes, bytes], now_ms: int) -> SessionView:
         deadline=_time(fields[b"dl"]),
         bytes_delivered=int(fields.get(b"dt", 0)),
         blobs={
-            name[1:].hex(): BlobProgress(int(size), _covered(fields.get(b"c" + name[1:], b""), int(size)))
-            for name, size in fields.items()
+            name[1:].hex(): _decode_progress(value, fields.get(b"c" + name[1:]))
+            for name, value in fields.items()
             if len(name) == _BLOB_FIELD and name.startswith(b"b")
         },
         running=sum(until > now_ms for until in leases),
@@ -79,11 +89,17 @@ def _decode_session(fields: Mapping[bytes, bytes], now_ms: int) -> SessionView:
 _BLOB_FIELD = 1 + 12
 
 
-def _covered(spans: bytes, size: int) -> int:
-    if spans == _WHOLE:
-        return size
-    pairs = (span.split(b"-") for span in spans.split(b",") if span)
-    return sum(int(to) - int(start) for start, to in pairs)
+def _decode_progress(value: bytes, covered: bytes | None) -> BlobProgress:
+    size, platforms = int(value.partition(b" ")[0]), value.partition(b" ")[2].decode()
+    if covered is None:
+        return BlobProgress(size, 0, platforms=platforms)
+    if covered == _WHOLE:
+        return BlobProgress(size, size, requested=True, reached_end=True, platforms=platforms)
+    spans = [
+        (int(start), int(to)) for start, to in (span.split(b"-") for span in covered.split(b",") if span)
+    ]
+    delivered, reached_end = sum(to - start for start, to in spans), any(to == size for _, to in spans)
+    return BlobProgress(size, delivered, requested=True, reached_end=reached_end, platforms=platforms)
 
 
 def _time(milliseconds: bytes) -> datetime:

@@ -15,7 +15,7 @@ from auth.errors import (
 )
 from auth.ledger.clock import LedgerClock
 from auth.ledger.connect import LedgerClient
-from auth.ledger.fields import decode_view, encode_blob, encode_new
+from auth.ledger.fields import count_parts, decode_view, encode_blob, encode_new
 from auth.ledger.index import RevocationIndex
 from auth.ledger.keys import LedgerKeys
 from auth.ledger.limits import LedgerLimits
@@ -78,9 +78,8 @@ class RedisTokenLedger:
         """
         if not await self._index.enter(token):
             raise MintRefusedError(token.token_id)
-        blobs = sum(size > 0 for size in token.image.blobs.values())
         ttl_ms = round(token.ttl_s * 1000)
-        reply = await self._run(_MINT, token.token_id, ttl_ms, blobs, *encode_new(token))
+        reply = await self._run(_MINT, token.token_id, ttl_ms, count_parts(token.image), *encode_new(token))
         if reply[0] != b"ok":
             raise MintRefusedError(token.token_id)
 

@@ -126,7 +126,7 @@ class ScriptRunner:
 
     @asynccontextmanager
     async def _connection(self, key: str) -> AsyncIterator[AbstractConnection]:
-        """Borrow a connection to the primary of a key. Close it if a reply is still outstanding."""
+        """Borrow a connection to the primary of a key. Close it after any error: a reply may come."""
         async with self._waiting:
             if isinstance(self._redis, RedisCluster):
                 await self._redis.initialize()

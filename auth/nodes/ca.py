@@ -28,7 +28,7 @@ class NodeCA:
     """CA certificate and its private key.
 
     Attributes:
-        certificate: Issuer of the nodes' certificates.
+        certificate: The CA's own certificate.
     """
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
@@ -112,6 +112,21 @@ class NodeCA:
             .add_extension(authority, critical=False)
             .sign(self._key, hashes.SHA256())
         )
+
+
+def load_certificate(folder: Path) -> x509.Certificate:
+    """Read the certificate of a CA, without its key.
+
+    Raises:
+        KeyMaterialError: The file is missing or invalid.
+    """
+    path = folder / "certificate.pem"
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as error:
+        raise KeyMaterialError(f"{path} cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise KeyMaterialError(f"{path} is not a certificate: restore it from a backup") from None
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

@@ -35,6 +35,9 @@ class EnrolmentRecords(Protocol):
     ) -> None:
         """Store a new secret's hash, which replaces an earlier one, and the events, in one transaction."""
 
+    async def check(self, node_id: str, secret_hash: bytes, now: datetime) -> Claim:
+        """Return whether a secret could be used for a key, without using it."""
+
     async def claim(self, node_id: str, secret_hash: bytes, key_hash: bytes, now: datetime) -> Claim:
         """Use a secret for one key, atomically. Granted again for the same key until the secret expires."""
 
@@ -97,7 +100,8 @@ class NodeEnrolment:
     async def enrol(self, node_id: str, secret: Secret, request: str, *, source: str) -> Issued:
         """Issue a node's first certificate.
 
-        An invalid request does not use up the secret. The secret is valid for one key: after a lost answer,
+        The signing request is read only after the secret was checked, because strangers can send both. An
+        invalid request does not use up the secret. The secret is valid for one key: after a lost answer,
         the node retries with the same key and gets another certificate
         (docs/adr/0021-enrolment-secret-bound-to-one-key.md).
 
@@ -105,9 +109,12 @@ class NodeEnrolment:
             CertificateRequestError: The signing request is not acceptable.
             RefusedError: The node may not enrol, or the secret is wrong, expired or used.
         """
-        key = read_public_key(request)
         try:
             await self._require_certified(node_id)
+            _require_granted(
+                await self._records.check(node_id, hash_secret(secret), self._clock.now()), node_id
+            )
+            key = read_public_key(request)
             await self._spend(node_id, secret, key)
         except RefusedError as refusal:
             await self._refused(refusal, "enrolment", source)
@@ -129,10 +136,10 @@ class NodeEnrolment:
             CertificateRequestError: The signing request is not acceptable.
             RefusedError: The presented certificate is not this node's, or the node is revoked.
         """
-        key = read_public_key(request)
         try:
             _require_proof(peer, node_id)
             await self._require_certified(node_id)
+            key = read_public_key(request)
         except RefusedError as refusal:
             await self._refused(refusal, "renewal", source, peer)
             raise
@@ -149,8 +156,7 @@ class NodeEnrolment:
 
     async def _spend(self, node_id: str, secret: Secret, key: NodePublicKey) -> None:
         claim = await self._records.claim(node_id, hash_secret(secret), _hash(key), self._clock.now())
-        if claim is not Claim.GRANTED:
-            raise RefusedError(Cause(claim.value), node_id=node_id)
+        _require_granted(claim, node_id)
 
     async def _issue(self, event: AuthEventType, node_id: str, key: NodePublicKey, source: str) -> Issued:
         certificate = self._ca.issue(key, node_id, self._clock.now())
@@ -175,6 +181,11 @@ class NodeEnrolment:
                 detail={"at": at, **described(peer)},
             )
         )
+
+
+def _require_granted(claim: Claim, node_id: str) -> None:
+    if claim is not Claim.GRANTED:
+        raise RefusedError(Cause(claim.value), node_id=node_id)
 
 
 def _require_proof(peer: ShownCertificate | None, node_id: str) -> None:

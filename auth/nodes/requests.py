@@ -11,6 +11,7 @@ NodePublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPu
 _MAX_PEM_CHARS = 16 << 10
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 _RSA_BITS = range(2048, 4096 + 1)
+_RSA_EXPONENT = 65537  # others are weak (3), or slow to verify; all common tools use this one
 
 
 def read_public_key(pem: str) -> NodePublicKey:
@@ -45,5 +46,9 @@ def _bounded(key: object) -> NodePublicKey:
     if isinstance(key, ed25519.Ed25519PublicKey):
         return key
     if isinstance(key, rsa.RSAPublicKey) and key.key_size in _RSA_BITS:
-        return key
-    raise CertificateRequestError("use a P-256, P-384 or Ed25519 key, or an RSA key with 2048 to 4096 bits")
+        numbers = key.public_numbers()
+        if numbers.e == _RSA_EXPONENT and numbers.n % 2:
+            return key
+    raise CertificateRequestError(
+        "use a P-256, P-384 or Ed25519 key, or an RSA key with 2048 to 4096 bits and the exponent 65537"
+    )

@@ -50,7 +50,7 @@ class ApiReference:
     def __init__(self, make: Callable[[], Mapping[str, Any]]) -> None:
         """Store the function that makes the document; it runs at the first request."""
         self._make = make
-        self._document: str | None = None
+        self._document: bytes | None = None
 
     def routes(self) -> list[web.RouteDef]:
         """Return what to add to the root application."""
@@ -65,10 +65,10 @@ class ApiReference:
         """Return the OpenAPI document."""
         if self._document is None:
             self._document = await asyncio.to_thread(self._write)
-        return web.Response(text=self._document, content_type="application/json", headers=_HEADERS)
+        return web.Response(body=self._document, content_type="application/json", headers=_HEADERS)
 
-    def _write(self) -> str:
-        return json.dumps(self._make(), separators=(",", ":"))
+    def _write(self) -> bytes:
+        return json.dumps(self._make(), separators=(",", ":")).encode()
 
     async def page(self, _request: web.Request) -> web.Response:
         """Return the page that renders the document."""

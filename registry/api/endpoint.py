@@ -10,7 +10,7 @@ from the same declaration. An operation without documentation fails when its mod
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints
@@ -37,7 +37,7 @@ class Access(Enum):
 
     KEY = "holders of the API's key"
     SESSION = "holders of the API's key, and the session's own node by its bearer"
-    HANDLER = "no credentials; the handler checks the request"
+    ENROLMENT = "a node's enrolment secret, or its certificate; the handler checks them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +188,19 @@ class Served:
         return read_json(model, await read_text(request, media_types, limit_bytes=self._limit_bytes))
 
 
-def add_operations(app: web.Application, api: Api, parts: Iterable[Part]) -> None:
-    """Add all operations of the parts. Any other route prevents the application from starting."""
+def add_operations(
+    app: web.Application, api: Api, parts: Iterable[Part], accesses: Container[Access] = frozenset(Access)
+) -> None:
+    """Add the operations of the parts. Any other route prevents the application from starting.
+
+    Args:
+        accesses: Only operations that accept these credentials are added.
+    """
     app[API] = api
     for served in (served for part in parts for served in _served(part, api)):
         endpoint = served.operation.endpoint
-        app.router.add_route(endpoint.method, endpoint.path, served.respond)
+        if endpoint.access in accesses:
+            app.router.add_route(endpoint.method, endpoint.path, served.respond)
     app.on_startup.append(closed_to(Served, "Declare it with Endpoint (registry/api/endpoint.py)."))
 
 
@@ -203,10 +210,16 @@ def served_by(route: web.AbstractRoute) -> Served | None:
     return owner if isinstance(owner, Served) else None
 
 
+def operation_of(request: web.Request) -> Operation | None:
+    """Return the requested operation; None if the address has none."""
+    owner = getattr(request.match_info.handler, "__self__", None)
+    return owner.operation if isinstance(owner, Served) else None
+
+
 def access_of(request: web.Request) -> Access:
     """Return the credentials that the requested operation accepts; `KEY` if the address has no operation."""
-    owner = getattr(request.match_info.handler, "__self__", None)
-    return owner.operation.endpoint.access if isinstance(owner, Served) else Access.KEY
+    operation = operation_of(request)
+    return operation.endpoint.access if operation else Access.KEY
 
 
 def _served(part: Part, api: Api) -> Iterable[Served]:

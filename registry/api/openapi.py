@@ -9,13 +9,25 @@ from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from registry.api.endpoint import API, Api, Operation, Schema, Served, served_by
+from registry.api.endpoint import API, Access, Api, Operation, Schema, Served, served_by
 from registry.api.http.bodies import JSON
 from registry.api.http.problem_document import ProblemDocument
 from registry.api.validation import Query
 
 API_KEY: Final = "api_key"
 OPERATOR_KEY: Final = "operator_key"
+SESSION_BEARER: Final = "session_bearer"
+ENROLMENT_SECRET: Final = "enrolment_secret"  # noqa: S105 (a name)
+NODE_CERTIFICATE: Final = "node_certificate"
+
+#: Each security scheme by its name; a node's credentials are of one node, and of one session.
+_SCHEMES: Final[Mapping[str, Schema]] = {
+    API_KEY: {"type": "apiKey", "in": "header", "name": "Salad-Api-Key"},
+    OPERATOR_KEY: {"type": "http", "scheme": "bearer"},
+    SESSION_BEARER: {"type": "http", "scheme": "bearer"},
+    ENROLMENT_SECRET: {"type": "http", "scheme": "bearer"},
+    NODE_CERTIFICATE: {"type": "mutualTLS"},
+}
 
 _PROBLEM: Final = "application/problem+json"
 _EVENTS: Final = "text/event-stream"
@@ -26,10 +38,14 @@ _ABOUT: Final = (
     "organizations, nodes, pull tokens, webhooks and the audit trail."
 )
 #: Errors of every operation: credentials, malformed requests, unavailable dependencies.
-_ALWAYS: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
+_ALWAYS: Final = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 #: Additional errors of an operation with a body.
 _WITH_BODY: Final = (
-    HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -60,10 +76,7 @@ def document(apps: Iterable[web.Application]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": {
-                API_KEY: {"type": "apiKey", "in": "header", "name": "Salad-Api-Key"},
-                OPERATOR_KEY: {"type": "http", "scheme": "bearer"},
-            },
+            "securitySchemes": _SCHEMES,
         },
     }
 
@@ -90,7 +103,7 @@ def _operation(api: Api, served: Served, refs: _Refs) -> dict[str, object]:
             str(endpoint.status): _answer(operation, refs),
             **{str(int(status)): _problem(status, refs) for status in _problems(api, operation)},
         },
-        "security": [{api.security: []}],
+        "security": [{scheme: []} for scheme in _accepted(api, endpoint.access)],
     }
     if operation.description:
         written["description"] = operation.description
@@ -99,6 +112,15 @@ def _operation(api: Api, served: Served, refs: _Refs) -> dict[str, object]:
         content = {media_type: {"schema": schema} for media_type in endpoint.body_types}
         written["requestBody"] = {"required": True, "content": content}
     return written
+
+
+def _accepted(api: Api, access: Access) -> Sequence[str]:
+    """Return the security schemes that an operation accepts, each of them alone."""
+    return {
+        Access.KEY: (api.security,),
+        Access.SESSION: (api.security, SESSION_BEARER),
+        Access.ENROLMENT: (ENROLMENT_SECRET, NODE_CERTIFICATE),
+    }[access]
 
 
 def _problems(api: Api, operation: Operation) -> Iterable[HTTPStatus]:

@@ -8,6 +8,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_urldispatcher import PrefixedSubAppResource
 
+from registry.api.http.edge import hide_server_version, plain_addresses, transport_security
+from registry.api.http.origin import Origin
 from registry.api.http.paced import Pacing
 from registry.api.http.peers import Peers, identified
 from registry.api.http.problems import errors_as, problem_response
@@ -22,6 +24,7 @@ def root_app(
     routes: Iterable[web.RouteDef],
     metrics: Metrics,
     peers: Peers,
+    origin: Origin,
     *,
     pacing: Pacing,
 ) -> web.Application:
@@ -30,12 +33,14 @@ def root_app(
     Args:
         pacing: Sends large responses.
     """
+    hide_server_version()
     app = web.Application(
         middlewares=[
             pacing.middleware(),
             *traced(),
             _measured(metrics),
             errors_as(problem_response, challenge=lambda *_: "Bearer"),
+            plain_addresses(),
             identified(peers),
         ]
     )
@@ -43,6 +48,7 @@ def root_app(
     for prefix, part in mounted.items():
         app.add_subapp(prefix, part)
     app.on_startup.append(_require_inside)
+    app.on_response_prepare.append(transport_security(origin.is_secure))
     return app
 
 

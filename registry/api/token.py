@@ -14,6 +14,7 @@ from auth.realm import ExchangeRequest, Realm, SessionGrant
 from auth.secret import Secret
 from auth.signing_keys import LocalVerificationKeys
 from registry.api.http.bodies import read_form
+from registry.api.http.edge import require_text
 from registry.api.http.peers import peer_of
 from registry.api.http.problems import errors_as, oci_response
 
@@ -86,7 +87,12 @@ def _granted(grant: SessionGrant) -> web.Response:
 
 
 def _basic(header: str | None) -> tuple[str, Secret]:
-    """Parse HTTP Basic (RFC 7617). Raises RefusedError: it is missing or malformed."""
+    """Parse HTTP Basic (RFC 7617).
+
+    Raises:
+        RefusedError: It is missing or malformed.
+        InvalidInputError: It contains control characters, which RFC 7617, section 2, forbids.
+    """
     scheme, _, encoded = (header or "").partition(" ")
     try:
         if scheme.lower() != "basic":
@@ -96,4 +102,5 @@ def _basic(header: str | None) -> tuple[str, Secret]:
         raise RefusedError(Cause.MALFORMED) from None
     if not separator:
         raise RefusedError(Cause.MALFORMED)
+    require_text(f"{username}{password}", "Authorization header")
     return username, Secret(password)

@@ -1,12 +1,14 @@
 """Validation of request bodies and queries, with errors by field."""
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Final, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from registry.api.http.edge import require_text
 from registry.errors import InvalidInputError
 
 MAX_FAULTS: Final = 50
@@ -18,10 +20,14 @@ _FORMS: Final = {
 }
 """Descriptions of the fields' patterns, by the field's name."""
 
+_STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""A JSON string, or the rest of the body if it does not end; so the search is linear."""
+
 M = TypeVar("M", bound=BaseModel)
 
 _MAX_DIGITS: Final = 18
-"""Largest signed 64-bit number."""
+"""Digits of a number that fits 64 bits."""
+_MAX_LENGTH: Final = 64
 
 
 class Query(BaseModel):
@@ -39,9 +45,12 @@ class Query(BaseModel):
 
 
 def _whole_number(text: object) -> int:
-    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= _MAX_LENGTH):
         raise ValueError("send a whole number, 0 or more")
-    return int(text)
+    digits = text.lstrip("0") or "0"
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"send a number of at most {_MAX_DIGITS} digits")
+    return int(digits)
 
 
 FROM_DIGITS: Final = BeforeValidator(_whole_number)
@@ -63,14 +72,17 @@ def read_json(model: type[M], body: str) -> M:
 
 
 def check_json(body: str) -> None:
-    """Check that a body is JSON with at most `MAX_VALUES` values.
+    """Check that a body is JSON with at most `MAX_VALUES` values, and without control characters in strings.
 
     The limit bounds the time of the validation: with 100,000 invalid values, it would block the event loop
     for a second.
 
     Raises:
-        InvalidInputError: The body is not JSON, is nested too deeply, or has too many values.
+        InvalidInputError: The body is not JSON, is nested too deeply, or has too many values or control
+            characters.
     """
+    if _separators(body) > 2 * MAX_VALUES + 1 and _separators(_STRING.sub("", body)) > 2 * MAX_VALUES + 1:
+        raise _too_many()  # each value has at most one comma and one bracket; to parse them would take long
     try:
         unvisited = [from_json(body, allow_inf_nan=False)]
     except ValueError:
@@ -78,11 +90,23 @@ def check_json(body: str) -> None:
     count = 0
     while unvisited:
         value = unvisited.pop()
+        if isinstance(value, str):
+            require_text(value, "body")
         children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         count += len(children)
         if count > MAX_VALUES:
-            raise InvalidInputError(f"The body holds more than {MAX_VALUES} values. Send fewer.")
+            raise _too_many()
         unvisited.extend(children)
+        if isinstance(value, dict):
+            unvisited.extend(value)
+
+
+def _separators(body: str) -> int:
+    return body.count(",") + body.count("[") + body.count("{")
+
+
+def _too_many() -> InvalidInputError:
+    return InvalidInputError(f"The body holds more than {MAX_VALUES} values. Send fewer.")
 
 
 def invalid_input(error: ValidationError, model: type[BaseModel], what: str = "request") -> InvalidInputError:

@@ -23,8 +23,10 @@ _BOUNDED = frozenset(
         AuthEventType.TOKEN_EXCHANGED,
         AuthEventType.NODE_REFUSED,
         RegistryEventType.PORTAL_REFUSED,
+        RegistryEventType.API_KEY_REFUSED,
     }
 )
+_WITHOUT_TOKEN = frozenset({AuthEventType.NODE_REFUSED, RegistryEventType.API_KEY_REFUSED})
 _IPV6_SITE = 64
 _MANY = "many"
 
@@ -83,9 +85,9 @@ class ThrottledAuditTrail:
             self._written.clear()
             self._unauthenticated = 0
             self._window_ends = time.monotonic() + self._window_s
-        unauthenticated = event.cause in _UNAUTHENTICATED or event.type is AuthEventType.NODE_REFUSED
+        unauthenticated = event.cause in _UNAUTHENTICATED or event.type in _WITHOUT_TOKEN
         cause = event.cause or event.type
-        kind = (cause, _site(event.source) if unauthenticated else event.token_id or event.node_id or "")
+        kind = (cause, site_of(event.source) if unauthenticated else event.token_id or event.node_id or "")
         full = unauthenticated and self._unauthenticated >= self._limits.unauthenticated
         if full or self._written[kind] >= self._limits.alike:
             self._suppress(kind, event)
@@ -114,7 +116,7 @@ class ThrottledAuditTrail:
                 await self._trail.record(replace(event, detail={**event.detail, "suppressed": count}))
 
 
-def _site(source: str | None) -> str:
+def site_of(source: str | None) -> str:
     """Return the source address; for IPv6 its /64 network, because one client may own all its addresses."""
     try:
         address = ip_address(source or "")

@@ -11,8 +11,14 @@ class RegistryEventType(EventType):
     """Types of the events that the registry itself records."""
 
     ORGANIZATION_CREATED = "organization.created", "The organization was created"
+    ORGANIZATION_UPDATED = "organization.updated", "The platforms of the organization's imports were changed"
+    QUOTAS_CHANGED = "organization.quotas_changed", "Quotas of the organization were changed"
     API_KEY_CREATED = "api_key.created", "An API key was created"
     API_KEY_REVOKED = "api_key.revoked", "An API key was revoked"
+    API_KEY_REFUSED = (
+        "api_key.refused",
+        "A request with an unknown or revoked API key or operator key was refused",
+    )
     NODE_CREATED = "node.created", "The node was created"
     NODE_OFFERED = "node.offered", "The node was offered another enrolment"
     NODE_REVOKED = "node.revoked", "The node was revoked"
@@ -20,9 +26,11 @@ class RegistryEventType(EventType):
     GROUP_IMPORTED = "group.imported", "The image is stored"
     GROUP_FAILED = "group.failed", "The import failed"
     GROUP_UPDATED = "group.updated", "The group was changed"
+    GROUP_PLATFORMS_CHANGED = "group.platforms_changed", "The platforms of the group's imports were changed"
     GROUP_ROLLED_BACK = "group.rolled_back", "The group was returned to an earlier version"
     GROUP_STARTED = "group.started", "The group was started"
     GROUP_RUNNING = "group.running", "The first node of the group has the image"
+    GROUP_DEPLOYING = "group.deploying", "The group's first node is still pulling"
     GROUP_STOPPED = "group.stopped", "The group was stopped"
     GROUP_DELETED = "group.deleted", "The group was deleted; its tokens were revoked"
     INSTANCE_DOWNLOADING = "instance.downloading", "The node is pulling"
@@ -38,10 +46,12 @@ class RegistryEventType(EventType):
     INSTANCE_RESTARTED = "instance.restarted", "The container is to be restarted"
     INSTANCE_LAPSED = "instance.lapsed", "The instance's token ended before its image was pulled"
     BLOB_DAMAGED = "blob.damaged", "A stored blob is damaged or missing"
+    AUDIT_PRUNED = "audit.pruned", "Records of this trail were removed after their retention"
     STORAGE_COLLECTED = "storage.collected", "Unused blobs were removed"
     WEBHOOK_CREATED = "webhook.created", "A webhook was registered"
     WEBHOOK_ENABLED = "webhook.enabled", "A disabled webhook was enabled again"
     WEBHOOK_DISABLED = "webhook.disabled", "A webhook was disabled because its endpoint failed for too long"
+    WEBHOOK_KEY_RENEWED = "webhook.key_renewed", "The secret key of the organization's webhooks was replaced"
     WEBHOOK_REMOVED = "webhook.removed", "A webhook was removed"
     PORTAL_SIGNED_IN = "portal.signed_in", "A user signed in to the portal"
     PORTAL_SIGNED_OUT = "portal.signed_out", "A user signed out of the portal"

@@ -9,7 +9,7 @@ from auth.ports import AuditEvent, Clock
 from registry.catalog.engine.database import Database
 from registry.catalog.events import append
 from registry.catalog.tables import api_keys, organizations
-from registry.errors import ConflictError
+from registry.errors import QuotaExceededError
 from registry.model.api_keys import ApiKey
 
 
@@ -21,14 +21,14 @@ class SqlApiKeyDirectory:
         self._clock = clock
 
     async def add(self, key: ApiKey, key_hash: bytes, event: AuditEvent, *, limit: int) -> None:
-        """Insert a key with the event. Raises ConflictError: the organization has `limit` keys in use."""
+        """Insert a key with the event. Raises QuotaExceededError: `limit` keys are in use; 0 is no limit."""
         of_owner = and_(api_keys.c.organization == key.organization, api_keys.c.revoked_at.is_(None))
         owner = select(organizations.c.name).where(organizations.c.name == key.organization)
         async with self._database.write() as connection:
             await connection.execute(owner.with_for_update())
             in_use = await connection.execute(select(func.count()).select_from(api_keys).where(of_owner))
-            if in_use.scalar_one() >= limit:
-                raise ConflictError(f"the organization has {limit} keys in use; revoke one first")
+            if limit and in_use.scalar_one() >= limit:
+                raise QuotaExceededError("api_keys", limit)
             await connection.execute(insert(api_keys).values(**asdict(key), key_hash=key_hash))
             await append(connection, key.created_at, event)
 

@@ -2,8 +2,9 @@
 
 Implements `storage.upkeep.catalog.CollectionCatalog` and `registry.model.imports.BlobPins`.
 
-A key record is live if its blob belongs to the image of a version, or if an unfinished import pins the blob.
-A transaction that makes a record live and a transaction that condemns records never run at the same time.
+A key record is live if its blob belongs to the image of a version or to a cached image, or if an unfinished
+import pins the blob.
+A transaction that makes a record live and a transaction that adds tombstones never run at the same time.
 """
 
 from collections.abc import Collection, Sequence
@@ -35,6 +36,7 @@ from registry.catalog.tables import (
     blob_pins,
     groups,
     image_contents,
+    image_platforms,
     images,
     jobs,
     object_marks,
@@ -42,6 +44,7 @@ from registry.catalog.tables import (
     record_marks,
     versions,
 )
+from registry.catalog.versions import has_version
 from storage.digest import Digest
 from storage.upkeep.catalog import DeadRecord
 
@@ -76,11 +79,16 @@ class SqlBlobPins:
 
 
 class SqlCollection:
-    """The tables of references to key records and objects, and the marks on unreferenced ones."""
+    """The tables of references to key records and objects, and the marks on unreferenced ones.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    Args:
+        cache_s: Seconds for which an image stays after its last group with `image_caching` stopped using it.
+    """
+
+    def __init__(self, database: Database, clock: Clock, cache_s: float = 0) -> None:
         self._database = database
         self._clock = clock
+        self._cache = timedelta(seconds=cache_s)
 
     async def unknown(self, names: Sequence[str]) -> Sequence[str]:
         """Return the objects without a key record."""
@@ -94,8 +102,8 @@ class SqlCollection:
         now = self._clock.now()
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
-            await connection.execute(delete(record_marks).where(not_(_record_is_dead())))
-            await connection.execute(_mark_records(now))
+            await connection.execute(delete(record_marks).where(not_(self._record_is_dead())))
+            await connection.execute(self._mark_records(now))
             await connection.execute(
                 delete(object_marks).where(object_marks.c.condemned_at.is_(None), not_(_is_orphan()))
             )
@@ -127,8 +135,8 @@ class SqlCollection:
         async with self._database.read() as connection:
             return await self._due_orphans(connection, grace_s, limit)
 
-    async def condemn_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
-        """Remove due records and condemn objects that have no other record. Returns the removed records."""
+    async def remove_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
+        """Remove due records, and add tombstones for objects without another record. Returns the records."""
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
             due = await self._due_records(connection, grace_s, limit)
@@ -145,26 +153,26 @@ class SqlCollection:
                         record_marks.c.tenant == record.tenant, record_marks.c.digest == str(record.digest)
                     )
                 )
-            await self._condemn(connection, sorted({record.object_name for record in due}))
+            await self._add_tombstones(connection, sorted({record.object_name for record in due}))
         return due
 
-    async def condemn_orphans(self, grace_s: float, limit: int) -> int:
-        """Condemn due orphans. Returns their number."""
+    async def tombstone_orphans(self, grace_s: float, limit: int) -> int:
+        """Add tombstones for due orphans. Returns their number."""
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
             names = await self._due_orphans(connection, grace_s, limit)
-            await self._condemn(connection, names)
+            await self._add_tombstones(connection, names)
         return len(names)
 
-    async def condemned(self, limit: int) -> Sequence[str]:
-        """Return condemned objects whose removal is not recorded yet."""
+    async def tombstones(self, limit: int) -> Sequence[str]:
+        """Return objects with a tombstone whose removal is not recorded yet."""
         left = and_(object_marks.c.condemned_at.is_not(None), object_marks.c.removed_at.is_(None))
         query = select(object_marks.c.object_name).where(left).limit(limit)
         async with self._database.read() as connection:
             return list((await connection.execute(query)).scalars())
 
-    async def bury(self, names: Sequence[str]) -> None:
-        """Record the removal of condemned objects. For a week, no new key record can name them."""
+    async def record_removal(self, names: Sequence[str]) -> None:
+        """Record the removal of objects. For a week, no new key record can name them."""
         async with self._database.write() as connection:
             named = object_marks.c.object_name.in_(names)
             await connection.execute(update(object_marks).where(named).values(removed_at=self._clock.now()))
@@ -182,14 +190,24 @@ class SqlCollection:
         Returns:
             Number of removed images.
         """
-        has_version = exists().where(versions.c.image_id == images.c.id)
+        superseded = self._superseded()
+        cached = (
+            select(versions.c.image_id)
+            .join(groups, groups.c.id == versions.c.group_id)
+            .where(superseded, groups.c.image_caching)
+        )
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
-            await connection.execute(delete(versions).where(self._superseded()))
-            result = await connection.execute(delete(images).where(not_(has_version)))
+            stamp = update(images).where(images.c.id.in_(cached)).values(cached_at=self._clock.now())
+            await connection.execute(stamp)
+            await connection.execute(delete(versions).where(superseded))
+            is_part = exists().where(image_platforms.c.platform_image_id == images.c.id)
+            unused = delete(images).where(not_(self._is_kept()))
+            whole = await connection.execute(unused.where(not_(is_part)))
+            parts = await connection.execute(unused)
             nobodys = not_(exists().where(blob_keys.c.digest == blob_origins.c.digest))
             await connection.execute(delete(blob_origins).where(nobodys))
-            return result.rowcount
+            return whole.rowcount + parts.rowcount
 
     def _superseded(self) -> ColumnElement[bool]:
         newer = versions.alias("newer")
@@ -200,11 +218,43 @@ class SqlCollection:
             newer.c.created_at <= stored_before,
         )
 
+    def _is_kept(self) -> ColumnElement[bool]:
+        """Return the condition that an image belongs to a version, or is cached."""
+        since, whole = self._clock.now() - self._cache, images.alias("whole")
+        is_cached = and_(images.c.cached_at.is_not(None), images.c.cached_at > since)
+        parts = image_platforms.join(whole, whole.c.id == image_platforms.c.image_id)
+        of_cached = (
+            select(1)
+            .select_from(parts)
+            .where(image_platforms.c.platform_image_id == images.c.id, whole.c.cached_at > since)
+        )
+        return or_(has_version(), is_cached, exists(of_cached.correlate(images)))
+
+    def _is_live(self) -> ColumnElement[bool]:
+        """Return the condition that a kept image contains the blob of a key record."""
+        contents = image_contents.join(images, images.c.id == image_contents.c.image_id)
+        of_tenant = images.c.organization == blob_keys.c.tenant
+        same = and_(of_tenant, image_contents.c.digest == blob_keys.c.digest)
+        return exists(select(1).select_from(contents).where(same, self._is_kept()).correlate(blob_keys))
+
+    def _record_is_dead(self) -> ColumnElement[bool]:
+        """Return the condition that the record of a mark exists and is dead."""
+        unused = and_(not_(self._is_live()), not_(_is_pinned()))
+        dead = select(1).select_from(blob_keys).where(_of_record(), unused)
+        return exists(dead.correlate(record_marks))
+
+    def _mark_records(self, now: datetime) -> Insert:
+        marked = exists().where(_of_record())
+        dead: Select[tuple[str, str, datetime]] = select(
+            blob_keys.c.tenant, blob_keys.c.digest, literal(now, UtcDateTime).label("since")
+        ).where(not_(self._is_live()), not_(_is_pinned()), not_(marked))
+        return insert(record_marks).from_select(["tenant", "digest", "since"], dead)
+
     async def _due_records(
         self, connection: CatalogConnection, grace_s: float, limit: int
     ) -> Sequence[DeadRecord]:
         before = self._clock.now() - timedelta(seconds=grace_s)
-        alive = or_(_is_live(), _is_pinned(), _older_import())
+        alive = or_(self._is_live(), _is_pinned(), _older_import())
         due = and_(record_marks.c.since <= before, not_(alive))
         columns = (blob_keys.c.tenant, blob_keys.c.digest, blob_keys.c.object_name, blob_keys.c.stored_bytes)
         query = select(*columns).join(record_marks, _of_record()).where(due).limit(limit)
@@ -218,25 +268,16 @@ class SqlCollection:
         )
         return list((await connection.execute(query.limit(limit))).scalars())
 
-    async def _condemn(self, connection: CatalogConnection, names: Sequence[str]) -> None:
-        """Condemn those of the objects that have no record."""
+    async def _add_tombstones(self, connection: CatalogConnection, names: Sequence[str]) -> None:
+        """Add tombstones for those of the objects that have no record."""
         now = self._clock.now()
         used = select(blob_keys.c.object_name).where(blob_keys.c.object_name.in_(names))
-        doomed = sorted(set(names) - set((await connection.execute(used)).scalars()))
-        if not doomed:
+        unused = sorted(set(names) - set((await connection.execute(used)).scalars()))
+        if not unused:
             return
-        await connection.execute(delete(object_marks).where(object_marks.c.object_name.in_(doomed)))
-        rows = [{"object_name": name, "since": now, "condemned_at": now} for name in doomed]
+        await connection.execute(delete(object_marks).where(object_marks.c.object_name.in_(unused)))
+        rows = [{"object_name": name, "since": now, "condemned_at": now} for name in unused]
         await connection.execute(insert(object_marks), rows)
-
-
-def _is_live() -> ColumnElement[bool]:
-    """Return the condition that a version's image contains the blob of a key record."""
-    of_versions = image_contents.join(images, images.c.id == image_contents.c.image_id).join(
-        versions, versions.c.image_id == images.c.id
-    )
-    same = and_(images.c.organization == blob_keys.c.tenant, image_contents.c.digest == blob_keys.c.digest)
-    return exists(select(1).select_from(of_versions).where(same).correlate(blob_keys))
 
 
 def _is_pinned() -> ColumnElement[bool]:
@@ -255,23 +296,9 @@ def _older_import() -> ColumnElement[bool]:
     return exists(running.correlate(blob_keys, record_marks))
 
 
-def _record_is_dead() -> ColumnElement[bool]:
-    """Return the condition that the record of a mark exists and is dead."""
-    dead = select(1).select_from(blob_keys).where(_of_record(), not_(_is_live()), not_(_is_pinned()))
-    return exists(dead.correlate(record_marks))
-
-
 def _is_orphan() -> ColumnElement[bool]:
     return not_(exists().where(blob_keys.c.object_name == object_marks.c.object_name))
 
 
 def _of_record() -> ColumnElement[bool]:
     return and_(record_marks.c.tenant == blob_keys.c.tenant, record_marks.c.digest == blob_keys.c.digest)
-
-
-def _mark_records(now: datetime) -> Insert:
-    marked = exists().where(_of_record())
-    dead: Select[tuple[str, str, datetime]] = select(
-        blob_keys.c.tenant, blob_keys.c.digest, literal(now, UtcDateTime).label("since")
-    ).where(not_(_is_live()), not_(_is_pinned()), not_(marked))
-    return insert(record_marks).from_select(["tenant", "digest", "since"], dead)

@@ -1,8 +1,9 @@
 """Enrolment secrets of nodes (implements `auth.nodes.enrolment.EnrolmentRecords`)."""
 
+import hmac
 from datetime import datetime
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import RowMapping, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth.nodes.enrolment import Claim
@@ -37,6 +38,13 @@ class SqlEnrolmentRecords:
         except IntegrityError:
             raise ConflictError(f"an enrolment of {node_id!r} was just offered; try again") from None
 
+    async def check(self, node_id: str, secret_hash: bytes, now: datetime) -> Claim:
+        """Return whether a secret could be used for a key, without using it."""
+        query = select(enrolments).where(enrolments.c.node_id == node_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return _refusal(row, secret_hash, now) or Claim.GRANTED
+
     async def claim(self, node_id: str, secret_hash: bytes, key_hash: bytes, now: datetime) -> Claim:
         """Use a secret for one key, atomically. Granted again for the same key until it expires.
 
@@ -55,8 +63,13 @@ class SqlEnrolmentRecords:
             if spent.rowcount == 1:
                 return Claim.GRANTED
             row = (await connection.execute(select(enrolments).where(its_own))).mappings().first()
-        if row is None:
-            return Claim.UNKNOWN
-        if row["secret_hash"] != secret_hash:
-            return Claim.WRONG_SECRET
-        return Claim.EXPIRED if row["expires_at"] <= now else Claim.REPLAYED
+        return _refusal(row, secret_hash, now) or Claim.REPLAYED
+
+
+def _refusal(row: RowMapping | None, secret_hash: bytes, now: datetime) -> Claim | None:
+    """Return why a secret is refused for every key; None if it is valid."""
+    if row is None:
+        return Claim.UNKNOWN
+    if not hmac.compare_digest(row["secret_hash"], secret_hash):
+        return Claim.WRONG_SECRET
+    return Claim.EXPIRED if row["expires_at"] <= now else None

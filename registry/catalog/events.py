@@ -27,6 +27,7 @@ from auth.ports import AuditEvent, Clock
 from registry.audit.trail import StoredEvent
 from registry.catalog.engine.database import AdvisoryLock, CatalogConnection, Database
 from registry.catalog.tables import events
+from registry.model.group_logs import is_logged
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _SQLITE = sqlite.dialect(json_serializer=json.JSONEncoder().encode)
@@ -38,9 +39,13 @@ async def append(connection: CatalogConnection, at: datetime, *recorded: AuditEv
     Call it last in the transaction: on PostgreSQL it takes a lock that serializes all appends
     (docs/adr/0017-audit-trail-order.md), and row locks taken after it could deadlock.
     """
-    rows = [_values(at, event) for event in recorded]
-    if rows:
-        await connection.run_sync(partial(_append_all, rows=rows))
+    if recorded:
+        await connection.run_sync(lambda inner: append_to(inner, at, *recorded))
+
+
+def append_to(connection: Connection, at: datetime, *recorded: AuditEvent) -> None:
+    """Insert events as `append` does, inside a function that runs in a transaction."""
+    _append_all(connection, [_values(at, event) for event in recorded])
 
 
 def _append_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -139,11 +144,12 @@ def _values(at: datetime, event: AuditEvent, event_id: str | None = None) -> dic
         "cause": event.cause,
         "source": event.source,
         "detail": dict(event.detail),
+        "group_id": event.detail.get("group_id") if is_logged(event.type) else None,
     }
 
 
 def read_event(row: RowMapping) -> StoredEvent:
     """Return an event from a row of the audit trail."""
     facts = dict(row)
-    del facts["event_id"]
+    del facts["event_id"], facts["group_id"]
     return StoredEvent(**facts)

@@ -1,13 +1,15 @@
 """Container groups and the images of their versions (implements `registry.model.groups.GroupCatalog`)."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from itertools import accumulate, chain
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     RowMapping,
     Select,
+    Update,
     and_,
     delete,
     exists,
@@ -21,72 +23,74 @@ from sqlalchemy.exc import IntegrityError
 from auth.ports import Clock
 from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
+from registry.catalog.group_rows import (
+    GROUP,
+    GROUP_WITH_SPEC,
+    counted_values,
+    group_of,
+    group_values,
+    lock_group,
+    named,
+)
 from registry.catalog.images import load_image
+from registry.catalog.quotas import SqlQuotas
+from registry.catalog.specs import LOST, SpecCipher
 from registry.catalog.tables import (
-    blob_keys,
     groups,
-    image_contents,
+    image_platforms,
     images,
-    instances,
     jobs,
-    quarantine,
     versions,
 )
-from registry.catalog.versions import image_of_version, load_version, newest_version, store_version
+from registry.catalog.versions import image_of_version, load_version, store_version
 from registry.errors import ConflictError
-from registry.model.groups import Group, GroupKey, GroupStatus, GroupTransition
+from registry.model.groups import Cursor, Group, GroupKey, GroupStatus, GroupTransition
 from registry.model.images import StoredImage
-from registry.model.instances import UNSETTLED
 from registry.model.versions import StoredVersion
 from storage.digest import Digest
+from storage.errors import KeyUnavailableError
 
-_HAS_DAMAGE = exists(
-    select(1)
-    .select_from(image_contents)
-    .join(blob_keys, blob_keys.c.digest == image_contents.c.digest)
-    .join(quarantine, quarantine.c.object_name == blob_keys.c.object_name)
-    .where(image_contents.c.image_id == images.c.id, blob_keys.c.tenant == groups.c.organization)
-    .correlate(images, groups)
-)
-_HAS_OUTDATED_INSTANCES = exists().where(
-    instances.c.group_id == groups.c.id,
-    or_(instances.c.version != groups.c.version, instances.c.state.in_(UNSETTLED)),
-)
-GROUP = (
-    select(
-        groups,
-        versions.c.version.label("served_version"),
-        images.c.digest.label("image_digest"),
-        images.c.size_bytes.label("image_size_bytes"),
-        _HAS_DAMAGE.label("is_damaged"),
-        _HAS_OUTDATED_INSTANCES.label("has_outdated_instances"),
-    )
-    .select_from(groups)
-    .outerjoin(versions, and_(versions.c.group_id == groups.c.id, versions.c.version == newest_version()))
-    .outerjoin(images, images.c.id == versions.c.image_id)
-)
+_DIGESTS = ("digest", "manifest_digest", "index_digest", "zstd_digest")
+"""Columns of `images` with the digests by which sessions name an image."""
 
 
 class SqlGroupCatalog:
-    """The tables `groups`, `versions`, `images` and `image_contents`."""
+    """The tables `groups`, `versions`, `images` and `image_contents`.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    Args:
+        specs: Encrypts specs, which are never stored as plaintext.
+        quotas: Quotas that new and changed groups must keep.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock, specs: SpecCipher, quotas: SqlQuotas | None = None
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._specs = specs
+        self._quotas = quotas or SqlQuotas(database, clock)
 
     async def create(self, created: GroupTransition, credential_key: bytes | None) -> None:
         """Insert a group, its import job and its event in one transaction.
 
         Raises:
             ConflictError: The name is taken.
+            QuotaExceededError: The organization has too many groups or replicas.
+            KeyUnavailableError: The spec could not be encrypted.
         """
         group = created.group
+        sealed = await self._specs.seal(group.key.organization, group.id, group.spec)
         try:
             async with self._database.write() as connection:
-                await connection.execute(insert(groups).values(_group_values(group)))
+                await self._quotas.check_group(connection, group, None)
+                await connection.execute(
+                    insert(groups).values(group_values(group) | counted_values(group) | sealed)
+                )
                 await _queue(connection, group, credential_key)
                 await append(connection, group.created_at, created.event)
         except IntegrityError as error:
+            if await self.get(group.key, with_spec=False) is None:
+                raise KeyUnavailableError("the organization was shredded meanwhile; try again") from None
             raise ConflictError(
                 f"a container group named {group.key.name!r} exists in this project; choose another name"
             ) from error
@@ -99,8 +103,11 @@ class SqlGroupCatalog:
         An import that the group no longer waits for ends with it: its worker finds its job gone. Returns
         False if the group is no longer as it was `before`, or the version `image_of` is no longer stored:
         nothing was written.
+
+        Raises:
+            QuotaExceededError: The organization has too many replicas.
         """
-        after, now = changed.group, changed.group.updated_at
+        after = changed.group
         as_read = and_(
             groups.c.id == before.id,
             groups.c.revision == before.revision,
@@ -108,61 +115,64 @@ class SqlGroupCatalog:
             groups.c.status_since == before.status_since,
             groups.c.resume_status.is_not_distinct_from(before.resume_status),
         )
-        async with self._database.write() as connection:
-            image_id = None
-            if changed.image_of is not None:
-                await connection.run_sync(exclude_collection)  # the image stays if its version is removed
-                image_id = await image_of_version(connection, after.id, changed.image_of)
-                if image_id is None:
-                    return False
-            written = await connection.execute(update(groups).where(as_read).values(_group_values(after)))
-            if written.rowcount != 1:
-                return False
-            if image_id is not None:
-                await store_version(connection, after, image_id, now)
-            renewed = after.job_id != before.job_id
-            if renewed or after.status is not before.status is GroupStatus.PENDING:
-                unfinished = and_(jobs.c.group_id == before.id, jobs.c.state.in_(("queued", "running")))
-                await connection.execute(delete(jobs).where(unfinished))
-            if renewed:
-                await _queue(connection, after, credential_key)
-            await append(connection, now, changed.event)
-        return True
+        values = group_values(after)
+        if after.spec is not before.spec:
+            values |= await self._specs.seal(after.key.organization, after.id, after.spec)
+            values |= counted_values(after)
+        write = update(groups).where(as_read).values(values)
+        try:
+            async with self._database.write() as connection:
+                if after.spec is not before.spec:
+                    await self._quotas.check_group(connection, after, before)
+                return await _change(connection, before, changed, write, credential_key)
+        except IntegrityError:
+            if after.spec is before.spec:
+                raise
+            return False  # the organization was shredded after the spec was encrypted
 
-    async def get(self, key: GroupKey) -> Group | None:
-        """Return a group by name."""
+    async def get(self, key: GroupKey, *, with_spec: bool = True) -> Group | None:
+        """Return a group by name. Without the spec, no key is needed."""
+        query = GROUP_WITH_SPEC if with_spec else GROUP
         async with self._database.read() as connection:
-            row = (await connection.execute(GROUP.where(_named(key)))).mappings().first()
-        return group_of(row) if row else None
+            row = (await connection.execute(query.where(named(key)))).mappings().first()
+        if row is None:
+            return None
+        return await self._open(row) if with_spec else group_of(row)
 
-    async def list(
-        self,
-        organization: str,
-        project: str | None = None,
-        *,
-        after: tuple[datetime, str] | None = None,
-        limit: int | None = None,
-    ) -> Sequence[Group]:
-        """Return an organization's groups, oldest first, after the cursor `(created_at, id)`."""
-        query = GROUP.where(groups.c.organization == organization)
-        if project is not None:
-            query = query.where(groups.c.project == project)
+    async def page(
+        self, organization: str, project: str, *, after: Cursor | None = None, limit: int, max_spec_bytes: int
+    ) -> tuple[Sequence[Group], bool]:
+        """Return a page of a project's groups, and whether there are more (see `GroupCatalog.page`)."""
+        query = select(groups.c.id, groups.c.spec_bytes).where(
+            groups.c.organization == organization, groups.c.project == project
+        )
         if after is not None:
             at, last_id = after
             same = and_(groups.c.created_at == at, groups.c.id > last_id)
             query = query.where(or_(groups.c.created_at > at, same))
+        order = (groups.c.created_at, groups.c.id)
         async with self._database.read() as connection:
-            rows = await connection.execute(query.order_by(groups.c.created_at, groups.c.id).limit(limit))
-            return [group_of(row) for row in rows.mappings()]
+            found = (await connection.execute(query.order_by(*order).limit(limit + 1))).all()
+            sizes = accumulate(size_bytes for _, size_bytes in found)
+            fitting = max(1, sum(total <= max_spec_bytes for total in sizes))
+            chosen = [group_id for group_id, _ in found[: min(fitting, limit)]]
+            stored = await connection.execute(GROUP_WITH_SPEC.where(groups.c.id.in_(chosen)).order_by(*order))
+            rows = stored.mappings().all()
+        return [await self._open(row) for row in rows], len(found) > len(chosen)
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
         """Remove a group with its job and versions, and write the event. Returns the group, or None."""
         async with self._database.write() as connection:
-            group = await lock_group(connection, _named(key))
+            group = await lock_group(connection, named(key))
             if group is None:
                 return None
+            now = self._clock.now()
+            caches = select(groups.c.image_caching).where(groups.c.id == group.id)
+            if (await connection.execute(caches)).scalar():
+                used = select(versions.c.image_id).where(versions.c.group_id == group.id)
+                await connection.execute(update(images).where(images.c.id.in_(used)).values(cached_at=now))
             await connection.execute(delete(groups).where(groups.c.id == group.id))
-            await append(connection, self._clock.now(), group.delete(source=source))
+            await append(connection, now, group.delete(source=source))
         return group
 
     async def versions(self, group_id: str) -> Sequence[int]:
@@ -174,7 +184,7 @@ class SqlGroupCatalog:
     async def version(self, group_id: str, version: int) -> StoredVersion | None:
         """Return a stored version."""
         async with self._database.read() as connection:
-            return await load_version(connection, group_id, version)
+            return await load_version(connection, self._specs, group_id, version)
 
     async def image(self, group_id: str, version: int) -> StoredImage | None:
         """Return the image of a version, or None if it is not stored."""
@@ -184,21 +194,36 @@ class SqlGroupCatalog:
 
     async def image_by_digest(self, repository: str, digest: str) -> StoredImage | None:
         """Return the image or variant of a repository with the digest of a token's `img` claim."""
-        named = or_(images.c.digest == digest, images.c.zstd_digest == digest)
-        query = _image_of_version().where(versions.c.repository == repository, named)
-        image = await self._image(query.order_by(images.c.digest != digest).limit(1))
-        return image if image is None or str(image.digest) == digest else image.zstd
+        part = images.alias("part")
+        of_part = image_platforms.join(part, part.c.id == image_platforms.c.platform_image_id)
+        in_part = select(1).select_from(of_part).where(image_platforms.c.image_id == images.c.id)
+        named = or_(_isnamed(images, digest), exists(in_part.where(_isnamed(part, digest)).correlate(images)))
+        query = _image_of_version().where(versions.c.repository == repository, named).distinct()
+        wanted = Digest.parse(digest)
+
+        def load(connection: Connection) -> StoredImage | None:
+            for row in connection.execute(query).all():
+                image = load_image(connection, row.id).of_session(wanted)
+                if image is not None:
+                    return image
+            return None
+
+        async with self._database.read() as connection:
+            return await connection.run_sync(load)
 
     async def version_digests(self, repository: str, version: int) -> Sequence[Digest]:
-        """Return the digests of a stored version's image and of its variant; empty if there is none."""
+        """Return the digests by which sessions name a stored version's image; empty if there is none."""
+        part = images.alias("part")
         query = (
-            select(images.c.digest, images.c.zstd_digest)
+            select(*(table.c[name] for table in (images, part) for name in _DIGESTS))
             .join(versions, versions.c.image_id == images.c.id)
+            .outerjoin(image_platforms, image_platforms.c.image_id == images.c.id)
+            .outerjoin(part, part.c.id == image_platforms.c.platform_image_id)
             .where(versions.c.repository == repository, versions.c.version == version)
         )
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
-        return [Digest.parse(digest) for digest in row or () if digest is not None]
+            rows = (await connection.execute(query)).all()
+        return [Digest.parse(digest) for digest in dict.fromkeys(chain(*rows)) if digest]
 
     async def tags(self, repository: str) -> Sequence[str]:
         """Return the tags `latest` and `v<version>` of all stored versions, sorted by bytes."""
@@ -206,6 +231,11 @@ class SqlGroupCatalog:
         async with self._database.read() as connection:
             numbers = (await connection.execute(query)).scalars().all()
         return sorted(["latest", *(f"v{number}" for number in numbers)]) if numbers else []
+
+    async def _open(self, row: RowMapping) -> Group:
+        """Return the group from a row of `GROUP_WITH_SPEC`."""
+        spec = await self._specs.open(row["id"], row)
+        return group_of(row, LOST if spec is None else spec)
 
     async def _image(self, query: Select[tuple[str]]) -> StoredImage | None:
         def load(connection: Connection) -> StoredImage | None:
@@ -216,19 +246,32 @@ class SqlGroupCatalog:
             return await connection.run_sync(load)
 
 
-async def lock_group(connection: CatalogConnection, condition: ColumnElement[bool]) -> Group | None:
-    """Return a group, locked against other changes until this transaction ends.
-
-    To prevent deadlocks, all transactions lock a group's row before rows of its job and its instances.
-    """
-    query = GROUP.where(condition).with_for_update(of=groups)
-    row = (await connection.execute(query)).mappings().first()
-    return group_of(row) if row else None
-
-
-async def store_group(connection: CatalogConnection, group: Group) -> None:
-    """Store a group from `lock_group` after its transition."""
-    await connection.execute(update(groups).where(groups.c.id == group.id).values(_group_values(group)))
+async def _change(
+    connection: CatalogConnection,
+    before: Group,
+    changed: GroupTransition,
+    write: Update,
+    credential_key: bytes | None,
+) -> bool:
+    after, now = changed.group, changed.group.updated_at
+    image_id = None
+    if changed.image_of is not None:
+        await connection.run_sync(exclude_collection)  # the image stays if its version is removed
+        image_id = await image_of_version(connection, after.id, changed.image_of)
+        if image_id is None:
+            return False
+    if (await connection.execute(write)).rowcount != 1:
+        return False
+    if image_id is not None:
+        await store_version(connection, after, image_id, now)
+    renewed = after.job_id != before.job_id
+    if renewed or after.status is not before.status is GroupStatus.PENDING:
+        unfinished = and_(jobs.c.group_id == before.id, jobs.c.state.in_(("queued", "running")))
+        await connection.execute(delete(jobs).where(unfinished))
+    if renewed:
+        await _queue(connection, after, credential_key)
+    await append(connection, now, changed.event)
+    return True
 
 
 async def _queue(connection: CatalogConnection, group: Group, credential_key: bytes | None) -> None:
@@ -241,46 +284,5 @@ def _image_of_version() -> Select[tuple[str]]:
     return select(images.c.id).join(versions, versions.c.image_id == images.c.id)
 
 
-def _named(key: GroupKey) -> ColumnElement[bool]:
-    return and_(
-        groups.c.organization == key.organization, groups.c.project == key.project, groups.c.name == key.name
-    )
-
-
-def _group_values(group: Group) -> dict[str, object]:
-    return {
-        "id": group.id,
-        "organization": group.key.organization,
-        "project": group.key.project,
-        "name": group.key.name,
-        "image": group.image,
-        "spec": dict(group.spec),
-        "version": group.version,
-        "autostart": group.autostart,
-        "status": group.status.value,
-        "status_description": group.status_description,
-        "status_since": group.status_since,
-        "created_at": group.created_at,
-        "updated_at": group.updated_at,
-        "job_id": group.job_id,
-        "started": group.started,
-        "revision": group.revision,
-        "resume_status": group.resume_status.value if group.resume_status else None,
-    }
-
-
-def group_of(row: RowMapping) -> Group:
-    """Return the group from a row of `GROUP`."""
-    facts = dict(row)
-    key = GroupKey(facts.pop("organization"), facts.pop("project"), facts.pop("name"))
-    status = GroupStatus(facts.pop("status"))
-    resumed, digest = facts.pop("resume_status"), facts.pop("image_digest")
-    for flag in ("is_damaged", "has_outdated_instances"):
-        facts[flag] = bool(facts[flag])  # SQLite returns a number
-    return Group(
-        key=key,
-        status=status,
-        resume_status=GroupStatus(resumed) if resumed else None,
-        image_digest=Digest.parse(digest) if digest else None,
-        **facts,
-    )
+def _isnamed(table: FromClause, digest: str) -> ColumnElement[bool]:
+    return or_(*(table.c[name] == digest for name in _DIGESTS))

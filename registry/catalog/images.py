@@ -13,7 +13,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, select, update
 
 from registry.catalog.engine.database import CatalogConnection, Database
-from registry.catalog.tables import image_contents, images
+from registry.catalog.tables import image_contents, image_platforms, images
 from registry.model.images import ContentKind, ImageContent, StoredImage, Variant
 from registry.model.imports import KnownLayer
 from registry.oci.variant import OCI_ZSTD_LAYER
@@ -23,7 +23,7 @@ from storage.digest import Digest
 async def enter_image(
     connection: CatalogConnection, organization: str, image: StoredImage, now: datetime
 ) -> str:
-    """Insert an image with its variant, or add new contents to a stored one. Returns its id.
+    """Insert an image with its variant and platforms, or add new contents to a stored one. Returns its id.
 
     If a new import has another variant, for example because of other settings, it replaces the stored one.
     If it has none, the stored variant stays.
@@ -44,6 +44,7 @@ async def enter_image(
             "platform": image.platform,
             "size_bytes": image.size_bytes,
             "created_at": now,
+            "index_digest": str(image.index_digest) if image.index_digest else None,
         }
         await connection.execute(insert(images).values(values))
     else:
@@ -52,6 +53,13 @@ async def enter_image(
     if image.zstd is not None and not has_variant:
         await _replace_variant(connection, image_id, image.zstd)
     await _enter_contents(connection, image_id, image)
+    parts = [await enter_image(connection, organization, platform, now) for platform in image.platforms]
+    if stored is None and parts:
+        rows = [
+            {"image_id": image_id, "position": position, "platform_image_id": part}
+            for position, part in enumerate(parts)
+        ]
+        await connection.execute(insert(image_platforms), rows)
     return image_id
 
 
@@ -65,12 +73,17 @@ def load_image(connection: Connection, image_id: str) -> StoredImage:
     def of(variant: Variant) -> tuple[ImageContent, ...]:
         return tuple(content for named, content in contents if named in {None, variant.value})
 
+    parts = select(image_platforms.c.platform_image_id).where(image_platforms.c.image_id == image_id)
+    part_ids = connection.execute(parts.order_by(image_platforms.c.position)).scalars().all()
+    platforms = tuple(load_image(connection, part_id) for part_id in part_ids)
     image = StoredImage(
         digest=Digest.parse(row["digest"]),
         manifest_digest=Digest.parse(row["manifest_digest"]),
         platform=row["platform"],
         size_bytes=row["size_bytes"],
         contents=of(Variant.ORIGINAL),
+        index_digest=Digest.parse(row["index_digest"]) if row["index_digest"] else None,
+        platforms=platforms,
     )
     if row["zstd_digest"] is None:
         return image
@@ -82,6 +95,8 @@ def load_image(connection: Connection, image_id: str) -> StoredImage:
         size_bytes=row["zstd_bytes"],
         contents=of(Variant.ZSTD),
         variant=Variant.ZSTD,
+        index_digest=digest if platforms else None,
+        platforms=tuple(platform.zstd or platform for platform in platforms),
     )
     return replace(image, zstd=zstd)
 
@@ -126,8 +141,12 @@ class SqlImages:
         self._database = database
 
     async def list(self, organization: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
-        """Return the newest images of one or all organizations, as rows with the sizes of their variants."""
-        query = select(images).order_by(images.c.created_at.desc(), images.c.id).limit(limit)
+        """Return the newest images of one or all organizations, as rows with the sizes of their variants.
+
+        Each platform of an image is one row.
+        """
+        one = select(images).where(images.c.index_digest.is_(None))
+        query = one.order_by(images.c.created_at.desc(), images.c.id).limit(limit)
         if organization is not None:
             query = query.where(images.c.organization == organization)
         async with self._database.read() as connection:

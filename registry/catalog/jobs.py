@@ -4,58 +4,68 @@ The jobs table is the queue: a job and its group change in one transaction, so t
 consistent (docs/adr/0001-jobs-in-the-catalog.md).
 
     queued ──claim──> running ──succeed──> done
-                        │  ^ └──fail────> failed
-                        └──┘ claim again, after the lease has expired
+      ^                 │  ^ └──fail────> failed
+      └──────defer──────┘  │
+                        claim again, after the lease has expired
+
+Organizations share the workers: jobs of the organization with the fewest running imports are claimed first
+(docs/adr/0057-share-import-workers-between-organizations.md).
 """
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, update
 
 from auth.ports import Clock
 from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
 from registry.catalog.events import append
-from registry.catalog.groups import lock_group, store_group
+from registry.catalog.group_rows import lock_group, store_group
 from registry.catalog.images import enter_image
-from registry.catalog.tables import blob_pins, groups, jobs
+from registry.catalog.quotas import SqlQuotas
+from registry.catalog.tables import blob_pins, groups, jobs, organizations
 from registry.catalog.versions import store_version
 from registry.model.groups import Group, GroupKey, GroupTransition
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob
+from registry.model.quotas import UNLIMITED
+from registry.oci.platform import Platform
 
 
 class SqlJobQueue:
     """Queue in the table `jobs`.
 
     Args:
-        organization_jobs: Maximum number of concurrent imports of one organization; 0 means no limit. Excess
-            jobs wait, and jobs of other organizations overtake them.
+        quotas: Quotas of concurrent imports. Excess jobs wait, and jobs of other organizations overtake them.
     """
 
-    def __init__(self, database: Database, clock: Clock, organization_jobs: int = 0) -> None:
+    def __init__(self, database: Database, clock: Clock, quotas: SqlQuotas | None = None) -> None:
         self._database = database
         self._clock = clock
-        self._organization_jobs = organization_jobs
+        self._quotas = quotas
 
-    async def claim(self, worker_id: str, lease_s: float) -> ImportJob | None:
-        """Lease the oldest job that has no lease. Returns None if there is none."""
+    async def claim(self, worker_id: str, lease_s: float, excluded: Collection[str] = ()) -> ImportJob | None:
+        """Lease a job that has no lease, of the organization with the fewest running imports.
+
+        Args:
+            excluded: Organizations whose jobs must wait.
+
+        Returns:
+            The job; None if there is none.
+        """
         now = self._clock.now()
-        free = self._free(now)
-        query = (
-            select(jobs, groups.c.organization, groups.c.project, groups.c.name)
-            .join(groups, groups.c.id == jobs.c.group_id)
-            .where(free)
-            .order_by(jobs.c.created_at)
-            .limit(1)
-            .with_for_update(skip_locked=True, of=jobs)
-        )
-        if not await self._has_work(free):
+        query = self._free(now, excluded).limit(1)
+        if not await self._has_work(query):
             return None
         async with self._database.write() as connection:
-            if self._organization_jobs:
+            if self._quotas is not None:
                 await self._database.queue_up(connection)
-            row = (await connection.execute(query)).mappings().first()
+            row = (
+                (await connection.execute(query.with_for_update(skip_locked=True, of=jobs)))
+                .mappings()
+                .first()
+            )
             if row is None:
                 return None
             job = ImportJob(
@@ -66,6 +76,8 @@ class SqlJobQueue:
                 image=row["image"],
                 attempt=row["attempt"] + 1,
                 credential_key=row["credential_key"],
+                deferred=row["deferred_until"] is not None,
+                platforms=tuple(map(Platform.parse, row["platforms"] or row["organization_platforms"] or ())),
             )
             await connection.execute(
                 update(jobs)
@@ -116,30 +128,49 @@ class SqlJobQueue:
             await self._end(connection, job, failed, now, state="failed", reason=reason, sentence=sentence)
         return True
 
-    async def _has_work(self, free: ColumnElement[bool]) -> bool:
+    async def defer(self, job: ImportJob, worker_id: str, delay_s: float) -> bool:
+        """Return a job to the queue, to be claimed after a delay. Returns False if the lease is lost."""
+        until = self._clock.now() + timedelta(seconds=delay_s)
+        held = and_(jobs.c.id == job.id, jobs.c.worker_id == worker_id, jobs.c.state == "running")
+        waiting = {"state": "queued", "worker_id": None, "lease_until": None, "deferred_until": until}
+        async with self._database.write() as connection:
+            return (await connection.execute(update(jobs).where(held).values(**waiting))).rowcount == 1
+
+    async def _has_work(self, query: Select[Any]) -> bool:
         # Outside a transaction, so that an idle worker does not take SQLite's write lock each second.
         async with self._database.read() as connection:
-            query = select(jobs.c.id).join(groups, groups.c.id == jobs.c.group_id).where(free)
-            return (await connection.execute(query.limit(1))).first() is not None
+            return (await connection.execute(query)).first() is not None
 
-    def _free(self, now: datetime) -> ColumnElement[bool]:
-        """Return the condition under which a job of a group may be claimed."""
-        free = or_(jobs.c.state == "queued", and_(jobs.c.state == "running", jobs.c.lease_until < now))
-        if not self._organization_jobs:
-            return free
+    def _free(self, now: datetime, excluded: Collection[str]) -> Select[Any]:
+        """Select the jobs that may be claimed, in order."""
         other, its_group = jobs.alias(), groups.alias()
         running = (
-            select(func.count())
+            select(its_group.c.organization, func.count().label("jobs"))
             .select_from(other.join(its_group, its_group.c.id == other.c.group_id))
-            .where(
-                its_group.c.organization == groups.c.organization,
-                other.c.state == "running",
-                other.c.lease_until >= now,
-            )
-            .correlate(groups)
-            .scalar_subquery()
+            .where(other.c.state == "running", other.c.lease_until >= now)
+            .group_by(its_group.c.organization)
+            .subquery()
         )
-        return and_(free, running < self._organization_jobs)
+        running_jobs = func.coalesce(running.c.jobs, 0)
+        query = (
+            select(
+                jobs,
+                groups.c.organization,
+                groups.c.project,
+                groups.c.name,
+                groups.c.platforms,
+                organizations.c.platforms.label("organization_platforms"),
+            )
+            .join(groups, groups.c.id == jobs.c.group_id)
+            .outerjoin(organizations, organizations.c.name == groups.c.organization)
+            .outerjoin(running, running.c.organization == groups.c.organization)
+            .where(_is_free(now), groups.c.organization.not_in(excluded))
+            .order_by(running_jobs, func.coalesce(jobs.c.deferred_until, jobs.c.created_at))
+        )
+        if self._quotas is None:
+            return query
+        limit = self._quotas.limit(groups.c.organization, "imports")
+        return query.where(or_(limit == UNLIMITED, running_jobs < limit))
 
     async def _lock(self, connection: CatalogConnection, job: ImportJob, worker_id: str) -> Group | None:
         """Lock the group and the job. Return the group, or None if this worker no longer leases the job."""
@@ -163,3 +194,11 @@ class SqlJobQueue:
         await connection.execute(delete(blob_pins).where(blob_pins.c.job_id == job.id))
         await store_group(connection, ended.group)
         await append(connection, now, ended.event)
+
+
+def _is_free(now: datetime) -> ColumnElement[bool]:
+    """Return the condition under which no worker has a job, and its delay is over."""
+    queued = and_(
+        jobs.c.state == "queued", or_(jobs.c.deferred_until.is_(None), jobs.c.deferred_until <= now)
+    )
+    return or_(queued, and_(jobs.c.state == "running", jobs.c.lease_until < now))

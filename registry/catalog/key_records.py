@@ -136,10 +136,10 @@ class SqlKeyRecords:
 
 def _add(connection: Connection, record: KeyRecord) -> None:
     exclude_collection(connection)
-    condemned = select(object_marks.c.object_name).where(
+    tombstone = select(object_marks.c.object_name).where(
         object_marks.c.object_name == record.object_name, object_marks.c.condemned_at.is_not(None)
     )
-    if connection.execute(condemned).first() is not None:
+    if connection.execute(tombstone).first() is not None:
         raise StorageUnavailableError("the object was collected before its key record was stored; try again")
     connection.execute(
         delete(blob_keys).where(

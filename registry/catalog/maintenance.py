@@ -36,7 +36,7 @@ class SqlUpkeep:
         self._database = database
         self._clock = clock
 
-    async def standing(self, name: str) -> WorkState:
+    async def state(self, name: str) -> WorkState:
         """Return the state of a task."""
         query = select(upkeep.c.cursor, upkeep.c.finished_at, upkeep.c.report).where(upkeep.c.name == name)
         async with self._database.read() as connection:

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth.ports import AuditEvent, Binding, Clock, Node
 from registry.catalog.engine.database import Database
 from registry.catalog.events import append
-from registry.catalog.tables import NODE_ID_CHARS, nodes, storable
+from registry.catalog.tables import NODE_ID_CHARS, node_blobs, nodes, storable
 from registry.errors import ConflictError
 
 
@@ -41,6 +41,7 @@ class SqlNodeRegistry:
             "created_at": now,
             "revoked_at": node.revoked_at,
             "reads_zstd": node.reads_zstd,
+            "platform": node.platform,
         }
         try:
             async with self._database.write() as connection:
@@ -58,10 +59,17 @@ class SqlNodeRegistry:
         change = update(nodes).where(nodes.c.node_id == node_id, nodes.c.revoked_at.is_(None))
         async with self._database.write() as connection:
             if (await connection.execute(change.values(revoked_at=now))).rowcount:
+                await connection.execute(delete(node_blobs).where(node_blobs.c.node_id == node_id))
                 await append(connection, now, event)
                 return True
             known = await connection.execute(select(nodes.c.node_id).where(nodes.c.node_id == node_id))
             return known.first() is not None
+
+    async def set_platform(self, node_id: str, platform: str) -> None:
+        """Record the platform that a node has reported."""
+        async with self._database.write() as connection:
+            this = nodes.c.node_id == node_id
+            await connection.execute(update(nodes).where(this).values(platform=platform))
 
     async def list(self) -> Sequence[Node]:
         """Return all nodes, ordered by id."""
@@ -78,4 +86,5 @@ def _node(row: Mapping[str, Any]) -> Node:
         networks=tuple(ip_network(network) for network in row["networks"]),
         revoked_at=row["revoked_at"],
         reads_zstd=row["reads_zstd"],
+        platform=row["platform"],
     )

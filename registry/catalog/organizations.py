@@ -43,10 +43,10 @@ class SqlOrganizationDirectory:
         async with self._database.read() as connection:
             query = select(organizations).where(organizations.c.name == name)
             row = (await connection.execute(query)).mappings().first()
-        return Organization(**row) if row else None
+        return Organization(row["name"], row["created_at"]) if row else None
 
     async def list(self) -> Sequence[Organization]:
         """Return all organizations, ordered by name."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(organizations).order_by(organizations.c.name))
-            return [Organization(**row) for row in rows.mappings()]
+            return [Organization(row["name"], row["created_at"]) for row in rows.mappings()]

@@ -93,7 +93,7 @@ class SqlOverview:
         """
         here = and_(versions.c.group_id == groups.c.id, versions.c.version == newest_version())
         query = (
-            select(groups, images.c.size_bytes)
+            select(*(column for column in groups.c if column.name != "spec"), images.c.size_bytes)
             .select_from(groups)
             .outerjoin(versions, here)
             .outerjoin(images, images.c.id == versions.c.image_id)

@@ -24,6 +24,7 @@ class DamagedImage:
     Attributes:
         image: The reference as the customer wrote it.
         image_digest: Digest to which the reference resolved at import.
+        platform: Platforms that were imported, separated by commas.
     """
 
     organization: str
@@ -32,6 +33,7 @@ class DamagedImage:
     version: int
     image: str
     image_digest: Digest
+    platform: str
 
 
 class SqlQuarantine:
@@ -88,6 +90,7 @@ class SqlQuarantine:
                 versions.c.version,
                 versions.c.image,
                 images.c.digest.label("image_digest"),
+                images.c.platform,
             )
             .select_from(image_contents)
             .join(images, images.c.id == image_contents.c.image_id)

@@ -1,11 +1,15 @@
-"""The catalog's tables. They contain metadata only; content is encrypted in storage.
+"""The catalog's tables. They contain metadata; content is encrypted in storage, customers' settings here.
 
 ```
 organizations ──< api_keys      nodes ── enrolments       events
+   ├──── quotas, webhook_keys
    └──< webhooks ──< deliveries
+organizations ── data_keys ──< groups, versions    encryption of specs
 groups ──< jobs
    ├─────< versions >── images ──< image_contents
+   │                      └──< image_platforms >── images     the image of each of several platforms
    └─────< instances ──< instance_tokens
+node_blobs         blobs that nodes got in full, by organization
 blob_keys          one row per tenant and blob: the wrapped data key
 blob_origins       registries from which a blob was downloaded and verified
 blob_pins          blobs that a running import needs (jobs ──< blob_pins)
@@ -37,6 +41,8 @@ from sqlalchemy import (
     false,
     text,
 )
+
+from registry.model.quotas import NAMES
 
 metadata = MetaData(
     naming_convention={
@@ -103,11 +109,17 @@ def _time(name: str, *, nullable: bool = False) -> Column[Any]:
     return Column(name, UtcDateTime, nullable=nullable)
 
 
+def _spec_key() -> Column[Any]:
+    """Return the reference to the data key of a spec; null if there is no spec, or it was shredded."""
+    return Column("spec_key", ForeignKey("data_keys.id"))
+
+
 organizations = Table(
     "organizations",
     metadata,
     Column("name", String(63), primary_key=True),
     _time("created_at"),
+    Column("platforms", JSON(none_as_null=True)),  # null: as the server's settings
 )
 
 api_keys = Table(
@@ -121,6 +133,15 @@ api_keys = Table(
     _time("revoked_at", nullable=True),
 )
 
+# Null: the server's default applies.
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("organization", ForeignKey("organizations.name"), primary_key=True),
+    *(Column(name, BigInteger) for name in NAMES),
+    _time("updated_at"),
+)
+
 nodes = Table(
     "nodes",
     metadata,
@@ -131,6 +152,7 @@ nodes = Table(
     _time("created_at"),
     _time("revoked_at", nullable=True),
     Column("reads_zstd", Boolean),
+    Column("platform", String(32)),
 )
 
 enrolments = Table(
@@ -142,6 +164,16 @@ enrolments = Table(
     _time("expires_at"),
 )
 
+# Keys of specs, wrapped with the organization's key-encryption key (`registry.catalog.specs`).
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("organization", String(63), nullable=False, unique=True),
+    Column("kek_id", String(255), nullable=False),
+    Column("wrapped_dek", LargeBinary(1024), nullable=False),
+)
+
 groups = Table(
     "groups",
     metadata,
@@ -150,7 +182,8 @@ groups = Table(
     Column("project", String(63), nullable=False),
     Column("name", String(63), nullable=False),
     Column("image", String(2048), nullable=False),
-    Column("spec", JSON, nullable=False),
+    _spec_key(),
+    Column("sealed_spec", LargeBinary),
     Column("version", Integer, nullable=False),
     Column("autostart", Boolean, nullable=False),
     Column("status", String(16), nullable=False),
@@ -162,6 +195,11 @@ groups = Table(
     Column("started", Boolean, nullable=False, server_default=false()),
     Column("revision", Integer, nullable=False, server_default=text("1")),
     Column("resume_status", String(16)),
+    Column("platforms", JSON(none_as_null=True)),  # null: as the organization's
+    # For quotas, collection and pages of lists, which do not load the spec.
+    Column("image_caching", Boolean, nullable=False, server_default=false()),
+    Column("replicas", BigInteger, nullable=False, server_default=text("0")),
+    Column("spec_bytes", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("organization", "project", "name"),
 )
 
@@ -181,6 +219,7 @@ jobs = Table(
     Column("sentence", Text),
     _time("created_at"),
     _time("finished_at", nullable=True),
+    _time("deferred_until", nullable=True),
     Index(None, "state", "lease_until"),
 )
 
@@ -191,12 +230,23 @@ images = Table(
     Column("organization", String(63), nullable=False),
     Column("digest", _Digest, nullable=False),
     Column("manifest_digest", _Digest, nullable=False),
-    Column("platform", String(64), nullable=False),
+    # Several: separated by commas. SQLite does not enforce lengths (migrations/versions/0122).
+    Column("platform", String(64).with_variant(String(255), "postgresql"), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     _time("created_at"),
     Column("zstd_digest", _Digest, index=True),
     Column("zstd_bytes", BigInteger),
+    Column("index_digest", _Digest),  # of the imported platforms, if there are several
+    _time("cached_at", nullable=True),  # when the last group with image_caching stopped using it
     UniqueConstraint("organization", "digest", "platform"),
+)
+
+image_platforms = Table(
+    "image_platforms",
+    metadata,
+    Column("image_id", ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("platform_image_id", ForeignKey("images.id"), nullable=False, index=True),
 )
 
 image_contents = Table(
@@ -221,7 +271,10 @@ versions = Table(
     Column("image_id", ForeignKey("images.id"), nullable=False, index=True),
     _time("created_at"),
     Column("image", String(2048), nullable=False, server_default=""),
-    Column("configuration", JSON(none_as_null=True)),
+    _spec_key(),
+    Column("sealed_spec", LargeBinary),
+    # Platforms that were wanted, but that the image does not have.
+    Column("missing_platforms", JSON(none_as_null=True)),
 )
 
 instances = Table(
@@ -238,17 +291,33 @@ instances = Table(
     _time("updated_at"),
     _time("checked_at"),
     Column("image_id", String(36)),  # may exist longer than its version and the image
+    Column("report", JSON, nullable=False, server_default="{}"),
+    Column("known_by", String(16)),
+    Column("is_watched", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("group_id", "node_id"),
-    Index(None, "state", "checked_at"),
+    Index(None, "is_watched", "checked_at"),
 )
 
-# All tokens of an instance that may still be valid, so that they can be revoked with it.
+# All tokens of an instance that may still be valid, so that its state follows from all of them, and they can
+# be revoked with it.
 instance_tokens = Table(
     "instance_tokens",
     metadata,
     Column("token_id", String(64), primary_key=True),
     Column("instance_id", ForeignKey("instances.id", ondelete="CASCADE"), nullable=False, index=True),
     _time("minted_at"),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("image_id", String(36)),
+    Column("has_ended", Boolean, nullable=False, server_default=false()),
+)
+
+node_blobs = Table(
+    "node_blobs",
+    metadata,
+    Column("organization", ForeignKey("organizations.name", ondelete="CASCADE"), primary_key=True),
+    Column("node_id", ForeignKey("nodes.node_id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("blob", String(24), primary_key=True),
+    _time("delivered_at"),
 )
 
 webhooks = Table(
@@ -266,6 +335,16 @@ webhooks = Table(
     _time("failing_since", nullable=True),
     _time("disabled_at", nullable=True),
     Column("last_failure", Text),
+)
+
+# An empty `kek_id` of a webhook: its organization's key signs its messages.
+webhook_keys = Table(
+    "webhook_keys",
+    metadata,
+    Column("organization", ForeignKey("organizations.name"), primary_key=True),
+    Column("kek_id", String(255), nullable=False),
+    Column("sealed_secret", LargeBinary(1024), nullable=False),
+    _time("created_at"),
 )
 
 deliveries = Table(
@@ -341,7 +420,8 @@ record_marks = Table(
     _time("since"),
 )
 
-# A condemned name is never used again. A week after the removal, no pending write can still use it.
+# `condemned_at` is the time of the tombstone. A name with a tombstone is never used again. A week after the
+# removal, no pending write can still use it.
 object_marks = Table(
     "object_marks",
     metadata,
@@ -383,5 +463,35 @@ events = Table(
     Column("source", UntrustedText(64)),
     Column("detail", JSON, nullable=False),
     Column("event_id", String(64), index=True, unique=True),  # for events from the ledger
+    Column("group_id", String(36)),  # of groups and instances only
+    Index(None, "group_id", "cursor"),
+    Index(
+        "ix_events_logged",
+        "organization",
+        "at",
+        sqlite_where=text("group_id IS NOT NULL"),
+        postgresql_where=text("group_id IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
+)
+
+# The hash chain over the audit trail (docs/adr/0062). `event_chain` has one row.
+event_hashes = Table(
+    "event_hashes",
+    metadata,
+    Column("cursor", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary(32), nullable=False),
+)
+
+event_chain = Table(
+    "event_chain",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("kek_id", String(255)),
+    Column("wrapped_key", LargeBinary(1024)),
+    Column("anchor", BigInteger, nullable=False),
+    Column("anchor_hash", LargeBinary(32), nullable=False),
+    Column("head", BigInteger, nullable=False),
+    Column("head_hash", LargeBinary(32), nullable=False),
+    Column("mac", LargeBinary(32)),
 )

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select
 
 from registry.catalog.engine.database import CatalogConnection
-from registry.catalog.tables import groups, images, versions
+from registry.catalog.specs import SEALED, SpecCipher
+from registry.catalog.tables import data_keys, groups, image_platforms, images, versions
 from registry.model.groups import Group
 from registry.model.versions import StoredVersion, configuration_of
 from storage.digest import Digest
@@ -16,15 +17,23 @@ MAX_VERSIONS_OF_IMAGE: Final = 20
 
 
 async def store_version(connection: CatalogConnection, group: Group, image_id: str, now: datetime) -> None:
-    """Store a group's version with its image. The number of versions with the same image is limited."""
+    """Store a group's version with its image. The number of versions with the same image is limited.
+
+    The group's sealed spec is copied as it is stored, so the group must be stored first.
+    """
+    sealed = {
+        column.name: select(column).where(groups.c.id == group.id).scalar_subquery()
+        for column in (groups.c.spec_key, groups.c.sealed_spec)
+    }
     values = {
         "group_id": group.id,
         "version": group.version,
         "repository": group.key.repository,
         "image_id": image_id,
         "image": group.image,
-        "configuration": dict(configuration_of(group.spec)),
         "created_at": now,
+        "missing_platforms": list(group.missing_platforms) or None,
+        **sealed,
     }
     await connection.execute(insert(versions).values(values))
     newer = versions.alias("newer")
@@ -37,6 +46,13 @@ async def store_version(connection: CatalogConnection, group: Group, image_id: s
     await connection.execute(delete(versions).where(old, repeated))
 
 
+def has_version() -> ColumnElement[bool]:
+    """Return the SQL condition that a version has the image, or an image of which it is one platform."""
+    of_platforms = image_platforms.join(versions, versions.c.image_id == image_platforms.c.image_id)
+    part = select(1).select_from(of_platforms).where(image_platforms.c.platform_image_id == images.c.id)
+    return or_(exists().where(versions.c.image_id == images.c.id), exists(part.correlate(images)))
+
+
 async def image_of_version(connection: CatalogConnection, group_id: str, version: int) -> str | None:
     """Return the id of the image of a stored version."""
     query = select(versions.c.image_id).where(_is(group_id, version))
@@ -44,25 +60,29 @@ async def image_of_version(connection: CatalogConnection, group_id: str, version
     return image_id
 
 
-async def load_version(connection: CatalogConnection, group_id: str, version: int) -> StoredVersion | None:
+async def load_version(
+    connection: CatalogConnection, specs: SpecCipher, group_id: str, version: int
+) -> StoredVersion | None:
     """Return a stored version, or None."""
     query = (
-        select(
-            versions.c.version,
-            versions.c.image,
-            versions.c.configuration,
-            images.c.digest,
-            images.c.size_bytes,
-        )
+        select(versions, images.c.digest, images.c.size_bytes, images.c.platform, *SEALED)
         .join(images, images.c.id == versions.c.image_id)
+        .outerjoin(data_keys, data_keys.c.id == versions.c.spec_key)
         .where(_is(group_id, version))
     )
-    row: Row[tuple[int, str, dict[str, object] | None, str, int]] | None = (
-        await connection.execute(query)
-    ).first()
+    row = (await connection.execute(query)).mappings().first()
     if row is None:
         return None
-    return StoredVersion(row.version, row.image, row.configuration, Digest.parse(row.digest), row.size_bytes)
+    spec = await specs.open(group_id, row)
+    return StoredVersion(
+        row["version"],
+        row["image"],
+        configuration_of(spec) if spec is not None else None,
+        Digest.parse(row["digest"]),
+        row["size_bytes"],
+        row["platform"],
+        tuple(row["missing_platforms"] or ()),
+    )
 
 
 def newest_version() -> ColumnElement[int]:

@@ -17,12 +17,14 @@ from auth.ports import AuditEvent, Clock
 from registry.audit.types import RegistryEventType
 from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.events import append, read_event
-from registry.catalog.tables import deliveries, events, organizations, upkeep, webhooks
-from registry.errors import ConflictError
-from registry.model.webhooks import SealedSecret, Webhook, WebhookDelivery, render_message
+from registry.catalog.tables import deliveries, events, organizations, upkeep, webhook_keys, webhooks
+from registry.errors import QuotaExceededError
+from registry.model.webhooks import SealedSecret, Webhook, WebhookDelivery, organization_owner, render_message
 
 _CURSOR: Final = "webhooks"
 _PAUSE_S: Final = 30.0
+_OF_ORGANIZATION: Final = ""
+"""`kek_id` of a webhook whose messages the organization's secret key signs."""
 _SECRETS: Final = ("kek_id", "sealed_secret", "after")
 
 
@@ -33,8 +35,14 @@ class SqlWebhooks:
         self._database = database
         self._clock = clock
 
-    async def add(self, webhook: Webhook, secret: SealedSecret, event: AuditEvent, *, limit: int) -> None:
-        """Insert an endpoint with the event, for later events. Raises ConflictError: `limit` is reached."""
+    async def add(
+        self, webhook: Webhook, secret: SealedSecret | None, event: AuditEvent, *, limit: int
+    ) -> None:
+        """Insert an endpoint, for later events. Raises QuotaExceededError: there are `limit` already.
+
+        Args:
+            secret: None if the organization's secret key signs its messages.
+        """
         owner = select(organizations.c.name).where(organizations.c.name == webhook.organization)
         count = select(func.count()).where(webhooks.c.organization == webhook.organization)
         values = {
@@ -43,16 +51,47 @@ class SqlWebhooks:
             "url": webhook.url,
             "types": list(webhook.types),
             "created_at": webhook.created_at,
-            "kek_id": secret.kek_id,
-            "sealed_secret": secret.wrapped,
+            "kek_id": secret.kek_id if secret else _OF_ORGANIZATION,
+            "sealed_secret": secret.wrapped if secret else b"",
         }
         async with self._database.write() as connection:
             await connection.execute(owner.with_for_update())
-            if (await connection.execute(count)).scalar_one() >= limit:
-                raise ConflictError(f"the organization has {limit} webhooks; delete one first")
+            if limit and (await connection.execute(count)).scalar_one() >= limit:
+                raise QuotaExceededError("webhooks", limit)
             after = await _latest(connection)
             await connection.execute(insert(webhooks).values(**values, after=after))
             await append(connection, webhook.created_at, event)
+
+    async def secret_key(self, organization: str) -> SealedSecret | None:
+        """Return the secret key of an organization's webhooks, or None."""
+        query = select(webhook_keys).where(webhook_keys.c.organization == organization)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        owner = organization_owner(organization)
+        return SealedSecret(owner, row["kek_id"], row["sealed_secret"]) if row else None
+
+    async def store_secret_key(
+        self, organization: str, secret: SealedSecret, event: AuditEvent, *, replace: bool
+    ) -> None:
+        """Store the secret key of an organization's webhooks, with the event.
+
+        Args:
+            replace: Whether to replace another one.
+        """
+        now = self._clock.now()
+        values = {"kek_id": secret.kek_id, "sealed_secret": secret.wrapped, "created_at": now}
+        mine = webhook_keys.c.organization == organization
+        owner = select(organizations.c.name).where(organizations.c.name == organization)
+        async with self._database.write() as connection:
+            await connection.execute(owner.with_for_update())
+            known = (await connection.execute(select(webhook_keys.c.kek_id).where(mine))).first() is not None
+            if known and not replace:
+                return
+            if known:
+                await connection.execute(update(webhook_keys).where(mine).values(values))
+            else:
+                await connection.execute(insert(webhook_keys).values(organization=organization, **values))
+            await append(connection, now, event)
 
     async def list(self, organization: str) -> Sequence[Webhook]:
         """Return an organization's endpoints, oldest first."""
@@ -106,8 +145,14 @@ class SqlWebhooks:
             ).first() is None:
                 return []
         query = (
-            select(deliveries, webhooks)
+            select(
+                deliveries,
+                webhooks,
+                webhook_keys.c.kek_id.label("organization_kek_id"),
+                webhook_keys.c.sealed_secret.label("organization_secret"),
+            )
             .join(webhooks, webhooks.c.webhook_id == deliveries.c.webhook_id)
+            .outerjoin(webhook_keys, webhook_keys.c.organization == webhooks.c.organization)
             .where(due)
             .order_by(deliveries.c.due_at)
             .limit(limit)
@@ -237,11 +282,18 @@ def _webhook(row: RowMapping) -> Webhook:
     return Webhook(**{**facts, "types": tuple(row["types"])})
 
 
+def _secret(row: RowMapping) -> SealedSecret:
+    if row["kek_id"] != _OF_ORGANIZATION:
+        return SealedSecret(row["webhook_id"], row["kek_id"], row["sealed_secret"])
+    owner = organization_owner(row["organization"])
+    return SealedSecret(owner, row["organization_kek_id"], row["organization_secret"])
+
+
 def _delivery(row: RowMapping) -> WebhookDelivery:
     return WebhookDelivery(
         message_id=row["message_id"],
         webhook=_webhook(row),
-        secret=SealedSecret(row["kek_id"], row["sealed_secret"]),
+        secret=_secret(row),
         body=row["body"],
         attempt=row["attempt"] + 1,
     )

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -15,8 +16,9 @@ import aiohttp
 
 from auth.secret import Secret
 from registry.cli.configuration import CONFIGURED, ClientConfiguration, usual_path
-from registry.datadir import DataDir, read_operator_key
+from registry.datadir import OPERATOR_KEY_PREFIX, DataDir, read_operator_key
 from registry.errors import ConfigError, RegistryError
+from registry.model.remedies import for_operator
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 
@@ -41,10 +43,15 @@ class ServerUnreachableError(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Address of the server, and the key for it."""
+    """Address of the server, and the key for it.
+
+    Attributes:
+        operator_url: Address of the operator API.
+    """
 
     url: str
     key: Secret
+    operator_url: str
     ca: Path | None = None
 
     def tls(self) -> ssl.SSLContext:
@@ -63,15 +70,18 @@ def find_server(data_dir: Path, configured: ClientConfiguration) -> Server:
     """
     folder = DataDir(data_dir)
     url = os.environ.get("CRISPER_URL") or configured.url
+    operator_url = os.environ.get("CRISPER_OPERATOR_URL") or configured.operator_url
     key = os.environ.get("CRISPER_API_KEY") or configured.api_key
     if key is None and configured.api_key_file is not None:
         key = read_operator_key(configured.api_key_file)
     ca = Path(named) if (named := os.environ.get("CRISPER_CA")) else configured.ca
     if url is None:
         try:
-            url = str(json.loads(folder.address.read_text())["url"])
+            local = json.loads(folder.address.read_text())
         except FileNotFoundError:
-            url = "http://127.0.0.1:5000"
+            local = {"url": "http://127.0.0.1:5000"}
+        url = str(local["url"])
+        operator_url = operator_url or local.get("operator_url")
     if key is None:
         if not folder.operator_key.exists():
             raise ConfigError(
@@ -79,7 +89,7 @@ def find_server(data_dir: Path, configured: ClientConfiguration) -> Server:
                 f"or name the server's data folder with --data-dir (searched: {folder.root})"
             )
         key = read_operator_key(folder.operator_key)
-    return Server(url.rstrip("/"), Secret(key), ca)
+    return Server(url.rstrip("/"), Secret(key), (operator_url or url).rstrip("/"), ca)
 
 
 class ApiClient:
@@ -92,7 +102,8 @@ class ApiClient:
     async def operator(self, method: str, path: str, body: object = None, **query: object) -> Any:  # noqa: ANN401 (JSON)
         """Call the operator API. `path` is relative to `/api/v1`."""
         headers = {"Authorization": f"Bearer {self._server.key.reveal()}"}
-        return await self._call(method, f"/api/v1{path}", headers, body, query)
+        server = self._server.operator_url
+        return await self._call(server, method, f"/api/v1{path}", headers, body, query)
 
     async def groups(
         self, method: str, organization: str, project: str, name: str | None = None, body: object = None
@@ -106,30 +117,42 @@ class ApiClient:
         """Call the public API. `path` is quoted, and relative to the project's container groups."""
         base = f"/api/public/organizations/{quote(organization)}/projects/{quote(project)}/containers"
         headers = {"Salad-Api-Key": self._server.key.reveal()}
-        return await self._call(method, f"{base}/{path}".rstrip("/"), headers, body, {})
+        url = f"{base}/{path}".rstrip("/")
+        answer = await self._call(self._server.url, method, url, headers, body)
+        if self._server.key.reveal().startswith(OPERATOR_KEY_PREFIX) and isinstance(answer, dict):
+            for group in answer.get("items", [answer]):
+                state = group.get("current_state", {})
+                if description := state.get("description"):
+                    state["description"] = for_operator(description)
+        return answer
 
     async def _call(
-        self, method: str, path: str, headers: dict[str, str], body: object, query: Mapping[str, object]
+        self,
+        server: str,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: object,
+        query: Mapping[str, object] = MappingProxyType({}),
     ) -> Any:  # noqa: ANN401 (JSON)
         params = {name: str(value) for name, value in query.items() if value is not None}
-        url = self._server.url + path
         try:
             async with self._session.request(
-                method, url, headers=headers, json=body, params=params
+                method, server + path, headers=headers, json=body, params=params
             ) as response:
                 answer = await response.read()
                 status = response.status
         except aiohttp.ClientConnectorCertificateError:
             raise ServerUnreachableError(
-                f"the certificate of {self._server.url} is not trusted: set CRISPER_CA to the file of its CA"
+                f"the certificate of {server} is not trusted: set CRISPER_CA to the file of its CA"
             ) from None
         except aiohttp.InvalidURL:
             raise ServerUnreachableError(
-                f"{self._server.url} is not a valid URL: write it as https://registry.example.com"
+                f"{server} is not a valid URL: write it as https://registry.example.com"
             ) from None
         except (aiohttp.ClientError, TimeoutError):
             raise ServerUnreachableError(
-                f"no server answers at {self._server.url}: start one with `crisper serve`, or set CRISPER_URL"
+                f"no server answers at {server}: start one with `crisper serve`, or set CRISPER_URL"
             ) from None
         document = _json(answer)
         if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)

@@ -2,6 +2,7 @@
 
     # ~/.config/crisper/config.toml, or the file that --config or CRISPER_CONFIG names
     url = "https://registry.example.com"
+    operator_url = "https://10.0.0.5:5001"  # of the operator API, if its own listener serves it
     ca = "registry-ca.pem"            # CA of the server's certificate, unless it is a public one
     api_key_file = "operator.key"     # or api_key = "...", if only you can read this file
     organization = "acme"
@@ -29,6 +30,7 @@ class ClientConfiguration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
     url: str | None = None
+    operator_url: str | None = None
     ca: Path | None = None
     api_key: str | None = Field(default=None, repr=False)
     api_key_file: Path | None = None

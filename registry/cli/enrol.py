@@ -9,7 +9,9 @@ from auth.secret import Secret
 from registry.cli.identity import NodeIdentity
 from registry.cli.options import ROOT, JsonOption, RootOption
 from registry.cli.output import fail, run, show
+from registry.cli.platforms import this_platform
 from registry.errors import ConfigError, RegistryError
+from registry.oci.platform import Platform
 
 
 def enroll(
@@ -25,6 +27,13 @@ def enroll(
         ),
     ],
     ca: Annotated[Path | None, typer.Option(help="CA of the registry's own certificate (PEM).")] = None,
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            help="Platform that this node runs, as linux/arm64. Set it when you configure a disk image.",
+            show_default="this machine's",
+        ),
+    ] = None,
     root: RootOption = ROOT,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,7 +44,8 @@ def enroll(
         fail(ConfigError(f"{ca} cannot be read: {error.strerror}"))
 
     async def work() -> None:
-        identity = NodeIdentity.of(root.absolute(), url, node_id)
+        own = Platform.parse(platform) if platform else this_platform()
+        identity = NodeIdentity.of(root.absolute(), url, node_id, str(own) if own else None)
         await identity.enrol(Secret(secret), ca_pem)
         _show(identity, as_json=as_json)
 
@@ -71,12 +81,14 @@ def _show(identity: NodeIdentity, *, as_json: bool) -> None:
     document = {
         "node_id": identity.node_id,
         "registry": identity.url,
+        "platform": identity.platform,
         "not_after": identity.certificate.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
         "directory": str(identity.folder),
     }
     rows = [
         ("node", document["node_id"]),
         ("registry", document["registry"]),
+        ("platform", document["platform"]),
         ("certificate expires", document["not_after"]),
         ("files", document["directory"]),
     ]

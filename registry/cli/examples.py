@@ -43,6 +43,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "crisper group update app --pull --replicas 5",
         ),
         "group rollback": ("crisper group rollback app", "crisper group rollback app --to 2"),
+        "group platforms": (
+            "crisper group platforms app",
+            "crisper group platforms app linux/amd64 linux/arm64 linux/arm/v7",
+        ),
         "group start": ("crisper group start app",),
         "group stop": ("crisper group stop app",),
         "group instances": ("crisper group instances app",),
@@ -50,9 +54,19 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "group delete": ("crisper group delete app",),
         "organization create": ("crisper organization create acme",),
         "organization list": ("crisper organization list",),
+        "organization platforms": (
+            "crisper organization platforms acme linux/amd64 linux/arm64",
+            "crisper organization platforms acme --default",
+        ),
         "organization key create": ("crisper organization key create acme --name ci",),
         "organization key list": ("crisper organization key list acme",),
         "organization key revoke": ("crisper organization key revoke acme KEY_ID",),
+        "quota show": ("crisper quota show acme",),
+        "quota set": ("crisper quota set acme groups=1000 stored_bytes=none streams=default",),
+        "event export": (
+            "crisper event export --after 0",
+            "crisper event export --organization acme --type token.refused",
+        ),
         "webhook create": ("crisper webhook create https://scheduler.example.com/crisper --type 'group.*'",),
         "webhook list": ("crisper webhook list --organization acme",),
         "webhook show": ("crisper webhook show WEBHOOK_ID",),
@@ -61,6 +75,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "node create": (
             "crisper node create pc-7",
             "crisper node create pc-8 --binding certificate --network 203.0.113.0/24",
+            "crisper node create pi-9 --platform linux/arm/v7",
         ),
         "node offer": ("crisper node offer pc-8",),
         "node list": ("crisper node list",),

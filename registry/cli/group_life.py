@@ -1,28 +1,22 @@
 """`crisper group`: commands that change an existing group."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from registry.cli.ask import ask
-from registry.cli.client import ApiClient
+from registry.cli.client import ApiClient, ServerRefusedError
 from registry.cli.groups import NameArgument, follow_import, show_followed, show_group
-from registry.cli.options import (
-    DATA_DIR,
-    DEFAULT,
-    DataDirOption,
-    JsonOption,
-    OrganizationOption,
-    ProjectOption,
-)
-from registry.cli.output import table
+from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
+from registry.cli.output import say, table
 from registry.cli.registry_login import (
     LoginKind,
     LoginOption,
     PasswordOption,
-    UsernameOption,
+    UserOption,
     read_authentication,
 )
 
@@ -36,11 +30,11 @@ def update(
         bool, typer.Option(help="Import the image again, also if its reference is unchanged.")
     ] = False,
     replicas: Annotated[int | None, typer.Option(min=0, max=500)] = None,
-    username: UsernameOption = None,
+    username: UserOption = None,
     password_stdin: PasswordOption = False,
     login: LoginOption = LoginKind.BASIC,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,8 +58,8 @@ def rollback(
             min=1, help="The version.", show_default="the newest stored version but the group's own"
         ),
     ] = None,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,8 +72,8 @@ def rollback(
 
 def start(
     name: NameArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
     """Start a group: at once, or as soon as its image is imported."""
@@ -88,8 +82,8 @@ def start(
 
 def stop(
     name: NameArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
     """Stop a group: release its nodes and revoke their pull tokens."""
@@ -98,18 +92,32 @@ def stop(
 
 def instances(
     name: NameArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """List a group's instances: the nodes that are assigned to it."""
+    """List a group's instances: the nodes that are assigned to it.
+
+    An operator's key also shows how it is known that a node has the image.
+    """
     path = f"{quote(name)}/instances"
-    found = ask(data_dir, lambda client: client.group("GET", organization, project, path))["instances"]
+    group = f"/organizations/{quote(organization)}/projects/{quote(project)}/containers/{path}"
+
+    async def listed(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
+        found = (await client.group("GET", organization, project, path))["instances"]
+        known = {}
+        with suppress(ServerRefusedError):  # a customer's key
+            operated = (await client.operator("GET", group))["items"]
+            known = {each["instance_id"]: each["known_by"] for each in operated}
+        return [{**each, "known_by": known.get(each["id"])} for each in found]
+
+    found = ask(data_dir, listed)
     columns = {
         "ID": "id",
         "NODE": "node_id",
         "STATE": "state",
+        "KNOWN BY": "known_by",
         "PULLED %": "pulling_progress",
         "VERSION": "version",
         "SINCE": "update_time",
@@ -121,8 +129,8 @@ def instances(
 def reallocate(
     name: NameArgument,
     instance_id: InstanceArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
     """Release an instance's node and revoke its tokens, so that another node can take its place."""
@@ -138,7 +146,7 @@ def register(group_app: typer.Typer) -> None:
 
 def _post(path: str, organization: str, project: str, data_dir: DataDirOption, done: str) -> None:
     ask(data_dir, lambda client: client.group("POST", organization, project, path))
-    print(done)
+    say(done)
 
 
 def _patch(

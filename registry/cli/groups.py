@@ -10,20 +10,13 @@ import typer
 
 from registry.cli.ask import ask
 from registry.cli.client import ApiClient
-from registry.cli.options import (
-    DATA_DIR,
-    DEFAULT,
-    DataDirOption,
-    JsonOption,
-    OrganizationOption,
-    ProjectOption,
-)
-from registry.cli.output import fail, follow, show, table
+from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
+from registry.cli.output import fail, follow, say, show, table
 from registry.cli.registry_login import (
     LoginKind,
     LoginOption,
     PasswordOption,
-    UsernameOption,
+    UserOption,
     read_authentication,
 )
 from registry.errors import RegistryError
@@ -44,9 +37,9 @@ _POLL_S = 0.3
 def create(
     name: NameArgument,
     image: ImageArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
-    username: UsernameOption = None,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
+    username: UserOption = None,
     password_stdin: PasswordOption = False,
     login: LoginOption = LoginKind.BASIC,
     replicas: ReplicasOption = 1,
@@ -69,8 +62,8 @@ def create(
 @group_app.command("follow")
 def follow_(
     name: NameArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,8 +78,8 @@ def follow_(
 
 @group_app.command("list")
 def list_(
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,8 +97,8 @@ def list_(
 @group_app.command("show")
 def show_(
     name: NameArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,13 +110,13 @@ def show_(
 @group_app.command("delete")
 def delete(
     name: NameArgument,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
     """Delete a container group, stop its import and revoke its tokens."""
     ask(data_dir, lambda client: client.groups("DELETE", organization, project, name))
-    print(f"deleted {organization}/{project}/{name}")
+    say(f"deleted {organization}/{project}/{name}")
 
 
 @image_app.command("list")
@@ -157,9 +150,9 @@ def import_(
     name: Annotated[
         str | None, typer.Option(help="Name of the group.", show_default="from the image")
     ] = None,
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
-    username: UsernameOption = None,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
+    username: UserOption = None,
     password_stdin: PasswordOption = False,
     login: LoginOption = LoginKind.BASIC,
     replicas: ReplicasOption = 1,

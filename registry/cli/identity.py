@@ -2,7 +2,7 @@
 
 ```
 <root>/etc/crisper/nodes/<host>/                    0700
-  node.json   registry URL and node id
+  node.json   registry URL, node id and platform
   node.key    0600; created here, never sent
   node.crt    replaced at each renewal
   ca.crt      CA of the registry's own certificate; absent if the system trusts it
@@ -45,15 +45,17 @@ class NodeIdentity:
     Attributes:
         root: `/`, or the root of a file system image.
         host: `host[:port]` of the registry, as in image references.
+        platform: Platform that this machine reports when it enrolls; None if it is not known.
     """
 
     root: Path
     url: str
     node_id: str
     host: str
+    platform: str | None = None
 
     @classmethod
-    def of(cls, root: Path, url: str, node_id: str) -> "NodeIdentity":
+    def of(cls, root: Path, url: str, node_id: str, platform: str | None = None) -> "NodeIdentity":
         """Return the identity for a registry's URL. Raises ConfigError: the URL is not https://HOST[:PORT]."""
         try:
             address = RegistryAddress.parse(url).require_referable()
@@ -61,7 +63,7 @@ class NodeIdentity:
             raise ConfigError(f"the registry's URL must be https://HOST[:PORT]: {error}") from None
         if address.scheme != "https":
             raise ConfigError("the registry's URL must be https://HOST[:PORT]: enrolment needs TLS")
-        return cls(root, address.url, node_id, address.host)
+        return cls(root, address.url, node_id, address.host, platform)
 
     @classmethod
     def enrolled(cls, root: Path) -> list["NodeIdentity"]:
@@ -111,7 +113,8 @@ class NodeIdentity:
             _replace(self.folder / "ca.crt", ca)
         key = self._key()
         await self._request(key, self._tls(), {"Authorization": f"Bearer {secret.reveal()}"})
-        _replace(self.folder / "node.json", json.dumps({"url": self.url, "node_id": self.node_id}).encode())
+        facts = {"url": self.url, "node_id": self.node_id, "platform": self.platform}
+        _replace(self.folder / "node.json", json.dumps(facts).encode())
         self._configure_clients()
 
     async def renew(self) -> None:
@@ -153,9 +156,9 @@ class NodeIdentity:
     ) -> None:
         request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
         csr = request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
-        answer = await _post(
-            f"{self.url}/api/v1/nodes/{self.node_id}/certificate", {"csr": csr}, tls, headers
-        )
+        # A server of an earlier version refuses the platform.
+        body = {"csr": csr} | ({"platform": self.platform} if self.platform and headers else {})
+        answer = await _post(f"{self.url}/api/v1/nodes/{self.node_id}/certificate", body, tls, headers)
         try:
             certificate = x509.load_pem_x509_certificate(str(answer["certificate"]).encode())
         except (KeyError, ValueError):

@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
-from registry.cli.output import fail, misused, show, table
+from registry.cli.output import fail, misused, say_progress, show, table
 from registry.config import Settings
 from registry.errors import ConfigError, RegistryError
 from storage.errors import StorageError
@@ -24,19 +24,26 @@ R = TypeVar("R")
 
 
 def status(data_dir: Path, *, as_json: bool) -> None:
-    """Show the key-encryption keys in use, and the number of blobs under each one."""
+    """Show the key-encryption keys in use, and the number of blobs and of other secrets under each one."""
     uses = _run(data_dir, lambda manager: manager.status())
     rows = [
         {
             "organization": use.tenant,
             "key": use.kek_id,
             "blobs": use.records,
+            "secrets": use.secrets,
             "state": "current" if current else "older",
         }
         for use, current in uses
     ]
-    columns = {"ORGANIZATION": "organization", "KEY": "key", "BLOBS": "blobs", "STATE": "state"}
-    table(rows, columns, as_json=as_json, empty="No keys are in use, because there are no blobs.")
+    columns = {
+        "ORGANIZATION": "organization",
+        "KEY": "key",
+        "BLOBS": "blobs",
+        "SECRETS": "secrets",
+        "STATE": "state",
+    }
+    table(rows, columns, as_json=as_json, empty="No keys are in use: there are no groups, blobs or webhooks.")
 
 
 def rotate(organization: str | None, data_dir: Path, *, as_json: bool) -> None:
@@ -63,7 +70,11 @@ def shred(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Destroy an organization's keys. Its blobs, also in backups, can never be decrypted again."""
+    """Destroy an organization's keys.
+
+    Its blobs, and the environment and other settings of its groups, can never be decrypted again, also in
+    backups.
+    """
     if not yes:
         typer.confirm(f"Destroy every key of {organization}? This cannot be undone.", abort=True)
     shredded = _run(data_dir, lambda manager: manager.shred(organization))
@@ -90,9 +101,10 @@ def _run(data_dir: Path, work: Callable[[KeyManager], Awaitable[R]]) -> R:
 
 @asynccontextmanager
 async def _manager(data_dir: Path) -> AsyncIterator[KeyManager]:
-    from registry.app import database_url  # noqa: PLC0415 (other commands start without the server)
     from registry.catalog.engine.database import Database  # noqa: PLC0415
     from registry.catalog.key_records import SqlKeyRecords  # noqa: PLC0415
+    from registry.catalog.wrapped_secrets import SqlWrappedSecrets  # noqa: PLC0415
+    from registry.composition.storage import database_url  # noqa: PLC0415 (other commands start without the server)
     from registry.datadir import DataDir  # noqa: PLC0415
 
     settings = Settings(data_dir=data_dir)
@@ -104,14 +116,14 @@ async def _manager(data_dir: Path) -> AsyncIterator[KeyManager]:
     keys = settings.key_location.open()
     database = Database(database_url(settings, data))
     try:
-        yield KeyManager(keys, SqlKeyRecords(database))
+        yield KeyManager(keys, SqlKeyRecords(database), SqlWrappedSecrets(database))
     finally:
         await database.close()
         await keys.aclose()
 
 
 def _show(done: Rewrapped) -> None:
-    print(f"\r{done.seen} of {done.total}", end="\n" if done.seen >= done.total else "", flush=True)
+    say_progress(f"{done.seen} of {done.total}", last=done.seen >= done.total)
 
 
 def _quiet(_done: Rewrapped) -> None:

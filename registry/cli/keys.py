@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from auth.errors import KeyMaterialError
-from auth.signing_keys import KeyState, SigningKey, publish_key, read_keys
+from auth.signing_keys import KeyState, SigningKey, publish_key, read_keys, remove_key
 from registry.cli import key_encryption
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
 from registry.cli.output import fail, show, table
@@ -50,7 +50,7 @@ def status(
 def rotate(
     organization: Annotated[
         str | None,
-        typer.Argument(help="With --encryption: one organization; by default, all that have blobs."),
+        typer.Argument(help="With --encryption: one organization; by default, all that have keys."),
     ] = None,
     encryption: EncryptionOption = False,
     signing: Annotated[bool, typer.Option("--signing", help="The keys that sign tokens.")] = False,
@@ -89,7 +89,7 @@ def rotate(
     key_id = publish_key(folder, signs_from=now if compromised else now + overlap_s)
     if compromised:
         for key in older:
-            (folder / f"{key.key_id}.json").unlink(missing_ok=True)
+            remove_key(folder, key.key_id)
     row = next(_row(key, time.time()) for key in _read(data_dir) if key.key_id == key_id)
     show(row, as_json=as_json, rows=list(row.items()))
 

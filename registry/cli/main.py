@@ -10,12 +10,15 @@ from auth.errors import AuthError
 from registry.cli import group_life, maintenance
 from registry.cli.configuration import CONFIGURED, ClientConfiguration
 from registry.cli.enrol import enroll, renew
+from registry.cli.events import event_app
 from registry.cli.examples import EPILOG, attach_examples
 from registry.cli.groups import group_app, image_app
 from registry.cli.keys import keys_app
 from registry.cli.nodes import node_app
 from registry.cli.organizations import organization_app
 from registry.cli.output import fail, misused
+from registry.cli.platforms import group_platforms
+from registry.cli.quotas import quota_app
 from registry.cli.tokens import token_app
 from registry.cli.webhooks import webhook_app
 from registry.config import Settings
@@ -32,13 +35,16 @@ app = typer.Typer(
 app.add_typer(image_app, name="image")
 app.add_typer(group_app, name="group")
 group_life.register(group_app)
+group_app.command("platforms")(group_platforms)
 app.add_typer(organization_app, name="organization")
+app.add_typer(quota_app, name="quota")
 app.add_typer(webhook_app, name="webhook")
 app.add_typer(node_app, name="node")
 node_app.command("enroll")(enroll)
 node_app.command("renew")(renew)
 app.add_typer(token_app, name="token")
 app.add_typer(keys_app, name="keys")
+app.add_typer(event_app, name="event")
 maintenance.register(app)
 
 

@@ -1,6 +1,5 @@
 """Maintenance commands, which run on the server's machine, with its settings, while it runs or not."""
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 
 from auth.errors import AuthError
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
-from registry.cli.output import fail, misused, run, show
+from registry.cli.output import fail, misused, print_json, run, say, show
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import RegistryError
@@ -51,10 +50,10 @@ def gc(
         grace_s = settings.gc_grace_s if grace is None else grace
         done = await upkeep.collection.run(grace_s, dry_run=dry_run, force=force)
         if as_json:
-            print(json.dumps(asdict(done), indent=2))
+            print_json(asdict(done))
             return
         verb = "would remove" if done.dry_run else "removed"
-        print(
+        say(
             f"{verb} {done.objects} objects ({done.bytes:,} bytes), {done.records} keys, "
             f"{done.images} images, {done.temporaries} leftovers; "
             f"{done.marked_records} keys and {done.marked_objects} objects are in their grace period, "
@@ -83,15 +82,15 @@ def scrub(
         done = await upkeep.scrubbing.run(rate * 1_000_000, restart=restart)
         repaired = await upkeep.repair.run() if repair else []
         if as_json:
-            print(json.dumps({**asdict(done), "repairs": [asdict(one) for one in repaired]}, indent=2))
+            print_json({**asdict(done), "repairs": [asdict(one) for one in repaired]})
         else:
-            print(
+            say(
                 f"read {done.objects} objects ({done.bytes:,} bytes): {done.damaged} damaged, "
                 f"{done.lifted} released from quarantine, "
                 f"{done.unreadable} unreadable because their key is unavailable"
             )
             for one in repaired:
-                print(f"{one.repository}: {one.problem or 'imported again, complete'}")
+                say(f"{one.repository}: {one.problem or 'imported again, complete'}")
         left = any(one.problem for one in repaired) if repair else done.damaged
         if left:
             raise typer.Exit(1)
@@ -106,12 +105,12 @@ def doctor(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> N
     async def show() -> None:
         findings = await examine(_settings(data_dir))
         if as_json:
-            print(json.dumps([asdict(finding) for finding in findings], indent=2))
+            print_json([asdict(finding) for finding in findings])
         else:
             for finding in findings:
-                print(f"{finding.level:<8} {finding.subject:<8} {finding.text}")
+                say(f"{finding.level:<8} {finding.subject:<8} {finding.text}")
                 if finding.advice:
-                    print(f"{'':<17} -> {finding.advice}")
+                    say(f"{'':<17} -> {finding.advice}")
         if any(finding.level == "problem" for finding in findings):
             raise typer.Exit(1)
 
@@ -131,11 +130,9 @@ def backup(
     async def copy() -> None:
         done = await back_up(settings, target)
         if as_json:
-            print(json.dumps(asdict(done), indent=2))
+            print_json(asdict(done))
         else:
-            print(
-                f"{target} contains {done.objects} objects ({done.bytes:,} bytes), {done.copied} of them new"
-            )
+            say(f"{target} contains {done.objects} objects ({done.bytes:,} bytes), {done.copied} of them new")
 
     try:
         run(copy())

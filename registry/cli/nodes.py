@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
+import jwt
 import typer
 
 from auth.ports import Binding
@@ -11,9 +12,11 @@ from auth.secret import Secret
 from registry.cli.ask import ask
 from registry.cli.identity import NodeIdentity
 from registry.cli.options import DATA_DIR, ROOT, DataDirOption, JsonOption, RootOption
-from registry.cli.output import follow, run, show, table
+from registry.cli.output import follow, run, say, show, table
+from registry.cli.platforms import this_platform
 from registry.errors import ConfigError, RegistryError
 from registry.model.imports import Progress, UpstreamCredential
+from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
@@ -37,12 +40,24 @@ def create(
             show_default="unknown",
         ),
     ] = None,
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            help="Platform that the node runs, as linux/arm64. With a certificate, the node reports its own.",
+            show_default="unknown",
+        ),
+    ] = None,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Create a node. Its secret or enrolment secret is shown only once."""
-    body = {"node_id": node_id, "binding": binding.value, "networks": network or [], "zstd": zstd}
-
+    body = {
+        "node_id": node_id,
+        "binding": binding.value,
+        "networks": network or [],
+        "zstd": zstd,
+        "platform": platform,
+    }
     made = ask(data_dir, lambda client: client.operator("POST", "/nodes", body))
     show(made, as_json=as_json, rows=_shown_once(made))
 
@@ -58,7 +73,13 @@ def offer(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
 def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """List nodes."""
     found = ask(data_dir, lambda client: client.operator("GET", "/nodes"))["items"]
-    columns = {"NODE": "node_id", "BINDING": "binding", "NETWORKS": "networks", "REVOKED": "revoked_at"}
+    columns = {
+        "NODE": "node_id",
+        "BINDING": "binding",
+        "PLATFORM": "platform",
+        "NETWORKS": "networks",
+        "REVOKED": "revoked_at",
+    }
     table(found, columns, as_json=as_json, empty="No nodes. Create one: crisper node create NODE_ID")
 
 
@@ -70,6 +91,7 @@ def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
         ("node", node["node_id"]),
         ("binding", node["binding"]),
         ("networks", ", ".join(node["networks"]) or "any"),
+        ("platform", node["platform"]),
         ("supports zstd", {True: "yes", False: "no", None: None}[node["zstd"]]),
         ("revoked", node["revoked_at"]),
     ]
@@ -80,7 +102,7 @@ def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
 def delete(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     """Delete a node and revoke its tokens. Its id cannot be used again."""
     ask(data_dir, lambda client: client.operator("DELETE", _path(node_id)))
-    print(f"deleted {node_id}")
+    say(f"deleted {node_id}")
 
 
 @node_app.command("pull")
@@ -108,6 +130,10 @@ def pull(
             show_default="the certificate from crisper node enroll",
         ),
     ] = None,
+    platform: Annotated[
+        str | None,
+        typer.Option(help="Platform to pull, as linux/arm64.", show_default="that of the node"),
+    ] = None,
     root: RootOption = ROOT,
     plain_http: Annotated[bool, typer.Option("--plain-http", help="Use HTTP without TLS.")] = False,
     as_json: JsonOption = False,
@@ -118,6 +144,7 @@ def pull(
         image = Reference.parse(reference)
         enrolled = NodeIdentity.at(root.absolute(), image.host)
         credential = _credential(image.host, enrolled, node_id, token, secret)
+        chosen = _platform(platform, enrolled)
         # The operator chose this host: private addresses are allowed, and plain HTTP with --plain-http.
         listed = [image.host]
         guard = EgressGuard(insecure=listed) if plain_http else EgressGuard(private=listed)
@@ -130,7 +157,15 @@ def pull(
             tls = enrolled.client_tls() if enrolled else None
             async with UpstreamClient(guard, ssl_context=tls) as client:
                 try:
-                    pulled = await pull_to_layout(client, image, credential, directory, on_progress)
+                    pulled = await pull_to_layout(
+                        client,
+                        image,
+                        credential,
+                        directory,
+                        on_progress,
+                        platform=chosen,
+                        token_id=_token_id(token),
+                    )
                 except OSError as error:
                     raise RegistryError(f"{directory} cannot be written: {error.strerror}") from None
         document = {
@@ -139,12 +174,14 @@ def pull(
             "platform": pulled.platform,
             "size": pulled.size_bytes,
             "directory": str(directory),
+            "reported": pulled.is_reported,
         }
         rows = [
             ("digest", document["digest"]),
             ("platform", document["platform"]),
             ("size", f"{pulled.size_bytes} bytes"),
             ("layout", document["directory"]),
+            ("reported complete", "yes" if pulled.is_reported else "no"),
         ]
         show(document, as_json=as_json, rows=rows)
 
@@ -153,6 +190,11 @@ def pull(
 
 def _path(node_id: str) -> str:
     return f"/nodes/{quote(node_id, safe='')}"
+
+
+def _platform(given: str | None, enrolled: NodeIdentity | None) -> Platform:
+    name = given or (enrolled.platform if enrolled else None)
+    return Platform.parse(name) if name else this_platform() or LINUX_AMD64
 
 
 def _credential(
@@ -166,6 +208,14 @@ def _credential(
             "or set --node-id and CRISPER_NODE_SECRET"
         )
     return UpstreamCredential(name, Secret(f"{token}~{secret}" if secret else token))
+
+
+def _token_id(token: str) -> str | None:
+    """Return the id of a pull token, unverified; None if it has none, and the registry will refuse it."""
+    try:
+        return str(jwt.decode(token, options={"verify_signature": False})["jti"])
+    except (jwt.InvalidTokenError, KeyError):
+        return None
 
 
 def _shown_once(made: Any) -> list[tuple[str, object]]:  # noqa: ANN401 (JSON)

@@ -16,10 +16,10 @@ DataDirOption = Annotated[
 DATA_DIR = Path("crisper-data")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-OrganizationOption = Annotated[
+OrganizationName = Annotated[
     str, typer.Option("--organization", "-o", envvar="CRISPER_ORGANIZATION", help="Name of the organization.")
 ]
-ProjectOption = Annotated[
+ProjectName = Annotated[
     str, typer.Option("--project", "-p", envvar="CRISPER_PROJECT", help="Project of the organization.")
 ]
 DEFAULT = "default"

@@ -7,11 +7,13 @@ import typer
 
 from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
-from registry.cli.output import show, table
+from registry.cli.output import say, show, table
+from registry.cli.platforms import organization_platforms
 
 organization_app = typer.Typer(no_args_is_help=True, help="Organizations (customers).")
 key_app = typer.Typer(no_args_is_help=True, help="API keys of an organization.")
 organization_app.add_typer(key_app, name="key")
+organization_app.command("platforms")(organization_platforms)
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the organization.")]
 
@@ -68,7 +70,7 @@ def revoke_key(
 ) -> None:
     """Revoke an API key with immediate effect."""
     ask(data_dir, lambda client: client.operator("DELETE", f"{_keys(organization)}/{quote(key_id)}"))
-    print(f"revoked {key_id}")
+    say(f"revoked {key_id}")
 
 
 def _keys(organization: str) -> str:

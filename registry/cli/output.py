@@ -1,4 +1,9 @@
-"""Output of the command line: tables and progress bars, JSON for programs, errors with the next step."""
+"""Output of the command line: tables and progress bars, JSON for programs, errors with the next step.
+
+Customers, nodes and registries wrote parts of what is printed. It is printed as text: `printable` escapes
+control characters, which a terminal would execute, and no text is parsed as rich's markup. Only this module
+prints.
+"""
 
 import json
 import sys
@@ -14,6 +19,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from registry.cli.client import ServerRefusedError
 from registry.errors import RegistryError
@@ -49,10 +55,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def fail(error: Exception) -> NoReturn:
     """Print an error and its next step to standard error, and exit with code 1."""
-    sys.stderr.write(f"crisper: {error}\n")
+    lines = [str(error)] if isinstance(error, ServerRefusedError) else str(error).split("\n")
+    text = "\n".join(map(printable, lines))
+    sys.stderr.write(f"crisper: {text}\n")
     if isinstance(error, ServerRefusedError):
         for field, reasons in error.fields.items():
-            sys.stderr.write(f"  {field}: {'; '.join(map(str, reasons))}\n")
+            sys.stderr.write(f"  {printable(field)}: {printable('; '.join(map(str, reasons)))}\n")
         if step := _NEXT.get(error.status):
             sys.stderr.write(f"  {step}\n")
     raise typer.Exit(1)
@@ -67,11 +75,38 @@ def misused(error: ValidationError) -> NoReturn:
 def show(document: object, *, as_json: bool, rows: Sequence[tuple[str, object]] = ()) -> None:
     """Print a document as JSON, or the given rows of it as text."""
     if as_json:
-        print(json.dumps(document, indent=2))
+        print_json(document)
         return
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        print(f"{name:<{width}}  {'-' if value is None else value}")
+        say(f"{name:<{width}}  {'-' if value is None else value}")
+
+
+def printable(text: str) -> str:
+    """Return text with escapes for all characters that are not printable, such as control characters."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str) -> None:
+    """Print one line of text."""
+    print(printable(text))
+
+
+def say_progress(text: str, *, last: bool) -> None:
+    """Print text over the previous one on the same line."""
+    print(f"\r{printable(text)}", end="\n" if last else "", flush=True)
+
+
+def print_json(document: object) -> None:
+    """Print a JSON document. Its characters are ASCII."""
+    print(json.dumps(document, indent=2))
+
+
+def print_json_line(document: object) -> None:
+    """Print a JSON document on one line."""
+    print(json.dumps(document, separators=(",", ":")))
 
 
 def table(
@@ -84,16 +119,16 @@ def table(
         empty: Text to print if the list is empty.
     """
     if as_json:
-        print(json.dumps(list(documents), indent=2))
+        print_json(list(documents))
         return
     if not documents:
-        print(empty)
+        say(empty)
         return
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for heading in columns:
-        grid.add_column(heading, overflow="fold")
+        grid.add_column(Text(heading), overflow="fold")
     for document in documents:
-        grid.add_row(*(_cell(document, path) for path in columns.values()))
+        grid.add_row(*(Text(printable(_cell(document, path))) for path in columns.values()))
     _out.print(grid)
 
 
@@ -118,12 +153,18 @@ def follow(title: str) -> Iterator[Follower]:
     if not _err.is_terminal:
         yield _Lines(title)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+    )
     with Progress(*columns, TimeElapsedColumn(), console=_err) as bars:
-        task = bars.add_task(title, total=None, text="")
+        task = bars.add_task(printable(title), total=None, text="")
 
         def on_bar(text: str, percent: float | None) -> None:
-            bars.update(task, text=text, total=100 if percent is not None else None, completed=percent or 0)
+            bars.update(
+                task, text=printable(text), total=100 if percent is not None else None, completed=percent or 0
+            )
 
         yield on_bar
 
@@ -140,4 +181,4 @@ class _Lines:
         begins = text.partition(",")[0] != self._last.partition(",")[0]
         if text != self._last and (begins or time.monotonic() - self._at >= _LINE_S):
             self._last, self._at = text, time.monotonic()
-            sys.stderr.write(f"{self._title}: {text}\n")
+            sys.stderr.write(f"{printable(self._title)}: {printable(text)}\n")

@@ -18,7 +18,7 @@ class LoginKind(StrEnum):
     GCP_GCR = "gcp_gcr"
 
 
-UsernameOption = Annotated[
+UserOption = Annotated[
     str | None, typer.Option(help="User name for a private registry; access key id for aws_ecr.")
 ]
 PasswordOption = Annotated[

@@ -6,15 +6,8 @@ from urllib.parse import quote
 import typer
 
 from registry.cli.ask import ask
-from registry.cli.options import (
-    DATA_DIR,
-    DEFAULT,
-    DataDirOption,
-    JsonOption,
-    OrganizationOption,
-    ProjectOption,
-)
-from registry.cli.output import show
+from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
+from registry.cli.output import say, show
 from registry.model.images import WantedVariant
 
 token_app = typer.Typer(no_args_is_help=True, help="Pull tokens.")
@@ -28,8 +21,8 @@ TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN_ID")]
 def mint(
     group: Annotated[str, typer.Argument(help="Name of the container group.")],
     node: Annotated[str, typer.Option("--node", "-n", help="Id of the node that will pull.")],
-    organization: OrganizationOption = DEFAULT,
-    project: ProjectOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
     ttl_s: TtlOption = None,
     variant: Annotated[
         WantedVariant, typer.Option(help="Original layers, or zstd layers if the image has them.")
@@ -71,14 +64,14 @@ def show_(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR, as_json: 
 def complete(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     """Mark a pull as complete, which ends the token's session."""
     ask(data_dir, lambda client: client.operator("POST", f"{_path(token_id)}/complete"))
-    print(f"completed {token_id}")
+    say(f"completed {token_id}")
 
 
 @token_app.command("revoke")
 def revoke(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     """Revoke a token and its session with immediate effect."""
     ask(data_dir, lambda client: client.operator("DELETE", _path(token_id)))
-    print(f"revoked {token_id}")
+    say(f"revoked {token_id}")
 
 
 def _path(token_id: str) -> str:

@@ -6,8 +6,8 @@ from urllib.parse import quote
 import typer
 
 from registry.cli.ask import ask
-from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationOption
-from registry.cli.output import show, table
+from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName
+from registry.cli.output import say, show, table
 
 webhook_app = typer.Typer(no_args_is_help=True, help="Webhooks for events of groups, instances and tokens.")
 
@@ -23,7 +23,7 @@ def create(
             "--type", help="Event type, such as group.imported or 'token.*'. Repeatable; default: all."
         ),
     ] = None,
-    organization: OrganizationOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,7 +35,7 @@ def create(
 
 @webhook_app.command("list")
 def list_(
-    organization: OrganizationOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,7 +55,7 @@ def list_(
 @webhook_app.command("show")
 def show_(
     webhook_id: IdArgument,
-    organization: OrganizationOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,7 +67,7 @@ def show_(
 @webhook_app.command("enable")
 def enable(
     webhook_id: IdArgument,
-    organization: OrganizationOption = DEFAULT,
+    organization: OrganizationName = DEFAULT,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,11 +79,11 @@ def enable(
 
 @webhook_app.command("delete")
 def delete(
-    webhook_id: IdArgument, organization: OrganizationOption = DEFAULT, data_dir: DataDirOption = DATA_DIR
+    webhook_id: IdArgument, organization: OrganizationName = DEFAULT, data_dir: DataDirOption = DATA_DIR
 ) -> None:
     """Delete a webhook and its pending messages."""
     ask(data_dir, lambda client: client.operator("DELETE", _path(organization, webhook_id)))
-    print(f"deleted {webhook_id}")
+    say(f"deleted {webhook_id}")
 
 
 def _path(organization: str, webhook_id: str | None = None) -> str:

@@ -1,1 +1,1 @@
-"""Short-lived state in Redis: credentials, progress, rate limits, sessions and leases."""
+"""Short-lived state in Redis: credentials, progress, rate limits and sessions."""

@@ -31,17 +31,21 @@ class RedisRateLimiter:
         per_minute: Allowed requests of one caller per minute.
     """
 
-    def __init__(self, redis: LedgerClient, per_minute: int) -> None:
+    def __init__(self, redis: LedgerClient, per_minute: int = 1) -> None:
         self._redis = redis
-        self._interval_ms = 60_000 / per_minute
+        self._per_minute = per_minute
 
-    async def take(self, caller: str) -> float:
+    async def take(self, caller: str, per_minute: int | None = None) -> float:
         """Count one request. Returns the seconds that the caller must wait; 0 if the request is allowed.
+
+        Args:
+            per_minute: Allowed requests of this caller, if not those of all callers.
 
         Allows all requests if Redis does not answer, because the limit is for fairness, not for security.
         """
+        interval_ms = 60_000 / (per_minute or self._per_minute)
         try:
-            wait_ms = await self._redis.eval(_TAKE, 1, f"rate:{{{caller}}}", self._interval_ms, 60_000)
+            wait_ms = await self._redis.eval(_TAKE, 1, f"rate:{{{caller}}}", interval_ms, 60_000)
         except (RedisError, OSError) as error:
             _log.warning("rate_limit.skipped", error=type(error).__name__)
             return 0.0

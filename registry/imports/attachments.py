@@ -44,14 +44,15 @@ class Attacher:
         self._bytes_total = 0
 
     async def attach(self, image: StoredImage) -> tuple[ImageContent, ...]:
-        """Import the attachments of an image's root document and of its platform's manifest.
+        """Import the attachments of an image's root document and of the manifests of its platforms.
 
         Returns:
             The contents to add to the image; empty if there are none.
         """
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                for subject in dict.fromkeys((image.digest, image.manifest_digest)):
+                manifests = (each.manifest_digest for each in image.platforms or (image,))
+                for subject in dict.fromkeys((image.digest, *manifests)):
                     await self._attach_to(subject)
         except TimeoutError:
             _log.warning("attachments.cut_short", image=str(image.digest), found=len(self._artifacts))

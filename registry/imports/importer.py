@@ -1,17 +1,19 @@
 """Import of one image: reads its documents, transfers its blobs and returns the stored image."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import structlog
 
 from registry.catalog.import_quotas import SqlImportQuota
-from registry.errors import PullFailedError, ReferenceFormatError
+from registry.errors import PullFailedError, ReferenceFormatError, UpstreamMissingError
 from registry.imports.attachments import Attacher
 from registry.imports.gather import gather_both
 from registry.imports.linking import BlobLinker
 from registry.imports.plan import Plan, plan_import
+from registry.imports.platforms import join_platforms
 from registry.imports.progress import TransferProgress
 from registry.imports.recompress.pipeline import Compressor
 from registry.imports.transfer import Transfer, TransferOptions
@@ -27,8 +29,9 @@ from registry.observe import Metrics
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
-from registry.upstream.image_documents import read_documents
+from registry.upstream.image_documents import read_platforms
 from registry.upstream.providers import detect
+from registry.upstream.repository import UpstreamRepository
 from storage.blobs import BlobStore
 
 _log = structlog.get_logger(__name__)
@@ -48,7 +51,7 @@ class Importer:
         sharing: BlobLinker | None = None,
         options: TransferOptions | None = None,
         quota: SqlImportQuota | None = None,
-        platform: Platform = LINUX_AMD64,
+        platforms: Sequence[Platform] = (LINUX_AMD64,),
         compressor: Compressor | None = None,
     ) -> None:
         """Configure the importer with the objects that all imports share.
@@ -58,6 +61,7 @@ class Importer:
             max_image_bytes: Limit on the compressed size of an image's config and layers.
             options: Settings and locks that all transfers of a process share.
             quota: Limits how much each organization may import; None means no limit.
+            platforms: Platforms to import, unless the job names others.
             compressor: Creates zstd variants; None stores only the original images.
         """
         self._client = client
@@ -68,7 +72,7 @@ class Importer:
         self._max_image_bytes = max_image_bytes
         self._options = options or TransferOptions()
         self._quota = quota
-        self._platform = platform
+        self._platforms = tuple(platforms)
         self._compressor = compressor
 
     async def run(
@@ -88,40 +92,59 @@ class Importer:
 
         Raises:
             AuthenticationFailedError: The registry or its realm refused the credentials.
-            PullFailedError: The image does not exist, is not for the platform or is corrupt, or the registry
-                did not answer after retries.
+            PullFailedError: The image does not exist, is not for any of the platforms or is corrupt, or the
+                registry did not answer after retries.
             ImageTooLargeError: The image is larger than the limit. No layer was downloaded.
             StoreFailedError: Storage or keys failed after retries.
         """
-        began = time.monotonic()
-        report(Progress(Stage.PULLING))
         try:
             reference = Reference.parse(job.image)
         except ReferenceFormatError as error:
             raise PullFailedError(f"the image's name cannot be read: {error}") from None
         source = await self._client.open(reference, credential)
-        documents = await read_documents(source, self._platform)
-        plan = plan_import(documents, self._max_image_bytes)
-        await self._pins.pin(
-            job.id, job.key.organization, [content.digest for content in plan.image.contents]
-        )
+        try:
+            return await self._copy(job, source, report)
+        except UpstreamMissingError:
+            # The tag may have moved, and the image that it named before may have been removed.
+            if not await source.moved():
+                raise
+        return await self._copy(job, source, report)
+
+    async def _copy(
+        self, job: ImportJob, source: UpstreamRepository, report: Callable[[Progress], None]
+    ) -> StoredImage:
+        began = time.monotonic()
+        report(Progress(Stage.PULLING))
+        source.waiting = lambda error: report(Progress(Stage.PULLING).waiting(error.sentence))
+        platforms = await read_platforms(source, job.platforms or self._platforms)
+        plan = plan_import(platforms.found, await self._max_bytes(job.key.organization))
+        await self._pins.pin(job.id, job.key.organization, plan.digests)
         transfer = Transfer(source, self._store, job.key.organization, self._options, self._sharing)
         if self._quota is not None:
             await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
         progress = TransferProgress(plan, report)
-        fetching = self._fetch(job, reference.registry, transfer, plan, progress)
+        source.waiting = progress.wait
+        fetching = self._fetch(job, source.reference.registry, transfer, plan, progress)
         if self._compressor is None:
-            image = plan.image
+            images: Sequence[StoredImage] = [planned.image for planned in plan.platforms]
             await fetching
         else:
-            compressing = self._compressor.run(job, documents, plan.image, transfer.arrived, progress.follow)
-            image = await gather_both(fetching, compressing)
+            compressing = self._compressor.run(job, plan.platforms, transfer.arrived, progress.follow)
+            images = await gather_both(fetching, compressing)
         progress.enter(Stage.STORING)
-        storing = transfer.put_all((content.digest, data) for content, data in plan.documents)
+        image, indexes = join_platforms(platforms.found[0].root, images)
+        await self._pins.pin(job.id, job.key.organization, [content.digest for content, _ in indexes])
+        documents = (*plan.documents, *indexes)
+        storing = transfer.put_all((content.digest, data) for content, data in documents)
         attaching = Attacher(source, partial(self._put, job, transfer)).attach(image)
         attached = await gather_both(storing, attaching)
         _log.info("import.stored", job_id=job.id, seconds=round(time.monotonic() - began, 3))
-        return image.with_attached(attached)
+        missing = tuple(str(platform) for platform in platforms.missing)
+        return replace(image.with_attached(attached), missing_platforms=missing)
+
+    async def _max_bytes(self, organization: str) -> int:
+        quota = await self._quota.max_image_bytes(organization) if self._quota else 0
+        return min(quota or self._max_image_bytes, self._max_image_bytes)
 
     async def _fetch(
         self, job: ImportJob, registry: str, transfer: Transfer, plan: Plan, progress: TransferProgress

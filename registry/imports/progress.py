@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from registry.errors import UpstreamUnavailableError
 from registry.imports.plan import Plan
 from registry.model.imports import Progress, Stage
 
@@ -90,15 +91,20 @@ class TransferProgress:
 
     def enter(self, stage: Stage) -> None:
         """Report the current stage with the current figures."""
-        self._report(
-            Progress(
-                stage,
-                self._layers_done,
-                self._layers_total,
-                self._bytes_done,
-                self._bytes_total,
-                self._speed.bytes_per_s if stage is Stage.PULLING else 0,
-            )
+        self._report(self._current(stage))
+
+    def wait(self, error: UpstreamUnavailableError) -> None:
+        """Report that the transfer waits, because the registry does not answer."""
+        self._report(self._current(Stage.PULLING).waiting(error.sentence))
+
+    def _current(self, stage: Stage) -> Progress:
+        return Progress(
+            stage,
+            self._layers_done,
+            self._layers_total,
+            self._bytes_done,
+            self._bytes_total,
+            self._speed.bytes_per_s if stage is Stage.PULLING else 0,
         )
 
     def figures(self) -> dict[str, float]:

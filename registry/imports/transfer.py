@@ -19,6 +19,7 @@ from registry.imports.linking import BlobLinker
 from registry.imports.progress import TransferProgress
 from registry.imports.transfer_lock import TransferLock
 from registry.oci.documents import Descriptor
+from registry.upstream.minimum_rate import MinimumRate
 from registry.upstream.ranges import Download, DownloadOptions, PrefetchBudget
 from registry.upstream.repository import UpstreamRepository
 from storage.blobs import BlobStore
@@ -34,6 +35,7 @@ from storage.errors import (
 STORE_ATTEMPTS: Final = 3
 STORE_PAUSE_S: Final = 1.0
 AHEAD_BYTES: Final = 32 << 20
+DEADLINE_S: Final = 3600.0  # for retries and storage, in addition to the size at the minimum rate
 
 _log = structlog.get_logger(__name__)
 
@@ -73,6 +75,7 @@ class Transfer:
         self._store = store
         self._tenant = tenant
         self._options = options
+        self._rate = options.download.minimum_rate(source.reference.host)
         self.arrived: asyncio.Queue[Descriptor] = asyncio.Queue()
 
     async def missing_bytes(self, layers: tuple[Descriptor, ...]) -> int:
@@ -88,12 +91,29 @@ class Transfer:
 
         Raises:
             AuthenticationFailedError, PullFailedError, StoreFailedError: The error of the first layer that
-                failed; the other transfers are cancelled and leave nothing behind.
+                failed, or the transfer took too long; the other transfers are cancelled and leave nothing
+                behind.
         """
         waiting = iter(layers)
-        await gather_or_cancel(
-            self._fetch_from(waiting, progress) for _ in range(min(self._options.layers, len(layers)))
-        )
+        deadline_s = self._deadline_s(layers)
+        try:
+            async with asyncio.timeout(deadline_s) as deadline:
+                await gather_or_cancel(
+                    self._fetch_from(waiting, progress) for _ in range(min(self._options.layers, len(layers)))
+                )
+        except TimeoutError:
+            if deadline_s is None or not deadline.expired():
+                raise
+            raise PullFailedError(
+                f"{self._source.reference.host} did not send the image within {deadline_s / 3600:.1f} hours, "
+                "the limit for its size. Check the registry's connection, or copy the image to a faster "
+                "registry"
+            ) from None
+
+    def _deadline_s(self, layers: tuple[Descriptor, ...]) -> float | None:
+        """Return the time limit for the transfer of these layers; None if there is no minimum rate."""
+        rate = self._options.download.min_bytes_per_s
+        return DEADLINE_S + sum(layer.size_bytes for layer in layers) / rate if rate else None
 
     async def put_all(self, documents: Iterable[tuple[Digest, bytes]]) -> None:
         """Store fetched documents concurrently. Raises StoreFailedError."""
@@ -127,12 +147,15 @@ class Transfer:
                 break
             copy = _Copy(self._source, self._store, self._tenant, layer, progress)
             try:
-                await copy.run(self._options.download)
+                await copy.run(self._options.download, self._rate)
                 if self._sharing is not None:
                     await self._sharing.verified(self._source, layer)
             except DigestMismatchError:
                 if last or not copy.pieced_together:
-                    raise PullFailedError(f"the layer {layer.digest} is not what its digest says") from None
+                    raise PullFailedError(
+                        f"{self._source.reference.host} sent other bytes for the layer {layer.digest} than "
+                        "its digest says: push the image again"
+                    ) from None
                 self._source.disable_ranges(layer)  # a range was corrupt; the whole blob may be intact
             except (StorageUnavailableError, KeyUnavailableError) as error:
                 if last:
@@ -184,13 +207,13 @@ class _Copy:
         self._resumed_bytes = 0
         self.pieced_together = False
 
-    async def run(self, options: DownloadOptions) -> None:
+    async def run(self, options: DownloadOptions, rate: MinimumRate) -> None:
         async with self._store.ingest(self._tenant, self._layer.digest, self._layer.size_bytes) as writer:
             self._resumed_bytes = writer.resumed_bytes
             if self._resumed_bytes:
                 _log.info("layer.resumed", digest=str(self._layer.digest), resumed_bytes=self._resumed_bytes)
                 self._progress.resumed(self._resumed_bytes)
-            download = Download(self._source, self._layer, self._resumed_bytes, options)
+            download = Download(self._source, self._layer, self._resumed_bytes, options, rate)
             async with aclosing(download.chunks()) as chunks:
                 async for chunk in chunks:
                     await writer.write(chunk)
@@ -205,7 +228,7 @@ class _Copy:
 
 def _store_failed(error: StorageError) -> StoreFailedError:
     if isinstance(error, StorageFullError):
-        return StoreFailedError("the storage is full: try again later")
+        return StoreFailedError("Crisper's storage is full: try again later")
     if isinstance(error, KeyUnavailableError):
-        return StoreFailedError("the encryption keys cannot be reached: try again later")
-    return StoreFailedError("the storage does not answer: try again later")
+        return StoreFailedError("Crisper's encryption keys cannot be reached: try again later")
+    return StoreFailedError("Crisper's storage does not answer: try again later")

@@ -10,8 +10,14 @@ from typing import Any, Final
 import structlog
 
 from registry import tracing
-from registry.errors import ImportFailedError, ReferenceFormatError, StoreFailedError
+from registry.errors import (
+    ImportFailedError,
+    ReferenceFormatError,
+    StoreFailedError,
+    UpstreamUnavailableError,
+)
 from registry.imports.importer import Importer
+from registry.imports.slots import ImportSlots, Slot
 from registry.imports.stage_spans import Stages
 from registry.model.images import StoredImage
 from registry.model.imports import (
@@ -20,6 +26,7 @@ from registry.model.imports import (
     JobQueue,
     Progress,
     ProgressStore,
+    Stage,
     UpstreamCredential,
 )
 from registry.observe import Metrics
@@ -31,6 +38,8 @@ REPORT_S: Final = 0.5
 VAULT_S: Final = 10.0
 MAX_ATTEMPTS: Final = 50
 ENDING_TRIES: Final = 5
+RETRY_DELAY_S: Final = 300.0
+MAX_DELAY_S: Final = 3600.0  # a registry that asks for more fails the import
 
 _log = structlog.get_logger(__name__)
 
@@ -40,7 +49,10 @@ class _LeaseLostError(Exception):
 
 
 class ImportWorker:
-    """Runs up to `jobs` imports concurrently. One task calls `run`; any task may call `nudge` and `stop`."""
+    """Runs imports concurrently, for as many organizations as possible (`registry.imports.slots`).
+
+    One task calls `run`; any task may call `nudge` and `stop`.
+    """
 
     def __init__(
         self,
@@ -53,13 +65,15 @@ class ImportWorker:
         worker_id: str,
         lease_s: float,
         jobs: int,
+        retry_delay_s: float = RETRY_DELAY_S,
     ) -> None:
         """Configure the worker.
 
         Args:
             worker_id: Unique among workers and not reused after a restart.
             lease_s: Duration of a job's lease; the worker extends it three times as often.
-            jobs: Maximum number of concurrent imports.
+            jobs: Number of concurrent imports at full speed.
+            retry_delay_s: Delay before the last retry of an import whose registry is down.
         """
         self._queue = queue
         self._vault = vault
@@ -68,7 +82,8 @@ class ImportWorker:
         self._metrics = metrics
         self._worker_id = worker_id
         self._lease_s = lease_s
-        self._jobs = jobs
+        self._retry_delay_s = retry_delay_s
+        self._slots = ImportSlots(jobs, lambda: asyncio.get_running_loop().time())
         self._wake = asyncio.Event()
         self._stopping = False
         self._lost: dict[str, asyncio.Event] = {}
@@ -89,8 +104,8 @@ class ImportWorker:
         try:
             while not self._stopping:
                 self._wake.clear()
-                while len(running) < self._jobs and (job := await self._claim()) is not None:
-                    running.add(asyncio.create_task(self._work(job), name=f"import {job.id}"))
+                while (job := await self._claim()) is not None:
+                    running.add(self._start(job))
                 running = await self._wait(running)
                 checked_at = await self._stop_lost_imports(checked_at)
         finally:
@@ -98,11 +113,18 @@ class ImportWorker:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    def _start(self, job: ImportJob) -> asyncio.Task[None]:
+        slot = self._slots.enter(job.key.organization)
+        task = asyncio.create_task(self._work(job, slot), name=f"import {job.id}")
+        task.add_done_callback(lambda _: self._slots.leave(slot))
+        return task
+
     async def _claim(self) -> ImportJob | None:
-        if self._stopping:
+        excluded = None if self._stopping else self._slots.excluded()
+        if excluded is None:
             return None
         try:
-            return await self._queue.claim(self._worker_id, self._lease_s)
+            return await self._queue.claim(self._worker_id, self._lease_s, excluded)
         except Exception as error:  # noqa: BLE001 - the worker survives every failure of the queue
             _log.warning("import.queue_unavailable", error=type(error).__name__)
             return None
@@ -131,10 +153,10 @@ class ImportWorker:
             waking.cancel()
         return {task for task in running if not task.done()}
 
-    async def _work(self, job: ImportJob) -> None:
+    async def _work(self, job: ImportJob, slot: Slot) -> None:
         """Process one job. Erases its credential unless another worker will need it."""
         try:
-            ended = await self._end(job)
+            ended = await self._end(job, slot)
         except _LeaseLostError:
             _log.info("import.lease_lost", job_id=job.id)
             return
@@ -148,22 +170,42 @@ class ImportWorker:
                 async with asyncio.timeout(VAULT_S):
                     await self._vault.forget(job.id)
 
-    async def _end(self, job: ImportJob) -> bool:
-        """Import the image and record the outcome. Returns False if it could not be recorded."""
+    async def _end(self, job: ImportJob, slot: Slot) -> bool:
+        """Import the image and record the outcome. Returns False if the job goes on."""
         try:
-            image = await self._import(job)
+            image = await self._import(job, slot)
         except ImportFailedError as error:
+            if (delay_s := self._delay_s(job, error)) is not None:
+                await self._defer(job, error, delay_s)
+                return False
             _log.info("import.failed", job_id=job.id, reason=error.reason, sentence=error.sentence)
             fail = partial(self._queue.fail, job, self._worker_id, error.reason, error.sentence)
             return await self._record(job, error.reason, fail)
         _log.info("import.done", job_id=job.id, digest=str(image.digest), size_bytes=image.size_bytes)
         return await self._record(job, "done", partial(self._queue.succeed, job, self._worker_id, image))
 
-    async def _import(self, job: ImportJob) -> StoredImage:
+    def _delay_s(self, job: ImportJob, error: ImportFailedError) -> float | None:
+        """Return the delay before the last attempt if the registry is down; None if the import failed."""
+        if job.deferred or not isinstance(error, UpstreamUnavailableError) or not error.outage:
+            return None
+        delay_s = max(self._retry_delay_s, error.retry_after_s or 0)
+        return delay_s if delay_s <= max(MAX_DELAY_S, self._retry_delay_s) else None
+
+    async def _defer(self, job: ImportJob, error: ImportFailedError, delay_s: float) -> None:
+        """Return the job to the queue for its delayed retry, with its credential."""
+        _log.info("import.deferred", job_id=job.id, sentence=error.sentence, delay_s=delay_s)
+        minutes = max(1, round(delay_s / 60))
+        progress = Progress(Stage.PULLING).waiting(error.sentence, f"in {minutes} min")
+        with suppress(Exception):
+            async with asyncio.timeout(REPORT_S):
+                await self._progress_store.put(job.id, progress)
+        await self._write(job, partial(self._queue.defer, job, self._worker_id, delay_s))
+
+    async def _import(self, job: ImportJob, slot: Slot) -> StoredImage:
         if job.attempt > MAX_ATTEMPTS:
             raise StoreFailedError("the import was interrupted too often: try again")
         try:
-            return await self._import_while_leased(job)
+            return await self._import_while_leased(job, slot)
         except (ImportFailedError, _LeaseLostError):
             raise
         except Exception as error:
@@ -172,8 +214,8 @@ class ImportWorker:
             _log.error("import.broke", job_id=job.id, error=type(error).__name__, where=where)
             raise StoreFailedError("something went wrong inside the import: try again") from error
 
-    async def _import_while_leased(self, job: ImportJob) -> StoredImage:
-        latest = _Latest()
+    async def _import_while_leased(self, job: ImportJob, slot: Slot) -> StoredImage:
+        latest = _Latest(slot)
         importing = asyncio.create_task(self._open_and_import(job, latest))
         extending = asyncio.create_task(self._extend_lease(job))
         reporting = asyncio.create_task(self._report(job, latest))
@@ -221,28 +263,32 @@ class ImportWorker:
 
     async def _record(self, job: ImportJob, outcome: str, write: Callable[[], Awaitable[bool]]) -> bool:
         """Record and count the outcome. If that keeps failing, the lease expires for another worker."""
+        recorded = await self._write(job, write)
+        if recorded:
+            self._metrics.imports.labels(_provider(job.image), outcome).inc()
+        return recorded
+
+    async def _write(self, job: ImportJob, write: Callable[[], Awaitable[bool]]) -> bool:
         for attempt in range(ENDING_TRIES):
             try:
-                recorded = await write()
+                return await write()
             except Exception as error:  # noqa: BLE001 - transient failure of any adapter
                 _log.warning("import.outcome_unrecorded", job_id=job.id, error=type(error).__name__)
                 await asyncio.sleep(min(self._lease_s / 10, 2**attempt / 10))
-                continue
-            if recorded:
-                self._metrics.imports.labels(_provider(job.image), outcome).inc()
-            return recorded
         return False
 
 
 class _Latest:
     """Holds the latest progress report; unread older ones are dropped."""
 
-    def __init__(self) -> None:
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
         self._progress: Progress | None = None
         self._changed = asyncio.Event()
 
     def set(self, progress: Progress) -> None:
         if progress != self._progress:
+            self._slot.follow(progress)
             self._progress = progress
             self._changed.set()
 

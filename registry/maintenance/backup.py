@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from auth.signing_keys import write_public_parts
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.maintenance import SqlUpkeep
 from registry.config import Settings
@@ -72,8 +73,9 @@ def _copy_keys(settings: Settings, data: DataDir, copy: DataDir) -> None:
     _copy(data.operator_key, copy.operator_key)
     for source, folder in ((data.signing_keys, copy.signing_keys), (data.node_ca, copy.node_ca)):
         folder.mkdir(mode=0o700, exist_ok=True)
-        for path in source.iterdir():
+        for path in filter(Path.is_file, source.iterdir()):
             _copy(path, folder / path.name)
+    write_public_parts(copy.signing_keys)
 
 
 def _copy_catalog(source: Path, target: Path) -> list[str]:

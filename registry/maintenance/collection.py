@@ -48,6 +48,6 @@ class Collection:
 
     async def run_if_due(self, interval_s: float, grace_s: float) -> None:
         """Collect unless the last collection ended less than `interval_s` ago."""
-        last = (await self._upkeep.standing(GC)).finished_at
+        last = (await self._upkeep.state(GC)).finished_at
         if last is None or self._clock.now() - last >= timedelta(seconds=interval_s):
             await self.run(grace_s)

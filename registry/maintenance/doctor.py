@@ -7,9 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from registry.catalog.collection import SqlCollection
+from registry.catalog.event_chain import SqlEventChain
 from registry.catalog.inspection import SqlInspection
 from registry.catalog.quarantine import SqlQuarantine
-from registry.errors import RegistryError
+from registry.errors import AuditTrailError, RegistryError
 from storage.blobs import BlobStore
 from storage.errors import KeyUnavailableError, StorageError
 
@@ -55,6 +56,7 @@ class Doctor:
         inspection: SqlInspection,
         collection: SqlCollection,
         quarantine: SqlQuarantine,
+        chain: SqlEventChain,
         private: Sequence[Path],
         ledger: Callable[[], Awaitable[str]],
     ) -> None:
@@ -62,6 +64,7 @@ class Doctor:
         self._inspection = inspection
         self._collection = collection
         self._quarantine = quarantine
+        self._chain = chain
         self._private = private
         self._ledger = ledger
 
@@ -75,6 +78,7 @@ class Doctor:
             ("blobs", self._objects),
             ("orphans", self._orphans),
             ("images", self._images),
+            ("audit", self._audit_trail),
             ("ledger", self._answers),
         ):
             try:
@@ -107,6 +111,7 @@ class Doctor:
     async def _storage(self) -> Finding:
         async with asyncio.timeout(_PROBE_S):
             await self._blobs.probe()
+            await self._blobs.probe_writing()
         return Finding(Level.OK, "storage", "objects can be written and read; the key provider answers")
 
     async def _keys(self) -> Finding:
@@ -167,6 +172,24 @@ class Doctor:
             text = f"{len(held)} quarantined blobs belong to no group"
             return Finding(Level.WARNING, "images", text, "none needed: collection removes them")
         return Finding(Level.OK, "images", "the images of all groups are complete")
+
+    async def _audit_trail(self) -> Finding:
+        try:
+            report = await self._chain.verify()
+            problem = report.problem
+        except AuditTrailError as error:
+            problem = str(error)
+        if problem:
+            advice = (
+                "keep a copy of the catalog for an investigation, and compare it with your exports and logs"
+            )
+            return Finding(Level.PROBLEM, "audit", problem, advice)
+        state = report.state
+        text = (
+            f"{report.records} records are unchanged, {report.unchained} are not chained yet; "
+            f"the hash of record {state.head} is {state.head_hash.hex()}"
+        )
+        return Finding(Level.OK, "audit", text)
 
     async def _answers(self) -> Finding:
         async with asyncio.timeout(_PROBE_S):

@@ -10,6 +10,7 @@ from registry.errors import ImportFailedError
 from registry.imports.importer import Importer
 from registry.model.groups import GroupKey
 from registry.model.imports import ImportJob
+from registry.oci.platform import parse_platforms
 from registry.oci.reference import Reference
 
 NO_VARIANT: Final = (
@@ -56,6 +57,7 @@ class Repair:
             version=damaged.version,
             image=str(reference),
             attempt=1,
+            platforms=parse_platforms(damaged.platform.split(",")),
         )
         try:
             await self._importer.run(job, None, lambda _progress: None)

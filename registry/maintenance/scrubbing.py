@@ -35,14 +35,14 @@ class Scrubbing:
             StorageError, CatalogUnavailableError: The run was aborted; the next run resumes here.
         """
         async with Lease.hold(self._upkeep, SCRUB) as lease:
-            after = "" if restart else (await self._upkeep.standing(SCRUB)).cursor
+            after = "" if restart else (await self._upkeep.state(SCRUB)).cursor
             scrubber = Scrubber(
                 self._blobs,
                 self._quarantine,
                 quarantine=self._damage.quarantine,
                 advance=lease.advance,
                 bytes_per_s=bytes_per_s,
-                still_ours=lease.extend,
+                check_lease=lease.extend,
             )
             done = await scrubber.run(after)
             await lease.finish(asdict(done))

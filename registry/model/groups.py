@@ -12,8 +12,9 @@ A group is `failed` only while no version of it is stored. If the import of a la
 returns to the status that it had (`resume_status`), and its nodes get the version before.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -29,7 +30,33 @@ from registry.model.versions import StoredVersion, same_configuration, with_conf
 from storage.digest import Digest
 
 _PULLING: Final = "pulling"  # until the import reports its progress (`registry.model.imports.Stage`)
+_INT32_MAX: Final = (1 << 31) - 1
 _DAMAGED: Final = "damaged: a stored blob does not verify; create the group again to import its image"
+
+
+def size_bytes_of(spec: Mapping[str, Any]) -> int:
+    """Return the size of a spec as compact JSON in UTF-8."""
+    return len(json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+class _UnreadSpec(Mapping[str, Any]):
+    """A spec that was not read. Any use of it is a mistake."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 (as in the base class)
+        raise RuntimeError("the group was read without its spec")
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("the group was read without its spec")
+
+    def __len__(self) -> int:
+        raise RuntimeError("the group was read without its spec")
+
+
+Cursor = tuple[datetime, str]
+"""A position in a list of groups: creation time and id of the group before it."""
+
+UNREAD: Final[Mapping[str, Any]] = _UnreadSpec()
+"""The spec of groups that were read without it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -62,7 +89,8 @@ class Group:
 
     Attributes:
         image: Image reference as the customer wrote it.
-        spec: Other fields of the request, stored and returned unchanged; never credentials.
+        spec: Other fields of the request, stored encrypted and returned unchanged. They may contain the
+            customer's secrets, but never credentials. `UNREAD` if it was not read.
         version: From 1; increases with each change of the image or of what `registry.model.versions` counts.
         status_description: Text beside the status that names the stage or the failure.
         served_version: The newest version whose image is stored, which nodes get; None until one is stored.
@@ -74,12 +102,14 @@ class Group:
         revision: Number of the owner's changes, from 1.
         is_damaged: Whether a stored blob of its image is damaged.
         has_outdated_instances: Whether an instance does not run `version` yet.
+        image_platform: Platforms of the served version's image, separated by commas.
+        missing_platforms: Platforms that were wanted, but that the served version's image does not have.
     """
 
     id: str
     key: GroupKey
     image: str
-    spec: Mapping[str, Any]
+    spec: Mapping[str, Any] = field(repr=False)
     version: int
     autostart: bool
     status: GroupStatus
@@ -96,6 +126,29 @@ class Group:
     image_size_bytes: int | None = None
     is_damaged: bool = False
     has_outdated_instances: bool = False
+    image_platform: str | None = None
+    missing_platforms: tuple[str, ...] = ()
+
+    @property
+    def replicas(self) -> int:
+        """Replicas that count for the quota: with autoscaling, the maximum."""
+        scaler = self.spec.get("queue_autoscaler") or {}
+        replicas: int = max(self.spec.get("replicas", 0), scaler.get("max_replicas", 0))
+        return min(replicas, _INT32_MAX)
+
+    @property
+    def image_caching(self) -> bool:
+        """Whether its images stay stored for a while after they were used last."""
+        return bool(self.spec.get("container", {}).get("image_caching"))
+
+    def has_probe(self, kind: str) -> bool:
+        """Return whether the group has a probe: `startup`, `readiness` or `liveness`."""
+        return self.spec.get(f"{kind}_probe") is not None
+
+    @property
+    def spec_bytes(self) -> int:
+        """Size of the spec as JSON."""
+        return size_bytes_of(self.spec)
 
     @property
     def has_failed(self) -> bool:
@@ -116,7 +169,13 @@ class Group:
             failed = reason if reason.startswith("failed") else f"failed: {reason}"
             served = f"version {self.served_version} is served"
             return f"version {self.version} {failed}; {served}. Reason: {sentence}"
-        return _DAMAGED if self.is_damaged else self.status_description
+        if self.is_damaged:
+            return _DAMAGED
+        if self.status_description or not self.missing_platforms:
+            return self.status_description
+        missing = ", ".join(self.missing_platforms)
+        imported = (self.image_platform or "").replace(",", ", ")
+        return f"imported for {imported}; the image has no {missing}"
 
     @classmethod
     def create(
@@ -200,6 +259,8 @@ class Group:
             served_version=version,
             image_digest=target.digest,
             image_size_bytes=target.size_bytes,
+            image_platform=target.platform,
+            missing_platforms=target.missing_platforms,
             resume_status=None,
         )
         facts = {"version": version, "image": target.image, "from_version": target.version}
@@ -236,12 +297,15 @@ class Group:
             served_version=self.version,
             image_digest=image.digest,
             image_size_bytes=size_bytes,
+            image_platform=image.platform,
+            missing_platforms=image.missing_platforms,
             resume_status=None,
         )
         facts: dict[str, object] = {
             "version": self.version,
             "digest": str(image.digest),
             "size": size_bytes,
+            "platforms": image.platform.split(","),
         }
         if image.zstd is not None:
             facts["zstd"] = {"digest": str(image.zstd.digest), "size": image.zstd.size_bytes}
@@ -275,6 +339,13 @@ class Group:
         else:
             running = _enter(self, GroupStatus.RUNNING, now, self._failure)
         return GroupTransition(running, running.event(RegistryEventType.GROUP_RUNNING, {"version": version}))
+
+    def deploy_again(self, *, now: datetime) -> "GroupTransition | None":
+        """Record that the node that made the group running still pulls. Returns None unless it is running."""
+        if self.status is not GroupStatus.RUNNING:
+            return None
+        deploying = _enter(self, GroupStatus.DEPLOYING, now, self._failure)
+        return GroupTransition(deploying, deploying.event(RegistryEventType.GROUP_DEPLOYING))
 
     def delete(self, *, source: str | None = None) -> AuditEvent:
         """Return the event of the group's deletion, which is possible in any state."""
@@ -356,8 +427,8 @@ class GroupCatalog(Protocol):
             ConflictError: The name is taken.
         """
 
-    async def get(self, key: GroupKey) -> Group | None:
-        """Return a group, or None."""
+    async def get(self, key: GroupKey, *, with_spec: bool = True) -> Group | None:
+        """Return a group, or None. Without the spec, no key is needed."""
 
     async def change(
         self, before: Group, changed: GroupTransition, credential_key: bytes | None = None
@@ -374,15 +445,18 @@ class GroupCatalog(Protocol):
     async def version(self, group_id: str, version: int) -> StoredVersion | None:
         """Return a stored version."""
 
-    async def list(
-        self,
-        organization: str,
-        project: str | None = None,
-        *,
-        after: tuple[datetime, str] | None = None,
-        limit: int | None = None,
-    ) -> Sequence[Group]:
-        """Return an organization's groups, oldest first, after the cursor `(created_at, id)`."""
+    async def page(
+        self, organization: str, project: str, *, after: Cursor | None = None, limit: int, max_spec_bytes: int
+    ) -> tuple[Sequence[Group], bool]:
+        """Return a project's groups, oldest first, after the cursor.
+
+        Args:
+            limit: Maximum number of groups.
+            max_spec_bytes: Maximum size of their specs together. The first group is returned in any case.
+
+        Returns:
+            The groups, and whether there are more.
+        """
 
     async def delete(self, key: GroupKey, *, source: str | None = None) -> Group | None:
         """Remove a group with its job and versions, and write the event. Returns the group, or None."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
+from registry.oci.platform import Platform
 from storage.digest import Digest
 
 
@@ -57,15 +58,21 @@ class ImageContent:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image whose blobs are all in storage.
+    """An image whose blobs are all in storage, for one platform or several.
 
     Attributes:
-        digest: Digest of the document that the reference named: an index or a manifest.
+        digest: Digest of the document that the reference named: an index or a manifest. In a session, the
+            digest of the document that tags name.
         manifest_digest: Digest of the platform's manifest; equals `digest` if there is no index.
+        platform: Its platform; of several platforms all names, separated by commas.
         contents: All stored blobs, each digest once.
-        size_bytes: Compressed size of the platform's config and layers, each digest once.
+        size_bytes: Compressed size of the platform's config and layers, each digest once; of several
+            platforms the largest size.
         variant: Encoding of this image.
         zstd: Variant with zstd layers, if it is smaller; only set on the original.
+        index_digest: Digest of the index of the imported platforms, if there are several.
+        platforms: The image of each platform, if there are several; else empty.
+        missing_platforms: After an import, the wanted platforms that the image does not have.
     """
 
     digest: Digest
@@ -75,15 +82,45 @@ class StoredImage:
     size_bytes: int
     variant: Variant = Variant.ORIGINAL
     zstd: "StoredImage | None" = None
+    index_digest: Digest | None = None
+    platforms: tuple["StoredImage", ...] = ()
+    missing_platforms: tuple[str, ...] = ()
 
     def content(self, digest: Digest) -> ImageContent | None:
         """Return the image's blob with this digest, or None if the image does not contain it."""
         return next((c for c in self.contents if c.digest == digest), None)
 
     def with_attached(self, added: Sequence[ImageContent]) -> "StoredImage":
-        """Return the image with additional attachments, also on its variant."""
+        """Return the image with additional attachments, also on its variant and its platforms."""
         zstd = self.zstd.with_attached(added) if self.zstd else None
-        return replace(self, contents=(*self.contents, *added), zstd=zstd)
+        platforms = tuple(platform.with_attached(added) for platform in self.platforms)
+        return replace(self, contents=(*self.contents, *added), zstd=zstd, platforms=platforms)
+
+    def choose(self, platform: Platform | None) -> "StoredImage | None":
+        """Return the image for a node's session.
+
+        Its tags name the manifest of the node's platform. If the platform is unknown, they name an index from
+        which the client chooses. Returns None if nothing that the platform can run is stored.
+        """
+        if platform is None:
+            return replace(self, digest=self.index_digest or self.digest)
+        stored = {Platform.parse(each.platform): each for each in self.platforms or (self,)}
+        found = next((stored[each] for each in platform.runnable() if each in stored), None)
+        return replace(found, digest=found.manifest_digest) if found else None
+
+    def of_session(self, digest: Digest) -> "StoredImage | None":
+        """Return the image that `choose` returned, or its variant, by its digest."""
+        narrowed = (replace(each, digest=each.manifest_digest) for each in self.platforms or (self,))
+        for image in (self.choose(None), *narrowed):
+            for variant in (image, image.zstd if image else None):
+                if variant is not None and variant.digest == digest:
+                    return variant
+        return None
+
+    @property
+    def has_zstd_layers(self) -> bool:
+        """Whether only engines that support zstd can unpack every layer."""
+        return any(c.kind is ContentKind.LAYER and c.media_type.endswith("zstd") for c in self.contents)
 
     @property
     def platform_blobs(self) -> Mapping[str, int]:

@@ -1,13 +1,14 @@
 """Imports: jobs, progress and credentials, and the ports that imports use."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
 from auth.secret import Secret
 from registry.model.groups import GroupKey
 from registry.model.images import ImageContent, StoredImage
+from registry.oci.platform import Platform
 from storage.digest import Digest
 
 
@@ -39,6 +40,8 @@ class ImportJob:
     Attributes:
         attempt: Number of claims, including this one; above 1 after a worker died.
         credential_key: Wrapped key of the sealed credential; None if the import needs no credential.
+        deferred: This is the delayed retry after the registry did not answer. There is only one.
+        platforms: Platforms to import; empty for the server's setting.
     """
 
     id: str
@@ -48,6 +51,8 @@ class ImportJob:
     image: str
     attempt: int
     credential_key: bytes | None = field(default=None, repr=False)
+    deferred: bool = False
+    platforms: tuple[Platform, ...] = ()
 
 
 class Stage(StrEnum):
@@ -65,6 +70,7 @@ class Progress:
     Attributes:
         bytes_done: Bytes of layers that are present, including those that were present before the import.
         bytes_per_s: Download rate; 0 if it is not known yet.
+        retry: Why the import waits before it tries again; empty if it does not wait.
     """
 
     stage: Stage
@@ -73,6 +79,7 @@ class Progress:
     bytes_done: int = 0
     bytes_total: int = 0
     bytes_per_s: int = 0
+    retry: str = ""
 
     @property
     def percent(self) -> int | None:
@@ -88,7 +95,15 @@ class Progress:
             return None
         return -(-(self.bytes_total - self.bytes_done) // self.bytes_per_s)
 
+    def waiting(self, sentence: str, delay: str = "") -> "Progress":
+        """Return this progress with the note that the import tries again, and why."""
+        when = f" {delay}" if delay else ""
+        note = f"the registry does not answer, trying again{when} ({sentence})"
+        return replace(self, bytes_per_s=0, retry=note)
+
     def __str__(self) -> str:
+        if self.retry:
+            return f"{self.stage.value}: {self.retry}"
         if self.stage is Stage.COMPRESSING and self.layers_total:
             return f"compressing: {self.layers_done} of {self.layers_total} layers"
         if self.stage is not Stage.PULLING or self.percent is None:
@@ -102,14 +117,24 @@ class Progress:
 class JobQueue(Protocol):
     """Queue of import jobs. Workers lease jobs; another worker takes over a job whose lease expires."""
 
-    async def claim(self, worker_id: str, lease_s: float) -> ImportJob | None:
-        """Lease the oldest job that has no lease. Returns None if there is none."""
+    async def claim(self, worker_id: str, lease_s: float, excluded: Collection[str] = ()) -> ImportJob | None:
+        """Lease a job that has no lease, of the organization with the fewest running imports.
+
+        Args:
+            excluded: Organizations whose jobs must wait.
+
+        Returns:
+            The oldest such job; a deferred job is as old as the end of its delay. None if there is none.
+        """
 
     async def heartbeat(self, job_id: str, worker_id: str, lease_s: float) -> bool:
         """Extend the lease. Returns False if it is lost or the job is gone: stop the import at once."""
 
     async def held(self, worker_id: str) -> Collection[str]:
         """Return the ids of the jobs that this worker leases. It must stop all others that it runs."""
+
+    async def defer(self, job: ImportJob, worker_id: str, delay_s: float) -> bool:
+        """Return a job to the queue, to be claimed after a delay. Returns False if the lease is lost."""
 
     async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
         """Publish the image and end the job in one transaction. Returns False if the lease is lost."""

@@ -1,11 +1,11 @@
 """Instances: nodes that are assigned to a container group."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from auth.audit import EventType
 from auth.ports import AuditEvent
@@ -23,15 +23,26 @@ class InstanceState(StrEnum):
     STOPPING = "stopping"
 
 
+class KnownBy(StrEnum):
+    """How it is known that a node has an image (registry/model/pulls.py)."""
+
+    DELIVERED = "delivered"  # every blob was delivered to it, in this session or an earlier one
+    REPORTED = "reported"  # the node or the scheduler reported it
+    QUIET = "quiet"  # it has requested nothing for a while: a later request takes this back
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """Assignment of a node to a group.
 
     Attributes:
-        version: Version of the group's image for which the newest token was minted.
-        token_id: Newest pull token of this instance.
+        version: Version of the group that the node has, or that it is pulling.
+        token_id: Pull token from which the state follows.
+        known_by: How it is known that the node has the image; None if it does not have it.
+        is_watched: Whether an open pull can still change the state.
         deletion_cost: Cost of removing this instance, set by the scheduler.
         updated_at: Time of the last change of state.
+        report: What the scheduler has reported about its container, by the names of SaladCloud's API.
     """
 
     id: str
@@ -43,11 +54,27 @@ class Instance:
     deletion_cost: int
     created_at: datetime
     updated_at: datetime
+    known_by: KnownBy | None = None
+    is_watched: bool = True
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    def has_started(self, group: Group) -> bool:
+        """Return whether its startup probe has succeeded: always without one, else as reported."""
+        started: bool = self.report.get("started", self.state is InstanceState.RUNNING)
+        return started or not group.has_probe("startup")
+
+    def is_ready(self, group: Group) -> bool:
+        """Return whether it runs and its readiness probe succeeds, as reported; true without a report."""
+        runs = self.state is InstanceState.RUNNING and self.has_started(group)
+        ready: bool = self.report.get("ready", True)
+        return runs and ready
 
 
 UNSETTLED: Final = (InstanceState.ALLOCATING, InstanceState.DOWNLOADING)
 """States that end by what the node does with its token."""
 HAS_IMAGE: Final = (InstanceState.CREATING, InstanceState.RUNNING)
+HOLDING: Final = (*HAS_IMAGE, InstanceState.STOPPING)
+"""States of a node that has an image, and keeps it until it has that of a newer version."""
 
 
 def instance_event(
@@ -65,8 +92,9 @@ def instance_event(
     return replace(made, node_id=instance.node_id)
 
 
-def state_event(
-    state: InstanceState, group: Group, instance: Instance, *, source: str | None = None
-) -> AuditEvent:
-    """Return the event for an instance's new state."""
-    return instance_event(EVENT_TYPES[f"instance.{state.value}"], group, instance, source=source)
+def state_event(group: Group, instance: Instance, *, source: str | None = None) -> AuditEvent:
+    """Return the event for an instance that has entered its state."""
+    facts = {"known_by": instance.known_by.value} if instance.known_by else {}
+    return instance_event(
+        EVENT_TYPES[f"instance.{instance.state.value}"], group, instance, facts, source=source
+    )

@@ -15,6 +15,9 @@ class NodeRegistry(Protocol):
     async def add(self, node: Node, event: AuditEvent) -> None:
         """Insert a node with the event. Raises ConflictError: the id is or was in use."""
 
+    async def set_platform(self, node_id: str, platform: str) -> None:
+        """Record the platform that a node has reported."""
+
     async def revoke(self, node_id: str, event: AuditEvent) -> bool:
         """Revoke a node, with the event unless it is already revoked.
 

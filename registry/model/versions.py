@@ -1,7 +1,7 @@
 """Versions of a container group: what makes a new one, and what an earlier one brings back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from storage.digest import Digest
@@ -27,14 +27,18 @@ class StoredVersion:
     Attributes:
         image: The reference as the customer wrote it.
         configuration: None if a server stored the version that did not keep it.
-        size_bytes: Compressed size of the image's platform.
+        size_bytes: Compressed size of the image's platform; the largest of several.
+        platform: Platforms of the image, separated by commas.
+        missing_platforms: Platforms that were wanted, but that the image does not have.
     """
 
     version: int
     image: str
-    configuration: Configuration | None
+    configuration: Configuration | None = field(repr=False)
     digest: Digest
     size_bytes: int
+    platform: str
+    missing_platforms: tuple[str, ...] = ()
 
 
 def configuration_of(spec: Mapping[str, Any]) -> Configuration:

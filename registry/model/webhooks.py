@@ -43,8 +43,13 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class SealedSecret:
-    """Signing secret of a webhook, wrapped with its organization's key."""
+    """Signing secret of a webhook or of all webhooks of an organization, wrapped with the organization's key.
 
+    Attributes:
+        owner: The webhook's id, or `organization_owner`.
+    """
+
+    owner: str
     kek_id: str
     wrapped: bytes = field(repr=False)
 
@@ -63,6 +68,16 @@ class WebhookDelivery:
     secret: SealedSecret
     body: str
     attempt: int
+
+
+def organization_owner(organization: str) -> str:
+    """Return the owner of the secret that an organization's webhooks share."""
+    return f"organization:{organization}"
+
+
+def secret_aad(owner: str) -> bytes:
+    """Return the associated data of a wrapped signing secret."""
+    return b"crisper-webhook|" + owner.encode()
 
 
 def render_message(event: StoredEvent) -> str:

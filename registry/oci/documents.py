@@ -73,13 +73,16 @@ class Index:
     def candidates(self, wanted: Platform) -> Iterator[Descriptor]:
         """Yield descriptors that may be the image for a platform, best first.
 
-        Exact matches come first, then compatible platforms, then descriptors without a platform: nested
-        indexes, and manifests whose config contains the platform. Attestations are never candidates.
+        Exact matches come first, then compatible platforms of the same architecture, then descriptors without
+        a platform: nested indexes, and manifests whose config contains the platform. Another architecture
+        that the node can run comes last. Attestations are never candidates.
         """
         images = [entry for entry in self.manifests if not entry.attestation and entry.platform != UNKNOWN]
-        for platform in wanted.runnable():
+        runnable = tuple(wanted.runnable())
+        same = (platform for platform in runnable if platform.architecture == wanted.architecture)
+        others = (platform for platform in runnable if platform.architecture != wanted.architecture)
+        for platform in (*same, None, *others):
             yield from (entry for entry in images if entry.platform == platform)
-        yield from (entry for entry in images if entry.platform is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +174,9 @@ def parse_config_platform(data: bytes) -> Platform | None:
 
 def _agreed_media_type(fields: Mapping[str, Any], content_type: str | None) -> str:
     """Return the media type on which header, field and structure agree. Raises DocumentError."""
-    declared = fields.get("mediaType")
+    declared = None if fields.get("mediaType") == "" else fields.get("mediaType")
     header = mediatypes.bare(content_type) if content_type is not None else None
+    header = None if header in mediatypes.GENERIC else header
     if header in mediatypes.SCHEMA_1 or fields.get("schemaVersion") == 1 or "fsLayers" in fields:
         raise DocumentError(
             "the manifest is Docker schema 1, which is no longer supported: push the image again"
@@ -183,9 +187,9 @@ def _agreed_media_type(fields: Mapping[str, Any], content_type: str | None) -> s
         raise DocumentError("the manifest's mediaType and its Content-Type do not agree")
     media_type = declared or header or _structural_type(fields)
     if media_type == mediatypes.OCI_ARTIFACT_MANIFEST:
-        raise DocumentError("this is an OCI artifact, not a container image")
+        raise DocumentError("this is an OCI artifact, not a container image: give the name of an image")
     if media_type not in mediatypes.INDEXES | mediatypes.MANIFESTS:
-        raise DocumentError("this kind of manifest is not supported")
+        raise DocumentError("this kind of manifest is not supported: give the name of an image")
     if fields.get("schemaVersion") != 2:  # noqa: PLR2004 - the only version there is
         raise DocumentError("the manifest's schemaVersion is not 2")
     if "manifests" in fields and ("layers" in fields or "config" in fields):
@@ -205,16 +209,33 @@ def _index(media_type: str, fields: Mapping[str, Any]) -> Index:
 
 
 def _manifest(media_type: str, fields: Mapping[str, Any]) -> Manifest:
-    config = _descriptor(fields.get("config"), "config")
-    if config.media_type not in mediatypes.CONFIGS or fields.get("artifactType"):
-        raise DocumentError("this is an OCI artifact, not a container image")
+    if "layers" in fields and fields["layers"] is None:
+        fields = {**fields, "layers": []}  # Go's encoding of no layers
+    config = _image_config(media_type, fields)
     if config.size_bytes > MAX_DOCUMENT_BYTES:
         raise DocumentError(f"the image's config is over {MAX_DOCUMENT_BYTES >> 20} MiB")
     layers = tuple(_descriptor(entry, "layers") for entry in _list(fields, "layers", MAX_LAYERS))
     if not all(layer.media_type.startswith(mediatypes.LAYER_PREFIXES) for layer in layers):
-        raise DocumentError("this is an OCI artifact, not a container image: its layers are not file systems")
+        raise DocumentError(
+            "this is an OCI artifact, whose layers are no file systems: give the name of an image"
+        )
     _refuse_conflicts((config, *layers))
     return Manifest(media_type, config, layers)
+
+
+def _image_config(media_type: str, fields: Mapping[str, Any]) -> Descriptor:
+    """Return the descriptor of an image's config, with the type that it would have today.
+
+    Old registries and builders gave configs types that say nothing (distribution/distribution#1621). Docker
+    still pulls such images; their layers show that they are images.
+    """
+    value = fields.get("config")
+    if isinstance(value, dict) and fields.get("layers") and mediatypes.says_nothing(value.get("mediaType")):
+        return _descriptor({**value, "mediaType": mediatypes.CONFIG_OF[media_type]}, "config")
+    config = _descriptor(value, "config")
+    if config.media_type not in mediatypes.CONFIGS:
+        raise DocumentError("this is an OCI artifact, not a container image: give the name of an image")
+    return config
 
 
 def _refuse_conflicts(blobs: Sequence[Descriptor]) -> None:

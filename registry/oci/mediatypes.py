@@ -14,6 +14,12 @@ DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+CONFIG_OF: Final = {OCI_MANIFEST: OCI_CONFIG, DOCKER_MANIFEST: DOCKER_CONFIG}
+#: What file servers and object stores send as Content-Type for any JSON document.
+GENERIC: Final = frozenset(
+    {"", "application/json", "application/octet-stream", "binary/octet-stream", "text/plain"}
+)
+_SAY_NOTHING: Final = frozenset({None, "", "application/octet-stream", "application/json", "text/html"})
 SCHEMA_1: Final = frozenset(
     {
         "application/vnd.docker.distribution.manifest.v1+json",
@@ -29,3 +35,8 @@ ACCEPTED: Final = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 def bare(content_type: str) -> str:
     """Strip parameters and case from a Content-Type (RFC 9110, section 8.3.1)."""
     return content_type.partition(";")[0].strip().lower()
+
+
+def says_nothing(media_type: object) -> bool:
+    """Return whether a config's media type is one that servers use for any content."""
+    return isinstance(media_type, str | None) and media_type in _SAY_NOTHING

@@ -1,16 +1,22 @@
 """Platforms (OCI image-spec, image-index.md, "platform") and their compatibility."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
+from registry.errors import ReferenceFormatError
+
 _ARCHITECTURES: Final = {
-    "x86_64": "amd64",
-    "x86-64": "amd64",
-    "aarch64": "arm64",
-    "armhf": "arm",
-    "armel": "arm",
+    "x86_64": ("amd64", ""),
+    "x86-64": ("amd64", ""),
+    "i386": ("386", ""),
+    "aarch64": ("arm64", ""),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
 }
+"""Other names of architectures, with the variant that they imply (containerd, platforms/database.go)."""
+
 GOOS: Final = (
     "aix",
     "android",
@@ -48,7 +54,10 @@ GOARCH: Final = (
 )
 """Architectures of Go."""
 
-_PLAIN_VARIANT: Final = {("amd64", "v1"), ("arm64", "v8"), ("arm64", "8")}
+_PLAIN_VARIANT: Final = {("amd64", "v1"), ("arm64", "v8")}
+_WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,9}", re.ASCII)
+MAX_PLATFORMS: Final = 8
+"""Maximum number of platforms of one import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +74,47 @@ class Platform:
     @classmethod
     def of(cls, os: str, architecture: str, variant: str = "") -> Self:
         """Create a platform with names normalized as in containerd."""
-        architecture = _ARCHITECTURES.get(architecture.lower(), architecture.lower())
-        variant = variant.lower()
+        architecture, variant = architecture.lower(), variant.lower()
+        if architecture in _ARCHITECTURES:
+            architecture, implied = _ARCHITECTURES[architecture]
+            variant = implied or variant
+        if architecture.startswith("arm") and variant.isdigit():
+            variant = f"v{variant}"
         if (architecture, variant) in _PLAIN_VARIANT:
             variant = ""
         if architecture == "arm" and not variant:
             variant = "v7"
         return cls(os.lower(), architecture, variant)
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse `os/architecture[/variant]`, with the names of Go or their aliases.
+
+        Raises:
+            ReferenceFormatError: The text is not a platform that Go knows.
+        """
+        words = text.split("/")
+        if len(words) not in {2, 3} or not all(_WORD.fullmatch(word) for word in words):
+            raise ReferenceFormatError(
+                f"{text[:64]!r} is not a platform: use OS/ARCHITECTURE, as linux/arm64"
+            )
+        platform = cls.of(*words)
+        if platform.os not in GOOS or platform.architecture not in GOARCH:
+            raise ReferenceFormatError(f"{text[:64]!r} is not a known platform: use one as linux/arm/v7")
+        return platform
+
     def runs(self, image: "Platform") -> bool:
         """Return whether a node of this platform can run an image for another platform."""
         return image in self.runnable()
 
     def runnable(self) -> Iterable["Platform"]:
-        """List the platforms that a node of this platform can run, best first: arm/v7 also runs v6 and v5."""
+        """List the platforms that a node of this platform can run, best first.
+
+        arm/v7 also runs v6 and v5, and amd64 also runs 386.
+        """
         yield self
+        if self.architecture == "amd64":
+            yield Platform(self.os, "386")
         if self.architecture == "arm":
             older = int(self.variant[1:]) if self.variant[1:].isdigit() else 0
             for version in range(min(older, 8) - 1, 4, -1):
@@ -87,6 +122,18 @@ class Platform:
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+def parse_platforms(listed: Iterable[str]) -> tuple[Platform, ...]:
+    """Parse a list of platforms. Repeated ones count once.
+
+    Raises:
+        ReferenceFormatError: One is not a platform, or there are none or too many.
+    """
+    platforms = tuple(dict.fromkeys(Platform.parse(text.strip()) for text in listed))
+    if not 0 < len(platforms) <= MAX_PLATFORMS:
+        raise ReferenceFormatError(f"list 1 to {MAX_PLATFORMS} platforms, as linux/amd64,linux/arm64")
+    return platforms
 
 
 LINUX_AMD64: Final = Platform("linux", "amd64")

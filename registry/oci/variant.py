@@ -84,8 +84,8 @@ def variant_manifest(original: bytes, digest: Digest, encoded: Mapping[Digest, D
     manifest = fields | {
         "schemaVersion": 2,
         "mediaType": mediatypes.OCI_MANIFEST,
-        "config": _in_oci(fields["config"]),
-        "layers": [_layer(layer, encoded) for layer in fields["layers"]],
+        "config": _config(fields["config"]),
+        "layers": [_layer(layer, encoded) for layer in fields["layers"] or ()],
         "annotations": annotations,
     }
     data = json.dumps(manifest, separators=(",", ":"), ensure_ascii=False).encode()
@@ -115,6 +115,12 @@ def _annotations(value: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise DocumentError("the annotations are not a map of strings")
     return found
+
+
+def _config(descriptor: Mapping[str, Any]) -> Mapping[str, Any]:
+    if mediatypes.says_nothing(descriptor.get("mediaType")):
+        return {**descriptor, "mediaType": mediatypes.OCI_CONFIG}
+    return _in_oci(descriptor)
 
 
 def _in_oci(descriptor: Mapping[str, Any]) -> Mapping[str, Any]:

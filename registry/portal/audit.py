@@ -8,9 +8,7 @@ from yarl import URL
 
 from registry.audit.types import EVENT_TYPES
 from registry.catalog.overview import EventFilter
-from registry.portal.guard import Guard
-from registry.portal.pages import Pages
-from registry.portal.services import Services
+from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 
 AUDIT: Final = "/audit"
@@ -21,13 +19,8 @@ _MAX_LENGTH: Final = 128
 _MAX_CURSOR_DIGITS: Final = 18
 
 
-class AuditViews:
+class AuditViews(Views):
     """View of the audit trail."""
-
-    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
-        self._guard = guard
-        self._pages = pages
-        self._services = services
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""

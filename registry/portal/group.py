@@ -1,20 +1,22 @@
 """Page of one container group, with actions to start, stop, reallocate and delete."""
 
 import re
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
 
+from auth.errors import TokenNotFoundError
 from registry.api.http.peers import peer_of
 from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import InvalidInputError, NotFoundError
 from registry.model.groups import GroupKey, GroupStatus
 from registry.model.imports import Stage
-from registry.portal.guard import Form, Guard, see_other
+from registry.model.instances import InstanceState
+from registry.portal.guard import Form, see_other
 from registry.portal.layers import gain_percent, layers_of
 from registry.portal.messages import failure
-from registry.portal.pages import Pages
-from registry.portal.services import Services
+from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 
 GROUP: Final = "/groups/{organization}/{project}/{name}"
@@ -25,13 +27,8 @@ _MOVING_S: Final = 2
 _QUIET_S: Final = 10
 
 
-class GroupViews:
+class GroupViews(Views):
     """Views of one group."""
-
-    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
-        self._guard = guard
-        self._pages = pages
-        self._services = services
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -43,6 +40,7 @@ class GroupViews:
             web.post(f"{GROUP}/stop", self._guard.act(self.stop)),
             web.post(f"{GROUP}/rollback", self._guard.act(self.roll_back)),
             web.post(f"{GROUP}/instances/{{instance}}/reallocate", self._guard.act(self.reallocate)),
+            web.post(f"{GROUP}/instances/{{instance}}/complete", self._guard.act(self.complete)),
         ]
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
@@ -67,8 +65,11 @@ class GroupViews:
             description=view.description,
             progress=progress,
             stages=list(Stage),
-            failure=failure(group.status_description) if group.has_failed else None,
+            failure=failure(group.status_description, is_operator=visitor.is_operator)
+            if group.has_failed
+            else None,
             layers=layers_of(image) if image is not None else (),
+            platforms=image.platforms if image is not None else (),
             versions=versions,
             gain=gain_percent(versions[0].size_bytes, versions[0].zstd_bytes) if versions else None,
             instances=instances,
@@ -111,6 +112,17 @@ class GroupViews:
         key = key_of(request, visitor)
         instance = request.match_info["instance"]
         await self._services.instances.reallocate(key, instance, source=peer_of(request).source)
+        return see_other(f"/groups/{key.repository}")
+
+    async def complete(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
+        """Report that an instance's node has the image, which ends the session of its pull."""
+        visitor.require_operator()
+        key = key_of(request, visitor)
+        view = await self._services.instances.get(key, request.match_info["instance"])
+        with suppress(TokenNotFoundError):
+            await self._services.authority.complete((view.newer or view.instance).token_id)
+        source = peer_of(request).source
+        await self._services.instances.report(view.instance.id, key, InstanceState.CREATING, source=source)
         return see_other(f"/groups/{key.repository}")
 
 

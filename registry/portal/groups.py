@@ -12,10 +12,9 @@ from registry.api.public.prototype import ContainerGroupPrototype
 from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import ConflictError, InvalidInputError
 from registry.model.groups import GroupKey, GroupStatus
-from registry.portal.guard import Form, Guard, see_other
+from registry.portal.guard import Form, see_other
 from registry.portal.imageform import Faults, ImageForm, faults_by_field
-from registry.portal.pages import Pages
-from registry.portal.services import Services
+from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 
 PAGE: Final = 50
@@ -40,13 +39,8 @@ _DEFAULTS: Final = {
 }
 
 
-class GroupsViews:
+class GroupsViews(Views):
     """Views of the start page and of the form for a new group."""
-
-    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
-        self._guard = guard
-        self._pages = pages
-        self._services = services
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""

@@ -45,7 +45,9 @@ class Guard:
         async def handle(request: web.Request, visitor: SignedInUser | None) -> web.StreamResponse:
             if visitor is None:
                 return self._pages.page("signed_out.html", status=HTTPStatus.UNAUTHORIZED)
-            return await handler(request, visitor, await self.form(request, visitor))
+            form = await self.form(request, visitor)
+            await self._sessions.count_change(visitor)
+            return await handler(request, visitor, form)
 
         return self._with_errors(handle)
 

@@ -9,23 +9,17 @@ from registry.api.http.peers import peer_of
 from registry.errors import InvalidInputError
 from registry.model.groups import GroupKey
 from registry.portal.group import GROUP, key_of
-from registry.portal.guard import Form, Guard, see_other
+from registry.portal.guard import Form, see_other
 from registry.portal.imageform import Faults, ImageForm, faults_by_field
-from registry.portal.pages import Pages
-from registry.portal.services import Services
+from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 from registry.services.views import GroupChange
 
 _IMAGE: Final = GROUP + "/image"
 
 
-class ImageViews:
+class ImageViews(Views):
     """Views of the form for a group's next version."""
-
-    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
-        self._guard = guard
-        self._pages = pages
-        self._services = services
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from auth.errors import Cause
 from registry.audit.types import EVENT_TYPES
+from registry.model.remedies import for_operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ _ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "image too large": (
         "Make the image smaller: use a multi-stage build, and keep caches and models out of the layers.",
-        "Or ask the operator to raise the limit.",
+        "Or ask the operator for a higher limit.",
     ),
     "failed to store": (
         "The cause is in Crisper, not in the image. Try again in a few minutes.",
@@ -45,12 +46,14 @@ _ADVICE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def failure(description: str) -> Failure:
-    """Parse a failed group's description, `<reason>: <sentence>`."""
+def failure(description: str, *, is_operator: bool = False) -> Failure:
+    """Parse a failed group's description, `<reason>: <sentence>`, for a customer or for the operator."""
     reason, _, sentence = description.partition(": ")
     if reason not in _ADVICE:
         return Failure("failed", description, ())
-    return Failure(reason, sentence, _ADVICE[reason])
+    if not is_operator:
+        return Failure(reason, sentence, _ADVICE[reason])
+    return Failure(reason, for_operator(sentence), tuple(map(for_operator, _ADVICE[reason])))
 
 
 _CAUSES: Final[Mapping[str, str]] = {

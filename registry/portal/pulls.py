@@ -13,9 +13,8 @@ from registry.model.groups import GroupKey
 from registry.model.images import Variant, WantedVariant
 from registry.portal.commands import Pull
 from registry.portal.group import GROUP, key_of
-from registry.portal.guard import Form, Guard, see_other
-from registry.portal.pages import Pages
-from registry.portal.services import Services
+from registry.portal.guard import Form, see_other
+from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 from registry.services.pull_tokens import Designation
 
@@ -28,13 +27,8 @@ _MOVING: Final = frozenset({TokenState.MINTED, TokenState.ACTIVE})
 _MOVING_S: Final = 2
 
 
-class PullViews:
+class PullViews(Views):
     """Views of a group's pull tokens."""
-
-    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
-        self._guard = guard
-        self._pages = pages
-        self._services = services
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -43,6 +37,7 @@ class PullViews:
             web.post(_MINT, self._guard.act(self.mint)),
             web.get(_TOKEN, self._guard.show(self.show)),
             web.post(_TOKEN + "/revoke", self._guard.act(self.revoke)),
+            web.post(_TOKEN + "/complete", self._guard.act(self.complete)),
         ]
 
     async def ask(self, request: web.Request, visitor: SignedInUser) -> web.Response:
@@ -85,6 +80,14 @@ class PullViews:
         key = key_of(request, visitor)
         view = await self._of_group(key, request.match_info["token_id"])
         await self._services.authority.revoke(view.token_id)
+        return see_other(f"/groups/{key.repository}/tokens/{view.token_id}")
+
+    async def complete(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
+        """Report that a node has the image, which ends the token's session."""
+        visitor.require_operator()
+        key = key_of(request, visitor)
+        view = await self._of_group(key, request.match_info["token_id"])
+        await self._services.authority.complete(view.token_id)
         return see_other(f"/groups/{key.repository}/tokens/{view.token_id}")
 
     def _show_once(

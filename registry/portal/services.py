@@ -1,4 +1,4 @@
-"""Dependencies of the portal's pages."""
+"""Dependencies of the portal's pages, and the constructor that the views share."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from registry.catalog.overview import SqlOverview
 from registry.model.groups import GroupCatalog
 from registry.model.imports import ProgressStore
 from registry.model.nodes import NodeRegistry
+from registry.portal.guard import Guard
+from registry.portal.pages import Pages
 from registry.services.groups import ContainerGroups
 from registry.services.instances import Instances
 from registry.services.pull_tokens import PullTokens
@@ -39,3 +41,12 @@ class Services:
     probes: Mapping[str, Callable[[], Awaitable[None]]]
     signing_keys: Callable[[], Sequence[SigningKey]]
     docs_url: str | None = None
+
+
+class Views:
+    """Base of all views that need a signed-in user."""
+
+    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
+        self._guard = guard
+        self._pages = pages
+        self._services = services

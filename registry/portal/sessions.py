@@ -14,12 +14,13 @@ from auth.errors import Cause, RefusedError
 from auth.ports import AuditEvent, AuditTrail
 from auth.secret import Secret
 from registry.api.http.origin import Origin
-from registry.api.public import Caller
+from registry.api.public import Caller, changes_of
+from registry.audit.throttling import site_of
 from registry.audit.types import RegistryEventType
-from registry.errors import NotFoundError
+from registry.errors import NotFoundError, RateLimitedError
 from registry.services.api_keys import MAX_KEY_LENGTH, hash_api_key
 
-ATTEMPTS_PER_MINUTE: Final = 20
+FAILURES_PER_MINUTE: Final = 20
 
 _VISIT_BYTES: Final = 16
 
@@ -68,14 +69,14 @@ class SignedInUser:
 
 
 class TooManyAttemptsError(Exception):
-    """Too many sign-in attempts from one source.
+    """Too many failed sign-ins from one source.
 
     Attributes:
         retry_after_s: Seconds until the next attempt is allowed.
     """
 
     def __init__(self, retry_after_s: float) -> None:
-        super().__init__("too many attempts")
+        super().__init__("too many failed sign-ins")
         self.retry_after_s = retry_after_s
 
 
@@ -85,7 +86,8 @@ class PortalSessions:
     Args:
         organization_of: Returns the organization of an API key by the key's hash; None if unknown or revoked.
         operator_key: The operator key.
-        attempts: Counts a sign-in attempt from a source. Returns the seconds to wait; 0 if it is allowed.
+        failures: Counts a failed sign-in from a source. Returns the seconds to wait; 0 if there were few.
+        changes: Counts a change by an organization likewise; None is no limit.
     """
 
     def __init__(
@@ -94,33 +96,50 @@ class PortalSessions:
         sessions: SessionStore,
         organization_of: Callable[[bytes], Awaitable[str | None]],
         operator_key: Secret,
-        attempts: Callable[[str], Awaitable[float]],
+        failures: Callable[[str], Awaitable[float]],
         trail: AuditTrail,
         origin: Origin,
+        changes: Callable[[str], Awaitable[float]] | None = None,
     ) -> None:
+        self._changes = changes
         self._sessions = sessions
         self._organization_of = organization_of
         self._operator = hash_api_key(operator_key.reveal())
-        self._attempts = attempts
+        self._failures = failures
         self._trail = trail
         self._origin = origin
 
-    async def sign_in(self, key: str, *, source: str) -> Secret:
+    async def count_change(self, visitor: SignedInUser) -> None:
+        """Count a form of a customer. Raises RateLimitedError: the organization makes too many changes."""
+        organization = visitor.caller.organization
+        if self._changes is None or organization is None:
+            return
+        if (wait_s := await self._changes(changes_of(organization))) > 0:
+            raise RateLimitedError(wait_s)
+
+    async def sign_in(self, key: str, *, source: str, previous: str | None = None) -> Secret:
         """Create a session for the holder of a key. Returns the content of the session cookie.
 
+        Only failures are counted, by source or its IPv6 /64: nobody can lock out the holders of valid keys.
+
+        Args:
+            previous: Id of the browser's earlier session, which ends.
+
         Raises:
-            TooManyAttemptsError: The source made too many attempts.
+            TooManyAttemptsError: The source made too many attempts that failed.
             RefusedError: The key is unknown or revoked.
         """
-        if (wait_s := await self._attempts(f"portal:{source}")) > 0:
-            raise TooManyAttemptsError(wait_s)
         key = key.strip()
         caller = await self._caller(hash_api_key(key)) if 0 < len(key) <= MAX_KEY_LENGTH else None
         if caller is None:
             await self._trail.record(
                 AuditEvent(RegistryEventType.PORTAL_REFUSED, cause=Cause.FORGED.value, source=source)
             )
+            if (wait_s := await self._failures(f"portal:{site_of(source)}")) > 0:
+                raise TooManyAttemptsError(wait_s)
             raise RefusedError(Cause.FORGED)
+        if previous is not None:
+            await self._sessions.close(previous)
         session = await self._sessions.open(hash_api_key(key))
         await self._trail.record(
             AuditEvent(RegistryEventType.PORTAL_SIGNED_IN, caller.organization, source=source)
@@ -136,12 +155,17 @@ class PortalSessions:
 
     async def visitor(self, request: web.Request) -> SignedInUser | None:
         """Return the user of a request's session, or None. Revoking a key ends its sessions."""
-        session_id = request.cookies.get(self._name(request, "session"))
-        if not session_id or len(session_id) > MAX_KEY_LENGTH:
-            return None
-        key_hash = await self._sessions.find(session_id)
+        session_id = self.session_id(request)
+        key_hash = await self._sessions.find(session_id) if session_id is not None else None
         caller = await self._caller(key_hash) if key_hash is not None else None
-        return SignedInUser(caller, session_id, _form_token(session_id)) if caller is not None else None
+        if session_id is None or caller is None:
+            return None
+        return SignedInUser(caller, session_id, _form_token(session_id))
+
+    def session_id(self, request: web.Request) -> str | None:
+        """Return the content of the session cookie; None if there is none."""
+        session_id = request.cookies.get(self._name(request, "session"))
+        return session_id if session_id and len(session_id) <= MAX_KEY_LENGTH else None
 
     def keep(self, request: web.Request, response: web.StreamResponse, session: Secret) -> None:
         """Set the session cookie, hidden from scripts and not sent with requests from other sites."""

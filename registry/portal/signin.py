@@ -36,7 +36,11 @@ class SignInViews:
         form = await self._guard.form(request, None)
         following = form.get("next", "/")
         try:
-            session = await self._sessions.sign_in(form.get("key", ""), source=peer_of(request).source)
+            session = await self._sessions.sign_in(
+                form.get("key", ""),
+                source=peer_of(request).source,
+                previous=self._sessions.session_id(request),
+            )
         except RefusedError:
             refusal = "No organization has this key. Check that it is complete and has not been revoked."
             return self._form(request, following, refusal, HTTPStatus.UNAUTHORIZED)

@@ -9,9 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from auth.signing_keys import SigningKey
-from registry.portal.guard import Guard
-from registry.portal.pages import Pages
-from registry.portal.services import Services
+from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 
 SYSTEM: Final = "/system"
@@ -32,13 +30,8 @@ class SigningKeyRow:
     verifies_until: datetime | None
 
 
-class SystemViews:
+class SystemViews(Views):
     """Views of the system page."""
-
-    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
-        self._guard = guard
-        self._pages = pages
-        self._services = services
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""

@@ -75,7 +75,7 @@ def acceptable(
     """Choose a document that the client accepts (distribution-spec, "Pulling manifests").
 
     A digest names one document. If a tag names an index and the client does not accept indexes, the
-    imported manifest is chosen.
+    imported manifest is chosen, of several platforms the first.
 
     Args:
         image: Image of the session.

@@ -105,8 +105,11 @@ class LimitedSite(web.BaseSite):
             raise
 
 
-def follow_ends(server: web.Server, connections: Connections) -> None:
-    """Have a server report the connections that have ended. It has no hook for this."""
+def follow_ends(runner: web.AppRunner, connections: Connections) -> None:
+    """Have a runner's server report the connections that have ended. It has no hook for this."""
+    server = runner.server
+    if server is None:
+        raise RuntimeError("call runner.setup() before")
     report = server.connection_lost
 
     def lost(handler: RequestHandler, exc: BaseException | None = None) -> None:

@@ -1,16 +1,12 @@
 """Child processes that end with their parent, even if it is killed with SIGKILL (Linux)."""
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-_PR_SET_PDEATHSIG = 1
-# Load before any fork, because nothing may be loaded between fork and exec.
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+from registry.server.prctl import die_with_parent
 
 
 def spawn(
@@ -45,8 +41,7 @@ def spawn(
 
 def _die_with(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
     def prepare() -> None:
-        if _LIBC is not None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal))
+        die_with_parent(death_signal)
         if os.getppid() != parent:  # the parent died between fork and prctl
             os._exit(1)
 

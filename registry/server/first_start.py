@@ -1,11 +1,13 @@
 """First start of a server: creates keys, the catalog and a first organization."""
 
 from auth.nodes.ca import NodeCA
-from auth.signing_keys import LocalSigningKeys
-from registry.app import database_url, open_blobs
+from auth.signing_keys import PUBLIC, LocalSigningKeys, write_public_parts
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.organizations import SqlOrganizationDirectory
-from registry.config import Settings
+from registry.catalog.plaintext import migrate
+from registry.catalog.specs import SpecCipher
+from registry.composition.storage import database_url, open_blobs
+from registry.config import SIGNING_ROLES, STORAGE_ROLES, Role, Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError
 from registry.model.organizations import Organization
@@ -22,26 +24,35 @@ def ensure_secrets(settings: Settings, data: DataDir) -> None:
         LocalKeyring.create(keyring)
     if not any(data.signing_keys.glob("*.json")):
         LocalSigningKeys.create(data.signing_keys)
+    write_public_parts(data.signing_keys)
     if not data.node_ca.exists():
         NodeCA.create(data.node_ca)
 
 
 def refuse_missing(settings: Settings, data: DataDir) -> None:
-    """Refuse to start if secrets are missing, because a server with its own keys would not trust others'.
+    """Refuse to start if keys of the server's roles are missing.
+
+    A server with keys of its own would not trust others'. The files of other roles may be absent.
 
     Raises:
         ConfigError: The message names the missing files.
     """
-    keyring = settings.key_location.file
-    files = [data.operator_key, data.node_ca, *([keyring] if keyring else [])]
+    roles, keyring = settings.roles, settings.key_location.file
+    files = [data.node_ca / "certificate.pem"]
+    if Role.API in roles:
+        files += [data.operator_key, data.node_ca / "key.pem"]
+    if keyring is not None and roles & STORAGE_ROLES:
+        files.append(keyring)
     missing = [str(path) for path in files if not path.exists()]
-    if not any(data.signing_keys.glob("*.json")):
-        missing.append(str(data.signing_keys))
+    signs = bool(roles & SIGNING_ROLES)
+    tokens = data.signing_keys if signs else data.signing_keys / PUBLIC
+    if (signs or Role.PULL in roles) and not any(tokens.glob("*.json")):
+        missing.append(str(tokens))
     if missing:
         lines = "\n  ".join(missing)
         raise ConfigError(
-            "CRISPER_ENV=production creates no keys: run `crisper init` once, and copy the files to all "
-            f"replicas. Missing:\n  {lines}"
+            "this server creates no keys (CRISPER_ENV=production, or it does not have the role api): "
+            f"run `crisper init` once, and copy the files to all replicas. Missing:\n  {lines}"
         )
 
 
@@ -49,14 +60,19 @@ async def prepare(settings: Settings, data: DataDir) -> None:
     """Migrate the catalog, and remove unfinished objects of killed writers from storage."""
     database = Database(database_url(settings, data))
     try:
-        await database.migrate()
-        await _ensure_default_organization(database)
+        if not settings.roles & STORAGE_ROLES:
+            await migrate(database, None)
+            return
         keys = settings.key_location.open()
-        blobs = open_blobs(settings, keys, database)
         try:
-            await blobs.recover()
+            await migrate(database, SpecCipher(database, keys))
+            await _ensure_default_organization(database)
+            blobs = open_blobs(settings, keys, database)
+            try:
+                await blobs.recover()
+            finally:
+                await blobs.aclose()
         finally:
-            await blobs.aclose()
             await keys.aclose()
     finally:
         await database.close()

@@ -24,6 +24,7 @@ from registry.server.children import spawn
 _LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107 bytes
 _START_S = 60.0
 _STOP_S = 10.0
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ")  # no secrets of the server
 _log = structlog.get_logger(__name__)
 
 
@@ -87,7 +88,10 @@ class LedgerChild:
     def _launch(self) -> None:
         with (self._folder / "redis.log").open("ab") as log:
             self._process = spawn(
-                [_server_binary(), *_options(self._folder, self._socket)], keep=(self._lock,), output=log
+                [_server_binary(), *_options(self._folder, self._socket)],
+                keep=(self._lock,),
+                environment={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                output=log,
             )
 
     async def _until_ready(self) -> None:

@@ -11,15 +11,16 @@ import aiohttp
 from redis.exceptions import RedisError
 
 from auth.ledger import connect
-from registry.app import database_url, open_blobs, open_compressor
 from registry.catalog.blob_origins import SqlBlobOrigins
 from registry.catalog.collection import SqlBlobPins, SqlCollection
 from registry.catalog.engine.database import Database, SystemClock
+from registry.catalog.event_chain import SqlEventChain
 from registry.catalog.events import SqlEventLog
 from registry.catalog.inspection import SqlInspection
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.maintenance import SqlUpkeep
 from registry.catalog.quarantine import SqlQuarantine
+from registry.composition.storage import database_url, open_blobs, open_compressor
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError, RegistryError
@@ -71,7 +72,8 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
         client = upstream_client(settings)
         stack.push_async_callback(client.close)
         events, upkeep = SqlEventLog(database, clock), SqlUpkeep(database, clock)
-        dead, quarantine = SqlCollection(database, clock), SqlQuarantine(database, clock)
+        dead = SqlCollection(database, clock, settings.image_cache_s)
+        quarantine = SqlQuarantine(database, clock)
         desk = DamageReporter(SqlKeyRecords(database), quarantine, events)
         sharing = BlobLinker(blobs, SqlBlobOrigins(database, clock), shared_registries(settings))
         metrics = Metrics()
@@ -96,6 +98,7 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
                 inspection=SqlInspection(database),
                 collection=dead,
                 quarantine=quarantine,
+                chain=SqlEventChain(database, keys),
                 private=_private(settings, data),
                 ledger=partial(_ledger, settings, data),
             ),
@@ -133,7 +136,7 @@ async def _ledger(settings: Settings, data: DataDir) -> str:
         return ""
     if not data.address.exists():
         return "not checked: no server is running, and the ledger is its child process"
-    url = json.loads(data.address.read_text())["url"]
+    url = json.loads(data.address.read_text())["status_url"]
     try:
         async with (
             aiohttp.ClientSession(timeout=_HTTP) as session,

@@ -6,17 +6,20 @@ import grp
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
 
 from registry import tracing
-from registry.app import compose
+from registry.composition.process import compose
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import ConfigError
+from registry.hosts import is_loopback
 from registry.imports.worker import ImportWorker
 from registry.server.accepting import LimitedSite, follow_ends
 from registry.server.connections import Connections, affordable
@@ -108,13 +111,38 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_ALLOCATIONS, 20, 50)
 
 
+def bind_admin(settings: Settings) -> socket.socket | None:
+    """Bind the administration listener, and listen. Returns None if there is none."""
+    address = settings.admin_listener
+    if address is None:
+        return None
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    _tune(listener, settings.stall_s)
+    return listener
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The sockets of a process.
+
+    Attributes:
+        main: For customers and nodes; of this process only.
+        proxy: From `bind_for_proxy`; several processes may share it.
+        admin: From `bind_admin`; several processes may share it.
+    """
+
+    main: socket.socket
+    proxy: socket.socket | None = None
+    admin: socket.socket | None = None
+
+
 async def answer(
     settings: Settings,
     data: DataDir,
     redis_url: str,
-    listener: socket.socket,
+    listeners: Listeners,
     *,
-    for_proxy: socket.socket | None = None,
     stopping: asyncio.Event,
     retiring: asyncio.Event | None = None,
     ready: Callable[[], Awaitable[None]] | None = None,
@@ -122,7 +150,6 @@ async def answer(
     """Serve until `stopping`, then accept no connections, and wait `drain_s` for running requests.
 
     Args:
-        for_proxy: Socket from `bind_for_proxy`; several processes may share it.
         retiring: Also ends the server, after another process has replaced it; running requests get an hour.
         ready: Called when the server is ready.
     """
@@ -134,11 +161,10 @@ async def answer(
         if composition.upkeep:
             _until_the_end(composition.upkeep(), stack)
         importing = _start_importing(composition.worker, stack)
-        drain = Drain(composition.web)
-        connections = Connections(affordable(settings.connections), settings.address_connections)
-        connections.watch(composition.web)
+        drain = Drain(composition.main)
+        connections = _connections(settings, composition.main)
         runner = web.AppRunner(
-            composition.web,
+            composition.main,
             access_log=None,
             handle_signals=False,
             shutdown_timeout=settings.drain_s,
@@ -148,11 +174,10 @@ async def answer(
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        if runner.server:
-            follow_ends(runner.server, connections)
-        sites = [LimitedSite(runner, listener, connections, tls.context if tls else None)]
-        if for_proxy:
-            sites.append(LimitedSite(runner, for_proxy, connections))
+        context = tls.context if tls else None
+        sites: list[web.BaseSite] = _limited_sites(runner, listeners, connections, context)
+        if listeners.admin and composition.admin:
+            sites.append(await _admin_site(composition.admin, listeners.admin, context, stack))
         for site in sites:
             await site.start()
         _spare_the_collector()
@@ -169,6 +194,35 @@ async def answer(
             patient = retiring is not None and retiring.is_set()
             await drain.run(runner.server, patient=patient, hurry=stopping)
     await asyncio.to_thread(tracing.close)
+
+
+def _connections(settings: Settings, app: web.Application) -> Connections:
+    """Return the bound on the connections that send the requests of an application."""
+    connections = Connections(affordable(settings.connections), settings.address_connections)
+    connections.watch(app)
+    return connections
+
+
+def _limited_sites(
+    runner: web.AppRunner, listeners: Listeners, connections: Connections, context: ssl.SSLContext | None
+) -> list[web.BaseSite]:
+    """Return the sites of strangers and of the proxy, whose connections are bounded."""
+    follow_ends(runner, connections)
+    sites: list[web.BaseSite] = [LimitedSite(runner, listeners.main, connections, context)]
+    if listeners.proxy:
+        sites.append(LimitedSite(runner, listeners.proxy, connections))
+    return sites
+
+
+async def _admin_site(
+    app: web.Application, listener: socket.socket, context: ssl.SSLContext | None, stack: AsyncExitStack
+) -> web.SockSite:
+    """Return the site of the administration listener. A loopback address needs no TLS."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, auto_decompress=False)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    private = is_loopback(listener.getsockname()[0])
+    return web.SockSite(runner, listener, ssl_context=None if private else context, backlog=_BACKLOG)
 
 
 def _start_importing(worker: ImportWorker | None, stack: AsyncExitStack) -> asyncio.Task[None] | None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -12,14 +13,16 @@ from pathlib import Path
 import uvloop
 
 from auth.ledger import LedgerAddress, LedgerAddressError
-from registry.config import Settings
+from registry.config import AdminRoute, Role, Settings
 from registry.datadir import DataDir, write_secret
 from registry.errors import ConfigError
+from registry.hosts import is_loopback
 from registry.observe import configure_logging
 from registry.server.connections import raise_descriptor_limit
 from registry.server.first_start import ensure_secrets, prepare, refuse_missing
 from registry.server.ledger_child import LedgerChild
-from registry.server.process import answer, bind, bind_for_proxy
+from registry.server.prctl import forbid_core_dumps
+from registry.server.process import Listeners, answer, bind, bind_admin, bind_for_proxy
 from registry.server.workers import Workers
 from registry.upstream.from_settings import check_upstream_settings
 
@@ -32,6 +35,7 @@ def serve(settings: Settings) -> None:
     Raises:
         ConfigError: Settings or data folder are invalid.
     """
+    forbid_core_dumps()
     settings.refuse_unsafe()
     _check_upstream_settings(settings)
     configure_logging(settings.log_level)
@@ -40,12 +44,14 @@ def serve(settings: Settings) -> None:
     if not os.isatty(sys.stdin.fileno() if sys.stdin else -1):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # reload of a service; only TLS handles it
     data = DataDir(settings.data_dir)
-    if settings.production:
+    creates_keys = Role.API in settings.roles and not settings.production
+    if not creates_keys:
         refuse_missing(settings, data)
     data.create()
     lock = data.lock(_LOCK_WAIT_S)
     try:
-        ensure_secrets(settings, data)
+        if creates_keys:
+            ensure_secrets(settings, data)
         uvloop.run(_serve(settings, data, lock))
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):  # already stopping: ignore further signals
@@ -68,27 +74,33 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
     async with AsyncExitStack() as stack:
         redis_url = settings.redis_url or await _start_ledger(data, lock, stack)
         await prepare(settings, data)
-        listener = bind(settings, shared=settings.workers > 1)
-        stack.callback(listener.close)
-        for_proxy = bind_for_proxy(settings)
-        if for_proxy is not None:
-            stack.callback(for_proxy.close)
-        host, port = listener.getsockname()[:2]
+        listeners = Listeners(
+            bind(settings, shared=settings.workers > 1), bind_for_proxy(settings), bind_admin(settings)
+        )
+        for each in filter(None, (listeners.main, listeners.proxy, listeners.admin)):
+            stack.callback(each.close)
+        host, port = listeners.main.getsockname()[:2]
         settings = settings.model_copy(update={"port": port})
         url = _url(settings, host, port)
-        write_secret(data.address, json.dumps({"url": url, "pid": os.getpid()}).encode())
+        admin_url = _admin_url(settings, listeners.admin)
+        moved = admin_url is not None and AdminRoute.OPERATOR in settings.admin_routes
+        address = {
+            "url": url,
+            "operator_url": admin_url if moved else url,
+            "status_url": admin_url or url,
+            "pid": os.getpid(),
+        }
+        write_secret(data.address, json.dumps(address).encode())
         stack.callback(data.address.unlink, missing_ok=True)
 
         async def ready() -> None:
-            _announce(url, data, settings)
+            _announce(url, admin_url, data, settings)
 
         if settings.workers == 1:
-            await answer(
-                settings, data, redis_url, listener, for_proxy=for_proxy, stopping=stopping, ready=ready
-            )
+            await answer(settings, data, redis_url, listeners, stopping=stopping, ready=ready)
         else:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="crisper-metrics-"))
-            workers = Workers(settings, redis_url, lock, Path(folder), listener, for_proxy=for_proxy)
+            workers = Workers(settings, redis_url, lock, Path(folder), listeners)
             await workers.run(stopping, ready)
 
 
@@ -113,10 +125,18 @@ def _url(settings: Settings, host: str, port: int) -> str:
     return f"{scheme}://{local}:{port}"
 
 
-def _announce(url: str, data: DataDir, settings: Settings) -> None:
+def _admin_url(settings: Settings, listener: socket.socket | None) -> str | None:
+    if listener is None:
+        return None
+    host, port = listener.getsockname()[:2]
+    return _url(settings.model_copy(update={"tls_cert": None}) if is_loopback(host) else settings, host, port)
+
+
+def _announce(url: str, admin_url: str | None, data: DataDir, settings: Settings) -> None:
     embedded = "a child of this process" if settings.redis_url is None else "CRISPER_REDIS_URL"
     lines = (
         f"Crisper listens on {url}",
+        *([f"  administration {admin_url}"] if admin_url else []),
         f"  data          {data.root}",
         f"  operator key  {data.operator_key}",
         f"  token ledger  {embedded}",

@@ -28,10 +28,12 @@ from registry.datadir import DataDir
 from registry.errors import ConfigError
 from registry.observe import configure_logging
 from registry.server.children import spawn
-from registry.server.process import answer, bind
+from registry.server.prctl import forbid_core_dumps
+from registry.server.process import Listeners, answer, bind
 
-SETTINGS: Final = "CRISPER_WORKER_SETTINGS"
-_FOR_PROXY = "CRISPER_WORKER_UNIX_SOCKET"
+SETTINGS: Final = "CRISPER_WORKER_SETTINGS_DESCRIPTOR"
+_PROXY = "CRISPER_WORKER_UNIX_SOCKET"
+_ADMIN = "CRISPER_WORKER_ADMIN_SOCKET"
 DESCRIPTORS: Final = "CRISPER_WORKER_DESCRIPTORS"
 _READY = b"ready"
 _START_S = 60.0
@@ -67,8 +69,8 @@ class Workers:
     Args:
         lock: Lock of the data folder, which all workers inherit.
         metrics: Folder for the metrics of all workers.
-        listener: Socket of the first slot, bound to `settings.port`, not listening.
-        for_proxy: Unix socket that all workers serve, if any.
+        listeners: The main one is the socket of the first slot, bound to `settings.port`, not listening. All
+            workers serve the others.
     """
 
     def __init__(
@@ -77,23 +79,21 @@ class Workers:
         redis_url: str,
         lock: int,
         metrics: Path,
-        listener: socket.socket,
-        *,
-        for_proxy: socket.socket | None = None,
+        listeners: Listeners,
     ) -> None:
         self._settings = settings
         self._keep = [lock]
         self._metrics = metrics
-        given = settings.model_copy(update={"redis_url": redis_url})
-        self._environment = os.environ | {
-            SETTINGS: given.model_dump_json(),
-            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
-        }
-        if for_proxy is not None:
-            self._keep.append(for_proxy.fileno())
-            self._environment[_FOR_PROXY] = str(for_proxy.fileno())
+        self._given = settings.model_copy(update={"redis_url": redis_url}).model_dump_json().encode()
+        # The settings contain passwords, and an environment is visible in /proc: a pipe passes them instead.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CRISPER_")}
+        self._environment = kept | {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+        for name, shared in ((_PROXY, listeners.proxy), (_ADMIN, listeners.admin)):
+            if shared is not None:
+                self._keep.append(shared.fileno())
+                self._environment[name] = str(shared.fileno())
         others = (bind(settings, shared=True) for _ in range(settings.workers - 1))
-        self._slots = [listener, *others]
+        self._slots = [listeners.main, *others]
         self._running: list[_Worker] = []
         self._retired: list[_Worker] = []
         self._renew = asyncio.Event()
@@ -146,14 +146,17 @@ class Workers:
 
     def _spawn(self, slot: socket.socket) -> _Worker:
         ready_read, ready_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        given = _filled_pipe(self._given)
         try:
             process = spawn(
                 [sys.executable, "-m", "registry.server.workers"],
-                keep=(*self._keep, slot.fileno(), ready_write),
-                environment=self._environment | {DESCRIPTORS: f"{slot.fileno()},{ready_write}"},
+                keep=(*self._keep, slot.fileno(), ready_write, given),
+                environment=self._environment
+                | {DESCRIPTORS: f"{slot.fileno()},{ready_write}", SETTINGS: str(given)},
                 death_signal=signal.SIGTERM,
             )
         finally:
+            os.close(given)
             os.close(ready_write)
         return _Worker(process, ready_read)
 
@@ -196,11 +199,22 @@ class Workers:
             self._end(worker)
 
 
+def _filled_pipe(content: bytes) -> int:
+    """Return the reading end of a pipe with some content. Raises ConfigError: it does not fit."""
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if os.write(write, content) < len(content):
+            os.close(read)
+            raise ConfigError("the settings are too long for worker processes: set CRISPER_WORKERS=1")
+    finally:
+        os.close(write)
+    return read
+
+
 async def _work(
     settings: Settings,
     redis_url: str,
-    listener: socket.socket,
-    for_proxy: socket.socket | None,
+    listeners: Listeners,
     ready_write: int,
 ) -> None:
     stopping, retiring = asyncio.Event(), asyncio.Event()
@@ -214,13 +228,12 @@ async def _work(
         os.close(ready_write)
 
     data = DataDir(settings.data_dir)
-    with listener:
+    with listeners.main:
         await answer(
             settings,
             data,
             redis_url,
-            listener,
-            for_proxy=for_proxy,
+            listeners,
             stopping=stopping,
             retiring=retiring,
             ready=ready,
@@ -229,17 +242,23 @@ async def _work(
 
 def main() -> None:
     """Run one worker with the environment from its parent."""
+    forbid_core_dumps()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # handled by the parent
-    settings = Settings.model_validate_json(os.environ.pop(SETTINGS))
+    with os.fdopen(int(os.environ.pop(SETTINGS)), "rb") as given:
+        settings = Settings.model_validate_json(given.read())
     slot, ready_write = map(int, os.environ.pop(DESCRIPTORS).split(","))
     configure_logging(settings.log_level)
     os.umask(0o077)
     if settings.redis_url is None:
         raise SystemExit("a worker needs the ledger's URL from its parent: run `crisper serve` instead")
-    descriptor = os.environ.pop(_FOR_PROXY, None)
-    for_proxy = socket.socket(fileno=int(descriptor)) if descriptor else None
-    listener = socket.socket(fileno=slot)
-    uvloop.run(_work(settings, settings.redis_url, listener, for_proxy, ready_write))
+    listeners = Listeners(socket.socket(fileno=slot), _inherited(_PROXY), _inherited(_ADMIN))
+    uvloop.run(_work(settings, settings.redis_url, listeners, ready_write))
+
+
+def _inherited(name: str) -> socket.socket | None:
+    """Return a socket that all workers share, if the parent has one."""
+    descriptor = os.environ.pop(name, None)
+    return socket.socket(fileno=int(descriptor)) if descriptor else None
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import NotFoundError
 from registry.model.api_keys import ApiKey
 from registry.model.organizations import Organization
+from registry.services.quotas import OrganizationQuotas
 
 FIRST: Final = "first"
-MAX_KEYS: Final = 50
 MAX_KEY_LENGTH: Final = 512
 
 _KEY_BYTES: Final = 32
@@ -40,9 +40,11 @@ class ApiKeys:
         *,
         keys: SqlApiKeyDirectory,
         organizations: SqlOrganizationDirectory,
+        quotas: OrganizationQuotas,
         clock: Clock,
     ) -> None:
         self._keys = keys
+        self._quotas = quotas
         self._organizations = organizations
         self._clock = clock
 
@@ -61,12 +63,13 @@ class ApiKeys:
 
         Raises:
             NotFoundError: There is no such organization.
-            ConflictError: The organization already has `MAX_KEYS` active keys.
+            QuotaExceededError: The organization has too many keys that are not revoked.
         """
         await self._require(organization)
         made = self._new(organization, name)
         created = _event(RegistryEventType.API_KEY_CREATED, made.key, source)
-        await self._keys.add(made.key, hash_api_key(made.secret.reveal()), created, limit=MAX_KEYS)
+        limit = (await self._quotas.of(organization)).api_keys
+        await self._keys.add(made.key, hash_api_key(made.secret.reveal()), created, limit=limit)
         return made
 
     async def list(self, organization: str) -> Sequence[ApiKey]:

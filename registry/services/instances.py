@@ -1,36 +1,46 @@
 """Instances: the nodes that are designated for a group, and the state of their pulls.
 
-    allocating ──token redeemed──> downloading ──all blobs delivered, or reported──> creating ──> running
-        └───────────────┴── token ended earlier: the node is released
+    allocating ──token redeemed──> downloading ──has the image──> creating ──reported──> running
+        └──────────────┴── all its tokens ended earlier: the node is released
 
-The ledger records what a session has delivered. The catalog stores the last observed state, so that it
-outlives the token. States are refreshed on every read, and every few seconds in the background.
+The ledger records what a session has delivered; `registry.model.pulls` decides when a node has the image. The
+catalog stores the last observed state, so that it outlives the tokens. States are refreshed on every read,
+and every few seconds in the background.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from auth.audit import EventType
 from auth.errors import TokenNotFoundError
 from auth.ports import AuditTrail, Clock
-from auth.records import SessionView, TokenState, TokenView
+from auth.records import TokenView
 from registry.audit.types import RegistryEventType
-from registry.catalog.instances import SqlInstances
+from registry.catalog.instances import InstanceToken, SqlInstances
+from registry.catalog.node_blobs import SqlNodeBlobs
 from registry.errors import NotFoundError
 from registry.model.groups import Group, GroupCatalog, GroupKey
+from registry.model.images import StoredImage
 from registry.model.instances import (
     HAS_IMAGE,
+    HOLDING,
     UNSETTLED,
     Instance,
     InstanceState,
+    KnownBy,
     instance_event,
     state_event,
 )
+from registry.model.pulls import GONE, Pull, decide, delivered_in, is_watched, judge, platforms_of
+from registry.services.quotas import OrganizationQuotas
 from registry.services.views import InstanceView
 
 SWEEP_S: Final = 2.0
+NO_DETAILS: Final[Mapping[str, object]] = MappingProxyType({})
 
 _AT_ONCE: Final = 16
 _PAGE: Final = 500
@@ -53,6 +63,9 @@ class Instances:
         catalog: The designated nodes with their last observed states.
         groups: The groups.
         tokens: The token authority.
+        quotas: Quotas of the groups' organizations.
+        node_blobs: Remembers the blobs that nodes got in full.
+        image_of: Returns the image of a session by repository and digest, or None.
         dismiss_tokens: Revokes every token of a group; new ones may be minted immediately.
     """
 
@@ -62,6 +75,9 @@ class Instances:
         catalog: SqlInstances,
         groups: GroupCatalog,
         tokens: TokenControl,
+        quotas: OrganizationQuotas,
+        node_blobs: SqlNodeBlobs,
+        image_of: Callable[[str, str], Awaitable[StoredImage | None]],
         dismiss_tokens: Callable[[Group], Awaitable[object]],
         trail: AuditTrail,
         clock: Clock,
@@ -69,6 +85,9 @@ class Instances:
         self._catalog = catalog
         self._groups = groups
         self._tokens = tokens
+        self._quotas = quotas
+        self._node_blobs = node_blobs
+        self._image_of = image_of
         self._dismiss_tokens = dismiss_tokens
         self._trail = trail
         self._clock = clock
@@ -76,13 +95,13 @@ class Instances:
     async def list(self, key: GroupKey) -> Sequence[InstanceView]:
         """Return a group's instances in their current states, oldest first. Raises NotFoundError."""
         group = await self._require_group(key)
-        views = await self._refresh_all(group, await self._catalog.of_group(group.id))
+        views = await self._refresh_all([(group, each) for each in await self._catalog.of_group(group.id)])
         return [view for view in views if view is not None]
 
     async def get(self, key: GroupKey, instance_id: str) -> InstanceView:
         """Return an instance in its current state. Raises NotFoundError."""
         group, instance = await self._require(key, instance_id)
-        (view,) = await self._refresh_all(group, [instance])
+        (view,) = await self._refresh_all([(group, instance)])
         if view is None:
             raise _no_such()
         return view
@@ -105,11 +124,13 @@ class Instances:
 
         Raises:
             NotFoundError: No such group or instance.
+            RateLimitedError: The organization reallocates too many instances per minute.
         """
         group, instance = await self._require(key, instance_id)
+        await self._quotas.take(key.organization, "reallocations_per_minute", "reallocate")
         await self._revoke(instance)
         event = instance_event(RegistryEventType.INSTANCE_REALLOCATED, group, instance, source=source)
-        if not await self._catalog.free(instance, event):
+        if not await self._catalog.free(group, instance, event):
             raise _no_such()
 
     async def recreate(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
@@ -121,21 +142,49 @@ class Instances:
         await self._request_restart(key, instance_id, RegistryEventType.INSTANCE_RESTARTED, source)
 
     async def report(
-        self, instance_id: str, key: GroupKey, state: InstanceState, *, source: str | None = None
+        self,
+        instance_id: str,
+        key: GroupKey,
+        state: InstanceState,
+        details: Mapping[str, object] = NO_DETAILS,
+        *,
+        source: str | None = None,
     ) -> InstanceView:
-        """Set the state that a scheduler reports for an instance's container. Raises NotFoundError."""
+        """Set the state that a scheduler reports for an instance's container.
+
+        If the node pulls a newer version than it has, the report is about the newer one.
+
+        Args:
+            details: What else it reports; None removes an earlier value, omitted values stay.
+
+        Raises:
+            NotFoundError: No such group or instance.
+        """
         group, instance = await self._require(key, instance_id)
-        if instance.state is not state:
-            event = state_event(state, group, instance, source=source)
-            await self._catalog.advance(group, instance, state, event)
+        tokens = await self._catalog.open_tokens([instance_id]) if instance.is_watched else {}
+        view = await self._refresh_one(group, instance, tokens.get(instance_id, ()), lapses=False)
+        if view is None:
+            raise _no_such()
+        before = view.instance
+        after = replace(before, state=state, known_by=KnownBy.REPORTED)
+        if view.newer is not None and state in HAS_IMAGE:
+            after = replace(after, version=view.newer.version, token_id=view.newer.token_id)
+        if after != before:
+            event = partial(state_event, group, source=source)
+            await self._catalog.advance(group, before, after, event)
+        if details:
+            group, instance = await self._require(key, instance_id)
+            merged = {**instance.report, **details}
+            report = {name: value for name, value in merged.items() if value is not None}
+            if not await self._catalog.store_report(instance, report):
+                raise _no_such()
         return await self.get(key, instance_id)
 
     async def refresh(self, group: Group) -> bool:
         """Refresh the states of a group's instances. Returns True if the group itself may have changed."""
         before = await self._catalog.of_group(group.id)
-        moving = [instance for instance in before if instance.state in UNSETTLED]
-        views = await self._refresh_all(group, moving)
-        return any(view is not None and view.instance.state in HAS_IMAGE for view in views)
+        views = await self._refresh_all([(group, instance) for instance in before if instance.is_watched])
+        return any(view is None or view.instance not in before for view in views)
 
     async def counts(self, group_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
         """Count the instances of groups by last observed state."""
@@ -148,53 +197,103 @@ class Instances:
 
     async def sweep(self) -> None:
         """Refresh the least recently checked instances."""
-        waiting = await self._catalog.unsettled(_PAGE)
-        for start in range(0, len(waiting), _AT_ONCE):
-            batch = waiting[start : start + _AT_ONCE]
-            await asyncio.gather(*(self._refresh_one(group, instance) for group, instance in batch))
+        await self._refresh_all(await self._catalog.watched(_PAGE))
 
-    async def _refresh_all(self, group: Group, found: Sequence[Instance]) -> Sequence[InstanceView | None]:
+    async def _refresh_all(self, found: Sequence[tuple[Group, Instance]]) -> Sequence[InstanceView | None]:
+        watched = [instance.id for _, instance in found if instance.is_watched]
+        tokens = await self._catalog.open_tokens(watched) if watched else {}
         views: list[InstanceView | None] = []
         for start in range(0, len(found), _AT_ONCE):
             batch = found[start : start + _AT_ONCE]
-            views += await asyncio.gather(*(self._refresh_one(group, instance) for instance in batch))
+            views += await asyncio.gather(
+                *(self._refresh_one(group, each, tokens.get(each.id, ())) for group, each in batch)
+            )
         return views
 
-    async def _refresh_one(self, group: Group, instance: Instance) -> InstanceView | None:
-        """Refresh one instance; None if its token has ended and its node was released."""
-        if instance.state not in UNSETTLED:
-            return InstanceView(instance)
-        try:
-            view = await self._tokens.show(instance.token_id)
-        except TokenNotFoundError:
-            await self._lapse(group, instance, "expired")
-            return None
-        state = _state_of(view)
-        if state is None:
-            await self._lapse(group, instance, view.state.value)
-            return None
-        if state is not instance.state:
-            event = state_event(state, group, instance)
-            await self._catalog.advance(group, instance, state, event)
-            instance = replace(instance, state=state, updated_at=self._clock.now())
-        downloading = state is InstanceState.DOWNLOADING and view.session is not None
-        return InstanceView(instance, _percent(view, view.session) if downloading else None)
+    async def _refresh_one(
+        self, group: Group, instance: Instance, tokens: Sequence[InstanceToken], *, lapses: bool = True
+    ) -> InstanceView | None:
+        """Refresh one instance; None if its tokens have ended and its node was released.
 
-    async def _lapse(self, group: Group, instance: Instance, cause: str) -> None:
-        event = instance_event(RegistryEventType.INSTANCE_LAPSED, group, instance, cause=cause)
-        await self._catalog.free(instance, event)
+        Args:
+            lapses: Whether the node may be released: not if its scheduler reports what it does.
+        """
+        if not instance.is_watched:
+            return InstanceView(instance, group)
+        views = [await self._show(token.token_id) for token in tokens]
+        pulls = await self._judge(group, instance.node_id, tokens, views)
+        following = decide(instance, pulls)
+        ended = [pull.token_id for pull in pulls if pull.status.has_ended]
+        if ended or (following is not None and following.status.known_by is not None):
+            gained, lost = delivered_in([view for view in views if view is not None])
+            if gained or lost:
+                await self._node_blobs.record(group.key.organization, instance.node_id, gained, lost)
+        if following is not None:
+            instance = await self._follow(group, instance, following)
+        if ended:
+            await self._catalog.end_tokens(ended)
+        if lapses and instance.state in UNSETTLED and len(ended) == len(pulls):
+            cause = next((view.state.value for view in views if view is not None), "expired")
+            event = instance_event(RegistryEventType.INSTANCE_LAPSED, group, instance, cause=cause)
+            if await self._catalog.lapse(group, instance, event):
+                return None
+        elif not is_watched(instance, pulls):
+            await self._catalog.unwatch(group, instance, [token.token_id for token in tokens])
+        return _view(group, instance, pulls)
+
+    async def _show(self, token_id: str) -> TokenView | None:
+        try:
+            return await self._tokens.show(token_id)
+        except TokenNotFoundError:
+            return None
+
+    async def _judge(
+        self,
+        group: Group,
+        node_id: str,
+        tokens: Sequence[InstanceToken],
+        views: Sequence[TokenView | None],
+    ) -> Sequence[Pull]:
+        """Judge the tokens of an instance, each with the blobs that the other sessions delivered."""
+        keys = {key for view in views if view and view.session for key in view.session.blobs}
+        had = set(await self._node_blobs.had(group.key.organization, node_id, keys)) if keys else set()
+        pulls = []
+        for token, view in zip(tokens, views, strict=True):
+            status = GONE
+            if view is not None:
+                others, _ = delivered_in([each for each in views if each is not None and each is not view])
+                image = await self._image_of(view.repository, view.image_digest) if view.session else None
+                status = judge(view, platforms_of(image, view), had | others)
+            pulls.append(Pull(token.token_id, token.version, status))
+        return pulls
+
+    async def _follow(self, group: Group, instance: Instance, pull: Pull) -> Instance:
+        """Store the state that follows from a pull. Returns the instance, old or new."""
+        status = pull.status
+        after = replace(
+            instance,
+            state=status.state or instance.state,
+            version=pull.version,
+            token_id=pull.token_id,
+            known_by=status.known_by,
+        )
+        as_seen = (instance.state, instance.version, instance.known_by)
+        changed = (after.state, after.version, after.known_by) != as_seen
+        event = partial(state_event, group) if changed else None
+        return await self._catalog.advance(group, instance, after, event) or instance
 
     async def _request_restart(
         self, key: GroupKey, instance_id: str, type_: EventType, source: str | None
     ) -> None:
         """Record the request for the scheduler. An instance without its image keeps its state."""
         group, instance = await self._require(key, instance_id)
-        event = instance_event(type_, group, instance, source=source)
+        await self._quotas.take(key.organization, "reallocations_per_minute", type_.value)
+        event = partial(instance_event, type_, group, source=source)
         restarted = type_ is RegistryEventType.INSTANCE_RESTARTED
         if instance.state in UNSETTLED:
-            await self._trail.record(event)
+            await self._trail.record(event(instance))
         elif not await self._catalog.advance(
-            group, instance, InstanceState.CREATING, event, keeps_version=restarted
+            group, instance, replace(instance, state=InstanceState.CREATING), event, keeps_version=restarted
         ):
             raise _no_such()
 
@@ -213,27 +312,20 @@ class Instances:
         return group, instance
 
     async def _require_group(self, key: GroupKey) -> Group:
-        group = await self._groups.get(key)
+        group = await self._groups.get(key)  # with its spec, which has the probes
         if group is None:
             raise NotFoundError(f"There is no container group named {key.name!r} in project {key.project!r}.")
         return group
 
 
-def _state_of(view: TokenView) -> InstanceState | None:
-    """Derive the instance state from a token; None if the token ended before the node had the image."""
-    session = view.session
-    is_complete = session is not None and 0 < session.blobs_total == session.blobs_complete
-    if is_complete or view.state is TokenState.DONE:
-        return InstanceState.CREATING
-    if view.state is TokenState.MINTED:
-        return InstanceState.ALLOCATING
-    return InstanceState.DOWNLOADING if view.state is TokenState.ACTIVE else None
-
-
-def _percent(view: TokenView, session: SessionView | None) -> float:
-    if session is None or view.image_size <= 0:
-        return 0.0
-    return min(100.0, round(100 * session.bytes_covered / view.image_size, 1))
+def _view(group: Group, instance: Instance, pulls: Sequence[Pull]) -> InstanceView:
+    moving = [pull for pull in pulls if pull.status.state is InstanceState.DOWNLOADING]
+    if instance.state is InstanceState.DOWNLOADING:
+        percent = max((pull.status.percent for pull in moving), default=0.0)
+        return InstanceView(instance, group, percent)
+    newer = [pull for pull in moving if pull.version > instance.version]
+    newest = max(newer, key=lambda pull: pull.version, default=None)
+    return InstanceView(instance, group, newer=newest if instance.state in HOLDING else None)
 
 
 def _no_such() -> NotFoundError:

@@ -38,12 +38,13 @@ class Nodes:
         networks: tuple[Network, ...] = (),
         *,
         reads_zstd: bool | None,
+        platform: str | None = None,
         source: str,
     ) -> NewNode:
         """Create a node. Raises ConflictError: the id is or was in use."""
         secret = new_node_secret() if binding is Binding.SECRET else None
         secret_hash = hash_secret(secret) if secret else None
-        node = Node(node_id, binding, secret_hash, networks, reads_zstd=reads_zstd)
+        node = Node(node_id, binding, secret_hash, networks, reads_zstd=reads_zstd, platform=platform)
         await self._nodes.add(node, _event(RegistryEventType.NODE_CREATED, node_id, source))
         offer = None if secret else await self._enrolment.offer(node_id)
         return NewNode(node_id, secret, offer)
@@ -68,6 +69,10 @@ class Nodes:
         if node is None:
             raise NotFoundError("there is no such node")
         return node
+
+    async def record_platform(self, node_id: str, platform: str) -> None:
+        """Record the platform that a node reports when it enrolls."""
+        await self._nodes.set_platform(node_id, platform)
 
     async def list(self) -> Sequence[Node]:
         """Return all nodes, ordered by id."""

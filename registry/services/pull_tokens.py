@@ -10,6 +10,7 @@ from registry.errors import ConflictError, NotFoundError
 from registry.model.groups import GroupCatalog, GroupKey, GroupStatus
 from registry.model.images import StoredImage, Variant
 from registry.model.nodes import NodeRegistry
+from registry.oci.platform import Platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,10 @@ class PullTokens:
 
         Raises:
             NotFoundError: No such group, or no such node.
-            ConflictError: The group has no stored image, or the node was deleted.
+            ConflictError: The group has no stored image, or none for the node's platform; or the node was
+                deleted, or it does not support the image's zstd layers.
         """
-        group = await self._catalog.get(key)
+        group = await self._catalog.get(key, with_spec=False)
         if group is None:
             raise NotFoundError(f"there is no container group {key.repository}")
         version = group.served_version
@@ -78,11 +80,18 @@ class PullTokens:
         if node.revoked_at is not None:
             raise _node_deleted(node_id)
         image = self._choose(image, node, wanted)
+        if node.reads_zstd is False and wanted is not Variant.ZSTD and image.has_zstd_layers:
+            raise _zstd_unsupported(node_id)
         minted = await self._authority.mint(
             organization=key.organization,
             group_id=group.id,
             repository=key.repository,
-            image=ImageGrant(str(image.digest), image.size_bytes, image.platform_blobs),
+            image=ImageGrant(
+                str(image.digest),
+                image.size_bytes,
+                image.platform_blobs,
+                tuple(platform.platform_blobs.keys() for platform in image.platforms),
+            ),
             node=node,
             ttl_s=ttl_s,
         )
@@ -94,16 +103,31 @@ class PullTokens:
         await self._instances.designate(group, node_id, version, minted.token_id)
         return Designation(minted, node_id, key, version, image)
 
-    async def variant(self, repository: str, digest: str) -> Variant | None:
-        """Return the variant that an image digest in a repository refers to; None if the image is gone."""
-        image = await self._catalog.image_by_digest(repository, digest)
-        return image.variant if image else None
+    async def image(self, repository: str, digest: str) -> StoredImage | None:
+        """Return the image that a token's digest in a repository refers to; None if the image is gone."""
+        return await self._catalog.image_by_digest(repository, digest)
 
-    def _choose(self, image: StoredImage, node: Node, wanted: Variant | None) -> StoredImage:
+    def _choose(self, stored: StoredImage, node: Node, wanted: Variant | None) -> StoredImage:
+        """Return the image for the node's platform, in a variant that it supports. Raises ConflictError."""
+        image = stored.choose(Platform.parse(node.platform) if node.platform else None)
+        if image is None:
+            raise ConflictError(
+                f"the image was imported for {stored.platform.replace(',', ', ')}, but the node "
+                f"{node.node_id!r} runs {node.platform}: add the platform with `crisper group platforms` or "
+                "CRISPER_PLATFORMS, and import the image again with `crisper group update --pull`"
+            )
         if wanted is None:
             known = {True: Variant.ZSTD, False: Variant.ORIGINAL, None: self._default}
             wanted = known[node.reads_zstd]
         return image.zstd if wanted is Variant.ZSTD and image.zstd is not None else image
+
+
+def _zstd_unsupported(node_id: str) -> ConflictError:
+    return ConflictError(
+        f"The image has zstd layers, and the node {node_id!r} is registered without zstd support. Build and "
+        "push the image with gzip layers, then import it again. Or use a node whose engine supports zstd "
+        "(Docker 23, containerd 1.5, Podman). If this node's engine was upgraded, ask for the variant `zstd`."
+    )
 
 
 def _node_deleted(node_id: str) -> ConflictError:

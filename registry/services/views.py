@@ -7,6 +7,7 @@ from typing import Any
 from registry.model.groups import Group
 from registry.model.imports import Progress
 from registry.model.instances import Instance, InstanceState
+from registry.model.pulls import Pull
 
 Spec = Mapping[str, Any]
 
@@ -24,7 +25,7 @@ class NewGroup:
 
     image: str
     autostart: bool
-    spec: Spec
+    spec: Spec = field(repr=False)
     registry_authentication: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
@@ -84,7 +85,10 @@ class InstanceView:
 
     Attributes:
         progress: How much of the image its node has, 0 to 100; None unless it is downloading.
+        newer: The pull of a newer version, by a node that has an older one.
     """
 
     instance: Instance
+    group: Group
     progress: float | None = None
+    newer: Pull | None = None

@@ -106,7 +106,7 @@ class WebhookDispatcher:
 
     async def _headers(self, delivery: WebhookDelivery) -> Mapping[str, str]:
         """Sign a message (Standard Webhooks, "Signature scheme")."""
-        secret = await self._secrets.open(delivery.webhook.webhook_id, delivery.secret)
+        secret = await self._secrets.open(delivery.secret)
         now = self._clock.now()
         return {
             "Content-Type": "application/json",

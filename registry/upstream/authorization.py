@@ -6,10 +6,8 @@ transfers.
 """
 
 import asyncio
-import base64
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -19,38 +17,21 @@ from auth.secret import Secret
 from registry.errors import (
     AuthenticationFailedError,
     ChallengeFormatError,
-    DocumentError,
     EgressRefusedError,
+    ImportFailedError,
     PullFailedError,
     UpstreamUnavailableError,
 )
-from registry.model.imports import UpstreamCredential
-from registry.oci.strict_json import parse_object
-from registry.upstream.challenge import Challenge, parse_challenges
-from registry.upstream.egress import authority, bracketed_host, parse_url
+from registry.upstream.challenge import Challenge, read_challenges
+from registry.upstream.egress import authority, origin_of, parse_url
+from registry.upstream.grants import Grant, basic_header, parse_grant
 from registry.upstream.logins import Login
-from registry.upstream.retry import is_transient, parse_retry_after
-from registry.upstream.transport import Response, Transport
+from registry.upstream.realms import PINNED_REALMS, Realms, may_receive_credentials, with_tls
+from registry.upstream.response import Response
+from registry.upstream.retry import is_outage, is_transient
+from registry.upstream.transport import Transport
 
 MAX_TOKEN_BYTES: Final = 64 << 10
-DEFAULT_EXPIRY_S: Final = 60.0
-MAX_EXPIRY_S: Final = 24 * 3600.0
-MAX_SLACK_S: Final = 10.0
-
-#: Realms on other hosts that may receive a registry's credentials; each is `host[:port]`.
-PINNED_REALMS: Final[Mapping[str, frozenset[str]]] = {
-    "registry-1.docker.io": frozenset({"auth.docker.io"}),
-    "registry.digitalocean.com": frozenset({"api.digitalocean.com"}),
-    "registry.gitlab.com": frozenset({"gitlab.com"}),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Grant:
-    """An Authorization header and when to renew it, by the monotonic clock."""
-
-    header: Secret
-    until_s: float
 
 
 class Authorization:
@@ -63,7 +44,7 @@ class Authorization:
         repository: str,
         login: Login,
         *,
-        realms: Mapping[str, Collection[str]] = PINNED_REALMS,
+        realms: Realms = PINNED_REALMS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start without a header: the registry's first 401 determines the scheme.
@@ -80,7 +61,9 @@ class Authorization:
         self._realms = realms
         self._monotonic = monotonic
         self._challenge: Challenge | None = None
-        self._grant: _Grant | None = None
+        self._grant: Grant | None = None
+        self._accepted = False
+        self._searched = self._asked = False
         self._lock = asyncio.Lock()
 
     async def header(self) -> Secret | None:
@@ -110,11 +93,52 @@ class Authorization:
         async with self._lock:
             if self._grant is not None and self._grant.header != shown:
                 return
-            challenge = self._choose(response)
-            if challenge.scheme == "basic" and shown is not None and not self._login.renew():
-                raise self.refusal()
+            try:
+                challenge = await self._challenge_of(response, shown)
+                if challenge.scheme == "basic" and shown is not None and not self._login.renew():
+                    raise self.refusal()
+            except AuthenticationFailedError:
+                if self._accepted:
+                    return  # some registries send a stray 401; the caller retries a request only once
+                raise
             self._challenge = challenge
+            self._accepted = False
             self._grant = await self._answer(challenge)
+
+    async def found(self, shown: Secret | None) -> bool:
+        """Handle a 404 or 403 to a request without credentials, which some registries send instead of a 401.
+
+        If credentials exist, asks `/v2/` once for a challenge; without one there, HTTP Basic is used.
+
+        Args:
+            shown: The Authorization header of the refused request.
+
+        Returns:
+            Whether to retry the request.
+
+        Raises:
+            AuthenticationFailedError, PullFailedError, UpstreamUnavailableError: As for `refused`.
+        """
+        async with self._lock:
+            if self._grant is not None:
+                return shown is None
+            if self._searched or self._login.anonymous:
+                return False
+            self._challenge = self._choose(await self._offers_of_base()) or Challenge("basic")
+            self._grant = await self._answer(self._challenge)
+            self._searched = True
+            return True
+
+    def admitted(self, shown: Secret | None) -> None:
+        """Note that the registry answered a request.
+
+        If it did so without credentials, `found` does not show any.
+
+        Args:
+            shown: The Authorization header of the request.
+        """
+        self._accepted = True
+        self._searched = self._searched or shown is None
 
     async def renewed(self, shown: Secret | None) -> bool:
         """Handle a 403, which Amazon ECR sends for an expired password. Returns whether to retry the request.
@@ -137,11 +161,16 @@ class Authorization:
 
     def refusal(self) -> AuthenticationFailedError:
         """Build the error for a registry that refuses access."""
-        host = bracketed_host(self._registry)
+        host = authority(self._registry)
         if self._login.anonymous:
             return AuthenticationFailedError(
                 f"{host} denies anonymous access to {self._repository}: check its spelling, "
                 "or give credentials in registry_authentication"
+            )
+        if self._grant is None and not self._asked:
+            return AuthenticationFailedError(
+                f"{host} denies access to {self._repository} without asking for the credentials: check the "
+                "repository's spelling, and that the registry allows pulls by this user"
             )
         return AuthenticationFailedError(
             f"{host} refuses these credentials for {self._repository}: check user name and password "
@@ -160,62 +189,113 @@ class Authorization:
             f"{host} allows no more pulls with these credentials for now: try again later", retry_after_s
         )
 
-    def _choose(self, response: Response) -> Challenge:
-        try:
-            challenges = parse_challenges(response.headers("WWW-Authenticate"))
-        except ChallengeFormatError:
-            challenges = ()
-        by_scheme = {challenge.scheme: challenge for challenge in reversed(challenges)}
-        chosen = by_scheme.get("bearer") or by_scheme.get("basic")
+    async def _challenge_of(self, response: Response, shown: Secret | None) -> Challenge:
+        """Return the challenge to answer after a 401.
+
+        Asks `/v2/` if the response has none that can be answered. Credentials are then tried with HTTP Basic.
+        """
+        offers = _offers(response)
+        lapsed = any(offer.params.get("error") == "invalid_token" for offer in offers)
+        if lapsed and shown is not None and self._challenge is not None:
+            return self._challenge  # nvcr.io then names another realm, which gives no anonymous tokens
+        chosen = self._choose(offers) or self._choose(await self._offers_of_base())
+        if chosen is None and shown is None and not self._login.anonymous:
+            return Challenge("basic")
         if chosen is None:
             raise AuthenticationFailedError(
-                f"{bracketed_host(self._registry)} asks for a kind of login that is not supported"
+                f"{authority(self._registry)} asks for a kind of login that is not supported: check that "
+                "this host is the image's registry"
             )
         return chosen
 
-    async def _answer(self, challenge: Challenge) -> _Grant:
+    async def _offers_of_base(self) -> Sequence[Challenge]:
+        url = self._registry / "v2/"
+        async with (
+            self._transport.document_deadline(authority(url)),
+            self._transport.send("GET", url) as response,
+        ):
+            if is_transient(response.status):
+                raise _unavailable(response, "when asked for its kind of login")
+            return () if response.redirected else _offers(response)
+
+    def _choose(self, offers: Iterable[Challenge]) -> Challenge | None:
+        """Choose Bearer before Basic, unless only Basic can be used."""
+        bearer = next((each for each in offers if each.scheme == "bearer" and each.params.get("realm")), None)
+        basic = next((each for each in offers if each.scheme == "basic"), None)
+        if bearer is None or basic is None:
+            return bearer or basic
+        try:
+            self._realm(bearer)
+        except ImportFailedError:
+            return basic
+        return bearer
+
+    async def _answer(self, challenge: Challenge) -> Grant:
+        self._asked = True
         if challenge.scheme == "bearer":
             return await self._fetch_token(challenge)
         shown = await self._login.show()
         if shown.credential is None:
             raise self.refusal()
-        return _Grant(basic_header(shown.credential), shown.until_s)
+        return Grant(basic_header(shown.credential), shown.until_s)
 
-    async def _fetch_token(self, challenge: Challenge) -> _Grant:
+    async def _fetch_token(self, challenge: Challenge) -> Grant:
         realm = self._realm(challenge)
-        asked = {"scope": challenge.params.get("scope") or f"repository:{self._repository}:pull"}
+        asked = [("scope", scope) for scope in self._scopes(challenge)]
         if service := challenge.params.get("service"):
-            asked["service"] = service
+            asked.append(("service", service))
         credential = (await self._login.show()).credential
         basic = basic_header(credential) if credential else None
-        started_s = self._monotonic()
-        try:
-            async with (
-                asyncio.timeout(self._transport.timeouts.document_s),
-                self._transport.send(
-                    "GET", realm.update_query(asked), authorization=basic, redirects=0
-                ) as response,
-            ):
-                self._check_realm_status(response)
-                body = await response.read(MAX_TOKEN_BYTES, "a token")
-        except TimeoutError:
-            raise UpstreamUnavailableError(f"{bracketed_host(realm)} does not answer in time") from None
-        return _parse_grant(body, bracketed_host(realm), started_s)
+        url, strays, answered = realm.extend_query(asked), 1, False
+        while True:
+            started_s = self._monotonic()
+            try:
+                async with (
+                    self._transport.document_deadline(authority(realm)),
+                    self._transport.send(
+                        "GET", url, authorization=basic, redirects=1, within_origin=True
+                    ) as response,
+                ):
+                    answered = True
+                    if response.status == HTTPStatus.UNAUTHORIZED and strays:
+                        strays -= 1
+                        continue
+                    self._check_realm_status(response)
+                    body = await response.read(MAX_TOKEN_BYTES, "a token")
+            except PullFailedError:
+                named = parse_url(challenge.params["realm"])
+                if answered or named.scheme == realm.scheme or origin_of(realm) == origin_of(self._registry):
+                    raise
+                raise self._needs_tls(named, realm) from None
+            return parse_grant(body, authority(realm), started_s)
+
+    def _needs_tls(self, named: URL, realm: URL) -> AuthenticationFailedError:
+        registry = authority(self._registry)
+        return AuthenticationFailedError(
+            f"{registry} names the token realm {origin_of(named)}, which has no TLS, and {origin_of(realm)} "
+            "does not answer: ask its administrator to set the registry's external URL to "
+            f"{origin_of(self._registry)}"
+        )
+
+    def _scopes(self, challenge: Challenge) -> Sequence[str]:
+        """Return the challenge's scopes, and this repository's, which the challenge of `/v2/` lacks."""
+        named = challenge.params.get("scope", "").split()
+        if any(scope.startswith("repository:") for scope in named):
+            return named
+        return [*named, f"repository:{self._repository}:pull"]
 
     def _realm(self, challenge: Challenge) -> URL:
         """Return the realm's URL if it is allowed. Credentials are sent only to the registry's own realms."""
-        registry = bracketed_host(self._registry)
+        registry = authority(self._registry)
         try:
-            realm = parse_url(challenge.params.get("realm", ""))
+            realm = with_tls(self._registry, parse_url(challenge.params.get("realm", "")))
         except EgressRefusedError as error:
-            raise PullFailedError(f"{registry} names an invalid token realm: {error}") from None
-        origin = realm.origin()
-        same = (bracketed_host(origin), origin.port) == (registry, self._registry.port)
-        downgrade = origin.scheme != "https" and self._registry.scheme == "https"
-        pinned = authority(origin) in self._realms.get(authority(self._registry), ())
-        if not self._login.anonymous and (downgrade or not (same or pinned)):
+            raise PullFailedError(
+                f"{registry} names an invalid token realm ({error}): ask its administrator to correct it"
+            ) from None
+        if not self._login.anonymous and not may_receive_credentials(self._registry, realm, self._realms):
             raise AuthenticationFailedError(
-                f"{registry} wants its credentials sent to {bracketed_host(realm)}, which is not known to "
+                f"{registry} wants its credentials sent to {origin_of(realm)}, which is not known to "
                 "belong to it: check the image's name, or ask the operator to allow that host"
             )
         return realm
@@ -224,30 +304,25 @@ class Authorization:
         if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise self.refusal()
         if is_transient(response.status):
-            raise UpstreamUnavailableError(
-                f"{response.host} answers {response.status} when asked for a token",
-                parse_retry_after(response.header("Retry-After")),
+            raise _unavailable(response, "when asked for a token")
+        if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise PullFailedError(
+                f"{response.host} answers {response.status} when asked for a token: check that this host is "
+                "the image's registry"
             )
-        if response.status != HTTPStatus.OK:
-            raise PullFailedError(f"{response.host} answers {response.status} when asked for a token")
 
 
-def basic_header(credential: UpstreamCredential) -> Secret:
-    """Encode a credential as HTTP Basic (RFC 7617, UTF-8)."""
-    pair = f"{credential.username}:{credential.password.reveal()}"
-    return Secret("Basic " + base64.b64encode(pair.encode()).decode())
-
-
-def _parse_grant(body: bytes, host: str, started_s: float) -> _Grant:
+def _offers(response: Response) -> Sequence[Challenge]:
     try:
-        fields = parse_object(body, "the token")
-    except DocumentError:
-        fields = {}
-    token = fields.get("token") or fields.get("access_token")
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
-        raise PullFailedError(f"{host} answers without a token")
-    expiry = fields.get("expires_in", DEFAULT_EXPIRY_S)
-    if isinstance(expiry, bool) or not isinstance(expiry, (int, float)) or expiry <= 0:
-        expiry = DEFAULT_EXPIRY_S
-    expiry = min(float(expiry), MAX_EXPIRY_S)
-    return _Grant(Secret(f"Bearer {token}"), started_s + expiry - min(MAX_SLACK_S, expiry / 5))
+        return read_challenges(response.headers("WWW-Authenticate"))
+    except ChallengeFormatError:
+        return ()
+
+
+def _unavailable(response: Response, when: str) -> UpstreamUnavailableError:
+    return UpstreamUnavailableError(
+        f"{response.host} answers {response.status} {when}: check that the registry works, and try again "
+        "later",
+        response.retry_after_s,
+        outage=is_outage(response.status),
+    )

@@ -1,8 +1,13 @@
-"""Parser for WWW-Authenticate headers (RFC 7235, section 2.1 and appendix C)."""
+"""Parser for WWW-Authenticate headers (RFC 7235, section 2.1 and appendix C).
+
+Docker and other clients read headers that violate the grammar, so registries send some. `read_challenges`
+takes from those only what authentication needs: that Basic is offered, or where Bearer tokens come from.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Final
 
 from registry.errors import ChallengeFormatError
@@ -17,6 +22,12 @@ _SEPARATORS = re.compile(r"[ \t]*(?:,[ \t]*)*")
 _PARAM = re.compile(rf"(?P<name>{_WORD})[ \t]*=[ \t]*(?:(?P<quoted>{_QUOTED})|(?P<plain>{_WORD}))")
 _SCHEME = re.compile(rf"(?P<scheme>{_WORD})(?: +(?P<token68>{_TOKEN68})(?=[ \t]*(?:,|$))|(?= |\t|,|$))")
 _END_OF_ITEM = re.compile(r"[ \t]*(?:,|$)")
+_OFFER = re.compile(r"(?:^|[\s,])(?P<scheme>basic|bearer)(?=$|[\s,])", re.ASCII | re.IGNORECASE)
+_LOOSE = re.compile(
+    r"""(?:^|[\s,;"'])(?P<name>realm|service|scope)\s*=\s*(?:"(?P<double>[^"]*)(?:"|$)|'(?P<single>[^']*)(?:'|$)|"""
+    r"""(?P<plain>[^\s,;"']+))""",
+    re.ASCII | re.IGNORECASE,
+)
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -45,6 +56,38 @@ def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
     if len(text) > MAX_HEADER_LENGTH:
         raise ChallengeFormatError("the WWW-Authenticate header is too long")
     return tuple(_challenges(text))
+
+
+def read_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
+    """Parse the challenges of a response like `parse_challenges`, and read headers that violate the grammar.
+
+    Of those, only Basic and Bearer are read, and of their parameters the first realm, service and scope.
+
+    Raises:
+        ChallengeFormatError: The headers are too long.
+    """
+    headers = tuple(headers)
+    if sum(map(len, headers)) > MAX_HEADER_LENGTH:
+        raise ChallengeFormatError("the WWW-Authenticate header is too long")
+    return tuple(challenge for header in headers for challenge in _read(header))
+
+
+def _read(header: str) -> Iterable[Challenge]:
+    try:
+        return parse_challenges([header])
+    except ChallengeFormatError:
+        return _loose_challenges(header)
+
+
+def _loose_challenges(header: str) -> Iterator[Challenge]:
+    offers = list(_OFFER.finditer(header))
+    for offer, following in zip_longest(offers, offers[1:]):
+        end = following.start() if following else len(header)
+        params: dict[str, str] = {}
+        for match in _LOOSE.finditer(header, offer.end(), end):
+            value = match["double"] or match["single"] or match["plain"] or ""
+            params.setdefault(match["name"].lower(), value.strip())
+        yield Challenge(offer["scheme"].lower(), params)
 
 
 def _challenges(text: str) -> Iterator[Challenge]:

@@ -7,18 +7,20 @@ from typing import Self
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from registry.errors import UpstreamUnavailableError
+from registry.errors import PlainHttpError, UpstreamUnavailableError
 from registry.hosts import split_host
 from registry.model.imports import UpstreamCredential
 from registry.oci.documents import MAX_DOCUMENT_BYTES
 from registry.oci.reference import Reference
-from registry.upstream.authorization import PINNED_REALMS, Authorization
+from registry.upstream.authorization import Authorization
 from registry.upstream.credentials.logins import login_for
 from registry.upstream.egress import HTTP_PORT, HTTPS_PORT, EgressGuard
+from registry.upstream.realms import PINNED_REALMS
 from registry.upstream.repository import UpstreamRepository
+from registry.upstream.response import Timeouts
 from registry.upstream.retry import Backoff
 from registry.upstream.routes import CertificateAuthorities, OutboundProxy
-from registry.upstream.transport import Timeouts, Transport
+from registry.upstream.transport import Transport
 
 
 class UpstreamClient:
@@ -100,7 +102,7 @@ class UpstreamClient:
         try:
             async with self._transport.send("GET", https / "v2/", redirects=0):
                 return https
-        except UpstreamUnavailableError:
+        except (UpstreamUnavailableError, PlainHttpError):
             return URL(f"http://{name}:{port or HTTP_PORT}")
 
 

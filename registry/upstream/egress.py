@@ -143,10 +143,10 @@ class EgressGuard:
         """
         if url.scheme not in {"http", "https"} or not url.raw_host:
             raise EgressRefusedError("only https URLs are allowed")
-        host = bracketed_host(url)
+        host = authority(url)
         if url.user is not None or url.password is not None:
             raise EgressRefusedError(f"a URL at {host} carries credentials")
-        if url.scheme == "http" and not self.allows_plain_http(host, url.port or 0):
+        if url.scheme == "http" and not self.allows_plain_http(bracketed_host(url), url.port or 0):
             raise EgressRefusedError(f"a URL at {host} does not use TLS")
 
     def permits(self, text: str) -> bool:
@@ -202,6 +202,11 @@ def authority(url: URL) -> str:
     """Return a URL's `host[:port]`, without the scheme's default port."""
     host = bracketed_host(url)
     return host if url.is_default_port() else f"{host}:{url.port}"
+
+
+def origin_of(url: URL) -> str:
+    """Return a URL's scheme, host and port, in one form for each origin."""
+    return f"{url.scheme}://{authority(url)}"
 
 
 def _endpoints(listed: Collection[str], default_ports: Collection[int]) -> frozenset[tuple[str, int]]:

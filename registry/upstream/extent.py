@@ -9,7 +9,7 @@ from typing import Final
 
 from registry.errors import PullFailedError, RangeRefusedError, UpstreamUnavailableError
 from registry.oci.documents import Descriptor
-from registry.upstream.transport import Response
+from registry.upstream.response import Response
 
 _MAX_SIZE_DIGITS: Final = 20
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
@@ -42,7 +42,7 @@ def extent_of_range(response: Response, blob: Descriptor, start: int, stop: int)
             return start, stop
     elif length == str(blob.size_bytes):
         return 0, blob.size_bytes
-    raise RangeRefusedError(f"{response.host} answers with another range of the blob {blob.digest}")
+    raise RangeRefusedError(_another_range(response, blob))
 
 
 def check_whole(response: Response, blob: Descriptor) -> None:
@@ -53,9 +53,12 @@ def check_whole(response: Response, blob: Descriptor) -> None:
     """
     if response.status == HTTPStatus.PARTIAL_CONTENT:
         if not _holds(response, blob, 0, blob.size_bytes):
-            raise PullFailedError(f"{response.host} answers with another range of the blob {blob.digest}")
+            raise PullFailedError(_another_range(response, blob))
     elif response.header("Content-Length") not in {None, str(blob.size_bytes)}:
-        raise PullFailedError(f"{response.host} has the blob {blob.digest} in another size than its manifest")
+        raise PullFailedError(
+            f"{response.host} has the blob {blob.digest} in another size than its manifest: push the image "
+            "again"
+        )
 
 
 def stated_size(response: Response) -> int | None:
@@ -81,11 +84,23 @@ async def exactly(response: Response, blob: Descriptor, size_bytes: int) -> Asyn
             missing -= len(chunk)
             if missing < 0:
                 raise PullFailedError(
-                    f"{response.host} sends more of the blob {blob.digest} than its manifest says"
+                    f"{response.host} sends more of the blob {blob.digest} than its manifest says: push the "
+                    "image again"
                 )
             yield chunk
     if missing:
-        raise UpstreamUnavailableError(f"{response.host} broke off in the middle of the blob {blob.digest}")
+        raise UpstreamUnavailableError(
+            f"{response.host} broke off in the middle of the blob {blob.digest}: check that the registry "
+            "works, and try again later"
+        )
+
+
+def _another_range(response: Response, blob: Descriptor) -> str:
+    return (
+        f"{response.host} answers with another range of the blob {blob.digest}: ask the registry's "
+        "administrator to "
+        "check the proxy before it"
+    )
 
 
 def _holds(response: Response, blob: Descriptor, start: int, stop: int) -> bool:

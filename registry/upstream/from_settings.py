@@ -9,10 +9,11 @@ from yarl import URL
 from registry.config import Settings
 from registry.errors import ConfigError, EgressRefusedError, ReferenceFormatError
 from registry.hosts import reference_host, split_host
-from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard, Network, parse_url
 from registry.upstream.hooks import HookClient
+from registry.upstream.realms import PINNED_REALMS
+from registry.upstream.retry import Backoff
 from registry.upstream.routes import OutboundProxy
 
 
@@ -24,6 +25,7 @@ def upstream_client(settings: Settings) -> UpstreamClient:
     """
     return UpstreamClient(
         _guard(settings),
+        backoff=Backoff(outage_s=settings.import_outage_s),
         authorities=_authorities(settings),
         realms=_realms(settings),
         proxy=_proxy(settings),

@@ -1,14 +1,15 @@
 """Resolution of a reference to the documents of its image: optional indexes, one manifest, its config."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from registry.errors import DocumentError, PullFailedError
 from registry.oci import mediatypes
-from registry.oci.documents import Manifest, parse_config_platform
+from registry.oci.documents import Index, Manifest, parse_config_platform
 from registry.oci.platform import Platform
-from registry.upstream.repository import Document, UpstreamRepository, off_loop
+from registry.upstream.repository import Document, UpstreamRepository, off_loop, unusable
+from storage.digest import Digest
 
 MAX_INDEX_DEPTH: Final = 2
 MAX_CANDIDATES: Final = 8
@@ -40,29 +41,84 @@ class ImageDocuments:
         """The chosen manifest, parsed."""
         parsed = self.manifest.parsed
         if not isinstance(parsed, Manifest):
-            raise PullFailedError("an index stands where a manifest belongs")
+            raise PullFailedError("the image has an index where a manifest belongs: push the image again")
         return parsed
 
 
-async def read_documents(source: UpstreamRepository, wanted: Platform) -> ImageDocuments:
-    """Fetch and verify an image's documents for one platform, before any layer.
+@dataclass(frozen=True, slots=True)
+class ImagePlatforms:
+    """Documents of those wanted platforms that an image has.
+
+    Attributes:
+        found: At least one, in the wanted order; each manifest once, even if it serves two platforms.
+        missing: The wanted platforms that the image does not have.
+    """
+
+    found: tuple[ImageDocuments, ...]
+    missing: tuple[Platform, ...]
+
+
+async def read_platforms(source: UpstreamRepository, wanted: Sequence[Platform]) -> ImagePlatforms:
+    """Fetch and verify an image's documents for all wanted platforms that it has, before any layer.
 
     Raises:
         AuthenticationFailedError: The registry refused the credentials.
-        PullFailedError: The image does not exist, is not for this platform, is corrupt or not supported.
+        PullFailedError: The image does not exist, has no wanted platform, is corrupt or not supported.
     """
     root = await source.document(source.reference.identifier)
-    fetched = 0
+    found: dict[Digest, ImageDocuments] = {}
+    missing: list[Platform] = []
+    for platform in wanted:
+        documents = await _read_platform(source, root, platform)
+        if documents is None:
+            missing.append(platform)
+        else:
+            found.setdefault(documents.manifest.digest, documents)
+    if not found:
+        named = " or ".join(map(str, wanted))
+        raise PullFailedError(f"{source.reference} has no image for {named}")
+    return ImagePlatforms(tuple(found.values()), tuple(missing))
+
+
+async def read_documents(source: UpstreamRepository, wanted: Platform) -> ImageDocuments:
+    """Fetch and verify an image's documents for one platform. Raises as `read_platforms`."""
+    (documents,) = (await read_platforms(source, [wanted])).found
+    return documents
+
+
+async def _read_platform(
+    source: UpstreamRepository, root: Document, wanted: Platform
+) -> ImageDocuments | None:
+    fetched, fallback = 0, None
     async for indexes, manifest in _manifests(source, (), root, wanted):
         parsed = manifest.parsed
         fetched += 1
         if not isinstance(parsed, Manifest) or fetched > MAX_CANDIDATES:
             break
         config = await source.small_blob(parsed.config)
-        platform = await _platform(source, config)
-        if platform is None or wanted.runs(platform):
-            return ImageDocuments(indexes, manifest, config, platform or wanted)
-    raise PullFailedError(f"{source.reference} has no image for {wanted}")
+        platform = _agreed(_listed(indexes, manifest, wanted), await _platform(source, config))
+        found = ImageDocuments(indexes, manifest, config, platform or wanted)
+        if found.platform.architecture == wanted.architecture and wanted.runs(found.platform):
+            return found
+        if fallback is None and wanted.runs(found.platform):
+            fallback = found
+    return fallback
+
+
+def _listed(indexes: tuple[Document, ...], manifest: Document, wanted: Platform) -> Platform | None:
+    """Return the platform under which the innermost index lists a manifest."""
+    index = indexes[-1].parsed if indexes else None
+    entries = index.manifests if isinstance(index, Index) else ()
+    stated = [entry.platform for entry in entries if entry.digest == manifest.digest and entry.platform]
+    return next((platform for platform in stated if wanted.runs(platform)), None)
+
+
+def _agreed(listed: Platform | None, config: Platform | None) -> Platform | None:
+    """Return a manifest's platform. The index knows the variant, which configs often omit."""
+    if listed is None or config is None:
+        return config
+    same = (listed.os, listed.architecture) == (config.os, config.architecture)
+    return listed if same else config
 
 
 async def _manifests(
@@ -74,14 +130,19 @@ async def _manifests(
         yield above, document
         return
     if len(above) >= MAX_INDEX_DEPTH:
-        raise PullFailedError(f"{source.reference} nests indexes deeper than {MAX_INDEX_DEPTH}")
+        raise PullFailedError(
+            f"{source.reference} nests indexes deeper than {MAX_INDEX_DEPTH}: push the image without nested "
+            "indexes"
+        )
     path = (*above, document)
     kinds = mediatypes.INDEXES | mediatypes.MANIFESTS
     known = [entry for entry in parsed.candidates(wanted) if entry.media_type in kinds]
     for entry in known[:MAX_CANDIDATES]:
         child = await source.document(str(entry.digest), entry)
         if child.parsed.media_type != entry.media_type:
-            raise PullFailedError(f"{source.reference} names a manifest of another kind than it has")
+            raise PullFailedError(
+                f"{source.reference} names a manifest of another kind than it has: push the image again"
+            )
         async for found in _manifests(source, path, child, wanted):
             yield found
 
@@ -90,4 +151,4 @@ async def _platform(source: UpstreamRepository, config: bytes) -> Platform | Non
     try:
         return await off_loop(config, parse_config_platform)
     except DocumentError as error:
-        raise PullFailedError(f"{source.reference} cannot be imported: {error}") from None
+        raise unusable(source.reference, error) from None

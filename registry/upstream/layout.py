@@ -45,6 +45,7 @@ class PulledImage:
         manifest_digest: Digest of the platform's manifest, which index.json references.
         size_bytes: Compressed size of config and layers, each digest once.
         fetched_bytes: Size of the layers that were not in the layout before.
+        is_reported: Whether Crisper accepted the report that the pull is complete.
     """
 
     digest: Digest
@@ -52,6 +53,7 @@ class PulledImage:
     platform: str
     size_bytes: int
     fetched_bytes: int
+    is_reported: bool = False
 
 
 async def pull_to_layout(
@@ -62,6 +64,7 @@ async def pull_to_layout(
     progress: Callable[[Progress], None],
     *,
     platform: Platform = LINUX_AMD64,
+    token_id: str | None = None,
 ) -> PulledImage:
     """Pull one platform of an image into a layout. Intact blobs in the layout are kept.
 
@@ -70,6 +73,7 @@ async def pull_to_layout(
     Args:
         directory: Created if missing; an existing layout loses the other entries of its index.json.
         progress: Called at every step in the event loop; it must not block.
+        token_id: Id of the pull token, whose pull is then reported as complete; None for other registries.
 
     Raises:
         AuthenticationFailedError: The registry refused the credentials.
@@ -81,6 +85,7 @@ async def pull_to_layout(
     documents = await read_documents(source, platform)
     layout = _Layout(directory, source, documents, progress)
     fetched_bytes = await layout.fill()
+    is_reported = token_id is not None and await source.report_complete(token_id)
     size_bytes = sum(blob.size_bytes for blob in documents.image.blobs)
     return PulledImage(
         documents.root.digest,
@@ -88,6 +93,7 @@ async def pull_to_layout(
         str(documents.platform),
         size_bytes,
         fetched_bytes,
+        is_reported,
     )
 
 
@@ -138,7 +144,9 @@ class _Layout:
 
     async def _stream(self, layer: Descriptor, file: "_PartFile") -> None:
         batch = bytearray()
-        download = Download(self._source, layer, 0, _ONE_CONNECTION)
+        download = Download(
+            self._source, layer, 0, _ONE_CONNECTION, _ONE_CONNECTION.minimum_rate(self._source.reference.host)
+        )
         async with aclosing(download.chunks()) as chunks:
             async for chunk in chunks:
                 batch += chunk
@@ -186,7 +194,9 @@ class _PartFile:
 
     def commit(self) -> None:
         if self._hasher.hexdigest() != self._digest.hex:
-            raise PullFailedError(f"the layer {self._digest} is not what its digest says")
+            raise PullFailedError(
+                f"the registry sent other bytes for the layer {self._digest} than its digest says"
+            )
         self._file.flush()
         os.fsync(self._file.fileno())
         self._part.replace(self._path)

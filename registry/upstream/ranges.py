@@ -4,7 +4,8 @@ The bytes are hashed and encrypted in order, so one main request always streams 
 are prefetched into memory, within the process' budget. Prefetching is speculative: if a prefetch fails or is
 incomplete, the main stream fetches the missing bytes, with all retries. If an upstream does not answer the
 main request with exactly its range, the whole blob is requested, and bytes that were already received are
-skipped. If the first range arrives so fast that one connection suffices, the rest is one stream.
+skipped. If the first range arrives so fast that one connection suffices, the rest is one stream. The same
+applies if the first range takes long to start: some registries read the whole blob for every request.
 """
 
 import asyncio
@@ -17,12 +18,14 @@ from typing import Final
 
 from registry.errors import ImportFailedError, RangeRefusedError, UpstreamUnavailableError
 from registry.oci.documents import Descriptor
+from registry.upstream.minimum_rate import WINDOW_S, MinimumRate
 from registry.upstream.repository import UpstreamRepository
 
 RANGE_BYTES: Final = 4 << 20
 MIN_BYTES: Final = 4 * RANGE_BYTES
 MAX_REREADS: Final = 8  # of a blob's start, without ranges; later progress does not reset the retry count
 QUICK_BYTES_PER_S: Final = 40e6  # three concurrent layers at this rate fill a gigabit link
+SLOW_START_S: Final = 1.0
 
 
 class PrefetchBudget:
@@ -56,12 +59,20 @@ class DownloadOptions:
         connections: Maximum number of connections for one blob.
         quick_bytes_per_s: Above this rate, one connection is enough.
         pace: Awaited with the number of received bytes, to limit the bandwidth.
+        min_bytes_per_s: Minimum rate of an import; 0 disables it.
+        rate_window_s: Time over which the minimum rate is measured.
     """
 
     memory: PrefetchBudget
     connections: int = 4
     quick_bytes_per_s: float = QUICK_BYTES_PER_S
     pace: Callable[[int], Awaitable[None]] = unpaced
+    min_bytes_per_s: int = 0
+    rate_window_s: float = WINDOW_S
+
+    def minimum_rate(self, host: str) -> MinimumRate:
+        """Create the measurement for one import."""
+        return MinimumRate(host, self.min_bytes_per_s, self.rate_window_s)
 
 
 class _Prefetch:
@@ -102,9 +113,15 @@ class Download:
     """
 
     def __init__(
-        self, source: UpstreamRepository, blob: Descriptor, offset: int, options: DownloadOptions
+        self,
+        source: UpstreamRepository,
+        blob: Descriptor,
+        offset: int,
+        options: DownloadOptions,
+        rate: MinimumRate,
     ) -> None:
         self._source = source
+        self._rate = rate
         self._blob = blob
         self._options = options
         self._received = offset
@@ -112,8 +129,12 @@ class Download:
         self._one_stream = options.connections == 1 or blob.size_bytes - offset < MIN_BYTES
         self._prefetches: deque[_Prefetch] = deque()
         self._prefetching = False
-        self._failed = self._failed_at = 0
+        self._retries = source.retries()
+        self._failed_at = offset
         self._rereads = 0
+        self._uses_ranges = True
+        self._whole_is_offered = False
+        self._start_s = 0.0
         self.ranged = False
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -123,7 +144,8 @@ class Download:
 
         Raises:
             AuthenticationFailedError: The registry refused the credentials.
-            PullFailedError: The blob does not exist or has another size, or no answer came after retries.
+            PullFailedError: The blob does not exist or has another size, no answer came after retries, or the
+                upstream is too slow.
         """
         offset, began = self._received, time.monotonic()
         try:
@@ -131,19 +153,30 @@ class Download:
                 next_ = self._prefetches[0].start if self._prefetches else self._stream_stop()
                 pieces = self._from_prefetch() if next_ == self._received else self._stream(next_)
                 async with aclosing(pieces):
-                    async for chunk in pieces:
+                    while chunk := await self._next(pieces):
                         self._received += len(chunk)
+                        self._rate.received(len(chunk))
                         yield chunk
-                if not self._prefetching and self._is_quick(offset, began):
+                if not self._prefetching and self._suits_one_stream(offset, began):
                     self._one_stream = True
                 self._prefetching = True
         finally:
             await self._drop_prefetches()
 
-    def _is_quick(self, offset: int, began: float) -> bool:
-        """Return whether the rate since `offset` and `began` is so high that one connection is enough."""
+    async def _next(self, pieces: AsyncGenerator[bytes, None]) -> bytes:
+        """Return the next chunk; empty at the end."""
+        with self._rate.waiting():
+            return await anext(pieces, b"")
+
+    async def _pace(self, count: int) -> None:
+        with self._rate.paused():
+            await self._options.pace(count)
+
+    def _suits_one_stream(self, offset: int, began: float) -> bool:
+        """Return whether the first range, received since `began`, was so quick or so slow to start."""
         took_s = time.monotonic() - began
-        return self._received - offset > self._options.quick_bytes_per_s * took_s
+        is_quick = self._received - offset > self._options.quick_bytes_per_s * took_s
+        return is_quick or self._start_s > max(SLOW_START_S, took_s / 2)
 
     def _stream_stop(self) -> int:
         """Return where the main request ends while there are no prefetches."""
@@ -154,9 +187,10 @@ class Download:
     async def _stream(self, stop: int) -> AsyncGenerator[bytes, None]:
         """Stream up to `stop`, or to the end if the upstream does not support ranges."""
         while self._received < stop:
-            before = self._received
+            before, asked = self._received, time.monotonic()
             try:
                 async with self._source.piece(self._blob, before, stop) as piece:
+                    self._start_s = time.monotonic() - asked
                     if (piece.start, piece.stop) == (before, stop):
                         self.ranged |= stop - before < self._blob.size_bytes
                         if self._prefetching:
@@ -166,14 +200,14 @@ class Download:
                         await self._stop_ranges()
                     skip = before - piece.start
                     async for chunk in piece.chunks:
-                        await self._options.pace(len(chunk))
+                        await self._pace(len(chunk))
                         if data := chunk[skip:]:
                             yield data
                         skip = max(0, skip - len(chunk))
             except RangeRefusedError:
                 await self._stop_ranges()
             except UpstreamUnavailableError as error:
-                await self._wait(error)
+                await self._wait(error, ranged=stop - before < self._blob.size_bytes)
 
     async def _from_prefetch(self) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of the next prefetch; the main stream fetches missing ones."""
@@ -207,31 +241,45 @@ class Download:
                     async for chunk in piece.chunks:
                         missing -= len(chunk)
                         prefetch.put(chunk)
-                        await self._options.pace(len(chunk))
+                        await self._pace(len(chunk))
         except ImportFailedError:
             pass  # the main stream will encounter and report the problem
         finally:
             prefetch.end(failed=missing > 0)
 
-    async def _wait(self, error: UpstreamUnavailableError) -> None:
+    async def _wait(self, error: UpstreamUnavailableError, *, ranged: bool) -> None:
         """Wait before the main stream retries, with half the connections in case of an overloaded upstream.
 
-        The last consecutive attempt is one without ranges, in case the upstream fails because of them.
+        If a range fails although the upstream offers the whole blob at the same time, it fails because of
+        ranges, and not because the upstream is down.
         """
         self._max_connections = max(1, self._max_connections // 2)
         backoff = self._source.backoff
         if tasks := [piece.task for piece in self._prefetches if piece.task is not None]:
             await asyncio.wait(tasks, timeout=backoff.cap_s)
-        progress = self._received - self._failed_at >= backoff.progress_bytes and self._rereads < MAX_REREADS
-        self._failed, self._failed_at = 1 if progress else self._failed + 1, self._received
-        await backoff.wait(self._failed, error)
-        if self._failed == backoff.attempts - 1:
+        if self._received - self._failed_at >= backoff.progress_bytes and self._rereads < MAX_REREADS:
+            self._retries.restart()
+            self._whole_is_offered = False
+        self._failed_at = self._received
+        if self._whole_is_offered:
             await self._stop_ranges()
+        await self._retries.wait(error)
+        if ranged and self._uses_ranges and self._retries.failed == backoff.attempts - 2:
+            self._whole_is_offered = await self._offers_whole()
+
+    async def _offers_whole(self) -> bool:
+        """Return whether the upstream answers a request for the whole blob now."""
+        try:
+            async with self._source.piece(self._blob, 0, self._blob.size_bytes):
+                return True
+        except ImportFailedError:
+            return False
 
     async def _stop_ranges(self) -> None:
         """Request the whole blob from now on, and skip the bytes that were already received."""
         self._source.disable_ranges(self._blob)
         self._one_stream = True
+        self._uses_ranges = self._whole_is_offered = False
         await self._drop_prefetches()
 
     async def _drop_prefetches(self) -> None:

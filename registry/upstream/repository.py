@@ -1,7 +1,7 @@
 """Access to one repository of an upstream registry: documents and blob streams (OCI distribution-spec)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,8 +21,10 @@ from registry.oci.documents import Descriptor, Index, Manifest, parse_document
 from registry.oci.reference import Reference
 from registry.upstream.authorization import Authorization
 from registry.upstream.extent import Piece, check_whole, exactly, extent_of_range, stated_size
-from registry.upstream.retry import Backoff, is_transient, parse_retry_after
-from registry.upstream.transport import Response, Transport
+from registry.upstream.requests import AuthenticatedRequests
+from registry.upstream.response import Response
+from registry.upstream.retry import Backoff, Retries
+from registry.upstream.transport import Transport
 from storage.digest import Digest
 from storage.errors import DigestError
 
@@ -46,7 +48,11 @@ class Document:
 
 
 class UpstreamRepository:
-    """One repository of an upstream registry, accessed with one credential."""
+    """One repository of an upstream registry, accessed with one credential.
+
+    Attributes:
+        waiting: Called with the failure before each wait for a registry that does not answer.
+    """
 
     def __init__(
         self,
@@ -60,11 +66,24 @@ class UpstreamRepository:
     ) -> None:
         self.reference = reference
         self.backoff = backoff
-        self._transport = transport
+        self.waiting: Callable[[UpstreamUnavailableError], None] = lambda _error: None
+        self._origin = origin
         self._base = origin / "v2" / reference.repository
-        self._authorization = authorization
+        self._requests = AuthenticatedRequests(transport, origin, reference, authorization)
         self._max_manifest_bytes = max_manifest_bytes
         self._without_ranges: set[Digest] = set()
+
+    async def report_complete(self, token_id: str) -> bool:
+        """Report to Crisper that the pull with a token is complete. Returns whether it was accepted.
+
+        A pull that cannot be reported is complete nevertheless; Crisper then finds out by itself.
+        """
+        url = self._origin / "api/v1/pull-tokens" / token_id / "complete"
+        try:
+            async with self._requests.send_small("POST", url, "report of a complete pull"):
+                return True
+        except PullFailedError:
+            return False
 
     @property
     def encrypted(self) -> bool:
@@ -83,7 +102,21 @@ class UpstreamRepository:
             PullFailedError: The document does not exist, is corrupt or not supported, or the registry did
                 not answer after retries.
         """
-        return await self._retry(lambda: self._document(identifier, expected))
+        document = await self._retry(lambda: self._document(identifier, expected))
+        if identifier == self.reference.identifier:
+            self._requests.root = document.digest
+        return document
+
+    async def moved(self) -> bool:
+        """Resolve the tag again. Returns whether it names another document than before.
+
+        Raises:
+            AuthenticationFailedError, PullFailedError: As for `document`.
+        """
+        before, self._requests.root = self._requests.root, None
+        if before is None or self.reference.digest is not None:
+            return False
+        return (await self.document(self.reference.identifier)).digest != before
 
     async def resolve(self, identifier: str) -> Descriptor:
         """Resolve a tag or digest with a HEAD request, which does not count as a pull at Docker Hub.
@@ -116,7 +149,7 @@ class UpstreamRepository:
             data = await response.read(self._max_manifest_bytes, "a manifest")
             content_type = response.header("Content-Type")
         if named is not None and not await off_loop(data, named.matches):
-            raise PullFailedError(f"the manifest {named} is not what its digest says")
+            raise PullFailedError(self._other_bytes(f"manifest {named}"))
         return data, content_type
 
     async def small_blob(self, blob: Descriptor) -> bytes:
@@ -137,10 +170,9 @@ class UpstreamRepository:
         url = self._base / "blobs" / str(blob.digest)
         for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
             try:
-                async with (
-                    self._bounded(),
-                    self._request(method, url, f"blob {blob.digest}", headers=headers) as response,
-                ):
+                async with self._requests.send_small(
+                    method, url, f"blob {blob.digest}", headers=headers
+                ) as response:
                     return stated_size(response) == blob.size_bytes
             except ImportFailedError:
                 continue
@@ -167,7 +199,7 @@ class UpstreamRepository:
         whole = (start, stop) == (0, blob.size_bytes) or blob.digest in self._without_ranges
         headers = {} if whole else {"Range": f"bytes={start}-{stop - 1}"}
         try:
-            async with self._request("GET", url, f"blob {blob.digest}", headers=headers) as response:
+            async with self._requests.send("GET", url, f"blob {blob.digest}", headers=headers) as response:
                 if whole:
                     check_whole(response, blob)
                     begin, end = 0, blob.size_bytes
@@ -187,14 +219,23 @@ class UpstreamRepository:
         """Request this blob without ranges from now on."""
         self._without_ranges.add(blob.digest)
 
+    def _other_bytes(self, what: str) -> str:
+        return (
+            f"{self.reference.host} sent other bytes for the {what} than its digest says: push the image "
+            "again"
+        )
+
+    def retries(self) -> Retries:
+        """Begin to count the failures of one operation."""
+        return Retries(self.backoff, self.waiting)
+
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        failed = 0
+        retries = self.retries()
         while True:
             try:
                 return await attempt()
             except UpstreamUnavailableError as error:
-                failed += 1
-                await self.backoff.wait(failed, error)
+                await retries.wait(error)
 
     async def _document(self, identifier: str, expected: Descriptor | None) -> Document:
         async with self._small("GET", identifier) as response:
@@ -202,13 +243,16 @@ class UpstreamRepository:
             content_type, declared = response.header("Content-Type"), response.header("Docker-Content-Digest")
         named = _parse_digest(identifier) or _parse_digest(declared)
         if expected is not None and expected.size_bytes != len(data):
-            raise PullFailedError(f"the manifest of {self.reference} is not of the size that its index says")
+            raise PullFailedError(
+                f"{self.reference.host} has a manifest of {self.reference} in another size than its index "
+                "says: push the image again"
+            )
         if named is not None and not await off_loop(data, named.matches):
-            raise PullFailedError(f"the manifest of {self.reference} is not what its digest says")
+            raise PullFailedError(self._other_bytes(f"manifest {named}"))
         try:
             parsed = await off_loop(data, parse_document, content_type)
         except DocumentError as error:
-            raise PullFailedError(f"{self.reference} cannot be imported: {error}") from None
+            raise unusable(self.reference, error) from None
         digest = _parse_digest(identifier)
         return Document(data, digest if digest is not None else await off_loop(data, Digest.of), parsed)
 
@@ -217,81 +261,44 @@ class UpstreamRepository:
             digest = _parse_digest(response.header("Docker-Content-Digest"))
             size, media_type = response.header("Content-Length"), response.header("Content-Type")
         if digest is None or size is None or not size.isdigit() or media_type is None:
-            raise PullFailedError(f"{response.host} does not say what {self.reference} is")
+            raise PullFailedError(
+                f"{response.host} does not say what {self.reference} is: ask the registry's administrator "
+                "whether it supports HEAD requests"
+            )
         return Descriptor(mediatypes.bare(media_type), digest, int(size))
 
     @asynccontextmanager
     async def _small(self, method: str, identifier: str, kind: str = "manifests") -> AsyncIterator[Response]:
         url = self._base / kind / identifier
-        async with (
-            self._bounded(),
-            self._request(method, url, f"image {self.reference}", accept=mediatypes.ACCEPTED) as response,
-        ):
+        what = (
+            f"image {self.reference}" if identifier == self.reference.identifier else f"manifest {identifier}"
+        )
+        async with self._requests.send_small(method, url, what, accept=mediatypes.ACCEPTED) as response:
             if response.status != HTTPStatus.OK:
-                raise PullFailedError(f"{response.host} answers {response.status} for {self.reference}")
+                raise PullFailedError(
+                    f"{response.host} answers {response.status} for {what}: check that this host is the "
+                    "image's registry"
+                )
             yield response
 
     async def _small_blob(self, blob: Descriptor) -> bytes:
-        async with self._bounded(), self.piece(blob, 0, blob.size_bytes) as piece:
-            data = b"".join([chunk async for chunk in piece.chunks])
+        url = self._base / "blobs" / str(blob.digest)
+        async with self._requests.send_small("GET", url, f"blob {blob.digest}") as response:
+            if response.gzipped and response.header("Content-Length") != str(blob.size_bytes):
+                data = await response.read(blob.size_bytes, f"the blob {blob.digest}")
+            else:
+                check_whole(response, blob)
+                data = b"".join([chunk async for chunk in exactly(response, blob, blob.size_bytes)])
         if not await off_loop(data, blob.digest.matches):
-            raise PullFailedError(f"the blob {blob.digest} is not what its digest says")
+            raise PullFailedError(self._other_bytes(f"blob {blob.digest}"))
         return data
 
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._transport.timeouts.document_s):
-                yield
-        except TimeoutError:
-            raise UpstreamUnavailableError(f"{self.reference.host} does not answer in time") from None
 
-    @asynccontextmanager
-    async def _request(
-        self,
-        method: str,
-        url: URL,
-        what: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        accept: Iterable[str] = (),
-    ) -> AsyncIterator[Response]:
-        """Send an authenticated request; authenticate and retry once after a 401 and once after a 403."""
-        answered: set[int] = set()
-        while True:
-            shown = await self._authorization.header()
-            async with self._transport.send(
-                method, url, headers=headers, accept=accept, authorization=shown
-            ) as response:
-                if not response.redirected and response.status not in answered:
-                    answered.add(response.status)
-                    if response.status == HTTPStatus.UNAUTHORIZED:
-                        await self._authorization.refused(response, shown)
-                        continue
-                    if response.status == HTTPStatus.FORBIDDEN and await self._authorization.renewed(shown):
-                        continue
-                self._check_status(response, what, ranged="Range" in (headers or {}))
-                yield response
-                return
-
-    def _check_status(self, response: Response, what: str, *, ranged: bool) -> None:
-        status = response.status
-        if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-            return
-        retry_after_s = parse_retry_after(response.header("Retry-After"))
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise self._authorization.exhaustion(response.host, retry_after_s)
-        # A signed URL may have expired; a retry gets a new one. A refused range is permanent.
-        expired = response.redirected and not ranged and status < HTTPStatus.INTERNAL_SERVER_ERROR
-        if is_transient(status) or expired:
-            raise UpstreamUnavailableError(f"{response.host} answers {status} for {what}", retry_after_s)
-        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise self._authorization.refusal()
-        if status == HTTPStatus.NOT_FOUND:
-            raise PullFailedError(
-                f"{response.host} has no {what}: check its spelling, and that it was pushed whole"
-            )
-        raise PullFailedError(f"{response.host} answers {status} for {what}")
+def unusable(reference: Reference, error: DocumentError) -> PullFailedError:
+    """Build the error for an image with an invalid or unsupported document."""
+    advice = "" if ": " in str(error) else ": push the image again with a current build tool"
+    why = f"{error}{advice}"
+    return PullFailedError(f"{reference} cannot be imported: {why}")
 
 
 def _parse_digest(text: str | None) -> Digest | None:

@@ -22,6 +22,7 @@ from yarl import URL
 
 from registry.errors import EgressRefusedError
 from registry.upstream.egress import EgressGuard, authority, bracketed_host
+from registry.upstream.response_heads import TolerantConnector
 
 #: A name that some resolvers read as an IPv4 address in decimal, octal or hexadecimal.
 _NUMERIC_LABEL: Final = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)\.?")
@@ -87,10 +88,10 @@ class Routes:
         self._resolver = resolver
         self._resolve_s = resolve_s
         self._guarded = session(
-            aiohttp.TCPConnector(limit=0, socket_factory=guard.open_socket, resolver=resolver)
+            TolerantConnector(limit=0, socket_factory=guard.open_socket, resolver=resolver)
         )
-        self._listed = session(aiohttp.TCPConnector(limit=0, resolver=resolver))
-        self._proxied = session(aiohttp.TCPConnector(limit=0))
+        self._listed = session(TolerantConnector(limit=0, resolver=resolver))
+        self._proxied = session(TolerantConnector(limit=0))
 
     async def close(self) -> None:
         """Close every connection."""

@@ -3,12 +3,11 @@
 aiohttp's errors never leave this module, because they contain the request with its Authorization header.
 """
 
-import socket
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import wraps
+from types import MappingProxyType
 from typing import Concatenate, Final, ParamSpec, Self
 
 import aiohttp
@@ -20,116 +19,17 @@ from yarl import URL
 from auth.secret import Secret
 from registry import tracing
 from registry.errors import EgressRefusedError, PullFailedError, UpstreamUnavailableError
-from registry.upstream.egress import EgressGuard, bracketed_host, parse_url
+from registry.upstream.connection_errors import translate
+from registry.upstream.egress import EgressGuard, authority, origin_of, parse_url
+from registry.upstream.response import Response, Timeouts
+from registry.upstream.response_heads import MAX_FIELD_BYTES, MAX_FIELDS
 from registry.upstream.routes import CertificateAuthorities, OutboundProxy, Routes
 
 MAX_REDIRECTS: Final = 3
 READ_BUFFER_BYTES: Final = 1 << 20
 USER_AGENT: Final = "crisper"
-_PERMANENT: Final[Mapping[type[Exception], str]] = {
-    aiohttp.ClientConnectorCertificateError: (
-        "shows a TLS certificate that is not trusted: an operator can add its CA"
-    ),
-    aiohttp.InvalidURL: "is not a host that can be reached",
-}
-_TRANSIENT: Final[Mapping[type[Exception], str]] = {
-    aiohttp.ClientProxyConnectionError: "cannot be reached: the operator's outbound proxy does not answer",
-    aiohttp.ClientHttpProxyError: "cannot be reached through the operator's outbound proxy",
-    aiohttp.ClientConnectorDNSError: "has a name that cannot be resolved",
-    socket.gaierror: "has a name that cannot be resolved",
-    aiohttp.ClientConnectorError: "cannot be reached",
-    TimeoutError: "does not answer in time",
-}
-#: Statuses of the proxy itself that retries do not change.
-_FINAL_OF_PROXY: Final = frozenset({400, 403, 405, 407})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _Rest = ParamSpec("_Rest")
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Timeouts for the steps of a request, in seconds.
-
-    Attributes:
-        connect_s: For DNS, TCP and TLS.
-        read_s: Between two reads of a response.
-        document_s: For a whole small document, including redirects.
-        floor_bytes_s: Minimum rate over `read_s` of waiting. Without it, a registry that sends very slowly
-            could occupy a worker indefinitely.
-    """
-
-    connect_s: float = 15.0
-    read_s: float = 60.0
-    document_s: float = 60.0
-    floor_bytes_s: int = 16 << 10
-
-
-class Response:
-    """A response whose body has not been read.
-
-    Attributes:
-        redirected: The response comes from a different origin than the request was sent to.
-    """
-
-    def __init__(
-        self, response: aiohttp.ClientResponse, host: str, timeouts: Timeouts, *, redirected: bool
-    ) -> None:
-        self._response = response
-        self._timeouts = timeouts
-        self.host = host
-        self.redirected = redirected
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return self._response.status
-
-    def header(self, name: str) -> str | None:
-        """Return a header's first value."""
-        return self._response.headers.get(name)
-
-    def headers(self, name: str) -> Iterable[str]:
-        """Return every value of a header."""
-        return self._response.headers.getall(name, ())
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body as it arrives, in pieces of at most about two read buffers.
-
-        Raises:
-            UpstreamUnavailableError: The connection was cut, timed out or is too slow.
-        """
-        waited_s, received = 0.0, 0
-        while True:
-            asked_s = time.monotonic()
-            chunk = await self._next()
-            if not chunk:
-                return
-            # Only the time spent waiting counts, so that a slow reader does not look like a slow upstream.
-            waited_s, received = waited_s + time.monotonic() - asked_s, received + len(chunk)
-            if waited_s > self._timeouts.read_s:
-                if received < self._timeouts.floor_bytes_s * waited_s:
-                    raise UpstreamUnavailableError(f"{self.host} sends too slowly")
-                waited_s, received = 0.0, 0
-            yield chunk
-
-    async def _next(self) -> bytes:
-        with suppress(aiohttp.ClientError, TimeoutError, OSError):
-            return await self._response.content.readany()
-        raise UpstreamUnavailableError(f"{self.host} broke off in the middle of its answer")
-
-    async def read(self, limit: int, what: str) -> bytes:
-        """Read a small body completely.
-
-        Raises:
-            PullFailedError: It is longer than `limit` bytes.
-            UpstreamUnavailableError: The connection was cut or timed out.
-        """
-        body = bytearray()
-        async for chunk in self.chunks():
-            body += chunk
-            if len(body) > limit:
-                raise PullFailedError(f"{self.host} sent {what} of more than {limit} bytes")
-        return bytes(body)
 
 
 def _traced(
@@ -189,6 +89,9 @@ class Transport:
             auto_decompress=False,
             trust_env=False,
             read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=MAX_FIELD_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_FIELDS,
         )
 
     async def close(self) -> None:
@@ -210,8 +113,10 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         accept: Iterable[str] = (),
         authorization: Secret | None = None,
+        elsewhere: Mapping[str, Secret] = MappingProxyType({}),
         body: bytes | None = None,
         redirects: int = MAX_REDIRECTS,
+        within_origin: bool = False,
     ) -> AsyncIterator[Response]:
         """Send a request, follow its redirects, and yield the response regardless of its status.
 
@@ -219,14 +124,16 @@ class Transport:
 
         Args:
             accept: Media types, each sent in a separate header line.
+            elsewhere: Authorization headers for other origins to which the request is redirected.
             body: Sent with every request of the chain; callers that send one set `redirects` to 0.
             redirects: Maximum number of redirects to follow.
+            within_origin: Whether to refuse redirects to other origins.
 
         Raises:
             PullFailedError: The guard refuses the URL, its address or a redirect.
             UpstreamUnavailableError: The connection failed, or there was no answer in time.
         """
-        origin, followed = url.origin(), 0
+        origin, followed = origin_of(url), 0
         while True:
             lines = CIMultiDict(headers or {})
             for media_type in accept:
@@ -237,17 +144,35 @@ class Transport:
             try:
                 location = response.headers.get("Location")
                 if response.status not in _REDIRECTS or location is None:
-                    redirected = url.origin() != origin
-                    yield Response(response, bracketed_host(url), self.timeouts, redirected=redirected)
+                    yield Response(response, url, self.timeouts, redirected=origin_of(url) != origin)
                     return
             finally:
                 response.close() if response.status in _REDIRECTS else response.release()
             followed += 1
             if followed > redirects:
-                raise PullFailedError(f"{bracketed_host(origin)} redirects too often")
-            url = _join(url, location)
-            if url.origin() != origin:
-                authorization = None
+                raise PullFailedError(
+                    f"{authority(url)} redirects too often: check that this host is the image's registry"
+                )
+            target = _join(url, location)
+            if origin_of(target) != origin_of(url):
+                if within_origin:
+                    raise PullFailedError(
+                        f"{authority(url)} redirects to {origin_of(target)} when asked for a token: "
+                        "ask its administrator to name that realm in the challenge"
+                    )
+                authorization = elsewhere.get(origin_of(target))
+            url = target
+
+    @asynccontextmanager
+    async def document_deadline(self, host: str) -> AsyncIterator[None]:
+        """Limit the time for a whole small document of a host. Raises UpstreamUnavailableError after it."""
+        try:
+            async with asyncio.timeout(self.timeouts.document_s):
+                yield
+        except TimeoutError:
+            raise UpstreamUnavailableError(
+                f"{host} does not answer in time: check that the registry works, and try again later"
+            ) from None
 
     @_traced
     async def _open(
@@ -256,11 +181,14 @@ class Transport:
         try:
             self.guard.vet(url)
         except EgressRefusedError as error:
-            raise PullFailedError(f"the URL is not allowed: {error}") from None
+            raise PullFailedError(
+                f"the registry leads to {authority(url)}, which is not allowed ({error}): ask its "
+                "administrator to correct that URL"
+            ) from None
         try:
             return await self._routes.request(method, url, headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            failure = _translate(error, bracketed_host(url))
+            failure = translate(error, authority(url))
         raise failure
 
 
@@ -268,18 +196,7 @@ def _join(url: URL, location: str) -> URL:
     try:
         return parse_url(location, url)
     except EgressRefusedError as error:
-        raise PullFailedError(f"{bracketed_host(url)} redirects to an invalid URL: {error}") from None
-
-
-def _translate(error: Exception, host: str) -> PullFailedError:
-    """Translate an error of aiohttp into one that contains nothing of the request."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, EgressRefusedError):
-        return PullFailedError(f"{host} is at a private or reserved address: ask the operator to allow it")
-    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in _FINAL_OF_PROXY:
-        return PullFailedError(f"the operator's outbound proxy does not let an import reach {host}")
-    for kind, what in _PERMANENT.items():
-        if isinstance(error, kind):
-            return PullFailedError(f"{host} {what}")
-    transient = next((what for kind, what in _TRANSIENT.items() if isinstance(error, kind)), None)
-    return UpstreamUnavailableError(f"{host} {transient or 'broke off before it answered'}")
+        raise PullFailedError(
+            f"{authority(url)} redirects to an invalid URL ({error}): ask the registry's administrator to "
+            "correct it"
+        ) from None

@@ -109,7 +109,18 @@ class LocalBackend:
         return removed
 
     def probe(self) -> None:
-        """Check that objects can be written."""
+        """Check that the folder exists, may be written and has free space. Writes nothing."""
+        with _translated():
+            found = os.statvfs(self._incoming)
+            if found.f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            if not found.f_bavail:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if not os.access(self._incoming, os.W_OK | os.X_OK):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def probe_writing(self) -> None:
+        """Write an object and remove it."""
         with _translated():
             probe = self._incoming / f"probe-{secrets.token_hex(8)}"
             writer = LocalObjectWriter(probe, self._objects / "probe")

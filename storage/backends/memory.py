@@ -51,6 +51,9 @@ class MemoryBackend:
     def probe(self) -> None:
         """Do nothing: memory is always available."""
 
+    def probe_writing(self) -> None:
+        """Do nothing: memory is always available."""
+
 
 class MemoryObjectWriter:
     """Writer of one object."""

@@ -107,10 +107,14 @@ class ObjectStoreBackend:
             return self._reap()
 
     def probe(self) -> None:
-        """Check that objects can be written and listed."""
+        """Check that the bucket answers. Writes nothing."""
+        with _translated():
+            _size(self._bucket, _NEVER_WRITTEN)
+
+    def probe_writing(self) -> None:
+        """Write an object."""
         with _translated():
             obstore.put(self._bucket, _PROBE, str(time.time()).encode())
-            _size(self._bucket, _NEVER_WRITTEN)
 
     def _part_size(self, expected_bytes: int | None) -> int:
         needed = -(-(expected_bytes or 0) // _MAX_PARTS)

@@ -21,8 +21,8 @@ class DeadRecord:
 class CollectionCatalog(Protocol):
     """Garbage in the catalog (docs/adr/0026-garbage-collection-by-marks-and-pins.md).
 
-    Methods that condemn records or objects run in one transaction, which excludes transactions that pin a
-    blob, add a key record or publish an image. A condemned object is never used again.
+    Methods that remove records or add tombstones run in one transaction, which excludes transactions that pin
+    a blob, add a key record or publish an image. An object with a tombstone is never used again.
     """
 
     async def unknown(self, names: Sequence[str]) -> Sequence[str]:
@@ -44,17 +44,17 @@ class CollectionCatalog(Protocol):
     async def marked(self) -> tuple[int, int]:
         """Return the numbers of marked records and of marked objects."""
 
-    async def condemn_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
-        """Remove due records, and condemn objects that no other record uses. Returns the removed records."""
+    async def remove_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
+        """Remove due records, and add tombstones for objects without another record. Returns the records."""
 
-    async def condemn_orphans(self, grace_s: float, limit: int) -> int:
-        """Condemn due orphans. Returns their number."""
+    async def tombstone_orphans(self, grace_s: float, limit: int) -> int:
+        """Add tombstones for due orphans. Returns their number."""
 
-    async def condemned(self, limit: int) -> Sequence[str]:
-        """Return condemned objects that have not been recorded as removed."""
+    async def tombstones(self, limit: int) -> Sequence[str]:
+        """Return objects with a tombstone that have not been recorded as removed."""
 
-    async def bury(self, names: Sequence[str]) -> None:
-        """Record that condemned objects are removed. Their names stay blocked for a week."""
+    async def record_removal(self, names: Sequence[str]) -> None:
+        """Record that objects are removed. Their names stay blocked for a week."""
 
     async def partials(self) -> Collection[str]:
         """Delete records of unneeded unfinished containers. Returns the object names of the others."""

@@ -48,15 +48,15 @@ class Collector:
     """Garbage collector. Concurrent runs are harmless, but wasteful.
 
     Args:
-        still_ours: Awaited between steps; raises if the lease is lost, which ends the run.
+        check_lease: Awaited between steps; raises if the lease is lost, which ends the run.
     """
 
     def __init__(
-        self, objects: Objects, catalog: CollectionCatalog, still_ours: Callable[[], Awaitable[None]]
+        self, objects: Objects, catalog: CollectionCatalog, check_lease: Callable[[], Awaitable[None]]
     ) -> None:
         self._objects = objects
         self._catalog = catalog
-        self._still_ours = still_ours
+        self._check_lease = check_lease
 
     async def run(self, grace_s: float, *, dry_run: bool = False, force: bool = False) -> Collected:
         """Mark unreferenced records and objects, and remove those that were marked for `grace_s`.
@@ -88,7 +88,7 @@ class Collector:
     async def _orphans(self, done: Collected) -> list[str]:
         orphans: list[str] = []
         async for names in self._objects.pieces():
-            await self._still_ours()
+            await self._check_lease()
             done.objects_seen += len(names)
             orphans += await self._catalog.unknown(names)
         return orphans
@@ -105,16 +105,16 @@ class Collector:
 
     async def _sweep(self, grace_s: float, done: Collected) -> None:
         done.images = await self._catalog.remove_images()
-        while removed := await self._catalog.condemn_records(grace_s, _BATCH):
+        while removed := await self._catalog.remove_records(grace_s, _BATCH):
             done.records += len(removed)
-            await self._still_ours()
-        while await self._catalog.condemn_orphans(grace_s, _BATCH):
-            await self._still_ours()
-        while names := await self._catalog.condemned(_BATCH):
-            await self._still_ours()
+            await self._check_lease()
+        while await self._catalog.tombstone_orphans(grace_s, _BATCH):
+            await self._check_lease()
+        while names := await self._catalog.tombstones(_BATCH):
+            await self._check_lease()
             for name in names:
                 await self._remove(name, done)
-            await self._catalog.bury(names)
+            await self._catalog.record_removal(names)
         keep = await self._catalog.partials()
         done.partials, done.temporaries = len(keep), await self._objects.remove_leftovers(keep)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from storage.envelope.key import wrap_aad
 from storage.errors import BlobDamagedError
 from storage.ports import KeyBinding, KeyProvider
-from storage.records import KeyRecord, KeyRecords, KeyUse
+from storage.records import KeyRecord, KeyRecords, KeyUse, WrappedSecret, WrappedSecrets
 
 _BATCH = 100
 _AT_ONCE = 16
@@ -18,10 +18,10 @@ class Rewrapped:
     """Progress of a rewrap run.
 
     Attributes:
-        seen: Checked records.
-        total: Records at the start of the run.
-        changed: Records that were rewrapped with their tenant's current key.
-        damaged: Records that do not unwrap; they are left unchanged.
+        seen: Checked records and secrets.
+        total: Records and secrets at the start of the run.
+        changed: Records and secrets that were rewrapped with their tenant's current key.
+        damaged: Records and secrets that do not unwrap; they are left unchanged.
     """
 
     seen: int
@@ -41,21 +41,19 @@ class Shredded:
 class KeyManager:
     """Manages key-encryption keys. All operations can run while servers run, and can be repeated."""
 
-    def __init__(self, keys: KeyProvider, records: KeyRecords) -> None:
+    def __init__(self, keys: KeyProvider, records: KeyRecords, secrets: WrappedSecrets) -> None:
         self._keys = keys
         self._records = records
+        self._secrets = secrets
 
     async def status(self) -> list[tuple[KeyUse, bool]]:
         """List the keys in use, and whether each one is its tenant's current key."""
-        return [
-            (use, use.kek_id == await self._keys.current_id(use.tenant))
-            for use in await self._records.census()
-        ]
+        return [(use, use.kek_id == await self._keys.current_id(use.tenant)) for use in await self._census()]
 
     async def rotate(self, tenants: list[str] | None = None) -> dict[str, str]:
-        """Create a new current key for tenants; None means all that have records. Returns the new ids."""
+        """Create a new current key for tenants; None means all that use one. Returns the new ids."""
         if tenants is None:
-            tenants = sorted({use.tenant for use in await self._records.census()})
+            tenants = sorted({use.tenant for use in await self._census()})
         return {tenant: await self._keys.rotate(tenant) for tenant in tenants}
 
     async def rewrap(self, report: Callable[[Rewrapped], None] = lambda _done: None) -> Rewrapped:
@@ -69,8 +67,10 @@ class KeyManager:
         Raises:
             KeyUnavailableError: The provider does not answer, or a key is missing. Finished work is kept.
         """
-        uses = await self._records.census()
-        done = Rewrapped(0, sum(use.records for use in uses))
+        uses = await self._census()
+        done = Rewrapped(0, sum(use.records + use.secrets for use in uses))
+        for secret in await self._secrets.all():
+            done = await self._rewrap_secret(secret, done)
         for use in uses:
             after = ""
             while page := await self._records.page(use.tenant, use.kek_id, after, _BATCH):
@@ -87,18 +87,41 @@ class KeyManager:
         return done
 
     async def shred(self, tenant: str) -> Shredded:
-        """Destroy a tenant's keys and delete its records, so that no server can open its blobs.
+        """Destroy a tenant's keys and delete its records and secrets, so that no server can open its blobs.
 
         Servers cache ciphers for five minutes, but check the record at each read. Running reads continue to
         their end. The objects stay until garbage collection, or as long as other tenants use them.
         """
         keys = await self._keys.destroy(tenant)
+        await self._secrets.remove(tenant)
         records = 0
         for use in await self._records.census():
             while use.tenant == tenant and (page := await self._records.page(tenant, use.kek_id, "", _BATCH)):
                 for record in page:
                     records += await self._records.remove(tenant, record.digest) is not None
         return Shredded(keys, records)
+
+    async def _census(self) -> list[KeyUse]:
+        uses = {(use.tenant, use.kek_id): use for use in await self._records.census()}
+        for secret in await self._secrets.all():
+            name = (secret.tenant, secret.kek_id)
+            use = uses.get(name, KeyUse(*name, 0))
+            uses[name] = replace(use, secrets=use.secrets + 1)
+        return sorted(uses.values())
+
+    async def _rewrap_secret(self, secret: WrappedSecret, done: Rewrapped) -> Rewrapped:
+        done = replace(done, seen=done.seen + 1)
+        if await self._keys.is_current(secret.tenant, secret.kek_id, secret.wrapped):
+            return done
+        target = await self._keys.current_id(secret.tenant)
+        try:
+            wrapped = await self._keys.rewrap(
+                secret.wrapped, KeyBinding(secret.kek_id, secret.aad), KeyBinding(target, secret.aad)
+            )
+        except BlobDamagedError:
+            return replace(done, damaged=done.damaged + 1)
+        changed = await self._secrets.replace(secret, replace(secret, kek_id=target, wrapped=wrapped))
+        return replace(done, changed=done.changed + changed)
 
     async def _rewrap_batch(self, page: list[KeyRecord]) -> tuple[list[tuple[KeyRecord, KeyRecord]], int]:
         """Return the changed records as (old, new), and the number of damaged records."""

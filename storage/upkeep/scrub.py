@@ -42,7 +42,7 @@ class Scrubber:
         quarantine: Puts an object into quarantine, given its records and the reason.
         advance: Awaited with each checked object; the next run starts after it.
         bytes_per_s: Maximum read rate; 0 means no limit.
-        still_ours: Awaited after every read; raises if the lease is lost, which ends the run.
+        check_lease: Awaited after every read; raises if the lease is lost, which ends the run.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Scrubber:
         quarantine: Callable[[Sequence[KeyRecord], str], Awaitable[None]],
         advance: Callable[[str], Awaitable[None]],
         bytes_per_s: float,
-        still_ours: Callable[[], Awaitable[None]],
+        check_lease: Callable[[], Awaitable[None]],
     ) -> None:
         self._blobs = blobs
         self._catalog = catalog
         self._quarantine = quarantine
         self._advance = advance
         self._bytes_per_s = bytes_per_s
-        self._still_ours = still_ours
+        self._check_lease = check_lease
         self._began_at = 0.0
 
     async def run(self, after: str = "") -> Scrubbed:
@@ -118,7 +118,7 @@ class Scrubber:
         return ""
 
     async def _pace(self, total_bytes: int) -> None:
-        await self._still_ours()
+        await self._check_lease()
         if self._bytes_per_s > 0:
             due = self._began_at + total_bytes / self._bytes_per_s
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))

@@ -158,5 +158,6 @@ class BlobBackendContract:
 
     def test_probing_leaves_nothing_behind(self, backend: BlobBackend) -> None:
         backend.probe()
+        backend.probe_writing()
         assert list(backend.names()) == []
         assert backend.recover() == 0

@@ -90,6 +90,33 @@ class JobQueueContract:
         jobs.pass_time(100)
         assert await jobs.queue.claim("w1", 20) is None
 
+    async def test_a_deferred_job_waits_for_its_delay_and_lets_older_ones_go_first(self, jobs: Jobs) -> None:
+        job_id = await jobs.add("web")
+        job = await jobs.queue.claim("w1", 20)
+        assert job is not None
+        assert not job.deferred
+        assert not await jobs.queue.defer(job, "w2", 60)
+        assert await jobs.queue.defer(job, "w1", 60)
+        assert not await jobs.queue.heartbeat(job_id, "w1", 20)
+        assert not await jobs.queue.succeed(job, "w1", IMAGE)
+        assert await jobs.queue.claim("w1", 20) is None
+        jobs.pass_time(59)
+        assert await jobs.queue.claim("w1", 20) is None
+        other = await jobs.add("other")
+        jobs.pass_time(2)
+        claimed = [await jobs.queue.claim("w1", 20), await jobs.queue.claim("w1", 20)]
+        assert [(each.id, each.deferred, each.attempt) for each in claimed if each] == [
+            (other, False, 1),
+            (job_id, True, 2),
+        ]
+
+    async def test_jobs_of_an_excluded_organization_wait(self, jobs: Jobs) -> None:
+        job_id = await jobs.add("web")
+        assert await jobs.queue.claim("w1", 20, {"acme"}) is None
+        claimed = await jobs.queue.claim("w1", 20, {"rival"})
+        assert claimed is not None
+        assert claimed.id == job_id
+
     async def test_a_deleted_groups_job_is_gone(self, jobs: Jobs) -> None:
         job_id = await jobs.add("web")
         job = await jobs.queue.claim("w1", 20)

@@ -54,7 +54,7 @@ class KeyProviderContract:
         with pytest.raises((BlobDamagedError, KeyUnavailableError)):
             await provider.unwrap(umbrella, wrapped, AAD)
 
-    async def test_after_a_rotation_old_keys_open_until_they_are_wrapped_anew(
+    async def test_after_a_rotation_old_keys_open_until_they_are_rewrapped(
         self, provider: KeyProvider
     ) -> None:
         old = await provider.current_id("acme")
@@ -72,7 +72,7 @@ class KeyProviderContract:
         assert await provider.unwrap(new, again, aad) == DEK
         assert await provider.current_id("umbrella") == other
 
-    async def test_another_aad_is_not_wrapped_anew(self, provider: KeyProvider) -> None:
+    async def test_another_aad_is_not_rewrapped(self, provider: KeyProvider) -> None:
         old = await provider.current_id("acme")
         wrapped = await provider.wrap(old, DEK, AAD)
         binding = KeyBinding(await provider.rotate("acme"), AAD[:-1])
@@ -96,7 +96,7 @@ class KeyProviderContract:
         assert await provider.unwrap(other, kept, AAD) == DEK
         assert await provider.destroy("acme") == 0
 
-    async def test_a_tenant_whose_keys_were_destroyed_starts_anew(self, provider: KeyProvider) -> None:
+    async def test_a_tenant_whose_keys_were_destroyed_gets_a_new_key(self, provider: KeyProvider) -> None:
         old = await provider.current_id("acme")
         before = await provider.wrap(old, DEK, AAD)
         await provider.destroy("acme")

@@ -82,7 +82,7 @@ class TestAwsKms(KeyProviderContract):
         assert states == {old: "PendingDeletion", new: "PendingDeletion", other: "Enabled"}
         assert await provider.destroy("acme") == 0
 
-    async def test_a_tenant_whose_keys_were_destroyed_starts_anew(self, provider: KeyProvider) -> None:
+    async def test_a_tenant_whose_keys_were_destroyed_gets_a_new_key(self, provider: KeyProvider) -> None:
         old = await provider.current_id("acme")
         await provider.destroy("acme")
         new = await provider.current_id("acme")

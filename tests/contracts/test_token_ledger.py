@@ -101,6 +101,30 @@ async def test_another_node_is_refused_before_and_after_the_redemption(ledger: T
     assert await cause_of(ledger.redeem(token.token_id, "node-2", "x")) is Cause.WRONG_NODE
 
 
+async def test_a_session_shows_which_blobs_were_requested_and_which_to_their_end(ledger: TokenLedger) -> None:
+    token, sid = await opened(ledger)
+
+    async def layer() -> tuple[int, bool, bool]:
+        view = await ledger.show(token.token_id)
+        assert view.session is not None
+        blob = view.session.blobs[blob_key(LAYER)]
+        return blob.delivered_bytes, blob.requested, blob.reached_end
+
+    seen = [await layer()]
+    await ledger.begin(token.token_id, sid, "response", blob=LAYER, length_bytes=900)
+    seen.append(await layer())
+    for span in ((0, 100), (600, 300), (100, 500)):
+        await deliver(ledger, token, sid, LAYER, span)
+        seen.append(await layer())
+    assert seen == [
+        (0, False, False),
+        (0, True, False),
+        (100, True, False),
+        (400, True, True),
+        (900, True, True),
+    ]
+
+
 async def test_what_is_not_in_the_ledger_is_refused(ledger: TokenLedger) -> None:
     assert await cause_of(ledger.redeem("nobody", "node-1", "x")) is Cause.UNKNOWN
     assert await cause_of(ledger.begin("nobody", "x", "r", blob=None, length_bytes=0)) is Cause.UNKNOWN
@@ -265,6 +289,27 @@ async def test_a_whole_image_ends_the_session_after_the_grace(short: TokenLedger
         await cause_of(short.begin(token.token_id, sid, "x", blob=None, length_bytes=0)) is Cause.SESSION_OVER
     )
     assert await cause_of(short.redeem(token.token_id, "node-1", "x")) is Cause.REPLAYED
+
+
+async def test_one_of_several_platforms_is_the_whole_image(short: TokenLedger) -> None:
+    other = digest_of("other")
+    blobs = {CONFIG: 100, LAYER: 900, other: 500}
+    image = ImageGrant(IMAGE.digest, 1000, blobs, [{CONFIG, LAYER}, {other, LAYER}])
+    token, sid = await opened(short, image=image)
+    await deliver(short, token, sid, LAYER, (0, 900))
+    await deliver(short, token, sid, other, (0, 100))
+    session = (await short.show(token.token_id)).session
+    assert session is not None
+    assert (session.blobs_complete, session.blobs_total) == (1, 2)
+    assert (session.bytes_covered, session.bytes_total) == (900, 1000)
+    await deliver(short, token, sid, other, (0, 500))
+    session = (await short.show(token.token_id)).session
+    assert session is not None
+    assert (session.blobs_complete, session.blobs_total) == (2, 2)
+    assert (session.bytes_covered, session.bytes_total) == (1400, 1400)
+    assert (await short.show(token.token_id)).state is TokenState.ACTIVE
+    await asyncio.sleep(0.4)
+    assert (await short.show(token.token_id)).state is TokenState.DONE
 
 
 async def test_empty_blobs_need_no_delivery(short: TokenLedger) -> None:

@@ -14,6 +14,7 @@ from tests.support import images
 from tests.support.clients import Client, Ctr, Docker, Podman, Skopeo
 from tests.support.crisper import POSTGRES, CrisperServer, Customer, Node, Operator, Organization, PullToken
 from tests.support.dockerd import Containerd, Dockerd
+from tests.support.fleet import Fleet
 from tests.support.machine import Machine
 from tests.support.postgres import postgres
 from tests.support.processes import tail
@@ -163,6 +164,11 @@ def node(operator: Operator) -> Node:
 @pytest.fixture(scope="session")
 def other_node(operator: Operator) -> Node:
     return operator.create_node()
+
+
+@pytest.fixture(scope="session")
+def fleet(crisper: CrisperServer, upstream: Upstream, clients: dict[str, Client], workdir: Path) -> Fleet:
+    return Fleet.create(crisper, upstream, clients, Path(mkdtemp(dir=workdir)))
 
 
 class GroupOf(Protocol):

@@ -63,14 +63,16 @@ def test_the_whole_journey_by_command(
         "CRISPER_PULL_TOKEN": minted["token"],
     }
     pull = ("node", "pull", minted["image"]["reference"], "--plain-http", "--output")
-    cli.json(*pull, str(tmp_path / "layout"), **proof)
+    assert cli.json(*pull, str(tmp_path / "layout"), **proof)["reported"] is True
     index = json.loads((tmp_path / "layout" / "index.json").read_text())
     assert [manifest["digest"] for manifest in index["manifests"]] == [image.digest]
     for digest in (image.digest, *image.blobs):
         blob = tmp_path / "layout" / "blobs" / "sha256" / digest.removeprefix("sha256:")
         assert digest_of(blob.read_bytes()) == digest
 
-    assert cli.json("token", "show", minted["token_id"])["state"] == "active"
+    assert cli.json("token", "show", minted["token_id"])["state"] == "done"
+    (instance,) = cli.json("group", "instances", group["name"], *mine)
+    assert (instance["state"], instance["known_by"]) == ("creating", "delivered")
     assert cli("token", "complete", minted["token_id"]).returncode == DONE
     again = cli(*pull, str(tmp_path / "again"), **proof)
     assert again.returncode == FAILED

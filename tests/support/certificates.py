@@ -109,7 +109,7 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def signing_request(key: object, name: str = "whoever") -> str:
+def signing_request(key: object, name: str = "any name") -> str:
     """Return a PEM request of any key."""
     digest = None if type(key).__name__.startswith("Ed") else hashes.SHA256()
     builder = x509.CertificateSigningRequestBuilder().subject_name(_name(name))

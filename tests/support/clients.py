@@ -26,6 +26,15 @@ def _refusal(prefix: str) -> re.Pattern[str]:
     return re.compile(prefix + _REFUSED, re.DOTALL | re.IGNORECASE)
 
 
+def _platform(platform: str | None) -> list[str]:
+    return ["--platform", platform] if platform else []
+
+
+def _overrides(platform: str | None) -> list[str]:
+    words = platform.split("/") if platform else []
+    return [f"--override-{name}={word}" for name, word in zip(("os", "arch", "variant"), words, strict=False)]
+
+
 class Client(Protocol):
     """What tests ask of a client.
 
@@ -37,7 +46,7 @@ class Client(Protocol):
     name: str
     refusal: ClassVar[re.Pattern[str]]
 
-    def pull(self, reference: str, username: str, password: str) -> Result:
+    def pull(self, reference: str, username: str, password: str, platform: str | None = None) -> Result:
         """Pull, from nothing."""
 
     def digest(self, reference: str) -> str:
@@ -64,14 +73,20 @@ class Docker:
             timeout_s=timeout_s,
         )
 
-    def pull(self, reference: str, username: str, password: str) -> Result:
+    def pull(self, reference: str, username: str, password: str, platform: str | None = None) -> Result:
         self.forget()
+        return self.update(reference, username, password, platform)
+
+    def update(self, reference: str, username: str, password: str, platform: str | None = None) -> Result:
+        """Pull, with what earlier pulls left."""
         config = Path(mkdtemp(dir=self._folder))
         auth = b64encode(f"{username}:{password}".encode()).decode()
         registry = reference.split("/", 1)[0]
         (config / "config.json").write_text(json.dumps({"auths": {registry: {"auth": auth}}}))
         try:
-            return self._docker("pull", reference, config=config, timeout_s=PULL_TIMEOUT_S)
+            return self._docker(
+                "pull", *_platform(platform), reference, config=config, timeout_s=PULL_TIMEOUT_S
+            )
         finally:
             rmtree(config)
 
@@ -87,6 +102,17 @@ class Docker:
             return self._docker(
                 "login", "--username", username, "--password", password, registry, config=config
             )
+        finally:
+            rmtree(config)
+
+    def inspect_manifest(self, reference: str, username: str, password: str) -> Result:
+        """`docker manifest inspect`, in which the command itself talks to the registry, not the daemon."""
+        config = Path(mkdtemp(dir=self._folder))
+        auth = b64encode(f"{username}:{password}".encode()).decode()
+        auths = {reference.split("/", 1)[0]: {"auth": auth}}
+        (config / "config.json").write_text(json.dumps({"auths": auths, "experimental": "enabled"}))
+        try:
+            return self._docker("manifest", "inspect", "--insecure", reference, config=config)
         finally:
             rmtree(config)
 
@@ -117,11 +143,15 @@ class Ctr:
         self.transport = ["--plain-http"]
         self._ctr = [daemon.ctr, "--address", str(daemon.socket), "--namespace", "e2e"]
 
-    def pull(self, reference: str, username: str, password: str) -> Result:
+    def pull(self, reference: str, username: str, password: str, platform: str | None = None) -> Result:
         self.forget()
+        return self.update(reference, username, password, platform)
+
+    def update(self, reference: str, username: str, password: str, platform: str | None = None) -> Result:
+        """Pull, with what earlier pulls left."""
         credentials = ["--user", f"{username}:{password}"]
         return run(
-            [*self._ctr, "images", "pull", *self.transport, *credentials, reference],
+            [*self._ctr, "images", "pull", *self.transport, *credentials, *_platform(platform), reference],
             timeout_s=PULL_TIMEOUT_S,
         )
 
@@ -159,11 +189,15 @@ class Podman:
             "--events-backend=none",
         ]
 
-    def pull(self, reference: str, username: str, password: str) -> Result:
+    def pull(self, reference: str, username: str, password: str, platform: str | None = None) -> Result:
         self.forget()
+        return self.update(reference, username, password, platform)
+
+    def update(self, reference: str, username: str, password: str, platform: str | None = None) -> Result:
+        """Pull, with what earlier pulls left."""
         credentials = ["--creds", f"{username}:{password}"]
         return run(
-            [*self._podman, "pull", *self.transport, *credentials, reference],
+            [*self._podman, "pull", *self.transport, *credentials, *_platform(platform), reference],
             timeout_s=PULL_TIMEOUT_S,
         )
 
@@ -194,12 +228,12 @@ class Skopeo:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def pull(self, reference: str, username: str, password: str) -> Result:
+    def pull(self, reference: str, username: str, password: str, platform: str | None = None) -> Result:
         self.forget()
         credentials = ["--src-creds", f"{username}:{password}"]
         source, target = f"docker://{reference}", f"dir:{self.copied(reference)}"
         return run(
-            ["skopeo", "copy", *self.transport, *credentials, source, target],
+            ["skopeo", *_overrides(platform), "copy", *self.transport, *credentials, source, target],
             timeout_s=PULL_TIMEOUT_S,
         )
 
@@ -211,6 +245,12 @@ class Skopeo:
         return run(
             ["skopeo", "copy", *self.transport, *authentication, source, target], timeout_s=PULL_TIMEOUT_S
         )
+
+    def tags(self, reference: str, username: str, password: str) -> list[str]:
+        """`skopeo list-tags` of a reference's repository."""
+        repository = reference.rpartition(":")[0]
+        argv = ["skopeo", "list-tags", "--tls-verify=false", f"--creds={username}:{password}"]
+        return list(json.loads(run([*argv, f"docker://{repository}"]).check().output)["Tags"])
 
     def copied(self, reference: str) -> Path:
         """Return the folder that holds `manifest.json` and the blobs, each named by its sha256."""

@@ -24,8 +24,9 @@ from storage.keys.local import LocalKeyring
 from storage.records import KeyRecord
 from storage.upkeep.gc import Collector
 from tests.support.blobs import get, put
+from tests.support.catalogs import group_catalog
 from tests.support.groups import created
-from tests.support.key_records import still_ours
+from tests.support.key_records import check_lease
 
 _LEASE_S = 900.0  # not renewed here
 _ORGANIZATIONS = ("acme", "umbrella", "initech")
@@ -44,7 +45,7 @@ class Server:
 
     @property
     def collector(self) -> Collector:
-        return Collector(self.store.objects, self.dead, still_ours)
+        return Collector(self.store.objects, self.dead, check_lease)
 
 
 @dataclass
@@ -191,7 +192,7 @@ async def soak(
                 Server(
                     database,
                     store,
-                    SqlGroupCatalog(database, clock),
+                    group_catalog(database, clock),
                     SqlJobQueue(database, clock),
                     SqlBlobPins(database),
                     SqlCollection(database, clock),

@@ -15,13 +15,13 @@ class ConnectProxy:
         leads: From `host:port` as asked to a port of this machine; None refuses with 403.
         credentials: `user:password` that it wants, if any.
         asked: What it was asked to connect to, in order.
-        heard: Every request head, word for word.
+        request_heads: Every request head, word for word.
     """
 
     leads: Callable[[str], int | None]
     credentials: str | None = None
     asked: list[str] = field(default_factory=list)
-    heard: list[str] = field(default_factory=list)
+    request_heads: list[str] = field(default_factory=list)
     port: int = 0
 
     @property
@@ -32,7 +32,7 @@ class ConnectProxy:
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            self.heard.append(head)
+            self.request_heads.append(head)
             method, target, _ = head.split("\r\n", 1)[0].split(" ")
             port = self.leads(target) if method == "CONNECT" else None
             self.asked.append(target)

@@ -16,10 +16,10 @@ from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 from sqlalchemy import Connection, select
 
-from registry.app import compose
 from registry.catalog.engine.database import CatalogConnection, Database, SystemClock
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.tables import api_keys, instances, webhooks
+from registry.composition.process import compose
 from registry.config import Role, Settings
 from registry.datadir import DataDir
 from registry.model.images import StoredImage
@@ -54,7 +54,7 @@ class Site:
         key = data.operator_key.read_text().strip()
         async with (
             compose(self.settings, data, self.redis_url) as composition,
-            TestServer(composition.web) as server,
+            TestServer(composition.main) as server,
             ClientSession() as session,
         ):
             yield Caller(session, str(server.make_url("")).rstrip("/"), key)

@@ -194,8 +194,15 @@ class Operator:
         made = self.call("POST", "/organizations", {"name": chosen}).expect(201).json()
         return Organization(made["name"], made["api_key"])
 
-    def create_node(self, node_id: str | None = None, *, zstd: bool | None = None) -> Node:
-        body = {"node_id": node_id or unique("node"), "binding": "secret", "zstd": zstd}
+    def create_node(
+        self, node_id: str | None = None, *, zstd: bool | None = None, platform: str | None = None
+    ) -> Node:
+        body = {
+            "node_id": node_id or unique("node"),
+            "binding": "secret",
+            "zstd": zstd,
+            "platform": platform,
+        }
         made = self.call("POST", "/nodes", body).expect(201).json()
         return Node(made["node_id"], made["node_secret"])
 
@@ -251,6 +258,12 @@ class Operator:
     def revoke(self, token: PullToken) -> None:
         self.call("DELETE", f"/pull-tokens/{token.token_id}").expect(200, 202, 204)
 
+    def instances(self, organization: Organization, group: str) -> dict[str, dict[str, Any]]:
+        """Return a group's instances by their nodes' ids."""
+        path = f"/organizations/{organization.name}/projects/{PROJECT}/containers/{group}/instances"
+        items = self.call("GET", path).expect(200).json()["items"]
+        return {each["node_id"]: each for each in items}
+
     def events(self, **filters: str) -> list[dict[str, Any]]:
         """Return the first page of the audit trail that `type`, `token_id` ... leave."""
         page = self.call("GET", f"/events?{urlencode(filters)}").expect(200).json()
@@ -298,8 +311,10 @@ class Customer:
         return name
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Response:
-        """Call an operation of the project's groups, by its path below them: `NAME/rollback`."""
-        return request(method, f"{self._url}/{path}", headers=self._headers, body=body, tls=self._tls)
+        """Call an operation of the project's groups, by its path below them, if any: `NAME/rollback`."""
+        return request(
+            method, f"{self._url}/{path}".rstrip("/"), headers=self._headers, body=body, tls=self._tls
+        )
 
     def patch(self, name: str, change: Mapping[str, Any], query: str = "") -> dict[str, Any]:
         """Update a group and return it."""

@@ -32,19 +32,19 @@ class GoClient:
         """Return the OCI image layout of a pulled reference."""
         return self._folder / sha256(reference.encode()).hexdigest()[:16]
 
-    def pull(self, reference: str, username: str, password: str) -> Result:
+    def pull(self, reference: str, username: str, password: str, platform: str = PLATFORM) -> Result:
         """Pull one platform of an image, from nothing."""
         target = self.layout(reference)
         rmtree(target, ignore_errors=True)
         match self.name:
             case "crane":
-                argv = ["pull", "--insecure", "--format=oci", "--platform", PLATFORM, reference, str(target)]
+                argv = ["pull", "--insecure", "--format=oci", "--platform", platform, reference, str(target)]
             case "oras":
                 source = ["--from-plain-http", "--from-username", username, "--from-password", password]
                 into = ["--to-oci-layout", f"{target}:pulled"]
-                argv = ["copy", "--platform", PLATFORM, *source, reference, *into]
+                argv = ["copy", "--platform", platform, *source, reference, *into]
             case _:
-                argv = ["image", "copy", "--platform", PLATFORM, reference, f"ocidir://{target}:pulled"]
+                argv = ["image", "copy", "--platform", platform, reference, f"ocidir://{target}:pulled"]
         return self._run(argv, reference, username, password)
 
     def resolve(self, reference: str, username: str, password: str) -> str:

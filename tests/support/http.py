@@ -3,7 +3,7 @@
 import json
 import ssl
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
 from typing import Any
@@ -34,11 +34,11 @@ def request(
     url: str,
     *,
     headers: Mapping[str, str] | None = None,
-    body: bytes | Mapping[str, Any] | None = None,
+    body: bytes | Iterable[bytes] | Mapping[str, Any] | None = None,
     timeout_s: float = 30,
     tls: ssl.SSLContext | None = None,
 ) -> Response:
-    """Send one request; a mapping as `body` goes out as JSON. `tls` is for `https://`."""
+    """Send one request; a mapping as `body` goes out as JSON, an iterable part by part. `tls` is for `https://`."""
     parts = urlsplit(url)
     sent = dict(headers or {})
     if isinstance(body, Mapping):

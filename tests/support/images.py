@@ -2,9 +2,11 @@
 
 runnable       OCI, three gzip layers around Debian's static busybox; prints `GREETING`
 random_layers  OCI, eight gzip layers of incompressible data
+updates        OCI, versions of one image that share their largest layer
 compressible   OCI, busybox and layers of text, which zstd packs better than gzip did
 multi_platform OCI index: linux/amd64 (runnable), linux/arm64 and a BuildKit attestation
 docker_schema2 as `runnable`, in Docker's own media types
+zstd_only      as `runnable`, its last layer in zstd
 """
 
 import gzip
@@ -18,6 +20,8 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Self
+
+import zstandard
 
 GREETING = "the crisper keeps it fresh"
 BUSYBOX = Path("/usr/bin/busybox")
@@ -108,6 +112,7 @@ def build(
     *,
     cmd: Sequence[str] = (),
     architecture: str = "amd64",
+    variant: str = "",
     docker: bool = False,
 ) -> Image:
     """Put config and manifest around layers, in OCI's or Docker's media types."""
@@ -115,6 +120,7 @@ def build(
         {
             "architecture": architecture,
             "os": "linux",
+            **({"variant": variant} if variant else {}),
             "created": "2024-01-01T00:00:00Z",
             "config": {"Entrypoint": ["/bin/sh", "-c"], "Cmd": list(cmd), "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [each.diff_id for each in layers]},
@@ -151,9 +157,25 @@ def docker_schema2() -> Image:
 
 
 @cache
+def of_2015(name: str = "acme/of-2015") -> Image:
+    """Build an image like those that Docker pushed in 2015: its config is `application/octet-stream`."""
+    image = build(name, _busybox_layers("of-2015"), cmd=["cat /etc/greeting"], docker=True)
+    manifest = json.loads(image.manifest)
+    manifest["config"]["mediaType"] = "application/octet-stream"
+    return replace(image, manifest=_json(manifest))
+
+
+@cache
 def random_layers(count: int = 8, size_bytes: int = 3 * MIB, name: str = "acme/random") -> Image:
     """Layers that do not compress; distinct `count` and `size_bytes` give distinct images."""
     return build(name, [_noise(f"{count}-{size_bytes}-{n}", size_bytes) for n in range(count)])
+
+
+@cache
+def updates(count: int, name: str = "acme/updated") -> tuple[Image, ...]:
+    """Versions of one image: a base layer that all share, and a layer of each version."""
+    base = _noise(f"{name} base", 3 * MIB)
+    return tuple(build(name, [base, _noise(f"{name} {n}", MIB)]) for n in range(count))
 
 
 @cache
@@ -164,6 +186,17 @@ def compressible() -> Image:
     shrinking = [layer([(f"data/text-{number}", text, 0o644)]) for number, text in enumerate(texts)]
     layers = [*_busybox_layers("compressible"), *shrinking, _noise("compressible", MIB)]
     return build("acme/compressible", layers, cmd=["cat /etc/greeting"], docker=True)
+
+
+@cache
+def zstd_only() -> Image:
+    """Build an image whose last layer is in zstd, as BuildKit's `compression=zstd` writes it."""
+    name, packed = "acme/zstd", _busybox_layers("zstd")
+    last = packed[-1].tar
+    image = build(name, (*packed[:-1], Layer(last, zstandard.compress(last))), cmd=["cat /etc/greeting"])
+    manifest = json.loads(image.manifest)
+    manifest["layers"][-1]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+zstd"
+    return replace(image, manifest=_json(manifest))
 
 
 @cache
@@ -188,6 +221,39 @@ def multi_platform() -> Image:
     children = (amd64, arm64, attestation)
     blobs = {digest: blob for child in children for digest, blob in child.blobs.items()}
     return Image(name, OCI_INDEX, index, blobs, amd64.layers, children)
+
+
+@cache
+def four_platforms() -> Image:
+    """Platforms with 3, 2, 4 and 1 layers, of which one is shared, and an attestation."""
+    name, shared = "acme/four", layer([("data/shared", " ".join(map(str, range(100_000))).encode(), 0o644)])
+    made = {
+        "amd64": build(name, [*_busybox_layers("four")[:2], shared], cmd=["ls"]),
+        "arm64/v8": build(name, [_noise("arm64", MIB), shared], architecture="arm64"),
+        "arm/v7": build(
+            name,
+            [*(_noise(f"arm-{number}", MIB // 2) for number in range(3)), shared],
+            architecture="arm",
+            variant="v7",
+        ),
+        "s390x": build(name, [_noise("s390x", MIB)], architecture="s390x"),
+    }
+    entries = [
+        {**_descriptor(image.manifest, OCI_MANIFEST), "platform": _platform(*platform.split("/"))}
+        for platform, image in made.items()
+    ]
+    attestation = _attestation(name, made["amd64"])
+    entries.append(
+        {
+            **_descriptor(attestation.manifest, OCI_MANIFEST),
+            "platform": {"os": "unknown", "architecture": "unknown"},
+            "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
+        }
+    )
+    index = _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    children = (*made.values(), attestation)
+    blobs = {digest: blob for child in children for digest, blob in child.blobs.items()}
+    return Image(name, OCI_INDEX, index, blobs, made["amd64"].layers, children)
 
 
 def _attestation(name: str, subject: Image) -> Image:
@@ -247,8 +313,8 @@ def _noise(seed: str, size_bytes: int) -> Layer:
     return layer([(f"data-{seed}.bin", Random(seed).randbytes(size_bytes), 0o644)])
 
 
-def _platform(architecture: str) -> dict[str, str]:
-    return {"os": "linux", "architecture": architecture}
+def _platform(architecture: str, variant: str = "") -> dict[str, str]:
+    return {"os": "linux", "architecture": architecture} | ({"variant": variant} if variant else {})
 
 
 def _descriptor(content: bytes, media_type: str) -> dict[str, object]:

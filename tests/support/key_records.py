@@ -84,7 +84,7 @@ class NothingDies:
     def __init__(self, records: MemoryKeyRecords) -> None:
         self._records = records
         self._orphans: list[str] = []
-        self._condemned: list[str] = []
+        self._tombstones: list[str] = []
 
     async def unknown(self, names: Sequence[str]) -> Sequence[str]:
         return [name for name in names if await self._records.uses(name) == 0]
@@ -101,19 +101,19 @@ class NothingDies:
     async def due_orphans(self, grace_s: float, limit: int) -> Sequence[str]:  # noqa: ARG002
         return self._orphans[:limit]
 
-    async def condemn_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:  # noqa: ARG002
+    async def remove_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:  # noqa: ARG002
         return []
 
-    async def condemn_orphans(self, grace_s: float, limit: int) -> int:  # noqa: ARG002
+    async def tombstone_orphans(self, grace_s: float, limit: int) -> int:  # noqa: ARG002
         due, self._orphans = self._orphans[:limit], self._orphans[limit:]
-        self._condemned += due
+        self._tombstones += due
         return len(due)
 
-    async def condemned(self, limit: int) -> Sequence[str]:
-        return self._condemned[:limit]
+    async def tombstones(self, limit: int) -> Sequence[str]:
+        return self._tombstones[:limit]
 
-    async def bury(self, names: Sequence[str]) -> None:
-        self._condemned = [name for name in self._condemned if name not in names]
+    async def record_removal(self, names: Sequence[str]) -> None:
+        self._tombstones = [name for name in self._tombstones if name not in names]
 
     async def partials(self) -> Sequence[str]:
         return []
@@ -122,5 +122,5 @@ class NothingDies:
         return 0
 
 
-async def still_ours() -> None:
+async def check_lease() -> None:
     """Keep a lease without contention."""

@@ -1,7 +1,8 @@
 """Ports of imports and of the portal in memory; each passes its port's contract suite (tests/contracts)."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from auth.secret import Secret
@@ -27,6 +28,7 @@ class MemoryJobQueue:
         self.waiting: dict[str, ImportJob] = {}
         self.leases: dict[str, tuple[str, float]] = {}
         self.ended: dict[str, StoredImage | tuple[str, str]] = {}
+        self.deferred: dict[str, float] = {}
         self.beats = 0
         self.broken = False
         self._now = now
@@ -46,15 +48,32 @@ class MemoryJobQueue:
         self._check()
         return job_id in self.waiting and job_id in self.leases and self.leases[job_id][0] == worker_id
 
-    async def claim(self, worker_id: str, lease_s: float) -> ImportJob | None:
+    async def claim(self, worker_id: str, lease_s: float, excluded: Collection[str] = ()) -> ImportJob | None:
         self._check()
         now = self._now()
-        for job_id, found in self.waiting.items():
-            if job_id not in self.leases or self.leases[job_id][1] < now:
-                self.leases[job_id] = worker_id, now + lease_s
-                self.waiting[job_id] = replace(found, attempt=found.attempt + 1)
-                return self.waiting[job_id]
-        return None
+        leased = {job_id for job_id, (_, until) in self.leases.items() if until >= now}
+        running = Counter(found.key.organization for found in self.waiting.values() if found.id in leased)
+        free = [
+            found
+            for found in self.waiting.values()
+            if found.id not in leased
+            and self.deferred.get(found.id, now) <= now
+            and found.key.organization not in excluded
+        ]
+        if not free:
+            return None
+        free.sort(key=lambda found: (running[found.key.organization], self.deferred.get(found.id, 0)))
+        found = replace(free[0], attempt=free[0].attempt + 1, deferred=free[0].id in self.deferred)
+        self.leases[found.id] = worker_id, now + lease_s
+        self.waiting[found.id] = found
+        return found
+
+    async def defer(self, job: ImportJob, worker_id: str, delay_s: float) -> bool:
+        if not self._holds(job.id, worker_id):
+            return False
+        del self.leases[job.id]
+        self.deferred[job.id] = self._now() + delay_s
+        return True
 
     async def heartbeat(self, job_id: str, worker_id: str, lease_s: float) -> bool:
         self.beats += 1

@@ -39,7 +39,7 @@ class ProductionShape:
     """Everything, running.
 
     Attributes:
-        url: Of the proxy: what nodes, customers and operators know.
+        url: Of the proxy, for nodes and customers. Operators connect to the api server.
         servers: By the names of `ROLES`; each can be killed.
         ledger: The Redis servers and their sentinels.
         ca: Who signed the proxy's certificate.
@@ -53,7 +53,7 @@ class ProductionShape:
         self.ledger = ledger
         self.ca = tls.ca
         self._trust = tls.trusting()
-        self.operator = Operator(url, key, self._trust)
+        self.operator = Operator(servers["api"].url, key, self._trust)
 
     def visitor(self, key: str) -> PortalVisitor:
         """Sign in to the portal with a key."""

@@ -21,11 +21,23 @@ class Relay:
         self._target = (address, target_port)
         self._ends: list[socket.socket] = []
         self._copying: list[threading.Thread] = []
-        self._listener = socket.create_server((address, 0))
-        self.port: int = self._listener.getsockname()[1]
+        self.port = 0
+        self.come_up()
         self.host = f"{address}:{self.port}"
+
+    def come_up(self) -> None:
+        """Listen, on the same port as before."""
+        self._listener = socket.create_server((self._target[0], self.port))
+        self.port = self._listener.getsockname()[1]
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
+
+    def go_down(self) -> None:
+        """Break every connection, and refuse new ones."""
+        shut(self._listener)
+        self._accepting.join(10)
+        self._listener.close()
+        self.cut_all()
 
     def admits(self) -> bool:
         """Tell whether a connection that was just accepted is relayed, or closed at once."""
@@ -43,10 +55,7 @@ class Relay:
             shut(end)
 
     def close(self) -> None:
-        shut(self._listener)
-        self._accepting.join(10)
-        self._listener.close()
-        self.cut_all()
+        self.go_down()
         for thread in self._copying:
             thread.join(10)
         for end in self._ends:

@@ -1,14 +1,14 @@
-"""The customer's registry: CNCF Distribution as Debian packages it, with or without a password."""
+"""The customer's registry: CNCF Distribution, with or without a password."""
 
 import json
 from pathlib import Path
 from typing import Self, TypedDict
-from urllib.parse import urljoin
 
 from tests.support.certificates import CertificateFiles
-from tests.support.http import basic, request
+from tests.support.http import basic
 from tests.support.images import Image
 from tests.support.processes import Process, free_port, listening, run
+from tests.support.pushing import push_image
 
 USERNAME = "customer"
 PASSWORD = "correct-horse-battery-staple-4711"
@@ -29,6 +29,8 @@ class Upstream(Process):
         username: Who may pull and push; None lets everybody.
         password: That user's password.
         tls: Its certificate; it answers over TLS then.
+        program: Version 2 as Debian packages it, by default.
+        port: Where it listens; any free one by default.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class Upstream(Process):
         username: str | None = USERNAME,
         password: str | None = PASSWORD,
         tls: CertificateFiles | None = None,
+        program: str | Path = "docker-registry",
+        port: int | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.host = f"127.0.0.1:{self.port}"
         self.username, self.password = username, password
         self.tls = tls
@@ -47,7 +51,7 @@ class Upstream(Process):
         config = folder / "config.json"
         config.write_text(json.dumps(self._config(folder)))  # JSON is YAML
         super().__init__(
-            ["docker-registry", "serve", str(config)],
+            [str(program), "serve", str(config)],
             folder / "upstream.log",
             ready=lambda: listening(self.port),
         )
@@ -91,27 +95,8 @@ class Upstream(Process):
         return f"{self.host}/{image.name}:{tag}"
 
     def push(self, image: Image, tag: str = "latest") -> None:
-        """Upload every blob and document of `image` (OCI distribution spec, "push")."""
-        for digest, content in image.blobs.items():
-            self._push_blob(image.name, digest, content)
-        for child in image.children:
-            self._push_manifest(image.name, child.digest, child)
-        self._push_manifest(image.name, tag, image)
-
-    def _push_blob(self, name: str, digest: str, content: bytes) -> None:
-        start = f"http://{self.host}/v2/{name}/blobs/uploads/"
-        begun = request("POST", start, headers=self._headers()).expect(202)
-        location = urljoin(start, begun.headers["Location"])
-        target = f"{location}{'&' if '?' in location else '?'}digest={digest}"
-        headers = {**self._headers(), "Content-Type": "application/octet-stream"}
-        request("PUT", target, headers=headers, body=content).expect(201)
-
-    def _push_manifest(self, name: str, reference: str, image: Image) -> None:
-        url = f"http://{self.host}/v2/{name}/manifests/{reference}"
-        headers = {**self._headers(), "Content-Type": image.media_type}
-        answer = request("PUT", url, headers=headers, body=image.manifest).expect(201)
-        if answer.headers["Docker-Content-Digest"] != image.digest:
-            raise AssertionError("the upstream counts another digest than the fixture")
+        """Upload every blob and document of `image`."""
+        push_image(self.host, image, tag, self._headers())
 
     def _headers(self) -> dict[str, str]:
         if self.username is None or self.password is None:

@@ -39,6 +39,7 @@ end
 write(hash, {
   ls = now,
   us = num(hash, 'us') + first,
+  ['c' .. blob] = hash['c' .. blob] or '',
   [lease] = int(now + limits.lease) .. ' ' .. int(first) .. ' 0',
 })
 prolong(hash)

@@ -32,17 +32,26 @@ local function merge(text, from, to)
   return table.concat(spans, ',')
 end
 
--- Record the delivered bytes of the blob, and whether it is now complete.
+-- Record the delivered bytes of the blob, and whether it is now complete. The image is complete with all its
+-- blobs, or with all blobs of one of its platforms.
 local function cover(hash, changes)
-  local size, covered = num(hash, 'b' .. blob), hash['c' .. blob] or ''
+  local size, platforms = string.match(hash['b' .. blob], '^(%d+) ?(%d*)$')
+  local covered = hash['c' .. blob] or ''
   if delivered == 0 or covered == 'w' then
     return
   end
   covered = merge(covered, start, start + delivered)
-  if covered == '0-' .. int(size) then
+  if covered == '0-' .. size then
     covered = 'w'
-    changes.nw = num(hash, 'nw') + 1
+    changes.nw = platforms == '' and num(hash, 'nw') + 1 or nil
     changes.fa = now
+    for platform in string.gmatch(platforms, '%d') do
+      local left = num(hash, 'g' .. platform) - 1
+      changes['g' .. platform] = left
+      if left == 0 then
+        changes.nw = num(hash, 'nb')
+      end
+    end
   end
   changes['c' .. blob] = covered
 end

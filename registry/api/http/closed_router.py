@@ -9,7 +9,7 @@ def closed_to(kind: type, advice: str) -> Callable[[web.Application], Awaitable[
     """Return a start-up hook that refuses routes whose handlers are not methods of `kind`.
 
     Args:
-        kind: The class of all handlers.
+        kind: Class whose methods are the handlers.
         advice: How to declare a refused route.
     """
 

@@ -22,7 +22,7 @@ class MultipartRanges:
 
     @property
     def type_header(self) -> str:
-        """Value of the response's header Content-Type."""
+        """Value of the `Content-Type` header."""
         return f"multipart/byteranges; boundary={self.boundary}"
 
     @property

@@ -18,11 +18,10 @@ from aiohttp.typedefs import Handler, Middleware
 
 from auth.nodes.trust import ClientTrust
 from auth.peer import ShownCertificate
-from registry.api.http.problems import oci_response, problem_response
+from registry.api.http.problems import renderer_of
 
 CLIENT_CERT: Final = "Client-Cert"
 _CHAIN = "Client-Cert-Chain"
-_OF_CLIENTS = ("/v2", "/token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +91,7 @@ def identified(peers: Peers) -> Middleware:
         try:
             request[_PEER] = peers.identify(request)
         except web.HTTPBadRequest as error:
-            render = oci_response if request.path.startswith(_OF_CLIENTS) else problem_response
-            return render(error)
+            return renderer_of(request)(error, {})
         return await handler(request)
 
     return identify

@@ -32,7 +32,9 @@ from registry.errors import (
     InvalidInputError,
     ManifestNotFoundError,
     NotFoundError,
+    OutOfScopeError,
     PreconditionFailedError,
+    QuotaExceededError,
     RateLimitedError,
     ReferenceFormatError,
     StoreFailedError,
@@ -51,6 +53,7 @@ MAX_DETAIL_LENGTH = 2000
 RETRY_AFTER_S = 5
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
+_OF_CLIENTS = ("/v2", "/token")
 _log = structlog.get_logger("registry.api")
 
 Renderer = Callable[[Exception, Mapping[str, str]], web.Response]
@@ -90,6 +93,7 @@ TABLE: Mapping[type[Exception], Problem] = {
     DigestError: Problem(400, "invalid-digest", "Invalid digest", "DIGEST_INVALID"),
     RefusedError: Problem(401, "unauthorized", "Unauthorized", "UNAUTHORIZED", _REFUSED),
     OutsideScopeError: Problem(403, "forbidden", "Forbidden", "DENIED", _DENIED),
+    QuotaExceededError: Problem(403, "quota-exceeded", "Quota exceeded", "DENIED"),
     NotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN"),
     ManifestNotFoundError: Problem(404, "not-found", "Not found", "MANIFEST_UNKNOWN"),
     TokenNotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN", "The token does not exist."),
@@ -102,6 +106,13 @@ TABLE: Mapping[type[Exception], Problem] = {
     ConflictError: Problem(409, "conflict", "Conflict", "DENIED"),
     PreconditionFailedError: Problem(412, "precondition-failed", "Precondition failed", "DENIED"),
     RateLimitedError: Problem(429, "rate-limited", "Too many requests", "TOOMANYREQUESTS"),
+    OutOfScopeError: Problem(
+        501,
+        "out-of-scope",
+        "Out of scope",
+        "UNSUPPORTED",
+        "Crisper is a registry and has no queues and no inference endpoints. Use them at SaladCloud.",
+    ),
     BlobRangeError: Problem(
         416, "range", "Range not satisfiable", "RANGE_INVALID", "The range is outside the blob."
     ),
@@ -180,6 +191,11 @@ def oci_response(error: Exception, headers: Mapping[str, str] = NO_HEADERS) -> w
     )
 
 
+def renderer_of(request: web.Request) -> Renderer:
+    """Return the renderer for a request that no application has handled yet."""
+    return oci_response if request.path.startswith(_OF_CLIENTS) else problem_response
+
+
 def errors_as(render: Renderer, *, challenge: Challenge) -> Middleware:
     """Return the middleware that renders all exceptions as error responses.
 
@@ -242,7 +258,7 @@ def _occurrence(error: Exception) -> tuple[Problem, str]:
     a request's headers or a statement's parameters.
     """
     problem, instance = problem_of(error), f"urn:uuid:{uuid4()}"
-    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and problem.status != HTTPStatus.NOT_IMPLEMENTED:
         _log.error(
             "request failed",
             status=problem.status,

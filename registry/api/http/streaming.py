@@ -59,7 +59,7 @@ class BlobStreamer:
 
         Args:
             deliveries: Ranges, each with its meter; one range without `partial` is the whole blob.
-            turns: Entered for each piece of work, and left while the client is waited for.
+            turns: Held while the server works on a piece; released while it waits for the client.
 
         Raises:
             BlobDamagedError: The connection is already closed; the caller reports the damaged blob.
@@ -168,13 +168,13 @@ class _Body:
         return multipart
 
     def measure(self, acknowledged: AcknowledgedBytes) -> None:
-        """Charge only what the client receives. Several ranges are charged by what they ask for."""
+        """Charge only what the client receives. A response with several ranges is charged in full."""
         self.received = acknowledged.of
         if len(self.deliveries) == 1:
             self.deliveries[0][1].measure(acknowledged.of)
 
     async def by_transport(self, delivery: MeteredDelivery, span: ByteRange) -> None:
-        """Send through the transport: for small bodies and TLS.
+        """Send through the transport: all that `by_thread` does not send.
 
         Chunks that are ready are dropped while the client does not read, and are decrypted again afterwards.
         """
@@ -211,7 +211,7 @@ class _Body:
                     return position, empty
 
     async def _empty(self) -> asyncio.Future[None] | None:
-        """Wait for a moment until the transport's buffer is empty. Returns the rest of the wait."""
+        """Wait up to 20 ms for an empty buffer. Returns None if it is empty, else a future for it."""
         transport = self.request.transport
         if transport is not None and not transport.is_closing() and not transport.get_write_buffer_size():
             return None
@@ -225,10 +225,10 @@ class _Body:
     async def by_doubling(
         self, delivery: MeteredDelivery, span: ByteRange, received: Callable[[int], int]
     ) -> ByteRange:
-        """Send the first bytes in pieces, each as large as all before it. Returns what is left to be sent.
+        """Send the first 4 MiB in pieces that double in size. Returns the remaining range.
 
         A client that requests everything up to the end may only want the beginning: containerd reads a chunk
-        and hangs up. Waiting for its acknowledgement before each piece keeps the charge below two chunks.
+        and hangs up. Waiting for the acknowledgement of each piece keeps the charge below two chunks.
         """
         while span.length and delivery.bytes_sent < _DOUBLED_BYTES:
             piece = ByteRange(span.start, min(span.length, delivery.bytes_sent or _WATCHED_BYTES))
@@ -265,7 +265,7 @@ class _Body:
     async def settle(self, received: Callable[[int], int]) -> None:
         """Wait until the client has received everything, or is gone, so that the charge is right.
 
-        The waits grow with the time that has passed: a client that is done waits less than an eighth longer.
+        Each pause is an eighth of the time waited so far, so a finished client is noticed soon.
         """
         waited, transport = 0.0, self.request.transport
         while (

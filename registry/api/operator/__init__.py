@@ -1,5 +1,5 @@
 """The operator API `/api/v1`: organizations, nodes, pull tokens, the audit trail."""
 
-from registry.api.operator.application import PREFIX, operator_app
+from registry.api.operator.application import NODES_OWN, PREFIX, operator_app
 
-__all__ = ["PREFIX", "operator_app"]
+__all__ = ["NODES_OWN", "PREFIX", "operator_app"]

@@ -1,6 +1,6 @@
 """The operator API's application: authentication and operations (docs/operator-api.md)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -11,10 +11,12 @@ from auth.verifier import Verifier
 from registry.api.endpoint import Access, Api, Part, Schema, access_of, add_operations
 from registry.api.http.peers import peer_of
 from registry.api.http.problems import errors_as, problem_response
+from registry.api.key_refusals import KeyRefusals
 from registry.api.openapi import OPERATOR_KEY
 from registry.api.operator.events import EventsApi
 
 PREFIX: Final = "/api/v1"
+NODES_OWN: Final = frozenset({Access.SESSION, Access.ENROLMENT})  # operations that nodes call themselves
 
 _WORDS: Final[Mapping[str, Schema]] = {
     name: {"type": "string", "minLength": 1, "examples": [example]}
@@ -32,33 +34,44 @@ _WORDS: Final[Mapping[str, Schema]] = {
 
 
 def operator_app(
-    parts: Sequence[Part], events: EventsApi, *, is_operator_key: Callable[[str], bool], verifier: Verifier
+    parts: Sequence[Part],
+    events: EventsApi,
+    *,
+    is_operator_key: Callable[[str], bool],
+    refusals: KeyRefusals,
+    verifier: Verifier,
+    accesses: Container[Access] = frozenset(Access),
 ) -> web.Application:
     """Return the application to mount at `PREFIX`.
 
     Args:
         parts: Its operations, except those of the audit trail.
+        accesses: Only operations that accept these credentials are served.
         is_operator_key: Compares a key with the operator's key in constant time.
+        refusals: Refuses wrong keys.
     """
     problems = errors_as(problem_response, challenge=lambda *_: 'Bearer realm="crisper-operator"')
-    app = web.Application(middlewares=[problems, _authenticated(is_operator_key, verifier)])
-    add_operations(app, Api(PREFIX, OPERATOR_KEY, _WORDS), [*parts, events])
+    app = web.Application(middlewares=[problems, _authenticated(is_operator_key, refusals, verifier)])
+    add_operations(app, Api(PREFIX, OPERATOR_KEY, _WORDS), [*parts, events], accesses)
     app.on_shutdown.append(events.stop)
     return app
 
 
-def _authenticated(is_operator_key: Callable[[str], bool], verifier: Verifier) -> Middleware:
+def _authenticated(
+    is_operator_key: Callable[[str], bool], refusals: KeyRefusals, verifier: Verifier
+) -> Middleware:
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         access = access_of(request)
-        if access is Access.HANDLER:
+        if access is Access.ENROLMENT:
             return await handler(request)
         scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() != "bearer":
             raise RefusedError(Cause.MALFORMED)
         if not is_operator_key(key.strip()):
             if access is not Access.SESSION:
-                raise RefusedError(Cause.FORGED)
+                source = peer_of(request).source
+                await refusals.refuse(Cause.FORGED, api="operator", source=source)
             await _require_own_session(request, key.strip(), verifier)
         return await handler(request)
 

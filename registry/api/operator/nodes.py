@@ -11,7 +11,7 @@ from auth.nodes.enrolment import EnrolmentOffer, NodeEnrolment
 from auth.secret import Secret
 from registry.api.endpoint import Access, Call, Endpoint
 from registry.api.http.peers import peer_of
-from registry.api.operator.shapes import Body, Document, Instant, NodeId
+from registry.api.operator.shapes import Body, Document, Instant, NodeId, PlatformName
 from registry.services import nodes
 
 
@@ -21,18 +21,26 @@ class NewNode(Body):
     Attributes:
         networks: Networks from which the node may connect; empty allows all.
         zstd: Whether the node's engine supports zstd layers; null if that is unknown.
+        platform: Platform that the node runs, as `linux/arm64`; null if that is unknown.
     """
 
     node_id: NodeId
     binding: ports.Binding
     networks: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=32)] = ()
     zstd: bool | None = None
+    platform: PlatformName | None = None
 
 
 class NewCertificate(Body):
-    """A node's signing request, PEM (RFC 2986)."""
+    """A node's signing request.
+
+    Attributes:
+        csr: PEM (RFC 2986).
+        platform: Platform that the node runs, as `linux/arm64`; recorded at enrolment only.
+    """
 
     csr: Annotated[str, Field(min_length=1, max_length=16 << 10)]
+    platform: PlatformName | None = None
 
 
 class Node(Document):
@@ -42,6 +50,7 @@ class Node(Document):
     binding: Literal["certificate", "secret"]
     networks: list[str]
     zstd: bool | None
+    platform: str | None
     revoked_at: Instant | None
 
     @classmethod
@@ -52,6 +61,7 @@ class Node(Document):
             binding=node.binding.value,
             networks=[str(network) for network in node.networks],
             zstd=node.reads_zstd,
+            platform=node.platform,
             revoked_at=node.revoked_at,
         )
 
@@ -111,7 +121,12 @@ class NodesApi:
         """Create a node."""
         new = call.body
         made = await self._nodes.create(
-            new.node_id, new.binding, new.networks, reads_zstd=new.zstd, source=call.source
+            new.node_id,
+            new.binding,
+            new.networks,
+            reads_zstd=new.zstd,
+            platform=new.platform,
+            source=call.source,
         )
         if made.offer is not None:
             return CreatedNode(**dict(Enrolment.of(new.node_id, made.offer)))
@@ -145,7 +160,7 @@ class NodesApi:
         return Enrolment.of(node_id, await self._nodes.offer(node_id, source=call.source))
 
     @Endpoint(
-        "POST", "/nodes/{node_id}/certificate", "The certificate.", errors=(409,), access=Access.HANDLER
+        "POST", "/nodes/{node_id}/certificate", "The certificate.", errors=(409,), access=Access.ENROLMENT
     )
     async def issue_certificate(self, call: Call[NewCertificate]) -> Certificate:
         """Enroll a node or renew its certificate."""
@@ -153,6 +168,8 @@ class NodesApi:
         scheme, _, secret = call.request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() == "bearer":
             issued = await self._enrolment.enrol(node_id, Secret(secret.strip()), csr, source=peer.source)
+            if call.body.platform is not None:
+                await self._nodes.record_platform(node_id, call.body.platform)
         else:
             issued = await self._enrolment.renew(node_id, peer.certificate, csr, source=peer.source)
         return Certificate(certificate=issued.certificate, ca=issued.ca)

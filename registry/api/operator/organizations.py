@@ -103,7 +103,7 @@ class OrganizationsApi:
         "/organizations/{organization_name}/api-keys",
         "The key, shown only once.",
         status=201,
-        errors=(404, 409),
+        errors=(403, 404),
     )
     async def create_api_key(self, call: Call[NewApiKey]) -> CreatedApiKey:
         """Create an API key."""

@@ -10,7 +10,7 @@ from registry.api.endpoint import Access, Call, Endpoint
 from registry.api.http.origin import Origin
 from registry.api.operator.shapes import Body, Count, Document, Instant, Name, NodeId
 from registry.model.groups import GroupKey
-from registry.model.images import Variant, WantedVariant
+from registry.model.images import StoredImage, WantedVariant
 from registry.services.pull_tokens import Designation, PullTokens
 
 _ONE = "/pull-tokens/{token_id}"
@@ -34,6 +34,18 @@ class TokenImage(Document):
     digest: str
     size: Count
     variant: Literal["original", "zstd"] | None
+    platforms: list[str] | None
+
+    @classmethod
+    def of(cls, reference: str, digest: str, size: int, image: StoredImage | None) -> "TokenImage":
+        """Present an image; without the facts of the catalog if it was deleted."""
+        return cls(
+            reference=reference,
+            digest=digest,
+            size=size,
+            variant=image.variant.value if image else None,
+            platforms=image.platform.split(",") if image else None,
+        )
 
 
 class CreatedPullToken(Document):
@@ -53,11 +65,11 @@ class CreatedPullToken(Document):
             token=made.minted.token.reveal(),
             username=made.node_id,
             expires_at=made.minted.expires_at,
-            image=TokenImage(
-                reference=f"{host}/{made.key.repository}:v{made.version}",
-                digest=str(made.image.digest),
-                size=made.image.size_bytes,
-                variant=made.image.variant.value,
+            image=TokenImage.of(
+                f"{host}/{made.key.repository}:v{made.version}",
+                str(made.image.digest),
+                made.image.size_bytes,
+                made.image,
             ),
         )
 
@@ -102,19 +114,16 @@ class PullToken(Document):
     session: Session | None
 
     @classmethod
-    def of(cls, view: TokenView, variant: Variant | None, host: str) -> "PullToken":
-        """Present a token's state and its session; `variant` is None if the image was deleted."""
+    def of(cls, view: TokenView, image: StoredImage | None, host: str) -> "PullToken":
+        """Present a token's state and its session; `image` is None if it was deleted."""
         return cls(
             token_id=view.token_id,
             state=view.state.value,
             node_id=view.node_id,
             organization_name=view.organization,
             expires_at=view.expires_at,
-            image=TokenImage(
-                reference=f"{host}/{view.repository}@{view.image_digest}",
-                digest=view.image_digest,
-                size=view.image_size,
-                variant=variant.value if variant else None,
+            image=TokenImage.of(
+                f"{host}/{view.repository}@{view.image_digest}", view.image_digest, view.image_size, image
             ),
             session=Session.of(view.session) if view.session else None,
         )
@@ -157,5 +166,5 @@ class PullTokensApi:
         return await self._shown(call, await self._authority.complete(call.path("token_id")))
 
     async def _shown(self, call: Call[None], view: TokenView) -> PullToken:
-        variant = await self._tokens.variant(view.repository, view.image_digest)
-        return PullToken.of(view, variant, self._origin.host(call.request))
+        image = await self._tokens.image(view.repository, view.image_digest)
+        return PullToken.of(view, image, self._origin.host(call.request))

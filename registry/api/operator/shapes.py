@@ -3,7 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from registry.errors import ReferenceFormatError
+from registry.oci.platform import Platform
 
 GROUP: Final = "/organizations/{organization_name}/projects/{project_name}/containers/{container_group_name}"
 
@@ -24,6 +27,13 @@ def _write(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _normalize_platform(text: str) -> str:
+    try:
+        return str(Platform.parse(text))
+    except ReferenceFormatError as error:
+        raise ValueError(str(error)) from None
+
+
 Instant = Annotated[
     datetime,
     PlainSerializer(_write, when_used="json"),
@@ -33,4 +43,9 @@ Instant = Annotated[
 
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
+PlatformName = Annotated[
+    str, Field(max_length=32, pattern=r"^[A-Za-z0-9._/-]+$"), AfterValidator(_normalize_platform)
+]
+"""A platform `os/architecture[/variant]`, with the names of Go."""
+
 NodeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]

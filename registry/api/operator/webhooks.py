@@ -61,7 +61,7 @@ class WebhooksApi:
         self._webhooks = hooks
 
     @Endpoint(
-        "POST", _ALL, "The webhook and its signing secret, shown only once.", status=201, errors=(404, 409)
+        "POST", _ALL, "The webhook and its signing secret, shown only once.", status=201, errors=(403, 404)
     )
     async def create_webhook(self, call: Call[NewWebhook]) -> CreatedWebhook:
         """Create a webhook."""

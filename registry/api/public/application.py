@@ -9,16 +9,19 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from auth.errors import OutsideScopeError
-from registry.api.endpoint import Api, Call, Part, Schema, add_operations
+from registry.api.endpoint import Api, Call, Part, Schema, add_operations, operation_of
+from registry.api.http.peers import peer_of
 from registry.api.http.problems import errors_as, problem_response
 from registry.api.openapi import API_KEY
 from registry.api.public.authentication import HEADER, Authenticate
 from registry.api.public.shapes import NAME_PATTERN
+from registry.api.public.turns import OrganizationTurns
 from registry.errors import NotFoundError
 from registry.model.groups import GroupKey
 
 PREFIX: Final = "/api/public"
-GROUPS: Final = "/organizations/{organization_name}/projects/{project_name}/containers"
+ORGANIZATION: Final = "/organizations/{organization_name}"
+GROUPS: Final = ORGANIZATION + "/projects/{project_name}/containers"
 GROUP: Final = GROUPS + "/{container_group_name}"
 READ: Final = (404,)
 WRITE: Final = (403, 404)
@@ -34,7 +37,11 @@ _NAMES: Final[Mapping[str, Schema]] = {
 _API: Final = Api(
     PREFIX,
     API_KEY,
-    {**_NAMES, "container_group_instance_id": {"type": "string", "format": "uuid"}},
+    {
+        **_NAMES,
+        "container_group_instance_id": {"type": "string", "format": "uuid"},
+        "webhook_id": {"type": "string", "format": "uuid"},
+    },
     errors=(429,),
     body_limit_bytes=_MAX_BODY_BYTES,
 )
@@ -57,12 +64,15 @@ def _authenticated(authenticate: Authenticate) -> Middleware:
     """Refuse callers whose key does not reach the organization in the address, and names that cannot be.
 
     Another organization is answered as the reference has it for the method, 404 to a read and 403 to a
-    write, and alike whether it exists or not.
+    write, and alike whether it exists or not. A customer's requests take turns, except endless ones.
     """
+    turns = OrganizationTurns()
 
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        caller = await authenticate(request.headers.get(HEADER))
+        changes = request.method not in {HTTPMethod.GET, HTTPMethod.HEAD}
+        source = peer_of(request).source
+        caller = await authenticate(request.headers.get(HEADER), source=source, changes=changes)
         organization = request.match_info.get("organization_name")
         if organization is not None:
             try:
@@ -72,7 +82,11 @@ def _authenticated(authenticate: Authenticate) -> Middleware:
                     raise
                 raise NotFoundError("The organization does not exist, or the key has no access.") from None
         _require_names(request)
-        return await handler(request)
+        operation = operation_of(request)
+        if caller.organization is None or operation is None or operation.streams:
+            return await handler(request)
+        async with turns.of(caller.organization):
+            return await handler(request)
 
     return admit
 

@@ -1,14 +1,17 @@
 """Authentication of the public API's callers: customers and the operator."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from auth.errors import Cause, OutsideScopeError, RefusedError
+from registry.api.key_refusals import KeyRefusals
 from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.errors import RateLimitedError
 from registry.services.api_keys import MAX_KEY_LENGTH, ApiKeys
 
 HEADER = "Salad-Api-Key"
+_API = "public"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,38 +34,81 @@ class Caller:
             raise OutsideScopeError(Cause.OUTSIDE_SCOPE)
 
 
-Authenticate = Callable[[str | None], Awaitable[Caller]]
+class Authenticate(Protocol):
+    """Authenticates a request (`ApiKeyAuthenticator`)."""
+
+    async def __call__(self, shown: str | None, *, source: str, changes: bool) -> Caller:
+        """Return the owner of the request's key.
+
+        Args:
+            source: The caller's network address.
+            changes: Whether the request may change something.
+        """
+
+    async def is_valid(self, shown: str | None) -> bool:
+        """Return whether a key that was accepted is still valid."""
 
 
 class ApiKeyAuthenticator:
-    """Authenticates callers by API key, with a rate limit for each customer's key.
+    """Authenticates callers by API key, with rate limits for customers. The operator has no limit.
 
     Args:
         is_operator_key: Compares a key with the operator's key in constant time.
-        rates: Rate limit by key; None is no limit. The operator has no limit.
+        refusals: Refuses wrong keys.
+        rates: Rate limit of all requests by key; None is no limit.
+        changes: Rate limit of changes by organization, which bounds what it adds to the audit trail; None is
+            no limit.
     """
 
     def __init__(
-        self, *, keys: ApiKeys, is_operator_key: Callable[[str], bool], rates: RedisRateLimiter | None = None
+        self,
+        *,
+        keys: ApiKeys,
+        is_operator_key: Callable[[str], bool],
+        refusals: KeyRefusals,
+        rates: RedisRateLimiter | None = None,
+        changes: RedisRateLimiter | None = None,
     ) -> None:
         self._keys = keys
         self._is_operator_key = is_operator_key
+        self._refusals = refusals
         self._rates = rates
+        self._changes = changes
 
-    async def __call__(self, shown: str | None) -> Caller:
+    async def __call__(self, shown: str | None, *, source: str, changes: bool) -> Caller:
         """Return the owner of the request's key.
 
         Raises:
             RefusedError: The key is missing, unknown or revoked.
-            RateLimitedError: The key has reached its rate limit.
+            RateLimitedError: The key, the organization or the source has reached a rate limit.
         """
-        if not shown or len(shown) > MAX_KEY_LENGTH:
+        if not shown:
             raise RefusedError(Cause.MALFORMED)
+        if len(shown) > MAX_KEY_LENGTH:
+            await self._refusals.refuse(Cause.MALFORMED, api=_API, source=source)
         if self._is_operator_key(shown):
             return Caller(organization=None)
         key = await self._keys.find(shown)
         if key is None:
-            raise RefusedError(Cause.UNKNOWN)
-        if self._rates is not None and (wait_s := await self._rates.take(key.key_id)) > 0:
-            raise RateLimitedError(wait_s)
+            await self._refusals.refuse(Cause.UNKNOWN, api=_API, source=source)
+        await _take(self._rates, key.key_id, "This API key")
+        if changes:
+            await _take(self._changes, changes_of(key.organization), "The organization's number of changes")
         return Caller(organization=key.organization)
+
+    async def is_valid(self, shown: str | None) -> bool:
+        """Return whether a key that was accepted is still valid. Counts no request."""
+        return shown is not None and (
+            self._is_operator_key(shown) or await self._keys.find(shown) is not None
+        )
+
+
+def changes_of(organization: str) -> str:
+    """Return the name under which an organization's changes are counted."""
+    return f"changes:{organization}"
+
+
+async def _take(rates: RedisRateLimiter | None, caller: str, what: str) -> None:
+    if rates is not None and (wait_s := await rates.take(caller)) > 0:
+        message = f"{what} is over its rate limit. Retry after the time in Retry-After."
+        raise RateLimitedError(wait_s, message)

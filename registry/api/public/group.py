@@ -1,6 +1,6 @@
 """A container group in responses ("ContainerGroup")."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -8,7 +8,7 @@ from registry.api.public.container import Priority, ServedContainer
 from registry.api.public.prototype import KeptSpec
 from registry.api.public.scheduling import ServedNetworking
 from registry.api.public.shapes import Count, Omittable, Shape
-from registry.model.groups import GroupKey
+from registry.model.groups import GroupKey, GroupStatus
 from registry.model.instances import InstanceState
 from registry.services.views import GroupView
 
@@ -18,10 +18,10 @@ MAX_DESCRIPTION_LENGTH: Final = 1000
 class InstanceStatusCounts(Shape):
     """Numbers of instances by state ("ContainerGroupInstanceStatusCount")."""
 
-    allocating_count: Count = 0
-    creating_count: Count = 0
-    running_count: Count = 0
-    stopping_count: Count = 0
+    allocating_count: Count
+    creating_count: Count
+    running_count: Count
+    stopping_count: Count
 
 
 class ContainerGroupState(Shape):
@@ -107,15 +107,21 @@ def _state(view: GroupView) -> ContainerGroupState:
         description=" ".join(view.description.split())[:MAX_DESCRIPTION_LENGTH],  # one line only
         start_time=group.created_at,
         finish_time=group.status_since,
-        instance_status_counts=_counts(view.counts),
+        instance_status_counts=_counts(view),
     )
 
 
-def _counts(counts: Mapping[InstanceState, int]) -> InstanceStatusCounts:
-    """Count instances by the shape's states. It has no `downloading`, which counts as `creating`."""
+def _counts(view: GroupView) -> InstanceStatusCounts:
+    """Count instances by the shape's states. It has no `downloading`, which counts as `creating`.
+
+    Replicas without an instance are being allocated, if the group is up.
+    """
+    counts, group = view.counts, view.group
+    is_up = group.status in {GroupStatus.DEPLOYING, GroupStatus.RUNNING}
+    missing = max(0, group.spec["replicas"] - sum(counts.values())) if is_up else 0
     creating = counts.get(InstanceState.DOWNLOADING, 0) + counts.get(InstanceState.CREATING, 0)
     return InstanceStatusCounts(
-        allocating_count=counts.get(InstanceState.ALLOCATING, 0),
+        allocating_count=counts.get(InstanceState.ALLOCATING, 0) + missing,
         creating_count=creating,
         running_count=counts.get(InstanceState.RUNNING, 0),
         stopping_count=counts.get(InstanceState.STOPPING, 0),

@@ -28,7 +28,9 @@ class PageQuery(Query):
     """Query of a page of a project's groups."""
 
     page_size: Annotated[
-        int, Field(ge=1, le=MAX_PAGE, description="Maximum number of groups."), FROM_DIGITS
+        int,
+        Field(ge=1, le=10**18, description=f"Maximum number of groups; a page has at most {MAX_PAGE}."),
+        FROM_DIGITS,
     ] = MAX_PAGE
     after: Annotated[
         str | SkipJsonSchema[None],
@@ -65,7 +67,8 @@ class GroupsApi:
     ) -> Reply[ContainerGroupCollection]:
         """List container groups."""
         organization, project = call.path("organization_name"), call.path("project_name")
-        page = await self._groups.list(organization, project, after=query.after, limit=query.page_size)
+        limit = min(query.page_size, MAX_PAGE)
+        page = await self._groups.list(organization, project, after=query.after, limit=limit)
         headers = {}
         if page.next_after:
             more = call.request.rel_url.update_query(after=page.next_after)

@@ -3,22 +3,32 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
-from uuid import UUID, uuid5
 
 from pydantic import Field
 
 from registry.api.endpoint import Call, Endpoint
 from registry.api.http.bodies import JSON, MERGE_PATCH
 from registry.api.public.application import GROUP, READ, WRITE, group_key
-from registry.api.public.shapes import Omittable, Shape, Uuid
+from registry.api.public.shapes import Count, Omittable, Shape, Uuid
+from registry.model.group_logs import machine_id
 from registry.model.groups import GroupKey
-from registry.model.instances import InstanceState
 from registry.services import instances
 from registry.services.views import InstanceView
 
-_NODES: Final = UUID("5f0a8a2b-6a55-5d5c-9f41-0f8c1d2e7b63")
 _ALL: Final = f"{GROUP}/instances"
 _ONE: Final = f"{_ALL}/{{container_group_instance_id}}"
+_REPORTED: Final = frozenset(
+    {
+        "cpu_percent",
+        "cpu_usage",
+        "cpu_usage_total",
+        "memory_usage_mb",
+        "memory_usage_percent",
+        "ssh_ip",
+        "ssh_port",
+        "ssh_host_key_fingerprint",
+    }
+)
 _ACCEPTED: Final = "Accepted. The body is empty."
 
 
@@ -33,7 +43,8 @@ class ContainerGroupInstance(Shape):
 
     Attributes:
         machine_id: The node's id if it is a UUID, which the shape requires; else a UUID derived from it.
-        ready: Whether the scheduler has reported that it runs.
+        ready: Whether it runs and its readiness probe succeeds, as the scheduler has reported.
+        started: Whether its startup probe has succeeded; always true without one.
     """
 
     id: Uuid
@@ -46,23 +57,32 @@ class ContainerGroupInstance(Shape):
     pulling_progress: Omittable[Annotated[float, Field(ge=0, le=100)]] = None
     ready: bool
     started: bool
+    cpu_percent: Omittable[float] = None
+    cpu_usage: Omittable[Count] = None
+    cpu_usage_total: Omittable[Count] = None
+    memory_usage_mb: Omittable[float] = None
+    memory_usage_percent: Omittable[float] = None
+    ssh_ip: Omittable[str] = None
+    ssh_port: Omittable[Annotated[int, Field(ge=1, le=65535)]] = None
+    ssh_host_key_fingerprint: Omittable[Annotated[str, Field(max_length=256)]] = None
 
     @classmethod
     def of(cls, view: InstanceView) -> "ContainerGroupInstance":
         """Present an instance."""
         instance = view.instance
-        runs = instance.state is InstanceState.RUNNING
+        reported = {name: value for name, value in instance.report.items() if name in _REPORTED}
         return cls(
             id=instance.id,
-            machine_id=_machine_id(instance.node_id),
+            machine_id=machine_id(instance.node_id),
             node_id=instance.node_id,
             state=instance.state.value,
             update_time=instance.updated_at,
             version=instance.version,
             deletion_cost=instance.deletion_cost,
             pulling_progress=view.progress,
-            ready=runs,
-            started=runs,
+            ready=instance.is_ready(view.group),
+            started=instance.has_started(view.group),
+            **reported,
         )
 
 
@@ -90,9 +110,12 @@ class InstancesApi:
         """List instances."""
         return ContainerGroupInstanceCollection.of(await self._instances.list(group_key(call)))
 
-    @Endpoint("GET", _ONE, "The instance.", errors=READ)
+    @Endpoint("GET", _ONE, "The instance.", status=202, errors=READ)
     async def get_container_group_instance(self, call: Call[None]) -> ContainerGroupInstance:
-        """Get an instance."""
+        """Get an instance.
+
+        The status of the response is that of SaladCloud's reference.
+        """
         return ContainerGroupInstance.of(await self._instances.get(*_named(call)))
 
     @Endpoint("PATCH", _ONE, "The instance.", body_types=(MERGE_PATCH, JSON), errors=WRITE)
@@ -135,10 +158,3 @@ class InstancesApi:
 
 def _named(call: Call[Any]) -> tuple[GroupKey, str]:
     return group_key(call), call.path("container_group_instance_id")
-
-
-def _machine_id(node_id: str) -> str:
-    try:
-        return str(UUID(node_id))
-    except ValueError:
-        return str(uuid5(_NODES, node_id))

@@ -11,13 +11,13 @@ from pydantic import Field
 from registry.api.endpoint import Call, Endpoint
 from registry.api.http.event_stream import open_stream
 from registry.api.public.application import GROUP, READ, group_key
+from registry.api.public.authentication import HEADER, Authenticate
 from registry.api.public.shapes import Count, Shape
 from registry.errors import CatalogUnavailableError, NotFoundError
 from registry.model.groups import GroupKey, GroupStatus
 from registry.services.groups import ContainerGroups
+from registry.services.quotas import OrganizationQuotas
 from registry.services.views import GroupView
-
-MAX_READERS: Final = 64
 
 _POLL_S: Final = 0.5
 
@@ -65,11 +65,19 @@ class ProgressApi:
 
     tag: ClassVar[str] = "container groups"
 
-    def __init__(self, groups: ContainerGroups, *, poll_s: float = _POLL_S) -> None:
+    def __init__(
+        self,
+        groups: ContainerGroups,
+        quotas: OrganizationQuotas,
+        authenticate: Authenticate,
+        *,
+        poll_s: float = _POLL_S,
+    ) -> None:
         self._groups = groups
+        self._quotas = quotas
+        self._authenticate = authenticate
         self._poll_s = poll_s
         self._stopping = asyncio.Event()
-        self._readers = 0
 
     async def stop(self, _app: web.Application) -> None:
         """End all streams so that the server can stop. Readers reconnect automatically."""
@@ -81,27 +89,24 @@ class ProgressApi:
     ) -> ContainerGroupProgress | EventSourceResponse:
         """Get the progress of a group's import.
 
-        With `Accept: text/event-stream`, the response is a stream of all changes until the import ends.
+        With `Accept: text/event-stream`, the response is a stream of all changes until the import ends or the
+        API key is revoked.
         """
         key = group_key(call)
         view = await self._groups.get(key)
         if "text/event-stream" not in call.request.headers.get(hdrs.ACCEPT, ""):
             return ContainerGroupProgress.of(view)
-        if self._readers >= MAX_READERS:
-            raise web.HTTPServiceUnavailable(
-                text="Too many event streams of progress. Poll without an event stream."
-            )
-        self._readers += 1
-        try:
+        limit = (await self._quotas.of(key.organization)).streams
+        with self._quotas.stream(key.organization, limit):
             async with open_stream(call.request) as stream:
                 with suppress(TimeoutError, CatalogUnavailableError, NotFoundError, ConnectionError):
-                    await self._send(stream, key, view)
+                    await self._send(stream, key, view, call.request.headers.get(HEADER))
             return stream
-        finally:
-            self._readers -= 1
 
-    async def _send(self, stream: EventSourceResponse, key: GroupKey, view: GroupView) -> None:
-        """Send all changes until the import ends. The last event is `settled`."""
+    async def _send(
+        self, stream: EventSourceResponse, key: GroupKey, view: GroupView, api_key: str | None
+    ) -> None:
+        """Send all changes until the import ends, with the last event `settled`, or the key is revoked."""
         sent = None
         while view.group.status is GroupStatus.PENDING and not self._stopping.is_set():
             document = ContainerGroupProgress.of(view)
@@ -110,6 +115,8 @@ class ProgressApi:
                 sent = document
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._poll_s)
+            if not await self._authenticate.is_valid(api_key):
+                return
             view = await self._groups.get(key)
         if view.group.status is not GroupStatus.PENDING:
             await stream.send(ContainerGroupProgress.of(view).model_dump_json(), event="settled")

@@ -6,6 +6,7 @@ scheduler uses the other fields: any value of the right JSON type is stored and 
 that protect this server.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Final, Self, TypeVar
 
 from pydantic import (
@@ -32,9 +33,13 @@ _LINE_PATTERN: Final = r"^.*$"
 
 
 class Shape(BaseModel):
-    """Base class of the public API's documents: strict types and members; errors omit refused values."""
+    """Base class of the public API's documents: strict types and members; errors and reprs omit values."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
+        """Return nothing: members contain secrets of customers."""
+        return ()
 
     @classmethod
     def read(cls, body: str) -> Self:

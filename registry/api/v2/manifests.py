@@ -1,5 +1,6 @@
 """Manifests and indexes, by tag or digest (distribution-spec, "Pulling manifests")."""
 
+import asyncio
 import re
 from http import HTTPStatus
 from typing import Final
@@ -10,11 +11,13 @@ from registry.api.http.conditions import has_it, head, headers_of
 from registry.api.v2.damaged import DamageWatch
 from registry.api.v2.gate import Admitted, Gate, Route
 from registry.errors import ManifestNotFoundError
-from registry.model.images import ImageContent
+from registry.model.images import ContentKind, ImageContent
+from registry.oci.documents import Index, parse_document
 from registry.oci.reference import is_tag
 from registry.pull.attached import AttachmentReader
 from registry.pull.documents import Documents
 from registry.pull.resolve import ImageResolver, acceptable
+from storage.digest import Digest
 
 _SUBJECT_TAG: Final = re.compile(r"sha(?:256|512)-[0-9a-f]{64}")
 
@@ -64,8 +67,27 @@ class Manifests:
             attached = (await self._attached.of(admitted.claims.organization, image)).tagged(reference)
             named = image.content(attached) if attached else None
         if named is None:
+            await self._refuse_unimported(admitted, reference)
             # Clients request the tags of signatures by default, so these get no event.
             if not (is_tag(reference) and _SUBJECT_TAG.match(reference)):
                 await self._gate.record_outside(request, admitted)
             raise ManifestNotFoundError("The manifest does not exist in this session's image.")
         return named
+
+    async def _refuse_unimported(self, admitted: Admitted, reference: str) -> None:
+        """Raise ManifestNotFoundError if the reference names a manifest that was not imported."""
+        image = admitted.image
+        if is_tag(reference):
+            return
+        digest = Digest.parse(reference)
+        for index in (content for content in image.contents if content.kind is ContentKind.INDEX):
+            data = await self._documents.read(admitted.claims.organization, index.digest)
+            parsed = await asyncio.to_thread(parse_document, data)
+            entries = parsed.manifests if isinstance(parsed, Index) else ()
+            entry = next((entry for entry in entries if entry.digest == digest), None)
+            if entry is not None:
+                raise ManifestNotFoundError(
+                    f"This session has no manifest for {entry.platform or 'an unnamed platform'}, only for "
+                    f"{image.platform.replace(',', ', ')}. To import other platforms, set them with "
+                    "`crisper group platforms`, and import the image again."
+                )

@@ -39,7 +39,11 @@ class NodeConcurrencyLimit:
         """
         node = self._nodes.setdefault(node_id, _Node(asyncio.Semaphore(self._working)))
         if node.open >= self._most:
-            raise RateLimitedError(1, f"This node has {self._most} open responses, the most it may have.")
+            raise RateLimitedError(
+                1,
+                f"This node has {self._most} open responses, the most that it may have. Retry after the time "
+                "in Retry-After.",
+            )
         node.open += 1
         try:
             yield node.turns

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum, unique
+from functools import partial
 from importlib.resources import files
 from typing import Any, Protocol, TypeVar
 
@@ -101,9 +102,22 @@ class Database:
         if not self.is_sqlite:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": AdvisoryLock.QUEUE})
 
-    async def migrate(self) -> None:
+    async def migrate(self, revision: str = "head") -> None:
         """Upgrade the schema to this version's. Several servers may call this at the same time."""
-        await self.transact(_upgrade)
+        await self.transact(partial(_upgrade, revision=revision))
+
+    async def rewrite_files(self, *tables: str) -> None:
+        """Rewrite the files of tables, so that they no longer contain deleted or overwritten rows.
+
+        On SQLite this rewrites the whole file and its WAL. On PostgreSQL it locks the tables; the server's
+        WAL, its replicas and its backups still contain earlier content.
+        """
+        statements = [f"VACUUM FULL {table}" for table in tables]
+        if self.is_sqlite:
+            statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
+        async with self.read() as connection:
+            for statement in statements:
+                await connection.execute(text(statement))
 
     async def probe(self) -> None:
         """Check that the database responds."""
@@ -164,7 +178,7 @@ def _translated() -> Iterator[None]:
         raise CatalogUnavailableError(f"the catalog aborted a transaction ({name})") from None
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, revision: str) -> None:
     from alembic import command  # noqa: PLC0415 (takes a second, and is only needed for a migration)
     from alembic.config import Config  # noqa: PLC0415
 
@@ -173,4 +187,4 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(files("registry.catalog") / "migrations"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

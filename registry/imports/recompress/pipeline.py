@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from registry.errors import DocumentError, ImportFailedError, PullFailedError
+from registry.imports.plan import PlannedImage
 from registry.imports.recompress.encode import EncodedLayer, LayerEncoder
 from registry.imports.recompress.unpack import Allowance
 from registry.model.images import ContentKind, ImageContent, StoredImage, Variant
@@ -89,43 +90,44 @@ class Compressor:
     async def run(
         self,
         job: ImportJob,
-        documents: ImageDocuments,
-        image: StoredImage,
+        platforms: Sequence[PlannedImage],
         arrived: asyncio.Queue[Descriptor],
         report: Callable[[Progress], None],
-    ) -> StoredImage:
-        """Verify an image's layers as they arrive, and create its zstd variant if that saves enough.
+    ) -> Sequence[StoredImage]:
+        """Verify an image's layers as they arrive, and create the zstd variants that save enough.
 
-        Problems with the variant never fail an import: the image is then stored without one.
+        Layers that several platforms share are compressed once. Problems with the variant never fail an
+        import: the image is then stored without one.
 
         Args:
-            documents: The image's documents.
-            image: The planned image.
-            arrived: Yields each of the image's layers when it is in storage, in any order.
+            platforms: The planned image of each platform.
+            arrived: Yields each of the image's layers once when it is in storage, in any order.
             report: Called in the event loop at every step; it must not block.
 
         Returns:
-            The image with the diff_ids of its verified layers, and with its zstd variant if it has one.
+            The image of each platform with the diff_ids of its verified layers, and with its zstd variant if
+            it has one.
 
         Raises:
             PullFailedError: A layer does not match the config, so that no runtime could run the image, or is
                 a decompression bomb.
         """
         try:
-            work = _Work(job, documents, image, report)
+            work = _Work(job, platforms, report)
             await self._encode_layers(work, arrived)
-            made = await self._assemble(work)
+            made = [await self._assemble(work, planned) for planned in platforms]
         except ImportFailedError:
             raise
         except Exception as error:  # noqa: BLE001 - the original image is complete
             _log.warning("import.not_compressed", job_id=job.id, error=type(error).__name__)
-            return image
+            return [planned.image for planned in platforms]
         self._metrics.compression_seconds.inc(work.seconds)
-        _log.info("import.compressed", job_id=job.id, seconds=round(work.seconds, 3), **_gain(made))
+        for image in made:
+            _log.info("import.compressed", job_id=job.id, seconds=round(work.seconds, 3), **_gain(image))
         return made
 
     async def _encode_layers(self, work: "_Work", arrived: asyncio.Queue[Descriptor]) -> None:
-        diff_ids = await _diff_ids(work.documents)
+        diff_ids = await _diff_ids([planned.documents for planned in work.platforms])
         organization = work.job.key.organization
         known = await self._memory.known(organization, list(diff_ids))
         allowance = Allowance(self._max_unpacked_bytes)
@@ -175,13 +177,13 @@ class Compressor:
             self._metrics.compression_bytes.labels("after").inc(found.content.size_bytes)
         return found
 
-    async def _assemble(self, work: "_Work") -> StoredImage:
-        """Assemble the variant and store its manifest."""
-        image = work.checked_image()
-        encoded = work.encoded()
+    async def _assemble(self, work: "_Work", planned: PlannedImage) -> StoredImage:
+        """Assemble the variant of one platform and store its manifest."""
+        image = work.checked(planned.image)
+        encoded = work.encoded(planned.documents)
         if not encoded:
             return image
-        original = work.documents.manifest
+        original = planned.documents.manifest
         descriptors = {of: Descriptor(c.media_type, c.digest, c.size_bytes) for of, c in encoded.items()}
         data = await off_loop(original.data, variant_manifest, original.digest, descriptors)
         digest = Digest.of(data)
@@ -212,18 +214,18 @@ class _Work:
     """State of one image in the compressing stage."""
 
     job: ImportJob
-    documents: ImageDocuments
-    image: StoredImage
+    platforms: Sequence[PlannedImage]
     report: Callable[[Progress], None]
+    layers: Sequence[Descriptor] = field(init=False)
     found: dict[Digest, EncodedLayer] = field(default_factory=dict)
     diff_ids: dict[Digest, Digest] = field(default_factory=dict)
     layers_done: int = 0
     bytes_done: int = 0
     seconds: float = 0.0
 
-    @property
-    def layers(self) -> Sequence[Descriptor]:
-        return self.documents.image.blobs[1:]
+    def __post_init__(self) -> None:
+        layers = (layer for planned in self.platforms for layer in planned.documents.image.blobs[1:])
+        self.layers = list({layer.digest: layer for layer in layers}.values())
 
     def report_progress(self, bytes_read: int = 0) -> None:
         total = sum(layer.size_bytes for layer in self.layers)
@@ -235,42 +237,46 @@ class _Work:
         self.bytes_done += layer.size_bytes
         self.report_progress()
 
-    def checked_image(self) -> StoredImage:
-        contents = (
-            replace(content, diff_id=self.diff_ids.get(content.digest)) for content in self.image.contents
-        )
-        return replace(self.image, contents=tuple(contents))
+    def checked(self, image: StoredImage) -> StoredImage:
+        contents = (replace(content, diff_id=self.diff_ids.get(content.digest)) for content in image.contents)
+        return replace(image, contents=tuple(contents))
 
-    def encoded(self) -> Mapping[Digest, ImageContent]:
-        """Return the recompressed layers by the digest of the original."""
-        return {of: found.content for of, found in self.found.items() if found.content is not None}
+    def encoded(self, documents: ImageDocuments) -> Mapping[Digest, ImageContent]:
+        """Return a platform's recompressed layers by the digest of the original."""
+        found = {layer.digest: self.found.get(layer.digest) for layer in documents.image.layers}
+        return {of: layer.content for of, layer in found.items() if layer is not None and layer.content}
 
 
-async def _diff_ids(documents: ImageDocuments) -> Mapping[Digest, Digest]:
-    """Return the expected diff_id of each layer; empty if the config has none.
+async def _diff_ids(platforms: Sequence[ImageDocuments]) -> Mapping[Digest, Digest]:
+    """Return the expected diff_id of each layer; a config without diff_ids adds none.
 
     Raises:
-        PullFailedError: Config and manifest contradict each other.
+        PullFailedError: Config and manifest contradict each other, or the configs of two platforms do.
     """
+    diff_ids: dict[Digest, Digest] = {}
+    for documents in platforms:
+        for layer, diff_id in await _diff_ids_of(documents):
+            if diff_ids.setdefault(layer.digest, diff_id) != diff_id:
+                raise PullFailedError(
+                    f"the image's config has two different diff ids for the layer {layer.digest}: "
+                    "push the image again"
+                )
+    return diff_ids
+
+
+async def _diff_ids_of(documents: ImageDocuments) -> Sequence[tuple[Descriptor, Digest]]:
     try:
         stated = await off_loop(documents.config, parse_diff_ids)
     except DocumentError as error:
         raise PullFailedError(f"{error}: push the image again") from None
     layers = documents.image.layers
     if not stated:
-        return {}
+        return []
     if len(stated) != len(layers):
         raise PullFailedError(
             f"the image's config names {len(stated)} layers, its manifest {len(layers)}: push the image again"
         )
-    diff_ids: dict[Digest, Digest] = {}
-    for layer, diff_id in zip(layers, stated, strict=True):
-        if diff_ids.setdefault(layer.digest, diff_id) != diff_id:
-            raise PullFailedError(
-                f"the image's config has two different diff ids for the layer {layer.digest}: "
-                "push the image again"
-            )
-    return diff_ids
+    return list(zip(layers, stated, strict=True))
 
 
 def _gain(image: StoredImage) -> Mapping[str, object]:

@@ -160,11 +160,14 @@ class Unpacker:
         self.unpacked_bytes += length
         self._allowance.bytes_left -= length
         if self._allowance.bytes_left < 0:
-            raise PullFailedError("the image unpacks to more than is allowed: make it smaller")
+            raise PullFailedError(
+                "the image unpacks to more than is allowed: make it smaller, or ask the operator for a "
+                "higher limit"
+            )
         if self.unpacked_bytes > max(RATIO_FLOOR_BYTES, MAX_RATIO * self._size_bytes):
             raise PullFailedError(
-                f"the layer {self._layer} unpacks to more than {MAX_RATIO} times its size: "
-                "it is taken for a decompression bomb"
+                f"the layer {self._layer} unpacks to more than {MAX_RATIO} times its size, like a "
+                "decompression bomb: do not ship files of zeros, but create them at run time"
             )
 
     def _plain(self, head: bytes) -> Iterator[bytes]:
@@ -186,7 +189,9 @@ class Unpacker:
                 return
             members += 1
             if members > MAX_MEMBERS:
-                raise PullFailedError(f"the layer {self._layer} has more than {MAX_MEMBERS:,} gzip members")
+                raise PullFailedError(
+                    f"the layer {self._layer} has more than {MAX_MEMBERS:,} gzip members: compress it as one"
+                )
             member = _Member()
             try:
                 while not member.ended:
@@ -218,7 +223,9 @@ class Unpacker:
         except zstandard.ZstdError as error:
             if "memory" in str(error):
                 limit = f"a window over {MAX_WINDOW_BYTES >> 20} MiB"
-                raise PullFailedError(f"the layer {self._layer} needs {limit} to unpack") from None
+                raise PullFailedError(
+                    f"the layer {self._layer} needs {limit} to unpack: compress it without --long"
+                ) from None
             raise self._broken("is not valid zstd data") from None
 
     def _broken(self, how: str) -> PullFailedError:

@@ -33,6 +33,6 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 });
 
 document.addEventListener("htmx:afterSwap", () => {
-  const standing = document.querySelector("[data-announce]");
-  if (standing) announce(standing.dataset.announce);
+  const announced = document.querySelector("[data-announce]");
+  if (announced) announce(announced.dataset.announce);
 });

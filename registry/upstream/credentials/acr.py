@@ -22,9 +22,9 @@ from registry.errors import (
 )
 from registry.model.imports import UpstreamCredential
 from registry.oci.strict_json import parse_object
-from registry.upstream.egress import bracketed_host
+from registry.upstream.egress import authority, bracketed_host
 from registry.upstream.logins import KnownLogin
-from registry.upstream.retry import is_transient, parse_retry_after
+from registry.upstream.retry import is_outage, is_transient
 from registry.upstream.transport import Transport
 
 #: The user name that marks the password as a token.
@@ -66,9 +66,13 @@ class EntraLogin:
         return False
 
     async def _exchange(self) -> Secret:
-        host = bracketed_host(self._registry)
+        host = authority(self._registry)
         token = self._token.reveal()
-        form = {"grant_type": "access_token", "service": host, "access_token": token}
+        form = {
+            "grant_type": "access_token",
+            "service": bracketed_host(self._registry),
+            "access_token": token,
+        }
         tenant = _claims(token).get("tid")
         if isinstance(tenant, str):
             form["tenant"] = tenant
@@ -83,19 +87,29 @@ class EntraLogin:
                     redirects=0,
                 ) as response,
             ):
-                status, retry_after_s = response.status, parse_retry_after(response.header("Retry-After"))
+                status, retry_after_s = response.status, response.retry_after_s
                 answer = await response.read(MAX_ANSWER_BYTES, "a token")
         except TimeoutError:
-            raise UpstreamUnavailableError(f"{host} does not answer in time") from None
+            raise UpstreamUnavailableError(
+                f"{host} does not answer in time: check that the registry works, and try again later"
+            ) from None
         if is_transient(status):
-            raise UpstreamUnavailableError(f"{host} answers {status} when asked for a token", retry_after_s)
+            raise UpstreamUnavailableError(
+                f"{host} answers {status} when asked for a token: check that the registry works, and try "
+                "again later",
+                retry_after_s,
+                outage=is_outage(status),
+            )
         if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             raise AuthenticationFailedError(
                 f"{host} refuses this Entra token: check that it has not expired, "
                 "and that its identity has the role AcrPull"
             )
         if status != HTTPStatus.OK:
-            raise PullFailedError(f"{host} answers {status} when asked for a token")
+            raise PullFailedError(
+                f"{host} answers {status} when asked for a token: check that this host is the image's "
+                "registry"
+            )
         return _refresh_token(answer, host)
 
 
@@ -105,7 +119,7 @@ def _refresh_token(answer: bytes, host: str) -> Secret:
     except DocumentError:
         token = None
     if not isinstance(token, str) or not token:
-        raise PullFailedError(f"{host} answers without a token")
+        raise PullFailedError(f"{host} answers without a token: check that this host is the image's registry")
     return Secret(token)
 
 

@@ -19,7 +19,7 @@ from registry.errors import (
 )
 from registry.model.imports import UpstreamCredential
 from registry.oci.strict_json import parse_object
-from registry.upstream.egress import bracketed_host
+from registry.upstream.egress import authority
 from registry.upstream.logins import KnownLogin
 from registry.upstream.retry import is_transient
 from registry.upstream.transport import Transport
@@ -81,7 +81,7 @@ class EcrLogin:
         return True
 
     async def _exchange(self) -> KnownLogin:
-        host = bracketed_host(self._endpoint)
+        host = authority(self._endpoint)
         headers = await asyncio.to_thread(self._signed)
         asked_s = self._monotonic()
         try:
@@ -103,7 +103,9 @@ class EcrLogin:
                 status = response.status
                 answer = await response.read(MAX_ANSWER_BYTES, "a token")
         except TimeoutError:
-            raise UpstreamUnavailableError(f"{host} does not answer in time") from None
+            raise UpstreamUnavailableError(
+                f"{host} does not answer in time: check that the registry works, and try again later"
+            ) from None
         fields = _object(answer)
         if status != HTTPStatus.OK:
             raise self._refusal(host, status, fields)
@@ -131,13 +133,18 @@ class EcrLogin:
     ) -> AuthenticationFailedError | PullFailedError:
         named = str(fields.get("__type", "")).rpartition("#")[2]
         if is_transient(status) or named in _TRANSIENT:
-            return UpstreamUnavailableError(f"{host} answers {status} when asked for a token")
+            return UpstreamUnavailableError(
+                f"{host} answers {status} when asked for a token: check that the registry works, and try "
+                "again later"
+            )
         if status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return AuthenticationFailedError(
                 f"{host} refuses this access key: check the access key id and its secret, that the key is "
                 "active, and that its policy allows ecr:GetAuthorizationToken"
             )
-        return PullFailedError(f"{host} answers {status} when asked for a token")
+        return PullFailedError(
+            f"{host} answers {status} when asked for a token: check that this host is the image's registry"
+        )
 
     def _read(self, host: str, fields: Mapping[str, object], asked_s: float) -> KnownLogin:
         match fields.get("authorizationData"):
@@ -146,7 +153,9 @@ class EcrLogin:
             case _:
                 username, password, expires_at = "", "", None
         if not password:
-            raise PullFailedError(f"{host} answers without a token")
+            raise PullFailedError(
+                f"{host} answers without a token: check that this host is the image's registry"
+            )
         return KnownLogin(
             UpstreamCredential(username, Secret(password)), asked_s + self._lifetime_s(expires_at)
         )

@@ -5,7 +5,7 @@ import pytest
 
 from auth.ledger import EventStream, RedisTokenLedger, connect
 from auth.signing_keys import LocalSigningKeys
-from tests.support.authorities import House
+from tests.support.authorities import AuthStack
 from tests.support.redis_server import RedisServer, running_server, server_programs
 
 
@@ -26,7 +26,7 @@ def server(program: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-async def house(server: RedisServer, keys: LocalSigningKeys) -> AsyncIterator[House]:
+async def stack(server: RedisServer, keys: LocalSigningKeys) -> AsyncIterator[AuthStack]:
     redis = connect(server.url)
-    yield House(keys, RedisTokenLedger(redis), stream=EventStream(redis))
+    yield AuthStack(keys, RedisTokenLedger(redis), stream=EventStream(redis))
     await redis.aclose()

@@ -18,7 +18,7 @@ from registry.model.groups import GroupCatalog
 from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.pull.resolve import ImageResolver
 from storage.digest import Digest
-from tests.support.authorities import REPOSITORY, House
+from tests.support.authorities import REPOSITORY, AuthStack
 from tests.support.ledgers import CONFIG, IMAGE, LAYER
 
 SIZES = {CONFIG: (ContentKind.CONFIG, 100), LAYER: (ContentKind.LAYER, 900)}
@@ -84,10 +84,10 @@ class Added:
         raise OSError("the disk is gone")
 
 
-def mounted(house: House, routes: Iterable[Route | MeteredRoute]) -> web.Application:
+def mounted(stack: AuthStack, routes: Iterable[Route | MeteredRoute]) -> web.Application:
     resolver = ImageResolver(cast("GroupCatalog", OneImage()))
     gate = Gate(
-        house.verifier,
+        stack.verifier,
         resolver,
         NodeConcurrencyLimit(4, 4),
         Origin("https://registry.test", "test"),
@@ -113,9 +113,9 @@ async def get(
     return await client.request(method, f"{PREFIX}/{repository}/{path}", headers=headers)
 
 
-async def session(house: House) -> tuple[str, str]:
-    minted = await house.mint()
-    grant = await house.realm.exchange(house.request(minted.token, source="127.0.0.1"))
+async def session(stack: AuthStack) -> tuple[str, str]:
+    minted = await stack.mint()
+    grant = await stack.realm.exchange(stack.request(minted.token, source="127.0.0.1"))
     return minted.token_id, grant.token.reveal()
 
 
@@ -124,10 +124,10 @@ PATHS = ("added", f"metered/{LAYER}", "metered/sha256:" + "0" * 64)
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_an_added_handler_runs_after_the_ledgers_yes(house: House, path: str, method: str) -> None:
+async def test_an_added_handler_runs_after_the_ledgers_yes(stack: AuthStack, path: str, method: str) -> None:
     added = Added()
-    _, bearer = await session(house)
-    async with serving(mounted(house, added.routes())) as client:
+    _, bearer = await session(stack)
+    async with serving(mounted(stack, added.routes())) as client:
         assert (await get(client, path, bearer, method=method)).status == 200
     ((_, admitted),) = added.handed
     assert (admitted.claims.repository, admitted.image) == (REPOSITORY, STORED)
@@ -136,15 +136,15 @@ async def test_an_added_handler_runs_after_the_ledgers_yes(house: House, path: s
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_an_added_handler_gets_nothing_without_the_ledgers_yes(
-    house: House, path: str, method: str
+    stack: AuthStack, path: str, method: str
 ) -> None:
     added = Added()
-    token_id, bearer = await session(house)
-    revoked_id, revoked = await session(house)
-    await house.authority.revoke(revoked_id)
-    completed_id, completed = await session(house)
-    await house.authority.complete(completed_id)
-    async with serving(mounted(house, added.routes())) as client:
+    token_id, bearer = await session(stack)
+    revoked_id, revoked = await session(stack)
+    await stack.authority.revoke(revoked_id)
+    completed_id, completed = await session(stack)
+    await stack.authority.complete(completed_id)
+    async with serving(mounted(stack, added.routes())) as client:
         statuses = [
             (await get(client, path, shown, repository, method)).status
             for shown, repository in [
@@ -157,27 +157,27 @@ async def test_an_added_handler_gets_nothing_without_the_ledgers_yes(
         ]
     assert statuses == [401, 401, 401, 401, 403]
     assert added.handed == []
-    assert (await house.authority.show(token_id)).session is not None
+    assert (await stack.authority.show(token_id)).session is not None
 
 
-async def test_only_what_was_selected_counts_against_the_budget(house: House) -> None:
+async def test_only_what_was_selected_counts_against_the_budget(stack: AuthStack) -> None:
     added = Added()
-    token_id, bearer = await session(house)
-    async with serving(mounted(house, added.routes())) as client:
+    token_id, bearer = await session(stack)
+    async with serving(mounted(stack, added.routes())) as client:
         for path, method in (("added", "GET"), (f"metered/{LAYER}", "HEAD"), (f"metered/{LAYER}", "GET")):
             await get(client, path, bearer, method=method)
     assert [name for name, _ in added.handed] == ["get", "get", "deliver"]
-    view = (await house.authority.show(token_id)).session
+    view = (await stack.authority.show(token_id)).session
     assert view is not None
     assert (view.bytes_delivered, view.blobs_complete, view.running) == (900, 1, 0)
 
 
-async def test_a_delivery_that_fails_gives_its_budget_back(house: House) -> None:
-    token_id, bearer = await session(house)
-    async with serving(mounted(house, Added().routes())) as client:
+async def test_a_delivery_that_fails_gives_its_budget_back(stack: AuthStack) -> None:
+    token_id, bearer = await session(stack)
+    async with serving(mounted(stack, Added().routes())) as client:
         assert [(await get(client, f"failing/{LAYER}", bearer)).status for _ in range(5)] == [500] * 5
         assert (await get(client, f"metered/{LAYER}", bearer)).status == 200
-    view = (await house.authority.show(token_id)).session
+    view = (await stack.authority.show(token_id)).session
     assert view is not None
     assert (view.bytes_delivered, view.running) == (900, 0)
 
@@ -187,10 +187,10 @@ async def plain(_request: web.Request) -> web.Response:
 
 
 @pytest.mark.parametrize("path", ["/{name:.+}/plain", "/", "/{name:.+}/added"])
-async def test_an_application_with_a_plain_handler_does_not_start(house: House, path: str) -> None:
+async def test_an_application_with_a_plain_handler_does_not_start(stack: AuthStack, path: str) -> None:
     resolver = ImageResolver(cast("GroupCatalog", OneImage()))
     gate = Gate(
-        house.verifier,
+        stack.verifier,
         resolver,
         NodeConcurrencyLimit(4, 4),
         Origin("https://registry.test", "test"),

@@ -77,7 +77,7 @@ async def minted(ledger: RedisTokenLedger, count: int, **changes: object) -> lis
     return tokens
 
 
-async def test_a_primary_cut_from_its_replica_opens_nothing_and_neither_side_opens_twice(
+async def test_a_primary_without_its_replica_opens_no_session_twice(
     sentinels: Sentinels, right_side: RedisTokenLedger, wrong_side: RedisTokenLedger
 ) -> None:
     active, cut_off, waiting = await minted(right_side, 3)
@@ -106,7 +106,7 @@ async def test_a_primary_cut_from_its_replica_opens_nothing_and_neither_side_ope
     assert (await patiently(right_side, after)).opened
 
 
-async def test_a_redemption_without_its_replica_is_unavailable_and_its_retry_is_the_same_session(
+async def test_the_retry_of_an_unreplicated_redemption_is_the_same_session(
     sentinels: Sentinels, wrong_side: RedisTokenLedger
 ) -> None:
     token, doomed = await minted(wrong_side, 2)

@@ -14,7 +14,7 @@ from auth.errors import LedgerUnavailableError, MintRefusedError, RefusedError
 from auth.ledger import RedisTokenLedger, connect
 from auth.records import Redemption, TokenState
 from auth.signing_keys import LocalSigningKeys
-from tests.support.authorities import REPOSITORY, House
+from tests.support.authorities import REPOSITORY, AuthStack
 from tests.support.ledgers import LAYER, new_token, some_id
 from tests.support.redis_server import RedisServer, running_server
 
@@ -68,7 +68,7 @@ async def test_calls_that_go_together_fail_each_for_itself(ledger: RedisTokenLed
     assert getattr(outcomes[3], "opened", False)
 
 
-async def test_a_connection_that_the_system_gives_up_is_opened_anew(
+async def test_a_connection_that_the_system_gives_up_is_reopened(
     server: RedisServer, ledger: RedisTokenLedger, redis: Redis
 ) -> None:
     tokens = [new_token() for _ in range(4)]
@@ -175,7 +175,7 @@ async def test_a_full_server_mints_nothing_and_an_emptied_one_does(
     await ledger.mint(token)
 
 
-async def test_a_full_server_opens_nothing_and_the_token_is_good_once_there_is_room(
+async def test_a_full_server_opens_nothing_and_the_token_stays_valid(
     ledger: RedisTokenLedger, redis: Redis
 ) -> None:
     token = new_token()
@@ -238,12 +238,12 @@ async def test_a_lost_ledger_refuses_every_token(ledger: RedisTokenLedger, redis
 
 
 async def test_a_lost_ledger_stops_a_running_response(redis: Redis, keys: LocalSigningKeys) -> None:
-    house = House(keys, RedisTokenLedger(redis))
-    minted = await house.mint()
-    grant = await house.realm.exchange(house.request(minted.token))
-    claims = house.verifier.verify(grant.token.reveal())
+    stack = AuthStack(keys, RedisTokenLedger(redis))
+    minted = await stack.mint()
+    grant = await stack.realm.exchange(stack.request(minted.token))
+    claims = stack.verifier.verify(grant.token.reveal())
     asked = {"repository": REPOSITORY, "digest": LAYER, "length_bytes": 900, "source": "192.0.2.7"}
-    delivery = await house.verifier.begin(claims, blob=True, **asked)  # type: ignore[arg-type]
+    delivery = await stack.verifier.begin(claims, blob=True, **asked)  # type: ignore[arg-type]
     await redis.flushall()
     with pytest.raises(RefusedError, match="unknown"):
         await delivery.report()
@@ -265,31 +265,31 @@ async def test_nothing_is_kept_for_ever(ledger: RedisTokenLedger, redis: Redis) 
 async def test_an_exchange_waits_for_a_server_that_restarts(
     server: RedisServer, redis: Redis, keys: LocalSigningKeys
 ) -> None:
-    house = House(keys, RedisTokenLedger(redis, timeout_s=1.5))
-    minted = await house.mint()
+    stack = AuthStack(keys, RedisTokenLedger(redis, timeout_s=1.5))
+    minted = await stack.mint()
     server.kill()
-    exchange = asyncio.create_task(house.realm.exchange(house.request(minted.token)))
+    exchange = asyncio.create_task(stack.realm.exchange(stack.request(minted.token)))
     await asyncio.sleep(0.7)
     assert not exchange.done()
     server.start()
     assert (await exchange).opened
 
 
-async def test_without_its_ledger_nothing_is_granted_and_a_response_ends_in_peace(
+async def test_without_the_ledger_nothing_is_granted_and_responses_end(
     server: RedisServer, redis: Redis, keys: LocalSigningKeys
 ) -> None:
-    house = House(keys, RedisTokenLedger(redis, timeout_s=1.5), patience_s=0.3)
-    minted = await house.mint()
-    grant = await house.realm.exchange(house.request(minted.token))
-    claims = house.verifier.verify(grant.token.reveal())
+    stack = AuthStack(keys, RedisTokenLedger(redis, timeout_s=1.5), patience_s=0.3)
+    minted = await stack.mint()
+    grant = await stack.realm.exchange(stack.request(minted.token))
+    claims = stack.verifier.verify(grant.token.reveal())
     asked = {"repository": REPOSITORY, "digest": LAYER, "length_bytes": 900, "source": "192.0.2.7"}
-    delivery = await house.verifier.begin(claims, blob=True, **asked)  # type: ignore[arg-type]
+    delivery = await stack.verifier.begin(claims, blob=True, **asked)  # type: ignore[arg-type]
     server.kill()
     delivery.sent(0, 400)
     await delivery.report()
     await delivery.finish()
     with pytest.raises(LedgerUnavailableError):
-        await house.verifier.begin(claims, blob=True, **asked)  # type: ignore[arg-type]
+        await stack.verifier.begin(claims, blob=True, **asked)  # type: ignore[arg-type]
     with pytest.raises(LedgerUnavailableError):
-        await house.realm.exchange(house.request(minted.token))
-    assert house.causes() == ["ledger_unavailable", "ledger_unavailable"]
+        await stack.realm.exchange(stack.request(minted.token))
+    assert stack.causes() == ["ledger_unavailable", "ledger_unavailable"]

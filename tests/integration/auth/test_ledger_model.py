@@ -80,7 +80,7 @@ class Response:
 
 @dataclass
 class Model:
-    """One token, as docs/tokens.md tells it."""
+    """One token, as docs/tokens.md describes it."""
 
     replicated: bool = False
     failed_over: bool = False

@@ -1,4 +1,4 @@
-"""A thousand redemptions of one token at once: one session, whoever asks.
+"""A thousand redemptions of one token at once: one session for any mix of callers.
 
 `CRISPER_TEST_ROUNDS=20` repeats it more often.
 """

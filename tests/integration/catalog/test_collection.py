@@ -10,7 +10,6 @@ import pytest
 from registry.catalog.collection import SqlBlobPins, SqlCollection
 from registry.catalog.engine.database import Database
 from registry.catalog.events import SqlEventLog
-from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.maintenance import SqlUpkeep
@@ -28,6 +27,7 @@ from storage.records import KeyRecord
 from storage.upkeep.gc import Collected
 from tests.integration.catalog.test_catalog import SettableClock, a_group
 from tests.support.blobs import get, put
+from tests.support.catalogs import group_catalog
 from tests.support.collection_soak import soak
 from tests.support.groups import created, updated
 
@@ -44,7 +44,7 @@ class World:
         self.backend = backend
         self.records = SqlKeyRecords(database)
         self.store = BlobStore(backend, keyring, self.records, keyring.name_key, threads=2)
-        self.catalog = SqlGroupCatalog(database, self.clock)
+        self.catalog = group_catalog(database, self.clock)
         self.queue = SqlJobQueue(database, self.clock)
         self.pins = SqlBlobPins(database)
         self.dead = SqlCollection(database, self.clock)
@@ -90,6 +90,32 @@ async def test_what_a_group_needs_is_never_marked(world: World) -> None:
         world.later(10 * GRACE_S)
     for blob in BLOBS:
         assert await get(world.store, "acme", Digest.of(blob)) == blob
+
+
+async def test_an_image_stays_for_a_while_after_its_group_with_image_caching_was_deleted(
+    world: World,
+) -> None:
+    world.dead._cache = timedelta(days=7)
+    for name, caching in (("kept", True), ("plain", False)):
+        blob = name.encode()
+        group = await world.import_image(name, [blob])
+        spec = {"container": {"image_caching": caching}}
+        stored_group = await world.catalog.get(group.key)
+        assert stored_group is not None
+        changed = stored_group.update(spec, None, now=world.clock.now())
+        assert await world.catalog.change(stored_group, changed)
+        await world.catalog.delete(group.key)
+    for days, left in ((7, {b"kept"}), (0, set())):
+        for _ in range(3):
+            await world.collect()
+            world.later(2 * GRACE_S)
+        stored = {blob for blob in (b"kept", b"plain") if await is_stored(world, blob)}
+        assert stored == left
+        world.later(days * 86400)
+
+
+async def is_stored(world: World, blob: bytes) -> bool:
+    return await world.records.get("acme", Digest.of(blob)) is not None
 
 
 async def test_a_superseded_version_goes_when_its_last_token_has_expired(world: World) -> None:
@@ -141,7 +167,7 @@ async def test_a_deleted_groups_blobs_go_after_the_grace_and_not_before(world: W
     assert [event.detail["objects"] for event in told] == [1]
 
 
-async def test_a_blob_that_comes_back_to_life_begins_its_grace_anew(world: World) -> None:
+async def test_a_blob_that_is_used_again_restarts_its_grace(world: World) -> None:
     first = await world.import_image("first")
     await world.catalog.delete(first.key)
     assert (await world.collect()).marked_records == 3
@@ -219,7 +245,7 @@ async def test_a_dry_run_writes_nothing(world: World) -> None:
     assert len(world.backend.objects) == 4
 
 
-async def test_a_listing_that_fails_half_way_condemns_nothing(
+async def test_a_listing_that_fails_half_way_removes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = await world.import_image()
@@ -239,7 +265,7 @@ async def test_a_listing_that_fails_half_way_condemns_nothing(
     assert (await world.collect()).records == 3  # the lease was given back
 
 
-async def test_a_catalog_that_fails_half_way_condemns_nothing(
+async def test_a_catalog_that_fails_half_way_removes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unknown(_names: Sequence[str]) -> Sequence[str]:
@@ -272,13 +298,13 @@ async def test_one_process_collects_at_a_time_and_a_dead_ones_lease_lapses(world
 
 async def test_collection_is_due_once_an_interval(world: World) -> None:
     await world.collection.run_if_due(600, GRACE_S)
-    first = (await world.upkeep.standing("gc")).finished_at
+    first = (await world.upkeep.state("gc")).finished_at
     world.later(599)
     await world.collection.run_if_due(600, GRACE_S)
-    assert (await world.upkeep.standing("gc")).finished_at == first
+    assert (await world.upkeep.state("gc")).finished_at == first
     world.later(1)
     await world.collection.run_if_due(600, GRACE_S)
-    assert (await world.upkeep.standing("gc")).finished_at == world.clock.time
+    assert (await world.upkeep.state("gc")).finished_at == world.clock.time
 
 
 async def test_collection_beside_all_writers_loses_nothing_and_leaves_nothing(
@@ -287,3 +313,43 @@ async def test_collection_beside_all_writers_loses_nothing_and_leaves_nothing(
     counts = await soak(tmp_path, rounds=2, imports=12)
     assert counts["imported"] + counts["failed"] == 24
     assert counts["collected"] > 0
+
+
+async def test_the_platforms_of_an_image_stay_as_long_as_the_image(world: World) -> None:
+    parts = tuple(
+        replace(image_of([blob]), digest=Digest.of(b"root"), platform=platform)
+        for blob, platform in zip(BLOBS, ("linux/amd64", "linux/arm64"), strict=False)
+    )
+    contents = tuple(content for part in parts for content in part.contents)
+    image = replace(
+        parts[0],
+        platform="linux/amd64,linux/arm64",
+        contents=contents,
+        index_digest=Digest.of(b"index"),
+        platforms=parts,
+    )
+    group = a_group("several")
+    await world.catalog.create(created(group), None)
+    job = await world.queue.claim("worker", 60)
+    assert job is not None
+    for blob in BLOBS[:2]:
+        await put(world.store, "acme", blob)
+    assert await world.queue.succeed(job, "worker", image)
+    for _ in range(3):
+        assert (await world.collect()).images == 0
+        world.later(GRACE_S)
+    stored = await world.catalog.image(group.id, 1)
+    assert stored is not None
+    assert [part.platform for part in stored.platforms] == ["linux/amd64", "linux/arm64"]
+    for part in parts:
+        found = await world.catalog.image_by_digest(group.key.repository, str(part.manifest_digest))
+        assert found is not None
+        assert found.platform == part.platform
+        assert part.manifest_digest in await world.catalog.version_digests(group.key.repository, 1)
+    await world.catalog.delete(group.key)
+    assert (await world.collect()).images == 3
+    world.later(GRACE_S)
+    await world.collect()
+    world.later(GRACE_S)
+    await world.collect()
+    assert not world.backend.objects

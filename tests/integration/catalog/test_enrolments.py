@@ -40,3 +40,13 @@ async def test_a_claim_that_fails_is_named_for_what_it_is(records: SqlEnrolmentR
     await records.offer("node-1", b"t" * 32, SOON)
     assert await records.claim("node-1", SECRET, KEYS[0], NOW) is Claim.WRONG_SECRET
     assert await records.claim("node-1", b"t" * 32, KEYS[0], NOW) is Claim.GRANTED
+
+
+async def test_a_check_says_what_a_claim_would_and_uses_nothing(records: SqlEnrolmentRecords) -> None:
+    assert await records.check("node-1", SECRET, NOW) is Claim.UNKNOWN
+    await records.offer("node-1", SECRET, SOON)
+    assert await records.check("node-1", b"x" * 32, NOW) is Claim.WRONG_SECRET
+    assert await records.check("node-2", SECRET, NOW) is Claim.UNKNOWN
+    assert await records.check("node-1", SECRET, SOON) is Claim.EXPIRED
+    assert await records.check("node-1", SECRET, NOW) is Claim.GRANTED
+    assert await records.claim("node-1", SECRET, KEYS[0], NOW) is Claim.GRANTED

@@ -1,28 +1,29 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from auth.ports import AuditEvent
 from registry.audit.types import RegistryEventType
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
-from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.webhooks import SqlWebhooks
 from registry.model.groups import Group, GroupStatus
-from registry.model.instances import InstanceState, state_event
+from registry.model.instances import InstanceState, KnownBy, state_event
 from registry.model.organizations import Organization
 from registry.model.webhooks import SealedSecret, Webhook
 from tests.integration.catalog.test_catalog import a_group, an_image
+from tests.support.catalogs import group_catalog
 from tests.support.groups import created, updated
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def deploying(database: Database) -> Group:
-    catalog, queue = SqlGroupCatalog(database, SystemClock()), SqlJobQueue(database, SystemClock())
+    catalog, queue = group_catalog(database), SqlJobQueue(database, SystemClock())
     group = replace(a_group(), started=True)
     await catalog.create(created(group), None)
     job = await queue.claim("worker", 60)
@@ -37,18 +38,19 @@ async def deploying(database: Database) -> Group:
 async def test_of_many_that_advance_an_instance_one_does_and_the_group_runs(database: Database) -> None:
     group, instances = await deploying(database), SqlInstances(database, SystemClock())
     instance = await instances.designate(group, "pc-1", 1, "t1")
-    event = state_event(InstanceState.CREATING, group, instance)
-    done = await asyncio.gather(
-        *(instances.advance(group, instance, InstanceState.CREATING, event) for _ in range(4))
-    )
-    assert sorted(done) == [False, False, False, True]
+    after = replace(instance, state=InstanceState.CREATING, known_by=KnownBy.DELIVERED)
+    event = partial(state_event, group)
+    done = await asyncio.gather(*(instances.advance(group, instance, after, event) for _ in range(4)))
+    assert sum(each is not None for each in done) == 1
     told = [stored.type for stored in await SqlEventLog(database, SystemClock()).page()]
     assert told == ["group.created", "group.imported", "instance.creating", "group.running"]
-    found = await SqlGroupCatalog(database, SystemClock()).get(group.key)
+    found = await group_catalog(database).get(group.key)
     assert found is not None
     assert found.status is GroupStatus.RUNNING
     assert await instances.counts([group.id, "other"]) == {group.id: {InstanceState.CREATING: 1}}
-    assert await instances.unsettled(10) == []
+    assert [each.id for _, each in await instances.watched(10)] == [instance.id]
+    await instances.unwatch(group, instance, ["t1"])
+    assert await instances.watched(10) == []
 
 
 async def test_a_node_that_is_designated_many_times_at_once_is_one_instance(database: Database) -> None:
@@ -56,14 +58,14 @@ async def test_a_node_that_is_designated_many_times_at_once_is_one_instance(data
     made = await asyncio.gather(*(instances.designate(group, "pc-1", 1, f"t{n}") for n in range(5)))
     assert len({instance.id for instance in made}) == 1
     assert sorted(await instances.tokens(made[0].id)) == [f"t{n}" for n in range(5)]
-    ((owner, waiting),) = await instances.unsettled(10)
+    ((owner, waiting),) = await instances.watched(10)
     assert (owner.key, waiting.id) == (group.key, made[0].id)
     assert await instances.free_all(group) == 1
     assert await instances.tokens(made[0].id) == []
 
 
 async def test_a_change_of_a_group_that_has_changed_since_writes_nothing(database: Database) -> None:
-    group, catalog = await deploying(database), SqlGroupCatalog(database, SystemClock())
+    group, catalog = await deploying(database), group_catalog(database)
     changed = replace(group, revision=2, spec={"replicas": 9})
     done = await asyncio.gather(*(catalog.change(group, updated(changed)) for _ in range(3)))
     assert sorted(done) == [False, False, True]
@@ -81,7 +83,7 @@ async def test_every_event_is_put_into_the_outbox_once(database: Database) -> No
     webhook = Webhook("hook-1", "acme", "https://example.com/", ("group.*",), NOW)
     await outbox.add(
         webhook,
-        SealedSecret("kek", b"wrapped"),
+        SealedSecret("hook", "kek", b"wrapped"),
         AuditEvent(RegistryEventType.WEBHOOK_CREATED, "acme"),
         limit=1,
     )

@@ -10,7 +10,6 @@ from auth.audit import AuthEventType
 from auth.ports import AuditEvent
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
-from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.maintenance import SqlUpkeep
@@ -23,6 +22,7 @@ from registry.model.organizations import Organization
 from storage.digest import Digest
 from storage.records import KeyRecord
 from tests.integration.catalog.test_catalog import SettableClock, a_group, an_image
+from tests.support.catalogs import group_catalog
 from tests.support.groups import created
 
 IMAGE = an_image()
@@ -35,7 +35,7 @@ class World:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.clock = SettableClock()
-        self.groups = SqlGroupCatalog(database, SystemClock())
+        self.groups = group_catalog(database)
         self.queue = SqlJobQueue(database, self.clock)
         self.overview = SqlOverview(database)
 

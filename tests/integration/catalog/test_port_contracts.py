@@ -4,20 +4,20 @@ from datetime import timedelta
 
 import pytest
 
-from registry.catalog.engine.database import Database, SystemClock
-from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.engine.database import Database
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.partials import SqlPartials
 from registry.model.groups import GroupKey
 from tests.contracts.job_queue import JobQueueContract
 from tests.contracts.partials import PartialsContract
 from tests.integration.catalog.test_catalog import SettableClock, a_group
+from tests.support.catalogs import group_catalog
 from tests.support.groups import created
 
 
 class SqlJobs:
     def __init__(self, database: Database) -> None:
-        self._clock, self._groups = SettableClock(), SqlGroupCatalog(database, SystemClock())
+        self._clock, self._groups = SettableClock(), group_catalog(database)
         self.queue = SqlJobQueue(database, self._clock)
 
     async def add(self, name: str) -> str:

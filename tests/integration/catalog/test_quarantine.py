@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from registry.catalog.engine.database import Database, SystemClock
-from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.engine.database import Database
 from registry.catalog.inspection import SqlInspection
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
@@ -13,6 +12,7 @@ from registry.catalog.quarantine import DamagedImage, SqlQuarantine
 from storage.digest import Digest
 from storage.records import KeyRecord
 from tests.integration.catalog.test_catalog import SettableClock, a_group, an_image
+from tests.support.catalogs import group_catalog
 from tests.support.groups import created
 
 IMAGE = an_image()
@@ -36,7 +36,7 @@ async def store(database: Database, *held: tuple[str, Digest, str]) -> Sequence[
 async def import_image(database: Database, *names: str) -> None:
     queue = SqlJobQueue(database, SettableClock())
     for name in names:
-        await SqlGroupCatalog(database, SystemClock()).create(created(a_group(name)), None)
+        await group_catalog(database).create(created(a_group(name)), None)
         job = await queue.claim("worker", 60)
         assert job is not None
         assert await queue.succeed(job, "worker", IMAGE)
@@ -68,7 +68,7 @@ async def test_images_with_damaged_and_with_missing_blobs_are_named_once(
 ) -> None:
     await import_image(database, "web", "api")
     both = [
-        DamagedImage("acme", "shop", name, 1, "registry.example.com/web:1", IMAGE.digest)
+        DamagedImage("acme", "shop", name, 1, "registry.example.com/web:1", IMAGE.digest, IMAGE.platform)
         for name in ("api", "web")
     ]
     assert await quarantine.images() == both, "nothing has a record"

@@ -4,21 +4,23 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
 
 from registry.catalog.collection import SqlBlobPins, SqlCollection
-from registry.catalog.engine.database import Database, SystemClock
-from registry.catalog.groups import SqlGroupCatalog
+from registry.catalog.engine.database import Database
 from registry.catalog.import_quotas import SqlImportQuota
 from registry.catalog.jobs import SqlJobQueue
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.partials import MAX_AGE, SqlPartials
-from registry.catalog.tables import import_charges
+from registry.catalog.quotas import SqlQuotas
 from registry.errors import PullFailedError
 from registry.model.groups import GroupKey
 from registry.model.imports import ImportJob
+from registry.model.organizations import Organization
+from registry.model.quotas import Quotas
 from storage.digest import Digest
 from storage.records import KeyRecord
 from tests.integration.catalog.test_catalog import SettableClock, a_group
+from tests.support.catalogs import group_catalog
 from tests.support.groups import created
 
 DIGEST = Digest.of(b"a layer")
@@ -34,7 +36,7 @@ def partial(name: str = "a", tenant: str = "acme") -> KeyRecord:
 
 async def test_an_organization_imports_no_more_than_its_quota_within_a_day(database: Database) -> None:
     clock = SettableClock()
-    quota = SqlImportQuota(database, clock, 100)
+    quota = SqlImportQuota(database, clock, SqlQuotas(database, clock, Quotas(import_bytes_per_day=100)))
     await quota.charge(job("one"), 60)
     await quota.charge(job("one"), 60)  # it starts over
     await quota.charge(job("two"), 40)
@@ -46,36 +48,50 @@ async def test_an_organization_imports_no_more_than_its_quota_within_a_day(datab
 
 
 async def test_imports_that_are_charged_at_once_do_not_overdraw_together(database: Database) -> None:
-    quota = SqlImportQuota(database, SettableClock(), 100)
+    clock = SettableClock()
+    quota = SqlImportQuota(database, clock, SqlQuotas(database, clock, Quotas(import_bytes_per_day=100)))
     charged = await asyncio.gather(*(quota.charge(job(str(n)), 30) for n in range(8)), return_exceptions=True)
     assert sum(result is None for result in charged) == 3
 
 
-async def test_without_a_quota_nothing_is_charged(database: Database) -> None:
-    await SqlImportQuota(database, SettableClock(), 0).charge(job("one"), 10**15)
-    async with database.read() as connection:
-        assert (await connection.execute(select(import_charges))).first() is None
+async def test_without_a_quota_any_import_is_admitted_and_counted(database: Database) -> None:
+    clock = SettableClock()
+    quotas = SqlQuotas(database, clock)
+    await SqlOrganizationDirectory(database).add(Organization("acme", clock.now()))
+    await SqlImportQuota(database, clock, quotas).charge(job("one"), 10**15)
+    assert (await quotas.report("acme")).usage.import_bytes_per_day == 10**15
+    clock.time += timedelta(hours=25)
+    assert (await quotas.report("acme")).usage.import_bytes_per_day == 0
 
 
 async def test_an_organizations_turns_are_limited_and_others_go_first(database: Database) -> None:
     clock = SettableClock()
     queue, catalog = (
-        SqlJobQueue(database, clock, organization_jobs=2),
-        SqlGroupCatalog(database, SystemClock()),
+        SqlJobQueue(database, clock, SqlQuotas(database, clock, Quotas(imports=2))),
+        group_catalog(database),
     )
     for number, organization in enumerate(["acme", "acme", "acme", "rival"]):
         await catalog.create(created(a_group(f"web-{number}", organization)), None)
     claimed = [await queue.claim(f"w{n}", 60) for n in range(4)]
-    assert [each.key.organization if each else None for each in claimed] == ["acme", "acme", "rival", None]
+    assert [each.key.organization if each else None for each in claimed] == ["acme", "rival", "acme", None]
     clock.time += timedelta(seconds=61)  # all their workers are dead
     assert [await queue.claim("w9", 60) is not None for _ in range(4)] == [True, True, True, False]
 
 
+async def test_the_organization_with_the_fewest_running_imports_is_next(database: Database) -> None:
+    queue, catalog = SqlJobQueue(database, SettableClock()), group_catalog(database)
+    for number, organization in enumerate(["acme"] * 4 + ["rival"] * 2 + ["third"]):
+        await catalog.create(created(a_group(f"web-{number}", organization)), None)
+    claimed = [await queue.claim(f"w{n}", 60) for n in range(7)]
+    order = [each.key.organization for each in claimed if each]
+    assert order[:3] == ["acme", "rival", "third"]
+    assert order[3:] == ["acme", "rival", "acme", "acme"]
+
+
 async def test_workers_that_claim_at_once_do_not_exceed_an_organizations_turns(database: Database) -> None:
-    queue, catalog = (
-        SqlJobQueue(database, SettableClock(), organization_jobs=2),
-        SqlGroupCatalog(database, SystemClock()),
-    )
+    clock = SettableClock()
+    queue = SqlJobQueue(database, clock, SqlQuotas(database, clock, Quotas(imports=2)))
+    catalog = group_catalog(database)
     for number in range(6):
         await catalog.create(created(a_group(f"web-{number}")), None)
     claimed = await asyncio.gather(*(queue.claim(f"w{n}", 60) for n in range(6)))
@@ -84,7 +100,7 @@ async def test_workers_that_claim_at_once_do_not_exceed_an_organizations_turns(d
 
 async def test_a_worker_is_told_which_jobs_are_still_its_own(database: Database) -> None:
     clock = SettableClock()
-    queue, catalog = SqlJobQueue(database, clock), SqlGroupCatalog(database, SystemClock())
+    queue, catalog = SqlJobQueue(database, clock), group_catalog(database)
     kept, deleted = a_group("kept"), a_group("deleted")
     await catalog.create(created(kept), None)
     await catalog.create(created(deleted), None)
@@ -117,7 +133,7 @@ async def test_partial_containers_are_kept_for_their_import_and_a_day_at_most(
 ) -> None:
     clock, group = SettableClock(), a_group()
     collection, partials = SqlCollection(database, clock), SqlPartials(database, clock)
-    await SqlGroupCatalog(database, SystemClock()).create(created(group), None)
+    await group_catalog(database).create(created(group), None)
     await SqlBlobPins(database).pin(group.job_id, "acme", [DIGEST])
     for record in (partial("mine"), partial("unpinned", "rival")):
         await partials.put(record)
@@ -126,5 +142,5 @@ async def test_partial_containers_are_kept_for_their_import_and_a_day_at_most(
     clock.time += MAX_AGE + timedelta(seconds=1)
     assert await collection.partials() == set()
     await partials.put(partial("mine"))
-    await SqlGroupCatalog(database, SystemClock()).delete(group.key)
+    await group_catalog(database).delete(group.key)
     assert await collection.partials() == set()

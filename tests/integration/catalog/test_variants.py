@@ -8,7 +8,6 @@ from sqlalchemy import select
 
 from registry.catalog.collection import SqlCollection
 from registry.catalog.engine.database import Database, SystemClock
-from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.images import SqlImages, SqlKnownLayers
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
@@ -20,6 +19,7 @@ from registry.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from registry.oci.variant import OCI_ZSTD_LAYER
 from storage.digest import Digest
 from storage.records import KeyRecord
+from tests.support.catalogs import group_catalog
 from tests.support.groups import created
 
 GZIP_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -72,7 +72,7 @@ async def enter(database: Database, name: str, entered: StoredImage) -> Group:
         job_id=str(uuid4()),
     )
     queue = SqlJobQueue(database, SystemClock())
-    await SqlGroupCatalog(database, SystemClock()).create(created(group), None)
+    await group_catalog(database).create(created(group), None)
     job = await queue.claim("w1", 20)
     assert job is not None
     assert await queue.succeed(job, "w1", entered)
@@ -80,7 +80,7 @@ async def enter(database: Database, name: str, entered: StoredImage) -> Group:
 
 
 async def test_an_image_comes_back_with_its_variant_and_either_by_its_digest(database: Database) -> None:
-    catalog, entered = SqlGroupCatalog(database, SystemClock()), image(variant())
+    catalog, entered = group_catalog(database), image(variant())
     group = await enter(database, "web", entered)
     assert entered.zstd is not None
     found = await catalog.image(group.id, 1)
@@ -91,8 +91,10 @@ async def test_an_image_comes_back_with_its_variant_and_either_by_its_digest(dat
     assert replace(found.zstd, contents=entered.zstd.contents) == entered.zstd
     assert await catalog.image_by_digest("acme/shop/web", str(entered.digest)) == found
     assert await catalog.image_by_digest("acme/shop/web", str(entered.zstd.digest)) == found.zstd
-    assert await catalog.image_by_digest("acme/shop/web", str(MANIFEST.digest)) is None
-    assert await catalog.version_digests("acme/shop/web", 1) == [entered.digest, entered.zstd.digest]
+    of_platform = await catalog.image_by_digest("acme/shop/web", str(MANIFEST.digest))
+    assert of_platform == replace(found, digest=MANIFEST.digest)
+    named = [entered.digest, MANIFEST.digest, entered.zstd.digest]
+    assert await catalog.version_digests("acme/shop/web", 1) == named
     [row] = await SqlImages(database).list("acme", 10)
     assert (row["size_bytes"], row["zstd_bytes"]) == (155, 135)
     assert await SqlImages(database).list("rival", 10) == []
@@ -113,7 +115,7 @@ async def test_what_was_found_out_about_layers_is_known_to_the_next_import(datab
 
 
 async def test_an_image_imported_before_gets_its_variant_from_a_later_import(database: Database) -> None:
-    catalog = SqlGroupCatalog(database, SystemClock())
+    catalog = group_catalog(database)
     bare = image(None)
     unchecked = replace(bare, contents=tuple(replace(c, diff_id=None) for c in bare.contents))
     group = await enter(database, "old", unchecked)
@@ -126,7 +128,7 @@ async def test_an_image_imported_before_gets_its_variant_from_a_later_import(dat
 
 
 async def test_a_variant_stays_until_an_import_brings_another(database: Database) -> None:
-    catalog = SqlGroupCatalog(database, SystemClock())
+    catalog = group_catalog(database)
     group = await enter(database, "one", image(variant()))
     with_more = image(None).with_attached([SIGNATURE])
     await enter(database, "two", with_more)
@@ -160,7 +162,7 @@ async def test_the_blobs_of_a_variant_live_as_long_as_their_image(database: Data
         await records.add(KeyRecord("acme", digest, bytes(16), f"{number:064x}", 1, 1, "kek", b"wrapped"))
     group = await enter(database, "web", entered)
     await collection.mark([])
-    assert list(await collection.condemn_records(0, 100)) == []
-    await SqlGroupCatalog(database, SystemClock()).delete(group.key)
+    assert list(await collection.remove_records(0, 100)) == []
+    await group_catalog(database).delete(group.key)
     await collection.mark([])
-    assert {record.digest for record in await collection.condemn_records(0, 100)} == everything
+    assert {record.digest for record in await collection.remove_records(0, 100)} == everything

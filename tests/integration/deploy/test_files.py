@@ -45,12 +45,22 @@ def test_every_file_that_the_compose_file_mounts_is_shipped_or_made(tmp_path: Pa
     run(["sh", str(DEPLOY / "tls.sh"), str(tmp_path), "registry.example.com"]).check()
     for service in COMPOSE["services"].values():
         for volume in service.get("volumes", ()):
-            source = volume.split(":")[0]
+            source = volume.split(":")[0] if isinstance(volume, str) else volume["source"]
             made = tmp_path / source.removeprefix("./tls/")
             assert not source.startswith(".") or made.exists() or (DEPLOY / source).exists(), source
     for authority, name in (("servers", "server"), ("proxies", "proxy"), ("servers", "registry")):
         trusted = ["-CAfile", str(tmp_path / f"{authority}-ca.crt"), str(tmp_path / f"{name}.crt")]
         run(["openssl", "verify", *trusted]).check()
+
+
+def test_each_server_of_the_compose_file_mounts_the_keys_of_its_roles_alone() -> None:
+    mounted = {}
+    for name, service in SERVERS.items():
+        volumes = [volume for volume in service["volumes"] if isinstance(volume, dict)]
+        whole = {volume.partition(":")[0] for volume in service["volumes"] if isinstance(volume, str)}
+        parts = {volume["volume"]["subpath"] for volume in volumes if volume["source"] == "keys"}
+        mounted[name.partition("-")[0]] = {"everything"} if "keys" in whole else parts
+    assert mounted == {"pull": {"signing-keys", "keyring"}, "api": {"everything"}, "import": {"keyring"}}
 
 
 @pytest.mark.parametrize("unit", sorted((DEPLOY / "systemd").glob("*.service"), key=str))

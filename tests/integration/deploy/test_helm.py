@@ -63,6 +63,9 @@ def test_every_pod_is_confined_and_every_setting_exists() -> None:
         for container in (*pod["initContainers"], *pod["containers"]):
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        (keys,) = (volume["secret"] for volume in pod["volumes"] if volume["name"] == "keys")
+        role = deployment["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert keys["items"] == [{"key": f"{role}.tar", "path": "keys.tar"}]
         (server,) = pod["containers"]
         assert {probe for probe in server if probe.endswith("Probe")} == {
             "startupProbe",

@@ -86,7 +86,7 @@ async def test_a_lease_outlasts_itself_while_its_holder_lives_and_is_followed_wh
         assert loop.time() - began >= 0.4
 
 
-async def test_whoever_is_cancelled_gives_the_key_to_the_next_at_once(redis: LedgerClient) -> None:
+async def test_a_cancelled_holder_releases_the_lock_at_once(redis: LedgerClient) -> None:
     runway, transfer_lock, held = Runway(), TransferLock(redis, 60), asyncio.Event()
 
     async def hold() -> None:

@@ -23,7 +23,6 @@ from sqlalchemy import select, update
 from registry.audit.types import EVENT_TYPES
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
-from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
 from registry.catalog.tables import (
     api_keys,
@@ -43,6 +42,7 @@ from registry.server.first_start import ensure_secrets, prepare
 from registry.services.webhook_delivery import WebhookDispatcher
 from registry.services.webhooks import WebhookSecrets
 from registry.upstream.from_settings import hook_client
+from tests.support.catalogs import group_catalog
 from tests.support.crashing_operations import (
     Operation,
     Request,
@@ -97,7 +97,7 @@ NODES = select(nodes.c.node_id, nodes.c.revoked_at)
 
 
 async def add_instance(_call: object, database: Database) -> None:
-    group = await SqlGroupCatalog(database, SystemClock()).get(GroupKey("acme", "shop", "web"))
+    group = await group_catalog(database).get(GroupKey("acme", "shop", "web"), with_spec=False)
     assert group is not None
     await SqlInstances(database, SystemClock()).designate(group, "pc-1", 1, "t1")
 

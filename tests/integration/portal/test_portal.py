@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.portal.conftest import FAILED, READY, Stage
 from tests.support import images
-from tests.support.http import Response, request
+from tests.support.http import Response, basic, request
 from tests.support.portal import PortalVisitor, cookies_of, plain
 from tests.support.upstream import PASSWORD
 
@@ -327,6 +327,35 @@ def test_a_group_is_started_and_stopped_and_its_instances_are_shown(stage: Stage
     assert stage.customer.status(READY) == "stopped"
 
 
+def test_an_operator_marks_a_pull_complete(stage: Stage) -> None:
+    operator, api = stage.operator, stage.server.operator
+    operator.send(stage.path(READY, "/start"), {}, page="/").expect(303)
+    for of_token in (True, False):
+        node = api.create_node()
+        token = api.mint(stage.organization, READY, node)
+        follow = stage.path(READY, f"/tokens/{token.token_id}")
+        assert "Mark complete" not in operator.text(follow)
+        scope = f"scope=repository:{stage.organization.name}/default/{READY}:pull"
+        proof = {"Authorization": basic(node.node_id, token.password(node))}
+        request("GET", f"{stage.server.url}/token?{scope}", headers=proof).expect(200)
+        found = api.instances(stage.organization, READY)[node.node_id]
+        assert (found["state"], found["known_by"]) == ("downloading", None)
+        mark = (
+            follow + "/complete"
+            if of_token
+            else stage.path(READY, f"/instances/{found['instance_id']}/complete")
+        )
+        page = follow if of_token else stage.path(READY)
+        assert f'action="{mark}"' in operator.text(page)
+        stage.visitor(stage.organization).send(mark, {}, page="/").expect(404)
+        operator.send(mark, {}, page=page).expect(303)
+        assert api.token_state(token) == "done"
+        found = api.instances(stage.organization, READY)[node.node_id]
+        assert (found["state"], found["known_by"]) == ("creating", "reported")
+        assert "reported" in operator.text(stage.path(READY))
+    operator.send(stage.path(READY, "/stop"), {}, page="/").expect(303)
+
+
 def test_a_part_that_has_not_changed_is_not_sent_again(stage: Stage) -> None:
     visitor = stage.visitor(stage.organization)
     page = visitor.text(stage.path(READY))
@@ -380,3 +409,10 @@ def test_keys_that_are_guessed_are_soon_told_to_wait(stage: Stage) -> None:
         answer.expect(401)
     assert int(answer.expect(429).headers["Retry-After"]) >= 1
     assert "Too many attempts" in plain(answer)
+    # A valid key is not locked out, and another sign-in ends the browser's session.
+    earlier = PortalVisitor.signed_in(stage.server.url, stage.organization.api_key)
+    later = earlier.copy()
+    later.cookies |= stranger.cookies
+    later.post("/sign-in", {"form_token": token, "key": stage.server.operator_key}).expect(303)
+    earlier.get("/").expect(303)
+    later.get("/").expect(200)

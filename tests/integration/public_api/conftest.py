@@ -10,12 +10,15 @@ from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from auth.ports import AuditEvent
+from registry.api.key_refusals import KeyRefusals
 from registry.api.public import PREFIX, ApiKeyAuthenticator, public_app
 from registry.audit.types import RegistryEventType
 from registry.catalog.api_keys import SqlApiKeyDirectory
+from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.model.api_keys import ApiKey
 from registry.model.organizations import Organization
 from registry.services.api_keys import hash_api_key
+from storage.keys.local import LocalKeyring
 from tests.support.catalogs import sqlite_catalog
 from tests.unit.registry.services.fakes import World
 
@@ -26,6 +29,19 @@ with warnings.catch_warnings():
 OPERATOR_KEY = "operator-key"
 CREATED = AuditEvent(RegistryEventType.API_KEY_CREATED)
 API_KEYS = {"acme-corp": "key-of-acme", "other-corp": "key-of-other"}
+
+
+class Unlimited(RedisRateLimiter):
+    """Limits nothing, and needs no Redis."""
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+
+    async def take(self, caller: str, per_minute: int | None = None) -> float:  # noqa: ARG002 (as in the base class)
+        return 0.0
+
+
+UNLIMITED = Unlimited()
 
 
 @dataclass(frozen=True)
@@ -64,9 +80,11 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     authenticate = ApiKeyAuthenticator(
         keys=world.keys,
         is_operator_key=lambda key: hmac.compare_digest(key.encode(), OPERATOR_KEY.encode()),
+        refusals=KeyRefusals(world.events, UNLIMITED),
     )
+    keyring = LocalKeyring.create(tmp_path / "keyring.json")
     root = web.Application()
-    root.add_subapp(PREFIX, public_app(world.groups, world.instances, authenticate))
+    root.add_subapp(PREFIX, public_app(world.services(keyring), authenticate))
     async with TestServer(root) as server, ClientSession() as session:
         yield Service(world, str(server.make_url(PREFIX)), session)
     await database.close()

@@ -90,8 +90,53 @@ async def test_pages_lead_from_one_to_the_next(service: Service) -> None:
         path = link.partition(">")[0].removeprefix("</api/public") if link else ""
     assert seen == [f"app-{n}" for n in range(5)]
     assert path == ""
-    for query in ("page_size=0", "page_size=1001", "page_size=x", "after=made-up"):
-        assert (await service.call("GET", f"{GROUPS}?{query}")).status == 400
+    assert (await service.call("GET", f"{GROUPS}?after=made-up")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("page_size", "count"),
+    {
+        "1": 1,
+        "002": 2,
+        "101": 3,
+        "000000001999": 3,
+        "0" * 40 + "2": 2,
+        "9" * 18: 3,
+        "0": None,
+        "-1": None,
+        "x": None,
+        "": None,
+        "1.0": None,
+        "1e30": None,
+        "%D9%A3": None,
+        "9" * 19: None,
+        "9" * 5000: None,
+        "0" * 5000 + "1": None,
+    }.items(),
+)
+async def test_a_page_size_is_a_whole_number(service: Service, page_size: str, count: int | None) -> None:
+    for n in range(3):
+        await service.call("POST", GROUPS, json={**DOCUMENT, "name": f"app-{n}"})
+    answer = await service.call("GET", f"{GROUPS}?page_size={page_size}")
+    assert answer.status == (400 if count is None else 200)
+    assert count is None or len((await answer.json())["items"]) == count
+
+
+async def test_a_page_has_at_most_100_groups_and_256_kib_of_them(service: Service) -> None:
+    for n in range(103):
+        await service.call("POST", GROUPS, json={**DOCUMENT, "name": f"small-{n}"})
+    assert len((await (await service.call("GET", GROUPS)).json())["items"]) == 100
+    project = GROUPS.replace("dev-env", "large")
+    for n in range(5):
+        document = {**DOCUMENT, "name": f"large-{n}", "readme": "x" * 32_768, "display_name": "x" * 32_768}
+        assert (await service.call("POST", project, json=document)).status == 201
+    first = await service.call("GET", project)
+    assert len((await first.json())["items"]) == 3
+    rest = first.headers["Link"].partition(">")[0].removeprefix("</api/public")
+    assert [group["name"] for group in (await (await service.call("GET", rest)).json())["items"]] == [
+        "large-3",
+        "large-4",
+    ]
 
 
 async def test_starting_what_failed_is_a_400_that_says_what_to_do(service: Service) -> None:

@@ -9,9 +9,13 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
+from auth.errors import RefusedError
 from auth.ledger import LedgerClient, connect
+from registry.api.key_refusals import KeyRefusals
 from registry.api.public import PREFIX, ApiKeyAuthenticator, public_app
 from registry.ephemeral.rate_limits import RedisRateLimiter
+from registry.errors import RateLimitedError
+from storage.keys.local import LocalKeyring
 from tests.integration.public_api.conftest import API_KEYS, OPERATOR_KEY, Service
 from tests.support.redis_server import RedisServer, server_programs
 
@@ -30,18 +34,19 @@ async def redis() -> AsyncIterator[LedgerClient]:
 
 
 async def test_a_key_that_asks_too_often_waits_on_every_server_and_no_other_does(
-    service: Service, redis: LedgerClient
+    service: Service, redis: LedgerClient, tmp_path: Path
 ) -> None:
-    world = service.world
+    world, keyring = service.world, LocalKeyring.create(tmp_path / "another.json")
     apps = []
     for _ in range(2):
         authenticate = ApiKeyAuthenticator(
             keys=world.keys,
             is_operator_key=lambda key: hmac.compare_digest(key, OPERATOR_KEY),
+            refusals=KeyRefusals(world.events, RedisRateLimiter(redis, per_minute=4)),
             rates=RedisRateLimiter(redis, per_minute=6),
         )
         root = web.Application()
-        root.add_subapp(PREFIX, public_app(world.groups, world.instances, authenticate))
+        root.add_subapp(PREFIX, public_app(world.services(keyring), authenticate))
         apps.append(root)
     async with TestServer(apps[0]) as one, TestServer(apps[1]) as other, ClientSession() as session:
 
@@ -67,3 +72,61 @@ async def test_a_redis_that_does_not_answer_limits_no_request(redis: LedgerClien
     gone = connect("unix:///tmp/nobody-listens-here.sock")
     assert await RedisRateLimiter(gone, per_minute=1).take("acme") == 0
     await gone.aclose()
+
+
+async def test_refused_keys_are_recorded_and_limited_and_valid_keys_are_not(
+    service: Service, redis: LedgerClient
+) -> None:
+    world = service.world
+    authenticate = ApiKeyAuthenticator(
+        keys=world.keys,
+        is_operator_key=lambda _: False,
+        refusals=KeyRefusals(world.events, RedisRateLimiter(redis, per_minute=4)),
+    )
+
+    async def ask(key: str | None, source: str = "192.0.2.1") -> str:
+        try:
+            return str((await authenticate(key, source=source, changes=False)).organization)
+        except (RefusedError, RateLimitedError) as error:
+            return type(error).__name__
+
+    assert [await ask(f"wrong-{number}") for number in range(6)] == ["RefusedError"] * 4 + [
+        "RateLimitedError"
+    ] * 2
+    assert await ask("k" * 600) == "RateLimitedError"
+    assert await ask(API_KEYS["acme-corp"]) == "acme-corp"
+    assert await ask(None) == "RefusedError"
+    assert await ask("wrong", "192.0.2.2") == "RefusedError"
+    sites = ["2001:db8::1", "2001:db8::2", "2001:db8::3:4", "2001:db8:0:0:ffff::", "2001:db8::5"]
+    assert [await ask("wrong", site) for site in sites][-1] == "RateLimitedError"
+    assert await ask("wrong", "2001:db8:0:1::1") == "RefusedError"
+    trail = [event for event in await world.events.page(limit=1000) if event.type == "api_key.refused"]
+    assert len(trail) == 14
+    assert {(event.cause, event.detail["api"]) for event in trail} == {
+        ("unknown", "public"),
+        ("malformed", "public"),
+    }
+    assert "wrong" not in repr(trail)
+
+
+async def test_an_organization_that_changes_too_much_waits_with_all_its_keys_and_still_reads(
+    service: Service, redis: LedgerClient
+) -> None:
+    world = service.world
+    second = (await world.keys.create("acme-corp", "second")).secret.reveal()
+    authenticate = ApiKeyAuthenticator(
+        keys=world.keys,
+        is_operator_key=lambda key: key == OPERATOR_KEY,
+        refusals=KeyRefusals(world.events, RedisRateLimiter(redis, per_minute=4)),
+        changes=RedisRateLimiter(redis, per_minute=3),
+    )
+    first, source = API_KEYS["acme-corp"], "192.0.2.1"
+    for key in (first, second, first):
+        await authenticate(key, source=source, changes=True)
+    for key in (first, second):
+        with pytest.raises(RateLimitedError):
+            await authenticate(key, source=source, changes=True)
+        await authenticate(key, source=source, changes=False)
+    await authenticate(API_KEYS["other-corp"], source=source, changes=True)
+    for _ in range(5):
+        await authenticate(OPERATOR_KEY, source=source, changes=True)

@@ -93,7 +93,8 @@ def open_shop(server: CrisperServer, upstream: Upstream, image: images.Image) ->
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("crisper")
-    with CrisperServer(folder / "server", insecure_registries=[upstream.host]) as server:
+    env = {"CRISPER_ORGANIZATION_CHANGES_PER_MINUTE": "0"}  # shared by many tests
+    with CrisperServer(folder / "server", insecure_registries=[upstream.host], env=env) as server:
         yield open_shop(server, upstream, images.multi_platform())
 
 

@@ -177,7 +177,7 @@ def test_a_signature_is_found_by_the_tag_that_cosign_makes(attached: Shop) -> No
     attached.get(f"manifests/{tag}.att", bearer).expect(404)
 
 
-def test_an_unknown_subject_has_no_referrers_and_a_malformed_one_is_a_bad_request(attached: Shop) -> None:
+def test_an_unknown_subject_has_no_referrers_and_a_malformed_one_is_400(attached: Shop) -> None:
     bearer = attached.bearer()
     empty = attached.get("referrers/sha256:" + "0" * 64, bearer).expect(200).json()
     assert empty == {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
@@ -187,7 +187,7 @@ def test_an_unknown_subject_has_no_referrers_and_a_malformed_one_is_a_bad_reques
     attached.get(f"referrers/{attached.image.digest}", None).expect(401)
 
 
-def test_the_pull_of_the_platform_completes_a_session_without_its_attachments(attached: Shop) -> None:
+def test_a_session_completes_without_the_images_attachments(attached: Shop) -> None:
     token = attached.mint()
     bearer = attached.bearer(token)
     amd64 = json.loads(attached.image.children[0].manifest)

@@ -63,7 +63,7 @@ def test_a_bearer_that_is_nobodys_is_told_that_it_is_invalid(shop: Shop) -> None
     assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
 
 
-def test_tag_and_digest_name_the_same_document_and_head_is_get_without_a_body(shop: Shop) -> None:
+def test_tag_and_digest_name_one_document_and_head_has_no_body(shop: Shop) -> None:
     bearer = shop.bearer()
     by_tag = shop.get("manifests/v1", bearer).expect(200)
     by_digest = shop.get(f"manifests/{shop.image.digest}", bearer).expect(200)

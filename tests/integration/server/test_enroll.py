@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 
 from auth.nodes.ca import NodeCA
 from registry.cli.identity import NodeIdentity
+from registry.cli.platforms import this_platform
 from tests.support.certificates import CertificateFiles
 from tests.support.certified import Certified
 from tests.support.crisper import CRISPER, Node
@@ -70,6 +71,23 @@ def test_a_machine_enrols_and_renews_when_it_is_due(site: Certified, tmp_path: P
     assert secret not in "".join(p.read_text() for p in tmp_path.rglob("*") if p.is_file())
 
 
+@pytest.mark.parametrize(
+    ("options", "platform"), [([], None), (["--platform", "linux/armhf"], "linux/arm/v7")]
+)
+def test_a_machine_reports_its_platform_when_it_enrolls(
+    options: list[str], platform: str | None, site: Certified, tmp_path: Path
+) -> None:
+    node_id, secret = site.server.operator.create_certified_node()
+    argv = [str(CRISPER), "node", "enroll", site.url, node_id, "--ca", str(site.tls.ca), *options]
+    run([*argv, "--root", str(tmp_path)], env={"CRISPER_ENROLMENT_SECRET": secret}).check()
+    expected = platform or str(this_platform())
+    node = site.server.operator.call("GET", f"/nodes/{node_id}").expect(200).json()
+    assert node["platform"] == expected
+    (identity,) = NodeIdentity.enrolled(tmp_path)
+    assert identity.platform == expected
+    renew(tmp_path, "--force").check()
+
+
 def test_a_machine_whose_answer_was_lost_enrols_again_with_its_key(site: Certified, tmp_path: Path) -> None:
     node_id, secret = site.server.operator.create_certified_node()
     enroll(site, tmp_path, node_id, secret).check()
@@ -127,7 +145,7 @@ def test_a_machine_is_configured_under_the_host_that_references_have(
     assert NodeIdentity.at(tmp_path, "registry.example.com:5000") is None
 
 
-def test_a_machine_that_enrolled_with_the_default_port_before_keeps_its_certificate(tmp_path: Path) -> None:
+def test_a_machine_enrolled_with_the_default_port_keeps_its_certificate(tmp_path: Path) -> None:
     folder = tmp_path / "etc/crisper/nodes/Registry.example.com:443"
     folder.mkdir(parents=True)
     kept = {"url": "https://Registry.example.com:443", "node_id": "camera-17"}

@@ -42,7 +42,7 @@ def take(response: HTTPResponse, count: int) -> list[dict[str, str]]:
     return events
 
 
-def test_a_reader_is_told_what_happens_from_now_on_and_only_what_it_asked_for(shop: Shop) -> None:
+def test_a_reader_gets_new_events_of_the_requested_types_only(shop: Shop) -> None:
     token = shop.mint()  # redemptions of other tests may still be on their way into the trail
     with reading(shop.server, f"?type=token.redeemed&token_id={token.token_id}") as response:
         assert (response.status, response.headers["Content-Type"]) == (200, "text/event-stream")

@@ -130,7 +130,7 @@ def test_clients_that_go_away_leave_nothing_behind(big: Shop) -> None:
     assert big.get(f"blobs/{digest_of(big)}", big.bearer()).body == content_of(big)
 
 
-def test_damage_in_the_middle_cuts_the_connection_and_takes_the_blob_out_of_service(big: Shop) -> None:
+def test_damage_midway_cuts_the_connection_and_quarantines_the_blob(big: Shop) -> None:
     containers = [path for path in big.server.data_dir.rglob("blobs/**/*") if path.is_file()]
     container = max(containers, key=lambda path: path.stat().st_size)
     original = container.read_bytes()

@@ -88,13 +88,16 @@ def test_every_wrong_enrolment_is_refused_alike_and_recorded_apart(site: Certifi
         (site.ask(node_id), "wrong_peer"),
         (site.ask(node_id, shown=shown), "wrong_peer"),
         (site.ask("nobody", secret=secret), "node_unknown"),
-        (site.ask("no%00body%ED%B3%BF", secret=secret), "node_unknown"),
+        (site.ask("nobody%ED%B3%BF", secret=secret), "node_unknown"),
+        (site.ask(node_id, secret="wrong", csr="junk"), "wrong_secret"),  # not read before the secret
+        (site.ask(node_id, shown=shown, csr="junk"), "wrong_peer"),
+        (site.ask("nobody", secret=secret, csr="junk"), "node_unknown"),
         (site.ask(struck, secret=its_secret), "node_revoked"),
         (site.ask(by_secret.node_id, secret=by_secret.secret), "wrong_peer"),
     ]
-    assert [answer.status for answer, _ in attempts] == 8 * [401]
+    assert [answer.status for answer, _ in attempts] == 11 * [401]
     assert len({answer.json()["detail"] for answer, _ in attempts}) == 1
-    assert site.causes(type="node.refused")[-8:] == [cause for _, cause in attempts]
+    assert site.causes(type="node.refused")[-11:] == [cause for _, cause in attempts]
     site.ask(node_id, secret=secret, csr="junk").expect(400)
     site.ask(node_id, secret=secret).expect(200)  # none of it spent the secret
 
@@ -198,7 +201,7 @@ def test_a_client_cert_header_from_anybody_is_a_400(site: Certified, name: str, 
         assert ("errors" in refused.json()) == path.startswith(("/token", "/v2"))
 
 
-def test_a_node_is_held_to_its_networks_and_nobody_believes_its_forwarded_address(site: Certified) -> None:
+def test_networks_apply_and_a_nodes_forwarded_address_does_not_count(site: Certified) -> None:
     far, far_shown = site.enrolled(networks=["192.0.2.0/24"])
     near, near_shown = site.enrolled(networks=["127.0.0.0/8"])
     token = site.mint(far)

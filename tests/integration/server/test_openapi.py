@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -53,11 +53,19 @@ def test_the_page_asks_for_nothing_from_elsewhere(server: CrisperServer) -> None
     request("GET", f"{server.url}/docs/index.html").expect(404)
 
 
-def test_the_apis_answer_as_the_document_says(server: CrisperServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("operations", "budget_s", "checks"),
+    [("--exclude-tag", BUDGET_S, CHECKS), ("--include-tag", 4, CHECKS[1:])],
+    ids=["in scope", "501"],
+)
+def test_the_apis_answer_as_the_document_says(
+    server: CrisperServer, tmp_path: Path, operations: str, budget_s: int, checks: Sequence[str]
+) -> None:
     key = server.operator_key
     command = [
         *(str(SCHEMATHESIS), "run", f"{server.url}/openapi.json", "--exclude-path", ENDLESS),
-        *("--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-time", str(BUDGET_S)),
+        *("--checks", ",".join(checks), "--phases", "coverage,fuzzing", "--max-time", str(budget_s)),
+        *(operations, "out of scope"),
         *("--generation-database", "none", "--no-color", "--continue-on-failure", "--no-shrink"),
         *("--request-timeout", "60"),
         *("-H", f"Authorization: Bearer {key}", "-H", f"Salad-Api-Key: {key}"),

@@ -30,9 +30,7 @@ def test_only_the_operator_key_opens_it(shop: Shop) -> None:
         ("a.example:443", "a.example:443"),
     ],
 )
-def test_a_token_and_the_realm_name_the_requests_host_without_the_default_port(
-    shop: Shop, sent: str, host: str
-) -> None:
+def test_token_and_realm_name_the_host_without_the_default_port(shop: Shop, sent: str, host: str) -> None:
     url, headers = shop.server.url, {"Authorization": f"Bearer {shop.server.operator_key}", "Host": sent}
     token = shop.mint()
     shown = request("GET", f"{url}/api/v1/pull-tokens/{token.token_id}", headers=headers).expect(200).json()
@@ -59,7 +57,7 @@ def test_a_host_that_is_none_is_refused_and_nothing_is_minted(shop: Shop, sent: 
     assert "Host" in answer.json()["errors"][0]["message"]
 
 
-def test_an_organization_is_made_once_and_its_key_opens_its_own_groups_only(shop: Shop) -> None:
+def test_an_organizations_key_opens_its_own_groups_only(shop: Shop) -> None:
     operator = shop.server.operator
     made = operator.create_organization()
     operator.call("POST", "/organizations", {"name": made.name}).expect(409)
@@ -151,7 +149,7 @@ def test_minting_for_a_group_that_failed_is_a_conflict(shop: Shop) -> None:
     assert "failed" in shop.server.operator.call("POST", "/pull-tokens", body).expect(409).json()["detail"]
 
 
-def test_a_node_reports_its_own_pull_complete_with_its_bearer_and_nothing_else(shop: Shop) -> None:
+def test_a_nodes_bearer_completes_its_own_pull_and_nothing_else(shop: Shop) -> None:
     mine, other = shop.mint(), shop.mint()
     headers = {"Authorization": f"Bearer {shop.bearer(mine)}"}
     tokens = f"{shop.server.url}/api/v1/pull-tokens"

@@ -237,3 +237,20 @@ def test_a_node_is_no_proxy_and_a_proxy_is_no_node(proxied: Proxied) -> None:
     proxy = proxied.proxies_ca.issue("another")
     site.exchange(site.mint(node), proxy).expect(401)
     site.exchange(site.mint(node), proxy, Client_Cert=header).expect(200)
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/metrics", "/readyz", "/healthz", "/docs", "/openapi.json", "/api/v1/nodes", "/api/v1/events"),
+        *("/%6detrics", "/v2/../metrics", "/v2/%2e%2e/metrics", "/v2/..%2fmetrics", "//metrics", "/metrics/"),
+        *("/api/v1/nodes/n-1", "/api/v1/nodes/n-1/enrolment", "/api/v1/nodes/n/certificate/../../../events"),
+    ],
+)
+def test_administration_is_not_reachable(proxied: Proxied, proxy: str, path: str) -> None:
+    answer = proxied.through(proxy).send("GET", path)
+    assert answer.status in {400, 401, 404}
+    assert b"crisper_" not in answer.body
+    assert b"failing" not in answer.body
+    assert b"openapi" not in answer.body

@@ -118,6 +118,7 @@ def test_a_ledger_that_does_not_answer_is_named_and_nothing_is_granted(
         ledger = ledger_of(shop.server)
         ledger.suspend()
         try:
+            wait_until(lambda: not shop.server.ready(), timeout_s=10, what="the server is not ready")
             unready = request("GET", f"{shop.server.url}/readyz").expect(503).json()
             assert unready == {"ready": False, "failing": ["ledger"]}
             refused = shop.get("manifests/latest", bearer).expect(503)

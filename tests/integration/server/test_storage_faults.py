@@ -39,7 +39,7 @@ def bucket_shop(
 
 
 def pulls(shop: Shop) -> list[int]:
-    """Pull the whole image anew; return the status of each answer."""
+    """Pull the whole image again; return the status of each answer."""
     token = shop.mint()
     bearer = shop.bearer(token)
     manifest = shop.get(f"manifests/{token.digest}", bearer)
@@ -57,7 +57,7 @@ def pulls(shop: Shop) -> list[int]:
 
 
 @pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.RESET])
-def test_a_bucket_that_fails_fails_imports_and_pulls_and_both_recover_without_a_restart(
+def test_imports_and_pulls_recover_after_a_bucket_failure(
     bucket_shop: Shop, proxy: FaultProxy, s3: S3Server, upstream: Upstream, fault: Fault
 ) -> None:
     shop, before = bucket_shop, len(s3.objects("crisper"))
@@ -98,7 +98,7 @@ def test_keys_are_rotated_rewrapped_and_shredded_beside_a_running_server(bucket_
     keys("rotate", "--encryption", shop.organization.name)
     assert set(pulls(shop)) == {200}
     done = json.loads(keys("rewrap", "--json"))
-    assert (done["rewrapped"], done["damaged"]) == (old[0]["blobs"], 0)
+    assert (done["rewrapped"], done["damaged"]) == (old[0]["blobs"] + old[0]["secrets"], 0)
     assert set(pulls(shop)) == {200}
     new = [
         row

@@ -47,6 +47,7 @@ def anonymous(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
         registry.push(images.compressible())
         registry.push(images.random_layers())
         registry.push(indexed())
+        registry.push(images.zstd_only())
         registry.push(lying("acme/lying", images.compressible().layers[0]))
         yield registry
 
@@ -255,3 +256,41 @@ def test_a_repair_that_makes_no_such_layer_says_so_and_what_to_do(
     bearer = both.bearer(both.minted("zstd"))
     both.get(f"blobs/{digest}", bearer).expect(200)
     assert tars(both, bearer, both.manifest(bearer)) == [layer.tar for layer in both.image.layers]
+
+
+@pytest.mark.parametrize(
+    ("supported", "variant", "pushed_in_zstd", "status"),
+    [
+        (True, "auto", True, 201),
+        (None, "auto", True, 201),
+        (False, "auto", True, 409),
+        (False, "original", True, 409),
+        (False, "zstd", True, 201),  # the operator knows better than the record
+        (False, "original", False, 201),
+        (False, "auto", False, 201),
+    ],
+)
+def test_a_node_without_zstd_support_gets_no_token_for_zstd_layers(
+    both: Both,
+    anonymous: Upstream,
+    *,
+    supported: bool | None,
+    variant: str,
+    pushed_in_zstd: bool,
+    status: int,
+) -> None:
+    operator, group = both.server.operator, both.group
+    if pushed_in_zstd:
+        customer = both.server.customer(both.organization)
+        group = customer.create_group(anonymous.reference(images.zstd_only()))
+        assert customer.wait_settled(group)["current_state"]["status"] == "stopped"
+    node = operator.create_node(zstd=supported)
+    body = {
+        "organization_name": both.organization.name,
+        "project_name": "default",
+        "container_group_name": group,
+        "node_id": node.node_id,
+        "variant": variant,
+    }
+    answer = operator.call("POST", "/pull-tokens", body).expect(status)
+    assert ("push the image with gzip layers" in answer.body.decode()) is (status == 409)

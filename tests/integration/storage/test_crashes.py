@@ -14,7 +14,7 @@ import pytest
 from storage.upkeep.gc import Collector
 from tests.support.blobs import put
 from tests.support.crashing_import import WINDOWS, open_store
-from tests.support.key_records import NothingDies, still_ours
+from tests.support.key_records import NothingDies, check_lease
 
 KILLS = int(os.environ.get("CRISPER_TEST_KILLS", "20"))
 
@@ -35,7 +35,7 @@ async def recover(root: Path) -> tuple[int, int, int]:
     """Restart and collect; return how many temporaries, orphans and whole blobs there were."""
     store, records = open_store(root)
     temporaries = await store.recover()
-    orphans = (await Collector(store.objects, NothingDies(records), still_ours).run(0)).objects
+    orphans = (await Collector(store.objects, NothingDies(records), check_lease).run(0)).objects
     for record in records.rows.values():
         await store.verify(record.tenant, record.digest)
     await store.aclose()

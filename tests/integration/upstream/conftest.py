@@ -15,12 +15,12 @@ from registry.model.groups import GroupKey
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob, Progress, UpstreamCredential
 from registry.observe import Metrics
-from registry.upstream.authorization import PINNED_REALMS
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
 from registry.upstream.ranges import DownloadOptions, PrefetchBudget
+from registry.upstream.realms import PINNED_REALMS
+from registry.upstream.response import Timeouts
 from registry.upstream.retry import Backoff
-from registry.upstream.transport import Timeouts
 from storage.backends.memory import MemoryBackend
 from storage.blobs import BlobStore
 from storage.digest import Digest
@@ -30,7 +30,7 @@ from tests.support.key_records import MemoryKeyRecords
 from tests.support.pins import MemoryPins
 from tests.support.upstream_faults import FaultyUpstream, faulty_upstream
 
-FAST = Backoff(attempts=4, base_s=0.01, cap_s=0.05, patience_s=3)
+FAST = Backoff(attempts=4, outage_s=0, base_s=0.01, cap_s=0.05, patience_s=3)
 SHORT = Timeouts(connect_s=3, read_s=1, document_s=5)
 
 
@@ -81,6 +81,7 @@ class Bench:
     limit: int = 1 << 30
     ahead_bytes: int = 8 << 20
     backoff: Backoff = FAST
+    timeouts: Timeouts = SHORT
     options: TransferOptions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,7 +104,7 @@ class Bench:
         listed = (image.partition("/")[0],) if insecure is None else insecure
         guard, pinned = options.pop("guard", EgressGuard(listed)), realms or PINNED_REALMS
         async with UpstreamClient(
-            guard, timeouts=SHORT, backoff=self.backoff, realms=pinned, **options
+            guard, timeouts=self.timeouts, backoff=self.backoff, realms=pinned, **options
         ) as client:
             importer = Importer(
                 client,

@@ -2,6 +2,9 @@
 
 import asyncio
 import random
+import time
+from dataclasses import replace
+from email.utils import formatdate
 
 import pytest
 
@@ -9,10 +12,22 @@ from registry.errors import (
     AuthenticationFailedError,
     ImportFailedError,
     PullFailedError,
+    UpstreamUnavailableError,
 )
+from registry.imports import transfer
 from tests.integration.upstream.conftest import FAST, Bench, credential
 from tests.support.distribution import Image, descriptor, digest_of, make_image, make_index
-from tests.support.upstream_faults import FaultyUpstream, body, cut_after, drip, redirect, slow_by, status
+from tests.support.range_quirks import hang_up
+from tests.support.upstream_faults import (
+    Fault,
+    FaultyUpstream,
+    body,
+    cut_after,
+    drip,
+    redirect,
+    slow_by,
+    status,
+)
 
 LAYER = random.Random(11).randbytes(1_000_000)
 IMAGE = make_image([LAYER])
@@ -88,7 +103,7 @@ async def test_a_retry_after_beyond_patience_fails_at_once_and_says_how_long(
 async def test_wrong_bytes_are_a_failure_to_pull(bench: Bench, upstream: FaultyUpstream) -> None:
     upstream.add(IMAGE)
     upstream.fail(DIGEST, body(b"x" * len(LAYER)))
-    with pytest.raises(PullFailedError, match="not what its digest says"):
+    with pytest.raises(PullFailedError, match="other bytes for the"):
         await bench.run(f"{upstream.host}/app:1")
     assert bench.backend.objects == {}
 
@@ -137,14 +152,46 @@ async def test_an_upstream_that_drips_is_given_up(bench: Bench, upstream: Faulty
     upstream.fail(DIGEST, *[drip] * 10)
     with pytest.raises(PullFailedError, match="too slowly"):
         await bench.run(f"{upstream.host}/app:1")
-    assert upstream.count(DIGEST) == FAST.attempts
+    whole = 1  # which shows whether the upstream is slow because of ranges
+    assert upstream.count(DIGEST) == FAST.attempts + whole
+
+
+@pytest.mark.parametrize(("minimum", "fails"), [(1_000_000, True), (50_000, False)])
+async def test_an_upstream_below_the_minimum_rate_fails_the_import(
+    bench: Bench, upstream: FaultyUpstream, minimum: int, *, fails: bool
+) -> None:
+    download = replace(bench.options.download, min_bytes_per_s=minimum, rate_window_s=0.6)
+    bench.options = replace(bench.options, download=download)
+    upstream.add(IMAGE)
+    upstream.fail(DIGEST, *[slow_by(3)] * 2)
+    if not fails:
+        await imported(bench, upstream)
+        return
+    with pytest.raises(PullFailedError, match=f"{upstream.host} sends too slowly: .* imports need 1000 kB/s"):
+        await bench.run(f"{upstream.host}/app:1")
+    assert upstream.count(DIGEST) == 1
+
+
+async def test_a_transfer_that_takes_longer_than_its_size_allows_fails(
+    bench: Bench, upstream: FaultyUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "DEADLINE_S", 0.1)
+    download = replace(bench.options.download, min_bytes_per_s=2 * len(LAYER))
+    bench.options = replace(bench.options, download=download)
+    upstream.add(IMAGE)
+    upstream.fail(DIGEST, slow_by(3))
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(PullFailedError, match=f"{upstream.host} did not send the image within"):
+        await bench.run(f"{upstream.host}/app:1")
+    assert asyncio.get_running_loop().time() - started < 2
+    assert bench.backend.objects == {}
 
 
 async def test_a_tampered_manifest_is_refused(bench: Bench, upstream: FaultyUpstream) -> None:
     upstream.add(IMAGE)
     kind, data = IMAGE.manifests[IMAGE.root]
     upstream.fail(IMAGE.root, body(data + b" ", kind))
-    with pytest.raises(PullFailedError, match="not what its digest says"):
+    with pytest.raises(PullFailedError, match="other bytes for the"):
         await bench.run(f"{upstream.host}/app@{IMAGE.root}")
 
 
@@ -230,7 +277,7 @@ async def test_a_token_is_renewed_before_it_lapses(bench: Bench, upstream: Fault
     assert upstream.count("/token") >= 1
 
 
-async def test_a_stream_that_outlasts_its_token_of_five_seconds_goes_on_with_a_new_one(
+async def test_a_stream_that_outlasts_its_token_continues_with_a_new_one(
     bench: Bench, upstream: FaultyUpstream
 ) -> None:
     upstream.add(IMAGE)
@@ -268,9 +315,120 @@ async def test_a_realm_in_passing_trouble_is_asked_again(bench: Bench, upstream:
 async def test_a_forbidden_manifest_is_a_failure_to_authenticate(
     bench: Bench, upstream: FaultyUpstream
 ) -> None:
-    upstream.fail("1", status(403))
+    upstream.fail("1", status(403), status(403))
     with pytest.raises(AuthenticationFailedError):
         await bench.run(f"{upstream.host}/app:1", credential())
+    assert [seen.authorization is None for seen in upstream.seen] == [True, True, False]
+
+
+async def test_one_stray_401_after_a_success_is_tried_once_more(
+    bench: Bench, upstream: FaultyUpstream
+) -> None:
+    upstream.add(IMAGE)
+    upstream.want("robot$ci", "s3cret:päss")
+    upstream.fail(DIGEST, status(401, WWW_Authenticate='Basic realm="upstream"'))
+    await bench.run(f"{upstream.host}/app:1", credential())
+    await bench.holds(IMAGE)
+    assert upstream.count(DIGEST) == 2
+
+
+async def test_a_stray_401_of_a_registry_without_logins_is_tried_once_more(
+    bench: Bench, upstream: FaultyUpstream
+) -> None:
+    upstream.add(IMAGE)
+    upstream.fail(DIGEST, status(401))
+    await imported(bench, upstream)
+    assert upstream.count(DIGEST) == 2
+
+
+@pytest.mark.parametrize("failures", [2, 10])
+async def test_credentials_that_are_refused_twice_are_refused(
+    bench: Bench, upstream: FaultyUpstream, failures: int
+) -> None:
+    upstream.add(IMAGE)
+    upstream.want("robot$ci", "s3cret:päss")
+    upstream.fail(DIGEST, *[status(401, WWW_Authenticate='Basic realm="upstream"')] * failures)
+    with pytest.raises(AuthenticationFailedError):
+        await bench.run(f"{upstream.host}/app:1", credential())
+    assert upstream.count(DIGEST) == 2
+
+
+async def test_wrong_credentials_are_shown_once(bench: Bench, upstream: FaultyUpstream) -> None:
+    upstream.add(IMAGE)
+    upstream.want("robot$ci", "another")
+    with pytest.raises(AuthenticationFailedError):
+        await bench.run(f"{upstream.host}/app:1", credential())
+    assert [seen.authorization is None for seen in upstream.seen] == [True, False]
+
+
+async def test_one_stray_401_at_the_realm_is_tried_once_more(bench: Bench, upstream: FaultyUpstream) -> None:
+    upstream.add(IMAGE)
+    upstream.want("robot$ci", "s3cret:päss", realm=f"http://{upstream.host}/token")
+    upstream.fail("token", status(401))
+    await bench.run(f"{upstream.host}/app:1", credential())
+    await bench.holds(IMAGE)
+    assert upstream.count("/token") == 2
+
+
+async def test_a_realm_that_refuses_twice_is_asked_no_further(bench: Bench, upstream: FaultyUpstream) -> None:
+    upstream.add(IMAGE)
+    upstream.want("robot$ci", "s3cret:päss", realm=f"http://{upstream.host}/token")
+    upstream.token_status = 401
+    with pytest.raises(AuthenticationFailedError):
+        await bench.run(f"{upstream.host}/app:1", credential())
+    assert upstream.count("/token") == 2
+
+
+@pytest.mark.parametrize("skew_s", [-90_000, 0, 400 * 86_400])
+async def test_a_retry_after_from_a_wrong_clock_is_honoured(
+    bench: Bench, upstream: FaultyUpstream, skew_s: int
+) -> None:
+    upstream.add(IMAGE)
+    there = time.time() + skew_s
+    headers = {"Date": formatdate(there, usegmt=True), "Retry_After": formatdate(there + 1, usegmt=True)}
+    upstream.fail("1", status(429, **headers))
+    started = asyncio.get_running_loop().time()
+    await imported(bench, upstream)
+    assert 1 <= asyncio.get_running_loop().time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "value", ["99999999999999999999", "1e9", "-1", "soon", "Fri, 31 Dec 9999 23:59:59 GMT"]
+)
+async def test_an_absurd_retry_after_is_ignored(bench: Bench, upstream: FaultyUpstream, value: str) -> None:
+    upstream.add(IMAGE)
+    upstream.fail("1", status(503, Retry_After=value))
+    await imported(bench, upstream)
+
+
+@pytest.mark.parametrize("name", ["1", DIGEST])
+@pytest.mark.parametrize("fault", [status(429), status(502), status(503), status(504), hang_up])
+async def test_progress_says_that_the_registry_does_not_answer(
+    bench: Bench, upstream: FaultyUpstream, name: str, fault: Fault
+) -> None:
+    upstream.add(IMAGE)
+    upstream.fail(name, fault, fault)  # aiohttp itself tries once more if an idle connection was closed
+    await imported(bench, upstream)
+    said = [str(report) for report in bench.reports if report.retry]
+    assert said
+    assert all(each.startswith("pulling: the registry does not answer, trying again (") for each in said)
+    assert all(upstream.host in each for each in said)
+    assert not bench.reports[-1].retry
+
+
+@pytest.mark.parametrize(
+    ("code", "times", "outage"), [(503, 10, True), (500, 10, False), (500, 0, True)], ids=str
+)
+async def test_a_server_error_after_an_answer_is_an_outage_and_so_is_any_503(
+    bench: Bench, upstream: FaultyUpstream, code: int, times: int, *, outage: bool
+) -> None:
+    """An outage is worth a delayed retry of the import; a registry that never worked is not."""
+    upstream.add(IMAGE)
+    upstream.fail("1", *[status(code)] * times)
+    upstream.always(DIGEST, status(code))
+    with pytest.raises(UpstreamUnavailableError) as failure:
+        await bench.run(f"{upstream.host}/app:1")
+    assert failure.value.outage is outage
 
 
 # -- attacks ------------------------------------------------------------------------------------

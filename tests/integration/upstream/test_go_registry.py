@@ -1,6 +1,5 @@
-"""Large layers from go-containerregistry's own registry, plainly and through a network that cuts."""
+"""Large layers from go-containerregistry's own registry, at any speed (cuts: `test_registry_programs`)."""
 
-import math
 import random
 from collections.abc import Iterator
 
@@ -9,12 +8,10 @@ import pytest
 from registry.imports.transfer import TransferOptions
 from registry.upstream.ranges import DownloadOptions, PrefetchBudget
 from tests.integration.upstream.conftest import Bench
-from tests.support.cutting_relay import CuttingRelay
 from tests.support.distribution import digest_of, make_image, push
 from tests.support.go_registry import GoRegistry
 
 LAYER = random.Random(17).randbytes(80 << 20)
-CUTS = {1: [size << 20 for size in (30, 3, 17, 5, 9)], 4: [5 << 20] * 5}  # by the number of connections
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +38,4 @@ async def test_a_large_layer_is_imported_at_any_speed(
         downloads = DownloadOptions(PrefetchBudget(bench.ahead_bytes), quick_bytes_per_s=1)
         bench.options = TransferOptions(downloads)
     await bench.run(f"{registry.host}/app:1")
-    assert await bench.read(image) == LAYER
-
-
-@pytest.mark.parametrize("connections", [1, 4])
-async def test_a_large_layer_that_is_cut_five_times_goes_on_where_it_was(
-    bench: Bench, registry: GoRegistry, image: str, connections: int
-) -> None:
-    bench.options = TransferOptions(
-        DownloadOptions(PrefetchBudget(bench.ahead_bytes), connections, quick_bytes_per_s=math.inf)
-    )
-    with CuttingRelay(registry.port, *CUTS[connections]) as relay:
-        await bench.run(f"{relay.host}/app:1")
-        assert not relay.cuts
-        assert relay.delivered_bytes < 1.05 * len(LAYER)
     assert await bench.read(image) == LAYER

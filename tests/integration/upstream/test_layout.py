@@ -65,8 +65,9 @@ async def test_a_cut_is_resumed_and_a_second_pull_fetches_nothing(
     again = await pull(upstream, tmp_path)
     assert again.fetched_bytes == 0
     starts = upstream.starts(first)
-    assert len(starts) == 3
-    assert 0 == starts[0] < starts[1] == starts[2] <= 2_500_000
+    assert len(starts) == 4
+    # The third request asks whether the registry gives the whole blob, because a range failed.
+    assert 0 == starts[0] == starts[2] < starts[1] == starts[3] <= 2_500_000
 
 
 async def test_a_damaged_blob_is_fetched_again(upstream: FaultyUpstream, tmp_path: Path) -> None:
@@ -83,6 +84,6 @@ async def test_wrong_bytes_leave_neither_a_blob_nor_an_index(
 ) -> None:
     upstream.add(IMAGE)
     upstream.fail(digest_of(LAYERS[0]), body(b"x" * len(LAYERS[0])))
-    with pytest.raises(PullFailedError, match="not what its digest says"):
+    with pytest.raises(PullFailedError, match="other bytes for the"):
         await pull(upstream, tmp_path)
     assert files(tmp_path) == []

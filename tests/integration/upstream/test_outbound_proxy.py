@@ -59,11 +59,11 @@ async def site(bench: Bench, tmp_path: Path) -> AsyncIterator[Site]:
             yield Site(bench, upstream, proxy, trust, Names({NAME: [PUBLIC]}))
 
 
-async def test_a_name_is_resolved_and_vetted_here_and_the_proxy_is_given_the_address(site: Site) -> None:
+async def test_crisper_resolves_a_name_and_gives_the_proxy_the_address(site: Site) -> None:
     await site.pull()
     assert set(site.proxy.asked) == {f"{PUBLIC}:443"}
-    assert all(f"Host: {NAME}\r\n" in head for head in site.proxy.heard)
-    assert not any("\nAuthorization" in head for head in site.proxy.heard)
+    assert all(f"Host: {NAME}\r\n" in head for head in site.proxy.request_heads)
+    assert not any("\nAuthorization" in head for head in site.proxy.request_heads)
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ async def test_the_certificate_has_to_be_the_names_and_not_the_addresss(site: Si
 @pytest.mark.parametrize("user", ["", "operator:wrong-canary@"])
 async def test_a_proxy_that_does_not_let_us_pass_ends_the_import(site: Site, user: str) -> None:
     url = f"http://{user}127.0.0.1:{site.proxy.port}"
-    with pytest.raises(PullFailedError, match="the operator's outbound proxy does not let") as failure:
+    with pytest.raises(PullFailedError, match="the outbound proxy refuses it") as failure:
         await site.pull(url=url)
     assert "canary" not in repr(failure.value) + repr(vars(failure.value))
     assert failure.value.__context__ is None
 
 
 async def test_a_proxy_that_is_down_is_tried_again_and_named(site: Site) -> None:
-    with pytest.raises(UpstreamUnavailableError, match="the operator's outbound proxy does not answer"):
+    with pytest.raises(UpstreamUnavailableError, match="the outbound proxy does not answer"):
         await site.pull(url="http://operator:canary@127.0.0.1:1")

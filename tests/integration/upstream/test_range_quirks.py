@@ -118,7 +118,8 @@ async def test_an_import_completes_whatever_a_range_is_answered_with(
     await check_imported(bench, upstream, digest)
     ranged, whole_ones = requests(upstream, digest)
     if name in REFUSALS:
-        assert ranged <= MOST_RANGES[place]
+        strays = 2 if name == "401" else 1  # it might be a stray one, so the range is requested once more
+        assert ranged <= MOST_RANGES[place] * strays
         assert whole_ones <= (2 if place == "midway" else 1)
     else:
         assert ranged + whole_ones <= 3 + 4 * ATTEMPTS
@@ -150,7 +151,7 @@ async def test_a_redirect_of_ranges_to_a_host_that_refuses_them_is_survived(
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("code", [401, 403])
 @pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
-async def test_a_refused_range_is_no_failure_to_authenticate_if_the_whole_is_given(
+async def test_a_refused_range_does_not_fail_authentication(
     bench: Bench, upstream: FaultyUpstream, place: str, code: int, scheme: str
 ) -> None:
     at = f"http://{upstream.host}/token" if scheme == "Bearer" else None
@@ -165,7 +166,7 @@ async def test_a_refused_range_is_no_failure_to_authenticate_if_the_whole_is_giv
     ("code", "failure", "sentence"),
     [
         (403, AuthenticationFailedError, "denies anonymous access to app"),
-        (404, PullFailedError, "has no blob"),
+        (404, PullFailedError, "lacks blob"),
         (416, PullFailedError, "answers 416"),
         (501, PullFailedError, "answers 501"),
     ],

@@ -37,7 +37,7 @@ def two_platforms() -> Image:
     return make_index({"linux/arm64/v8": arm64, "linux/amd64": amd64}, attested=True)
 
 
-async def test_an_image_behind_htpasswd_arrives_whole_and_its_digest_is_upstreams(
+async def test_an_image_behind_htpasswd_arrives_with_the_upstreams_digest(
     bench: Bench, tmp_path: Path
 ) -> None:
     image = make_image(LAYERS)
@@ -77,7 +77,7 @@ async def test_a_docker_schema_2_image_is_stored_byte_for_byte(bench: Bench, tmp
     await bench.holds(image)
 
 
-async def test_wrong_credentials_are_a_failure_to_authenticate_that_does_not_repeat_them(
+async def test_wrong_credentials_fail_to_authenticate_without_repeating_them(
     bench: Bench, tmp_path: Path
 ) -> None:
     auth = await htpasswd(tmp_path, "robot$ci", "s3cret:päss")
@@ -116,7 +116,7 @@ async def test_a_head_says_what_a_tag_is(tmp_path: Path) -> None:
         found = await source.resolve("1")
         assert (str(found.digest), found.size_bytes) == (image.root, len(image.root_bytes))
         assert found.media_type == OCI_MANIFEST
-        with pytest.raises(PullFailedError, match="has no image"):
+        with pytest.raises(PullFailedError, match="has no manifest"):
             await source.resolve("2")
 
 

@@ -97,16 +97,16 @@ def redirected_realm(upstream: FaultyUpstream, other: FaultyUpstream) -> None:
     upstream.fail("token", redirect(f"http://{other.host}/token"))
 
 
-PRIVATE = "is at a private or reserved address: ask the operator to allow it"
+PRIVATE = r"is at a private or reserved address: use a registry with a public address, or ask the operator"
 CLEAR = "does not use TLS"
-REFUSED = "the URL is not allowed"
-STRAY = r"127\.0\.0\.1 wants its credentials sent to \S+, which is not known to belong to it"
+REFUSED = r"the registry leads to \S+, which is not allowed \("
+STRAY = r"127\.0\.0\.1:\d+ wants its credentials sent to \S+, which is not known to belong to it"
 UNREADABLE = "cannot be imported: "
 
 REALMS = [
     Attack(f"realm {url}", realm(url), sentence)
     for url, sentence in {
-        "http://169.254.169.254/latest/api/token": f"{REFUSED}: a URL at 169.254.169.254 {CLEAR}",
+        "http://169.254.169.254/latest/api/token": f"{REFUSED}a URL at 169.254.169.254 {CLEAR}",
         "https://169.254.169.254/latest/api/token": f"169.254.169.254 {PRIVATE}",
         "https://[::ffff:169.254.169.254]/token": rf"\[::ffff:\S+\] {PRIVATE}",
         "https://[::ffff:a00:1]/token": rf"\[::ffff:a00:1\] {PRIVATE}",
@@ -115,10 +115,10 @@ REALMS = [
         "https://127.0.0.1/token": f"127.0.0.1 {PRIVATE}",
         "https://localhost/token": f"localhost {PRIVATE}",
         "https://2130706433/token": "2130706433 is not a host that can be reached",
-        "http://OTHER/token": f"{REFUSED}: a URL at 127.0.0.1 {CLEAR}",
-        "ftp://example.com/token": "the URL is not allowed: only https URLs are allowed",
-        "https://user:pass@example.com/token": "the URL is not allowed: a URL at example.com carries",
-        "/token": r"127\.0\.0\.1 names an invalid token realm: the URL is not valid",
+        "http://OTHER/token": f"{REFUSED}a URL at 127.0.0.1:\\d+ {CLEAR}",
+        "ftp://example.com/token": f"{REFUSED}only https URLs are allowed",
+        "https://user:pass@example.com/token": f"{REFUSED}a URL at example.com carries",
+        "/token": r"127\.0\.0\.1:\d+ names an invalid token realm \(the URL is not valid\)",
     }.items()
 ]
 WITH_CREDENTIALS = [
@@ -134,15 +134,15 @@ WITH_CREDENTIALS = [
 REDIRECTS = [
     Attack(f"redirect to {location}", leads(location), sentence)
     for location, sentence in {
-        "http://OTHER/blob": f"{REFUSED}: a URL at 127.0.0.1 {CLEAR}",
-        "https://127.0.0.1:1/blob": f"127.0.0.1 {PRIVATE}",
-        "https://[::1]:1/blob": rf"\[::1\] {PRIVATE}",
+        "http://OTHER/blob": f"{REFUSED}a URL at 127.0.0.1:\\d+ {CLEAR}",
+        "https://127.0.0.1:1/blob": f"127.0.0.1:1 {PRIVATE}",
+        "https://[::1]:1/blob": rf"\[::1\]:1 {PRIVATE}",
         "https://[::ffff:10.0.0.1]/blob": rf"\[::ffff:\S+\] {PRIVATE}",
         "https://10.0.0.1/blob": f"10.0.0.1 {PRIVATE}",
-        "http://169.254.169.254/latest/meta-data/": f"{REFUSED}: a URL at 169.254.169.254 {CLEAR}",
-        "file:///etc/passwd": r"127\.0\.0\.1 redirects to an invalid URL: the URL is not valid",
-        "http://[broken": r"127\.0\.0\.1 redirects to an invalid URL: the URL is not valid",
-        f"/v2/app/blobs/{DIGEST}": r"127\.0\.0\.1 redirects too often",
+        "http://169.254.169.254/latest/meta-data/": f"{REFUSED}a URL at 169.254.169.254 {CLEAR}",
+        "file:///etc/passwd": r"127\.0\.0\.1:\d+ redirects to an invalid URL \(the URL is not valid\)",
+        "http://[broken": r"127\.0\.0\.1:\d+ redirects to an invalid URL \(the URL is not valid\)",
+        f"/v2/app/blobs/{DIGEST}": r"127\.0\.0\.1:\d+ redirects too often",
     }.items()
 ]
 DOCUMENTS = [
@@ -219,16 +219,19 @@ OTHERS = [
     Attack(
         "a huge manifest",
         document(b" " * (5 << 20)),
-        r"127\.0\.0\.1 sent a manifest of more than 4194304 bytes",
+        r"127\.0\.0\.1:\d+ sent a manifest of more than 4194304 bytes",
     ),
     Attack(
         "a huge token",
         huge_token,
-        r"127\.0\.0\.1 sent a token of more than 65536 bytes",
+        r"127\.0\.0\.1:\d+ sent a token of more than 65536 bytes",
         with_credentials=True,
     ),
     Attack(
-        "a realm that redirects", redirected_realm, r"127\.0\.0\.1 redirects too often", with_credentials=True
+        "a realm that redirects",
+        redirected_realm,
+        r"127\.0\.0\.1:\d+ redirects to http://127\.0\.0\.1:\d+ when asked for a token",
+        with_credentials=True,
     ),
 ]
 ATTACKS = [*REALMS, *WITH_CREDENTIALS, *REDIRECTS, *DOCUMENTS, *OTHERS]
@@ -247,13 +250,13 @@ async def test_an_attack_ends_as_it_has_to(
     assert bench.backend.objects == {}
 
 
-async def test_a_name_that_leads_to_a_private_address_when_it_is_connected_to_is_refused(
+async def test_a_name_that_resolves_to_a_private_address_is_refused(
     bench: Bench, upstream: FaultyUpstream
 ) -> None:
     """Whatever the name led to before: the last resolution is the one that is vetted."""
     for address in ("127.0.0.1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.169.254", "fd00:ec2::254"):
         names = Names({"rebinding.example.com": [address]})
-        with pytest.raises(PullFailedError, match=f"rebinding.example.com {PRIVATE}") as failure:
+        with pytest.raises(PullFailedError, match=f"rebinding.example.com:[0-9]+ {PRIVATE}") as failure:
             await bench.run(
                 f"rebinding.example.com:{upstream.host.rpartition(':')[2]}/app:1",
                 guard=EgressGuard(),

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from registry.errors import PullFailedError, UpstreamUnavailableError
+from registry.errors import PlainHttpError, PullFailedError
 from registry.oci.platform import LINUX_AMD64
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
@@ -97,6 +97,6 @@ async def test_a_private_address_needs_listing_in_tls_too(secure: FaultyUpstream
 
 
 async def test_listed_as_private_is_not_listed_for_plain_http(upstream: FaultyUpstream) -> None:
-    with pytest.raises(UpstreamUnavailableError, match="cannot be reached"):
+    with pytest.raises(PlainHttpError, match="answers without TLS"):
         await root(upstream, EgressGuard(private=[upstream.host]), None)
     assert upstream.seen == []

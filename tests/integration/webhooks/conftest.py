@@ -14,8 +14,11 @@ from registry.audit.types import EVENT_TYPES
 from registry.catalog.engine.database import Database
 from registry.catalog.events import SqlEventLog
 from registry.catalog.organizations import SqlOrganizationDirectory
+from registry.catalog.quotas import SqlQuotas
 from registry.catalog.webhooks import SqlWebhooks
 from registry.model.organizations import Organization
+from registry.model.quotas import Quotas
+from registry.services.quotas import OrganizationQuotas
 from registry.services.webhook_delivery import WebhookDispatcher
 from registry.services.webhooks import NewWebhook, Webhooks, WebhookSecrets
 from registry.upstream.egress import EgressGuard
@@ -83,6 +86,9 @@ class Post:
         return self.endpoint.messages[before:]
 
 
+MAX_WEBHOOKS = 3
+
+
 @pytest.fixture
 async def post(tmp_path: Path, database: Database) -> AsyncIterator[Post]:
     clock, endpoint = Clock(), Endpoint()
@@ -103,6 +109,7 @@ async def post(tmp_path: Path, database: Database) -> AsyncIterator[Post]:
                 catalog=catalog,
                 secrets=secrets,
                 organizations=organizations,
+                quotas=OrganizationQuotas(SqlQuotas(database, clock, Quotas(webhooks=MAX_WEBHOOKS))),
                 clock=clock,
                 vet=client.vet,
             ),

@@ -9,11 +9,15 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from auth.audit import AuthEventType
 from auth.ports import AuditEvent
-from registry.errors import ConflictError, InvalidInputError, NotFoundError, WebhookFailedError
-from registry.services.webhooks import MAX_WEBHOOKS
+from registry.errors import (
+    InvalidInputError,
+    NotFoundError,
+    QuotaExceededError,
+    WebhookFailedError,
+)
 from registry.upstream.egress import EgressGuard
 from registry.upstream.hooks import HookClient
-from tests.integration.webhooks.conftest import Post
+from tests.integration.webhooks.conftest import MAX_WEBHOOKS, Post
 
 
 async def test_an_event_arrives_signed_once_and_says_what_happened(post: Post) -> None:
@@ -196,11 +200,29 @@ async def test_a_secret_is_not_kept_in_the_clear(post: Post) -> None:
     assert await asyncio.to_thread(holding, post.folder) == []
 
 
+async def test_an_organizations_secret_key_signs_the_messages_of_its_own_webhooks(post: Post) -> None:
+    made = await post.webhooks.register("acme", post.url, (), with_organization_key=True)
+    for renewed in (False, True):
+        if renewed:
+            await post.webhooks.renew_secret_key("acme")
+        key = await post.webhooks.secret_key("acme")
+        await post.tell()
+        message = (await post.carry())[-1]
+        Verifier(key).verify(message.body, message.headers)
+        own = Verifier(made.secret.reveal())
+        if renewed:
+            with pytest.raises(WebhookVerificationError):
+                own.verify(message.body, message.headers)
+        else:
+            own.verify(message.body, message.headers)
+    assert await post.webhooks.secret_key("rival") != await post.webhooks.secret_key("acme")
+
+
 async def test_an_organizations_webhooks_are_bounded_and_its_own(post: Post) -> None:
     made = await post.register()
     for _ in range(MAX_WEBHOOKS - 1):
         await post.register()
-    with pytest.raises(ConflictError):
+    with pytest.raises(QuotaExceededError):
         await post.register()
     for work in (post.webhooks.get, post.webhooks.enable, post.webhooks.remove):
         with pytest.raises(NotFoundError):

@@ -69,7 +69,7 @@ def headed(**changes: object) -> Forge:
     def forge(keys: LocalSigningKeys, _: LocalSigningKeys) -> str:
         header = {"alg": "ES256", "typ": "pull+jwt", "kid": kid(keys), **changes}
         signed = f"{b64(json.dumps(header).encode())}.{b64(json.dumps(CLAIMS).encode())}"
-        signature = ECAlgorithm(ECAlgorithm.SHA256).sign(signed.encode(), keys.keys[-1].key)
+        signature = ECAlgorithm(ECAlgorithm.SHA256).sign(signed.encode(), keys.keys[-1].private)
         return f"{signed}.{b64(signature)}"
 
     return forge

@@ -7,14 +7,23 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from auth.errors import KeyMaterialError
-from auth.signing_keys import RETENTION_S, LocalSigningKeys, publish_key, read_keys, thumbprint
+from auth.signing_keys import (
+    RETENTION_S,
+    LocalPublicKeys,
+    LocalSigningKeys,
+    publish_key,
+    read_keys,
+    remove_key,
+    thumbprint,
+    write_public_parts,
+)
 
 
 def test_created_keys_are_private_files_and_load_again(tmp_path: Path) -> None:
     folder = tmp_path / "signing-keys"
     made = LocalSigningKeys.create(folder)
     loaded = LocalSigningKeys.load(folder)
-    (path,) = folder.iterdir()
+    (path,) = folder.glob("*.json")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert made.verification_keys.jwks() == loaded.verification_keys.jwks()
@@ -77,7 +86,7 @@ def test_a_key_set_that_becomes_unsound_is_not_taken_up(tmp_path: Path) -> None:
 
 def test_keys_of_the_first_release_sign_from_the_beginning(tmp_path: Path) -> None:
     LocalSigningKeys.create(tmp_path)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.json")
     pem = json.loads(path.read_text())["private_key"]
     path.write_text(json.dumps({"state": "signing", "private_key": pem}))
     assert kid_of(LocalSigningKeys.load(tmp_path)) == path.stem
@@ -86,7 +95,7 @@ def test_keys_of_the_first_release_sign_from_the_beginning(tmp_path: Path) -> No
 @pytest.mark.parametrize("harm", ["exposed", "renamed", "cut", "no signer", "gone"])
 def test_harmed_keys_are_refused(tmp_path: Path, harm: str) -> None:
     LocalSigningKeys.create(tmp_path)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.json")
     if harm == "exposed":
         path.chmod(0o640)
     elif harm == "renamed":
@@ -100,3 +109,70 @@ def test_harmed_keys_are_refused(tmp_path: Path, harm: str) -> None:
         path.unlink()
     with pytest.raises(KeyMaterialError):
         LocalSigningKeys.load(tmp_path)
+
+
+def test_the_public_part_follows_the_private_one(tmp_path: Path) -> None:
+    clock = [1_000_000.0]
+    LocalSigningKeys.create(tmp_path)
+    signing = LocalSigningKeys.load(tmp_path, lambda: clock[0])
+    public = LocalPublicKeys(tmp_path, lambda: clock[0])
+
+    def agree() -> bool:
+        signing.refresh()
+        public.refresh()
+        return signing.verification_keys.jwks() == public.verification_keys.jwks()
+
+    first = kid_of(signing)
+    assert agree()
+    second = publish_key(tmp_path, signs_from=clock[0] + 360)
+    assert public.refresh()
+    assert agree()
+    assert public.verification_keys.get(second) is not None
+    clock[0] += 360 + RETENTION_S
+    assert public.verification_keys.get(first) is None  # by its times alone
+    assert agree()
+    assert [path.stem for path in (tmp_path / "public").iterdir()] == [second]
+    third = publish_key(tmp_path, signs_from=clock[0])
+    remove_key(tmp_path, second)
+    assert agree()
+    assert [key["kid"] for key in public.verification_keys.jwks()["keys"]] == [third]
+
+
+def test_no_private_key_is_in_the_public_folder_and_none_is_read_for_it(tmp_path: Path) -> None:
+    made = LocalSigningKeys.create(tmp_path)
+    (private,) = tmp_path.glob("*.json")
+    (public,) = (tmp_path / "public").iterdir()
+    assert "PRIVATE" not in public.read_text()
+    assert stat.S_IMODE(public.stat().st_mode) == 0o600
+    private.unlink()
+    assert LocalPublicKeys(tmp_path).verification_keys.jwks() == made.verification_keys.jwks()
+
+
+def test_missing_public_parts_are_written_and_left_ones_are_removed(tmp_path: Path) -> None:
+    LocalSigningKeys.create(tmp_path)
+    (public,) = (tmp_path / "public").iterdir()
+    content = public.read_bytes()
+    public.rename(public.with_name("left.json"))
+    write_public_parts(tmp_path)
+    assert list((tmp_path / "public").iterdir()) == [public]
+    assert public.read_bytes() == content
+
+
+@pytest.mark.parametrize("harm", ["renamed", "cut", "a private key", "no signer", "gone"])
+def test_harmed_public_parts_are_refused(tmp_path: Path, harm: str) -> None:
+    LocalSigningKeys.create(tmp_path)
+    (private,) = tmp_path.glob("*.json")
+    (path,) = (tmp_path / "public").iterdir()
+    if harm == "renamed":
+        path.rename(path.with_name("other.json"))
+    elif harm == "cut":
+        path.write_text(path.read_text()[:100])
+    elif harm == "a private key":
+        pem = json.loads(private.read_text())["private_key"]
+        path.write_text(json.dumps({"signs_from": 0, "public_key": pem}))
+    elif harm == "no signer":
+        path.write_text(json.dumps({**json.loads(path.read_text()), "signs_from": 1e11}))
+    else:
+        path.unlink()
+    with pytest.raises(KeyMaterialError):
+        LocalPublicKeys(tmp_path)

@@ -22,7 +22,7 @@ from storage.write.ingest import Hashes
 from storage.write.publishing import object_name
 from tests.support.blobs import get, put, sha512
 from tests.support.containers import noise, text
-from tests.support.key_records import MemoryKeyRecords, NothingDies, still_ours
+from tests.support.key_records import MemoryKeyRecords, NothingDies, check_lease
 
 NOISE = noise(500_000)
 TEXT = text(500_000)
@@ -168,7 +168,7 @@ async def test_a_link_to_a_deleted_object_falls_back_to_an_own_object(
     assert await get(store, "umbrella", ours.digest) == NOISE
 
 
-async def test_a_blob_whose_only_lender_lost_its_key_is_stored_anew(
+async def test_a_blob_whose_only_lender_lost_its_key_is_stored_again(
     backend: MemoryBackend, keyring: LocalKeyring, records: MemoryKeyRecords, store: BlobStore
 ) -> None:
     lost = await put(store, "acme", NOISE)
@@ -287,7 +287,7 @@ async def test_recovery_leaves_an_object_without_a_record_to_collection(
     backend.objects["00" * 32] = b"committed by a process that died before its record"
     assert await store.recover() == 0
     assert len(backend.objects) == 2
-    done = await Collector(store.objects, NothingDies(records), still_ours).run(0)
+    done = await Collector(store.objects, NothingDies(records), check_lease).run(0)
     assert (done.objects, done.bytes, done.objects_seen) == (1, 50, 2)
     assert list(backend.objects) == [kept.object_name]
 
@@ -371,6 +371,7 @@ def test_a_record_is_forgotten_after_its_time_or_by_capacity() -> None:
 
 async def test_a_store_that_works_answers_its_probe(store: BlobStore) -> None:
     await store.probe()
+    await store.probe_writing()
 
 
 def test_object_names_differ_by_key_digest_and_file() -> None:

@@ -124,8 +124,10 @@ def test_the_ca_speaks_for_a_node_with_a_key_of_any_kind_that_is_allowed(tmp_pat
         signing_request(ec.generate_private_key(ec.SECP256K1())),
         signing_request(ec.generate_private_key(ec.SECP521R1())),
         signing_request(rsa.generate_private_key(65537, 1024)),  # noqa: S505 (to be refused)
+        signing_request(rsa.generate_private_key(65537, 5120)),
+        signing_request(rsa.generate_private_key(3, 2048)),
     ],
-    ids=["junk", "no request", "1 MB", "secp256k1", "P-521", "RSA-1024"],
+    ids=["junk", "no request", "1 MB", "secp256k1", "P-521", "RSA-1024", "RSA-5120", "RSA, exponent 3"],
 )
 def test_a_request_for_any_other_key_is_refused(request_: str) -> None:
     with pytest.raises(CertificateRequestError):

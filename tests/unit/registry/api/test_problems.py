@@ -64,7 +64,7 @@ def test_the_table_names_oci_codes_in_their_own_alphabet() -> None:
         assert problem.kind == problem.kind.lower()
 
 
-def test_fields_are_named_in_a_problem_and_the_oci_form_has_its_three_members() -> None:
+def test_a_problem_names_fields_and_an_oci_error_has_three_members() -> None:
     document = body(problem_response(InvalidInputError("No.", {"container.image": ["drop the scheme"]})))
     assert document["errors"] == {"container.image": ["drop the scheme"]}
     assert document["type"] == "urn:crisper:problem:invalid-input"

@@ -3,6 +3,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 
+from registry.api.http.origin import Origin
 from registry.api.http.paced import Pacing
 from registry.api.http.peers import Peers
 from registry.api.root import root_app
@@ -20,6 +21,7 @@ def root() -> web.Application:
         [web.get("/healthz", plain)],
         Metrics(),
         cast("Peers", None),
+        Origin(None, "crisper"),
         pacing=Pacing(9),
     )
 

@@ -105,7 +105,7 @@ def test_an_unknown_member_is_named_with_the_one_that_was_meant(
     assert faults(document) == {path: [f"is unknown: did you mean {meant}?"]}
 
 
-def test_an_unknown_member_that_resembles_none_is_answered_with_those_that_there_are() -> None:
+def test_an_unknown_member_that_resembles_none_gets_all_known_ones() -> None:
     assert faults({"networking": {"zzz": 1}}, ContainerGroupPatch) == {
         "networking.zzz": ["is unknown: remove it, or use one of port"]
     }

@@ -5,7 +5,6 @@ import pytest
 from registry.imports.bandwidth import Bandwidth
 from registry.imports.plan import Plan
 from registry.imports.progress import Speed, TransferProgress
-from registry.model.images import StoredImage
 from registry.model.imports import Progress, Stage
 from registry.oci.documents import Descriptor
 from storage.digest import Digest
@@ -21,7 +20,7 @@ class Time:
 
 def plan(*sizes: int) -> Plan:
     layers = tuple(Descriptor("layer", Digest.of(bytes([size % 256])), size) for size in sizes)
-    return Plan((), layers, StoredImage(Digest.of(b"i"), Digest.of(b"i"), "linux/amd64", (), 0))
+    return Plan((), layers, ())
 
 
 async def test_a_bandwidth_is_shared_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,9 @@ def documents(*, indexed: bool = True) -> ImageDocuments:
 
 
 def test_a_plan_holds_every_digest_once_with_what_it_is() -> None:
-    plan = plan_import(documents(), 1 << 20)
-    kinds = [content.kind for content in plan.image.contents]
+    plan = plan_import([documents()], 1 << 20)
+    image = plan.platforms[0].image
+    kinds = [content.kind for content in image.contents]
     assert kinds == [
         ContentKind.INDEX,
         ContentKind.MANIFEST,
@@ -38,12 +39,12 @@ def test_a_plan_holds_every_digest_once_with_what_it_is() -> None:
         ContentKind.LAYER,
         ContentKind.LAYER,
     ]
-    assert len({content.digest for content in plan.image.contents}) == len(kinds)
+    assert len({content.digest for content in image.contents}) == len(kinds)
     assert [layer.digest for layer in plan.layers] == [Digest.of(b"one"), Digest.of(b"four")]
 
 
 def test_documents_are_stored_children_first() -> None:
-    plan = plan_import(documents(), 1 << 20)
+    plan = plan_import([documents()], 1 << 20)
     assert [content.kind for content, _ in plan.documents] == [
         ContentKind.CONFIG,
         ContentKind.MANIFEST,
@@ -56,8 +57,8 @@ def test_documents_are_stored_children_first() -> None:
 
 def test_an_images_digest_is_the_index_or_without_one_the_manifest() -> None:
     indexed, bare = (
-        plan_import(documents(), 1 << 20).image,
-        plan_import(documents(indexed=False), 1 << 20).image,
+        plan_import([documents()], 1 << 20).platforms[0].image,
+        plan_import([documents(indexed=False)], 1 << 20).platforms[0].image,
     )
     assert indexed.digest != indexed.manifest_digest == bare.manifest_digest == bare.digest
     assert indexed.platform == bare.platform == "linux/amd64"
@@ -66,9 +67,9 @@ def test_an_images_digest_is_the_index_or_without_one_the_manifest() -> None:
 def test_the_limit_counts_config_and_layers_once_and_names_both_sizes() -> None:
     found = documents()
     size = len(found.config) + 7
-    assert plan_import(found, size).image.size_bytes == size
+    assert plan_import([found], size).platforms[0].image.size_bytes == size
     with pytest.raises(ImageTooLargeError, match=f"size is {size} bytes, the limit is {size - 1} bytes"):
-        plan_import(found, size - 1)
+        plan_import([found], size - 1)
 
 
 def test_large_sizes_are_named_in_gigabytes() -> None:
@@ -78,4 +79,4 @@ def test_large_sizes_are_named_in_gigabytes() -> None:
     grown = json.dumps(fields).encode()
     manifest = Document(grown, Digest.of(grown), parse_document(grown, media_type))
     with pytest.raises(ImageTooLargeError, match=r"compressed size is 36\.00 GB, the limit is 35\.00 GB"):
-        plan_import(ImageDocuments((), manifest, b"{}", LINUX_AMD64), 35_000_000_000)
+        plan_import([ImageDocuments((), manifest, b"{}", LINUX_AMD64)], 35_000_000_000)

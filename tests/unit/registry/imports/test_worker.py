@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 
 from auth.secret import Secret
-from registry.errors import PullFailedError, StoreFailedError
+from registry.errors import PullFailedError, StoreFailedError, UpstreamUnavailableError
 from registry.imports import worker as worker_module
-from registry.imports.worker import MAX_ATTEMPTS, ImportWorker
+from registry.imports.worker import MAX_ATTEMPTS, MAX_DELAY_S, RETRY_DELAY_S, ImportWorker
 from registry.model.groups import GroupKey
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob, Progress, Stage, UpstreamCredential
@@ -109,9 +109,9 @@ async def office(monkeypatch: pytest.MonkeyPatch) -> Office:
     return office
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], within_s: float = 5) -> None:
     """Wait for what nothing announces."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -171,6 +171,72 @@ async def test_an_end_is_counted_by_family_and_outcome(
         await until(lambda: office.queue.ended)
     counted = f'crisper_imports_total{{outcome="{outcome}",provider="{provider}"}} 1.0'
     assert counted in office.metrics.render().decode()
+
+
+DOWN = UpstreamUnavailableError("registry.example.com:5000 answers 503")
+SAID = f"pulling: the registry does not answer, trying again in 5 min ({DOWN.sentence})"
+
+
+async def test_an_import_whose_registry_is_down_is_tried_once_more_after_a_delay(office: Office) -> None:
+    office.queue.add(job())
+    office.importer.outcome = DOWN
+    office.importer.go.set()
+    began = asyncio.get_running_loop().time()
+    async with office.worker():
+        await until(lambda: office.queue.deferred)
+        assert (office.queue.ended, office.vault.forgotten) == ({}, [])
+        await until(lambda: str(office.board.published[-1][1]) == SAID)
+    office.importer.outcome = IMAGE
+    async with office.worker("w2"):  # the first one has stopped meanwhile
+        await until(lambda: office.vault.forgotten, within_s=400)
+    assert asyncio.get_running_loop().time() - began >= RETRY_DELAY_S
+    assert office.queue.ended == {"job-a": IMAGE}
+    assert office.importer.credentials == [CREDENTIAL, CREDENTIAL]
+
+
+async def test_other_jobs_run_during_the_delay(office: Office) -> None:
+    office.importer.outcome = DOWN
+    office.importer.go.set()
+    office.queue.add(job())
+    async with office.worker(jobs=1):
+        await until(lambda: office.queue.deferred)
+        office.importer.outcome = IMAGE
+        office.queue.add(job("b"))
+        await until(lambda: office.queue.ended)
+    assert office.queue.ended == {"job-b": IMAGE}
+
+
+async def test_the_delayed_retry_is_the_last_one(office: Office) -> None:
+    office.importer.outcome = DOWN
+    office.importer.go.set()
+    office.queue.add(job())
+    async with office.worker():
+        await until(lambda: office.queue.ended, within_s=400)
+    assert office.queue.ended == {"job-a": ("failed to pull", DOWN.sentence)}
+    assert len(office.importer.credentials) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "deferred"),
+    [
+        (UpstreamUnavailableError("x answers 500", outage=False), False),
+        (UpstreamUnavailableError("x", retry_after_s=MAX_DELAY_S + 1), False),
+        (UpstreamUnavailableError("x", retry_after_s=MAX_DELAY_S - 1), True),
+        (PullFailedError("no such tag"), False),
+        (StoreFailedError("full"), False),
+    ],
+)
+async def test_only_an_outage_that_ends_soon_is_worth_a_delayed_retry(
+    office: Office, error: Exception, *, deferred: bool
+) -> None:
+    office.importer.outcome = error
+    office.importer.go.set()
+    office.queue.add(job())
+    async with office.worker():
+        await until(lambda: office.queue.ended or office.queue.deferred)
+    assert bool(office.queue.deferred) is deferred
+    if deferred:
+        assert office.queue.deferred["job-a"] >= MAX_DELAY_S - 1
 
 
 async def test_an_end_that_another_worker_records_is_not_counted(office: Office) -> None:

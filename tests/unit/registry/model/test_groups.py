@@ -218,7 +218,7 @@ def test_a_rollback_is_the_next_version_with_what_the_earlier_one_had(state: str
         assert stored is not None
         before = stored.group
     configuration = {"container.command": ["old"], "liveness_probe": {"exec": {}}}
-    target = StoredVersion(1, "registry.example/web:1", configuration, OLD.digest, 400)
+    target = StoredVersion(1, "registry.example/web:1", configuration, OLD.digest, 400, OLD.platform)
     made = before.roll_back(target, now=LATER)
     assert made is not None
     after = made.group

@@ -63,6 +63,32 @@ def test_a_manifest_gives_its_config_and_layers_in_order() -> None:
     assert [blob.digest.hex[0] for blob in parsed.blobs] == ["c", "1", "2"]
 
 
+@pytest.mark.parametrize("kind", [mediatypes.OCI_MANIFEST, mediatypes.DOCKER_MANIFEST])
+@pytest.mark.parametrize("old", [None, "", "application/octet-stream", "application/json", "text/html"])
+def test_a_config_whose_type_says_nothing_has_the_type_of_today(old: str | None, kind: str) -> None:
+    config = {name: value for name, value in descriptor("x/y", "c").items() if name != "mediaType"}
+    parsed = parse(manifest(mediaType=kind, config=config if old is None else {**config, "mediaType": old}))
+    assert isinstance(parsed, Manifest)
+    assert parsed.config.media_type == mediatypes.CONFIG_OF[kind]
+
+
+def test_an_image_without_layers_and_one_with_an_artifact_type_are_images() -> None:
+    for fields in ({**manifest(), "layers": None}, manifest(artifactType="application/vnd.example")):
+        assert isinstance(parse(fields), Manifest)
+
+
+@pytest.mark.parametrize(
+    "header", ["", "application/json; charset=utf-8", "application/octet-stream", "text/plain", "TEXT/PLAIN"]
+)
+@pytest.mark.parametrize("declared", [None, "", mediatypes.OCI_MANIFEST])
+def test_a_content_type_that_says_nothing_contradicts_nothing(header: str, declared: str | None) -> None:
+    parsed = parse(
+        {**manifest(mediaType=None), **({} if declared is None else {"mediaType": declared})}, header
+    )
+    assert parsed.media_type == mediatypes.OCI_MANIFEST
+    assert parse(index(), header).media_type == mediatypes.OCI_INDEX
+
+
 def test_a_repeated_layer_is_one_blob() -> None:
     parsed = parse(manifest(layers=[descriptor(LAYER, mark) for mark in "1213"]))
     assert isinstance(parsed, Manifest)
@@ -82,7 +108,7 @@ def test_without_a_media_type_of_its_own_a_document_takes_the_headers() -> None:
         (manifest(), mediatypes.OCI_INDEX, "do not agree"),
         (manifest(), mediatypes.DOCKER_MANIFEST, "do not agree"),
         (manifest(), "text/html", "do not agree"),
-        (manifest(mediaType=None), "application/json", "not supported"),
+        (manifest(mediaType=None), "application/vnd.example+json", "not supported"),
         (manifest(mediaType=[]), None, "not a string"),
         (manifest(mediaType=7), None, "not a string"),
         (manifest(manifests=[]), None, "both"),
@@ -96,11 +122,17 @@ def test_without_a_media_type_of_its_own_a_document_takes_the_headers() -> None:
         (manifest(schemaVersion=None), None, "schemaVersion"),
         (manifest(schemaVersion="2"), None, "schemaVersion"),
         (manifest(mediaType=mediatypes.OCI_ARTIFACT_MANIFEST), None, "artifact"),
-        (manifest(artifactType="application/vnd.example"), None, "artifact"),
+        (manifest(artifactType="application/vnd.example", config=descriptor("a/b")), None, "artifact"),
         (manifest(config=descriptor("application/vnd.cncf.helm.config.v1+json")), None, "artifact"),
         (manifest(config=descriptor("application/vnd.oci.empty.v1+json")), None, "artifact"),
+        (manifest(config=descriptor("application/octet-stream"), layers=[]), None, "artifact"),
+        (manifest(config=descriptor("text/plain")), None, "artifact"),
+        (manifest(config=descriptor("")), "application/vnd.oci.image.index.v1+json", "do not agree"),
+        ({**manifest(), "manifests": None}, None, "both"),
+        ({**index(), "layers": None}, None, "both"),
         (manifest(layers=[descriptor("application/vnd.in-toto+json")]), None, "artifact"),
         (manifest(config=None), None, "descriptor in config"),
+        ({**manifest(), "config": None}, None, "descriptor in config"),
         (manifest(config=descriptor(mediatypes.OCI_CONFIG, size=MAX_DOCUMENT_BYTES + 1)), None, "4 MiB"),
         (manifest(layers=None), None, "no list"),
         (manifest(layers={}), None, "no list"),
@@ -185,8 +217,9 @@ def test_arm_falls_back_to_older_variants_best_first() -> None:
     assert chosen(parsed, Platform.of("linux", "arm", "v6")) == ["c", "a"]
 
 
-def test_what_names_no_platform_comes_last() -> None:
-    assert chosen(parse(index(entry("a"), entry("b", "linux/amd64")))) == ["b", "a"]
+def test_what_names_no_platform_comes_later_and_386_last() -> None:
+    entries = entry("c", "linux/386"), entry("a"), entry("b", "linux/amd64")
+    assert chosen(parse(index(*entries))) == ["b", "a", "c"]
 
 
 def test_a_config_names_its_platform_or_none() -> None:

@@ -119,3 +119,11 @@ def test_the_table_at_the_end_finds_every_frame() -> None:
         offset += entry[0]
     magic, length = struct.unpack("<II", stream[offset : offset + 8])
     assert (magic, length) == (0x184D2A5E, len(stream) - offset - 8)
+
+
+@pytest.mark.parametrize("old", ["", "application/octet-stream", "application/json", "text/html"])
+def test_a_config_whose_type_says_nothing_gets_ocis_type(old: str) -> None:
+    original = manifest(DOCKER_MANIFEST, old, described(b"shrinks", DOCKER_LAYER))
+    of, encoded = in_zstd(b"shrinks")
+    fields = json.loads(variant_manifest(original, Digest.of(original), {of: encoded}))
+    assert fields["config"] == described(b"config", OCI_CONFIG)

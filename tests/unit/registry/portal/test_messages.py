@@ -52,3 +52,12 @@ def test_bytes_are_written_for_people(count: int, text: str) -> None:
 def test_times_are_said_in_utc() -> None:
     shown = instant(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert shown == '<time datetime="2026-01-02T03:04:05+00:00">02 Jan 2026, 03:04:05 UTC</time>'
+
+
+def test_the_operator_reads_a_setting_where_a_customer_can_only_ask() -> None:
+    sentence = "registry.example.com:5000 is at a private or reserved address: use another, or "
+    asked = f"failed to pull: {sentence}ask the operator to allow this one"
+    assert failure(asked).sentence == f"{sentence}ask the operator to allow this one"
+    assert failure(asked, is_operator=True).sentence == f"{sentence}allow this one with CRISPER_EGRESS_ALLOW"
+    for reason in ("failed to pull", "failed to store", "failed to authenticate", "image too large"):
+        assert "the operator" not in " ".join(failure(f"{reason}: x", is_operator=True).advice)

@@ -25,17 +25,18 @@ class Trail:
 
 
 class Door:
-    """Portal sessions in memory, with a settable clock for attempts."""
+    """Portal sessions in memory, with a settable wait after failures."""
 
     def __init__(self, public_url: str | None = None) -> None:
         self.sessions, self.trail = MemoryPortalSessions(), Trail()
         self.keys = {hashlib.sha256(key.encode()).digest(): name for key, name in KEYS.items()}
         self.wait_s = 0.0
+        self.failed: list[str] = []
         self.keeper = PortalSessions(
             sessions=self.sessions,
             organization_of=self._organization_of,
             operator_key=Secret(OPERATOR),
-            attempts=self._attempts,
+            failures=self._failures,
             trail=self.trail,
             origin=Origin(public_url, "crisper"),
         )
@@ -43,12 +44,12 @@ class Door:
     async def _organization_of(self, key_hash: bytes) -> str | None:
         return self.keys.get(key_hash)
 
-    async def _attempts(self, source: str) -> float:
-        assert source == "portal:192.0.2.1"
+    async def _failures(self, source: str) -> float:
+        self.failed.append(source)
         return self.wait_s
 
-    async def sign_in(self, key: str) -> Secret:
-        return await self.keeper.sign_in(key, source="192.0.2.1")
+    async def sign_in(self, key: str, source: str = "192.0.2.1") -> Secret:
+        return await self.keeper.sign_in(key, source=source)
 
 
 def request(cookies: Mapping[str, str] | None = None, method: str = "GET", **headers: str) -> web.Request:
@@ -85,13 +86,39 @@ async def test_other_keys_are_refused_and_recorded_without_the_key(key: str) -> 
     assert door.sessions.kept == {}
 
 
-async def test_who_tries_too_often_waits_even_with_a_good_key() -> None:
+async def test_a_source_that_fails_too_often_waits_but_a_valid_key_is_never_locked_out() -> None:
     door = Door()
     door.wait_s = 7.0
     with pytest.raises(TooManyAttemptsError) as waiting:
-        await door.sign_in("key-of-acme")
+        await door.sign_in("guess")
     assert waiting.value.retry_after_s == 7.0
     assert door.sessions.kept == {}
+    await door.sign_in("key-of-acme")
+    assert door.failed == ["portal:192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    ("source", "counted"),
+    [
+        ("192.0.2.9", "portal:192.0.2.9"),
+        ("2001:db8:1:2:3:4:5:6", "portal:2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "portal:2001:db8:1:2::/64"),
+        ("unknown", "portal:unknown"),
+    ],
+)
+async def test_failures_are_counted_by_address_or_ipv6_network(source: str, counted: str) -> None:
+    door = Door()
+    with pytest.raises(RefusedError):
+        await door.sign_in("guess", source)
+    assert door.failed == [counted]
+
+
+async def test_another_sign_in_of_a_browser_ends_its_earlier_session() -> None:
+    door = Door()
+    first = await door.sign_in("key-of-acme")
+    second = await door.keeper.sign_in(OPERATOR, source="192.0.2.1", previous=first.reveal())
+    assert await door.keeper.visitor(request({"crisper-session": first.reveal()})) is None
+    assert await door.keeper.visitor(request({"crisper-session": second.reveal()})) is not None
 
 
 @pytest.mark.parametrize(

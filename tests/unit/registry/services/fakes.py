@@ -7,18 +7,31 @@ from datetime import UTC, datetime, timedelta
 from auth.errors import LedgerUnavailableError, TokenNotFoundError
 from auth.records import TokenState, TokenView
 from auth.secret import Secret
+from registry.api.public import PublicServices
 from registry.catalog.api_keys import SqlApiKeyDirectory
 from registry.catalog.engine.database import Database
 from registry.catalog.events import SqlEventLog
+from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
+from registry.catalog.node_blobs import SqlNodeBlobs
 from registry.catalog.organizations import SqlOrganizationDirectory
+from registry.catalog.quotas import SqlQuotas
+from registry.catalog.webhooks import SqlWebhooks
 from registry.errors import InvalidInputError, ReferenceFormatError
 from registry.model.groups import Group, GroupCatalog, GroupKey, GroupTransition
+from registry.model.images import StoredImage
 from registry.model.imports import UpstreamCredential
+from registry.model.quotas import Quotas
 from registry.services.api_keys import ApiKeys
+from registry.services.group_logs import GroupLogs
 from registry.services.groups import ContainerGroups
+from registry.services.hardware import HardwareFile
 from registry.services.instances import Instances
+from registry.services.quotas import OrganizationQuotas
+from registry.services.webhooks import Webhooks, WebhookSecrets
+from storage.keys.local import LocalKeyring
+from tests.support.catalogs import spec_cipher
 from tests.support.memory_ports import MemoryCredentialVault, MemoryProgressStore
 
 
@@ -71,8 +84,8 @@ class MemoryTokens:
 class JournalledCatalog(SqlGroupCatalog):
     """The real catalog; notes its writes, and fails with `failure`."""
 
-    def __init__(self, database: Database, journal: list[str]) -> None:
-        super().__init__(database, Clock())
+    def __init__(self, database: Database, journal: list[str], quotas: SqlQuotas | None = None) -> None:
+        super().__init__(database, Clock(), spec_cipher(database), quotas)
         self._journal = journal
         self.failure: Exception | None = None
 
@@ -95,22 +108,29 @@ class World:
     `journal` holds the writes in the order in which they came.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: Quotas | None = None) -> None:
+        self._database = database
         self.journal: list[str] = []
         self.clock = Clock()
         self.vault = JournalledVault(self.journal)
         self.board = MemoryProgressStore()
-        self.catalog = JournalledCatalog(database, self.journal)
+        self.quota_catalog = SqlQuotas(database, self.clock, quotas)
+        self.quotas = OrganizationQuotas(self.quota_catalog)
+        self.catalog = JournalledCatalog(database, self.journal, self.quota_catalog)
         self.organizations = SqlOrganizationDirectory(database)
         self.events = SqlEventLog(database, self.clock)
         self.revoked: list[str] = []
         self.revocations_allowed = 1000
         self.tokens = MemoryTokens(self.journal)
+        self.images: dict[str, StoredImage] = {}
         self.designations = SqlInstances(database, self.clock)
         self.instances = Instances(
             catalog=self.designations,
             groups=self.catalog,
             tokens=self.tokens,
+            quotas=self.quotas,
+            node_blobs=SqlNodeBlobs(database, self.clock),
+            image_of=self._image_of,
             dismiss_tokens=self._dismiss,
             trail=self.events,
             clock=self.clock,
@@ -118,9 +138,23 @@ class World:
         self.keys = ApiKeys(
             keys=SqlApiKeyDirectory(database, self.clock),
             organizations=self.organizations,
+            quotas=self.quotas,
             clock=self.clock,
         )
         self.groups = self.over(self.catalog)
+
+    def services(self, keyring: LocalKeyring) -> PublicServices:
+        """Return what the public API offers."""
+        webhooks = Webhooks(
+            catalog=SqlWebhooks(self._database, self.clock),
+            secrets=WebhookSecrets(keyring),
+            organizations=self.organizations,
+            quotas=self.quotas,
+            clock=self.clock,
+            vet=lambda _: None,
+        )
+        logs = GroupLogs(SqlGroupLogs(self._database), self.catalog)
+        return PublicServices(self.groups, self.instances, self.quotas, logs, webhooks, HardwareFile(None))
 
     def over(self, catalog: GroupCatalog) -> ContainerGroups:
         return ContainerGroups(
@@ -129,12 +163,16 @@ class World:
             progress_store=self.board,
             organizations=self.organizations,
             instances=self.instances,
+            quotas=self.quotas,
             clock=self.clock,
             parse_reference=parse_reference,
             credential_from=credential_from,
             revoke_tokens=self._revoke,
             nudge=lambda: self.journal.append("nudge"),
         )
+
+    async def _image_of(self, _repository: str, digest: str) -> StoredImage | None:
+        return self.images.get(digest)
 
     async def _dismiss(self, group: Group) -> None:
         self.journal.append(f"dismiss {group.key.name}")

@@ -108,7 +108,7 @@ async def test_a_change_of_the_spec_imports_nothing(world: World) -> None:
     assert view.group.revision == before.revision + 1
 
 
-async def test_another_image_is_the_next_version_and_the_old_one_stays_until_it_is_there(
+async def test_another_image_is_the_next_version_and_the_old_one_stays(
     world: World,
 ) -> None:
     before = await stored(world)

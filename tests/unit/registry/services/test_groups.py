@@ -15,7 +15,7 @@ PUBLIC = NewGroup(image="registry.example/app:1", autostart=False, spec={"replic
 PRIVATE = replace(PUBLIC, registry_authentication={"basic": {"username": "ann", "password": "geheim"}})
 
 
-async def test_a_new_group_is_pending_at_version_one_and_says_that_it_is_being_pulled(world: World) -> None:
+async def test_a_new_group_is_pending_at_version_one_and_pulling(world: World) -> None:
     view = await world.groups.create(KEY, PUBLIC)
     assert view.description == "pulling"
     assert view.group.status is GroupStatus.PENDING
@@ -58,7 +58,7 @@ async def test_a_create_that_is_cancelled_forgets_the_credential(world: World) -
     assert not world.vault.held
 
 
-async def test_an_unreadable_reference_is_refused_by_field_before_anything_is_kept(world: World) -> None:
+async def test_an_invalid_reference_is_refused_by_field_and_nothing_stored(world: World) -> None:
     with pytest.raises(InvalidInputError) as caught:
         await world.groups.create(KEY, replace(PRIVATE, image="https://registry.example/app"))
     assert caught.value.fields == {
@@ -99,7 +99,7 @@ async def test_groups_are_listed_by_project_oldest_first(world: World) -> None:
     assert names == ["bb", "aa"]
 
 
-async def test_deleting_revokes_on_both_sides_of_the_removal_and_forgets_the_credential(
+async def test_deletion_revokes_before_and_after_and_forgets_the_credential(
     world: World,
 ) -> None:
     view = await world.groups.create(KEY, PRIVATE)
@@ -112,7 +112,7 @@ async def test_deleting_revokes_on_both_sides_of_the_removal_and_forgets_the_cre
         await world.groups.get(KEY)
 
 
-async def test_a_crash_before_the_removal_leaves_no_token_and_a_group_to_delete_again(world: World) -> None:
+async def test_a_crash_before_the_removal_leaves_a_group_without_tokens(world: World) -> None:
     view = await world.groups.create(KEY, PUBLIC)
     world.catalog.failure = RuntimeError("the machine went down")
     with pytest.raises(RuntimeError):
@@ -131,7 +131,7 @@ async def test_a_ledger_that_does_not_answer_keeps_the_group(world: World) -> No
     assert await world.catalog.get(KEY) is not None
 
 
-async def test_a_ledger_that_is_lost_midway_is_told_and_the_trail_still_has_the_deletion(
+async def test_a_ledger_lost_midway_is_reported_and_the_deletion_recorded(
     world: World,
 ) -> None:
     await world.groups.create(KEY, PUBLIC)
@@ -160,7 +160,7 @@ async def test_deleting_what_is_not_there_is_said_and_revokes_nothing(world: Wor
     assert world.journal == []
 
 
-async def test_creation_and_deletion_are_in_the_audit_trail_without_the_credential(world: World) -> None:
+async def test_the_audit_trail_has_creation_and_deletion_but_no_credential(world: World) -> None:
     await world.groups.create(KEY, PRIVATE, source="192.0.2.7")
     await world.groups.delete(KEY, source="192.0.2.7")
     trail = await world.events.page(organization="acme-corp")

@@ -1,13 +1,16 @@
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from auth.records import BlobProgress, SessionView, TokenState, TokenView
 from registry.errors import NotFoundError
 from registry.model.groups import Group, GroupKey, GroupStatus
-from registry.model.instances import Instance, InstanceState
+from registry.model.images import ContentKind, ImageContent, StoredImage
+from registry.model.instances import Instance, InstanceState, KnownBy
+from registry.model.pulls import QUIET
 from registry.services.views import NewGroup
+from storage.digest import Digest
 from tests.unit.registry.services.fakes import World
 from tests.unit.registry.services.test_changes import end_import, image
 
@@ -31,6 +34,7 @@ def a_token(token_id: str, state: TokenState, delivered: int | None = None) -> T
         image_size=100,
         minted_at=NOW,
         expires_at=NOW,
+        read_at=NOW,
         session=None if delivered is None else session,
     )
 
@@ -50,7 +54,7 @@ async def told(world: World) -> list[str]:
     return [stored.type for stored in page if stored.type.startswith(("instance", "group.run"))]
 
 
-async def test_an_instance_follows_its_nodes_pull_and_the_group_runs_with_the_first(world: World) -> None:
+async def test_an_instance_follows_its_pull_and_the_first_starts_the_group(world: World) -> None:
     await designated(world)
     seen = []
     for view in (
@@ -94,13 +98,19 @@ async def test_a_token_that_ends_without_a_pull_frees_its_node(
     assert (await world.groups.get(KEY)).group.status is GroupStatus.DEPLOYING
 
 
-async def test_a_node_that_is_designated_again_is_the_same_instance_from_the_start(world: World) -> None:
+@pytest.mark.parametrize("state", [InstanceState.CREATING, InstanceState.RUNNING, InstanceState.STOPPING])
+async def test_minting_again_never_takes_an_instance_back(world: World, state: InstanceState) -> None:
     _, first = await designated(world)
-    world.tokens.views["t1"] = a_token("t1", TokenState.DONE)
+    await world.instances.report(first.id, KEY, state)
+    for jti in ("t2", "t3"):
+        _, again = await designated(world, jti=jti)
+        await world.instances.sweep()
+        assert (again.id, again.state) == (first.id, state)
+    world.tokens.views["t2"] = a_token("t2", TokenState.ACTIVE, 20)
+    world.tokens.views["t3"] = a_token("t3", TokenState.EXPIRED)
     await world.instances.sweep()
-    _, again = await designated(world, jti="t2")
-    assert again.id == first.id
-    assert (again.state, again.token_id) == (InstanceState.ALLOCATING, "t2")
+    (shown,) = await world.instances.list(KEY)
+    assert (shown.instance.state, shown.progress) == (state, None)
 
 
 async def test_reallocation_revokes_every_token_of_the_node_and_frees_it(world: World) -> None:
@@ -163,6 +173,59 @@ async def test_an_old_versions_instance_does_not_make_a_new_version_run(world: W
     world.tokens.views["t2"] = a_token("t2", TokenState.DONE)
     await world.instances.sweep()
     assert (await world.groups.get(KEY)).group.status is GroupStatus.RUNNING
+
+
+async def test_a_request_takes_quiet_back_and_with_it_the_group(world: World) -> None:
+    await designated(world)
+    config, layer = Digest.parse(f"sha256:{'a' * 64}"), Digest.parse(f"sha256:{'b' * 64}")
+    kinds = {config: ContentKind.CONFIG, layer: ContentKind.LAYER}
+    contents = tuple(ImageContent(digest, kind, "", 50) for digest, kind in kinds.items())
+    world.images["sha256:00"] = StoredImage(config, config, "linux/amd64", contents, 100)
+    got, partly = BlobProgress(50, 50, requested=True, reached_end=True), BlobProgress(50, 9, requested=True)
+
+    async def seen(progress: BlobProgress, rest: timedelta) -> tuple[str, str | None, str]:
+        blobs = {"a" * 24: got, "b" * 24: progress}
+        session = SessionView("sid", NOW, NOW - rest, NOW, 0, blobs, 0, 1)
+        world.tokens.views["t1"] = replace(a_token("t1", TokenState.ACTIVE, 0), session=session)
+        await world.instances.sweep()
+        (shown,) = await world.instances.list(KEY)
+        group = (await world.groups.get(KEY)).group
+        return shown.instance.state.value, shown.instance.known_by, group.status.value
+
+    assert await seen(BlobProgress(50, 0), QUIET) == ("creating", "quiet", "running")
+    assert await seen(BlobProgress(50, 0), timedelta(0)) == ("downloading", None, "deploying")
+    assert await seen(partly, QUIET) == ("downloading", None, "deploying")
+    assert await seen(got, timedelta(0)) == ("creating", "delivered", "running")
+    assert await told(world) == [
+        "instance.creating",
+        "group.running",
+        "instance.downloading",
+        "instance.creating",
+        "group.running",
+    ]
+
+
+async def test_a_report_during_an_update_is_about_the_newer_version(world: World) -> None:
+    _, first = await designated(world)
+    await world.instances.report(first.id, KEY, InstanceState.RUNNING)
+    await world.groups.update(KEY, image("app:2"))
+    await end_import(world)
+    await designated(world, jti="t2")
+    world.tokens.views["t2"] = a_token("t2", TokenState.ACTIVE, 42)
+    (shown,) = await world.instances.list(KEY)
+    assert (shown.instance.version, shown.instance.state) == (1, InstanceState.RUNNING)
+    assert shown.newer is not None
+    assert (shown.newer.version, shown.newer.status.percent) == (2, 42.0)
+    reported = await world.instances.report(first.id, KEY, InstanceState.RUNNING)
+    assert (reported.instance.version, reported.instance.token_id) == (2, "t2")
+    assert (await world.groups.get(KEY)).group.status is GroupStatus.RUNNING
+
+
+async def test_a_report_counts_although_the_token_has_expired(world: World) -> None:
+    _, instance = await designated(world)
+    world.tokens.views.clear()
+    reported = await world.instances.report(instance.id, KEY, InstanceState.RUNNING)
+    assert (reported.instance.state, reported.instance.known_by) == (InstanceState.RUNNING, KnownBy.REPORTED)
 
 
 async def test_the_deletion_cost_is_kept_and_shown(world: World) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import ChallengeFormatError
-from registry.upstream.challenge import Challenge, parse_challenges
+from registry.upstream.challenge import Challenge, parse_challenges, read_challenges
 
 TOKEN = st.text(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~", min_size=1, max_size=12)
 VALUE = st.text(string.ascii_letters + ' \t\\,="\u00e4\U00010000', max_size=20)
@@ -99,3 +99,54 @@ def test_what_is_outside_the_grammar_is_refused(header: str) -> None:
 def test_no_header_is_no_challenge() -> None:
     assert parse_challenges([]) == ()
     assert parse_challenges(["", " , "]) == ()
+
+
+REALM = "https://r.example/token"
+
+
+@pytest.mark.parametrize(
+    ("header", "offers"),
+    [
+        (f"Bearer realm={REALM},service=r", [("bearer", {"realm": REALM, "service": "r"})]),
+        (f"Bearer realm='{REALM}',service='r'", [("bearer", {"realm": REALM, "service": "r"})]),
+        (f'Bearer realm="{REALM}', [("bearer", {"realm": REALM})]),
+        (f'Bearer realm="{REALM}" service="r"', [("bearer", {"realm": REALM, "service": "r"})]),
+        (f'Bearer realm="{REALM}";service="r"', [("bearer", {"realm": REALM, "service": "r"})]),
+        (f'Bearer realm="{REALM}", realm="b"', [("bearer", {"realm": REALM})]),
+        (f'Bearer realm = "{REALM}" ,service = r x', [("bearer", {"realm": REALM, "service": "r"})]),
+        (f'bearer REALM={REALM} SCOPE="a b"', [("bearer", {"realm": REALM, "scope": "a b"})]),
+        (f"Bearer realm={REALM}, Basic realm=x", [("bearer", {"realm": REALM}), ("basic", {"realm": "x"})]),
+        ("Basic realm=/", [("basic", {"realm": "/"})]),
+        ("Basic realm=My Registry", [("basic", {"realm": "My"})]),
+        ('Basic realm="open', [("basic", {"realm": "open"})]),
+        ("BASIC realm=a b", [("basic", {"realm": "a"})]),
+        ("Negotiate\tx, Basic realm=/", [("basic", {"realm": "/"})]),
+        ("Bearer realm=,x==", [("bearer", {})]),
+        ("Digest realm=/", []),
+        ('"Bearer" realm=a', []),
+        ('Bearerrealm="x', []),
+        ("<html>", []),
+    ],
+)
+def test_what_others_read_outside_the_grammar_is_read(
+    header: str, offers: list[tuple[str, dict[str, str]]]
+) -> None:
+    assert [(each.scheme, dict(each.params)) for each in read_challenges([header])] == offers
+
+
+def test_a_header_outside_the_grammar_leaves_the_others_as_they_are() -> None:
+    found = read_challenges(["Digest realm=/", 'Basic realm="a, b"', "Bearer realm=/"])
+    assert [(each.scheme, each.params["realm"]) for each in found] == [("basic", "a, b"), ("bearer", "/")]
+
+
+@given(challenges())
+def test_what_the_grammar_allows_is_read_as_it_says(drawn: tuple[str, list[Challenge]]) -> None:
+    text, meanings = drawn
+    assert list(read_challenges([text])) == meanings
+
+
+@given(st.lists(st.text(max_size=60), max_size=3))
+def test_any_headers_are_read(headers: list[str]) -> None:
+    assert all(each.scheme == each.scheme.lower() for each in read_challenges(headers))
+    with pytest.raises(ChallengeFormatError):
+        read_challenges([*headers, "x" * 20_000])

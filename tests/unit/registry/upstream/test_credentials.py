@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from auth.secret import Secret
 from registry.errors import InvalidInputError
 from registry.model.imports import CredentialKind, UpstreamCredential
-from registry.upstream.authorization import basic_header
 from registry.upstream.credentials import from_registry_authentication
+from registry.upstream.grants import basic_header
 
 KEY = '{"type": "service_account", "private_key": "k\\n"}'
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from registry.errors import EgressRefusedError, ReferenceFormatError
-from registry.upstream.egress import EgressGuard, authority, bracketed_host, is_public, parse_url
+from registry.upstream.egress import EgressGuard, authority, bracketed_host, is_public, origin_of, parse_url
 
 PRIVATE_V4 = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.254",
@@ -174,3 +174,18 @@ def test_any_realm_or_redirect_is_read_and_vetted_or_refused(text: str, relative
     assert url.scheme == "https" or authority(url) == "a.lan:5000"
     assert bracketed_host(url) in text.lower() or relative
     assert str(url).isascii()
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://registry.example.com:443/v2/", "https://registry.example.com"),
+        ("https://Registry.Example.com./v2/", "https://registry.example.com"),
+        ("https://registry.example.com:8443", "https://registry.example.com:8443"),
+        ("http://registry.example.com:80/", "http://registry.example.com"),
+        ("http://registry.example.com:443/", "http://registry.example.com:443"),
+        ("https://[2001:DB8::1]:443/", "https://[2001:db8::1]"),
+    ],
+)
+def test_an_origin_has_one_form(url: str, origin: str) -> None:
+    assert origin_of(URL(url)) == origin

@@ -6,7 +6,7 @@ from yarl import URL
 from registry.config import Settings
 from registry.errors import ConfigError
 from registry.upstream import from_settings as configured
-from registry.upstream.authorization import PINNED_REALMS
+from registry.upstream.realms import PINNED_REALMS
 
 
 def settings(**given: object) -> Settings:

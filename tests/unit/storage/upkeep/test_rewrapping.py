@@ -14,6 +14,7 @@ from storage.errors import BlobNotFoundError, KeyUnavailableError
 from storage.keys.keyring_file import KeyringFile
 from storage.keys.local import LocalKeyring
 from storage.read.recent import LIFETIME_S
+from storage.records import KeyUse, WrappedSecret
 from storage.upkeep.rewrapping import KeyManager, Rewrapped, Shredded
 from tests.support.blobs import get, put
 from tests.support.key_records import MemoryKeyRecords
@@ -22,10 +23,27 @@ from tests.support.key_records import MemoryKeyRecords
 KEYS = int(os.environ.get("CRISPER_TEST_KEYS", "300"))
 
 
+class MemorySecrets:
+    """Wrapped secrets in memory."""
+
+    def __init__(self) -> None:
+        self.kept: list[WrappedSecret] = []
+
+    async def all(self) -> list[WrappedSecret]:
+        return list(self.kept)
+
+    async def replace(self, old: WrappedSecret, new: WrappedSecret) -> bool:
+        self.kept[self.kept.index(old)] = new
+        return True
+
+    async def remove(self, tenant: str) -> None:
+        self.kept = [secret for secret in self.kept if secret.tenant != tenant]
+
+
 @pytest.fixture
 def manager(keyring: LocalKeyring, records: MemoryKeyRecords) -> KeyManager:
     """As the command line has it: beside the server, with a keyring that it opened itself."""
-    return KeyManager(LocalKeyring(KeyringFile(keyring._file.path)), records)
+    return KeyManager(LocalKeyring(KeyringFile(keyring._file.path)), records, MemorySecrets())
 
 
 async def fill(store: BlobStore, tenant: str, count: int) -> list[Digest]:
@@ -147,3 +165,27 @@ async def test_a_record_that_changes_under_the_rewrap_is_not_overwritten(
     monkeypatch.setattr(records, "replace", replace_late)
     assert (await manager.rewrap()).changed == 1
     assert len(records.rows) == 1
+
+
+async def test_secrets_are_rewrapped_counted_and_shredded_like_data_keys(
+    keyring: LocalKeyring, records: MemoryKeyRecords
+) -> None:
+    secrets, aad = MemorySecrets(), b"a binding"
+    manager = KeyManager(keyring, records, secrets)
+    old = await keyring.current_id("acme")
+    for damage in (0, 1):
+        wrapped = bytearray(await keyring.wrap(old, bytes(32), aad))
+        wrapped[-1] ^= damage
+        secrets.kept.append(WrappedSecret("acme", old, bytes(wrapped), aad))
+    damaged = secrets.kept[1]
+    assert await manager.status() == [(KeyUse("acme", old, 0, 2), True)]
+
+    new = (await manager.rotate())["acme"]
+    done = await manager.rewrap()
+    assert (done.total, done.seen, done.changed, done.damaged) == (2, 2, 1, 1)
+    assert secrets.kept[1] == damaged
+    assert secrets.kept[0].kek_id == new
+    assert await keyring.unwrap(new, secrets.kept[0].wrapped, aad) == bytes(32)
+
+    assert await manager.shred("acme") == Shredded(keys=2, records=0)
+    assert secrets.kept == []

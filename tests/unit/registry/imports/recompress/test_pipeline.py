@@ -89,12 +89,13 @@ class Press:
             await self.store.put("acme", Digest.parse(digest), blob)
         compressor = Compressor(self.store, self.pins, self.memory, self.metrics, how)
         try:
-            plan = plan_import(documents, 1 << 40)
+            plan = plan_import([documents], 1 << 40)
             if arrived is None:
                 arrived = asyncio.Queue()
                 for layer in plan.layers:
                     arrived.put_nowait(layer)
-            return await compressor.run(JOB, documents, plan.image, arrived, self.reports.append)
+            (stored,) = await compressor.run(JOB, plan.platforms, arrived, self.reports.append)
+            return stored
         finally:
             compressor.close()
 

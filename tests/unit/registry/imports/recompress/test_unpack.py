@@ -144,9 +144,7 @@ def test_a_decompression_bomb_is_refused_by_its_ratio(pack: object, monkeypatch:
     found = unpacker(pack(bytes(64 * MIB)))
     found.read(1)
     assert found.unpacked_bytes <= CHUNK_BYTES
-    with pytest.raises(
-        PullFailedError, match="more than 200 times its size: it is taken for a decompression"
-    ):
+    with pytest.raises(PullFailedError, match="more than 200 times its size, like a decompression"):
         unpacked(found)
     assert found.unpacked_bytes <= 14 * MIB
 

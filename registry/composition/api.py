@@ -1,0 +1,108 @@
+"""The role `api`: the public API, the operator API and the portal."""
+
+from collections.abc import Callable, Container, Sequence
+from functools import partial
+
+from aiohttp import web
+
+from auth.nodes.enrolment import NodeEnrolment
+from registry.api import operator, public
+from registry.api.documentation import ApiReference
+from registry.api.endpoint import Access, Part
+from registry.api.openapi import document
+from registry.api.operator.events import EventsApi
+from registry.api.operator.images import ImagesApi
+from registry.api.operator.instances import InstancesApi
+from registry.api.operator.nodes import NodesApi
+from registry.api.operator.organizations import OrganizationsApi
+from registry.api.operator.platforms import PlatformsApi
+from registry.api.operator.pull_tokens import PullTokensApi
+from registry.api.operator.quotas import QuotasApi
+from registry.api.operator.webhooks import WebhooksApi
+from registry.api.public import ApiKeyAuthenticator, PublicServices, public_app
+from registry.catalog.enrolments import SqlEnrolmentRecords
+from registry.catalog.group_logs import SqlGroupLogs
+from registry.catalog.images import SqlImages
+from registry.catalog.platforms import SqlPlatformSettings
+from registry.composition.listener import Listener
+from registry.composition.portal import compose_portal
+from registry.composition.shared import Shared
+from registry.composition.use_cases import UseCases
+from registry.config import AdminRoute
+from registry.ephemeral.rate_limits import RedisRateLimiter
+from registry.services.group_logs import GroupLogs
+from registry.services.hardware import HardwareFile
+from registry.services.nodes import Nodes
+
+
+def compose_api(shared: Shared, nudge: Callable[[], None], main: Listener, admin: Listener | None) -> None:
+    """Build the role `api`: the public API, the operator API and the portal.
+
+    Args:
+        nudge: Wakes the import worker of this process.
+        main: Gets what customers and nodes call, and the rest unless `admin` gets it.
+        admin: The administration listener, if there is one.
+    """
+    settings, use_cases = shared.settings, UseCases(shared, nudge)
+    rate = settings.api_requests_per_minute
+    authenticate = ApiKeyAuthenticator(
+        keys=use_cases.api_keys,
+        is_operator_key=shared.is_operator_key,
+        refusals=shared.key_refusals,
+        rates=RedisRateLimiter(shared.redis, rate) if rate else None,
+        changes=shared.change_rates,
+    )
+    private = admin or main
+    moved = settings.admin_routes
+    services = _public_services(shared, use_cases)
+    main.mounted[public.PREFIX] = public_app(services, authenticate)
+    parts = _operator_parts(shared, use_cases)
+    operators = private if AdminRoute.OPERATOR in moved else main
+    operators.mounted[operator.PREFIX] = full = _operator_app(shared, parts, frozenset(Access))
+    if operators is not main:
+        main.mounted[operator.PREFIX] = _operator_app(shared, parts, operator.NODES_OWN)
+    (private if AdminRoute.PORTAL in moved else main).portal = compose_portal(shared, use_cases)
+    private.routes += ApiReference(partial(document, [main.mounted[public.PREFIX], full])).routes()
+
+
+def _public_services(shared: Shared, use_cases: UseCases) -> PublicServices:
+    return PublicServices(
+        groups=use_cases.groups,
+        instances=shared.instances,
+        quotas=shared.organization_quotas,
+        logs=GroupLogs(SqlGroupLogs(shared.database), shared.groups),
+        webhooks=use_cases.webhooks,
+        hardware=HardwareFile(shared.settings.hardware_file),
+    )
+
+
+def _operator_parts(shared: Shared, use_cases: UseCases) -> list[Part]:
+    enrolment = NodeEnrolment(
+        shared.node_ca,
+        shared.nodes,
+        SqlEnrolmentRecords(shared.database, shared.clock),
+        shared.trail,
+        shared.clock,
+        offer_s=shared.settings.enrolment_s,
+    )
+    return [
+        OrganizationsApi(shared.organizations, use_cases.api_keys),
+        QuotasApi(shared.organization_quotas),
+        WebhooksApi(use_cases.webhooks),
+        NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),
+        InstancesApi(shared.instances),
+        PullTokensApi(use_cases.pull_tokens, shared.authority, shared.origin),
+        ImagesApi(SqlImages(shared.database)),
+        PlatformsApi(SqlPlatformSettings(shared.database, shared.clock), shared.settings.platforms),
+    ]
+
+
+def _operator_app(shared: Shared, parts: Sequence[Part], accesses: Container[Access]) -> web.Application:
+    return operator.operator_app(
+        parts,
+        EventsApi(shared.events),
+        is_operator_key=shared.is_operator_key,
+        refusals=shared.key_refusals,
+        verifier=shared.verifier,
+        accesses=accesses,
+    )

@@ -1,0 +1,45 @@
+"""The portal."""
+
+from auth.secret import Secret
+from registry.catalog.overview import SqlOverview
+from registry.composition.shared import Shared
+from registry.composition.use_cases import UseCases
+from registry.datadir import read_operator_key
+from registry.ephemeral.portal_sessions import RedisPortalSessions
+from registry.ephemeral.rate_limits import RedisRateLimiter
+from registry.portal import Portal, PortalSessions, Services
+from registry.portal.sessions import FAILURES_PER_MINUTE
+
+
+def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
+    """Build the portal."""
+
+    async def organization_of(key_hash: bytes) -> str | None:
+        found = await use_cases.key_directory.by_hash(key_hash)
+        return found.organization if found is not None else None
+
+    sessions = PortalSessions(
+        sessions=RedisPortalSessions(shared.redis, shared.settings.portal_session_s),
+        organization_of=organization_of,
+        operator_key=Secret(read_operator_key(shared.data.operator_key)),
+        failures=RedisRateLimiter(shared.redis, FAILURES_PER_MINUTE).take,
+        changes=shared.change_rates.take if shared.change_rates else None,
+        trail=shared.trail,
+        origin=shared.origin,
+    )
+    services = Services(
+        groups=use_cases.groups,
+        instances=shared.instances,
+        catalog=shared.groups,
+        overview=SqlOverview(shared.database),
+        progress=shared.progress,
+        nodes=shared.nodes,
+        tokens=use_cases.pull_tokens,
+        authority=shared.authority,
+        origin=shared.origin,
+        clock=shared.clock,
+        probes=shared.probes,
+        signing_keys=lambda: shared.signing_keys.keys,
+        docs_url=shared.settings.docs_url,
+    )
+    return Portal(sessions, services)

@@ -1,0 +1,73 @@
+"""The use-cases that the APIs and the portal share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from registry.catalog.api_keys import SqlApiKeyDirectory
+from registry.composition.shared import Shared
+from registry.model.images import Variant
+from registry.oci.reference import Reference
+from registry.services.api_keys import ApiKeys
+from registry.services.groups import ContainerGroups
+from registry.services.pull_tokens import PullTokens
+from registry.services.webhooks import Webhooks
+from registry.upstream.credentials import from_registry_authentication
+
+
+@dataclass
+class UseCases:
+    """The use-cases of the role `api`.
+
+    Attributes:
+        nudge: Wakes the import worker of this process.
+    """
+
+    shared: Shared
+    nudge: Callable[[], None]
+
+    @cached_property
+    def groups(self) -> ContainerGroups:
+        return ContainerGroups(
+            catalog=self.shared.groups,
+            vault=self.shared.vault,
+            progress_store=self.shared.progress,
+            organizations=self.shared.organizations,
+            instances=self.shared.instances,
+            quotas=self.shared.organization_quotas,
+            clock=self.shared.clock,
+            parse_reference=Reference.parse,
+            credential_from=from_registry_authentication,
+            revoke_tokens=self.shared.authority.revoke_group,
+            nudge=self.nudge,
+        )
+
+    @cached_property
+    def pull_tokens(self) -> PullTokens:
+        shared = self.shared
+        variant = Variant(shared.settings.default_variant)
+        return PullTokens(shared.groups, shared.designations, shared.nodes, shared.authority, variant)
+
+    @cached_property
+    def key_directory(self) -> SqlApiKeyDirectory:
+        return SqlApiKeyDirectory(self.shared.database, self.shared.clock)
+
+    @cached_property
+    def api_keys(self) -> ApiKeys:
+        return ApiKeys(
+            keys=self.key_directory,
+            organizations=self.shared.organizations,
+            quotas=self.shared.organization_quotas,
+            clock=self.shared.clock,
+        )
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        return Webhooks(
+            catalog=self.shared.webhooks,
+            secrets=self.shared.webhook_secrets,
+            organizations=self.shared.organizations,
+            quotas=self.shared.organization_quotas,
+            clock=self.shared.clock,
+            vet=self.shared.hooks.vet,
+        )

@@ -1,0 +1,42 @@
+"""One readiness check at a time, shared by all requests."""
+
+import asyncio
+
+import pytest
+
+from registry.api import health
+from registry.api.health import Readiness
+
+
+class CountedProbe:
+    """Counts its calls. Fails while `broken`."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.broken = False
+
+    async def __call__(self) -> None:
+        self.calls += 1
+        await asyncio.sleep(0)
+        if self.broken:
+            raise OSError
+
+
+async def test_concurrent_requests_share_one_check() -> None:
+    probe = CountedProbe()
+    readiness = Readiness({"catalog": probe})
+    assert await asyncio.gather(*(readiness.failing() for _ in range(100))) == [[]] * 100
+    assert probe.calls == 1
+
+
+async def test_a_result_is_checked_again_when_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = CountedProbe()
+    readiness = Readiness({"catalog": probe, "ledger": CountedProbe()})
+    assert await readiness.failing() == []
+    probe.broken = True
+    assert await readiness.failing() == []
+    monkeypatch.setattr(health, "SHARED_S", 0.0)
+    readiness = Readiness({"catalog": probe, "ledger": CountedProbe()})
+    assert await readiness.failing() == ["catalog"]
+    probe.broken = False
+    assert await readiness.failing() == []
