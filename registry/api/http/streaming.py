@@ -25,7 +25,8 @@ _WATCHED_BYTES = 64 << 10  # smaller bodies fit into the transport's buffer: no 
 _THREAD_BYTES = 4 << 20  # above this size, a worker thread is faster
 _DOUBLED_BYTES = 4 << 20
 _HANG_UP_S = 0.002
-_PIECE_BYTES = 128 << 10  # what a client that does not read may hold
+_PIECE_BYTES = 64 << 10
+_MOST_PIECE_BYTES = 1 << 20
 _PATIENCE_S = 0.02
 _LOOK_S = 0.001
 _EVERYTHING = 1 << 62
@@ -200,8 +201,14 @@ class _Body:
                 chunk = await anext(chunks, None)
             if chunk is None:
                 return position, None
-            for start in range(0, len(chunk), _PIECE_BYTES):
-                piece = bytes(chunk[start : start + _PIECE_BYTES])  # a view would keep the whole chunk
+            end = position + len(chunk)
+            while position < end:
+                # What a client that stops may hold: little, and more only for one that has read much.
+                size_bytes = max(_PIECE_BYTES, min(_MOST_PIECE_BYTES, delivery.bytes_delivered // 8))
+                start = len(chunk) - (end - position)
+                piece = chunk[start : start + size_bytes]
+                if not self.request.secure:  # TLS encrypts at once; a socket may keep a view, and its chunk
+                    piece = bytes(piece)
                 due = delivery.sent(position, len(piece))
                 position += len(piece)
                 await self.writer.write(piece, drain=False)
