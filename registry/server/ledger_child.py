@@ -24,7 +24,15 @@ from registry.server.children import spawn
 _LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107 bytes
 _START_S = 60.0
 _STOP_S = 10.0
-_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ")  # no secrets of the server
+_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "TMPDIR",
+    "TZ",
+)  # no secrets of the server
 _log = structlog.get_logger(__name__)
 
 

@@ -152,6 +152,7 @@ def test_a_later_request_takes_quiet_back_and_the_pull_goes_on(
     ]
 
 
+@pytest.mark.full
 def test_no_token_hides_another_and_a_restart_forgets_nothing(
     fleet: Fleet, operator: Operator, crisper: CrisperServer
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import images
 from tests.support.crisper import CrisperServer
-from tests.support.processes import run
+from tests.support.processes import run, wait_until
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.e2e
@@ -46,10 +46,10 @@ def test_a_full_or_read_only_disk_fails_imports_and_loses_nothing(disk: Path, tm
             assert kept
             other = server.customer(server.operator.create_organization())
             run(["mount", "-o", "remount,ro", str(disk)]).check()
-            assert not server.ready()
+            wait_until(lambda: not server.ready(), timeout_s=10, what="the server is not ready")
             group = other.create_group(another, **known)
             assert "failed to store" in json.dumps(other.wait_settled(group)["current_state"])
             run(["mount", "-o", "remount,rw", str(disk)]).check()
-            assert server.ready()
+            wait_until(server.ready, timeout_s=10, what="the server is ready again")
             other.import_image(another, **known)
             assert set(kept) < {path.name for path in (disk / "objects").rglob("*") if path.is_file()}

@@ -134,6 +134,7 @@ def _server(
     imports = roles == "import"
     own = {
         "CRISPER_ROLES": roles,
+        "CRISPER_ADMIN_ADDRESS": "127.0.0.1:0",  # all servers are on one machine
         "CRISPER_KEYRING": str(
             folder.parent / KEYS / "keyring.json"
         ),  # one for all: it grows with organizations

@@ -245,6 +245,7 @@ def test_an_operator_sets_quotas_on_the_command_line(tenant: Tenant) -> None:
     tenant.server.operator.call("PATCH", "/organizations/nobody/quotas", {"groups": 1}).expect(404)
 
 
+@pytest.mark.full
 def test_lists_that_nobody_reads_take_no_memory(tmp_path: Path) -> None:
     """150 groups of almost 1 MiB, and ten clients that ask for the list and read nothing."""
     with CrisperServer(tmp_path / "server", env={"CRISPER_ROLES": "api"}) as server:

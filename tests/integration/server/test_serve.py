@@ -188,7 +188,7 @@ def test_several_workers_share_the_port_and_a_dead_one_is_replaced(folder: Path,
         before[0].kill()
         wait_until(
             lambda: len({w.pid for w in workers_of(shop.server)} - {before[0].pid}) == 2,
-            timeout_s=20,
+            timeout_s=60,
             what="the dead worker is replaced",
         )
         wait_until(shop.server.ready, timeout_s=10, what="the port answers")
