@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.support.processes import free_port
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -102,12 +103,6 @@ def make_index(images: dict[str, Image], *, attested: bool = False, unnamed: boo
     index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
     manifests[digest_of(index)] = (OCI_INDEX, index)
     return Image(digest_of(index), manifests, blobs)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def push(host: str, repository: str, tag: str, image: Image, headers: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Real programs run for a test: started with a log file, waited for, ended by their own pid."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,6 +14,9 @@ from types import TracebackType
 from typing import Self
 
 LOG_TAIL_CHARS = 6_000
+# Below the ports that the kernel gives to outgoing connections, any of which could take a free port first.
+TEST_PORTS = range(12_000, 30_000)
+_leases: list[socket.socket] = []
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,19 @@ def run(
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that is free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a free TCP port of 127.0.0.1; no other test gets it while this process lives."""
+    for port in random.sample(TEST_PORTS, k=len(TEST_PORTS)):
+        lease = socket.socket(socket.AF_UNIX)
+        try:
+            lease.bind(f"\0crisper-test-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            lease.close()
+        else:
+            _leases.append(lease)
+            return port
+    raise RuntimeError("no TCP port is free for a test")
 
 
 def listening(port: int) -> bool:
