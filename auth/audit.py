@@ -34,6 +34,7 @@ class AuthEventType(EventType):
     NODE_REFUSED = "node.refused", "A request for a node's certificate was refused; the cause says why"
     TOKEN_MINTED = "token.minted", "A pull token was minted"
     TOKEN_REDEEMED = "token.redeemed", "The node redeemed its token and may pull"
+    TOKEN_KEYED = "token.keyed", "The node got the keys of encrypted layers, wrapped for its own key"
     TOKEN_EXCHANGED = "token.exchanged", "The node got another bearer token for its session"
     TOKEN_COMPLETED = "token.completed", "The pull is complete; the token is used up"
     TOKEN_REVOKED = "token.revoked", "A token and its session were revoked"

@@ -11,7 +11,7 @@ from auth.context import AuthContext
 from auth.errors import TtlOutOfRangeError
 from auth.jws import TokenType, sign
 from auth.ports import AuditEvent, Node
-from auth.records import MAX_TTL_S, ImageGrant, NewToken, TokenState, TokenView
+from auth.records import MAX_TTL_S, EncryptedFor, ImageGrant, NewToken, TokenState, TokenView
 from auth.secret import Secret
 from auth.signing_keys import LocalSigningKeys
 
@@ -147,6 +147,8 @@ class Authority(IssuedTokens):
         image: ImageGrant,
         node: Node,
         ttl_s: int | None = None,
+        token_id: str | None = None,
+        encrypted: EncryptedFor | None = None,
     ) -> MintedToken:
         """Mint a token for one pull of one image by one node.
 
@@ -160,6 +162,8 @@ class Authority(IssuedTokens):
             image: Image that the token grants.
             node: Node that may redeem the token. Its binding is stored in the ledger with the token.
             ttl_s: Lifetime of the unredeemed token; 10 min by default, 15 min at most.
+            token_id: Result of `new_token_id`, if the caller needs the id before.
+            encrypted: How layers are encrypted for the node; None for plaintext.
 
         Raises:
             TtlOutOfRangeError: `ttl_s` is not between 1 and 900.
@@ -169,7 +173,7 @@ class Authority(IssuedTokens):
         ttl_s = DEFAULT_TTL_S if ttl_s is None else ttl_s
         if not 0 < ttl_s <= MAX_TTL_S:
             raise TtlOutOfRangeError(ttl_s, MAX_TTL_S)
-        token_id = _new_token_id()
+        token_id = token_id or new_token_id()
         issued_at = self._context.clock.now().replace(microsecond=0)
         expires_at = issued_at + timedelta(seconds=ttl_s)
         token = sign(
@@ -186,6 +190,7 @@ class Authority(IssuedTokens):
                 "access": [Access("repository", repository, _PULL).to_claim()],
                 "img": image.digest,
                 "org": organization,
+                **({"enc": encrypted.key} if encrypted else {}),
             },
         )
         await self._context.ledger.mint(
@@ -198,6 +203,7 @@ class Authority(IssuedTokens):
                 image,
                 ttl_s=ttl_s,
                 binding=node.node_binding,
+                encrypted=encrypted,
             )
         )
         await self._record(
@@ -205,13 +211,16 @@ class Authority(IssuedTokens):
             token_id=token_id,
             node_id=node.node_id,
             organization=organization,
-            detail={"repository": repository},
+            detail={
+                "repository": repository,
+                **({"encryption_key": encrypted.key} if encrypted else {}),
+            },
         )
         return MintedToken(token_id, token, expires_at)
 
 
-def _new_token_id() -> str:
-    """Return 128 random bits as text that does not start with `-`, which commands read as an option."""
+def new_token_id() -> str:
+    """Return a new id: 128 random bits as text that does not start with `-`, which commands read as an option."""
     while (token_id := secrets.token_urlsafe(_ID_BYTES)).startswith("-"):
         pass
     return token_id

@@ -21,6 +21,7 @@ VerifiedPayload = NewType("VerifiedPayload", Mapping[str, Any])
 LEEWAY = timedelta(seconds=30)
 _PULL = ("pull",)
 _ID = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.ASCII)
 _MAX_TEXT = 512
 
@@ -48,6 +49,8 @@ class PullClaims:
         organization: `org`, the tenant.
         repository: Name of the single repository in `access`.
         image_digest: `img`.
+        encryption_key: `enc`, the thumbprint of the node's key for which layers are encrypted; None if the
+            session gets plaintext.
     """
 
     token_id: str
@@ -55,6 +58,7 @@ class PullClaims:
     organization: str
     repository: str
     image_digest: str
+    encryption_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class SessionClaims:
         image_digest: `img`; None for a login.
         by_certificate: Whether `cnf` binds the bearer to the node's certificate; every request must show it.
         networks: `nets`, the networks from which it may be used; empty means any.
+        encryption_key: `enc`, as in the pull token.
     """
 
     token_id: str
@@ -81,6 +86,7 @@ class SessionClaims:
     expires_at: datetime
     by_certificate: bool = False
     networks: tuple[Network, ...] = ()
+    encryption_key: str | None = None
 
     @property
     def repository(self) -> str | None:
@@ -105,6 +111,7 @@ def read_pull_claims(payload: VerifiedPayload) -> PullClaims:
         organization=_text(payload, "org"),
         repository=access.name,
         image_digest=_text(payload, "img", _DIGEST),
+        encryption_key=_encryption_key(payload),
     )
 
 
@@ -125,6 +132,7 @@ def read_session_claims(payload: VerifiedPayload) -> SessionClaims:
         expires_at=datetime.fromtimestamp(read_time(payload, "exp"), UTC),
         by_certificate=_confirmed(payload),
         networks=_networks(payload),
+        encryption_key=_encryption_key(payload),
     )
 
 
@@ -164,6 +172,10 @@ def _confirmed(payload: Mapping[str, Any]) -> bool:
     if payload["cnf"] != confirmation(_text(payload, "sub")):
         raise RefusedError(Cause.MALFORMED)
     return True
+
+
+def _encryption_key(payload: Mapping[str, Any]) -> str | None:
+    return _text(payload, "enc", _THUMBPRINT) if "enc" in payload else None
 
 
 def _networks(payload: Mapping[str, Any]) -> tuple[Network, ...]:

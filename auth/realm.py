@@ -234,6 +234,8 @@ class Realm:
             "org": claims.organization,
             "access": [],
         }
+        if claims.encryption_key is not None:
+            payload["enc"] = claims.encryption_key
         if binding.by_certificate:
             payload["cnf"] = confirmation(claims.node_id)
         if binding.networks:

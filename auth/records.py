@@ -73,12 +73,26 @@ class NodeProof:
 
 
 @dataclass(frozen=True, slots=True)
+class EncryptedFor:
+    """How a token's layers are encrypted for its node.
+
+    Attributes:
+        key: Thumbprint of the node's encryption key.
+        digest: Digest of the manifest or index that the session's tags name.
+    """
+
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewToken:
     """A token to be entered in the ledger.
 
     Attributes:
         binding: Binding that its redemption checks. A token without one can only be redeemed without a
             proof, by a caller that has checked the node itself; the realm never does so.
+        encrypted: None if layers are delivered as plaintext.
     """
 
     token_id: str
@@ -89,6 +103,7 @@ class NewToken:
     image: ImageGrant
     ttl_s: float
     binding: NodeBinding | None = None
+    encrypted: EncryptedFor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +206,7 @@ class TokenView:
     Attributes:
         read_at: Time of this state by the ledger's clock, which all its other times have too.
         session: None until the token is redeemed.
+        encrypted: None if layers are delivered as plaintext.
     """
 
     token_id: str
@@ -205,6 +221,7 @@ class TokenView:
     expires_at: datetime
     read_at: datetime
     session: SessionView | None
+    encrypted: EncryptedFor | None = None
 
 
 def _delivered_share(blobs: Sequence[BlobProgress]) -> float:

@@ -79,6 +79,21 @@ class Verifier:
         await self._record(cause, claims, source)
         raise OutsideScopeError(cause)
 
+    async def record_keyed(
+        self, claims: SessionClaims, *, source: str, peer: ShownCertificate | None
+    ) -> None:
+        """Record that the session's node gets the keys of encrypted layers. Call it before they are sent."""
+        await self._context.audit.record(
+            AuditEvent(
+                AuthEventType.TOKEN_KEYED,
+                organization=claims.organization,
+                token_id=claims.token_id,
+                node_id=claims.node_id,
+                source=source,
+                detail={"encryption_key": claims.encryption_key, **described(peer)},
+            )
+        )
+
     async def begin(
         self,
         claims: SessionClaims,

@@ -115,6 +115,9 @@ class Settings(BaseSettings):
         compress_threads: Compression threads of a process; if unset, half of the processors, at least two.
         compress_min_gain: Share of a layer's bytes that zstd must save; otherwise the layer stays as it is.
         max_unpacked_bytes: Size limit for an image's unpacked layers.
+        encryption: Delivery of layers, unless an organization has its own policy: `none` stores and delivers
+            plaintext layers as before; `preferred` delivers ciphertext to nodes that can decrypt it;
+            `required` delivers nothing else (docs/encrypted-delivery.md).
         default_variant: Variant that `auto` chooses for nodes whose zstd support is unknown.
         session_base_s: Seconds of a session in addition to the time that the transfer of the image takes.
         session_idle_s: Seconds without activity after which a session ends.
@@ -233,6 +236,7 @@ class Settings(BaseSettings):
     compress_threads: Annotated[int, Field(ge=1, le=64)] | None = None
     compress_min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.02
     max_unpacked_bytes: Annotated[int, Field(gt=0)] = 200 * GIB
+    encryption: Literal["none", "preferred", "required"] = "preferred"
     default_variant: Literal["original", "zstd"] = "original"
     session_base_s: Annotated[float, Field(gt=0)] = 600.0
     session_idle_s: Annotated[float, Field(gt=0)] = 900.0

@@ -12,7 +12,10 @@ RegistryError
 ├── CatalogUnavailableError the catalog's database does not answer
 ├── AuditTrailError         the audit trail's hash chain was changed by other means
 ├── ConflictError           a name is taken, or a resource is in the wrong state for the request
-│   └── PreconditionFailedError     the resource has changed since the caller read it
+│   ├── PreconditionFailedError     the resource has changed since the caller read it
+│   ├── NodeKeyMissingError     encryption is required, and the node has no encryption key
+│   └── NotEncryptedError       encryption is required, and the image is not stored for it
+├── EncryptedSessionError   a client that cannot decrypt layers pulls an encrypted image
 ├── RateLimitedError        the caller is over its rate limit
 ├── OutOfScopeError         an operation of SaladCloud's API that Crisper does not have
 ├── QuotaExceededError      an organization is at one of its quotas
@@ -85,6 +88,18 @@ class ConflictError(RegistryError):
 
 class PreconditionFailedError(ConflictError):
     """The resource has changed since the caller read it (If-Match)."""
+
+
+class NodeKeyMissingError(ConflictError):
+    """Encryption is required, and the node has no encryption key, or a runtime that cannot decrypt."""
+
+
+class NotEncryptedError(ConflictError):
+    """Encryption is required, and the image was stored without encrypted delivery."""
+
+
+class EncryptedSessionError(RegistryError):
+    """The session's layers cannot be sent to this client, which could not decrypt them."""
 
 
 class RateLimitedError(RegistryError):

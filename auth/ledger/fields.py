@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from auth.binding import encode_binding
-from auth.records import BlobProgress, ImageGrant, NewToken, SessionView, TokenState, TokenView, blob_key
+from auth.records import (
+    BlobProgress,
+    EncryptedFor,
+    ImageGrant,
+    NewToken,
+    SessionView,
+    TokenState,
+    TokenView,
+    blob_key,
+)
 
 _WHOLE = b"w"
 
@@ -22,6 +31,8 @@ def encode_new(token: NewToken) -> list[bytes | str | int]:
         *("im", _encode_digest(token.image.digest)),
         *("sz", token.image.size_bytes),
     ]
+    if token.encrypted is not None:
+        pairs += ("ek", token.encrypted.key, "ed", _encode_digest(token.encrypted.digest))
     if token.binding is not None:
         for name, value in encode_binding(token.binding).items():
             pairs += (name, value)
@@ -65,7 +76,14 @@ def decode_view(token_id: str, reply: Sequence[bytes]) -> TokenView | None:
         expires_at=_time(fields[b"ex"]),
         read_at=_time(reply[0]),
         session=_decode_session(fields, now_ms) if b"ra" in fields else None,
+        encrypted=_decode_encrypted(fields),
     )
+
+
+def _decode_encrypted(fields: Mapping[bytes, bytes]) -> EncryptedFor | None:
+    if b"ek" not in fields:
+        return None
+    return EncryptedFor(fields[b"ek"].decode(), _decode_digest(fields[b"ed"]))
 
 
 def _decode_session(fields: Mapping[bytes, bytes], now_ms: int) -> SessionView:

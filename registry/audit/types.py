@@ -12,6 +12,10 @@ class RegistryEventType(EventType):
 
     ORGANIZATION_CREATED = "organization.created", "The organization was created"
     ORGANIZATION_UPDATED = "organization.updated", "The platforms of the organization's imports were changed"
+    ENCRYPTION_CHANGED = (
+        "organization.encryption_changed",
+        "The organization's policy for encrypted delivery was changed",
+    )
     QUOTAS_CHANGED = "organization.quotas_changed", "Quotas of the organization were changed"
     API_KEY_CREATED = "api_key.created", "An API key was created"
     API_KEY_REVOKED = "api_key.revoked", "An API key was revoked"

@@ -120,6 +120,7 @@ organizations = Table(
     Column("name", String(63), primary_key=True),
     _time("created_at"),
     Column("platforms", JSON(none_as_null=True)),  # null: as the server's settings
+    Column("encryption", String(16)),  # null: as the server's settings
 )
 
 api_keys = Table(

@@ -6,6 +6,7 @@ from urllib.parse import quote
 import typer
 
 from registry.cli.ask import ask
+from registry.cli.encryption import organization_encryption
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
 from registry.cli.output import say, show, table
 from registry.cli.platforms import organization_platforms
@@ -14,6 +15,7 @@ organization_app = typer.Typer(no_args_is_help=True, help="Organizations (custom
 key_app = typer.Typer(no_args_is_help=True, help="API keys of an organization.")
 organization_app.add_typer(key_app, name="key")
 organization_app.command("platforms")(organization_platforms)
+organization_app.command("encryption")(organization_encryption)
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the organization.")]
 

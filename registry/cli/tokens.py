@@ -8,6 +8,7 @@ import typer
 from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
 from registry.cli.output import say, show
+from registry.model.encryption import Encryption
 from registry.model.images import WantedVariant
 
 token_app = typer.Typer(no_args_is_help=True, help="Pull tokens.")
@@ -27,11 +28,15 @@ def mint(
     variant: Annotated[
         WantedVariant, typer.Option(help="Original layers, or zstd layers if the image has them.")
     ] = WantedVariant.AUTO,
+    encryption: Annotated[
+        Encryption | None,
+        typer.Option(help="Whether layers are encrypted for the node's key.", show_default="by policy"),
+    ] = None,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Mint a pull token for one node. It is shown only once."""
-    body = {
+    body: dict[str, Any] = {
         "organization_name": organization,
         "project_name": project,
         "container_group_name": group,
@@ -39,13 +44,15 @@ def mint(
         "variant": variant.value,
     }
     if ttl_s is not None:
-        body["ttl_s"] = ttl_s  # type: ignore[assignment]
-
+        body["ttl_s"] = ttl_s
+    if encryption is not None:
+        body["encryption"] = encryption.value
     minted = ask(data_dir, lambda client: client.operator("POST", "/pull-tokens", body))
     rows = [
         ("image", minted["image"]["reference"]),
         ("digest", minted["image"]["digest"]),
         ("variant", minted["image"]["variant"]),
+        ("layers", layers_of(minted, minted["username"])),
         ("username", minted["username"]),
         ("token", minted["token"]),
         ("token id", minted["token_id"]),
@@ -74,6 +81,12 @@ def revoke(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR) -> None:
     say(f"revoked {token_id}")
 
 
+def layers_of(token: Any, node_id: str) -> str:  # noqa: ANN401 (JSON)
+    """Return the words that say how a token's layers are delivered."""
+    thumbprint = token["image"]["key_thumbprint"]
+    return f"ciphertext for {node_id}'s key {thumbprint[:12]}..." if thumbprint else "plaintext"
+
+
 def _path(token_id: str) -> str:
     return f"/pull-tokens/{quote(token_id, safe='')}"
 
@@ -86,6 +99,7 @@ def _show(token: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
         ("image", token["image"]["reference"]),
         ("digest", token["image"]["digest"]),
         ("variant", token["image"]["variant"]),
+        ("layers", layers_of(token, token["node_id"])),
         ("delivered", f"{session['bytes_delivered']} bytes" if session else None),
         ("last seen", session.get("last_seen")),
     ]

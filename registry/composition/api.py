@@ -10,6 +10,7 @@ from registry.api import operator, public
 from registry.api.documentation import ApiReference
 from registry.api.endpoint import Access, Part
 from registry.api.openapi import document
+from registry.api.operator.encryption import EncryptionApi
 from registry.api.operator.events import EventsApi
 from registry.api.operator.images import ImagesApi
 from registry.api.operator.instances import InstancesApi
@@ -87,6 +88,7 @@ def _operator_parts(shared: Shared, use_cases: UseCases) -> list[Part]:
     )
     return [
         OrganizationsApi(shared.organizations, use_cases.api_keys),
+        EncryptionApi(shared.encryption_policies),
         QuotasApi(shared.organization_quotas),
         WebhooksApi(use_cases.webhooks),
         NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),

@@ -12,6 +12,7 @@ from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.quarantine import SqlQuarantine
 from registry.composition.shared import Shared
 from registry.maintenance.damage import DamageReporter
+from registry.pull.session_images import SessionImages
 
 
 def compose_pull(shared: Shared) -> web.Application:
@@ -21,6 +22,8 @@ def compose_pull(shared: Shared) -> web.Application:
     return distribution_app(
         verifier=shared.verifier,
         resolver=shared.resolver,
+        images=SessionImages(shared.resolver, shared.encryption, shared.nodes),
+        documents=shared.documents,
         blobs=shared.blobs,
         catalog=shared.groups,
         streamer=BlobStreamer(sender, shared.metrics, stall_s=shared.settings.stall_s),

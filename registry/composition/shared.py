@@ -26,6 +26,7 @@ from registry.api.http.paced import Pacing
 from registry.api.key_refusals import REFUSALS_PER_MINUTE, KeyRefusals
 from registry.audit.counting import CountingAuditTrail
 from registry.audit.throttling import ThrottledAuditTrail
+from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
 from registry.catalog.groups import SqlGroupCatalog
@@ -42,9 +43,12 @@ from registry.datadir import DataDir, read_operator_key
 from registry.ephemeral.credential_vault import RedisCredentialVault
 from registry.ephemeral.progress import RedisProgressStore
 from registry.ephemeral.rate_limits import RedisRateLimiter
+from registry.model.encryption import Encryption
 from registry.model.groups import Group
 from registry.model.quotas import NAMES, Quotas
 from registry.observe import Metrics
+from registry.pull.documents import Documents
+from registry.pull.encryption import ImageEncryption
 from registry.pull.resolve import ImageResolver
 from registry.services.instances import Instances
 from registry.services.quotas import OrganizationQuotas
@@ -158,6 +162,19 @@ class Shared:
     @cached_property
     def resolver(self) -> ImageResolver:
         return ImageResolver(self.groups)
+
+    @cached_property
+    def documents(self) -> Documents:
+        return Documents(self.blobs)
+
+    @cached_property
+    def encryption(self) -> ImageEncryption:
+        return ImageEncryption(self.documents, self.blobs)
+
+    @cached_property
+    def encryption_policies(self) -> SqlEncryptionPolicies:
+        server = Encryption(self.settings.encryption)
+        return SqlEncryptionPolicies(self.database, self.clock, server)
 
     @cached_property
     def progress(self) -> RedisProgressStore:

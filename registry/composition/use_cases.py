@@ -46,7 +46,15 @@ class UseCases:
     def pull_tokens(self) -> PullTokens:
         shared = self.shared
         variant = Variant(shared.settings.default_variant)
-        return PullTokens(shared.groups, shared.designations, shared.nodes, shared.authority, variant)
+        return PullTokens(
+            shared.groups,
+            shared.designations,
+            shared.nodes,
+            shared.authority,
+            shared.encryption,
+            shared.encryption_policies,
+            default=variant,
+        )
 
     @cached_property
     def key_directory(self) -> SqlApiKeyDirectory:

@@ -47,6 +47,7 @@ class ImageContent:
 
     Attributes:
         diff_id: Digest of the unpacked layer, if it was verified against the image's config; else None.
+        plaintext: In an encrypted session, the digest of the stored layer or document that this replaces.
     """
 
     digest: Digest
@@ -54,6 +55,12 @@ class ImageContent:
     media_type: str
     size_bytes: int
     diff_id: Digest | None = None
+    plaintext: Digest | None = None
+
+    @property
+    def stored_digest(self) -> Digest:
+        """Digest under which it is stored, and counted in the ledger."""
+        return self.plaintext or self.digest
 
 
 @dataclass(frozen=True, slots=True)

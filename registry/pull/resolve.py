@@ -14,6 +14,7 @@ from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.oci.mediatypes import INDEXES
 from registry.oci.reference import is_tag
 from registry.pull.negotiation import accepts
+from registry.pull.session_image import SessionImage
 from storage.digest import Digest
 
 _VERSION_TAG = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
@@ -41,7 +42,7 @@ class ImageResolver:
             self._recent[repository, digest] = image
         return image
 
-    async def document(self, repository: str, image: StoredImage, reference: str) -> ImageContent | None:
+    async def document(self, repository: str, image: SessionImage, reference: str) -> ImageContent | None:
         """Return the index or manifest that a tag or digest names in the image, or None.
 
         `latest` names the session's image, so that a newer version does not break a running pull.
@@ -49,24 +50,27 @@ class ImageResolver:
         Raises:
             DigestError: The reference contains an invalid digest.
         """
+        visible = image.visible
         if ":" in reference:
-            content = image.content(Digest.parse(reference))
+            content = visible.content(Digest.parse(reference))
             return content if content is not None and content.kind in _DOCUMENTS else None
         if reference == "latest":
-            return image.content(image.digest)
+            return visible.content(visible.digest)
         if match := _VERSION_TAG.fullmatch(reference):
             named = await self._catalog.version_digests(repository, int(match[1]))
-            return image.content(image.digest) if image.digest in named else None
+            return visible.content(visible.digest) if image.stored.digest in named else None
         return None
 
-    def blob(self, image: StoredImage, reference: str) -> ImageContent | None:
-        """Return the image's blob with a digest, or None. Documents are also blobs.
+    def blob(self, image: SessionImage, reference: str) -> ImageContent | None:
+        """Return the image's blob with a digest, or None. Stored documents are also blobs.
 
         Raises:
             DigestError: The digest is invalid.
         """
-        content = image.content(Digest.parse(reference))
-        return None if content is None or content.kind is ContentKind.ATTACHMENTS else content
+        content = image.visible.content(Digest.parse(reference))
+        if content is None or content.kind is ContentKind.ATTACHMENTS or content.digest in image.documents:
+            return None
+        return content
 
 
 def acceptable(

@@ -2,26 +2,45 @@
 
 from dataclasses import dataclass
 
-from auth.authority import Authority, MintedToken
+from auth.authority import Authority, MintedToken, new_token_id
 from auth.ports import Node
-from auth.records import ImageGrant
+from auth.records import EncryptedFor, ImageGrant
+from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.instances import SqlInstances
-from registry.errors import ConflictError, NotFoundError
+from registry.errors import ConflictError, NodeKeyMissingError, NotEncryptedError, NotFoundError
+from registry.model.encryption import DECRYPTING_RUNTIMES, Encryption, choose_encryption
 from registry.model.groups import GroupCatalog, GroupKey, GroupStatus
 from registry.model.images import StoredImage, Variant
 from registry.model.nodes import NodeRegistry
+from registry.oci.node_key import NodeKey
 from registry.oci.platform import Platform
+from registry.pull.encryption import ImageEncryption, Recipient
+from storage.digest import Digest
+from storage.errors import NotDeliverableError
 
 
 @dataclass(frozen=True, slots=True)
 class Designation:
-    """A minted token, with the node, group version and image that it is valid for."""
+    """A minted token, with the node, group version and image that it is valid for.
+
+    Attributes:
+        image: The stored image, in its variant.
+        original_digest: Digest of the image as it was imported.
+        encrypted: How its layers are encrypted for the node; None for plaintext.
+    """
 
     minted: MintedToken
     node_id: str
     key: GroupKey
     version: int
     image: StoredImage
+    original_digest: Digest
+    encrypted: EncryptedFor | None = None
+
+    @property
+    def digest(self) -> str:
+        """Digest of the document that the reference names."""
+        return self.encrypted.digest if self.encrypted else str(self.image.digest)
 
 
 class PullTokens:
@@ -32,6 +51,8 @@ class PullTokens:
         instances: Records the node as an instance of the group.
         nodes: The nodes that can be designated.
         authority: Signs the tokens.
+        encryption: Computes encrypted images.
+        policies: Policies for encrypted delivery.
         default: Variant for nodes whose zstd support is unknown.
     """
 
@@ -41,27 +62,39 @@ class PullTokens:
         instances: SqlInstances,
         nodes: NodeRegistry,
         authority: Authority,
+        encryption: ImageEncryption,
+        policies: SqlEncryptionPolicies,
+        *,
         default: Variant = Variant.ORIGINAL,
     ) -> None:
         self._catalog = catalog
         self._instances = instances
         self._nodes = nodes
         self._authority = authority
+        self._encryption = encryption
+        self._policies = policies
         self._default = default
 
     async def mint(
-        self, key: GroupKey, node_id: str, ttl_s: int | None, wanted: Variant | None = None
+        self,
+        key: GroupKey,
+        node_id: str,
+        ttl_s: int | None,
+        wanted: Variant | None = None,
+        encryption: Encryption | None = None,
     ) -> Designation:
         """Mint a token that lets one node pull the newest stored version of a group's image once.
 
         Args:
             wanted: The variant for the node; None chooses by the node's recorded zstd support. If the image
                 has no zstd variant, the token is for the original.
+            encryption: How layers are delivered; None leaves it to the policy.
 
         Raises:
             NotFoundError: No such group, or no such node.
             ConflictError: The group has no stored image, or none for the node's platform; or the node was
-                deleted, or it does not support the image's zstd layers.
+                deleted, or it does not support the image's zstd layers; or plaintext is forbidden.
+            NodeKeyMissingError, NotEncryptedError: Encryption is required, and not possible.
         """
         group = await self._catalog.get(key, with_spec=False)
         if group is None:
@@ -79,9 +112,11 @@ class PullTokens:
             raise NotFoundError(f"there is no node {node_id!r}; create it first")
         if node.revoked_at is not None:
             raise _node_deleted(node_id)
-        image = self._choose(image, node, wanted)
+        original, image = self._choose(image, node, wanted)
         if node.reads_zstd is False and wanted is not Variant.ZSTD and image.has_zstd_layers:
             raise _zstd_unsupported(node_id)
+        token_id = new_token_id()
+        encrypted = await self._encrypt(key.organization, image, node, token_id, encryption)
         minted = await self._authority.mint(
             organization=key.organization,
             group_id=group.id,
@@ -94,6 +129,8 @@ class PullTokens:
             ),
             node=node,
             ttl_s=ttl_s,
+            token_id=token_id,
+            encrypted=encrypted,
         )
         # A deletion that commits after this read finds the token in the ledger; an earlier one shows up here.
         node = await self._nodes.get(node_id)
@@ -101,14 +138,42 @@ class PullTokens:
             await self._authority.revoke(minted.token_id)
             raise _node_deleted(node_id)
         await self._instances.designate(group, node_id, version, minted.token_id)
-        return Designation(minted, node_id, key, version, image)
+        return Designation(minted, node_id, key, version, image, original.digest, encrypted)
 
     async def image(self, repository: str, digest: str) -> StoredImage | None:
         """Return the image that a token's digest in a repository refers to; None if the image is gone."""
         return await self._catalog.image_by_digest(repository, digest)
 
-    def _choose(self, stored: StoredImage, node: Node, wanted: Variant | None) -> StoredImage:
-        """Return the image for the node's platform, in a variant that it supports. Raises ConflictError."""
+    async def _encrypt(
+        self, organization: str, image: StoredImage, node: Node, token_id: str, asked: Encryption | None
+    ) -> EncryptedFor | None:
+        """Return how the layers are encrypted for the node; None if they are delivered as plaintext."""
+        chosen = choose_encryption(await self._policies.effective(organization), asked)
+        if chosen is Encryption.NONE:
+            return None
+        required = chosen is Encryption.REQUIRED
+        decrypts = node.runtime in DECRYPTING_RUNTIMES or (required and node.runtime is None)
+        if node.encryption_key is None or not decrypts:
+            if required:
+                raise _key_missing(node)
+            return None
+        key = NodeKey.parse(node.encryption_key)
+        try:
+            image_of_session = await self._encryption.encrypt(organization, image, Recipient(key, token_id))
+        except NotDeliverableError:
+            if required:
+                raise _not_encrypted() from None
+            return None
+        return EncryptedFor(key.thumbprint, str(image_of_session.visible.digest))
+
+    def _choose(
+        self, stored: StoredImage, node: Node, wanted: Variant | None
+    ) -> tuple[StoredImage, StoredImage]:
+        """Return the image for the node's platform as imported, and in a variant that the node supports.
+
+        Raises:
+            ConflictError: The image was not imported for this platform.
+        """
         image = stored.choose(Platform.parse(node.platform) if node.platform else None)
         if image is None:
             raise ConflictError(
@@ -119,7 +184,26 @@ class PullTokens:
         if wanted is None:
             known = {True: Variant.ZSTD, False: Variant.ORIGINAL, None: self._default}
             wanted = known[node.reads_zstd]
-        return image.zstd if wanted is Variant.ZSTD and image.zstd is not None else image
+        return image, image.zstd if wanted is Variant.ZSTD and image.zstd is not None else image
+
+
+def _key_missing(node: Node) -> NodeKeyMissingError:
+    if node.encryption_key is None:
+        return NodeKeyMissingError(
+            f"The layers must be encrypted, and the node {node.node_id!r} has no encryption key. Run `crisper node "
+            "enroll --runtime containerd` on it, or set a key with PUT /api/v1/nodes/{id}/encryption-key."
+        )
+    return NodeKeyMissingError(
+        f"The layers must be encrypted, and the node {node.node_id!r} runs {node.runtime}, which cannot "
+        "decrypt them. Use a node with containerd, CRI-O, Podman or skopeo."
+    )
+
+
+def _not_encrypted() -> NotEncryptedError:
+    return NotEncryptedError(
+        "The layers must be encrypted, but the image was imported without encrypted delivery. Encrypt it with "
+        "`crisper image rekey`, or import it again with `crisper group update --pull`."
+    )
 
 
 def _zstd_unsupported(node_id: str) -> ConflictError:

@@ -29,8 +29,11 @@ from auth.errors import (
 from registry.errors import (
     CatalogUnavailableError,
     ConflictError,
+    EncryptedSessionError,
     InvalidInputError,
     ManifestNotFoundError,
+    NodeKeyMissingError,
+    NotEncryptedError,
     NotFoundError,
     OutOfScopeError,
     PreconditionFailedError,
@@ -104,6 +107,9 @@ TABLE: Mapping[type[Exception], Problem] = {
     CertificateRequestError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
     TtlOutOfRangeError: Problem(400, "invalid-input", "Invalid input", "UNSUPPORTED"),
     ConflictError: Problem(409, "conflict", "Conflict", "DENIED"),
+    NodeKeyMissingError: Problem(409, "node-key-missing", "The node has no encryption key", "DENIED"),
+    NotEncryptedError: Problem(409, "image-not-encrypted", "The image is not stored encrypted", "DENIED"),
+    EncryptedSessionError: Problem(403, "encrypted", "The layers are encrypted", "DENIED"),
     PreconditionFailedError: Problem(412, "precondition-failed", "Precondition failed", "DENIED"),
     RateLimitedError: Problem(429, "rate-limited", "Too many requests", "TOOMANYREQUESTS"),
     OutOfScopeError: Problem(

@@ -9,6 +9,7 @@ from auth.records import MAX_TTL_S, SessionView, TokenView
 from registry.api.endpoint import Access, Call, Endpoint
 from registry.api.http.origin import Origin
 from registry.api.operator.shapes import Body, Count, Document, Instant, Name, NodeId
+from registry.model.encryption import Encryption
 from registry.model.groups import GroupKey
 from registry.model.images import StoredImage, WantedVariant
 from registry.services.pull_tokens import Designation, PullTokens
@@ -25,27 +26,25 @@ class NewPullToken(Body):
     node_id: NodeId
     ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] | None = None
     variant: WantedVariant = WantedVariant.AUTO
+    encryption: Encryption | None = None
 
 
 class TokenImage(Document):
-    """The image that a token allows to pull."""
+    """The image that a token allows to pull.
+
+    Attributes:
+        digest: Digest of the document that the reference names.
+        original_digest: Digest of the image as it was imported; null if it was deleted.
+        key_thumbprint: Thumbprint of the node's key for which the layers are encrypted; null for plaintext.
+    """
 
     reference: str
     digest: str
+    original_digest: str | None
     size: Count
     variant: Literal["original", "zstd"] | None
     platforms: list[str] | None
-
-    @classmethod
-    def of(cls, reference: str, digest: str, size: int, image: StoredImage | None) -> "TokenImage":
-        """Present an image; without the facts of the catalog if it was deleted."""
-        return cls(
-            reference=reference,
-            digest=digest,
-            size=size,
-            variant=image.variant.value if image else None,
-            platforms=image.platform.split(",") if image else None,
-        )
+    key_thumbprint: str | None
 
 
 class CreatedPullToken(Document):
@@ -55,6 +54,7 @@ class CreatedPullToken(Document):
     token: str
     username: str
     expires_at: Instant
+    encrypted: bool
     image: TokenImage
 
     @classmethod
@@ -65,11 +65,15 @@ class CreatedPullToken(Document):
             token=made.minted.token.reveal(),
             username=made.node_id,
             expires_at=made.minted.expires_at,
-            image=TokenImage.of(
-                f"{host}/{made.key.repository}:v{made.version}",
-                str(made.image.digest),
-                made.image.size_bytes,
-                made.image,
+            encrypted=made.encrypted is not None,
+            image=TokenImage(
+                reference=f"{host}/{made.key.repository}:v{made.version}",
+                digest=made.digest,
+                original_digest=str(made.original_digest),
+                size=made.image.size_bytes,
+                variant=made.image.variant.value,
+                platforms=made.image.platform.split(","),
+                key_thumbprint=made.encrypted.key if made.encrypted else None,
             ),
         )
 
@@ -110,20 +114,29 @@ class PullToken(Document):
     node_id: str
     organization_name: str
     expires_at: Instant
+    encrypted: bool
     image: TokenImage
     session: Session | None
 
     @classmethod
     def of(cls, view: TokenView, image: StoredImage | None, host: str) -> "PullToken":
         """Present a token's state and its session; `image` is None if it was deleted."""
+        digest = view.encrypted.digest if view.encrypted else view.image_digest
         return cls(
             token_id=view.token_id,
             state=view.state.value,
             node_id=view.node_id,
             organization_name=view.organization,
             expires_at=view.expires_at,
-            image=TokenImage.of(
-                f"{host}/{view.repository}@{view.image_digest}", view.image_digest, view.image_size, image
+            encrypted=view.encrypted is not None,
+            image=TokenImage(
+                reference=f"{host}/{view.repository}@{digest}",
+                digest=digest,
+                original_digest=None,
+                size=view.image_size,
+                variant=image.variant.value if image else None,
+                platforms=image.platform.split(",") if image else None,
+                key_thumbprint=view.encrypted.key if view.encrypted else None,
             ),
             session=Session.of(view.session) if view.session else None,
         )
@@ -145,7 +158,7 @@ class PullTokensApi:
         new = call.body
         key = GroupKey(new.organization_name, new.project_name, new.container_group_name)
         host = self._origin.host(call.request)  # first, because a token without a reference is useless
-        made = await self._tokens.mint(key, new.node_id, new.ttl_s, new.variant.choice)
+        made = await self._tokens.mint(key, new.node_id, new.ttl_s, new.variant.choice, new.encryption)
         return CreatedPullToken.of(made, host)
 
     @Endpoint("GET", _ONE, "The token, and its session.", errors=(404,))

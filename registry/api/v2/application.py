@@ -24,6 +24,7 @@ from registry.model.groups import GroupCatalog
 from registry.pull.attached import AttachmentReader
 from registry.pull.documents import Documents
 from registry.pull.resolve import ImageResolver
+from registry.pull.session_images import SessionImages
 from storage.blobs import BlobStore
 
 PREFIX: Final = "/v2"
@@ -33,6 +34,8 @@ def distribution_app(
     *,
     verifier: Verifier,
     resolver: ImageResolver,
+    images: SessionImages,
+    documents: Documents,
     blobs: BlobStore,
     catalog: GroupCatalog,
     streamer: BlobStreamer,
@@ -46,6 +49,8 @@ def distribution_app(
     Args:
         verifier: Verifies bearer tokens and checks them in the ledger.
         resolver: Finds the content of the session's image.
+        images: Finds the sessions' images.
+        documents: Reads manifests.
         blobs: Store of the blobs.
         catalog: Catalog of groups, for tag lists.
         streamer: Sends and meters blobs.
@@ -54,11 +59,11 @@ def distribution_app(
         origin: Address of the realm, for challenges.
         pacing: Sends large documents.
     """
-    gate = Gate(verifier, resolver, limit, origin, pacing=pacing)
+    gate = Gate(verifier, images, limit, origin, pacing=pacing)
     watch, attached = DamageWatch(blobs, damage), AttachmentReader(blobs)
     return gate.app(
         [
-            *Manifests(gate, resolver, Documents(blobs), attached, watch).routes(),
+            *Manifests(gate, resolver, documents, attached, watch).routes(),
             *Blobs(gate, resolver, blobs, streamer, watch).routes(),
             *Listings(catalog, resolver, attached).routes(),
         ]

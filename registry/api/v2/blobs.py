@@ -10,9 +10,10 @@ from registry.api.http.problems import oci_response
 from registry.api.http.streaming import BlobStreamer
 from registry.api.v2.damaged import DamageWatch
 from registry.api.v2.gate import Admitted, BlobParts, Gate, Granted, MeteredRoute
-from registry.model.images import ImageContent, StoredImage
+from registry.model.images import ImageContent
 from registry.pull.ranges import parse_ranges
 from registry.pull.resolve import ImageResolver
+from registry.pull.session_image import SessionImage
 from storage.blobs import BlobStore
 from storage.errors import BlobNotFoundError, BlobRangeError, DigestError
 
@@ -38,7 +39,7 @@ class Blobs:
         """Return the routes for the gate."""
         return [MeteredRoute("/{name:.+}/blobs/{reference}", self.select, self.deliver, self.describe)]
 
-    def select(self, request: web.Request, image: StoredImage) -> BlobParts | None:
+    def select(self, request: web.Request, image: SessionImage) -> BlobParts | None:
         """Return what a GET delivers; None if `describe` answers the request."""
         try:
             content = self._resolver.blob(image, request.match_info["reference"])
@@ -56,15 +57,17 @@ class Blobs:
         granted: Granted,
     ) -> web.StreamResponse:
         """Respond 200 with a blob, or 206 with ranges of it."""
-        organization, digest = admitted.claims.organization, wanted.content.digest
+        organization, content = admitted.claims.organization, wanted.content
+        digest = content.stored_digest
+        opened = self._blobs.open if content.plaintext is None else self._blobs.open_ciphertext
         async with self._watch.reading(organization, digest), AsyncExitStack() as stack:
             async with granted.turns:
-                reader = await stack.enter_async_context(await self._blobs.open(organization, digest))
+                reader = await stack.enter_async_context(await opened(organization, digest))
             return await self._streamer.send(
                 request,
                 reader,
                 list(zip(wanted.spans, granted.meters, strict=True)),
-                _headers(wanted.content),
+                _headers(content),
                 turns=granted.turns,
                 partial=bool(wanted.ranges),
             )
@@ -84,4 +87,7 @@ class Blobs:
 
 
 def _headers(content: ImageContent) -> dict[str, str]:
-    return headers_of(content, OCTETS) | {hdrs.ACCEPT_RANGES: "bytes"}
+    headers = headers_of(content, OCTETS) | {hdrs.ACCEPT_RANGES: "bytes"}
+    if content.plaintext is not None:  # ciphertext, the same for every node
+        headers[hdrs.CACHE_CONTROL] = "private, max-age=31536000, immutable"
+    return headers

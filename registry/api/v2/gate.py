@@ -27,10 +27,11 @@ from registry.api.http.peers import peer_of
 from registry.api.http.problems import errors_as, oci_response
 from registry.api.v2.node_limit import NodeConcurrencyLimit
 from registry.errors import NotFoundError, ReferenceFormatError
-from registry.model.images import ContentKind, ImageContent, StoredImage
+from registry.model.images import ContentKind, ImageContent
 from registry.oci.reference import is_repository
 from registry.pull.ranges import ByteRange
-from registry.pull.resolve import ImageResolver
+from registry.pull.session_image import SessionImage
+from registry.pull.session_images import SessionImages
 
 _CLAIMS: Final = web.RequestKey("claims", SessionClaims)
 _REPOSITORY: Final = re.compile(
@@ -59,7 +60,7 @@ class Admitted:
 
     __slots__ = ("claims", "image")
 
-    def __init__(self, capability: _Capability, claims: SessionClaims, image: StoredImage) -> None:
+    def __init__(self, capability: _Capability, claims: SessionClaims, image: SessionImage) -> None:
         if capability is not _CAPABILITY:
             raise TypeError("Only the gate admits requests: declare a Route and take its Admitted.")
         self.claims = claims
@@ -119,7 +120,7 @@ class MeteredRoute:
     """
 
     path: str
-    select: Callable[[web.Request, StoredImage], BlobParts | None]
+    select: Callable[[web.Request, SessionImage], BlobParts | None]
     deliver: Callable[[web.Request, Admitted, BlobParts, Granted], Awaitable[web.StreamResponse]]
     describe: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]]
 
@@ -129,7 +130,7 @@ class Gate:
 
     Args:
         verifier: Verifies bearer tokens and checks them in the ledger.
-        resolver: Finds the session's image.
+        images: Finds the session's image.
         limit: Limits a node's metered responses.
         origin: Address of the realm, for challenges.
         pacing: Sends large documents.
@@ -138,18 +139,19 @@ class Gate:
     def __init__(
         self,
         verifier: Verifier,
-        resolver: ImageResolver,
+        images: SessionImages,
         limit: NodeConcurrencyLimit,
         origin: Origin,
         *,
         pacing: Pacing,
     ) -> None:
         self._verifier = verifier
-        self._resolver = resolver
+        self._images = images
         self._limit = limit
         self._origin = origin
         self._pacing = pacing
         self._uncharged: LRUCache[str, int] = LRUCache(_SESSIONS)
+        self._keyed: LRUCache[str, bool] = LRUCache(_SESSIONS)
 
     def app(self, routes: Iterable[Route | MeteredRoute]) -> web.Application:
         """Return the application to mount at `/v2`. All its errors are rendered as OCI errors."""
@@ -179,13 +181,13 @@ class Gate:
         """Admit the request in the ledger and run the handler."""
         claims, image_digest = await self._scope(request)
         await self._begin(request, claims)
-        image = await self._resolver.image(request.match_info["name"], image_digest)
+        image = await self._images.of(claims, request.match_info["name"], image_digest)
         return await self._respond(request, _admitted(claims, image), handler)
 
     async def admit_metered(self, request: web.Request, route: MeteredRoute) -> web.StreamResponse:
         """Reserve the selected bytes in the ledger, deliver them, and release the rest."""
         claims, image_digest = await self._scope(request)
-        image = await self._resolver.image(request.match_info["name"], image_digest)
+        image = await self._images.of(claims, request.match_info["name"], image_digest)
         wanted = route.select(request, image) if image is not None else None
         if wanted is None:
             await self._begin(request, claims)
@@ -237,6 +239,14 @@ class Gate:
         with suppress(OutsideScopeError):
             await self._refuse(request, admitted.claims)
 
+    async def record_keyed(self, request: web.Request, admitted: Admitted) -> None:
+        """Record that the node gets the keys of its layers: once, if it asks one process again."""
+        token_id = admitted.claims.token_id
+        if token_id not in self._keyed:
+            peer = peer_of(request)
+            await self._verifier.record_keyed(admitted.claims, source=peer.source, peer=peer.certificate)
+            self._keyed[token_id] = True
+
     async def _scope(self, request: web.Request) -> tuple[SessionClaims, str]:
         """Return the session and its image's digest. Raises OutsideScopeError: it is another repository."""
         claims, name = request[_CLAIMS], request.match_info["name"]
@@ -264,7 +274,7 @@ class Gate:
             return await self._verifier.begin(
                 claims,
                 repository=request.match_info["name"],
-                digest=str(content.digest) if content and metered else None,
+                digest=str(content.stored_digest) if content and metered else None,
                 length_bytes=span.length if span else length_bytes,
                 blob=metered,
                 source=peer.source,
@@ -328,7 +338,7 @@ class _Metered(_Guarded):
         return await self._gate.admit_metered(request, self._route)
 
 
-def _admitted(claims: SessionClaims, image: StoredImage | None) -> Admitted:
+def _admitted(claims: SessionClaims, image: SessionImage | None) -> Admitted:
     if image is None:
         raise NotFoundError("The repository was deleted.")
     return Admitted(_CAPABILITY, claims, image)

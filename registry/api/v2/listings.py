@@ -49,7 +49,8 @@ class Listings:
         """List the artifacts that are attached to a digest."""
         subject = Digest.parse(request.match_info["reference"])
         wanted = request.query.get("artifactType") or None
-        body = (await self._attached.of(admitted.claims.organization, admitted.image)).index(subject, wanted)
+        attached = await self._attached.of(admitted.claims.organization, admitted.image.stored)
+        body = attached.index(subject, wanted)
         filtered = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
         return web.Response(body=body, content_type=OCI_INDEX, headers=filtered)
 
