@@ -49,6 +49,7 @@ def compose_import(shared: Shared) -> ImportWorker:
         quota=SqlImportQuota(database, clock, shared.quotas),
         platforms=parse_platforms(settings.platforms),
         compressor=compressor,
+        policies=shared.encryption_policies,
     )
     return ImportWorker(
         SqlJobQueue(database, clock, shared.quotas),

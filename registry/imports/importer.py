@@ -7,6 +7,7 @@ from functools import partial
 
 import structlog
 
+from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.import_quotas import SqlImportQuota
 from registry.errors import PullFailedError, ReferenceFormatError, UpstreamMissingError
 from registry.imports.attachments import Attacher
@@ -17,6 +18,7 @@ from registry.imports.platforms import join_platforms
 from registry.imports.progress import TransferProgress
 from registry.imports.recompress.pipeline import Compressor
 from registry.imports.transfer import Transfer, TransferOptions
+from registry.model.encryption import Encryption
 from registry.model.images import ImageContent, StoredImage
 from registry.model.imports import (
     BlobPins,
@@ -53,6 +55,7 @@ class Importer:
         quota: SqlImportQuota | None = None,
         platforms: Sequence[Platform] = (LINUX_AMD64,),
         compressor: Compressor | None = None,
+        policies: SqlEncryptionPolicies | None = None,
     ) -> None:
         """Configure the importer with the objects that all imports share.
 
@@ -63,6 +66,7 @@ class Importer:
             quota: Limits how much each organization may import; None means no limit.
             platforms: Platforms to import, unless the job names others.
             compressor: Creates zstd variants; None stores only the original images.
+            policies: Policies for encrypted delivery; None stores layers for plaintext delivery.
         """
         self._client = client
         self._store = store
@@ -74,6 +78,7 @@ class Importer:
         self._quota = quota
         self._platforms = tuple(platforms)
         self._compressor = compressor
+        self._policies = policies
 
     async def run(
         self,
@@ -119,7 +124,15 @@ class Importer:
         platforms = await read_platforms(source, job.platforms or self._platforms)
         plan = plan_import(platforms.found, await self._max_bytes(job.key.organization))
         await self._pins.pin(job.id, job.key.organization, plan.digests)
-        transfer = Transfer(source, self._store, job.key.organization, self._options, self._sharing)
+        deliverable = await self._is_encrypted(job.key.organization)
+        transfer = Transfer(
+            source,
+            self._store,
+            job.key.organization,
+            self._options,
+            self._sharing,
+            deliverable=deliverable,
+        )
         if self._quota is not None:
             await self._quota.charge(job, await transfer.missing_bytes(plan.layers))
         progress = TransferProgress(plan, report)
@@ -129,7 +142,9 @@ class Importer:
             images: Sequence[StoredImage] = [planned.image for planned in plan.platforms]
             await fetching
         else:
-            compressing = self._compressor.run(job, plan.platforms, transfer.arrived, progress.follow)
+            compressing = self._compressor.run(
+                job, plan.platforms, transfer.arrived, progress.follow, deliverable=deliverable
+            )
             images = await gather_both(fetching, compressing)
         progress.enter(Stage.STORING)
         image, indexes = join_platforms(platforms.found[0].root, images)
@@ -141,6 +156,11 @@ class Importer:
         _log.info("import.stored", job_id=job.id, seconds=round(time.monotonic() - began, 3))
         missing = tuple(str(platform) for platform in platforms.missing)
         return replace(image.with_attached(attached), missing_platforms=missing)
+
+    async def _is_encrypted(self, organization: str) -> bool:
+        if self._policies is None:
+            return False
+        return await self._policies.effective(organization) is not Encryption.NONE
 
     async def _max_bytes(self, organization: str) -> int:
         quota = await self._quota.max_image_bytes(organization) if self._quota else 0

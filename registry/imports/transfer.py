@@ -19,6 +19,7 @@ from registry.imports.linking import BlobLinker
 from registry.imports.progress import TransferProgress
 from registry.imports.transfer_lock import TransferLock
 from registry.oci.documents import Descriptor
+from registry.oci.encrypted_manifest import encrypted_type
 from registry.upstream.minimum_rate import MinimumRate
 from registry.upstream.ranges import Download, DownloadOptions, PrefetchBudget
 from registry.upstream.repository import UpstreamRepository
@@ -58,6 +59,9 @@ class TransferOptions:
 class Transfer:
     """Copies blobs of one import into one tenant's storage.
 
+    Args:
+        deliverable: Whether to store layers as ciphertext that can be delivered as it is.
+
     Attributes:
         arrived: Receives each layer as soon as the tenant has it, including layers that it already had.
     """
@@ -69,8 +73,11 @@ class Transfer:
         tenant: str,
         options: TransferOptions,
         sharing: BlobLinker | None = None,
+        *,
+        deliverable: bool = False,
     ) -> None:
         self._sharing = sharing
+        self._deliverable = deliverable
         self._source = source
         self._store = store
         self._tenant = tenant
@@ -145,7 +152,14 @@ class Transfer:
         for last in (*[False] * (STORE_ATTEMPTS - 1), True):
             if await self._found(layer, progress) or await self._linked(layer, progress):
                 break
-            copy = _Copy(self._source, self._store, self._tenant, layer, progress)
+            copy = _Copy(
+                self._source,
+                self._store,
+                self._tenant,
+                layer,
+                progress,
+                deliverable=self._is_deliverable(layer),
+            )
             try:
                 await copy.run(self._options.download, self._rate)
                 if self._sharing is not None:
@@ -170,17 +184,21 @@ class Transfer:
     async def _found(self, layer: Descriptor, progress: TransferProgress) -> bool:
         try:
             there = await self._store.contains(self._tenant, layer.digest)
+            if there and self._is_deliverable(layer):
+                await self._store.make_deliverable(self._tenant, layer.digest)
         except StorageError as error:
             raise _store_failed(error) from error
         if there:
             progress.found(layer.size_bytes)
         return there
 
+    def _is_deliverable(self, layer: Descriptor) -> bool:
+        return self._deliverable and encrypted_type(layer.media_type) is not None
+
     async def _linked(self, layer: Descriptor, progress: TransferProgress) -> bool:
         if self._sharing is None or not await self._sharing.link(self._source, self._tenant, layer):
             return False
-        progress.found(layer.size_bytes)
-        return True
+        return await self._found(layer, progress)
 
 
 class _Copy:
@@ -197,10 +215,13 @@ class _Copy:
         tenant: str,
         layer: Descriptor,
         progress: TransferProgress,
+        *,
+        deliverable: bool,
     ) -> None:
         self._source = source
         self._store = store
         self._tenant = tenant
+        self._deliverable = deliverable
         self._layer = layer
         self._progress = progress
         self._fetched_bytes = 0
@@ -208,7 +229,9 @@ class _Copy:
         self.pieced_together = False
 
     async def run(self, options: DownloadOptions, rate: MinimumRate) -> None:
-        async with self._store.ingest(self._tenant, self._layer.digest, self._layer.size_bytes) as writer:
+        async with self._store.ingest(
+            self._tenant, self._layer.digest, self._layer.size_bytes, deliverable=self._deliverable
+        ) as writer:
             self._resumed_bytes = writer.resumed_bytes
             if self._resumed_bytes:
                 _log.info("layer.resumed", digest=str(self._layer.digest), resumed_bytes=self._resumed_bytes)

@@ -190,8 +190,9 @@ class PullTokens:
 def _key_missing(node: Node) -> NodeKeyMissingError:
     if node.encryption_key is None:
         return NodeKeyMissingError(
-            f"The layers must be encrypted, and the node {node.node_id!r} has no encryption key. Run `crisper node "
-            "enroll --runtime containerd` on it, or set a key with PUT /api/v1/nodes/{id}/encryption-key."
+            f"The layers must be encrypted, and the node {node.node_id!r} has no encryption key. Run "
+            "`crisper node enroll --runtime containerd` on it, or set a key with "
+            "PUT /api/v1/nodes/{id}/encryption-key."
         )
     return NodeKeyMissingError(
         f"The layers must be encrypted, and the node {node.node_id!r} runs {node.runtime}, which cannot "
@@ -201,8 +202,8 @@ def _key_missing(node: Node) -> NodeKeyMissingError:
 
 def _not_encrypted() -> NotEncryptedError:
     return NotEncryptedError(
-        "The layers must be encrypted, but the image was imported without encrypted delivery. Encrypt it with "
-        "`crisper image rekey`, or import it again with `crisper group update --pull`."
+        "The layers must be encrypted, but the image was imported without encrypted delivery. Encrypt it "
+        "with `crisper image rekey`, or import it again with `crisper group update --pull`."
     )
 
 

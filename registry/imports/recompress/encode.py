@@ -65,6 +65,7 @@ class LayerEncoder:
         allowance: Allowance,
         announce: Announce,
         progress: Callable[[int], None],
+        deliverable: bool = False,
     ) -> EncodedLayer:
         """Decompress a stored layer, verify it, and store it in zstd if that saves enough.
 
@@ -75,6 +76,7 @@ class LayerEncoder:
             allowance: Limit on the decompressed bytes.
             announce: Called with the digest of the zstd layer before it becomes visible.
             progress: Called with the number of bytes of the layer that have been read.
+            deliverable: Whether to store the result as ciphertext that can be delivered as it is.
 
         Raises:
             PullFailedError: The layer does not match its diff_id, or is a decompression bomb.
@@ -90,7 +92,7 @@ class LayerEncoder:
             output: _Output | None = None
             if unpacker.packing is not Packing.ZSTD:
                 writer = await stack.enter_async_context(
-                    self._store.derive(tenant, announce, layer.size_bytes)
+                    self._store.derive(tenant, announce, layer.size_bytes, deliverable=deliverable)
                 )
                 output = _Output(writer, self._threads, self._ahead, self._level)
                 stack.push_async_callback(output.wait_uncancelled)

@@ -93,6 +93,8 @@ class Compressor:
         platforms: Sequence[PlannedImage],
         arrived: asyncio.Queue[Descriptor],
         report: Callable[[Progress], None],
+        *,
+        deliverable: bool = False,
     ) -> Sequence[StoredImage]:
         """Verify an image's layers as they arrive, and create the zstd variants that save enough.
 
@@ -103,6 +105,7 @@ class Compressor:
             platforms: The planned image of each platform.
             arrived: Yields each of the image's layers once when it is in storage, in any order.
             report: Called in the event loop at every step; it must not block.
+            deliverable: Whether to store layers as ciphertext that can be delivered as it is.
 
         Returns:
             The image of each platform with the diff_ids of its verified layers, and with its zstd variant if
@@ -113,7 +116,7 @@ class Compressor:
                 a decompression bomb.
         """
         try:
-            work = _Work(job, platforms, report)
+            work = _Work(job, platforms, report, deliverable)
             await self._encode_layers(work, arrived)
             made = [await self._assemble(work, planned) for planned in platforms]
         except ImportFailedError:
@@ -136,7 +139,7 @@ class Compressor:
             layer = await arrived.get()
             if layer.media_type in ENCODABLE and layer.digest in diff_ids:
                 diff_id = diff_ids[layer.digest]
-                found = await self._recall(work.job, diff_id, known.get(layer.digest))
+                found = await self._recall(work, diff_id, known.get(layer.digest))
                 if found is None:
                     found = await self._encode(work, layer, diff_id, allowance)
                 work.found[layer.digest] = found
@@ -144,14 +147,17 @@ class Compressor:
                     work.diff_ids[layer.digest] = diff_id
             work.layer_done(layer)
 
-    async def _recall(self, job: ImportJob, diff_id: Digest, known: KnownLayer | None) -> EncodedLayer | None:
+    async def _recall(self, work: "_Work", diff_id: Digest, known: KnownLayer | None) -> EncodedLayer | None:
         """Return the result of an earlier import, if its blob still exists."""
+        organization = work.job.key.organization
         if known is None or known.diff_id != diff_id:
             return None
         if known.encoded is not None:
-            await self._pins.pin(job.id, job.key.organization, [known.encoded.digest])
-            if not await self._store.contains(job.key.organization, known.encoded.digest):
+            await self._pins.pin(work.job.id, organization, [known.encoded.digest])
+            if not await self._store.contains(organization, known.encoded.digest):
                 return None
+            if work.deliverable:
+                await self._store.make_deliverable(organization, known.encoded.digest)
         self._metrics.compressed_layers.labels("known").inc()
         return EncodedLayer(verified=True, content=known.encoded)
 
@@ -169,6 +175,7 @@ class Compressor:
             allowance=allowance,
             announce=announce,
             progress=work.report_progress,
+            deliverable=work.deliverable,
         )
         work.seconds += time.monotonic() - began
         self._metrics.compressed_layers.labels("gained" if found.content else "kept").inc()
@@ -216,6 +223,7 @@ class _Work:
     job: ImportJob
     platforms: Sequence[PlannedImage]
     report: Callable[[Progress], None]
+    deliverable: bool
     layers: Sequence[Descriptor] = field(init=False)
     found: dict[Digest, EncodedLayer] = field(default_factory=dict)
     diff_ids: dict[Digest, Digest] = field(default_factory=dict)
