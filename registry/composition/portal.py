@@ -35,6 +35,7 @@ def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
         progress=shared.progress,
         nodes=shared.nodes,
         tokens=use_cases.pull_tokens,
+        policies=shared.encryption_policies,
         authority=shared.authority,
         origin=shared.origin,
         clock=shared.clock,

@@ -9,6 +9,7 @@ from auth.authority import DEFAULT_TTL_S
 from auth.ports import Binding
 from auth.records import MAX_TTL_S, TokenState, TokenView
 from registry.errors import ConflictError, NotFoundError
+from registry.model.encryption import Encryption
 from registry.model.groups import GroupKey
 from registry.model.images import Variant, WantedVariant
 from registry.portal.commands import Pull
@@ -54,7 +55,11 @@ class PullViews(Views):
         )  # first, because it may fail: a token without a reference is useless
         try:
             made = await self._services.tokens.mint(
-                key, node_id, _lifetime_s(form.get("ttl", "")), _variant(form.get("variant", ""))
+                key,
+                node_id,
+                _lifetime_s(form.get("ttl", "")),
+                _variant(form.get("variant", "")),
+                _encryption(form.get("encryption", "")),
             )
         except (NotFoundError, ConflictError) as error:
             await self._services.groups.get(key)
@@ -136,6 +141,7 @@ class PullViews(Views):
             has_nodes=bool(nodes),
             lifetimes=_LIFETIMES_S,
             usual=DEFAULT_TTL_S,
+            policy=await self._services.policies.effective(key.organization),
             has_zstd=image is not None and image.zstd is not None,
             refusal=refusal,
         )
@@ -153,3 +159,7 @@ def _lifetime_s(text: str) -> int:
 
 def _variant(text: str) -> Variant | None:
     return next((wanted.choice for wanted in WantedVariant if text == wanted.value), None)
+
+
+def _encryption(text: str) -> Encryption | None:
+    return next((wanted for wanted in Encryption if text == wanted.value), None)

@@ -7,6 +7,7 @@ from auth.authority import Authority
 from auth.ports import Clock
 from auth.signing_keys import SigningKey
 from registry.api.http.origin import Origin
+from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.overview import SqlOverview
 from registry.model.groups import GroupCatalog
 from registry.model.imports import ProgressStore
@@ -35,6 +36,7 @@ class Services:
     progress: ProgressStore
     nodes: NodeRegistry
     tokens: PullTokens
+    policies: SqlEncryptionPolicies
     authority: Authority
     origin: Origin
     clock: Clock
