@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from auth.audit import AuthEventType
-from auth.claims import Access
+from auth.claims import Access, EncryptionClaim
 from auth.context import AuthContext
 from auth.errors import TtlOutOfRangeError
 from auth.jws import TokenType, sign
@@ -190,7 +190,11 @@ class Authority(IssuedTokens):
                 "access": [Access("repository", repository, _PULL).to_claim()],
                 "img": image.digest,
                 "org": organization,
-                **({"enc": encrypted.key} if encrypted else {}),
+                **(
+                    {"enc": EncryptionClaim(encrypted.key, encrypted.minted_at).to_claim()}
+                    if encrypted
+                    else {}
+                ),
             },
         )
         await self._context.ledger.mint(

@@ -40,6 +40,23 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class EncryptionClaim:
+    """The claim `enc`: the session's layers are encrypted for its node.
+
+    Attributes:
+        key: `jkt`, the RFC 7638 thumbprint of the node's encryption key.
+        minted_at: `iat`, when the pull token was minted, in seconds. Layers have the keys of that time.
+    """
+
+    key: str
+    minted_at: int
+
+    def to_claim(self) -> dict[str, object]:
+        """Return the claim as JSON."""
+        return {"jkt": self.key, "iat": self.minted_at}
+
+
+@dataclass(frozen=True, slots=True)
 class PullClaims:
     """Claims of a pull token, which allows one pull of one image by one node.
 
@@ -49,8 +66,7 @@ class PullClaims:
         organization: `org`, the tenant.
         repository: Name of the single repository in `access`.
         image_digest: `img`.
-        encryption_key: `enc`, the thumbprint of the node's key for which layers are encrypted; None if the
-            session gets plaintext.
+        encryption: `enc`; None if the session gets plaintext.
     """
 
     token_id: str
@@ -58,7 +74,7 @@ class PullClaims:
     organization: str
     repository: str
     image_digest: str
-    encryption_key: str | None = None
+    encryption: EncryptionClaim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +90,7 @@ class SessionClaims:
         image_digest: `img`; None for a login.
         by_certificate: Whether `cnf` binds the bearer to the node's certificate; every request must show it.
         networks: `nets`, the networks from which it may be used; empty means any.
-        encryption_key: `enc`, as in the pull token.
+        encryption: `enc`, as in the pull token.
     """
 
     token_id: str
@@ -86,7 +102,7 @@ class SessionClaims:
     expires_at: datetime
     by_certificate: bool = False
     networks: tuple[Network, ...] = ()
-    encryption_key: str | None = None
+    encryption: EncryptionClaim | None = None
 
     @property
     def repository(self) -> str | None:
@@ -111,7 +127,7 @@ def read_pull_claims(payload: VerifiedPayload) -> PullClaims:
         organization=_text(payload, "org"),
         repository=access.name,
         image_digest=_text(payload, "img", _DIGEST),
-        encryption_key=_encryption_key(payload),
+        encryption=_encryption(payload),
     )
 
 
@@ -132,7 +148,7 @@ def read_session_claims(payload: VerifiedPayload) -> SessionClaims:
         expires_at=datetime.fromtimestamp(read_time(payload, "exp"), UTC),
         by_certificate=_confirmed(payload),
         networks=_networks(payload),
-        encryption_key=_encryption_key(payload),
+        encryption=_encryption(payload),
     )
 
 
@@ -174,8 +190,13 @@ def _confirmed(payload: Mapping[str, Any]) -> bool:
     return True
 
 
-def _encryption_key(payload: Mapping[str, Any]) -> str | None:
-    return _text(payload, "enc", _THUMBPRINT) if "enc" in payload else None
+def _encryption(payload: Mapping[str, Any]) -> EncryptionClaim | None:
+    if "enc" not in payload:
+        return None
+    claim = payload["enc"]
+    if not isinstance(claim, dict) or set(claim) != {"jkt", "iat"}:
+        raise RefusedError(Cause.MALFORMED)
+    return EncryptionClaim(_text(claim, "jkt", _THUMBPRINT), read_time(claim, "iat"))
 
 
 def _networks(payload: Mapping[str, Any]) -> tuple[Network, ...]:

@@ -234,8 +234,8 @@ class Realm:
             "org": claims.organization,
             "access": [],
         }
-        if claims.encryption_key is not None:
-            payload["enc"] = claims.encryption_key
+        if claims.encryption is not None:
+            payload["enc"] = claims.encryption.to_claim()
         if binding.by_certificate:
             payload["cnf"] = confirmation(claims.node_id)
         if binding.networks:

@@ -83,6 +83,7 @@ class Verifier:
         self, claims: SessionClaims, *, source: str, peer: ShownCertificate | None
     ) -> None:
         """Record that the session's node gets the keys of encrypted layers. Call it before they are sent."""
+        key = claims.encryption.key if claims.encryption else None
         await self._context.audit.record(
             AuditEvent(
                 AuthEventType.TOKEN_KEYED,
@@ -90,7 +91,7 @@ class Verifier:
                 token_id=claims.token_id,
                 node_id=claims.node_id,
                 source=source,
-                detail={"encryption_key": claims.encryption_key, **described(peer)},
+                detail={"encryption_key": key, **described(peer)},
             )
         )
 

@@ -53,6 +53,7 @@ class UseCases:
             shared.authority,
             shared.encryption,
             shared.encryption_policies,
+            shared.clock,
             default=variant,
         )
 

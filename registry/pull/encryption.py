@@ -33,10 +33,12 @@ class Recipient:
     Attributes:
         key: The node's encryption key.
         token_id: Id of the pull token. Every pull has other wrapped keys.
+        minted_at: When the token was minted, in seconds. Layers have the keys of that time.
     """
 
     key: NodeKey
     token_id: str
+    minted_at: int
 
 
 class ImageEncryption:

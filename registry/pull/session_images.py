@@ -29,7 +29,7 @@ class SessionImages:
         self._resolver = resolver
         self._encryption = encryption
         self._nodes = nodes
-        self._kept: LRUCache[tuple[str, str, str], SessionImage] = LRUCache(_KEPT_BYTES, len)
+        self._kept: LRUCache[tuple[str, str], SessionImage] = LRUCache(_KEPT_BYTES, len)
         self._locks: KeyedLocks[str] = KeyedLocks()
 
     async def of(self, claims: SessionClaims, repository: str, digest: str) -> SessionImage | None:
@@ -45,14 +45,14 @@ class SessionImages:
         image = await self._resolver.image(repository, digest)
         if image is None:
             return None
-        if claims.encryption_key is None:
+        if claims.encryption is None:
             return SessionImage.plain(image)
-        wanted = (claims.token_id, digest, claims.encryption_key)
+        wanted = (claims.token_id, digest)
         async with self._locks.hold(claims.token_id):
             kept = self._kept.get(wanted)
             if kept is None:
-                key = await self._key(claims.node_id, claims.encryption_key)
-                recipient = Recipient(key, claims.token_id)
+                key = await self._key(claims.node_id, claims.encryption.key)
+                recipient = Recipient(key, claims.token_id, claims.encryption.minted_at)
                 kept = await self._encryption.encrypt(claims.organization, image, recipient)
                 if len(kept) <= self._kept.maxsize:
                     self._kept[wanted] = kept

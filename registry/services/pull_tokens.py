@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from auth.authority import Authority, MintedToken, new_token_id
-from auth.ports import Node
+from auth.ports import Clock, Node
 from auth.records import EncryptedFor, ImageGrant
 from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.instances import SqlInstances
@@ -64,6 +64,7 @@ class PullTokens:
         authority: Authority,
         encryption: ImageEncryption,
         policies: SqlEncryptionPolicies,
+        clock: Clock,
         *,
         default: Variant = Variant.ORIGINAL,
     ) -> None:
@@ -73,6 +74,7 @@ class PullTokens:
         self._authority = authority
         self._encryption = encryption
         self._policies = policies
+        self._clock = clock
         self._default = default
 
     async def mint(
@@ -158,13 +160,15 @@ class PullTokens:
                 raise _key_missing(node)
             return None
         key = NodeKey.parse(node.encryption_key)
+        minted_at = int(self._clock.now().timestamp())
+        recipient = Recipient(key, token_id, minted_at)
         try:
-            image_of_session = await self._encryption.encrypt(organization, image, Recipient(key, token_id))
+            image_of_session = await self._encryption.encrypt(organization, image, recipient)
         except NotDeliverableError:
             if required:
                 raise _not_encrypted() from None
             return None
-        return EncryptedFor(key.thumbprint, str(image_of_session.visible.digest))
+        return EncryptedFor(key.thumbprint, minted_at, str(image_of_session.visible.digest))
 
     def _choose(
         self, stored: StoredImage, node: Node, wanted: Variant | None
