@@ -19,7 +19,7 @@ from registry.imports.linking import BlobLinker
 from registry.imports.progress import TransferProgress
 from registry.imports.transfer_lock import TransferLock
 from registry.oci.documents import Descriptor
-from registry.oci.encrypted_manifest import encrypted_type
+from registry.oci.encrypted_manifest import encrypted_media_type
 from registry.upstream.minimum_rate import MinimumRate
 from registry.upstream.ranges import Download, DownloadOptions, PrefetchBudget
 from registry.upstream.repository import UpstreamRepository
@@ -193,7 +193,7 @@ class Transfer:
         return there
 
     def _is_deliverable(self, layer: Descriptor) -> bool:
-        return self._deliverable and encrypted_type(layer.media_type) is not None
+        return self._deliverable and encrypted_media_type(layer.media_type) is not None
 
     async def _linked(self, layer: Descriptor, progress: TransferProgress) -> bool:
         if self._sharing is None or not await self._sharing.link(self._source, self._tenant, layer):

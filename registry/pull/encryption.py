@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from registry.model.images import ContentKind, ImageContent, StoredImage
+from registry.model.images import ContentKind, ImageContent, StoredImage, Variant
 from registry.oci.encrypted_manifest import (
     LayerSecrets,
     encrypted_index,
     encrypted_manifest,
-    encrypted_type,
+    encrypted_media_type,
 )
 from registry.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from registry.oci.node_key import NodeKey
+from registry.oci.variant import original_digest
 from registry.pull.documents import Documents
 from registry.pull.session_image import SessionImage
 from storage.blobs import BlobStore
@@ -57,6 +58,7 @@ class ImageEncryption:
         """Return a session's image with encrypted layers.
 
         Raises:
+            DocumentError: The manifest would be too large.
             NotDeliverableError: A layer is not stored as ciphertext.
             StorageError: As for `BlobStore.open`.
         """
@@ -89,7 +91,7 @@ class ImageEncryption:
         digests = [
             content.digest
             for content in image.contents
-            if content.kind is ContentKind.LAYER and encrypted_type(content.media_type) is not None
+            if content.kind is ContentKind.LAYER and encrypted_media_type(content.media_type) is not None
         ]
         return dict(zip(digests, await asyncio.gather(*map(secrets, digests)), strict=True))
 
@@ -113,7 +115,8 @@ def _build(
     for content in image.contents:
         if content.kind is ContentKind.MANIFEST:
             plain = originals[content.digest]
-            enter(content, OCI_MANIFEST, encrypted_manifest(plain, content.digest, layers, key))
+            original = original_digest(plain) if image.variant is Variant.ZSTD else content.digest
+            enter(content, OCI_MANIFEST, encrypted_manifest(plain, original, layers, key))
     manifests = {digest: (each.digest, each.size_bytes) for digest, each in contents.items()}
     for content in image.contents:
         if content.kind is ContentKind.INDEX:

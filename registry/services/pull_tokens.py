@@ -7,7 +7,13 @@ from auth.ports import Clock, Node
 from auth.records import EncryptedFor, ImageGrant
 from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.instances import SqlInstances
-from registry.errors import ConflictError, NodeKeyMissingError, NotEncryptedError, NotFoundError
+from registry.errors import (
+    ConflictError,
+    DocumentError,
+    NodeKeyMissingError,
+    NotEncryptedError,
+    NotFoundError,
+)
 from registry.model.encryption import DECRYPTING_RUNTIMES, Encryption, choose_encryption
 from registry.model.groups import GroupCatalog, GroupKey, GroupStatus
 from registry.model.images import StoredImage, Variant
@@ -164,7 +170,7 @@ class PullTokens:
         recipient = Recipient(key, token_id, minted_at)
         try:
             image_of_session = await self._encryption.encrypt(organization, image, recipient)
-        except NotDeliverableError:
+        except (NotDeliverableError, DocumentError):
             if required:
                 raise _not_encrypted() from None
             return None
