@@ -50,6 +50,7 @@ class PullToken:
         reference: What to give `docker pull`.
         digest: Of the manifest or index that the token is for.
         variant: Which of the image's encodings.
+        key_thumbprint: The node's key for which the layers are encrypted; None for plaintext.
     """
 
     token_id: str
@@ -58,6 +59,7 @@ class PullToken:
     reference: str
     digest: str
     variant: str
+    key_thumbprint: str | None = None
 
     def password(self, node: Node) -> str:
         """Return what `node` gives as its password."""
@@ -195,14 +197,22 @@ class Operator:
         return Organization(made["name"], made["api_key"])
 
     def create_node(
-        self, node_id: str | None = None, *, zstd: bool | None = None, platform: str | None = None
+        self,
+        node_id: str | None = None,
+        *,
+        zstd: bool | None = None,
+        platform: str | None = None,
+        encryption_key: str | None = None,
+        runtime: str | None = None,
     ) -> Node:
-        body = {
+        body: dict[str, Any] = {
             "node_id": node_id or unique("node"),
             "binding": "secret",
             "zstd": zstd,
             "platform": platform,
         }
+        if encryption_key is not None:
+            body |= {"encryption_key": encryption_key, "runtime": runtime}
         made = self.call("POST", "/nodes", body).expect(201).json()
         return Node(made["node_id"], made["node_secret"])
 
@@ -222,6 +232,7 @@ class Operator:
         *,
         ttl_s: int | None = None,
         variant: str = "original",
+        encryption: str | None = None,
     ) -> PullToken:
         """Mint a token for one node; `original` keeps upstream's digests."""
         body: dict[str, Any] = {
@@ -233,6 +244,8 @@ class Operator:
         }
         if ttl_s is not None:
             body["ttl_s"] = ttl_s
+        if encryption is not None:
+            body["encryption"] = encryption
         made = self.call("POST", "/pull-tokens", body).expect(201).json()
         image = made["image"]
         return PullToken(
@@ -242,6 +255,7 @@ class Operator:
             image["reference"],
             image["digest"],
             image["variant"],
+            image["key_thumbprint"],
         )
 
     def token(self, token: PullToken) -> dict[str, Any]:

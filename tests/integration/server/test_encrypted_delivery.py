@@ -1,0 +1,303 @@
+"""Encrypted delivery over HTTP: what a session gets, what its node can open, and what a thief cannot."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from jwcrypto.common import JWException
+
+from tests.integration.server.conftest import Shop, open_shop
+from tests.support import images
+from tests.support.crisper import CrisperServer, Node, PullToken
+from tests.support.encrypted import KEYS, ORIGINAL, KeyPair
+from tests.support.http import Response
+from tests.support.upstream import Upstream
+
+WINDOW_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Keyed(Shop):
+    """A shop whose node has an encryption key."""
+
+    keys: KeyPair
+
+    def mint_encrypted(self, node: Node | None = None, variant: str = "original") -> PullToken:
+        operator = self.server.operator
+        return operator.mint(
+            self.organization, self.group, node or self.node, variant=variant, encryption="required"
+        )
+
+    def manifest(self, bearer: str, reference: str = "latest") -> dict[str, Any]:
+        return dict(json.loads(self.get(f"manifests/{reference}", bearer).expect(200).body))
+
+    def opened(self, bearer: str, manifest: dict[str, Any], keys: KeyPair | None = None) -> list[bytes]:
+        layers = manifest["layers"]
+        sent = [self.get(f"blobs/{each['digest']}", bearer).expect(200).body for each in layers]
+        return [(keys or self.keys).open(*each) for each in zip(layers, sent, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[CrisperServer]:
+    folder = tmp_path_factory.mktemp("encrypted")
+    env = {"CRISPER_WORKERS": "2", "CRISPER_ORGANIZATION_CHANGES_PER_MINUTE": "0"}
+    with CrisperServer(folder / "server", insecure_registries=[upstream.host], env=env) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def keyed(server: CrisperServer, upstream: Upstream) -> Keyed:
+    return _keyed(server, upstream, images.compressible())
+
+
+def _keyed(
+    server: CrisperServer, upstream: Upstream, image: images.Image, keys: KeyPair | None = None
+) -> Keyed:
+    upstream.push(image)
+    shop, keys = open_shop(server, upstream, image), keys or KeyPair.p256()
+    node = server.operator.create_node(encryption_key=keys.public, runtime="containerd")
+    return Keyed(server, shop.organization, node, shop.group, image, keys)
+
+
+@pytest.mark.parametrize("keys", [KeyPair.p256(), KeyPair.rsa()], ids=["P-256", "RSA"])
+@pytest.mark.parametrize("image", [images.compressible(), images.zstd_only(), images.docker_schema2()])
+def test_the_node_opens_every_layer(
+    server: CrisperServer, upstream: Upstream, image: images.Image, keys: KeyPair
+) -> None:
+    keyed = _keyed(server, upstream, image, keys)
+    token = keyed.mint_encrypted()
+    bearer = keyed.bearer(token)
+    manifest = keyed.manifest(bearer)
+    assert keyed.opened(bearer, manifest) == [image.blobs[layer] for layer in _layers(image)]
+    assert {each["mediaType"].rpartition("+")[2] for each in manifest["layers"]} == {"encrypted"}
+    assert manifest["config"]["digest"] in image.blobs
+    assert manifest["annotations"][ORIGINAL] == image.digest
+    answer = keyed.get("manifests/latest", bearer).expect(200)
+    assert answer.headers["Docker-Content-Digest"] == token.digest
+    assert "sha256:" + hashlib.sha256(answer.body).hexdigest() == token.digest
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_the_zstd_variant_is_encrypted_too(keyed: Keyed) -> None:
+    bearer = keyed.bearer(keyed.mint_encrypted(variant="zstd"))
+    manifest = keyed.manifest(bearer)
+    assert {each["mediaType"] for each in manifest["layers"]} == {
+        "application/vnd.oci.image.layer.v1.tar+zstd+encrypted"
+    }
+    assert manifest["annotations"][ORIGINAL] == keyed.image.digest
+    keyed.opened(bearer, manifest)
+
+
+def test_every_index_entry_leads_to_an_encrypted_manifest(server: CrisperServer, upstream: Upstream) -> None:
+    keyed = _keyed(server, upstream, images.multi_platform())
+    bearer = keyed.bearer(keyed.mint_encrypted())
+    index = keyed.manifest(bearer)
+    manifests = [keyed.get(f"manifests/{each['digest']}", bearer) for each in index["manifests"]]
+    found = [json.loads(each.body) for each in manifests if each.status == 200]
+    assert found
+    for manifest in found:
+        keyed.opened(bearer, manifest)
+
+
+def test_ranges_are_ranges_of_the_ciphertext(keyed: Keyed) -> None:
+    bearer = keyed.bearer(keyed.mint_encrypted())
+    digest = keyed.manifest(bearer)["layers"][0]["digest"]
+    whole = keyed.get(f"blobs/{digest}", bearer).expect(200)
+    assert "immutable" in whole.headers["Cache-Control"]
+    part = keyed.get(f"blobs/{digest}", bearer, Range="bytes=17-1040").expect(206)
+    assert part.body == whole.body[17:1041]
+    tail = keyed.get(f"blobs/{digest}", bearer, Range="bytes=-9").expect(206)
+    assert tail.body == whole.body[-9:]
+
+
+def test_plaintext_does_not_exist_in_an_encrypted_session(keyed: Keyed) -> None:
+    bearer = keyed.bearer(keyed.mint_encrypted())
+    for layer in _layers(keyed.image):
+        keyed.get(f"blobs/{layer}", bearer).expect(404)
+        keyed.get(f"blobs/{layer}", bearer, method="HEAD").expect(404)
+    keyed.get(f"manifests/{keyed.image.digest}", bearer).expect(404)
+    keyed.get(f"blobs/{keyed.image.digest}", bearer).expect(404)
+
+
+def test_ciphertext_does_not_exist_in_a_plaintext_session(keyed: Keyed) -> None:
+    encrypted = keyed.manifest(keyed.bearer(keyed.mint_encrypted()))
+    plain = keyed.server.operator.mint(keyed.organization, keyed.group, keyed.node, encryption="none")
+    assert plain.key_thumbprint is None
+    bearer = keyed.bearer(plain)
+    assert keyed.manifest(bearer)["layers"][0]["digest"] == _layers(keyed.image)[0]
+    keyed.get(f"blobs/{encrypted['layers'][0]['digest']}", bearer).expect(404)
+
+
+def test_workers_and_a_restarted_server_answer_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, upstream: Upstream
+) -> None:
+    folder = tmp_path_factory.mktemp("again") / "server"
+    server = CrisperServer(folder, insecure_registries=[upstream.host], env={"CRISPER_WORKERS": "2"})
+    with server:
+        keyed = _keyed(server, upstream, images.compressible())
+        token = keyed.mint_encrypted()
+        bearer = keyed.bearer(token)
+        before = {keyed.get("manifests/latest", bearer).expect(200).body for _ in range(16)}
+    with server:
+        after = {keyed.get("manifests/latest", bearer).expect(200).body for _ in range(16)}
+    assert before == after
+    assert len(before) == 1
+
+
+def test_every_pull_has_other_wrapped_keys_and_the_same_ciphertext(keyed: Keyed) -> None:
+    one, other = (keyed.manifest(keyed.bearer(keyed.mint_encrypted())) for _ in range(2))
+    assert [each["digest"] for each in one["layers"]] == [each["digest"] for each in other["layers"]]
+    wrapped = {each["annotations"][KEYS] for each in (*one["layers"], *other["layers"])}
+    assert len(wrapped) == 2 * len({each["digest"] for each in one["layers"]})
+
+
+def test_another_nodes_key_opens_nothing(keyed: Keyed) -> None:
+    bearer = keyed.bearer(keyed.mint_encrypted())
+    manifest = keyed.manifest(bearer)
+    for layer in manifest["layers"]:
+        with pytest.raises(JWException):
+            KeyPair.p256().options(layer)
+
+
+def test_a_thief_with_a_whole_session_and_the_data_folder_finds_no_plaintext(
+    tmp_path_factory: pytest.TempPathFactory, upstream: Upstream
+) -> None:
+    """All answers of a session, the catalog and the bucket, but not the keyring and not the node's key."""
+    folder = tmp_path_factory.mktemp("stolen") / "server"
+    with CrisperServer(folder, insecure_registries=[upstream.host]) as server:
+        keyed = _keyed(server, upstream, images.random_layers(2, 1 << 20, "acme/stolen"))
+        token = keyed.mint_encrypted()
+        bearer = keyed.bearer(token)
+        seen = [token.token.encode(), bearer.encode()]
+        manifest = keyed.get("manifests/latest", bearer).expect(200)
+        seen += [manifest.body, _heads(manifest)]
+        for blob in json.loads(manifest.body)["layers"]:
+            answer = keyed.get(f"blobs/{blob['digest']}", bearer).expect(200)
+            seen += [answer.body, _heads(answer)]
+    stolen = [path for path in folder.rglob("*") if path.is_file() and path.name != "keyring.json"]
+    seen += [path.read_bytes() for path in stolen]
+    for layer in _layers(keyed.image):
+        plain = keyed.image.blobs[layer]
+        windows = [plain[at : at + WINDOW_BYTES] for at in range(0, len(plain) - WINDOW_BYTES, 4096)]
+        assert not any(window in found for found in seen for window in windows)
+
+
+def test_a_replaced_key_works_for_tokens_of_its_time_and_then_no_more(
+    server: CrisperServer, upstream: Upstream
+) -> None:
+    keyed = _keyed(server, upstream, images.compressible())
+    token = keyed.mint_encrypted()
+    bearer = keyed.bearer(token)
+    second, third = KeyPair.p256(), KeyPair.p256()
+    path = f"/nodes/{keyed.node.node_id}/encryption-key"
+    server.operator.call("PUT", path, {"public_key": second.public}).expect(200)
+    keyed.opened(bearer, keyed.manifest(bearer))
+    newer = keyed.mint_encrypted()
+    assert newer.key_thumbprint != token.key_thumbprint
+    newer_bearer = keyed.bearer(newer)
+    keyed.opened(newer_bearer, keyed.manifest(newer_bearer), second)
+    older = keyed.bearer(keyed.mint_encrypted())
+    server.operator.call("PUT", path, {"public_key": third.public}).expect(200)
+    server.operator.call("PUT", path, {"public_key": KeyPair.p256().public}).expect(200)
+    refused = keyed.get("manifests/latest", older)
+    assert refused.status == 403
+    assert "encryption key was replaced" in refused.body.decode()
+
+
+def test_docker_gets_a_clear_answer(keyed: Keyed) -> None:
+    bearer = keyed.bearer(keyed.mint_encrypted())
+    agent = (
+        "docker/20.10.24+dfsg1 go/go1.19.8 kernel/6.1 os/linux arch/amd64 UpstreamClient(Docker-Client/20.10)"
+    )
+    refused = keyed.get("manifests/latest", bearer, User_Agent=agent)
+    assert refused.status == 403
+    assert "Docker cannot decrypt them" in refused.json()["errors"][0]["message"]
+    store = agent.replace("UpstreamClient", "containerd-client/2.0 storage-driver/overlayfs UpstreamClient")
+    keyed.get("manifests/latest", bearer, User_Agent=store).expect(200)
+
+
+def test_the_trail_says_which_key_got_the_layers(keyed: Keyed) -> None:
+    token = keyed.mint_encrypted()
+    operator = keyed.server.operator
+    minted = operator.events(type="token.minted", token_id=token.token_id)
+    assert minted[0]["detail"]["encryption_key"] == token.key_thumbprint
+    assert operator.events(type="token.keyed", token_id=token.token_id) == []
+    keyed.manifest(keyed.bearer(token))
+    keyed_events = operator.events(type="token.keyed", token_id=token.token_id)
+    assert keyed_events[0]["detail"]["encryption_key"] == token.key_thumbprint
+    shown = operator.token(token)
+    assert shown["encrypted"] is True
+    assert shown["image"]["key_thumbprint"] == token.key_thumbprint
+    assert shown["image"]["digest"] == token.digest
+
+
+def test_policies_and_nodes_decide_what_is_minted(server: CrisperServer, upstream: Upstream) -> None:
+    keyed = _keyed(server, upstream, images.compressible())
+    operator, organization = server.operator, keyed.organization
+    body = {
+        "organization_name": organization.name,
+        "project_name": "default",
+        "container_group_name": keyed.group,
+    }
+    without = operator.create_node()
+    docker = operator.create_node(encryption_key=keyed.keys.public, runtime="docker")
+
+    def mint(node: Node, encryption: str | None) -> Response:
+        wanted = {"encryption": encryption} if encryption else {}
+        return operator.call("POST", "/pull-tokens", body | {"node_id": node.node_id} | wanted)
+
+    def outcome(node: Node, encryption: str | None) -> object:
+        answer = mint(node, encryption)
+        return (
+            answer.json()["encrypted"] if answer.status == 201 else answer.json()["type"].rpartition(":")[2]
+        )
+
+    wishes = (None, "preferred", "required", "none")
+    assert [outcome(keyed.node, wish) for wish in wishes] == [True, True, True, False]
+    assert [outcome(without, wish) for wish in wishes] == [False, False, "node-key-missing", False]
+    assert [outcome(docker, wish) for wish in wishes] == [False, False, "node-key-missing", False]
+    path = f"/organizations/{organization.name}/encryption"
+    assert operator.call("PUT", path, {"policy": "required"}).expect(200).json()["effective"] == "required"
+    assert [outcome(keyed.node, wish) for wish in wishes] == [True, True, True, "conflict"]
+    assert [outcome(without, wish) for wish in wishes] == [*["node-key-missing"] * 3, "conflict"]
+    operator.call("PUT", path, {"policy": "none"}).expect(200)
+    assert [outcome(keyed.node, wish) for wish in wishes] == [False, True, True, False]
+    operator.call("PUT", path, {"policy": None}).expect(200)
+    operator.call("PUT", path, {"policy": "often"}).expect(400)
+    operator.call("GET", "/organizations/nobody/encryption").expect(404)
+
+
+def test_an_image_without_encrypted_delivery_is_refused_until_it_is_imported_for_it(
+    server: CrisperServer, upstream: Upstream
+) -> None:
+    operator = server.operator
+    upstream.push(images.compressible())
+    organization, keys = operator.create_organization(), KeyPair.p256()
+    path = f"/organizations/{organization.name}/encryption"
+    operator.call("PUT", path, {"policy": "none"}).expect(200)
+    customer, login = server.customer(organization), upstream.login
+    group = customer.import_image(upstream.reference(images.compressible()), **login)
+    node = operator.create_node(encryption_key=keys.public, runtime="containerd")
+    body = {
+        "organization_name": organization.name,
+        "project_name": "default",
+        "container_group_name": group,
+        "node_id": node.node_id,
+        "encryption": "required",
+    }
+    refused = operator.call("POST", "/pull-tokens", body).expect(409).json()
+    assert refused["type"] == "urn:crisper:problem:image-not-encrypted"
+    operator.call("PUT", path, {"policy": None}).expect(200)
+    again = customer.import_image(upstream.reference(images.compressible()), **login)
+    assert operator.mint(organization, again, node, encryption="required").key_thumbprint
+
+
+def _layers(image: images.Image) -> list[str]:
+    return [str(each["digest"]) for each in json.loads(image.manifest)["layers"]]
+
+
+def _heads(answer: Response) -> bytes:
+    return "\n".join(f"{name}: {value}" for name, value in answer.headers.items()).encode()
