@@ -1,8 +1,8 @@
-"""Blob throughput of Crisper, which decrypts, compared with plaintext servers, measured alternately.
+"""Blob throughput of Crisper, which decrypts or sends ciphertext, beside plaintext servers.
 
     python -m bench.pull --size-mib 1024 --rounds 5 [--tls]
 
-Peers: CNCF Distribution from Debian, and nginx with sendfile, the practical limit. With `--tls`, it measures
+All servers are measured alternately. `encrypted` is Crisper's encrypted delivery of the same blob. Peers: CNCF Distribution from Debian, and nginx with sendfile, the practical limit. With `--tls`, it measures
 both without TLS and with TLS, which each server terminates itself with the same certificate. Each server has
 the blob in the page cache; curl reads it over loopback and discards it. Over TLS, curl offers only the
 cipher suite that Docker and containerd negotiate with every server here (Go's first choice). Prints medians
@@ -27,12 +27,14 @@ from bench.servers import single_layer
 from tests.support import images
 from tests.support.certificates import SERVER, CertificateFiles, TestCa
 from tests.support.crisper import CrisperServer
+from tests.support.encrypted import KeyPair
 from tests.support.http import basic, request
 from tests.support.images import MIB
 from tests.support.processes import Process, free_port, listening
 from tests.support.upstream import Upstream
 
 GIB = 1 << 30
+OURS = ("crisper", "encrypted")
 READERS_PER_BEARER = 8  # every bearer belongs to another node
 SUITE = "TLS_AES_128_GCM_SHA256"
 
@@ -88,13 +90,14 @@ def contenders(
         env = {"CRISPER_WORKERS": str(workers)}
         crisper = CrisperServer(folder / "crisper", insecure_registries=[upstream.host], env=env, tls=tls)
         stack.enter_context(crisper)
-        aim = _ours(crisper, upstream, image, digest)
+        plain, encrypted = _ours(crisper, upstream, image, digest)
         scheme, peer = ("https" if tls else "http"), upstream
         if tls:
             peer = stack.enter_context(Upstream.over_tls(folder / "upstream", tls))
         theirs = f"{scheme}://{peer.host}/v2/{image.name}/blobs/{digest}"
         everyone = [
-            Contender("crisper", crisper.process.pid, aim),
+            Contender("crisper", crisper.process.pid, plain),
+            Contender("encrypted", crisper.process.pid, encrypted),
             Contender("distribution", peer.pid, lambda: [theirs]),
         ]
         if shutil.which("nginx"):
@@ -107,22 +110,32 @@ def contenders(
 
 def _ours(
     server: CrisperServer, upstream: Upstream, image: images.Image, digest: str
-) -> Callable[[], list[str]]:
-    operator = server.operator
+) -> tuple[Callable[[], list[str]], Callable[[], list[str]]]:
+    """Return what aims at the blob as plaintext, and as ciphertext."""
+    operator, public_key = server.operator, KeyPair.p256().public
     organization = operator.create_organization()
     group = server.customer(organization).import_image(upstream.reference(image))
     repository = f"{organization.name}/default/{group}"
 
-    def aim() -> list[str]:
-        node = operator.create_node()
-        token = operator.mint(organization, group, node)
+    def open_session(encryption: str) -> dict[str, str]:
+        node = operator.create_node(encryption_key=public_key, runtime="containerd")
+        token = operator.mint(organization, group, node, encryption=encryption)
         url = f"{server.url}/token?service=crisper&scope=repository:{repository}:pull"
         login = {"Authorization": basic(node.node_id, token.password(node))}
         bearer = request("GET", url, headers=login, tls=server.trust).expect(200).json()["token"]
-        target = f"{server.url}/v2/{repository}/blobs/{digest}"
-        return ["--header", f"Authorization: Bearer {bearer}", target]
+        return {"Authorization": f"Bearer {bearer}"}
 
-    return aim
+    def aim_at(session: dict[str, str], digest: str) -> list[str]:
+        target = f"{server.url}/v2/{repository}/blobs/{digest}"
+        return ["--header", f"Authorization: {session['Authorization']}", target]
+
+    def encrypted() -> list[str]:
+        session = open_session("required")
+        url = f"{server.url}/v2/{repository}/manifests/latest"
+        manifest = request("GET", url, headers=session, tls=server.trust).expect(200).json()
+        return aim_at(session, manifest["layers"][0]["digest"])
+
+    return lambda: aim_at(open_session("none"), digest), encrypted
 
 
 def _nginx(folder: Path, root: Path, tls: CertificateFiles | None) -> tuple[int, Process]:
@@ -155,19 +168,33 @@ def row(everyone: list[Contender], rounds: int, size: int, clients: int, *, tls:
         }
         for one in everyone
     }
-    ours = medians["crisper"]
     transport = "tls" if tls else "plain"
     print(f"\n{clients} client(s), {transport}\n")
-    print("| server | GB/s | server CPU s/GiB | ours / this: speed | CPU |\n|---|---|---|---|---|")
-    ratios = {}
+    columns = " | ".join(f"{ours} / this: speed | CPU" for ours in OURS)
+    print(f"| server | GB/s | server CPU s/GiB | {columns} |\n|{'---|' * (3 + 2 * len(OURS))}")
     for peer, figures in medians.items():
-        speed = round(ours["gb_per_s"] / figures["gb_per_s"], 2)
-        cpu = round(ours["server_cpu_s_per_gib"] / max(figures["server_cpu_s_per_gib"], 0.001), 2)
-        ratios[peer] = {"speed": speed, "cpu": cpu}
-        print(f"| {peer} | {figures['gb_per_s']} | {figures['server_cpu_s_per_gib']} | {speed} | {cpu} |")
+        cells = [figures["gb_per_s"], figures["server_cpu_s_per_gib"]]
+        cells += [cell for ours in OURS for cell in ratios(medians[ours], figures).values()]
+        print(f"| {peer} | {' | '.join(map(str, cells))} |")
     if "nginx" not in medians:
-        print("| nginx | not installed | | | |")
-    return {"clients": clients, "transport": transport, "medians": medians, "ours_to": ratios}
+        print("| nginx | not installed |")
+    to = {ours: {peer: ratios(medians[ours], each) for peer, each in medians.items()} for ours in OURS}
+    return {
+        "clients": clients,
+        "transport": transport,
+        "medians": medians,
+        "ours_to": to["crisper"],
+        "encrypted_to": to["encrypted"],
+    }
+
+
+def ratios(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, float]:
+    """Return our speed and CPU time divided by another server's."""
+    cpu_s = max(theirs["server_cpu_s_per_gib"], 0.001)
+    return {
+        "speed": round(ours["gb_per_s"] / theirs["gb_per_s"], 2),
+        "cpu": round(ours["server_cpu_s_per_gib"] / cpu_s, 2),
+    }
 
 
 def read(contender: Contender, clients: int, size: int, *, count: bool) -> None:
