@@ -224,7 +224,7 @@ class Authority(IssuedTokens):
 
 
 def new_token_id() -> str:
-    """Return a new id: 128 random bits as text that does not start with `-`, which commands read as an option."""
+    """Return a new id: 128 random bits, not starting with `-`, which commands read as an option."""
     while (token_id := secrets.token_urlsafe(_ID_BYTES)).startswith("-"):
         pass
     return token_id

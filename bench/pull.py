@@ -2,8 +2,9 @@
 
     python -m bench.pull --size-mib 1024 --rounds 5 [--tls]
 
-All servers are measured alternately. `encrypted` is Crisper's encrypted delivery of the same blob. Peers: CNCF Distribution from Debian, and nginx with sendfile, the practical limit. With `--tls`, it measures
-both without TLS and with TLS, which each server terminates itself with the same certificate. Each server has
+All servers are measured alternately. `encrypted` is Crisper's encrypted delivery of the same blob. Peers:
+CNCF Distribution from Debian, and nginx with sendfile, the practical limit. With `--tls`, it measures both
+without TLS and with TLS, which each server terminates itself with the same certificate. Each server has
 the blob in the page cache; curl reads it over loopback and discards it. Over TLS, curl offers only the
 cipher suite that Docker and containerd negotiate with every server here (Go's first choice). Prints medians
 and ratios of medians, and writes `bench/results/<date>-<commit>-pull.json`. If nginx is not installed, its

@@ -47,13 +47,13 @@ class UseCases:
         shared = self.shared
         variant = Variant(shared.settings.default_variant)
         return PullTokens(
-            shared.groups,
-            shared.designations,
-            shared.nodes,
-            shared.authority,
-            shared.encryption,
-            shared.encryption_policies,
-            shared.clock,
+            catalog=shared.groups,
+            instances=shared.designations,
+            nodes=shared.nodes,
+            authority=shared.authority,
+            encryption=shared.encryption,
+            policies=shared.encryption_policies,
+            clock=shared.clock,
             default=variant,
         )
 

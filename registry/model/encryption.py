@@ -39,7 +39,7 @@ def choose_encryption(policy: Encryption, asked: Encryption | None) -> Encryptio
         return asked or policy
     if asked is Encryption.NONE:
         raise ConflictError(
-            "This organization's layers are delivered encrypted only: ask for `required`, or have the operator "
-            "change the policy (`crisper organization encryption`, CRISPER_ENCRYPTION)."
+            "This organization's layers are delivered encrypted only: ask for `required`, or have the "
+            "operator change the policy (`crisper organization encryption`, CRISPER_ENCRYPTION)."
         )
     return policy

@@ -76,6 +76,11 @@ def parse_diff_ids(config: bytes) -> tuple[Digest, ...]:
         raise DocumentError("the image's config has a diff id that is not a digest") from None
 
 
+def original_digest(variant: bytes) -> Digest:
+    """Return the digest of the original, from a variant's manifest."""
+    return Digest.parse(parse_object(variant, "the manifest")["annotations"][ORIGINAL_ANNOTATION])
+
+
 def variant_manifest(original: bytes, digest: Digest, encoded: Mapping[Digest, Descriptor]) -> bytes:
     """Return the manifest of an image with recompressed layers.
 

@@ -1,7 +1,7 @@
 """Encrypted images: manifests that give one node the keys of an image's layers (docs/encrypted-delivery.md).
 
-The layers are stored as ciphertext. What differs between sessions are the manifests, which are computed from the
-stored ones, the layers' keys, the node's key and the token's id: the same bytes in every process.
+The layers are stored as ciphertext. What differs between sessions are the manifests, which are computed from
+the stored ones, the layers' keys, the node's key and the token's id: the same bytes in every process.
 """
 
 import asyncio

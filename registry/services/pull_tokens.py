@@ -64,6 +64,7 @@ class PullTokens:
 
     def __init__(
         self,
+        *,
         catalog: GroupCatalog,
         instances: SqlInstances,
         nodes: NodeRegistry,
@@ -71,7 +72,6 @@ class PullTokens:
         encryption: ImageEncryption,
         policies: SqlEncryptionPolicies,
         clock: Clock,
-        *,
         default: Variant = Variant.ORIGINAL,
     ) -> None:
         self._catalog = catalog

@@ -135,7 +135,7 @@ class SocketBody:
         self._socket.close()
 
     def _push(self, limit: int) -> bool:
-        """Send until `limit`. Returns True if the socket's buffer was full before. Runs in a worker thread."""
+        """Send until `limit`, in a worker thread. Returns True if the socket's buffer was full before."""
         source = self._reader.fileno()
         return self._push_plaintext(limit) if source is None else self._push_file(source, limit)
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -31,7 +31,6 @@ from registry.model.images import ContentKind, ImageContent
 from registry.oci.reference import is_repository
 from registry.pull.ranges import ByteRange
 from registry.pull.session_image import SessionImage
-from registry.pull.session_images import SessionImages
 
 _CLAIMS: Final = web.RequestKey("claims", SessionClaims)
 _REPOSITORY: Final = re.compile(
@@ -125,6 +124,13 @@ class MeteredRoute:
     describe: Callable[[web.Request, Admitted], Awaitable[web.StreamResponse]]
 
 
+class ImageSource(Protocol):
+    """Finds the images of sessions (`registry.pull.session_images.SessionImages`)."""
+
+    async def of(self, claims: SessionClaims, repository: str, digest: str) -> SessionImage | None:
+        """Return a session's image in its repository; None if it was deleted."""
+
+
 class Gate:
     """Verifies the bearer token, checks the session's scope, and calls the ledger once per request.
 
@@ -139,7 +145,7 @@ class Gate:
     def __init__(
         self,
         verifier: Verifier,
-        images: SessionImages,
+        images: ImageSource,
         limit: NodeConcurrencyLimit,
         origin: Origin,
         *,

@@ -2,21 +2,21 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from auth.claims import SessionClaims
 from registry.api.http.origin import Origin
 from registry.api.http.paced import Pacing
 from registry.api.v2 import gate as gates
 from registry.api.v2.application import PREFIX
 from registry.api.v2.gate import Admitted, BlobParts, Gate, Granted, MeteredRoute, Route
 from registry.api.v2.node_limit import NodeConcurrencyLimit
-from registry.model.groups import GroupCatalog
 from registry.model.images import ContentKind, ImageContent, StoredImage
-from registry.pull.resolve import ImageResolver
+from registry.pull.session_image import SessionImage
 from storage.digest import Digest
 from tests.support.authorities import REPOSITORY, AuthStack
 from tests.support.ledgers import CONFIG, IMAGE, LAYER
@@ -35,10 +35,10 @@ STORED = StoredImage(
 
 
 class OneImage:
-    """A catalog that holds one image, under every name."""
+    """One image for all sessions."""
 
-    async def image_by_digest(self, _repository: str, digest: str) -> StoredImage | None:
-        return STORED if digest == IMAGE.digest else None
+    async def of(self, _claims: SessionClaims, _repository: str, digest: str) -> SessionImage | None:
+        return SessionImage.plain(STORED) if digest == IMAGE.digest else None
 
 
 class Added:
@@ -58,8 +58,8 @@ class Added:
         self.handed.append(("get", admitted))
         return web.Response(text="content")
 
-    def select(self, request: web.Request, image: StoredImage) -> BlobParts | None:
-        content = image.content(Digest.parse(request.match_info["reference"]))
+    def select(self, request: web.Request, image: SessionImage) -> BlobParts | None:
+        content = image.visible.content(Digest.parse(request.match_info["reference"]))
         return BlobParts(content, ()) if content else None
 
     async def deliver(
@@ -85,10 +85,9 @@ class Added:
 
 
 def mounted(stack: AuthStack, routes: Iterable[Route | MeteredRoute]) -> web.Application:
-    resolver = ImageResolver(cast("GroupCatalog", OneImage()))
     gate = Gate(
         stack.verifier,
-        resolver,
+        OneImage(),
         NodeConcurrencyLimit(4, 4),
         Origin("https://registry.test", "test"),
         pacing=Pacing(9),
@@ -130,7 +129,7 @@ async def test_an_added_handler_runs_after_the_ledgers_yes(stack: AuthStack, pat
     async with serving(mounted(stack, added.routes())) as client:
         assert (await get(client, path, bearer, method=method)).status == 200
     ((_, admitted),) = added.handed
-    assert (admitted.claims.repository, admitted.image) == (REPOSITORY, STORED)
+    assert (admitted.claims.repository, admitted.image.stored) == (REPOSITORY, STORED)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -188,10 +187,9 @@ async def plain(_request: web.Request) -> web.Response:
 
 @pytest.mark.parametrize("path", ["/{name:.+}/plain", "/", "/{name:.+}/added"])
 async def test_an_application_with_a_plain_handler_does_not_start(stack: AuthStack, path: str) -> None:
-    resolver = ImageResolver(cast("GroupCatalog", OneImage()))
     gate = Gate(
         stack.verifier,
-        resolver,
+        OneImage(),
         NodeConcurrencyLimit(4, 4),
         Origin("https://registry.test", "test"),
         pacing=Pacing(9),
