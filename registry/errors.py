@@ -3,6 +3,9 @@
 RegistryError
 ├── ReferenceFormatError    an invalid image reference
 ├── DocumentError           a manifest, index or config that is invalid for its media type, or over a limit
+├── NodeKeyError            a public key that cannot be a node's encryption key
+├── JweError                a wrapped key of an encrypted layer that cannot be opened
+│   └── JweKeyMismatchError     it was wrapped for another key
 ├── ChallengeFormatError    a WWW-Authenticate header outside RFC 7235's grammar
 ├── EgressRefusedError      an address or URL that the egress guard refuses
 ├── ConfigError             invalid or unsafe settings
@@ -42,6 +45,18 @@ class ReferenceFormatError(RegistryError):
 
 class DocumentError(RegistryError):
     """A manifest, index or config that is invalid for its media type, or over a limit."""
+
+
+class NodeKeyError(RegistryError):
+    """A text that cannot be a node's encryption key. The message says why, and what to send instead."""
+
+
+class JweError(RegistryError):
+    """The wrapped key of an encrypted layer is invalid, modified, or of an unsupported algorithm."""
+
+
+class JweKeyMismatchError(JweError):
+    """The layer's key was wrapped for another key than the one given."""
 
 
 class ChallengeFormatError(RegistryError):
