@@ -31,7 +31,10 @@ class AuthEventType(EventType):
 
     NODE_ENROLLED = "node.enrolled", "The node got its first certificate"
     NODE_RENEWED = "node.renewed", "The node's certificate was replaced"
-    NODE_REFUSED = "node.refused", "A request for a node's certificate was refused; the cause says why"
+    NODE_REFUSED = (
+        "node.refused",
+        "A node's request for a certificate or for its encryption key was refused; the cause says why",
+    )
     TOKEN_MINTED = "token.minted", "A pull token was minted"
     TOKEN_REDEEMED = "token.redeemed", "The node redeemed its token and may pull"
     TOKEN_KEYED = "token.keyed", "The node got the keys of encrypted layers, wrapped for its own key"

@@ -2,7 +2,7 @@
 
 AuthError
 ├── RefusedError            a refused token, secret or certificate; `cause` is never shown to the caller
-│   └── OutsideScopeError   a valid session requests something outside its image
+│   └── OutsideScopeError   a valid session or certificate, used for something it gives no access to
 ├── MintRefusedError        the node, group or organization is being revoked
 ├── TtlOutOfRangeError      an invalid token lifetime
 ├── CertificateRequestError an unacceptable certificate signing request
@@ -67,7 +67,7 @@ class RefusedError(AuthError):
 
 
 class OutsideScopeError(RefusedError):
-    """A valid session requests something outside its image."""
+    """A valid session requests something outside its image, or a node acts on another node."""
 
 
 class MintRefusedError(AuthError):

@@ -28,6 +28,11 @@ class Node:
         revoked_at: Time of its revocation, else None.
         reads_zstd: Whether its engine supports zstd layers; None if unknown.
         platform: Platform that it runs, as `linux/arm64`; None if unknown.
+        encryption_key: Its public encryption key, normalized PEM; None if it has announced none.
+        key_thumbprint: RFC 7638 thumbprint of `encryption_key`.
+        previous_encryption_key: Key before the last change, for tokens that were minted for that key.
+        previous_key_thumbprint: RFC 7638 thumbprint of `previous_encryption_key`.
+        runtime: Container runtime that decrypts layers with the key; None if it is unknown.
     """
 
     node_id: str
@@ -37,6 +42,11 @@ class Node:
     revoked_at: datetime | None = None
     reads_zstd: bool | None = None
     platform: str | None = None
+    encryption_key: str | None = None
+    key_thumbprint: str | None = None
+    previous_encryption_key: str | None = None
+    previous_key_thumbprint: str | None = None
+    runtime: str | None = None
 
     @property
     def node_binding(self) -> NodeBinding:

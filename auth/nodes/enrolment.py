@@ -9,10 +9,10 @@ from typing import Protocol
 from cryptography.hazmat.primitives import serialization
 
 from auth.audit import AuthEventType
-from auth.errors import Cause, RefusedError
+from auth.errors import Cause, OutsideScopeError, RefusedError
 from auth.nodes.ca import NodeCA
 from auth.nodes.requests import NodePublicKey, read_public_key
-from auth.peer import ShownCertificate, described, proves, thumbprint
+from auth.peer import PeerCertificate, ShownCertificate, described, proves, thumbprint
 from auth.ports import AuditEvent, AuditTrail, Binding, Clock, NodeDirectory
 from auth.secret import Secret, hash_secret, new_node_secret
 
@@ -144,6 +144,28 @@ class NodeEnrolment:
             await self._refused(refusal, "renewal", source, peer)
             raise
         return await self._issue(AuthEventType.NODE_RENEWED, node_id, key, source)
+
+    async def admit(self, node_id: str, peer: ShownCertificate | None, *, action: str, source: str) -> None:
+        """Check that a request comes from the node itself, and that the node is not revoked.
+
+        Args:
+            node_id: Id of the node that the request changes.
+            peer: Certificate of the caller.
+            action: What the caller requests, for the audit trail.
+            source: Network address of the caller.
+
+        Raises:
+            OutsideScopeError: The certificate is another node's.
+            RefusedError: There is no valid certificate, or the node is revoked.
+        """
+        try:
+            if isinstance(peer, PeerCertificate) and not proves(peer, node_id):
+                raise OutsideScopeError(Cause.WRONG_NODE, node_id=node_id)
+            _require_proof(peer, node_id)
+            await self._require_certified(node_id)
+        except RefusedError as refusal:
+            await self._refused(refusal, action, source, peer)
+            raise
 
     async def _require_certified(self, node_id: str) -> None:
         node = await self._directory.get(node_id)

@@ -38,6 +38,7 @@ class Access(Enum):
     KEY = "holders of the API's key"
     SESSION = "holders of the API's key, and the session's own node by its bearer"
     ENROLMENT = "a node's enrolment secret, or its certificate; the handler checks them"
+    NODE = "holders of the API's key; without `Authorization`, a node's certificate, which the handler checks"
 
 
 @dataclass(frozen=True, slots=True)

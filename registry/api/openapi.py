@@ -120,6 +120,7 @@ def _accepted(api: Api, access: Access) -> Sequence[str]:
         Access.KEY: (api.security,),
         Access.SESSION: (api.security, SESSION_BEARER),
         Access.ENROLMENT: (ENROLMENT_SECRET, NODE_CERTIFICATE),
+        Access.NODE: (api.security, NODE_CERTIFICATE),
     }[access]
 
 

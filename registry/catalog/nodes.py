@@ -1,6 +1,7 @@
 """The table `nodes`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -12,6 +13,13 @@ from registry.catalog.engine.database import Database
 from registry.catalog.events import append
 from registry.catalog.tables import NODE_ID_CHARS, node_blobs, nodes, storable
 from registry.errors import ConflictError
+
+_NO_KEYS: Mapping[str, Any] = {
+    "encryption_key": None,
+    "key_thumbprint": None,
+    "previous_encryption_key": None,
+    "previous_key_thumbprint": None,
+}
 
 
 class SqlNodeRegistry:
@@ -42,6 +50,9 @@ class SqlNodeRegistry:
             "revoked_at": node.revoked_at,
             "reads_zstd": node.reads_zstd,
             "platform": node.platform,
+            "encryption_key": node.encryption_key,
+            "key_thumbprint": node.key_thumbprint,
+            "runtime": node.runtime,
         }
         try:
             async with self._database.write() as connection:
@@ -51,14 +62,14 @@ class SqlNodeRegistry:
             raise ConflictError(f"the node id {node.node_id!r} was used before; choose another") from error
 
     async def revoke(self, node_id: str, event: AuditEvent) -> bool:
-        """Revoke a node, with the event unless it is already revoked.
+        """Revoke a node and drop its encryption keys, with the event unless it is already revoked.
 
         Its id cannot be used again. Returns False if there is no such node.
         """
         now = self._clock.now()
         change = update(nodes).where(nodes.c.node_id == node_id, nodes.c.revoked_at.is_(None))
         async with self._database.write() as connection:
-            if (await connection.execute(change.values(revoked_at=now))).rowcount:
+            if (await connection.execute(change.values({**_NO_KEYS, "revoked_at": now}))).rowcount:
                 await connection.execute(delete(node_blobs).where(node_blobs.c.node_id == node_id))
                 await append(connection, now, event)
                 return True
@@ -70,6 +81,36 @@ class SqlNodeRegistry:
         async with self._database.write() as connection:
             this = nodes.c.node_id == node_id
             await connection.execute(update(nodes).where(this).values(platform=platform))
+
+    async def set_encryption_key(
+        self, node_id: str, pem: str, thumbprint: str, runtime: str | None, event: AuditEvent
+    ) -> Node | None:
+        """Set a node's encryption key, and keep the one before. The same key and runtime change nothing.
+
+        Args:
+            node_id: Id of the node.
+            pem: Public key, normalized.
+            thumbprint: RFC 7638 thumbprint of the key.
+            runtime: Runtime that has the key; None keeps the recorded one.
+            event: Stored with a change; the thumbprints and the runtime are added to its detail.
+
+        Returns:
+            The node after the change; None if there is no such node, or it is revoked.
+        """
+        this = (nodes.c.node_id == node_id, nodes.c.revoked_at.is_(None))
+        now = self._clock.now()
+        async with self._database.write() as connection:
+            found = await connection.execute(select(nodes).where(*this).with_for_update())
+            row = found.mappings().first()
+            if row is None:
+                return None
+            before = _node(dict(row))
+            after = _with_key(before, pem, thumbprint, runtime or before.runtime)
+            if after != before:
+                values = {name: getattr(after, name) for name in (*_NO_KEYS, "runtime")}
+                await connection.execute(update(nodes).where(*this).values(values))
+                await append(connection, now, replace(event, detail={**event.detail, **_key_facts(after)}))
+        return after
 
     async def list(self) -> Sequence[Node]:
         """Return all nodes, ordered by id."""
@@ -87,4 +128,30 @@ def _node(row: Mapping[str, Any]) -> Node:
         revoked_at=row["revoked_at"],
         reads_zstd=row["reads_zstd"],
         platform=row["platform"],
+        encryption_key=row["encryption_key"],
+        key_thumbprint=row["key_thumbprint"],
+        previous_encryption_key=row["previous_encryption_key"],
+        previous_key_thumbprint=row["previous_key_thumbprint"],
+        runtime=row["runtime"],
     )
+
+
+def _with_key(node: Node, pem: str, thumbprint: str, runtime: str | None) -> Node:
+    if thumbprint == node.key_thumbprint:
+        return replace(node, runtime=runtime)
+    return replace(
+        node,
+        encryption_key=pem,
+        key_thumbprint=thumbprint,
+        previous_encryption_key=node.encryption_key,
+        previous_key_thumbprint=node.key_thumbprint,
+        runtime=runtime,
+    )
+
+
+def _key_facts(node: Node) -> Mapping[str, str | None]:
+    return {
+        "key_thumbprint": node.key_thumbprint,
+        "previous_key_thumbprint": node.previous_key_thumbprint,
+        "runtime": node.runtime,
+    }

@@ -154,6 +154,11 @@ nodes = Table(
     _time("revoked_at", nullable=True),
     Column("reads_zstd", Boolean),
     Column("platform", String(32)),
+    Column("encryption_key", String(2048)),
+    Column("key_thumbprint", String(43)),
+    Column("previous_encryption_key", String(2048)),
+    Column("previous_key_thumbprint", String(43)),
+    Column("runtime", String(16)),
 )
 
 enrolments = Table(

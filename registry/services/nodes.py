@@ -1,5 +1,6 @@
-"""The use-cases of nodes: create, offer enrolment, list, revoke."""
+"""The use-cases of nodes: create, offer enrolment, set the encryption key, list, revoke."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,9 @@ from auth.nodes.enrolment import EnrolmentOffer, NodeEnrolment
 from auth.ports import AuditEvent, Binding, Node
 from auth.secret import Secret, hash_secret, new_node_secret
 from registry.audit.types import RegistryEventType
-from registry.errors import ConflictError, NotFoundError
-from registry.model.nodes import NodeRegistry
+from registry.errors import ConflictError, InvalidInputError, NodeKeyError, NotFoundError
+from registry.model.nodes import NodeRegistry, Runtime
+from registry.oci.node_key import NodeKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,36 @@ class Nodes:
         *,
         reads_zstd: bool | None,
         platform: str | None = None,
+        encryption_key: str | None = None,
+        runtime: Runtime | None = None,
         source: str,
     ) -> NewNode:
-        """Create a node. Raises ConflictError: the id is or was in use."""
+        """Create a node.
+
+        Args:
+            encryption_key: Its public encryption key, PEM.
+            runtime: Container runtime that has the private half of the key.
+
+        Raises:
+            InvalidInputError: The encryption key is not acceptable.
+            ConflictError: The id is or was in use.
+        """
+        key = await _read_key(encryption_key, "encryption_key") if encryption_key is not None else None
         secret = new_node_secret() if binding is Binding.SECRET else None
-        secret_hash = hash_secret(secret) if secret else None
-        node = Node(node_id, binding, secret_hash, networks, reads_zstd=reads_zstd, platform=platform)
-        await self._nodes.add(node, _event(RegistryEventType.NODE_CREATED, node_id, source))
+        node = Node(
+            node_id,
+            binding,
+            hash_secret(secret) if secret else None,
+            networks,
+            reads_zstd=reads_zstd,
+            platform=platform,
+            encryption_key=key.pem if key else None,
+            key_thumbprint=key.thumbprint if key else None,
+            runtime=runtime,
+        )
+        facts = {"key_thumbprint": node.key_thumbprint, "runtime": node.runtime}
+        detail = {name: fact for name, fact in facts.items() if fact is not None}
+        await self._nodes.add(node, _event(RegistryEventType.NODE_CREATED, node_id, source, **detail))
         offer = None if secret else await self._enrolment.offer(node_id)
         return NewNode(node_id, secret, offer)
 
@@ -74,6 +99,32 @@ class Nodes:
         """Record the platform that a node reports when it enrolls."""
         await self._nodes.set_platform(node_id, platform)
 
+    async def set_encryption_key(
+        self, node_id: str, public_key: str, runtime: Runtime | None, *, source: str
+    ) -> Node:
+        """Set a node's encryption key. The same key and runtime change nothing.
+
+        The key before stays valid for tokens that were minted for it.
+
+        Args:
+            node_id: Id of the node.
+            public_key: PEM (SubjectPublicKeyInfo).
+            runtime: Container runtime that has the private half; None keeps the recorded one.
+            source: Network address of the caller.
+
+        Raises:
+            NotFoundError: There is no such node.
+            ConflictError: The node was revoked.
+            InvalidInputError: The key is not acceptable.
+        """
+        await self.get(node_id)
+        key = await _read_key(public_key, "public_key")
+        event = _event(RegistryEventType.NODE_KEY_CHANGED, node_id, source)
+        node = await self._nodes.set_encryption_key(node_id, key.pem, key.thumbprint, runtime, event)
+        if node is None:
+            raise ConflictError("the node was deleted; create another")
+        return node
+
     async def list(self) -> Sequence[Node]:
         """Return all nodes, ordered by id."""
         return await self._nodes.list()
@@ -95,5 +146,13 @@ class Nodes:
         await self._authority.revoke_node(node_id)
 
 
-def _event(type_: EventType, node_id: str, source: str) -> AuditEvent:
-    return AuditEvent(type_, node_id=node_id, source=source)
+async def _read_key(pem: str, field: str) -> NodeKey:
+    """Parse a public key in a thread, because a large RSA key takes long. Raises InvalidInputError."""
+    try:
+        return await asyncio.to_thread(NodeKey.parse, pem)
+    except NodeKeyError as error:
+        raise InvalidInputError(f"{field}: {error}", {field: [str(error)]}) from None
+
+
+def _event(type_: EventType, node_id: str, source: str, **detail: str) -> AuditEvent:
+    return AuditEvent(type_, node_id=node_id, source=source, detail=detail)

@@ -16,7 +16,8 @@ from registry.api.openapi import OPERATOR_KEY
 from registry.api.operator.events import EventsApi
 
 PREFIX: Final = "/api/v1"
-NODES_OWN: Final = frozenset({Access.SESSION, Access.ENROLMENT})  # operations that nodes call themselves
+NODES_OWN: Final = frozenset({Access.SESSION, Access.ENROLMENT, Access.NODE})
+"""Access to the operations that nodes call themselves."""
 
 _WORDS: Final[Mapping[str, Schema]] = {
     name: {"type": "string", "minLength": 1, "examples": [example]}
@@ -63,7 +64,8 @@ def _authenticated(
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         access = access_of(request)
-        if access is Access.ENROLMENT:
+        by_certificate = access is Access.NODE and hdrs.AUTHORIZATION not in request.headers
+        if access is Access.ENROLMENT or by_certificate:
             return await handler(request)
         scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() != "bearer":

@@ -1,4 +1,4 @@
-"""The operator API's nodes, and the certificate operation that nodes call themselves."""
+"""The operator API's nodes, and the operations that nodes call themselves: certificate, encryption key."""
 
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, ClassVar, Literal
@@ -12,7 +12,11 @@ from auth.secret import Secret
 from registry.api.endpoint import Access, Call, Endpoint
 from registry.api.http.peers import peer_of
 from registry.api.operator.shapes import Body, Document, Instant, NodeId, PlatformName
+from registry.model.nodes import Runtime
 from registry.services import nodes
+
+PublicKey = Annotated[str, Field(min_length=1, max_length=16 << 10)]
+"""A public key in PEM (SubjectPublicKeyInfo)."""
 
 
 class NewNode(Body):
@@ -22,6 +26,9 @@ class NewNode(Body):
         networks: Networks from which the node may connect; empty allows all.
         zstd: Whether the node's engine supports zstd layers; null if that is unknown.
         platform: Platform that the node runs, as `linux/arm64`; null if that is unknown.
+        encryption_key: Public key of the node for encrypted layers, PEM (SubjectPublicKeyInfo): P-256, or RSA
+            of 2048 to 8192 bits.
+        runtime: Container runtime that has the private half of the key; null if that is unknown.
     """
 
     node_id: NodeId
@@ -29,6 +36,8 @@ class NewNode(Body):
     networks: Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=32)] = ()
     zstd: bool | None = None
     platform: PlatformName | None = None
+    encryption_key: PublicKey | None = None
+    runtime: Runtime | None = None
 
 
 class NewCertificate(Body):
@@ -43,14 +52,37 @@ class NewCertificate(Body):
     platform: PlatformName | None = None
 
 
+class NewEncryptionKey(Body):
+    """A node's encryption key.
+
+    Attributes:
+        public_key: PEM (SubjectPublicKeyInfo): P-256, or RSA of 2048 to 8192 bits.
+        runtime: Container runtime that has the private half of the key; null keeps the recorded one.
+    """
+
+    public_key: PublicKey
+    runtime: Runtime | None = None
+
+
 class Node(Document):
-    """A node."""
+    """A node.
+
+    Attributes:
+        encryption_key: Public key for encrypted layers, PEM; null if the node has none.
+        key_thumbprint: RFC 7638 thumbprint of the encryption key.
+        previous_key_thumbprint: Thumbprint of the key before the last change.
+        runtime: Container runtime that decrypts layers; null if that is unknown.
+    """
 
     node_id: str
     binding: Literal["certificate", "secret"]
     networks: list[str]
     zstd: bool | None
     platform: str | None
+    encryption_key: str | None
+    key_thumbprint: str | None
+    previous_key_thumbprint: str | None
+    runtime: str | None
     revoked_at: Instant | None
 
     @classmethod
@@ -62,6 +94,10 @@ class Node(Document):
             networks=[str(network) for network in node.networks],
             zstd=node.reads_zstd,
             platform=node.platform,
+            encryption_key=node.encryption_key,
+            key_thumbprint=node.key_thumbprint,
+            previous_key_thumbprint=node.previous_key_thumbprint,
+            runtime=node.runtime,
             revoked_at=node.revoked_at,
         )
 
@@ -101,6 +137,15 @@ class Certificate(Document):
     ca: str
 
 
+class EncryptionKey(Document):
+    """The encryption key that a node has now."""
+
+    node_id: str
+    key_thumbprint: str | None
+    previous_key_thumbprint: str | None
+    runtime: str | None
+
+
 class NodesApi:
     """Operations on nodes."""
 
@@ -126,6 +171,8 @@ class NodesApi:
             new.networks,
             reads_zstd=new.zstd,
             platform=new.platform,
+            encryption_key=new.encryption_key,
+            runtime=new.runtime,
             source=call.source,
         )
         if made.offer is not None:
@@ -173,3 +220,26 @@ class NodesApi:
         else:
             issued = await self._enrolment.renew(node_id, peer.certificate, csr, source=peer.source)
         return Certificate(certificate=issued.certificate, ca=issued.ca)
+
+    @Endpoint(
+        "PUT",
+        "/nodes/{node_id}/encryption-key",
+        "The thumbprints of the node's keys.",
+        errors=(403, 404, 409),
+        access=Access.NODE,
+    )
+    async def set_encryption_key(self, call: Call[NewEncryptionKey]) -> EncryptionKey:
+        """Set a node's encryption key.
+
+        The key before stays valid for tokens that were minted for it. The node itself may call this with its
+        certificate, without `Authorization`.
+        """
+        node_id, peer = call.path("node_id"), peer_of(call.request)
+        if hdrs.AUTHORIZATION not in call.request.headers:
+            await self._enrolment.admit(
+                node_id, peer.certificate, action="encryption-key", source=peer.source
+            )
+        node = await self._nodes.set_encryption_key(
+            node_id, call.body.public_key, call.body.runtime, source=peer.source
+        )
+        return EncryptionKey.model_validate(node)

@@ -62,6 +62,7 @@ def test_operator_api_and_portal_move_on_request(moved: CrisperServer, address: 
 def test_what_nodes_call_themselves_stays_on_the_main_listener(moved: CrisperServer) -> None:
     certificate = {"csr": "-----BEGIN CERTIFICATE REQUEST-----"}
     request("POST", f"{moved.url}/api/v1/nodes/n-1/certificate", body=certificate).expect(400, 401)
+    request("PUT", f"{moved.url}/api/v1/nodes/n-1/encryption-key", body={"public_key": "x"}).expect(401)
     request("POST", f"{moved.url}/api/v1/pull-tokens/t-1/complete").expect(401)
 
 

@@ -15,7 +15,7 @@ import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.support import images
-from tests.support.certificates import HOUR, CertificateFiles, TestCa
+from tests.support.certificates import HOUR, CertificateFiles, TestCa, new_key, public_pem
 from tests.support.certified import Certified
 from tests.support.crisper import CrisperServer
 from tests.support.processes import Process, free_port, listening
@@ -128,6 +128,9 @@ def test_a_node_enrols_pulls_and_renews_through_a_proxy(proxied: Proxied, proxy:
     bearer = site.exchange(token, shown).expect(200).json()["token"]
     site.manifest(bearer, shown).expect(200)
     site.ask(node.node_id, shown=shown).expect(200)
+    path, key = f"/api/v1/nodes/{node.node_id}/encryption-key", public_pem(new_key().public_key())
+    site.send("PUT", path, shown, body={"public_key": key}).expect(200)
+    site.send("PUT", path, body={"public_key": key}).expect(401)
     (redeemed,) = site.server.operator.redemptions(token)
     assert redeemed["source"] == "127.0.0.1"
     assert len(redeemed["detail"]["x5t#S256"]) == 43
