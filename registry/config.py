@@ -118,6 +118,9 @@ class Settings(BaseSettings):
         encryption: Delivery of layers, unless an organization has its own policy: `none` stores and delivers
             plaintext layers as before; `preferred` delivers ciphertext to nodes that can decrypt it;
             `required` delivers nothing else (docs/encrypted-delivery.md).
+        delivery: Who sends encrypted layers: `direct`, this process; `accel`, nginx in front of it; `redirect`,
+            the object store, or the cache at `blob_redirect` (docs/how-to/offload-delivery.md).
+        blob_redirect: URL of a cache for `redirect`; the digest of the layer is appended.
         default_variant: Variant that `auto` chooses for nodes whose zstd support is unknown.
         session_base_s: Seconds of a session in addition to the time that the transfer of the image takes.
         session_idle_s: Seconds without activity after which a session ends.
@@ -237,6 +240,8 @@ class Settings(BaseSettings):
     compress_min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.02
     max_unpacked_bytes: Annotated[int, Field(gt=0)] = 200 * GIB
     encryption: Literal["none", "preferred", "required"] = "preferred"
+    delivery: Literal["direct", "accel", "redirect"] = "direct"
+    blob_redirect: str | None = None
     default_variant: Literal["original", "zstd"] = "original"
     session_base_s: Annotated[float, Field(gt=0)] = 600.0
     session_idle_s: Annotated[float, Field(gt=0)] = 900.0
@@ -293,6 +298,28 @@ class Settings(BaseSettings):
             return RegistryAddress.parse(value).require_referable().url
         except ReferenceFormatError as error:
             raise ValueError(f"CRISPER_PUBLIC_URL takes https://HOST[:PORT]: {error}") from None
+
+    def _refuse_own_redirects(self) -> None:
+        """Refuse redirects to the registry's own host or domain, to which Go's clients send the bearer."""
+        target = self.blob_redirect or self.storage_location.url
+        if target is None:
+            raise ConfigError(
+                "CRISPER_DELIVERY=redirect needs an object store (CRISPER_STORAGE_URL), or CRISPER_BLOB_REDIRECT"
+            )
+        host, own = urlsplit(target).hostname or "", urlsplit(self.public_url or "").hostname or ""
+        if own and (host == own or host.endswith(f".{own}") or own.endswith(f".{host}")):
+            raise ConfigError(
+                f"redirects to {host} would send it the nodes' tokens, because it shares the domain of "
+                f"{own}: use another host for CRISPER_BLOB_REDIRECT or the object store"
+            )
+
+    @field_validator("blob_redirect")
+    @classmethod
+    def _https_base(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://unset")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or "@" in parts.netloc:
+            raise ValueError("CRISPER_BLOB_REDIRECT takes https://HOST/PATH, without a query or credentials")
+        return value
 
     @field_validator("storage_url")
     @classmethod
@@ -353,6 +380,10 @@ class Settings(BaseSettings):
             raise ConfigError("set both --tls-cert and --tls-key, or neither")
         if self.proxy_ca is not None and self.tls_cert is None:
             raise ConfigError("CRISPER_PROXY_CA needs TLS on this server: set --tls-cert and --tls-key")
+        if self.blob_redirect is not None and self.delivery != "redirect":
+            raise ConfigError("CRISPER_BLOB_REDIRECT needs CRISPER_DELIVERY=redirect")
+        if self.delivery == "redirect":
+            self._refuse_own_redirects()
         if self.admin_routes and self.admin_listener is None:
             raise ConfigError("CRISPER_ADMIN_ROUTES needs a listener: set CRISPER_ADMIN_ADDRESS")
         if not self.production:

@@ -55,6 +55,12 @@ class BlobBackend(Protocol):
     def names(self) -> Iterator[str]:
         """List the visible objects."""
 
+    def path(self, name: str) -> str:
+        """Return an object's path below the backend's folder or prefix. Does not block."""
+
+    def signed_url(self, name: str, lifetime_s: float) -> str | None:
+        """Return a URL by which anyone can read an object for a while; None if the backend has none."""
+
     def salvage(self, name: str) -> ObjectReader | None:
         """Open an unfinished object whose writer died or called `leave`.
 

@@ -8,6 +8,7 @@ from registry.api.http.streaming import BlobStreamer
 from registry.api.token import TokenApi
 from registry.api.v2.application import distribution_app
 from registry.api.v2.node_limit import NodeConcurrencyLimit
+from registry.api.v2.offload import AccelOffload, Offload, RedirectOffload
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.quarantine import SqlQuarantine
 from registry.composition.shared import Shared
@@ -33,7 +34,15 @@ def compose_pull(shared: Shared) -> web.Application:
         ),
         origin=shared.origin,
         pacing=shared.pacing,
+        offload=_offload(shared),
     )
+
+
+def _offload(shared: Shared) -> Offload | None:
+    settings = shared.settings
+    if settings.delivery == "accel":
+        return AccelOffload(shared.blobs)
+    return RedirectOffload(shared.blobs, settings.blob_redirect) if settings.delivery == "redirect" else None
 
 
 def compose_token(shared: Shared) -> TokenApi:

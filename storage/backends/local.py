@@ -79,6 +79,14 @@ class LocalBackend:
             for folder in sorted(self._objects.iterdir()):
                 yield from sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name))
 
+    def path(self, name: str) -> str:
+        """Return an object's path below the folder."""
+        return str(_path(self._objects, name).relative_to(self._objects.parent))
+
+    def signed_url(self, name: str, lifetime_s: float) -> str | None:  # noqa: ARG002 (files have no URL)
+        """Return None."""
+        return None
+
     def salvage(self, name: str) -> "LocalObjectReader | None":
         """Open an unfinished object whose writer has ended. The reader holds its lock until it is closed."""
         path = self._incoming / _checked(name)

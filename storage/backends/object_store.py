@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 import obstore
 from obstore import exceptions
@@ -79,6 +80,15 @@ class ObjectStoreBackend:
         with _translated(reading=True):
             for page in obstore.list(self._bucket):
                 yield from (entry["path"] for entry in page if _NAME.fullmatch(entry["path"]))
+
+    def path(self, name: str) -> str:
+        """Return an object's path below the prefix."""
+        return _checked(name)
+
+    def signed_url(self, name: str, lifetime_s: float) -> str | None:
+        """Return a presigned URL. It contains a signature: never log it."""
+        with _translated(reading=True):
+            return obstore.sign(self._bucket, "GET", _checked(name), timedelta(seconds=lifetime_s))
 
     def salvage(self, name: str) -> "StoredObjectReader | None":
         """Open an abandoned upload as an object that no key record refers to.

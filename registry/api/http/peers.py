@@ -31,10 +31,12 @@ class Peer:
     Attributes:
         source: Its network address; "unknown" if a proxy does not forward it.
         certificate: Its verified certificate; None if it has none.
+        proxied: Whether one of the operator's proxies is in between.
     """
 
     source: str
     certificate: ShownCertificate | None = None
+    proxied: bool = False
 
 
 _PEER = web.RequestKey("peer", Peer)
@@ -69,7 +71,7 @@ class Peers:
         shown = _tls_certificate(request)
         if self._is_proxy(request, shown):
             forwarded = _client_cert(request)
-            return Peer(_forwarded_for(request), self._judge(forwarded))
+            return Peer(_forwarded_for(request), self._judge(forwarded), proxied=True)
         if CLIENT_CERT in request.headers or _CHAIN in request.headers:
             raise web.HTTPBadRequest(text="Remove Client-Cert: only configured proxies may send it.")
         return Peer(request.remote or "unknown", self._judge(shown))

@@ -19,6 +19,7 @@ from registry.api.v2.gate import Gate
 from registry.api.v2.listings import Listings
 from registry.api.v2.manifests import Manifests
 from registry.api.v2.node_limit import NodeConcurrencyLimit
+from registry.api.v2.offload import Offload
 from registry.maintenance.damage import DamageReporter
 from registry.model.groups import GroupCatalog
 from registry.pull.attached import AttachmentReader
@@ -43,6 +44,7 @@ def distribution_app(
     damage: DamageReporter,
     origin: Origin,
     pacing: Pacing,
+    offload: Offload | None = None,
 ) -> web.Application:
     """Return the application to mount at `PREFIX`.
 
@@ -58,13 +60,14 @@ def distribution_app(
         damage: Reports damaged blobs.
         origin: Address of the realm, for challenges.
         pacing: Sends large documents.
+        offload: Delivers ciphertext elsewhere; None sends all bodies from here.
     """
     gate = Gate(verifier, images, limit, origin, pacing=pacing)
     watch, attached = DamageWatch(blobs, damage), AttachmentReader(blobs)
     return gate.app(
         [
             *Manifests(gate, resolver, documents, attached, watch).routes(),
-            *Blobs(gate, resolver, blobs, streamer, watch).routes(),
+            *Blobs(gate, resolver, blobs, streamer, watch, offload).routes(),
             *Listings(catalog, resolver, attached).routes(),
         ]
     )

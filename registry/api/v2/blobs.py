@@ -10,6 +10,7 @@ from registry.api.http.problems import oci_response
 from registry.api.http.streaming import BlobStreamer
 from registry.api.v2.damaged import DamageWatch
 from registry.api.v2.gate import Admitted, BlobParts, Gate, Granted, MeteredRoute
+from registry.api.v2.offload import Offload
 from registry.model.images import ImageContent
 from registry.pull.ranges import parse_ranges
 from registry.pull.resolve import ImageResolver
@@ -28,12 +29,14 @@ class Blobs:
         blobs: BlobStore,
         streamer: BlobStreamer,
         watch: DamageWatch,
+        offload: Offload | None,
     ) -> None:
         self._gate = gate
         self._resolver = resolver
         self._blobs = blobs
         self._streamer = streamer
         self._watch = watch
+        self._offload = offload
 
     def routes(self) -> list[MeteredRoute]:
         """Return the routes for the gate."""
@@ -59,6 +62,13 @@ class Blobs:
         """Respond 200 with a blob, or 206 with ranges of it."""
         organization, content = admitted.claims.organization, wanted.content
         digest = content.stored_digest
+        if content.plaintext is not None and self._offload is not None:
+            elsewhere = await self._offload.respond(request, organization, content)
+            if elsewhere is not None:
+                for span, meter in zip(wanted.spans, granted.meters, strict=True):
+                    meter.sent(span.start, span.length)
+                elsewhere.headers.update(_headers(content))
+                return elsewhere
         opened = self._blobs.open if content.plaintext is None else self._blobs.open_ciphertext
         async with self._watch.reading(organization, digest), AsyncExitStack() as stack:
             async with granted.turns:
