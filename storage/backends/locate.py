@@ -17,6 +17,12 @@ from storage.ports import BlobBackend
 _COMMON = {"endpoint", "timeout_s", "retry_s"}
 _OPTIONS = {"s3": {*_COMMON, "region"}, "gs": _COMMON, "az": _COMMON, "file": set[str]()}
 
+_SERVICES = {
+    "s3": "https://amazonaws.com",
+    "gs": "https://storage.googleapis.com",
+    "az": "https://blob.core.windows.net",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class StorageLocation:
@@ -61,6 +67,11 @@ class StorageLocation:
     def shared(self) -> bool:
         """Whether several machines can share the location."""
         return self.scheme != "file"
+
+    @property
+    def url(self) -> str | None:
+        """URL of the service that has the objects; None for a folder."""
+        return self.options.get("endpoint") or _SERVICES.get(self.scheme)
 
     def open(self) -> BlobBackend:
         """Open the backend. Raises StorageFullError or StorageUnavailableError."""

@@ -63,11 +63,10 @@ class Blobs:
         organization, content = admitted.claims.organization, wanted.content
         digest = content.stored_digest
         if content.plaintext is not None and self._offload is not None:
-            elsewhere = await self._offload.respond(request, organization, content)
+            elsewhere = await self._offload.respond(request, organization, content, _headers(content))
             if elsewhere is not None:
                 for span, meter in zip(wanted.spans, granted.meters, strict=True):
                     meter.sent(span.start, span.length)
-                elsewhere.headers.update(_headers(content))
                 return elsewhere
         opened = self._blobs.open if content.plaintext is None else self._blobs.open_ciphertext
         async with self._watch.reading(organization, digest), AsyncExitStack() as stack:

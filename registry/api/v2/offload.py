@@ -4,6 +4,7 @@ Authorization, the byte budget and the audit trail stay here. What a request ask
 because nothing here sees how much of it the client reads (docs/how-to/offload-delivery.md).
 """
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -21,9 +22,12 @@ class Offload(Protocol):
     """Delivers ciphertext elsewhere."""
 
     async def respond(
-        self, request: web.Request, organization: str, content: ImageContent
+        self, request: web.Request, organization: str, content: ImageContent, headers: Mapping[str, str]
     ) -> web.Response | None:
         """Return the response that leaves the body to another server; None to send the body from here.
+
+        Args:
+            headers: Headers of a response with the body.
 
         Raises:
             StorageError: As for `BlobStore.open_ciphertext`.
@@ -37,13 +41,13 @@ class AccelOffload:
         self._blobs = blobs
 
     async def respond(
-        self, request: web.Request, organization: str, content: ImageContent
+        self, request: web.Request, organization: str, content: ImageContent, headers: Mapping[str, str]
     ) -> web.Response | None:
         """Return an empty response that nginx replaces by the stored object."""
         if not peer_of(request).proxied:
             return None
         path = await self._blobs.ciphertext_path(organization, content.stored_digest, content.digest)
-        return web.Response(headers={"X-Accel-Redirect": f"{ACCEL_PREFIX}{path}"})
+        return web.Response(headers={**headers, "X-Accel-Redirect": f"{ACCEL_PREFIX}{path}"})
 
 
 class RedirectOffload:
@@ -58,7 +62,11 @@ class RedirectOffload:
         self._base = base.rstrip("/") if base else None
 
     async def respond(
-        self, request: web.Request, organization: str, content: ImageContent  # noqa: ARG002
+        self,
+        request: web.Request,  # noqa: ARG002 (part of the port)
+        organization: str,
+        content: ImageContent,
+        headers: Mapping[str, str],  # noqa: ARG002
     ) -> web.Response | None:
         """Return a 307. The URL of an object store is presigned, and valid for some minutes."""
         digest = content.digest
