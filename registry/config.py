@@ -118,8 +118,9 @@ class Settings(BaseSettings):
         encryption: Delivery of layers, unless an organization has its own policy: `none` stores and delivers
             plaintext layers as before; `preferred` delivers ciphertext to nodes that can decrypt it;
             `required` delivers nothing else (docs/encrypted-delivery.md).
-        delivery: Who sends encrypted layers: `direct`, this process; `accel`, nginx in front of it; `redirect`,
-            the object store, or the cache at `blob_redirect` (docs/how-to/offload-delivery.md).
+        delivery: What sends encrypted layers: `direct`, this process; `accel`, nginx in front of it;
+            `redirect`, the object store, or the cache at `blob_redirect`
+            (docs/how-to/offload-delivery.md).
         blob_redirect: URL of a cache for `redirect`; the digest of the layer is appended.
         default_variant: Variant that `auto` chooses for nodes whose zstd support is unknown.
         session_base_s: Seconds of a session in addition to the time that the transfer of the image takes.
@@ -304,7 +305,8 @@ class Settings(BaseSettings):
         target = self.blob_redirect or self.storage_location.url
         if target is None:
             raise ConfigError(
-                "CRISPER_DELIVERY=redirect needs an object store (CRISPER_STORAGE_URL), or CRISPER_BLOB_REDIRECT"
+                "CRISPER_DELIVERY=redirect needs an object store (CRISPER_STORAGE_URL), or "
+                "CRISPER_BLOB_REDIRECT"
             )
         host, own = urlsplit(target).hostname or "", urlsplit(self.public_url or "").hostname or ""
         if own and (host == own or host.endswith(f".{own}") or own.endswith(f".{host}")):

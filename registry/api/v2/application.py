@@ -67,7 +67,7 @@ def distribution_app(
     return gate.app(
         [
             *Manifests(gate, resolver, documents, attached, watch).routes(),
-            *Blobs(gate, resolver, blobs, streamer, watch, offload).routes(),
+            *Blobs(gate, resolver, blobs, streamer, watch, offload=offload).routes(),
             *Listings(catalog, resolver, attached).routes(),
         ]
     )

@@ -29,6 +29,7 @@ class Blobs:
         blobs: BlobStore,
         streamer: BlobStreamer,
         watch: DamageWatch,
+        *,
         offload: Offload | None,
     ) -> None:
         self._gate = gate
