@@ -16,6 +16,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,29 +34,38 @@ _NAME = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _PROBE_BYTES = 16
 _WRITE_BACK_BYTES = 8 << 20
+_SHARED_FOLDER = 0o2750  # setgid: what is created in it has the folder's group
+_SHARED_FILE = 0o640
 
 
 class LocalBackend:
     """Stores objects under `root`, which is created if it is missing.
+
+    Args:
+        group: Name of a group that may read the objects, such as a web server's; None for nobody.
 
     Raises:
         StorageFullError: `root` cannot be written.
         StorageUnavailableError: `root` does not answer.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, group: str | None = None) -> None:
         self._objects = root / "objects"
         self._incoming = root / "incoming"
+        self._shared = group is not None
         with _translated():
             for folder in (root, self._objects, self._incoming):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if group is not None:
+                    shutil.chown(folder, group=group)
+                    folder.chmod(_SHARED_FOLDER)
             _fsync_folder(root)
 
     def create(self, name: str, expected_bytes: int | None = None) -> "LocalObjectWriter":  # noqa: ARG002
         """Start an object, which stays invisible until its commit."""
         target = _path(self._objects, name)
         with _translated():
-            return LocalObjectWriter(self._incoming / name, target)
+            return LocalObjectWriter(self._incoming / name, target, shared=self._shared)
 
     def open(self, name: str) -> "LocalObjectReader":
         """Open a visible object. Raises BlobNotFoundError."""
@@ -140,11 +150,16 @@ class LocalBackend:
 
 
 class LocalObjectWriter:
-    """Writer of a file in `incoming`. For one thread at a time."""
+    """Writer of a file in `incoming`. For one thread at a time.
 
-    def __init__(self, path: Path, target: Path) -> None:
+    Args:
+        shared: Whether the folder's group may read the object.
+    """
+
+    def __init__(self, path: Path, target: Path, *, shared: bool = False) -> None:
         self._path = path
         self._target = target
+        self._shared = shared
         self._fd = _create_locked(path)
         self._written = 0
         self._sent = 0
@@ -173,7 +188,11 @@ class LocalObjectWriter:
         with _translated():
             if not folder.exists():
                 folder.mkdir(mode=0o700, exist_ok=True)
+                if self._shared:
+                    folder.chmod(_SHARED_FOLDER)
                 _fsync_folder(folder.parent)
+            if self._shared:
+                os.fchmod(self._fd, _SHARED_FILE)
             self._link()
             _fsync_folder(folder)
         self.abort()

@@ -15,7 +15,7 @@ from storage.errors import StorageUnavailableError
 from storage.ports import BlobBackend
 
 _COMMON = {"endpoint", "timeout_s", "retry_s"}
-_OPTIONS = {"s3": {*_COMMON, "region"}, "gs": _COMMON, "az": _COMMON, "file": set[str]()}
+_OPTIONS = {"s3": {*_COMMON, "region"}, "gs": _COMMON, "az": _COMMON, "file": {"group"}}
 
 _SERVICES = {
     "s3": "https://amazonaws.com",
@@ -76,7 +76,7 @@ class StorageLocation:
     def open(self) -> BlobBackend:
         """Open the backend. Raises StorageFullError or StorageUnavailableError."""
         if self.scheme == "file":
-            return LocalBackend(Path(self.place))
+            return LocalBackend(Path(self.place), self.options.get("group"))
         from storage.backends import buckets  # noqa: PLC0415 (only servers need the client library)
 
         bucket = buckets.Bucket(
