@@ -28,7 +28,12 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "v0.0.0-20260831232431-97274622c111",
         ),
         "containerd": ("github.com/containerd/containerd/v2/cmd/containerd", "v2.3.7"),
+        "ctd-decoder": ("github.com/containerd/imgcrypt/cmd/ctd-decoder", "v1.1.3"),
         "ctr": ("github.com/containerd/containerd/v2/cmd/ctr", "v2.3.7"),
+        "containerd-shim-runc-v2": (
+            "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            "v2.3.7",
+        ),
         "crane": ("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
         "helm": ("helm.sh/helm/v3/cmd/helm", "v3.20.2"),
         "oras": ("oras.land/oras/cmd/oras", "v1.3.4"),
