@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from storage.digest import Digest
-from storage.envelope.header import DEFAULT_SEGMENT_LOG2
+from storage.envelope.oeb1.header import DEFAULT_SEGMENT_LOG2
 from storage.errors import (
     BlobDamagedError,
     BlobMissingError,

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from storage.digest import Digest
-from storage.envelope.opener import Container
+from storage.envelope.oeb1.opener import Container
 from storage.errors import BlobRangeError
 from storage.ports import ObjectReader
 from storage.read.buffers import BufferPool

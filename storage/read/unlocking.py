@@ -5,8 +5,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from storage.envelope.buffers import Scratch
 from storage.envelope.key import DataKey, wrap_aad
-from storage.envelope.opener import Container, Scratch, Unlocked, read_head
+from storage.envelope.oeb1.opener import Container, Unlocked, read_head
 from storage.errors import BlobDamagedError, KeyUnavailableError
 from storage.ports import BlobBackend, KeyProvider
 from storage.read.buffers import BufferPool

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from storage.digest import Digest, Hasher
-from storage.envelope.frames import SAMPLE_BYTES, choose_codec
-from storage.envelope.header import Codec
+from storage.envelope.buffers import Data
 from storage.envelope.key import DataKey
-from storage.envelope.sealer import Data, Sealer
+from storage.envelope.oeb1.frames import SAMPLE_BYTES, choose_codec
+from storage.envelope.oeb1.header import Codec
+from storage.envelope.oeb1.sealer import Sealer
 from storage.errors import DigestMismatchError
 from storage.ports import BlobBackend, ObjectWriter
 from storage.records import KeyRecord

@@ -5,8 +5,8 @@ decrypted, hashed and sealed again, which is fast, and only the rest of the blob
 """
 
 from storage.digest import Digest
-from storage.envelope.opener import Unlocked, read_head
-from storage.envelope.prefix import Prefix
+from storage.envelope.oeb1.opener import Unlocked, read_head
+from storage.envelope.oeb1.prefix import Prefix
 from storage.errors import BlobDamagedError, KeyUnavailableError, StorageUnavailableError
 from storage.ports import BlobBackend, ObjectReader
 from storage.read.unlocking import DataKeys
