@@ -7,26 +7,32 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TypeVar
 
+from storage.delivery_key import DeliveryKey
 from storage.digest import Digest
-from storage.envelope.header import DEFAULT_SEGMENT_LOG2
+from storage.envelope.oeb1.header import DEFAULT_SEGMENT_LOG2
 from storage.errors import (
     BlobDamagedError,
     BlobMissingError,
     BlobNotFoundError,
-    DigestMismatchError,
     KeyUnavailableError,
+    NotDeliverableError,
 )
 from storage.objects import Objects
 from storage.ports import BlobBackend, KeyProvider
-from storage.read.reader import CHUNK_BYTES, BlobReader
+from storage.read.reader import BlobReader, CiphertextReader
 from storage.read.recent import RecentRecords
 from storage.read.unlocking import DataKeys, Unlocker
 from storage.records import KeyRecord, KeyRecords, Partials
 from storage.threads import Threads
-from storage.write.ingest import BlobWriter, Hashes, SealedBlob, Sink
-from storage.write.publishing import Publisher, object_name
+from storage.write.ingest import BlobWriter
+from storage.write.naming import ObjectNaming
+from storage.write.publishing import Publisher
 from storage.write.resumption import MIN_BYTES, Resumption
+from storage.write.sinks import CompactSink, DeliverableSink, SealedBlob, Sink
+
+R = TypeVar("R")
 
 
 class BlobStore:
@@ -87,7 +93,7 @@ class BlobStore:
 
     @asynccontextmanager
     async def ingest(
-        self, tenant: str, digest: Digest, size_bytes: int | None = None
+        self, tenant: str, digest: Digest, size_bytes: int | None = None, *, deliverable: bool = False
     ) -> AsyncIterator[BlobWriter]:
         """Store one blob. An error in the context discards it.
 
@@ -98,9 +104,10 @@ class BlobStore:
             tenant: Tenant that can open the blob.
             digest: Expected digest.
             size_bytes: Expected size, if known.
+            deliverable: Store it such that nodes can get its ciphertext (docs/blob-format-oeb2.md).
         """
         writer = BlobWriter(
-            Sink(self._backend, self._segment_log2, partial(object_name, self._name_key, digest), size_bytes),
+            self._sink(digest, size_bytes, deliverable=deliverable),
             digest,
             size_bytes,
             self._threads,
@@ -139,11 +146,22 @@ class BlobStore:
             tenant=tenant,
             digest=digest,
             size_bytes=size_bytes,
+            segment_log2=self._segment_log2,
         )
+
+    def _sink(self, digest: Digest | None, expected_bytes: int | None, *, deliverable: bool) -> Sink:
+        naming = ObjectNaming(self._name_key, digest)
+        kind = DeliverableSink if deliverable else CompactSink
+        return kind(self._backend, self._segment_log2, naming, expected_bytes)
 
     @asynccontextmanager
     async def derive(
-        self, tenant: str, announce: Callable[[Digest], Awaitable[None]], expected_bytes: int | None = None
+        self,
+        tenant: str,
+        announce: Callable[[Digest], Awaitable[None]],
+        expected_bytes: int | None = None,
+        *,
+        deliverable: bool = False,
     ) -> AsyncIterator[BlobWriter]:
         """Store a blob whose digest (sha256) is known only when it is complete.
 
@@ -153,6 +171,7 @@ class BlobStore:
             tenant: Tenant that can open the blob.
             announce: Awaited with the digest before the blob becomes visible.
             expected_bytes: Approximate size.
+            deliverable: As for `ingest`.
         """
 
         async def publish(sealed: SealedBlob) -> KeyRecord:
@@ -160,8 +179,7 @@ class BlobStore:
             await announce(digest)
             return await self._publisher.publish(tenant, digest, sealed)
 
-        name_of = partial(object_name, self._name_key, None)
-        sink = Sink(self._backend, self._segment_log2, name_of, expected_bytes)
+        sink = self._sink(None, expected_bytes, deliverable=deliverable)
         writer = BlobWriter(sink, None, None, self._threads, publish)
         try:
             yield writer
@@ -179,18 +197,28 @@ class BlobStore:
             KeyUnavailableError: Its key cannot be unwrapped.
             StorageUnavailableError: The backend does not answer.
         """
-        recent = self._recent.get(tenant, digest)
-        if recent is not None:
-            try:
-                return await self._unlocker.open(recent)
-            except (BlobNotFoundError, BlobDamagedError, KeyUnavailableError):
-                self._recent.forget(tenant, digest)  # the record may have been replaced, rewrapped or removed
-        record = await self._records.get(tenant, digest)
-        if record is None:
-            if await self._records.damaged(tenant, digest):
-                raise BlobDamagedError(f"the blob {digest} is known to be damaged")
-            raise BlobNotFoundError(f"this tenant has no blob {digest}")
-        return await self._open(record)
+        return await self._open(tenant, digest, self._unlocker.open)
+
+    async def open_ciphertext(self, tenant: str, digest: Digest) -> CiphertextReader:
+        """Open the ciphertext of a deliverable blob, as nodes get it. The caller closes it.
+
+        The bytes are not authenticated: the recipient verifies `KeyRecord.ciphertext`. No key is needed.
+
+        Raises:
+            BlobNotFoundError, BlobDamagedError, StorageUnavailableError: As for `open`.
+            NotDeliverableError: The blob is not deliverable.
+        """
+        return await self._open(tenant, digest, self._unlocker.open_ciphertext)
+
+    async def delivery_key(self, tenant: str, digest: Digest) -> DeliveryKey:
+        """Return the secrets with which a node decrypts the ciphertext of a deliverable blob.
+
+        Raises:
+            NotDeliverableError: The blob is not deliverable.
+            BlobNotFoundError, BlobDamagedError, KeyUnavailableError, StorageUnavailableError: As for `open`.
+        """
+        async with await self.open(tenant, digest) as reader:
+            return reader.delivery_key()
 
     def forget(self, tenant: str, digest: Digest) -> None:
         """Drop a cached key record, so that the next `open` reads it from the catalog."""
@@ -200,13 +228,19 @@ class BlobStore:
         """Return whether a tenant has a blob. Reads only the catalog."""
         return await self._records.get(tenant, digest) is not None
 
-    async def link(self, tenant: str, digest: Digest, size_bytes: int) -> bool:
+    async def deliverable(self, tenant: str, digest: Digest) -> bool:
+        """Return whether a tenant has a blob whose ciphertext can be delivered. Reads only the catalog."""
+        record = await self._records.get(tenant, digest)
+        return record is not None and record.deliverable
+
+    async def link(self, tenant: str, digest: Digest, size_bytes: int, *, deliverable: bool = False) -> bool:
         """Give a tenant access to a blob that another tenant stored. The caller must check authorization.
 
         Args:
             tenant: Tenant that gets access.
             digest: Digest of the blob.
             size_bytes: Expected size.
+            deliverable: Link only a deliverable blob; it replaces one of the tenant that is not.
 
         Returns:
             False if no tenant has a readable blob of this size: ingest it instead.
@@ -214,7 +248,8 @@ class BlobStore:
         Raises:
             KeyUnavailableError, StorageUnavailableError: As for `open`.
         """
-        return await self._publisher.link(tenant, digest, size_bytes)
+        self._recent.forget(tenant, digest)
+        return await self._publisher.link(tenant, digest, size_bytes, deliverable=deliverable)
 
     async def stat(self, tenant: str, digest: Digest) -> KeyRecord | None:
         """Return a tenant's key record of a blob, with its sizes, or None. Reads only the catalog."""
@@ -248,17 +283,8 @@ class BlobStore:
             BlobDamagedError: The content is damaged or does not match the digest.
             BlobNotFoundError, KeyUnavailableError, StorageUnavailableError: As for `open`.
         """
-        hashes = Hashes(record.digest)
         async with await self._unlocker.open(record) as reader:
-            offset = 0
-            while offset < reader.size_bytes:
-                start, offset = offset, await self._threads.run(_hash_piece, reader, offset, hashes)
-                if pace is not None:
-                    await pace(offset - start)
-        try:
-            hashes.check()
-        except DigestMismatchError as error:
-            raise BlobDamagedError(f"the container of {record.digest} holds another blob") from error
+            await reader.verify(pace)
 
     async def recover(self) -> int:
         """Remove unfinished objects of dead writers. Returns their number.
@@ -289,21 +315,29 @@ class BlobStore:
         """Open the container of a key record, also if it is in quarantine. The caller closes it."""
         return await self._unlocker.open(record)
 
-    async def _open(self, record: KeyRecord) -> BlobReader:
+    async def _open(self, tenant: str, digest: Digest, opened: Callable[[KeyRecord], Awaitable[R]]) -> R:
+        recent = self._recent.get(tenant, digest)
+        if recent is not None:
+            try:
+                return await opened(recent)
+            except (BlobNotFoundError, BlobDamagedError, KeyUnavailableError, NotDeliverableError):
+                self._recent.forget(tenant, digest)  # the record may have been replaced, rewrapped or removed
+        record = await self._records.get(tenant, digest)
+        if record is None:
+            if await self._records.damaged(tenant, digest):
+                raise BlobDamagedError(f"the blob {digest} is known to be damaged")
+            raise BlobNotFoundError(f"this tenant has no blob {digest}")
+        return await self._open_current(record, opened)
+
+    async def _open_current(self, record: KeyRecord, opened: Callable[[KeyRecord], Awaitable[R]]) -> R:
         try:
-            reader = await self._unlocker.open(record)
+            reader = await opened(record)
         except (BlobNotFoundError, KeyUnavailableError) as error:
             now = await self._records.get(record.tenant, record.digest)
             if now is not None and now != record:
-                return await self._unlocker.open(now)
+                return await opened(now)
             if now is not None and isinstance(error, BlobNotFoundError):
                 raise BlobMissingError(f"the object of blob {record.digest} is not in storage") from error
             raise
         self._recent.put(record)
         return reader
-
-
-def _hash_piece(reader: BlobReader, offset: int, hashes: Hashes) -> int:
-    end = reader.piece_end(offset, CHUNK_BYTES)
-    hashes.update(reader.read_at(offset, end - offset))
-    return end

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from storage.errors import DigestError
+from storage.errors import DigestError, DigestMismatchError
 
 _HEX_LENGTH = {"sha256": 64, "sha512": 128}
 _GRAMMAR = re.compile(r"(sha256|sha512):([0-9a-f]+)", re.ASCII)
@@ -58,3 +58,25 @@ class Digest:
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
+
+
+class Hashes:
+    """Hashes of the plaintext: the expected digest's, if any, and sha256 for the container's trailer."""
+
+    def __init__(self, digest: Digest | None) -> None:
+        self._digest = digest
+        self._sha256: Hasher = hashlib.sha256()
+        other = digest is not None and digest.algorithm != "sha256"
+        self._promised = digest.hasher() if digest is not None and other else self._sha256
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        """Process more plaintext."""
+        self._promised.update(data)
+        if self._sha256 is not self._promised:
+            self._sha256.update(data)
+
+    def check(self) -> bytes:
+        """Return the sha256. Raises DigestMismatchError: the plaintext does not match the digest."""
+        if self._digest is not None and self._promised.hexdigest() != self._digest.hex:
+            raise DigestMismatchError(f"the content does not match the digest {self._digest}")
+        return bytes.fromhex(self._sha256.hexdigest())

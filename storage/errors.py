@@ -6,6 +6,7 @@ StorageError
 ├── BlobNotFoundError       this tenant has no such blob
 ├── BlobDamagedError        the container does not authenticate, or contradicts itself or its key record
 │   └── BlobMissingError    a key record exists, but its object does not
+├── NotDeliverableError     the blob is stored in a format that has no ciphertext for nodes
 ├── BlobRangeError          a range outside the blob
 ├── ObjectExistsError       an object with this name exists; objects are never overwritten
 ├── StorageFullError        no space, or no write permission
@@ -37,6 +38,13 @@ class BlobDamagedError(StorageError):
 
 class BlobMissingError(BlobDamagedError):
     """A key record exists, but its object does not."""
+
+
+class NotDeliverableError(StorageError):
+    """The blob is stored in a format that has no ciphertext for nodes."""
+
+    def __init__(self, digest: object) -> None:
+        super().__init__(f"the blob {digest} has no ciphertext for nodes: import its image again")
 
 
 class BlobRangeError(StorageError):

@@ -31,6 +31,9 @@ class ObjectReader(Protocol):
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset`. Returns the number of bytes read, fewer at the end of the object."""
 
+    def fileno(self) -> int | None:
+        """Return the descriptor of a local file, for `os.sendfile`; None if the object is not one."""
+
     def close(self) -> None:
         """Release the object."""
 

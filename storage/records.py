@@ -1,6 +1,6 @@
 """Key records, which say which tenant can open which blob, and the ports that store them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,10 +24,12 @@ class KeyRecord:
     Attributes:
         digest: Digest of the plaintext.
         file_id: 16 random bytes, from the container's header.
-        object_name: Name of the container in the backend.
+        object_name: Name of the container in the backend; of its ciphertext, if the format is OEB2.
         size_bytes: Length of the plaintext.
-        stored_bytes: Length of the container.
+        stored_bytes: Length of the container: of both its objects, if the format is OEB2.
         wrapped_dek: Data key, wrapped with the key `kek_id` and the AAD of docs/blob-format.md.
+        sidecar_name: Name of the container's second object; None if the format is OEB1.
+        ciphertext: Digest of the ciphertext; None if the format is OEB1 or the container is unfinished.
     """
 
     tenant: str
@@ -38,6 +40,20 @@ class KeyRecord:
     stored_bytes: int
     kek_id: str
     wrapped_dek: bytes
+    sidecar_name: str | None = None
+    ciphertext: Digest | None = None
+
+    @property
+    def deliverable(self) -> bool:
+        """Whether the ciphertext can be delivered to nodes: the format is OEB2."""
+        return self.sidecar_name is not None
+
+    @property
+    def objects(self) -> Mapping[str, int]:
+        """Names of the container's objects, with their lengths."""
+        if self.sidecar_name is None:
+            return {self.object_name: self.stored_bytes}
+        return {self.object_name: self.size_bytes, self.sidecar_name: self.stored_bytes - self.size_bytes}
 
 
 class KeyRecords(Protocol):
@@ -49,13 +65,18 @@ class KeyRecords(Protocol):
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
         """Return a tenant's record for a digest, unless its object is in quarantine."""
 
-    async def find(self, digest: Digest) -> KeyRecord | None:
-        """Return the record of any tenant for a digest whose object is not in quarantine."""
+    async def find(self, digest: Digest, *, deliverable: bool = False) -> KeyRecord | None:
+        """Return the record of any tenant for a digest whose object is not in quarantine.
 
-    async def add(self, record: KeyRecord) -> KeyRecord:
+        Args:
+            deliverable: Consider only deliverable records.
+        """
+
+    async def add(self, record: KeyRecord, replaces: KeyRecord | None = None) -> KeyRecord:
         """Insert a record unless (tenant, digest) has one. Returns the stored record.
 
-        Replaces a record whose object is in quarantine.
+        Replaces a record whose object is in quarantine, and atomically the record `replaces`, also if it was
+        rewrapped meanwhile.
 
         Raises:
             StorageUnavailableError: Garbage collection removed the object before its record was inserted.
@@ -69,7 +90,7 @@ class KeyRecords(Protocol):
         """Return whether the tenant has a record whose object is in quarantine."""
 
     async def uses(self, object_name: str) -> int:
-        """Count the records that refer to an object."""
+        """Count the records that refer to an object, also as their sidecar."""
 
     async def census(self) -> list[KeyUse]:
         """Count the records of each tenant and key-encryption key, ordered by both."""

@@ -45,15 +45,37 @@ class SerialExecutor:
         self._lock = threading.Lock()
         self._busy = False
 
-    def start(self, work: Callable[[], None]) -> asyncio.Future[None]:
-        """Queue `work`. The caller must await the future with `wait_uncancelled`, and bound their number."""
+    def start(
+        self, work: Callable[[], None], after: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[None]:
+        """Queue `work`. The caller must await the future with `wait_uncancelled`, and bound their number.
+
+        Args:
+            after: Work that must be done before. If it fails, `work` is not done, and fails with its error.
+        """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if after is None:
+            self._queue(done, work)
+        else:
+            after.add_done_callback(lambda before: self._continue(before, done, work))
+        return done
+
+    def _continue(
+        self, before: asyncio.Future[None], done: asyncio.Future[None], work: Callable[[], None]
+    ) -> None:
+        if before.cancelled():
+            done.cancel()
+        elif (error := before.exception()) is not None:
+            done.set_exception(error)
+        else:
+            self._queue(done, work)
+
+    def _queue(self, done: asyncio.Future[None], work: Callable[[], None]) -> None:
         with self._lock:
             self._waiting.append((done, work))
             idle, self._busy = not self._busy, True
         if idle:
             self._executor.submit(self._step)
-        return done
 
     def _step(self) -> None:
         done, work = self._waiting.popleft()

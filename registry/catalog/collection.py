@@ -28,6 +28,7 @@ from sqlalchemy import (
 
 from auth.ports import Clock
 from registry.catalog.engine.database import CatalogConnection, Database, exclude_collection
+from registry.catalog.key_records import record_of, uses_object
 from registry.catalog.partials import SqlPartials
 from registry.catalog.tables import (
     UtcDateTime,
@@ -46,7 +47,7 @@ from registry.catalog.tables import (
 )
 from registry.catalog.versions import has_version
 from storage.digest import Digest
-from storage.upkeep.catalog import DeadRecord
+from storage.records import KeyRecord
 
 _TOMBSTONE = timedelta(days=7)
 _SUPERSEDED = timedelta(hours=26)  # longer than the lifetime of a token and its session together
@@ -92,9 +93,8 @@ class SqlCollection:
 
     async def unknown(self, names: Sequence[str]) -> Sequence[str]:
         """Return the objects without a key record."""
-        query = select(blob_keys.c.object_name).where(blob_keys.c.object_name.in_(names))
         async with self._database.read() as connection:
-            known = set((await connection.execute(query)).scalars())
+            known = await _used(connection, names)
         return [name for name in names if name not in known]
 
     async def mark(self, orphans: Sequence[str]) -> None:
@@ -125,7 +125,7 @@ class SqlCollection:
                 int((await connection.execute(waiting)).scalar_one()),
             )
 
-    async def due_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
+    async def due_records(self, grace_s: float, limit: int) -> Sequence[KeyRecord]:
         """Return dead records that have been marked for `grace_s`."""
         async with self._database.read() as connection:
             return await self._due_records(connection, grace_s, limit)
@@ -135,7 +135,7 @@ class SqlCollection:
         async with self._database.read() as connection:
             return await self._due_orphans(connection, grace_s, limit)
 
-    async def remove_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
+    async def remove_records(self, grace_s: float, limit: int) -> Sequence[KeyRecord]:
         """Remove due records, and add tombstones for objects without another record. Returns the records."""
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
@@ -153,7 +153,9 @@ class SqlCollection:
                         record_marks.c.tenant == record.tenant, record_marks.c.digest == str(record.digest)
                     )
                 )
-            await self._add_tombstones(connection, sorted({record.object_name for record in due}))
+            await self._add_tombstones(
+                connection, sorted({name for record in due for name in record.objects})
+            )
         return due
 
     async def tombstone_orphans(self, grace_s: float, limit: int) -> int:
@@ -252,14 +254,12 @@ class SqlCollection:
 
     async def _due_records(
         self, connection: CatalogConnection, grace_s: float, limit: int
-    ) -> Sequence[DeadRecord]:
+    ) -> Sequence[KeyRecord]:
         before = self._clock.now() - timedelta(seconds=grace_s)
         alive = or_(self._is_live(), _is_pinned(), _older_import())
         due = and_(record_marks.c.since <= before, not_(alive))
-        columns = (blob_keys.c.tenant, blob_keys.c.digest, blob_keys.c.object_name, blob_keys.c.stored_bytes)
-        query = select(*columns).join(record_marks, _of_record()).where(due).limit(limit)
-        rows = (await connection.execute(query)).all()
-        return [DeadRecord(row[0], Digest.parse(row[1]), row[2], row[3]) for row in rows]
+        query = select(blob_keys).join(record_marks, _of_record()).where(due).limit(limit)
+        return [record_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def _due_orphans(self, connection: CatalogConnection, grace_s: float, limit: int) -> Sequence[str]:
         before = self._clock.now() - timedelta(seconds=grace_s)
@@ -271,8 +271,7 @@ class SqlCollection:
     async def _add_tombstones(self, connection: CatalogConnection, names: Sequence[str]) -> None:
         """Add tombstones for those of the objects that have no record."""
         now = self._clock.now()
-        used = select(blob_keys.c.object_name).where(blob_keys.c.object_name.in_(names))
-        unused = sorted(set(names) - set((await connection.execute(used)).scalars()))
+        unused = sorted(set(names) - await _used(connection, names))
         if not unused:
             return
         await connection.execute(delete(object_marks).where(object_marks.c.object_name.in_(unused)))
@@ -297,7 +296,15 @@ def _older_import() -> ColumnElement[bool]:
 
 
 def _is_orphan() -> ColumnElement[bool]:
-    return not_(exists().where(blob_keys.c.object_name == object_marks.c.object_name))
+    return not_(exists().where(uses_object(object_marks.c.object_name)))
+
+
+async def _used(connection: CatalogConnection, names: Sequence[str]) -> set[str]:
+    """Return those of the objects that a key record refers to."""
+    used: set[str] = set()
+    for column in (blob_keys.c.object_name, blob_keys.c.sidecar_name):
+        used.update((await connection.execute(select(column).where(column.in_(names)))).scalars())
+    return used
 
 
 def _of_record() -> ColumnElement[bool]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     func,
     insert,
     not_,
+    or_,
     select,
     update,
 )
@@ -40,21 +41,22 @@ class SqlKeyRecords:
         async with self._database.read() as connection:
             return _first(await connection.execute(_OF_TENANT, named))
 
-    async def find(self, digest: Digest) -> KeyRecord | None:
+    async def find(self, digest: Digest, *, deliverable: bool = False) -> KeyRecord | None:
         """Return any tenant's record of a digest whose object is not in quarantine."""
+        query = _OF_ANYBODY_DELIVERABLE if deliverable else _OF_ANYBODY
         async with self._database.read() as connection:
-            return _first(await connection.execute(_OF_ANYBODY, {"digest": str(digest)}))
+            return _first(await connection.execute(query, {"digest": str(digest)}))
 
-    async def add(self, record: KeyRecord) -> KeyRecord:
+    async def add(self, record: KeyRecord, replaces: KeyRecord | None = None) -> KeyRecord:
         """Insert the record unless (tenant, digest) has one. Returns the stored record.
 
-        Replaces a record whose object is in quarantine.
+        Replaces a record whose object is in quarantine, or is that of `replaces`.
 
         Raises:
             StorageUnavailableError: The object was collected meanwhile; ingest the blob again.
         """
         try:
-            await self._database.transact(partial(_add, record=record))
+            await self._database.transact(partial(_add, record=record, replaces=replaces))
         except IntegrityError:
             stored = await self.get(record.tenant, record.digest)
             if stored is None:
@@ -79,8 +81,8 @@ class SqlKeyRecords:
             return (await connection.execute(query)).first() is not None
 
     async def uses(self, object_name: str) -> int:
-        """Count the records of an object."""
-        query = select(func.count()).select_from(blob_keys).where(blob_keys.c.object_name == object_name)
+        """Count the records of an object, which may be a sidecar."""
+        query = select(func.count()).select_from(blob_keys).where(uses_object(object_name))
         async with self._database.read() as connection:
             return int((await connection.execute(query)).scalar_one())
 
@@ -134,10 +136,10 @@ class SqlKeyRecords:
         return changed
 
 
-def _add(connection: Connection, record: KeyRecord) -> None:
+def _add(connection: Connection, record: KeyRecord, replaces: KeyRecord | None) -> None:
     exclude_collection(connection)
     tombstone = select(object_marks.c.object_name).where(
-        object_marks.c.object_name == record.object_name, object_marks.c.condemned_at.is_not(None)
+        object_marks.c.object_name.in_(record.objects), object_marks.c.condemned_at.is_not(None)
     )
     if connection.execute(tombstone).first() is not None:
         raise StorageUnavailableError("the object was collected before its key record was stored; try again")
@@ -145,7 +147,7 @@ def _add(connection: Connection, record: KeyRecord) -> None:
         delete(blob_keys).where(
             blob_keys.c.tenant == record.tenant,
             blob_keys.c.digest == str(record.digest),
-            _is_quarantined(),
+            or_(_is_quarantined(), blob_keys.c.object_name == (replaces.object_name if replaces else None)),
         )
     )
     connection.execute(insert(blob_keys).values(values_of(record)))
@@ -160,17 +162,25 @@ def _is_quarantined() -> ColumnElement[bool]:
     return exists().where(quarantine.c.object_name == blob_keys.c.object_name)
 
 
+def uses_object(object_name: str | ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the condition that a key record refers to an object, as its container or its sidecar."""
+    return or_(blob_keys.c.object_name == object_name, blob_keys.c.sidecar_name == object_name)
+
+
 def values_of(record: KeyRecord) -> dict[str, Any]:
     """Return a record as a row of `blob_keys`."""
-    return asdict(record) | {"digest": str(record.digest)}
+    ciphertext = None if record.ciphertext is None else str(record.ciphertext)
+    return asdict(record) | {"digest": str(record.digest), "ciphertext": ciphertext}
 
 
 def record_of(row: RowMapping) -> KeyRecord:
     """Return a row of `blob_keys` as a value."""
-    return KeyRecord(**{**row, "digest": Digest.parse(row["digest"])})
+    ciphertext = None if row["ciphertext"] is None else Digest.parse(row["ciphertext"])
+    return KeyRecord(**{**row, "digest": Digest.parse(row["digest"]), "ciphertext": ciphertext})
 
 
 _OF_ANYBODY = (
     select(blob_keys).where(blob_keys.c.digest == bindparam("digest"), not_(_is_quarantined())).limit(1)
 )
+_OF_ANYBODY_DELIVERABLE = _OF_ANYBODY.where(blob_keys.c.sidecar_name.is_not(None))
 _OF_TENANT = _OF_ANYBODY.where(blob_keys.c.tenant == bindparam("tenant"))

@@ -44,7 +44,7 @@ class SqlPartials:
     async def put(self, record: KeyRecord) -> None:
         """Record a started container. Replaces an earlier one."""
         values = values_of(record) | {"begun_at": self._clock.now()}
-        del values["stored_bytes"]  # known when it is finished
+        del values["stored_bytes"], values["ciphertext"]  # known when it is finished
         async with self._attempt() as connection:
             await connection.execute(
                 delete(partials).where(

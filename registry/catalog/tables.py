@@ -375,6 +375,8 @@ blob_keys = Table(
     Column("stored_bytes", BigInteger, nullable=False),
     Column("kek_id", String(255), nullable=False, index=True),
     Column("wrapped_dek", LargeBinary(1024), nullable=False),
+    Column("sidecar_name", String(128), nullable=True, index=True),
+    Column("ciphertext", _Digest, nullable=True),
 )
 
 partials = Table(
@@ -387,6 +389,7 @@ partials = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("kek_id", String(255), nullable=False),
     Column("wrapped_dek", LargeBinary(1024), nullable=False),
+    Column("sidecar_name", String(128), nullable=True),
     _time("begun_at"),
 )
 

@@ -242,6 +242,10 @@ class LocalObjectReader:
                 filled += count
         return filled
 
+    def fileno(self) -> int | None:
+        """Return the file's descriptor."""
+        return self._fd
+
     def lock(self) -> bool:
         """Lock the file until it is closed. Returns False if it is locked already, or was removed."""
         try:

@@ -100,5 +100,9 @@ class MemoryObjectReader:
         buffer[: len(part)] = part
         return len(part)
 
+    def fileno(self) -> int | None:
+        """Return None: the object is not a local file."""
+        return None
+
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

@@ -233,6 +233,10 @@ class StoredObjectReader:
         buffer[: end - offset] = found
         return end - offset
 
+    def fileno(self) -> int | None:
+        """Return None: the object is not a local file."""
+        return None
+
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
 

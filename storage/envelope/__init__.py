@@ -1,1 +1,1 @@
-"""The encrypted container `OEB1` (docs/blob-format.md): bytes in, bytes out."""
+"""Encrypted containers: bytes in, bytes out."""

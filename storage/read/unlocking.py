@@ -4,17 +4,27 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
+from storage.envelope import oeb1, oeb2
+from storage.envelope.buffers import Scratch, read_exactly
 from storage.envelope.key import DataKey, wrap_aad
-from storage.envelope.opener import Container, Scratch, Unlocked, read_head
-from storage.errors import BlobDamagedError, KeyUnavailableError
-from storage.ports import BlobBackend, KeyProvider
+from storage.errors import BlobDamagedError, KeyUnavailableError, NotDeliverableError
+from storage.ports import BlobBackend, KeyProvider, ObjectReader
 from storage.read.buffers import BufferPool
-from storage.read.reader import CHUNK_BYTES, BlobReader
+from storage.read.reader import CHUNK_BYTES, BlobReader, Ciphertext, CiphertextReader, Content
 from storage.records import KeyRecord
 from storage.threads import Threads
 
+Unlocked = oeb1.Unlocked | oeb2.Unlocked
+
 _KEY_TIMEOUT_S = 10.0
+
+
+def record_aad(record: KeyRecord, kek_id: str) -> bytes:
+    """Return the associated data of a record's data key under a key-encryption key."""
+    ciphertext = str(record.ciphertext or "") if record.deliverable else None
+    return wrap_aad(record.file_id, str(record.digest), record.tenant, kek_id, ciphertext)
 
 
 class DataKeys:
@@ -24,19 +34,19 @@ class DataKeys:
         self._keys = keys
         self._timeout_s = timeout_s
 
-    async def wrap(self, tenant: str, digest: str, file_id: bytes, key: DataKey) -> tuple[str, bytes]:
-        """Wrap `key` with the tenant's current key. Returns that key's id and the wrapped key."""
+    async def wrap(self, record: KeyRecord, key: DataKey) -> KeyRecord:
+        """Wrap `key` with the current key of the record's tenant. Returns the record with the wrapped key."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                kek_id = await self._keys.current_id(tenant)
-                aad = wrap_aad(file_id, digest, tenant, kek_id)
-                return kek_id, await self._keys.wrap(kek_id, key.reveal(), aad)
+                kek_id = await self._keys.current_id(record.tenant)
+                wrapped = await self._keys.wrap(kek_id, key.reveal(), record_aad(record, kek_id))
+                return replace(record, kek_id=kek_id, wrapped_dek=wrapped)
         except TimeoutError:
             raise KeyUnavailableError("the key provider did not answer in time: check its state") from None
 
     async def unwrap(self, record: KeyRecord) -> DataKey:
         """Unwrap a record's data key. Raises BlobDamagedError: the record was changed."""
-        aad = wrap_aad(record.file_id, str(record.digest), record.tenant, record.kek_id)
+        aad = record_aad(record, record.kek_id)
         try:
             async with asyncio.timeout(self._timeout_s):
                 secret = await self._keys.unwrap(record.kek_id, record.wrapped_dek, aad)
@@ -90,6 +100,15 @@ class Unlocker:
         unlocked = await self._unlock(record)
         return await self._threads.acquire(lambda: self._open(record, unlocked), BlobReader.release)
 
+    async def open_ciphertext(self, record: KeyRecord) -> CiphertextReader:
+        """Open the ciphertext of a deliverable record. Needs no key, and authenticates nothing.
+
+        Raises:
+            BlobNotFoundError: The ciphertext is not in storage.
+            BlobDamagedError: It has another length than the blob.
+        """
+        return await self._threads.acquire(lambda: self._open_ciphertext(record), CiphertextReader.release)
+
     def forget(self, record: KeyRecord) -> None:
         """Remove a record's ciphers from the cache."""
         self._kept.pop(record, None)
@@ -113,8 +132,13 @@ class Unlocker:
 
     async def _unwrap(self, record: KeyRecord) -> Unlocked:
         key = await self._keys.unwrap(record)
-        head = await self._threads.run(self._read_head, record.object_name)
-        unlocked = Unlocked.unlock(key, head)
+        unlocked: Unlocked
+        if record.sidecar_name is None:
+            head = await self._threads.run(self._read_head, record.object_name, oeb1.HEAD_BYTES)
+            unlocked = oeb1.Unlocked.unlock(key, head)
+        else:
+            head = await self._threads.run(self._read_head, record.sidecar_name, oeb2.HEADER_BYTES)
+            unlocked = oeb2.Unlocked.unlock(key, head)
         if unlocked.header.file_id != record.file_id:
             raise BlobDamagedError("the container does not match its key record")
         return unlocked
@@ -122,16 +146,49 @@ class Unlocker:
     def _open(self, record: KeyRecord, unlocked: Unlocked) -> BlobReader:
         source = self._backend.open(record.object_name)
         try:
-            container = Container(source, unlocked, record.digest, self._scratch)
+            container = self._container(record, unlocked, source)
         except BaseException:
             source.close()
             raise
         return BlobReader(record.digest, container, source, self._threads, self._buffers)
 
-    def _read_head(self, object_name: str) -> bytes:
+    def _container(self, record: KeyRecord, unlocked: Unlocked, source: ObjectReader) -> Content:
+        if isinstance(unlocked, oeb1.Unlocked):
+            return oeb1.Container(source, unlocked, record.digest, self._scratch)
+        return oeb2.Container(
+            source,
+            self._read_sidecar(record),
+            unlocked,
+            digest=record.digest,
+            ciphertext=record.ciphertext,
+            scratch=self._scratch,
+        )
+
+    def _open_ciphertext(self, record: KeyRecord) -> CiphertextReader:
+        if record.ciphertext is None:
+            raise NotDeliverableError(record.digest)
+        source = self._backend.open(record.object_name)
+        if source.size_bytes != record.size_bytes:
+            source.close()
+            raise BlobDamagedError("the object's length is not the blob's")
+        return CiphertextReader(record.ciphertext, Ciphertext(source), source, self._threads, self._buffers)
+
+    def _read_head(self, object_name: str, size_bytes: int) -> bytes:
         source = self._backend.open(object_name)
         try:
-            return read_head(source)
+            return read_exactly(source, 0, size_bytes)
+        finally:
+            source.close()
+
+    def _read_sidecar(self, record: KeyRecord) -> bytes:
+        if record.sidecar_name is None:
+            raise BlobDamagedError("the key record has no sidecar")
+        source = self._backend.open(record.sidecar_name)
+        try:
+            size_bytes = record.objects[record.sidecar_name]
+            if source.size_bytes != size_bytes:  # checked before memory is allocated
+                raise BlobDamagedError("the sidecar has another length than its key record says")
+            return read_exactly(source, 0, size_bytes)
         finally:
             source.close()
 

@@ -1,21 +1,9 @@
 """Ports to the catalog for garbage collection and scrubbing."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from storage.digest import Digest
 from storage.records import KeyRecord
-
-
-@dataclass(frozen=True, slots=True)
-class DeadRecord:
-    """Unreferenced key record. `stored_bytes` is the size of its object, which other records may use."""
-
-    tenant: str
-    digest: Digest
-    object_name: str
-    stored_bytes: int
 
 
 class CollectionCatalog(Protocol):
@@ -35,7 +23,7 @@ class CollectionCatalog(Protocol):
             orphans: All objects in storage that `unknown` returned.
         """
 
-    async def due_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
+    async def due_records(self, grace_s: float, limit: int) -> Sequence[KeyRecord]:
         """Return unreferenced records that have been marked for `grace_s`."""
 
     async def due_orphans(self, grace_s: float, limit: int) -> Sequence[str]:
@@ -44,7 +32,7 @@ class CollectionCatalog(Protocol):
     async def marked(self) -> tuple[int, int]:
         """Return the numbers of marked records and of marked objects."""
 
-    async def remove_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:
+    async def remove_records(self, grace_s: float, limit: int) -> Sequence[KeyRecord]:
         """Remove due records, and add tombstones for objects without another record. Returns the records."""
 
     async def tombstone_orphans(self, grace_s: float, limit: int) -> int:

@@ -97,7 +97,7 @@ class Collector:
         everything = done.objects_seen + 1_000_000
         records = await self._catalog.due_records(grace_s, everything)
         done.records = len(records)
-        names = {record.object_name: record.stored_bytes for record in records}
+        names = {name: size_bytes for record in records for name, size_bytes in record.objects.items()}
         for name in await self._catalog.due_orphans(grace_s, everything):
             names[name] = await self._objects.size(name) or 0
         done.objects, done.bytes = len(names), sum(names.values())

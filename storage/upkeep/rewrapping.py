@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from storage.envelope.key import wrap_aad
 from storage.errors import BlobDamagedError
 from storage.ports import KeyBinding, KeyProvider
+from storage.read.unlocking import record_aad
 from storage.records import KeyRecord, KeyRecords, KeyUse, WrappedSecret, WrappedSecrets
 
 _BATCH = 100
@@ -149,4 +149,4 @@ class KeyManager:
 
 
 def _binding(record: KeyRecord, kek_id: str) -> KeyBinding:
-    return KeyBinding(kek_id, wrap_aad(record.file_id, str(record.digest), record.tenant, kek_id))
+    return KeyBinding(kek_id, record_aad(record, kek_id))

@@ -1,6 +1,5 @@
 """Publication of blobs: creates or reuses objects and records (docs/adr/0003-unique-object-names.md)."""
 
-import hmac
 from dataclasses import replace
 
 from storage.digest import Digest
@@ -10,7 +9,7 @@ from storage.ports import BlobBackend
 from storage.read.unlocking import DataKeys, Unlocker
 from storage.records import KeyRecord, KeyRecords
 from storage.threads import Threads
-from storage.write.ingest import SealedBlob
+from storage.write.sinks import SealedBlob
 
 
 class Publisher:
@@ -36,27 +35,36 @@ class Publisher:
     async def publish(self, tenant: str, digest: Digest, sealed: SealedBlob) -> KeyRecord:
         """Return the key record of a blob that the tenant has just written completely.
 
-        Keeps the tenant's existing record if its object opens; otherwise links another tenant's object;
-        otherwise commits the new object. An unneeded object stays invisible and is discarded with its writer.
+        Keeps the tenant's existing record if its container opens; otherwise links another tenant's
+        container; otherwise commits the new one. An unneeded container stays invisible and is discarded with
+        its writer. A deliverable container replaces an existing one that is not.
         """
         async with self._locks.hold(digest):
             existing = await self._records.get(tenant, digest)
-            if existing is not None:
-                if await self._opens(existing):
-                    return existing
+            if existing is not None and not await self._opens(existing):
                 await self._remove(existing)
-            return await self._link(tenant, digest) or await self._commit(tenant, digest, sealed)
+                existing = None
+            if existing is not None and existing.deliverable >= sealed.deliverable:
+                return existing
+            linked = await self._link(tenant, digest, existing, deliverable=sealed.deliverable)
+            return linked or await self._commit(tenant, digest, sealed, existing)
 
-    async def link(self, tenant: str, digest: Digest, size_bytes: int) -> bool:
-        """Link a blob of another tenant. Returns False if there is no readable blob of that size."""
+    async def link(self, tenant: str, digest: Digest, size_bytes: int, *, deliverable: bool = False) -> bool:
+        """Link a blob of another tenant. Returns False if there is no readable blob of that size.
+
+        Args:
+            deliverable: Link only a deliverable blob. It replaces an existing blob that is not.
+        """
         async with self._locks.hold(digest):
             existing = await self._records.get(tenant, digest)
-            if existing is not None and await self._opens(existing):
-                return existing.size_bytes == size_bytes
-            other = await self._records.find(digest)
-            if existing is not None or other is None or other.size_bytes != size_bytes:
+            if existing is not None and not await self._opens(existing):
                 return False
-            return await self._link(tenant, digest) is not None
+            if existing is not None and existing.deliverable >= deliverable:
+                return existing.size_bytes == size_bytes
+            other = await self._records.find(digest, deliverable=deliverable)
+            if other is None or other.size_bytes != size_bytes:
+                return False
+            return await self._link(tenant, digest, existing, deliverable=deliverable) is not None
 
     async def delete(self, tenant: str, digest: Digest) -> bool:
         """Delete a tenant's record, and the object if no other record uses it."""
@@ -66,10 +74,16 @@ class Publisher:
 
     async def _remove(self, record: KeyRecord) -> bool:
         removed = await self._records.remove(record.tenant, record.digest)
-        self._unlocker.forget(record)
-        if removed is not None and await self._records.uses(removed.object_name) == 0:
-            await self._threads.run(self._backend.delete, removed.object_name)
+        if removed is not None:
+            await self._discard(removed)
         return removed is not None
+
+    async def _discard(self, record: KeyRecord) -> None:
+        """Delete the objects of a removed record, unless another record uses them."""
+        self._unlocker.forget(record)
+        if await self._records.uses(record.object_name) == 0:
+            for name in record.objects:
+                await self._threads.run(self._backend.delete, name)
 
     async def _opens(self, record: KeyRecord) -> bool:
         try:
@@ -78,21 +92,31 @@ class Publisher:
         except (BlobNotFoundError, BlobDamagedError):
             return False
 
-    async def _link(self, tenant: str, digest: Digest) -> KeyRecord | None:
-        """Link the object of another tenant. Returns None if there is none that opens."""
-        other = await self._records.find(digest)
+    async def _link(
+        self, tenant: str, digest: Digest, existing: KeyRecord | None, *, deliverable: bool
+    ) -> KeyRecord | None:
+        """Link the container of another tenant. Returns None if there is none that opens.
+
+        Args:
+            existing: The tenant's record that is replaced.
+        """
+        other = await self._records.find(digest, deliverable=deliverable)
         if other is None or not await self._is_linkable(other):
             return None
         key = await self._keys.unwrap(other)
-        kek_id, wrapped = await self._keys.wrap(tenant, str(digest), other.file_id, key)
-        ours = replace(other, tenant=tenant, kek_id=kek_id, wrapped_dek=wrapped)
-        stood = await self._records.add(ours)
+        ours = await self._keys.wrap(replace(other, tenant=tenant), key)
+        stood = await self._records.add(ours, existing)
         if stood == ours and await self._records.get(other.tenant, digest) != other:
             # The other tenant's record was removed meanwhile. The remover may have counted the object's
             # uses before our record existed, and may be about to delete the object. As long as the other
             # record exists, any later count includes ours.
-            await self._records.remove(tenant, digest)
+            if existing is None:
+                await self._records.remove(tenant, digest)
+            else:
+                await self._records.add(existing, ours)
             return None
+        if existing is not None:
+            await self._discard(existing)
         return stood
 
     async def _is_linkable(self, other: KeyRecord) -> bool:
@@ -101,13 +125,17 @@ class Publisher:
         except KeyUnavailableError:
             return False
 
-    async def _commit(self, tenant: str, digest: Digest, sealed: SealedBlob) -> KeyRecord:
-        """Commit the new object, then insert its record.
+    async def _commit(
+        self, tenant: str, digest: Digest, sealed: SealedBlob, existing: KeyRecord | None
+    ) -> KeyRecord:
+        """Commit the new sidecar, if any, then the new object, then insert their record.
 
-        An interruption in between leaves an object without a record, which garbage collection removes. It
-        is not removed here, because an insertion that seems to have failed may have succeeded.
+        An interruption in between leaves objects without a record, which garbage collection removes. They
+        are not removed here, because an insertion that seems to have failed may have succeeded.
+
+        Args:
+            existing: The tenant's record that is replaced.
         """
-        kek_id, wrapped = await self._keys.wrap(tenant, str(digest), sealed.file_id, sealed.key)
         ours = KeyRecord(
             tenant=tenant,
             digest=digest,
@@ -115,21 +143,18 @@ class Publisher:
             object_name=sealed.object_name,
             size_bytes=sealed.size_bytes,
             stored_bytes=sealed.stored_bytes,
-            kek_id=kek_id,
-            wrapped_dek=wrapped,
+            kek_id="",
+            wrapped_dek=b"",
+            sidecar_name=sealed.sidecar_name,
+            ciphertext=sealed.ciphertext,
         )
-        await self._threads.run(sealed.object.commit)
-        stood = await self._records.add(ours)
+        ours = await self._keys.wrap(ours, sealed.key)
+        for target in filter(None, (sealed.sidecar, sealed.object)):
+            await self._threads.run(target.commit)
+        stood = await self._records.add(ours, existing)
         if stood != ours:
-            await self._threads.run(self._backend.delete, ours.object_name)
+            for name in ours.objects:
+                await self._threads.run(self._backend.delete, name)
+        elif existing is not None:
+            await self._discard(existing)
         return stood
-
-
-def object_name(name_key: bytes, digest: Digest | None, file_id: bytes) -> str:
-    """Derive an object name that does not reveal the container's content.
-
-    The name is unique per container, so that no object is ever overwritten (docs/blob-format.md, "object
-    name"). A blob without a known digest is named by its file id alone.
-    """
-    named = b"" if digest is None else str(digest).encode()
-    return hmac.digest(name_key, named + file_id, "sha256").hex()

@@ -1,18 +1,22 @@
 """Resumption of interrupted ingests (docs/adr/0040-resume-interrupted-transfers.md).
 
 A container is never continued with its key (docs/blob-format.md, "keys"). Its complete segments are
-decrypted, hashed and sealed again, which is fast, and only the rest of the blob is transferred.
+decrypted, hashed and sealed again, which is fast, and only the rest of the blob is transferred. Resumed bytes
+of the format OEB2 are not authenticated until the digest of the whole blob is verified. If it does not match,
+the caller's next ingest starts from zero, because the earlier container is gone.
 """
 
 from storage.digest import Digest
-from storage.envelope.opener import Unlocked, read_head
-from storage.envelope.prefix import Prefix
+from storage.envelope.oeb1.opener import Unlocked, read_head
+from storage.envelope.oeb1.prefix import Prefix
+from storage.envelope.oeb2.prefix import Prefix as CiphertextPrefix
 from storage.errors import BlobDamagedError, KeyUnavailableError, StorageUnavailableError
 from storage.ports import BlobBackend, ObjectReader
 from storage.read.unlocking import DataKeys
 from storage.records import KeyRecord, Partials
 from storage.threads import Threads
-from storage.write.ingest import BegunBlob, BlobWriter
+from storage.write.ingest import BlobWriter
+from storage.write.sinks import BegunBlob
 
 MIN_BYTES = 32 << 20
 
@@ -22,6 +26,7 @@ class Resumption:
 
     Args:
         size_bytes: Expected size of the blob.
+        segment_log2: Segment size of the store's containers.
     """
 
     def __init__(
@@ -34,6 +39,7 @@ class Resumption:
         tenant: str,
         digest: Digest,
         size_bytes: int,
+        segment_log2: int,
     ) -> None:
         self._backend = backend
         self._partials = partials
@@ -42,6 +48,7 @@ class Resumption:
         self._tenant = tenant
         self._digest = digest
         self._size_bytes = size_bytes
+        self._segment_log2 = segment_log2
         self._ours: KeyRecord | None = None
 
     @property
@@ -72,20 +79,21 @@ class Resumption:
 
     async def _announce(self, begun: BegunBlob) -> None:
         """Record the unfinished container. A crash before this loses the bytes written so far."""
-        try:
-            kek_id, wrapped = await self._keys.wrap(self._tenant, str(self._digest), begun.file_id, begun.key)
-        except KeyUnavailableError:
-            return  # the commit needs the key too, and raises the error
-        self._ours = KeyRecord(
+        ours = KeyRecord(
             tenant=self._tenant,
             digest=self._digest,
             file_id=begun.file_id,
             object_name=begun.object_name,
             size_bytes=self._size_bytes,
             stored_bytes=0,
-            kek_id=kek_id,
-            wrapped_dek=wrapped,
+            kek_id="",
+            wrapped_dek=b"",
+            sidecar_name=begun.sidecar_name,
         )
+        try:
+            self._ours = await self._keys.wrap(ours, begun.key)
+        except KeyUnavailableError:
+            return  # the commit needs the key too, and raises the error
         await self._partials.put(self._ours)
 
     async def _read_back(self, earlier: KeyRecord, reader: ObjectReader, writer: BlobWriter) -> None:
@@ -102,10 +110,12 @@ class Resumption:
         except StorageUnavailableError:
             return None
 
-    async def _unlock(self, earlier: KeyRecord, reader: ObjectReader) -> Prefix | None:
+    async def _unlock(self, earlier: KeyRecord, reader: ObjectReader) -> Prefix | CiphertextPrefix | None:
         """Verify the container's start. Returns None if it cannot be opened."""
         try:
             key = await self._keys.unwrap(earlier)
+            if earlier.deliverable:
+                return CiphertextPrefix(reader, key, file_id=earlier.file_id, segment_log2=self._segment_log2)
             head = await self._threads.run(read_head, reader)
             unlocked = Unlocked.unlock(key, head)
             return Prefix(reader, unlocked) if unlocked.header.file_id == earlier.file_id else None

@@ -13,10 +13,11 @@ import atheris
 with atheris.instrument_imports(include=["storage.envelope", "storage.digest"]):
     from storage.backends.memory import MemoryObjectReader
     from storage.digest import Digest
-    from storage.envelope.header import Codec, Header
+    from storage.envelope.buffers import Scratch
     from storage.envelope.key import DataKey
-    from storage.envelope.opener import HEAD_BYTES, Container, Scratch, Unlocked
-    from storage.envelope.trailer import MetaCipher, Trailer
+    from storage.envelope.oeb1.header import Codec, Header
+    from storage.envelope.oeb1.opener import HEAD_BYTES, Container, Unlocked
+    from storage.envelope.oeb1.trailer import MetaCipher, Trailer
     from storage.errors import BlobDamagedError
 
 from tests.support.containers import seal, text

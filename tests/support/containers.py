@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 from storage.backends.memory import MemoryObjectReader
 from storage.digest import Digest
-from storage.envelope.header import Codec
+from storage.envelope.buffers import Scratch
 from storage.envelope.key import DataKey
-from storage.envelope.opener import HEAD_BYTES, Container, Scratch, Unlocked
-from storage.envelope.sealer import Sealer
+from storage.envelope.oeb1.header import Codec
+from storage.envelope.oeb1.opener import HEAD_BYTES, Container, Unlocked
+from storage.envelope.oeb1.sealer import Sealer
 
 SEGMENT_LOG2 = 16
 FRAME_LOG2 = 16

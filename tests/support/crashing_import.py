@@ -43,8 +43,8 @@ class FileKeyRecords(MemoryKeyRecords):
             record = _decode(json.loads(line))
             self.rows[record.tenant, record.digest] = record
 
-    async def add(self, record: KeyRecord) -> KeyRecord:
-        stood = await super().add(record)
+    async def add(self, record: KeyRecord, replaces: KeyRecord | None = None) -> KeyRecord:
+        stood = await super().add(record, replaces)
         if stood is record:
             self._file.write(json.dumps(_encode(record)) + "\n")
             self._file.flush()
@@ -57,12 +57,14 @@ class FileKeyRecords(MemoryKeyRecords):
 
 def _encode(record: KeyRecord) -> dict[str, Any]:
     binary = {name: base64.b64encode(getattr(record, name)).decode() for name in ("file_id", "wrapped_dek")}
-    return asdict(record) | {"digest": str(record.digest)} | binary
+    digests = {name: str(value) for name in ("digest", "ciphertext") if (value := getattr(record, name))}
+    return asdict(record) | digests | binary
 
 
 def _decode(row: dict[str, Any]) -> KeyRecord:
     binary = {name: base64.b64decode(row[name]) for name in ("file_id", "wrapped_dek")}
-    return KeyRecord(**(row | {"digest": Digest.parse(row["digest"])} | binary))
+    digests = {name: Digest.parse(value) for name in ("digest", "ciphertext") if (value := row[name])}
+    return KeyRecord(**(row | digests | binary))
 
 
 def open_store(root: Path) -> tuple[BlobStore, FileKeyRecords]:

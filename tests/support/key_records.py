@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from storage.digest import Digest
 from storage.records import KeyRecord, KeyUse
-from storage.upkeep.catalog import DeadRecord
 
 
 class MemoryKeyRecords:
@@ -19,16 +18,20 @@ class MemoryKeyRecords:
         row = self.rows.get((tenant, digest))
         return row if row is not None and row.object_name not in self.quarantined else None
 
-    async def find(self, digest: Digest) -> KeyRecord | None:
-        found = (row for row in self.rows.values() if row.digest == digest)
+    async def find(self, digest: Digest, *, deliverable: bool = False) -> KeyRecord | None:
+        found = (row for row in self.rows.values() if row.digest == digest and row.deliverable >= deliverable)
         return next((row for row in found if row.object_name not in self.quarantined), None)
 
     async def damaged(self, tenant: str, digest: Digest) -> bool:
         row = self.rows.get((tenant, digest))
         return row is not None and row.object_name in self.quarantined
 
-    async def add(self, record: KeyRecord) -> KeyRecord:
-        if await self.damaged(record.tenant, record.digest):
+    async def add(self, record: KeyRecord, replaces: KeyRecord | None = None) -> KeyRecord:
+        stands = self.rows.get((record.tenant, record.digest))
+        if stands is not None and (
+            await self.damaged(record.tenant, record.digest)
+            or (replaces is not None and stands.object_name == replaces.object_name)
+        ):
             del self.rows[record.tenant, record.digest]
         return self.rows.setdefault((record.tenant, record.digest), record)
 
@@ -36,7 +39,7 @@ class MemoryKeyRecords:
         return self.rows.pop((tenant, digest), None)
 
     async def uses(self, object_name: str) -> int:
-        return sum(row.object_name == object_name for row in self.rows.values())
+        return sum(object_name in row.objects for row in self.rows.values())
 
     async def census(self) -> list[KeyUse]:
         counted = Counter((row.tenant, row.kek_id) for row in self.rows.values())
@@ -95,13 +98,13 @@ class NothingDies:
     async def marked(self) -> tuple[int, int]:
         return 0, len(self._orphans)
 
-    async def due_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:  # noqa: ARG002
+    async def due_records(self, grace_s: float, limit: int) -> Sequence[KeyRecord]:  # noqa: ARG002
         return []
 
     async def due_orphans(self, grace_s: float, limit: int) -> Sequence[str]:  # noqa: ARG002
         return self._orphans[:limit]
 
-    async def remove_records(self, grace_s: float, limit: int) -> Sequence[DeadRecord]:  # noqa: ARG002
+    async def remove_records(self, grace_s: float, limit: int) -> Sequence[KeyRecord]:  # noqa: ARG002
         return []
 
     async def tombstone_orphans(self, grace_s: float, limit: int) -> int:  # noqa: ARG002

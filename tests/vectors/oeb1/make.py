@@ -7,9 +7,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from storage.envelope.header import Codec
 from storage.envelope.key import DataKey
-from storage.envelope.sealer import Sealer
+from storage.envelope.oeb1.header import Codec
+from storage.envelope.oeb1.sealer import Sealer
 from tests.support.containers import CAPACITY, FIRST_CAPACITY, FRAME_LOG2, SEGMENT_LOG2, noise, text
 
 FOLDER = Path(__file__).parent

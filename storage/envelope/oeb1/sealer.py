@@ -1,10 +1,11 @@
 """Encryption of a blob of unknown length into a container, in pieces (docs/blob-format.md, "writing")."""
 
 import os
-from collections.abc import Callable
 
-from storage.envelope.frames import FrameCompressor
-from storage.envelope.header import (
+from storage.envelope.buffers import Data, Entropy
+from storage.envelope.key import DataKey
+from storage.envelope.oeb1.frames import FrameCompressor
+from storage.envelope.oeb1.header import (
     DEFAULT_FRAME_LOG2,
     DEFAULT_SEGMENT_LOG2,
     FILE_ID_BYTES,
@@ -12,8 +13,7 @@ from storage.envelope.header import (
     Codec,
     Header,
 )
-from storage.envelope.key import DataKey
-from storage.envelope.payload import (
+from storage.envelope.oeb1.payload import (
     PAYLOAD_HEADER_BYTES,
     PREFIX_BYTES,
     SALT_BYTES,
@@ -21,10 +21,7 @@ from storage.envelope.payload import (
     SegmentCipher,
     SegmentLayout,
 )
-from storage.envelope.trailer import TRAILER_BYTES, MetaCipher, Trailer
-
-Data = bytes | bytearray | memoryview
-Entropy = Callable[[int], bytes]
+from storage.envelope.oeb1.trailer import TRAILER_BYTES, MetaCipher, Trailer
 
 
 class _SegmentSealer:

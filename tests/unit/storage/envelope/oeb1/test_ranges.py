@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.digest import Digest
-from storage.envelope.header import Codec
-from storage.envelope.payload import SegmentLayout
+from storage.envelope.oeb1.header import Codec
+from storage.envelope.oeb1.payload import SegmentLayout
 from storage.errors import BlobRangeError
 from tests.support.containers import CAPACITY, FIRST_CAPACITY, noise, open_container, read, seal, text, unseal
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from storage.digest import Digest
-from storage.envelope.header import Codec
 from storage.envelope.key import DataKey
-from storage.envelope.sealer import Sealer
+from storage.envelope.oeb1.header import Codec
+from storage.envelope.oeb1.sealer import Sealer
 from storage.errors import BlobDamagedError
 from tests.support.containers import unseal
 
-FOLDER = Path(__file__).parents[3] / "vectors" / "oeb1"
+FOLDER = Path(__file__).parents[4] / "vectors" / "oeb1"
 DOCUMENT = json.loads((FOLDER / "vectors.json").read_text())
 POSITIVES = {vector["name"]: vector for vector in DOCUMENT["containers"]}
 NEGATIVES = DOCUMENT["negatives"]

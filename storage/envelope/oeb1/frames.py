@@ -8,7 +8,7 @@ from typing import Self
 
 import zstandard
 
-from storage.envelope.header import Codec
+from storage.envelope.oeb1.header import Codec
 from storage.errors import BlobDamagedError
 
 SAMPLE_BYTES = 4 << 20

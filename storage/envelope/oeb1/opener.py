@@ -1,35 +1,20 @@
 """Verification of a container, and reading of ranges of its plaintext (docs/blob-format.md, "reading")."""
 
 import hmac
-import threading
 from dataclasses import dataclass
 from typing import Self
 
 from storage.digest import Digest
-from storage.envelope.frames import Frame, FrameIndex, decompress
-from storage.envelope.header import HEADER_BYTES, Codec, Header
+from storage.envelope.buffers import RUN_BYTES, Scratch, read_exactly
 from storage.envelope.key import DataKey
-from storage.envelope.payload import PAYLOAD_HEADER_BYTES, TAG_BYTES, SegmentCipher, SegmentLayout
-from storage.envelope.trailer import TRAILER_BYTES, MetaCipher, Trailer
+from storage.envelope.oeb1.frames import Frame, FrameIndex, decompress
+from storage.envelope.oeb1.header import HEADER_BYTES, Codec, Header
+from storage.envelope.oeb1.payload import PAYLOAD_HEADER_BYTES, TAG_BYTES, SegmentCipher, SegmentLayout
+from storage.envelope.oeb1.trailer import TRAILER_BYTES, MetaCipher, Trailer
 from storage.errors import BlobDamagedError, BlobRangeError
 from storage.ports import ObjectReader
 
 HEAD_BYTES = HEADER_BYTES + PAYLOAD_HEADER_BYTES
-_RUN_BYTES = 1 << 20
-
-
-class Scratch(threading.local):
-    """Per-thread buffers for ciphertext, so that a read allocates only its result."""
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, memoryview] = {}
-
-    def view(self, purpose: str, size: int) -> memoryview:
-        """Return `size` uninitialized bytes, valid until this thread's next call with the same `purpose`."""
-        buffer = self._buffers.get(purpose)
-        if buffer is None or len(buffer) < size:
-            buffer = self._buffers[purpose] = memoryview(bytearray(size))
-        return buffer[:size]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -63,7 +48,7 @@ class Unlocked:
 
 def read_head(source: ObjectReader) -> bytes:
     """Read a container's first 104 bytes. Raises BlobDamagedError: there are fewer."""
-    return _read_exactly(source, 0, HEAD_BYTES)
+    return read_exactly(source, 0, HEAD_BYTES)
 
 
 class Container:
@@ -130,7 +115,7 @@ class Container:
 
     def _open_trailer(self, meta: MetaCipher, digest: Digest) -> Trailer:
         size = self._source.size_bytes
-        trailer = meta.open_trailer(_read_exactly(self._source, size - TRAILER_BYTES, TRAILER_BYTES))
+        trailer = meta.open_trailer(read_exactly(self._source, size - TRAILER_BYTES, TRAILER_BYTES))
         trailer.check(self._header, size)
         # The key record's AAD binds digests of other algorithms to the container ("key record").
         if digest.algorithm == "sha256" and not hmac.compare_digest(trailer.sha256.hex(), digest.hex):
@@ -139,7 +124,7 @@ class Container:
 
     def _open_index(self, meta: MetaCipher) -> FrameIndex:
         start = HEADER_BYTES + self.trailer.payload_ciphertext_bytes
-        index = meta.open_index(_read_exactly(self._source, start, self.trailer.index_bytes))
+        index = meta.open_index(read_exactly(self._source, start, self.trailer.index_bytes))
         return FrameIndex.parse(
             index,
             frame_bytes=self._header.frame_bytes,
@@ -148,7 +133,7 @@ class Container:
         )
 
     def _check_empty_payload(self) -> None:
-        sealed = _read_exactly(self._source, HEAD_BYTES, TAG_BYTES)
+        sealed = read_exactly(self._source, HEAD_BYTES, TAG_BYTES)
         self._cipher.open(0, memoryview(sealed), memoryview(bytearray()), last=True)
 
     def _read_frames(self, frames: FrameIndex, offset: int, out: memoryview) -> None:
@@ -169,7 +154,7 @@ class Container:
         out[:] = memoryview(decompress(packed, frame.plaintext_bytes))[skip : skip + len(out)]
 
     def _read_payload(self, offset: int, out: memoryview) -> None:
-        run = max(1, _RUN_BYTES // self._layout.segment_bytes)
+        run = max(1, RUN_BYTES // self._layout.segment_bytes)
         end, written = offset + len(out), 0
         while written < len(out):
             first = self._layout.segment_at(offset + written)
@@ -183,10 +168,3 @@ class Container:
         if self._source.read_into(HEADER_BYTES + start, sealed) != len(sealed):
             raise BlobDamagedError("the container is shorter than when it was opened")
         return self._cipher.open_run(self._layout, first, sealed, skip, out)
-
-
-def _read_exactly(source: ObjectReader, offset: int, size: int) -> bytes:
-    buffer = bytearray(size)
-    if offset < 0 or source.read_into(offset, memoryview(buffer)) != size:
-        raise BlobDamagedError("the container is shorter than its parts")
-    return bytes(buffer)

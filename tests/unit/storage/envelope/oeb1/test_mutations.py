@@ -7,10 +7,10 @@ from random import Random
 import pytest
 
 from storage.digest import Digest
-from storage.envelope.header import HEADER_BYTES, Codec
 from storage.envelope.key import DataKey
-from storage.envelope.opener import HEAD_BYTES
-from storage.envelope.trailer import TRAILER_BYTES
+from storage.envelope.oeb1.header import HEADER_BYTES, Codec
+from storage.envelope.oeb1.opener import HEAD_BYTES
+from storage.envelope.oeb1.trailer import TRAILER_BYTES
 from storage.errors import BlobDamagedError
 from tests.support.containers import CAPACITY, KEY, SEGMENT_LOG2, noise, seal, text, unseal
 

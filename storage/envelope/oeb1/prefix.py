@@ -1,14 +1,11 @@
 """Reading of unfinished containers (docs/blob-format.md, "unfinished containers")."""
 
-from typing import Final
-
-from storage.envelope.header import HEADER_BYTES, Codec
-from storage.envelope.opener import Unlocked
-from storage.envelope.payload import PAYLOAD_HEADER_BYTES, TAG_BYTES
+from storage.envelope.buffers import RUN_BYTES
+from storage.envelope.oeb1.header import HEADER_BYTES, Codec
+from storage.envelope.oeb1.opener import Unlocked
+from storage.envelope.oeb1.payload import PAYLOAD_HEADER_BYTES, TAG_BYTES
 from storage.errors import BlobDamagedError
 from storage.ports import ObjectReader
-
-_RUN_BYTES: Final = 1 << 20
 
 
 class Prefix:
@@ -31,7 +28,7 @@ class Prefix:
         self._source = source
         self._cipher = unlocked.segments
         self._segment_bytes = unlocked.header.segment_bytes
-        run = max(1, _RUN_BYTES // self._segment_bytes)
+        run = max(1, RUN_BYTES // self._segment_bytes)
         self._sealed = memoryview(bytearray(run * self._segment_bytes))
         self._plain = memoryview(bytearray(run * self._segment_bytes))
         self._index = 0

@@ -2,10 +2,10 @@ import pickle
 
 import pytest
 
-from storage.envelope.header import Codec, Header
 from storage.envelope.key import DataKey, wrap_aad
-from storage.envelope.payload import SegmentCipher
-from storage.envelope.sealer import Sealer
+from storage.envelope.oeb1.header import Codec, Header
+from storage.envelope.oeb1.payload import SegmentCipher
+from storage.envelope.oeb1.sealer import Sealer
 from storage.errors import BlobDamagedError, BlobRangeError
 from tests.support.containers import KEY, seal
 

@@ -7,8 +7,8 @@ from typing import Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from storage.envelope.header import Header
 from storage.envelope.key import DataKey
+from storage.envelope.oeb1.header import Header
 from storage.errors import BlobDamagedError, BlobRangeError
 
 TAG_BYTES = 16

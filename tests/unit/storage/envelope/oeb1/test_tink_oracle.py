@@ -5,8 +5,8 @@ import tink
 from tink import cleartext_keyset_handle, streaming_aead
 from tink.proto import aes_gcm_hkdf_streaming_pb2, common_pb2, tink_pb2
 
-from storage.envelope.header import HEADER_BYTES, Codec
-from storage.envelope.payload import SegmentLayout
+from storage.envelope.oeb1.header import HEADER_BYTES, Codec
+from storage.envelope.oeb1.payload import SegmentLayout
 from tests.support.containers import CAPACITY, FIRST_CAPACITY, KEY, SEGMENT_LOG2, noise, seal
 
 

@@ -4,8 +4,8 @@ from array import array
 import pytest
 import zstandard
 
-from storage.envelope.frames import FrameIndex, choose_codec, decompress
-from storage.envelope.header import Codec
+from storage.envelope.oeb1.frames import FrameIndex, choose_codec, decompress
+from storage.envelope.oeb1.header import Codec
 from storage.errors import BlobDamagedError
 from tests.support.containers import noise, text
 

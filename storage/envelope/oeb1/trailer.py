@@ -7,9 +7,9 @@ from typing import Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from storage.envelope.header import HEADER_BYTES, Codec, Header
 from storage.envelope.key import DataKey
-from storage.envelope.payload import TAG_BYTES, SegmentLayout
+from storage.envelope.oeb1.header import HEADER_BYTES, Codec, Header
+from storage.envelope.oeb1.payload import TAG_BYTES, SegmentLayout
 from storage.errors import BlobDamagedError
 
 _FIELDS = struct.Struct(">QQQII32s16s")
