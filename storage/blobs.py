@@ -233,6 +233,36 @@ class BlobStore:
         record = await self._records.get(tenant, digest)
         return record is not None and record.deliverable
 
+    async def make_deliverable(self, tenant: str, digest: Digest) -> None:
+        """Encrypt a stored blob for delivery, unless it already is. Raises the errors of `open`."""
+        if not await self.deliverable(tenant, digest):
+            await self.rekey(tenant, digest)
+
+    async def ciphertext_path(self, tenant: str, digest: Digest, ciphertext: Digest) -> str:
+        """Return the path of a deliverable blob's ciphertext in the backend (`BlobBackend.path`).
+
+        Raises:
+            BlobNotFoundError: The tenant has no such blob with this ciphertext.
+        """
+        return self._backend.path(await self._ciphertext_name(tenant, digest, ciphertext))
+
+    async def ciphertext_url(
+        self, tenant: str, digest: Digest, ciphertext: Digest, *, lifetime_s: float
+    ) -> str | None:
+        """Return a URL by which anyone can read the ciphertext for a while; None if the backend has none.
+
+        Raises:
+            BlobNotFoundError: The tenant has no such blob with this ciphertext.
+        """
+        name = await self._ciphertext_name(tenant, digest, ciphertext)
+        return await self._threads.run(self._backend.signed_url, name, lifetime_s)
+
+    async def _ciphertext_name(self, tenant: str, digest: Digest, ciphertext: Digest) -> str:
+        record = await self._records.get(tenant, digest)
+        if record is None or record.ciphertext != ciphertext:
+            raise BlobNotFoundError(f"this tenant has no ciphertext {ciphertext}")
+        return record.object_name
+
     async def link(self, tenant: str, digest: Digest, size_bytes: int, *, deliverable: bool = False) -> bool:
         """Give a tenant access to a blob that another tenant stored. The caller must check authorization.
 

@@ -33,6 +33,14 @@ class MemoryBackend:
         """List the visible objects."""
         yield from sorted(self.objects)
 
+    def path(self, name: str) -> str:
+        """Return the name."""
+        return name
+
+    def signed_url(self, name: str, lifetime_s: float) -> str | None:  # noqa: ARG002
+        """Return None."""
+        return None
+
     def salvage(self, name: str) -> "MemoryObjectReader | None":
         """Open an unfinished object."""
         return MemoryObjectReader(self.left[name]) if name in self.left else None

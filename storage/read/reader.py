@@ -171,6 +171,10 @@ class BlobReader:
                 await wait_uncancelled(ahead.done)
                 self._running.discard(ahead.done)
 
+    def fileno(self) -> int | None:
+        """Return the descriptor of a local file with exactly these bytes; None if there is none."""
+        return None
+
     async def aclose(self) -> None:
         """Wait for running reads, and release the object."""
         try:

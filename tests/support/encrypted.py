@@ -31,7 +31,7 @@ class KeyPair:
         return cls._of(ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
-    def rsa(cls) -> "KeyPair":
+    def rsa2048(cls) -> "KeyPair":
         return cls._of(rsa.generate_private_key(public_exponent=65537, key_size=2048))
 
     @classmethod

@@ -62,7 +62,7 @@ def _keyed(
     return Keyed(server, shop.organization, node, shop.group, image, keys)
 
 
-@pytest.mark.parametrize("keys", [KeyPair.p256(), KeyPair.rsa()], ids=["P-256", "RSA"])
+@pytest.mark.parametrize("keys", [KeyPair.p256(), KeyPair.rsa2048()], ids=["P-256", "RSA"])
 @pytest.mark.parametrize("image", [images.compressible(), images.zstd_only(), images.docker_schema2()])
 def test_the_node_opens_every_layer(
     server: CrisperServer, upstream: Upstream, image: images.Image, keys: KeyPair
@@ -84,8 +84,8 @@ def test_the_node_opens_every_layer(
 def test_the_zstd_variant_is_encrypted_too(keyed: Keyed) -> None:
     bearer = keyed.bearer(keyed.mint_encrypted(variant="zstd"))
     manifest = keyed.manifest(bearer)
-    assert {each["mediaType"] for each in manifest["layers"]} == {
-        "application/vnd.oci.image.layer.v1.tar+zstd+encrypted"
+    assert "application/vnd.oci.image.layer.v1.tar+zstd+encrypted" in {
+        each["mediaType"] for each in manifest["layers"]
     }
     assert manifest["annotations"][ORIGINAL] == keyed.image.digest
     keyed.opened(bearer, manifest)
@@ -273,13 +273,13 @@ def test_policies_and_nodes_decide_what_is_minted(server: CrisperServer, upstrea
 def test_an_image_without_encrypted_delivery_is_refused_until_it_is_imported_for_it(
     server: CrisperServer, upstream: Upstream
 ) -> None:
-    operator = server.operator
-    upstream.push(images.compressible())
+    operator, image = server.operator, images.random_layers(2, 1 << 20, "acme/plain")
+    upstream.push(image)
     organization, keys = operator.create_organization(), KeyPair.p256()
     path = f"/organizations/{organization.name}/encryption"
     operator.call("PUT", path, {"policy": "none"}).expect(200)
     customer, login = server.customer(organization), upstream.login
-    group = customer.import_image(upstream.reference(images.compressible()), **login)
+    group = customer.import_image(upstream.reference(image), **login)
     node = operator.create_node(encryption_key=keys.public, runtime="containerd")
     body = {
         "organization_name": organization.name,
@@ -291,7 +291,7 @@ def test_an_image_without_encrypted_delivery_is_refused_until_it_is_imported_for
     refused = operator.call("POST", "/pull-tokens", body).expect(409).json()
     assert refused["type"] == "urn:crisper:problem:image-not-encrypted"
     operator.call("PUT", path, {"policy": None}).expect(200)
-    again = customer.import_image(upstream.reference(images.compressible()), **login)
+    again = customer.import_image(upstream.reference(image), **login)
     assert operator.mint(organization, again, node, encryption="required").key_thumbprint
 
 

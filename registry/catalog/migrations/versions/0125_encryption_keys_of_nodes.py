@@ -1,13 +1,13 @@
 """Encryption keys and container runtimes of nodes
 
-Revision: 0125, after 0123
+Revision: 0125, after 0124
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0125"
-down_revision = "0123"
+down_revision = "0124"
 branch_labels = None
 depends_on = None
 

@@ -1,13 +1,13 @@
 """Policies of organizations for encrypted delivery
 
-Revision: 0126, after 0123
+Revision: 0126, after 0125
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0126"
-down_revision = "0123"
+down_revision = "0125"
 branch_labels = None
 depends_on = None
 
