@@ -33,7 +33,7 @@ def serialized_payload(descriptor: Mapping[str, Any]) -> bytes:
     return protobuf_any(json.dumps({"DecryptConfig": {"Parameters": {}}, "Descriptor": descriptor}).encode())
 
 
-def decode(argv: Sequence[str | Path], ciphertext: bytes, payload: bytes | None = None) -> Decoded:
+def decode(argv: Sequence[object], ciphertext: bytes, payload: bytes | None = None) -> Decoded:
     """Run a decoder on a layer.
 
     Args:
@@ -55,7 +55,7 @@ def decode(argv: Sequence[str | Path], ciphertext: bytes, payload: bytes | None 
         for fd in passed:
             os.close(fd)
         plaintext, said = process.communicate(ciphertext, timeout=60)
-    return Decoded(plaintext, said.decode(), process.returncode)
+    return Decoded(plaintext, said.decode(errors="replace"), process.returncode)
 
 
 def feed(pipe: IO[bytes], data: bytes) -> Thread:

@@ -4,6 +4,7 @@ They share nothing with engines that the machine may run, touch no firewall rule
 reach nothing but 127.0.0.1, which both daemons accept as a plain HTTP registry.
 """
 
+import os
 import sysconfig
 from pathlib import Path
 
@@ -50,12 +51,15 @@ class Containerd(Process):
         self.socket = folder / "containerd.sock"
         config = folder / "containerd.toml"
         text, daemon, self.ctr = CONTAINERD_CONFIG, "containerd", "ctr"
+        env: dict[str, str] = {}
         if chunk_bytes is not None:
             text, daemon, self.ctr = (
                 CONTAINERD_2_CONFIG,
                 str(go_program("containerd")),
                 str(go_program("ctr")),
             )
+            shim = go_program("containerd-shim-runc-v2").parent
+            env = {"PATH": f"{shim}{os.pathsep}{os.environ['PATH']}"}
         text = text.format(folder=folder, socket=self.socket, chunk_bytes=chunk_bytes)
         if keys is not None:
             (folder / "decoder.toml").write_text(_decoder_config(folder, keys))
@@ -64,6 +68,7 @@ class Containerd(Process):
         super().__init__(
             [daemon, "--config", str(config)],
             folder / "containerd.log",
+            env=env,
             ready=lambda: run([self.ctr, "--address", str(self.socket), "version"], timeout_s=5).ok,
         )
 

@@ -310,6 +310,18 @@ def test_the_configuration_of_containerd_is_toml() -> None:
         assert processor["returns"] in processor["accepts"][0]
 
 
+def test_the_documented_configuration_is_the_generated_one() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "encrypted-delivery.md").read_text()
+    documented = next(
+        block for block in re.findall(r"```toml\n(.+?)```", text, re.DOTALL) if "version" in block
+    )
+    store = "/var/lib/containerd/io.containerd.content.v1.content"
+    generated = stream_processors_toml(
+        "/usr/local/bin/crisper-layer-decoder", store, "/etc/containerd/ocicrypt/keys"
+    )
+    assert documented.strip() == generated.strip()
+
+
 def test_the_reader_may_leave(tmp_path: Path) -> None:
     node = Node(tmp_path, os.urandom(8 * PIECE_BYTES))
     started = time.monotonic()
