@@ -200,6 +200,17 @@ def zstd_only() -> Image:
 
 
 @cache
+def uncompressed() -> Image:
+    """Build an image whose last layer is a plain tar."""
+    name, packed = "acme/tar", _busybox_layers("tar")
+    last = packed[-1].tar
+    image = build(name, (*packed[:-1], Layer(last, last)), cmd=["cat /etc/greeting"])
+    manifest = json.loads(image.manifest)
+    manifest["layers"][-1]["mediaType"] = "application/vnd.oci.image.layer.v1.tar"
+    return replace(image, manifest=_json(manifest))
+
+
+@cache
 def multi_platform() -> Image:
     name = "acme/multi"
     amd64 = build(name, _busybox_layers("multi"), cmd=["cat /etc/greeting"])
