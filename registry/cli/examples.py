@@ -54,6 +54,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "group delete": ("crisper group delete app",),
         "organization create": ("crisper organization create acme",),
         "organization list": ("crisper organization list",),
+        "organization encryption": (
+            "crisper organization encryption acme required",
+            "crisper organization encryption acme --default",
+        ),
         "organization platforms": (
             "crisper organization platforms acme linux/amd64 linux/arm64",
             "crisper organization platforms acme --default",
