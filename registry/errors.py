@@ -6,6 +6,7 @@ RegistryError
 ├── NodeKeyError            a public key that cannot be a node's encryption key
 ├── JweError                a wrapped key of an encrypted layer that cannot be opened
 │   └── JweKeyMismatchError     it was wrapped for another key
+├── DecoderError            a layer that the node cannot decrypt
 ├── ChallengeFormatError    a WWW-Authenticate header outside RFC 7235's grammar
 ├── EgressRefusedError      an address or URL that the egress guard refuses
 ├── ConfigError             invalid or unsafe settings
@@ -57,6 +58,10 @@ class JweError(RegistryError):
 
 class JweKeyMismatchError(JweError):
     """The layer's key was wrapped for another key than the one given."""
+
+
+class DecoderError(RegistryError):
+    """A layer that the node cannot decrypt. The message is for the user of the container runtime."""
 
 
 class ChallengeFormatError(RegistryError):

@@ -1,7 +1,7 @@
 """Programs that tests drive, from Go's modules and from npm: built once, each at one version.
 
-`python -m tests.support.built_programs` builds all of them but Gitea, which takes too long for continuous
-integration; tests build what they miss. Go and Node.js come from the virtual environment (the dependency
+`python -m tests.support.built_programs` builds all of them but Gitea and ctd-decoder, which take too long for
+continuous integration; tests build what they miss. Go and Node.js come from the virtual environment (the dependency
 group `tools`), or else from PATH.
 """
 
@@ -28,7 +28,12 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "v0.0.0-20260831232431-97274622c111",
         ),
         "containerd": ("github.com/containerd/containerd/v2/cmd/containerd", "v2.3.7"),
+        "ctd-decoder": ("github.com/containerd/imgcrypt/cmd/ctd-decoder", "v1.1.3"),
         "ctr": ("github.com/containerd/containerd/v2/cmd/ctr", "v2.3.7"),
+        "containerd-shim-runc-v2": (
+            "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            "v2.3.7",
+        ),
         "crane": ("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
         "helm": ("helm.sh/helm/v3/cmd/helm", "v3.20.2"),
         "oras": ("oras.land/oras/cmd/oras", "v1.3.4"),
@@ -141,7 +146,7 @@ def _find(name: str, path: str = _PATH) -> str:
 
 
 if __name__ == "__main__":
-    for each in _GO_PACKAGES:
+    for each in _GO_PACKAGES.keys() - {"ctd-decoder"}:
         print(go_program(each))  # noqa: T201
     print(*azurite())  # noqa: T201
     print(axe_core())  # noqa: T201

@@ -4,8 +4,11 @@ They share nothing with engines that the machine may run, touch no firewall rule
 reach nothing but 127.0.0.1, which both daemons accept as a plain HTTP registry.
 """
 
+import os
+import sysconfig
 from pathlib import Path
 
+from registry.decoder.containerd import stream_processors_toml
 from tests.support.built_programs import go_program
 from tests.support.processes import Process, run
 
@@ -40,25 +43,40 @@ class Containerd(Process):
     Args:
         chunk_bytes: Runs containerd 2, which reads each layer in chunks of this size, several at a time; each
             chunk is a request for the rest of the layer that it ends early. None runs Debian's containerd.
+        keys: Folder of private keys, with which Crisper's layer decoder decrypts layers.
     """
 
-    def __init__(self, folder: Path, *, chunk_bytes: int | None = None) -> None:
+    def __init__(self, folder: Path, *, chunk_bytes: int | None = None, keys: Path | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "containerd.sock"
         config = folder / "containerd.toml"
         text, daemon, self.ctr = CONTAINERD_CONFIG, "containerd", "ctr"
+        env: dict[str, str] = {}
         if chunk_bytes is not None:
             text, daemon, self.ctr = (
                 CONTAINERD_2_CONFIG,
                 str(go_program("containerd")),
                 str(go_program("ctr")),
             )
-        config.write_text(text.format(folder=folder, socket=self.socket, chunk_bytes=chunk_bytes))
+            shim = go_program("containerd-shim-runc-v2").parent
+            env = {"PATH": f"{shim}{os.pathsep}{os.environ['PATH']}"}
+        text = text.format(folder=folder, socket=self.socket, chunk_bytes=chunk_bytes)
+        if keys is not None:
+            (folder / "decoder.toml").write_text(_decoder_config(folder, keys))
+            text = 'imports = ["decoder.toml"]\n' + text
+        config.write_text(text)
         super().__init__(
             [daemon, "--config", str(config)],
             folder / "containerd.log",
+            env=env,
             ready=lambda: run([self.ctr, "--address", str(self.socket), "version"], timeout_s=5).ok,
         )
+
+
+def _decoder_config(folder: Path, keys: Path) -> str:
+    content_store = folder / "containerd/root/io.containerd.content.v1.content"
+    decoder = Path(sysconfig.get_path("scripts")) / "crisper-layer-decoder"
+    return stream_processors_toml(str(decoder), str(content_store), str(keys))
 
 
 class Dockerd(Process):

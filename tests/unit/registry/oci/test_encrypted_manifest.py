@@ -2,7 +2,7 @@ import base64
 import hashlib
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -238,11 +238,12 @@ def test_an_index_points_to_the_encrypted_manifests(of_index: str, of_manifest: 
 @pytest.mark.parametrize("annotations", ["text", ["list"], 1])
 def test_annotations_that_are_no_map_are_refused(annotations: object) -> None:
     layer = described(b"layer", OCI, annotations=annotations)
-    for make in (
+    made: list[Callable[[], bytes]] = [
         lambda: encrypted_manifest(manifest(layer), ORIGINAL, of(b"layer"), KEY),
         lambda: encrypted_index(index(layer), ORIGINAL, {}),
         lambda: encrypted_index(index(annotations=annotations), ORIGINAL, {}),
-    ):
+    ]
+    for make in made:
         with pytest.raises(DocumentError, match="not a map"):
             make()
 
