@@ -1,16 +1,21 @@
 """`crisper node enroll` and `crisper node renew`, which run on a node."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from auth.secret import Secret
+from registry.cli.encryption_keys import EncryptionKeys
 from registry.cli.identity import NodeIdentity
+from registry.cli.key_state import KeyState
 from registry.cli.options import ROOT, JsonOption, RootOption
-from registry.cli.output import fail, run, show
+from registry.cli.output import fail, run, say, show
 from registry.cli.platforms import this_platform
+from registry.cli.runtimes import configure_runtime
 from registry.errors import ConfigError, RegistryError
+from registry.model.nodes import Runtime
 from registry.oci.platform import Platform
 
 
@@ -34,10 +39,17 @@ def enroll(
             show_default="this machine's",
         ),
     ] = None,
+    runtime: Annotated[
+        Runtime | None,
+        typer.Option(
+            help="Container runtime that decrypts layers. Without one, this node gets unencrypted layers.",
+            show_default="as enrolled before, or none",
+        ),
+    ] = None,
     root: RootOption = ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Create this machine's key, get its certificate, and configure Docker, containerd, Podman and skopeo."""
+    """Create this machine's keys, get its certificate, and configure its container clients."""
     try:
         ca_pem = ca.read_bytes() if ca else None
     except OSError as error:
@@ -47,17 +59,32 @@ def enroll(
         own = Platform.parse(platform) if platform else this_platform()
         identity = NodeIdentity.of(root.absolute(), url, node_id, str(own) if own else None)
         await identity.enrol(Secret(secret), ca_pem)
-        _show(identity, as_json=as_json)
+        keys = EncryptionKeys(identity)
+        state = keys.install(runtime)
+        notes = (
+            configure_runtime(identity.root, state.runtime, keys.decryption_links()) if state.runtime else []
+        )
+        try:
+            state = await keys.announce()
+        except RegistryError as error:
+            raise RegistryError(
+                f"the machine is enrolled, but its encryption key was not announced: {error}; run "
+                "`crisper node renew` to try again"
+            ) from None
+        _show(identity, state, notes, as_json=as_json)
 
     run(work())
 
 
 def renew(
-    force: Annotated[bool, typer.Option("--force", help="Also renew certificates that are not due.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also renew certificates and replace encryption keys that are not due."),
+    ] = False,
     root: RootOption = ROOT,
     as_json: JsonOption = False,
 ) -> None:
-    """Renew this machine's certificates that are past half of their lifetime. Run it from a timer."""
+    """Renew certificates past half of their lifetime, and replace encryption keys. Run it from a timer."""
 
     async def work() -> None:
         identities = NodeIdentity.enrolled(root.absolute())
@@ -66,9 +93,9 @@ def renew(
         failed: list[str] = []
         for identity in identities:
             try:
-                if force or identity.due:
-                    await identity.renew()
-                _show(identity, as_json=as_json)
+                renewed_at = await identity.renew() if force or identity.due else None
+                state = await EncryptionKeys(identity).renew(renewed_at, force=force)
+                _show(identity, state, as_json=as_json)
             except RegistryError as error:
                 failed.append(f"{identity.host}: {error}")
         if failed:
@@ -77,19 +104,29 @@ def renew(
     run(work())
 
 
-def _show(identity: NodeIdentity, *, as_json: bool) -> None:
+def _show(identity: NodeIdentity, keys: KeyState, notes: Sequence[str] = (), *, as_json: bool) -> None:
+    if keys.next is not None:
+        notes = [*notes, "The registry does not support encryption keys yet: layers are not encrypted."]
     document = {
         "node_id": identity.node_id,
         "registry": identity.url,
         "platform": identity.platform,
         "not_after": identity.certificate.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
         "directory": str(identity.folder),
+        "key_thumbprint": keys.current,
+        "runtime": keys.runtime,
+        "notes": list(notes),
     }
     rows = [
         ("node", document["node_id"]),
         ("registry", document["registry"]),
         ("platform", document["platform"]),
         ("certificate expires", document["not_after"]),
+        ("encryption key", keys.current),
+        ("runtime", keys.runtime),
         ("files", document["directory"]),
     ]
     show(document, as_json=as_json, rows=rows)
+    if not as_json:
+        for note in notes:
+            say(note)

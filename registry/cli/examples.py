@@ -81,6 +81,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "crisper node create pc-8 --binding certificate --network 203.0.113.0/24",
             "crisper node create pi-9 --platform linux/arm/v7",
         ),
+        "node set-key": (
+            "crisper node set-key pc-7 node-key.pub",
+            "crisper node set-key pc-7 node-key.pub --runtime skopeo",
+        ),
         "node offer": ("crisper node offer pc-8",),
         "node list": ("crisper node list",),
         "node show": ("crisper node show pc-7 --json",),
@@ -88,6 +92,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "node enroll": (
             "CRISPER_ENROLMENT_SECRET=... crisper node enroll https://registry.example.com pc-8",
             "crisper node enroll https://registry.example.com pc-8 --ca registry-ca.pem --root /mnt/image",
+            (
+                "CRISPER_ENROLMENT_SECRET=... crisper node enroll https://registry.example.com pc-8 "
+                "--runtime containerd"
+            ),
         ),
         "node renew": ("crisper node renew", "crisper node renew --force"),
         "node pull": (

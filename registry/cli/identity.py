@@ -6,6 +6,7 @@
   node.key    0600; created here, never sent
   node.crt    replaced at each renewal
   ca.crt      CA of the registry's own certificate; absent if the system trusts it
+  encryption.json   state of the encryption keys (`registry.cli.encryption_keys`)
 <root>/etc/docker/certs.d/<host>/                   symbolic links, for Docker
 <root>/etc/containers/certs.d/<host>/               symbolic links, for Podman and skopeo
 <root>/etc/containerd/certs.d/<host>/hosts.toml     configuration for containerd
@@ -17,25 +18,24 @@ A renewal keeps the key, so that a client that reads both files during the renew
 import json
 import os
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from auth.secret import Secret
+from registry.cli.node_requests import Answer, send
 from registry.datadir import write_secret
 from registry.errors import ConfigError, ReferenceFormatError, RegistryError
 from registry.hosts import RegistryAddress, reference_host
 
-_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 _NODES = Path("etc/crisper/nodes")
 _LINKED = (Path("etc/docker/certs.d"), Path("etc/containers/certs.d"))
 _CONTAINERD = Path("etc/containerd/certs.d")
-_MAX_ANSWER_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,10 @@ class NodeIdentity:
         return self.root / _NODES / self.host
 
     @property
+    def _api(self) -> str:
+        return f"{self.url}/api/v1/nodes/{self.node_id}"
+
+    @property
     def certificate(self) -> x509.Certificate:
         """Current certificate. Raises ConfigError: it is missing or invalid."""
         try:
@@ -117,9 +121,18 @@ class NodeIdentity:
         _replace(self.folder / "node.json", json.dumps(facts).encode())
         self._configure_clients()
 
-    async def renew(self) -> None:
-        """Renew the certificate, which must still be valid. Raises RegistryError: as for `enrol`."""
-        await self._request(self._key(), self.client_tls(), {})
+    async def renew(self) -> datetime:
+        """Renew the certificate, which must still be valid. Returns the registry's time.
+
+        Raises:
+            RegistryError: As for `enrol`.
+        """
+        return await self._request(self._key(), self.client_tls(), {})
+
+    async def announce(self, public_key: str, runtime: str | None) -> Answer:
+        """Announce an encryption key to the registry, with the certificate. Raises RegistryError."""
+        body = {"public_key": public_key} | ({"runtime": runtime} if runtime else {})
+        return await send("PUT", f"{self._api}/encryption-key", body, self.client_tls())
 
     def client_tls(self) -> ssl.SSLContext:
         """Return a TLS context with the certificate. Raises ConfigError: certificate or key is missing."""
@@ -152,15 +165,15 @@ class NodeIdentity:
         return ssl.create_default_context(cafile=ca if ca.exists() else None)
 
     async def _request(
-        self, key: ec.EllipticCurvePrivateKey, tls: ssl.SSLContext, headers: dict[str, str]
-    ) -> None:
+        self, key: ec.EllipticCurvePrivateKey, tls: ssl.SSLContext, headers: Mapping[str, str]
+    ) -> datetime:
         request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
         csr = request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
         # A server of an earlier version refuses the platform.
         body = {"csr": csr} | ({"platform": self.platform} if self.platform and headers else {})
-        answer = await _post(f"{self.url}/api/v1/nodes/{self.node_id}/certificate", body, tls, headers)
+        answer = await send("POST", f"{self._api}/certificate", body, tls, headers)
         try:
-            certificate = x509.load_pem_x509_certificate(str(answer["certificate"]).encode())
+            certificate = x509.load_pem_x509_certificate(str(answer.document["certificate"]).encode())
         except (KeyError, ValueError):
             raise RegistryError(
                 f"{self.url} answered without a certificate: check that the URL is a Crisper registry's"
@@ -170,6 +183,7 @@ class NodeIdentity:
                 f"{self.url} answered with a certificate for another key: check that the URL is right"
             )
         _replace(self.folder / "node.crt", certificate.public_bytes(serialization.Encoding.PEM))
+        return answer.at
 
     def _configure_clients(self) -> None:
         links = {"client.cert": "node.crt", "client.key": "node.key", "ca.crt": "ca.crt"}
@@ -198,29 +212,6 @@ class NodeIdentity:
         if (self.folder / "ca.crt").exists():
             lines.append(f'ca = "{to_files}/ca.crt"')
         return "\n".join([*lines, "[host]"]) + "\n"
-
-
-async def _post(
-    url: str, body: dict[str, str], tls: ssl.SSLContext, headers: dict[str, str]
-) -> dict[str, object]:
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session,
-            session.post(url, json=body, headers=headers, ssl=tls, allow_redirects=False) as response,
-        ):
-            status, text = response.status, await response.content.read(_MAX_ANSWER_BYTES)
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise RegistryError(
-            f"{url} cannot be reached: {error or type(error).__name__}; check the URL and the network"
-        ) from None
-    try:
-        answer = json.loads(text.decode())
-    except ValueError:
-        answer = {}
-    if status != 200 or not isinstance(answer, dict):  # noqa: PLR2004 (RFC 9110, section 15.3.1)
-        detail = answer.get("detail") if isinstance(answer, dict) else None
-        raise RegistryError(f"the registry answered {status}: {detail or 'without a reason'}")
-    return answer
 
 
 def _replace(path: Path, content: bytes) -> None:

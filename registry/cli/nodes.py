@@ -12,18 +12,25 @@ from auth.secret import Secret
 from registry.cli.ask import ask
 from registry.cli.identity import NodeIdentity
 from registry.cli.options import DATA_DIR, ROOT, DataDirOption, JsonOption, RootOption
-from registry.cli.output import follow, run, say, show, table
+from registry.cli.output import fail, follow, run, say, show, table
 from registry.cli.platforms import this_platform
-from registry.errors import ConfigError, RegistryError
+from registry.errors import ConfigError, NodeKeyError, RegistryError
 from registry.model.imports import Progress, UpstreamCredential
+from registry.model.nodes import Runtime
+from registry.oci.node_key import MAX_PEM_CHARS, NodeKey
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
 from registry.upstream.layout import pull_to_layout
 
+_SHORT_CHARS = 12
 node_app = typer.Typer(no_args_is_help=True, help="Nodes.")
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE_ID")]
+RuntimeOption = Annotated[
+    Runtime | None,
+    typer.Option(help="Container runtime of the node that has the private key.", show_default="unknown"),
+]
 
 
 @node_app.command("create")
@@ -47,6 +54,15 @@ def create(
             show_default="unknown",
         ),
     ] = None,
+    encryption_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Public key for encrypted layers (PEM). With a certificate, the node announces its own.",
+            show_default="none",
+        ),
+    ] = None,
+    runtime: RuntimeOption = None,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,6 +74,11 @@ def create(
         "zstd": zstd,
         "platform": platform,
     }
+    # A server of an earlier version refuses these fields.
+    if encryption_key is not None:
+        body["encryption_key"] = _read_public_key(encryption_key)
+    if runtime is not None:
+        body["runtime"] = runtime
     made = ask(data_dir, lambda client: client.operator("POST", "/nodes", body))
     show(made, as_json=as_json, rows=_shown_once(made))
 
@@ -77,9 +98,13 @@ def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> No
         "NODE": "node_id",
         "BINDING": "binding",
         "PLATFORM": "platform",
+        "KEY": "short_thumbprint",
+        "RUNTIME": "runtime",
         "NETWORKS": "networks",
         "REVOKED": "revoked_at",
     }
+    if not as_json:
+        found = [{**node, "short_thumbprint": _shortened(node.get("key_thumbprint"))} for node in found]
     table(found, columns, as_json=as_json, empty="No nodes. Create one: crisper node create NODE_ID")
 
 
@@ -93,9 +118,34 @@ def show_(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
         ("networks", ", ".join(node["networks"]) or "any"),
         ("platform", node["platform"]),
         ("supports zstd", {True: "yes", False: "no", None: None}[node["zstd"]]),
+        ("encryption key", node.get("key_thumbprint")),
+        ("previous key", node.get("previous_key_thumbprint")),
+        ("runtime", node.get("runtime")),
         ("revoked", node["revoked_at"]),
     ]
     show(node, as_json=as_json, rows=rows)
+
+
+@node_app.command("set-key")
+def set_key(
+    node_id: NodeArgument,
+    public_key: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Public key of the node for encrypted layers (PEM).")
+    ],
+    runtime: RuntimeOption = None,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Set the encryption key of a node that does not announce one itself."""
+    body = {"public_key": _read_public_key(public_key), "runtime": runtime}
+    made = ask(data_dir, lambda client: client.operator("PUT", f"{_path(node_id)}/encryption-key", body))
+    rows = [
+        ("node", made["node_id"]),
+        ("encryption key", made["key_thumbprint"]),
+        ("previous key", made["previous_key_thumbprint"]),
+        ("runtime", made["runtime"]),
+    ]
+    show(made, as_json=as_json, rows=rows)
 
 
 @node_app.command("delete")
@@ -190,6 +240,21 @@ def pull(
 
 def _path(node_id: str) -> str:
     return f"/nodes/{quote(node_id, safe='')}"
+
+
+def _read_public_key(path: Path) -> str:
+    """Read a public key and check it here, so that a private key is never sent."""
+    try:
+        with path.open("rb") as file:
+            return NodeKey.parse(file.read(MAX_PEM_CHARS + 1)).pem
+    except OSError as error:
+        fail(ConfigError(f"{path} cannot be read: {error.strerror}"))
+    except NodeKeyError as error:
+        fail(ConfigError(f"{path}: {error}"))
+
+
+def _shortened(thumbprint: str | None) -> str | None:
+    return thumbprint[:_SHORT_CHARS] if thumbprint else None
 
 
 def _platform(given: str | None, enrolled: NodeIdentity | None) -> Platform:

@@ -1,16 +1,20 @@
 """Encryption keys of nodes over HTTP: set by the operator, and by the node with its certificate."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from secrets import randbits
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa, x25519
 
 from registry.oci.node_key import NodeKey
+from tests.integration.server.conftest import Shop
 from tests.support.certificates import key_pem, public_pem
 from tests.support.certified import Certified
-from tests.support.crisper import Operator, unique
+from tests.support.crisper import CRISPER, Operator, unique
 from tests.support.http import Response
+from tests.support.processes import Result, run
 
 
 @pytest.fixture
@@ -192,3 +196,34 @@ def test_large_bodies_are_refused(operator: Operator) -> None:
     path = f"/nodes/{node_id}/encryption-key"
     operator.call("PUT", path, {"public_key": "x" * ((16 << 10) + 1)}).expect(400)
     operator.call("PUT", path, {"public_key": "x" * (65 << 10)}).expect(413)
+
+
+def test_the_operators_commands_set_and_show_keys(shop: Shop, tmp_path: Path) -> None:
+    def crisper(*argv: str) -> Result:
+        return run([str(CRISPER), "node", *argv, "--data-dir", str(shop.server.data_dir)])
+
+    node_id, first, second = unique("node"), tmp_path / "first.pem", tmp_path / "second.pem"
+    first.write_text(new_pem())
+    second.write_text(new_pem())
+    crisper("create", node_id, "--encryption-key", str(first), "--runtime", "podman").check()
+    shown = json.loads(crisper("show", node_id, "--json").check().output)
+    assert (shown["key_thumbprint"], shown["runtime"]) == (thumbprint(first.read_text()), "podman")
+    set_ = json.loads(crisper("set-key", node_id, str(second), "--json").check().output)
+    assert set_["key_thumbprint"] == thumbprint(second.read_text())
+    assert set_["previous_key_thumbprint"] == thumbprint(first.read_text())
+    (line,) = [line for line in crisper("list").check().output.splitlines() if node_id in line]
+    assert set_["key_thumbprint"][:12] in line
+    assert set_["key_thumbprint"][:13] not in line
+    assert "podman" in line
+    listed = json.loads(crisper("list", "--json").check().output)
+    assert set_["key_thumbprint"] in {node["key_thumbprint"] for node in listed}
+
+
+@pytest.mark.parametrize("command", ["set-key", "create"])
+def test_the_operators_commands_never_send_a_private_key(tmp_path: Path, command: str) -> None:
+    private = tmp_path / "key.pem"
+    private.write_bytes(key_pem(ec.generate_private_key(ec.SECP256R1())))
+    options = ["--encryption-key"] if command == "create" else []
+    env = {"CRISPER_URL": "http://127.0.0.1:9", "CRISPER_API_KEY": "x"}  # nothing listens there
+    refused = run([str(CRISPER), "node", command, "pc-7", *options, str(private)], env=env)
+    assert (refused.returncode, "private key" in refused.output) == (1, True)
