@@ -116,6 +116,6 @@ def _refuse_docker(request: web.Request) -> None:
     if agent.startswith("docker/") and "containerd-client/" not in agent:
         raise EncryptedSessionError(
             "The layers of this pull are encrypted for the node, and Docker cannot decrypt them. Pull with "
-            "containerd, Podman or skopeo, through `crisper node proxy`, or with a token that was minted with "
-            "the encryption `none`."
+            "containerd, Podman or skopeo, through `crisper node proxy`, or with a token that was minted "
+            "with the encryption `none`."
         )
