@@ -33,6 +33,7 @@ PATIENCE_S: Final = 60.0
 """Time without progress after which a download fails. The client's next attempt continues it."""
 
 _VERIFIED_BYTES = 4 << 20  # at a time
+_WRITTEN_BYTES = 256 << 10  # at a time; a killed proxy loses at most this for each connection
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 
@@ -76,6 +77,9 @@ class LayerDownload:
         except* (NodeProxyError, OSError) as raised:
             self._error = _first(raised)
             self._notify()
+        if isinstance(self._error, LayerDamagedError) and self._stored is not None:
+            _log.error("proxy.layer_damaged", layer=str(self._layer.plaintext))
+            await asyncio.to_thread(self._stored.discard)
 
     async def read(self, start: int, end: int) -> AsyncGenerator[bytes]:
         """Yield the plaintext between two offsets.
@@ -88,7 +92,10 @@ class LayerDownload:
         while start < end:
             stop = min(start + PIECE_BYTES, end, start - start % CHUNK_BYTES + CHUNK_BYTES)
             await self._wait(partial(self._may_leave, stop))
-            piece = await asyncio.to_thread(self._decrypt, decryptor, start, stop - start)
+            try:
+                piece = await asyncio.to_thread(self._decrypt, decryptor, start, stop - start)
+            except OSError as error:
+                raise self._error or error from None  # the bytes of a damaged layer were removed
             yield piece
             start = stop
 
@@ -144,7 +151,7 @@ class LayerDownload:
             async with aclosing(pieces):
                 async for piece in pieces:
                     buffer += piece
-                    if len(buffer) >= PIECE_BYTES:
+                    if len(buffer) >= _WRITTEN_BYTES:
                         await write()
         finally:
             if buffer:
@@ -174,8 +181,6 @@ class LayerDownload:
             self._verified_bytes += count
             self._notify()
         if not verifier.matches():
-            await asyncio.to_thread(stored.discard)
-            _log.error("proxy.layer_damaged", layer=str(self._layer.plaintext))
             raise LayerDamagedError(
                 f"The layer {self._layer.plaintext} does not match its HMAC or digest: it was damaged or "
                 "modified on the way. Pull again."
