@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from auth.secret import Secret
 from registry.errors import ProxyAccessError
@@ -26,6 +26,7 @@ from registry.pull.ranges import parse_ranges
 from storage.digest import Digest
 
 _MAX_PULLS: Final = 64
+_MAX_CONFIGS: Final = 4096
 _PULL_LIFETIME_S: Final = 24 * 3600
 _TOKEN: Final = web.RequestKey("pull token", Secret)
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="crisper node proxy"'}
@@ -54,6 +55,7 @@ class ProxyApi:
         self._cache = cache
         self._key_folder = key_folder
         self._downloads = LayerDownloads(cache)
+        self._served: LRUCache[Digest, bool] = LRUCache(_MAX_CONFIGS)
         self._pulls: TTLCache[tuple[bytes, str], _Served] = TTLCache(_MAX_PULLS, _PULL_LIFETIME_S)
 
     def app(self) -> web.Application:
@@ -100,7 +102,9 @@ class ProxyApi:
         async with served.pull.session.blob(digest) as (size_bytes, content):
             response = BlobResponse(digest, size_bytes)
             with served.completion.response(digest):
-                return await response.send(request, verified(digest, content))
+                sent = await response.send(request, verified(digest, content))
+            self._served[digest] = True
+            return sent
 
     async def _send_layer(
         self, request: web.Request, served: _Served, layer: EncryptedBlob
@@ -136,6 +140,6 @@ class ProxyApi:
     def _was_served(self, pull: Pull) -> Callable[[Digest], bool]:
         def was_served(digest: Digest) -> bool:
             layer = pull.layers.get(digest)
-            return layer is not None and self._cache.was_served(layer.ciphertext)
+            return digest in self._served if layer is None else self._cache.was_served(layer.ciphertext)
 
         return was_served

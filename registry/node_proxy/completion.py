@@ -8,15 +8,15 @@ from typing import Final
 from registry.oci.documents import Manifest
 from storage.digest import Digest
 
-QUIET_S: Final = 5.0
-"""Time without a request after which layers that were served before this pull count as not needed."""
+QUIET_S: Final = 15.0
+"""Time without a request after which blobs that were served before this pull count as not needed."""
 
 
 class PullCompletion:
     """Follows the responses of one pull.
 
     Args:
-        was_served: Returns whether a client on this node got a layer in an earlier pull.
+        was_served: Returns whether a client on this node got a blob in an earlier pull.
         report: Called once, when the client has everything.
         quiet_s: As `QUIET_S`.
     """
@@ -38,8 +38,9 @@ class PullCompletion:
         self._is_reported = False
 
     def add_manifest(self, digest: Digest, manifest: Manifest) -> None:
-        """Record that the client got a manifest."""
+        """Record that the client got a manifest. It may have all of its blobs."""
         self._manifests[digest] = manifest
+        self._look()
 
     @contextmanager
     def response(self, digest: Digest) -> Iterator[None]:
@@ -78,6 +79,5 @@ class PullCompletion:
             return digest in self._served or (digest not in self._requested and had_before(digest))
 
         return any(
-            manifest.config.digest in self._served and all(has(layer.digest) for layer in manifest.layers)
-            for manifest in tuple(self._manifests.values())
+            all(has(blob.digest) for blob in manifest.blobs) for manifest in tuple(self._manifests.values())
         )
