@@ -97,11 +97,17 @@ class LayerCache:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._layers.mkdir(mode=0o700, exist_ok=True)
             self._lock = (folder / "lock").open("wb")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"another proxy uses {folder}: set another folder with --cache") from None
         except OSError as error:
             raise ConfigError(f"{folder} cannot be written: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise ConfigError(f"another proxy uses {folder}: set another folder with --cache") from None
+
+    def close(self) -> None:
+        """Leave the folder to another proxy."""
+        self._lock.close()
 
     def was_served(self, digest: Digest) -> bool:
         """Return whether a client got this layer before, as far as the folder knows. Blocks."""

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import ssl
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,22 +62,25 @@ async def serve(settings: ProxySettings, on_listening: Callable[[str], None]) ->
     if registry_host.scheme != "https" and not is_loopback(registry_host.host or ""):
         raise ConfigError("the registry's URL must start with https://: pull tokens need TLS")
     secret = load_or_create_secret(settings.secret_file)
-    cache = LayerCache(settings.cache_folder, settings.cache_bytes)
+    own = (settings.url, settings.node_id, settings.node_secret, settings.tls)
+    hosts = {f"{name}:{settings.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+    with closing(LayerCache(settings.cache_folder, settings.cache_bytes)) as cache:
+        async with Registry.open(*own) as registry:
+            api = ProxyApi(LocalAccess(secret, hosts), registry, cache, settings.key_folder)
+            await _listen(api.app(), settings, on_listening)
+
+
+async def _listen(app: web.Application, settings: ProxySettings, on_listening: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Registry.open(settings.url, settings.node_id, settings.node_secret, settings.tls) as registry:
-        hosts = {f"{name}:{settings.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-        api = ProxyApi(LocalAccess(secret, hosts), registry, cache, settings.key_folder)
-        runner = web.AppRunner(
-            api.app(), access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
-            on_listening(f"{settings.host}:{settings.port}")
-            await stop.wait()
-        except OSError as error:
-            raise ConfigError(f"the proxy cannot listen on {settings.host}: {error.strerror}") from None
-        finally:
-            await runner.cleanup()
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        on_listening(f"{settings.host}:{settings.port}")
+        await stop.wait()
+    except OSError as error:
+        raise ConfigError(f"the proxy cannot listen on {settings.host}: {error.strerror}") from None
+    finally:
+        await runner.cleanup()
