@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.support.crisper import CRISPER, Node, PullToken
 from tests.support.http import Response, basic, request
@@ -11,39 +12,39 @@ from tests.support.processes import Process, free_port, listening
 
 
 class NodeProxy(Process):
-    """A proxy for a node that is bound by a secret.
+    """A proxy, with its cache, its secret and its log in a folder.
 
     Args:
-        folder: For its cache, its secret, its log, and the node's private key.
-        registry: URL at which it reaches the registry.
+        options: Which registry, as which node.
+        env: Secret of the node, if it has one.
         port: Its port; a free one by default.
-        cache_gb: Limit of its cache.
     """
 
     def __init__(
         self,
         folder: Path,
-        registry: str,
-        node: Node,
-        key: bytes,
+        options: Sequence[str],
         *,
+        env: Mapping[str, str] | None = None,
         port: int | None = None,
-        cache_gb: int = 20,
     ) -> None:
-        self.folder, self.node, self.port = folder, node, port or free_port()
+        self.folder, self.port = folder, port or free_port()
         self.host = f"127.0.0.1:{self.port}"
-        self.secret_file, self.cache, keys = folder / "secret", folder / "cache", folder / "keys"
+        self.secret_file, self.cache = folder / "secret", folder / "cache"
+        argv = [str(CRISPER), "node", "proxy", f"--listen={self.host}", f"--cache={self.cache}"]
+        argv += [f"--secret={self.secret_file}", *options]
+        super().__init__(argv, folder / "proxy.log", env=env, ready=lambda: listening(self.port))
+
+    @classmethod
+    def with_secret(
+        cls, folder: Path, registry: str, node: Node, key: bytes, *, port: int | None = None
+    ) -> Self:
+        """Start a proxy for a node that is bound by a secret, and has this private key."""
+        keys = folder / "keys"
         keys.mkdir(parents=True, exist_ok=True)
         (keys / "node.pem").write_bytes(key)
-        argv = [str(CRISPER), "node", "proxy", f"--listen={self.host}", f"--cache={self.cache}"]
-        argv += [f"--secret={self.secret_file}", f"--registry={registry}", f"--node-id={node.node_id}"]
-        argv += [f"--keys={keys}", f"--cache-size={cache_gb}"]
-        super().__init__(
-            argv,
-            folder / "proxy.log",
-            env={"CRISPER_NODE_SECRET": node.secret},
-            ready=lambda: listening(self.port),
-        )
+        options = [f"--registry={registry}", f"--node-id={node.node_id}", f"--keys={keys}"]
+        return cls(folder, options, env={"CRISPER_NODE_SECRET": node.secret}, port=port)
 
     @property
     def secret(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import images
+from tests.support.certified import Certified
 from tests.support.crisper import CRISPER, CrisperServer, Node, Organization, PullToken
 from tests.support.cutting_relay import CuttingRelay
 from tests.support.encrypted import KeyPair
@@ -57,7 +58,9 @@ class Site:
         )
 
     def proxy(self, folder: Path, registry: str | None = None, port: int | None = None) -> NodeProxy:
-        return NodeProxy(folder, registry or self.server.url, self.node, self.keys.private, port=port)
+        return NodeProxy.with_secret(
+            folder, registry or self.server.url, self.node, self.keys.private, port=port
+        )
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,36 @@ def test_a_client_can_name_the_original_digest_and_every_platform(site: Site, pr
     proxy.get(f"manifests/sha256:{'0' * 64}", token).expect(404)
     proxy.get(f"blobs/sha256:{'0' * 64}", token).expect(404)
     proxy.get("blobs/sha256:0", token).expect(400)
+
+
+def test_a_signature_is_found_by_the_original_digest(site: Site, proxy: NodeProxy) -> None:
+    """As `cosign verify` looks for it; what it signs is the digest that the client has."""
+    image = images.build("acme/proxied-signed", images.runnable().layers, cmd=["ls"])
+    signature = images.build(image.name, [images.Layer.raw(image.digest.encode())])
+    tag = f"{image.digest.replace(':', '-')}.sig"
+    site.upstream.push(signature, tag)
+    token = site.mint(image)
+    assert proxy.get("manifests/latest", token).expect(200).body == image.manifest
+    found = proxy.get(f"manifests/{tag}", token).expect(200)
+    assert found.body == signature.manifest
+    payload = found.json()["layers"][0]["digest"]
+    assert proxy.get(f"blobs/{payload}", token).expect(200).body == image.digest.encode()
+
+
+def test_an_enrolled_machine_needs_no_options(certified: Certified, tmp_path: Path) -> None:
+    operator = certified.server.operator
+    node_id, secret = operator.create_certified_node()
+    argv = [str(CRISPER), "node", "enroll", certified.url, node_id, "--ca", str(certified.tls.ca)]
+    argv += ["--root", str(tmp_path), "--runtime", "proxy"]
+    enrolled = run(argv, env={"CRISPER_ENROLMENT_SECRET": secret}).check()
+    assert "crisper-node-proxy" in enrolled.output
+    with NodeProxy(tmp_path, [f"--root={tmp_path}"]) as machine:
+        for _ in range(2):
+            token = operator.mint(certified.organization, certified.group, Node(node_id, ""))
+            assert token.key_thumbprint
+            digest, _, _ = machine.pull(token)
+            assert digest in images.multi_platform().digests
+            run([str(CRISPER), "node", "renew", "--force", "--root", str(tmp_path)]).check()
 
 
 def test_the_zstd_variant_is_served_as_it_is_stored(site: Site, proxy: NodeProxy) -> None:
@@ -209,7 +242,7 @@ def test_unencrypted_images_are_refused(site: Site, proxy: NodeProxy) -> None:
 
 
 def test_a_node_with_another_key_says_why(site: Site, tmp_path: Path) -> None:
-    with NodeProxy(tmp_path, site.server.url, site.node, KeyPair.p256().private) as proxy:
+    with NodeProxy.with_secret(tmp_path, site.server.url, site.node, KeyPair.p256().private) as proxy:
         refused = proxy.get("manifests/latest", site.mint(images.docker_schema2()))
     assert refused.status == 403
     assert "its key was wrapped for" in refused.json()["errors"][0]["message"]
