@@ -9,7 +9,7 @@ import typer
 from auth.secret import Secret
 from registry.cli.identity import NodeIdentity
 from registry.cli.options import ROOT, RootOption
-from registry.cli.output import fail, run, say
+from registry.cli.output import run, say
 from registry.errors import ConfigError
 from registry.hosts import RegistryAddress, listener_address
 from registry.node_proxy.serve import ProxySettings, serve
@@ -54,33 +54,33 @@ def proxy(
 ) -> None:
     """Serve encrypted images to Docker on this machine, with their original manifests and layers."""
     configure_logging("info")
-    identity = _identity(root.absolute(), registry)
-    own = node_id or (identity.node_id if identity else None)
-    url = RegistryAddress.parse(registry).url if registry else (identity.url if identity else None)
-    if url is None or own is None or (identity is None and node_secret is None):
-        fail(
-            ConfigError(
+
+    async def work() -> None:
+        identity = _identity(root.absolute(), registry)
+        if identity is None and not (registry and node_id and node_secret):
+            raise ConfigError(
                 "this machine is not enrolled: run `crisper node enroll URL NODE_ID --runtime proxy`, or set "
                 "--registry, --node-id and CRISPER_NODE_SECRET"
             )
+        try:
+            host, port = listener_address(listen)
+        except ValueError as error:
+            raise ConfigError(f"--listen: {error}") from None
+        settings = ProxySettings(
+            host=host,
+            port=port,
+            cache_folder=cache,
+            cache_bytes=cache_size * _GB,
+            secret_file=secret_file,
+            url=RegistryAddress.parse(registry).url if registry else identity.url if identity else "",
+            node_id=node_id or (identity.node_id if identity else ""),
+            node_secret=Secret(node_secret) if node_secret else None,
+            tls=_CurrentTls(identity) if identity else _SystemTls(),
+            key_folder=keys or root / _KEYS,
         )
-    try:
-        host, port = listener_address(listen)
-    except ValueError as error:
-        fail(ConfigError(f"--listen: {error}"))
-    settings = ProxySettings(
-        host=host,
-        port=port,
-        cache_folder=cache,
-        cache_bytes=cache_size * _GB,
-        secret_file=secret_file,
-        url=url,
-        node_id=own,
-        node_secret=Secret(node_secret) if node_secret else None,
-        tls=_CurrentTls(identity) if identity else _SystemTls(),
-        key_folder=keys or root / _KEYS,
-    )
-    run(serve(settings, lambda address: say(f"listening on {address}")))
+        await serve(settings, lambda address: say(f"listening on {address}"))
+
+    run(work())
 
 
 class _SystemTls:
@@ -117,5 +117,5 @@ def _identity(root: Path, registry: str | None) -> NodeIdentity | None:
     identities = NodeIdentity.enrolled(root)
     if len(identities) > 1:
         names = ", ".join(each.url for each in identities)
-        fail(ConfigError(f"this machine is enrolled at several registries: choose with --registry ({names})"))
+        raise ConfigError(f"this machine is enrolled at several registries: choose with --registry ({names})")
     return next(iter(identities), None)

@@ -17,7 +17,8 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,18 +51,34 @@ class CachedLayer:
         except FileNotFoundError:
             return 0
 
-    def write(self, offset: int, at: int, data: bytes) -> None:
-        """Write bytes of the chunk that begins at `offset`, `at` bytes after its beginning."""
-        with os.fdopen(os.open(self._chunk(offset), os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-            file.seek(at)
-            file.write(data)
+    def write(self, offset: int, at: int, pieces: Sequence[bytes]) -> int:
+        """Write bytes of the chunk that begins at `offset`, `at` bytes after its beginning.
 
-    def read(self, start: int, length: int) -> bytes:
-        """Return at most `length` bytes from `start`, all of one chunk."""
+        Returns:
+            How many were written, which may be fewer than given.
+        """
+        file = os.open(self._chunk(offset), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            return os.pwritev(file, pieces, at)
+        finally:
+            os.close(file)
+
+    def read(self, start: int, length: int, buffer: bytearray) -> Iterator[memoryview]:
+        """Yield bytes of one chunk from `start`. Each piece is in `buffer`, and valid until the next one.
+
+        Raises:
+            OSError: The chunk has fewer than `length` bytes.
+        """
         at = start % CHUNK_BYTES
+        view = memoryview(buffer)
         with self._chunk(start - at).open("rb", buffering=0) as file:
             file.seek(at)
-            return file.read(min(length, CHUNK_BYTES - at)) or b""
+            while length:
+                count = file.readinto(view[:length])
+                if not count:
+                    raise OSError(None, "the cache was modified")
+                yield view[:count]
+                length -= count
 
     def discard(self) -> None:
         """Remove all bytes."""
@@ -143,11 +160,11 @@ class LayerCache:
 
     def _prepare(self, name: str, size_bytes: int, room_bytes: int, active: set[str]) -> CachedLayer:
         """Create a layer's folder, and remove the least recently used layers beyond `room_bytes`."""
-        idle: list[tuple[float, int, Path]] = []
+        idle: list[tuple[int, int, Path]] = []
         for path in self._layers.iterdir():
             if path.name not in active:
                 known = _NAME.fullmatch(path.name) is not None
-                idle.append((path.stat().st_mtime if known else 0, _size_bytes(path), path))
+                idle.append((path.stat().st_mtime_ns if known else 0, _size_bytes(path), path))
         used = sum(size for _, size, _ in idle)
         for _, size, path in sorted(idle):
             if used <= room_bytes:
@@ -156,7 +173,7 @@ class LayerCache:
             used -= size
         folder = self._layers / name
         folder.mkdir(mode=0o700, exist_ok=True)
-        os.utime(folder)
+        os.utime(folder, ns=(time.time_ns(), time.time_ns()))  # the system's own clock for it is coarse
         return CachedLayer(folder, size_bytes)
 
 

@@ -21,19 +21,20 @@ from registry.errors import (
     RegistryUnreachableError,
 )
 from registry.node_proxy.cache import CHUNK_BYTES, CachedLayer, LayerCache
-from registry.node_proxy.cipher import Decryptor, LayerVerifier
+from registry.node_proxy.cipher import PIECE_BYTES, Decryptor, LayerVerifier
 from registry.node_proxy.layers import EncryptedBlob
 from registry.node_proxy.registry_session import MIN_BYTES, RegistrySession
 from storage.digest import Digest
 from storage.locks import KeyedLocks
 
 CONNECTIONS: Final = 4
-PIECE_BYTES: Final = 1 << 20
 PATIENCE_S: Final = 60.0
 """Time without progress after which a download fails. The client's next attempt continues it."""
 
 _VERIFIED_BYTES = 4 << 20  # at a time
+_READ_BYTES = 1 << 20  # at a time
 _WRITTEN_BYTES = 256 << 10  # at a time; a killed proxy loses at most this for each connection
+_WRITTEN_PIECES = 256  # below the system's limit, IOV_MAX
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 
@@ -76,7 +77,9 @@ class LayerDownload:
                 await asyncio.Event().wait()
         except* (NodeProxyError, OSError) as raised:
             self._error = _first(raised)
-            self._notify()
+        finally:
+            self._error = self._error or RegistryUnreachableError("The download was stopped.")
+            self._notify()  # whatever happened, no reader waits for more
         if isinstance(self._error, LayerDamagedError) and self._stored is not None:
             _log.error("proxy.layer_damaged", layer=str(self._layer.plaintext))
             await asyncio.to_thread(self._stored.discard)
@@ -88,15 +91,16 @@ class LayerDownload:
             NodeProxyError: The layer cannot be fetched, or does not match its HMAC or digest.
             OSError: The cache cannot be read or written.
         """
-        decryptor = Decryptor(self._layer.key, start)
+        decryptor, buffer = Decryptor(self._layer.key, start), bytearray(PIECE_BYTES)
         while start < end:
-            stop = min(start + PIECE_BYTES, end, start - start % CHUNK_BYTES + CHUNK_BYTES)
+            stop = min(start + _READ_BYTES, end, start - start % CHUNK_BYTES + CHUNK_BYTES)
             await self._wait(partial(self._may_leave, stop))
             try:
-                piece = await asyncio.to_thread(self._decrypt, decryptor, start, stop - start)
+                pieces = await asyncio.to_thread(self._decrypt, decryptor, start, stop - start, buffer)
             except OSError as error:
                 raise self._error or error from None  # the bytes of a damaged layer were removed
-            yield piece
+            for piece in pieces:
+                yield piece
             start = stop
 
     async def mark_served(self) -> None:
@@ -134,28 +138,34 @@ class LayerDownload:
     async def _fetch_rest(self, stored: CachedLayer, offset: int, source: RegistrySession) -> None:
         """Fetch what is missing of a chunk. Also an interrupted attempt keeps what has arrived."""
         at = self._received[offset]
-        length = stored.chunk_size(offset) - at
-        buffer = bytearray()
+        pieces: list[bytes] = []
 
         async def write() -> None:
-            data = bytes(buffer)
-            buffer.clear()
-            await asyncio.to_thread(stored.write, offset, self._received[offset], data)
-            self._received[offset] += len(data)
-            if len(data) >= MIN_BYTES:
-                self._progress_at, self._pause_s = asyncio.get_running_loop().time(), _FIRST_PAUSE_S
+            while pieces:
+                count = await asyncio.to_thread(stored.write, offset, self._received[offset], pieces)
+                self._received[offset] += count
+                self._drop(pieces, count)
+                if count >= MIN_BYTES:
+                    self._progress_at, self._pause_s = asyncio.get_running_loop().time(), _FIRST_PAUSE_S
             self._notify()
 
-        pieces = source.read_range(self._layer.ciphertext, offset + at, length)
+        arriving = source.read_range(self._layer.ciphertext, offset + at, stored.chunk_size(offset) - at)
         try:
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    buffer += piece
-                    if len(buffer) >= _WRITTEN_BYTES:
+            async with aclosing(arriving):
+                async for piece in arriving:
+                    pieces.append(piece)
+                    if len(pieces) >= _WRITTEN_PIECES or sum(map(len, pieces)) >= _WRITTEN_BYTES:
                         await write()
         finally:
-            if buffer:
-                await write()
+            await write()
+
+    @staticmethod
+    def _drop(pieces: list[bytes], count: int) -> None:
+        """Remove the first bytes from a list of pieces."""
+        while pieces and count >= len(pieces[0]):
+            count -= len(pieces.pop(0))
+        if count:
+            pieces[0] = pieces[0][count:]
 
     async def _pause(self, error: RegistryUnreachableError) -> None:
         if asyncio.get_running_loop().time() - self._progress_at > PATIENCE_S:
@@ -166,18 +176,16 @@ class LayerDownload:
 
     async def _verify(self, stored: CachedLayer) -> None:
         """Verify the bytes in order, as far as they have arrived."""
-        verifier = LayerVerifier(self._layer)
+        verifier, buffer = LayerVerifier(self._layer), bytearray(PIECE_BYTES)
 
-        def verify(start: int, length: int) -> int:
-            data = stored.read(start, length)
-            verifier.update(data)
-            return len(data)
+        def verify(start: int, length: int) -> None:
+            for piece in stored.read(start, length, buffer):
+                verifier.update(piece)
 
         while (start := self._verified_bytes) < self._layer.size_bytes:
             await self._wait(partial(self._has_arrived, start))
-            count = await asyncio.to_thread(verify, start, min(self._arrived(start), _VERIFIED_BYTES))
-            if not count:
-                raise OSError(None, "the cache was modified")
+            count = min(self._arrived(start), _VERIFIED_BYTES)
+            await asyncio.to_thread(verify, start, count)
             self._verified_bytes += count
             self._notify()
         if not verifier.matches():
@@ -197,13 +205,10 @@ class LayerDownload:
     def _may_leave(self, end: int) -> bool:
         return self._verified_bytes >= end and (end < self._layer.size_bytes or self._is_verified)
 
-    def _decrypt(self, decryptor: Decryptor, start: int, length: int) -> bytes:
+    def _decrypt(self, decryptor: Decryptor, start: int, length: int, buffer: bytearray) -> list[bytes]:
         if self._stored is None:
             raise RuntimeError("nothing has arrived")
-        data = self._stored.read(start, length)
-        if len(data) != length:
-            raise OSError(None, "the cache was modified")
-        return decryptor.update(data)
+        return [decryptor.update(piece) for piece in self._stored.read(start, length, buffer)]
 
     async def _wait(self, is_ready: Callable[[], bool]) -> None:
         while not is_ready():

@@ -21,12 +21,14 @@ class OriginalDocument:
 
     Attributes:
         manifest: What it contains, if it is the manifest of an image with encrypted layers.
+        is_index: Whether it is the index of such images.
     """
 
     digest: Digest
     media_type: str
     body: bytes
     manifest: Manifest | None = None
+    is_index: bool = False
 
 
 class Pull:
@@ -86,7 +88,7 @@ class Pull:
 
     async def _load_root(self) -> None:
         root = await self._by_name(_ROOT)
-        if root.manifest is None and not self._encrypted:
+        if root.manifest is None and not root.is_index:
             raise RegistryRefusedError(
                 "The token is for unencrypted layers, which this proxy does not pull. Mint it with the "
                 "encryption `required`, and enroll the node with `--runtime proxy`."
@@ -96,8 +98,9 @@ class Pull:
         try:
             await self._load(original, str(encrypted))
         except RegistryRefusedError as error:
-            if not error.is_absent:  # an index may name manifests that were not imported
+            if not error.is_absent:
                 raise
+            del self._encrypted[original]  # an index may name manifests that were not imported
 
     async def _by_name(self, name: str) -> OriginalDocument:
         if name not in self._named:
@@ -126,7 +129,7 @@ class Pull:
         parsed = parse_document(body)
         if isinstance(parsed, Index):
             self._encrypted.update(match_manifests(parsed, encrypted))
-            return OriginalDocument(digest, parsed.media_type, body)
+            return OriginalDocument(digest, parsed.media_type, body, is_index=True)
         keys = await asyncio.to_thread(KeyFolder, str(self._key_folder))
         self._layers.update(await asyncio.to_thread(match_layers, parsed, encrypted, keys))
         return OriginalDocument(digest, parsed.media_type, body, parsed)

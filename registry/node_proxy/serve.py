@@ -20,6 +20,7 @@ from registry.node_proxy.cache import LayerCache
 from registry.node_proxy.registry_session import Registry
 
 _SHUTDOWN_S = 3.0
+_KEEPALIVE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,13 @@ async def _listen(app: web.Application, settings: ProxySettings, on_listening: C
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,  # a client that has gone stops its download
+        keepalive_timeout=_KEEPALIVE_S,
+        shutdown_timeout=_SHUTDOWN_S,
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port).start()

@@ -203,7 +203,9 @@ class TestAccess:
             (["--listen=0.0.0.0:5100"], "loopback"),
             (["--listen=203.0.113.1:5100"], "loopback"),
             (["--registry=http://registry.example.com"], "https://"),
+            (["--registry=registry.example.com"], "https://"),
             (["--listen=5100"], "HOST:PORT"),
+            (["--node-id="], "not enrolled"),
         ],
     )
     def test_unsafe_settings_are_refused(self, tmp_path: Path, options: list[str], reason: str) -> None:

@@ -46,7 +46,7 @@ def test_every_layer_is_found_and_opens(keys: KeyFolder) -> None:
         ciphertext = IMAGE.blobs[blob.ciphertext.hex]
         assert Decryptor(blob.key).update(ciphertext) == layer
         verifier = LayerVerifier(blob)
-        verifier.update(ciphertext)
+        verifier.update(memoryview(ciphertext))
         assert verifier.matches()
 
 
@@ -117,5 +117,5 @@ def test_a_layer_that_differs_in_anything_does_not_match(wrong: str) -> None:
     }
     sent = {"byte": b"\1" + ciphertext[1:], "length": ciphertext[:-1]}
     verifier = LayerVerifier(changed.get(wrong, blob))
-    verifier.update(sent.get(wrong, ciphertext))
+    verifier.update(memoryview(sent.get(wrong, ciphertext)))
     assert not verifier.matches()
