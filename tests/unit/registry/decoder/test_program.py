@@ -181,13 +181,15 @@ def test_the_key_may_be_one_of_many(tmp_path: Path) -> None:
 
 
 def test_an_older_manifest_with_the_right_key_is_found(tmp_path: Path) -> None:
-    """Of two pulls of an image, the newer one was for another key."""
+    """A later pull was for another key, and a damaged manifest is the newest."""
     node = Node(tmp_path, b"layer")
-    other = json.loads(json.dumps(node.manifest))
+    damaged, other = (json.loads(json.dumps(node.manifest)) for _ in "12")
     manifest = EncryptedImage.build(NodeKey.parse(public_pem(RSA_PRIVATE)), ("", b"layer")).manifest
     wrapped = "org.opencontainers.image.enc.keys.jwe"
     other["layers"][0]["annotations"][wrapped] = json.loads(manifest)["layers"][0]["annotations"][wrapped]
     (node.store / "blobs/sha256/newer").write_text(json.dumps(other))
+    damaged["layers"][0]["annotations"][wrapped] = "e30="
+    (node.store / "blobs/sha256/newest").write_text(json.dumps(damaged))
     os.utime(node.store / "blobs/sha256/manifest", ns=(1, 1))
     assert node.decode() == Decoded(b"layer", "", 0)
 
