@@ -15,11 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from registry.oci.jwe import PrivateKey
 from registry.oci.node_key import NodeKey
 from tests.support.built_programs import go_program
+from tests.support.crictl import Crictl
 from tests.support.decoding import DECODER, Decoded, decode, serialized_payload
 from tests.support.dockerd import Containerd
 from tests.support.encrypted_images import EncryptedImage, tar_of
 from tests.support.node_keys import EC_PRIVATE, RSA_PRIVATE, VECTORS, in_pkcs8, public_pem
 from tests.support.processes import Result, run
+from tests.support.upstream import Upstream
 
 BUSYBOX = Path("/bin/busybox")
 MIB = 1 << 20
@@ -179,6 +181,28 @@ def test_an_image_for_another_node_is_refused_with_its_cause(
     imported = ctr("images", "import", image.write_archive(own_folder / "image", name))
     assert not imported.ok
     assert f"its key was wrapped for {OTHER.thumbprint}, and this node has" in imported.output
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("chunk_bytes", [None, MIB], ids=["1.6", "2.3"])
+def test_kubernetes_runs_an_encrypted_image(chunk_bytes: int | None, own_folder: Path, keys: Path) -> None:
+    """CRI of containerd 1.6 sends a payload, CRI of 2.3 none."""
+    pause = EncryptedImage.build(public("ec"), layers()[0], command=["/bin/busybox", "sleep", "1000"])
+    with Upstream.anonymous(own_folder / "registry") as registry:
+        for name, image in (("pause", pause), ("app", runnable(public("rsa"))), ("other", runnable(OTHER))):
+            image.write_layout(own_folder / name)
+            target = f"docker://{registry.host}/{name}:1"
+            skopeo_copy(f"oci:{own_folder / name}:latest", target, "--dest-tls-verify=false").check()
+        daemon = Containerd(
+            own_folder / "containerd", chunk_bytes=chunk_bytes, keys=keys, pause=f"{registry.host}/pause:1"
+        )
+        with daemon:
+            cri = Crictl(daemon, own_folder)
+            cri.pull(f"{registry.host}/app:1").check()
+            assert cri.run(f"{registry.host}/app:1") == "decrypted"
+            refused = cri.pull(f"{registry.host}/other:1")
+            assert not refused.ok
+            assert f"its key was wrapped for {OTHER.thumbprint}, and this node has" in refused.output
 
 
 def damaged(image: EncryptedImage, place: float) -> EncryptedImage:

@@ -1,8 +1,8 @@
 """Programs that tests drive, from Go's modules and from npm: built once, each at one version.
 
-`python -m tests.support.built_programs` builds all of them but Gitea and ctd-decoder, which take too long for
-continuous integration; tests build what they miss. Go and Node.js come from the virtual environment (the dependency
-group `tools`), or else from PATH.
+`python -m tests.support.built_programs` builds all of them but those of `make full`, which take too long for
+continuous integration; tests build what they miss. Go and Node.js come from the virtual environment (the
+dependency group `tools`), or else from PATH.
 """
 
 import fcntl
@@ -29,6 +29,7 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "containerd": ("github.com/containerd/containerd/v2/cmd/containerd", "v2.3.7"),
         "ctd-decoder": ("github.com/containerd/imgcrypt/cmd/ctd-decoder", "v1.1.3"),
+        "crictl": ("sigs.k8s.io/cri-tools/cmd/crictl", "v1.37.0"),
         "ctr": ("github.com/containerd/containerd/v2/cmd/ctr", "v2.3.7"),
         "containerd-shim-runc-v2": (
             "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
@@ -146,7 +147,7 @@ def _find(name: str, path: str = _PATH) -> str:
 
 
 if __name__ == "__main__":
-    for each in _GO_PACKAGES.keys() - {"ctd-decoder"}:
+    for each in _GO_PACKAGES.keys() - {"crictl", "ctd-decoder"}:
         print(go_program(each))  # noqa: T201
     print(*azurite())  # noqa: T201
     print(axe_core())  # noqa: T201

@@ -16,7 +16,7 @@ CONTAINERD_CONFIG = """\
 version = 2
 root = "{folder}/containerd/root"
 state = "{folder}/containerd/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
+{disabled}
 [grpc]
 address = "{socket}"
 [ttrpc]
@@ -26,7 +26,7 @@ CONTAINERD_2_CONFIG = """\
 version = 3
 root = "{folder}/containerd/root"
 state = "{folder}/containerd/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images"]
+{disabled}
 [grpc]
 address = "{socket}"
 [ttrpc]
@@ -35,6 +35,19 @@ address = "{socket}.ttrpc"
 max_concurrent_downloads = 8
 concurrent_layer_fetch_buffer = {chunk_bytes}
 """
+CRI_CONFIG = """\
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{pause}"
+stream_server_port = "0"
+restrict_oom_score_adj = true
+"""
+CRI_2_CONFIG = """\
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{pause}"
+[plugins."io.containerd.cri.v1.runtime"]
+restrict_oom_score_adj = true
+"""
+NO_CRI = 'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images"]'
 
 
 class Containerd(Process):
@@ -44,23 +57,35 @@ class Containerd(Process):
         chunk_bytes: Runs containerd 2, which reads each layer in chunks of this size, several at a time; each
             chunk is a request for the rest of the layer that it ends early. None runs Debian's containerd.
         keys: Folder of private keys, with which Crisper's layer decoder decrypts layers.
+        pause: Reference of the image that holds a pod's namespaces. With it, containerd serves CRI too.
     """
 
-    def __init__(self, folder: Path, *, chunk_bytes: int | None = None, keys: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        chunk_bytes: int | None = None,
+        keys: Path | None = None,
+        pause: str | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "containerd.sock"
         config = folder / "containerd.toml"
-        text, daemon, self.ctr = CONTAINERD_CONFIG, "containerd", "ctr"
+        text, cri, daemon, self.ctr = CONTAINERD_CONFIG, CRI_CONFIG, "containerd", "ctr"
         env: dict[str, str] = {}
         if chunk_bytes is not None:
-            text, daemon, self.ctr = (
+            text, cri, daemon, self.ctr = (
                 CONTAINERD_2_CONFIG,
+                CRI_2_CONFIG,
                 str(go_program("containerd")),
                 str(go_program("ctr")),
             )
             shim = go_program("containerd-shim-runc-v2").parent
             env = {"PATH": f"{shim}{os.pathsep}{os.environ['PATH']}"}
-        text = text.format(folder=folder, socket=self.socket, chunk_bytes=chunk_bytes)
+        disabled = NO_CRI if pause is None else ""
+        text = text.format(folder=folder, socket=self.socket, chunk_bytes=chunk_bytes, disabled=disabled)
+        if pause is not None:
+            text += cri.format(pause=pause)
         if keys is not None:
             (folder / "decoder.toml").write_text(_decoder_config(folder, keys))
             text = 'imports = ["decoder.toml"]\n' + text
