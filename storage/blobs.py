@@ -300,6 +300,28 @@ class BlobStore:
         self._recent.forget(tenant, digest)
         return await self._publisher.delete(tenant, digest)
 
+    async def rekey(self, tenant: str, digest: Digest) -> KeyRecord:
+        """Seal a blob with new keys into a new deliverable container, which replaces the old one.
+
+        The old container is deleted with its last key record. Readers of a local file continue to its end.
+
+        Raises:
+            DigestMismatchError: The stored content does not match the digest.
+            BlobNotFoundError, BlobDamagedError, KeyUnavailableError, StorageFullError,
+            StorageUnavailableError: The old container stays.
+        """
+        async with await self.open(tenant, digest) as reader:
+            sink = self._sink(digest, reader.size_bytes, deliverable=True)
+            publish = partial(self._publisher.replace_container, tenant, digest)
+            writer = BlobWriter(sink, digest, reader.size_bytes, self._threads, publish)
+            try:
+                async for chunk in reader.stream():
+                    await writer.write(chunk)
+                return await writer.commit()
+            finally:
+                await writer.aclose()
+                self._recent.forget(tenant, digest)
+
     async def verify(self, tenant: str, digest: Digest) -> None:
         """Read a whole blob and verify every segment and the digest. Raises the errors of `verify_record`."""
         record = await self._records.get(tenant, digest)

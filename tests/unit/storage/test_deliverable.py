@@ -1,5 +1,6 @@
 """Blobs whose ciphertext nodes get: what a node needs to decrypt them, and how they meet the other format."""
 
+import asyncio
 import hashlib
 import hmac
 import pickle
@@ -191,6 +192,56 @@ async def test_verification_finds_a_sidecar_whose_hmac_or_ciphertext_digest_is_w
     assert await get(store, "acme", DIGEST) == DATA
     with pytest.raises(BlobDamagedError, match="HMAC"):
         await store.verify("acme", DIGEST)
+
+
+@pytest.mark.parametrize("deliverable", [False, True])
+async def test_a_rekeyed_blob_has_new_ciphertext_and_keys_and_the_old_ones_are_gone(
+    store: BlobStore, backend: MemoryBackend, records: MemoryKeyRecords, *, deliverable: bool
+) -> None:
+    old = await put(store, deliverable=deliverable)
+    before = await store.delivery_key("acme", DIGEST) if deliverable else None
+    new = await store.rekey("acme", DIGEST)
+    assert records.rows == {("acme", DIGEST): new}
+    assert backend.objects.keys() == new.objects.keys()
+    assert not old.objects.keys() & new.objects.keys()
+    after = await store.delivery_key("acme", DIGEST)
+    assert decrypted(await ciphertext_of(store), after) == DATA == await get(store, "acme", DIGEST)
+    if before is not None:
+        assert not {before.symkey, before.nonce, before.root} & {after.symkey, after.nonce, after.root}
+        assert before.ciphertext != after.ciphertext
+
+
+async def test_rekeying_leaves_other_tenants_theirs(store: BlobStore, backend: MemoryBackend) -> None:
+    old = await put(store)
+    await store.link("umbrella", DIGEST, len(DATA))
+    new = await store.rekey("acme", DIGEST)
+    assert backend.objects.keys() == old.objects.keys() | new.objects.keys()
+    assert await get(store, "umbrella", DIGEST) == await get(store, "acme", DIGEST) == DATA
+
+
+async def test_a_damaged_or_deleted_blob_is_not_rekeyed_and_leaves_nothing(
+    store: BlobStore, backend: MemoryBackend, records: MemoryKeyRecords
+) -> None:
+    with pytest.raises(BlobNotFoundError):
+        await store.rekey("acme", DIGEST)
+    record = await put(store)
+    stored = bytearray(backend.objects[record.object_name])
+    stored[300_000] ^= 1
+    backend.objects[record.object_name] = bytes(stored)
+    with pytest.raises(BlobDamagedError, match="segment 4"):
+        await store.rekey("acme", DIGEST)
+    assert records.rows == {("acme", DIGEST): record}
+    assert backend.objects.keys() == record.objects.keys()
+
+
+async def test_rekeying_and_reading_at_once_reads_the_blob(store: BlobStore) -> None:
+    await put(store)
+    for _ in range(5):
+        *_, read = await asyncio.gather(
+            store.rekey("acme", DIGEST), store.rekey("acme", DIGEST), get(store, "acme", DIGEST)
+        )
+        assert read == DATA
+    await store.verify("acme", DIGEST)
 
 
 async def test_ciphertext_of_the_wrong_length_is_damaged(store: BlobStore, backend: MemoryBackend) -> None:
