@@ -235,15 +235,8 @@ class BlobStore:
 
     async def make_deliverable(self, tenant: str, digest: Digest) -> None:
         """Encrypt a stored blob for delivery, unless it already is. Raises the errors of `open`."""
-        if await self.deliverable(tenant, digest):
-            return
-        async with (
-            await self.open(tenant, digest) as reader,
-            self.ingest(tenant, digest, reader.size_bytes, deliverable=True) as writer,
-        ):
-            async for piece in reader.stream(writer.written_bytes):
-                await writer.write(piece)
-            await writer.commit()
+        if not await self.deliverable(tenant, digest):
+            await self.rekey(tenant, digest)
 
     async def ciphertext_path(self, tenant: str, digest: Digest, ciphertext: Digest) -> str:
         """Return the path of a deliverable blob's ciphertext in the backend (`BlobBackend.path`).
