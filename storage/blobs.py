@@ -217,8 +217,12 @@ class BlobStore:
             NotDeliverableError: The blob is not deliverable.
             BlobNotFoundError, BlobDamagedError, KeyUnavailableError, StorageUnavailableError: As for `open`.
         """
-        async with await self.open(tenant, digest) as reader:
-            return reader.delivery_key()
+
+        async def opened(record: KeyRecord) -> DeliveryKey:
+            async with await self._unlocker.open(record) as reader:
+                return reader.delivery_key()
+
+        return await self._open(tenant, digest, opened)
 
     def forget(self, tenant: str, digest: Digest) -> None:
         """Drop a cached key record, so that the next `open` reads it from the catalog."""

@@ -149,6 +149,14 @@ async def test_a_replaced_container_stays_as_long_as_another_tenant_uses_it(
     assert backend.objects.keys() == new.objects.keys()
 
 
+async def test_a_cached_record_does_not_hide_that_a_blob_became_deliverable(store: BlobStore) -> None:
+    await put(store, "umbrella", deliverable=False)
+    await put(store, deliverable=False)  # the same container, which stays
+    assert await get(store, "acme", DIGEST) == DATA
+    await put(store)
+    assert decrypted(await ciphertext_of(store), await store.delivery_key("acme", DIGEST)) == DATA
+
+
 async def test_only_deliverable_blobs_are_linked_where_that_is_asked(
     store: BlobStore, backend: MemoryBackend
 ) -> None:
