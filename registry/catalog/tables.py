@@ -11,6 +11,7 @@ groups ──< jobs
    └─────< instances ──< instance_tokens
 node_blobs         blobs that nodes got in full, by organization
 blob_keys          one row per tenant and blob: the wrapped data key
+retired_keys       replaced rows of blob_keys, which older sessions still use
 blob_origins       registries from which a blob was downloaded and verified
 blob_pins          blobs that a running import needs (jobs ──< blob_pins)
 partials           unfinished containers
@@ -377,6 +378,22 @@ blob_keys = Table(
     Column("wrapped_dek", LargeBinary(1024), nullable=False),
     Column("sidecar_name", String(128), nullable=True, index=True),
     Column("ciphertext", _Digest, nullable=True),
+)
+
+retired_keys = Table(
+    "retired_keys",
+    metadata,
+    Column("tenant", String(63), primary_key=True),
+    Column("digest", _Digest, primary_key=True),
+    Column("file_id", LargeBinary(16), primary_key=True),
+    Column("object_name", String(128), nullable=False, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("stored_bytes", BigInteger, nullable=False),
+    Column("kek_id", String(255), nullable=False),
+    Column("wrapped_dek", LargeBinary(1024), nullable=False),
+    Column("sidecar_name", String(128), nullable=False, index=True),
+    Column("ciphertext", _Digest, nullable=False),
+    _time("retired_at"),
 )
 
 partials = Table(

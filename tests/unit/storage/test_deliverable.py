@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import pickle
+import time
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -203,20 +204,39 @@ async def test_verification_finds_a_sidecar_whose_hmac_or_ciphertext_digest_is_w
 
 
 @pytest.mark.parametrize("deliverable", [False, True])
-async def test_a_rekeyed_blob_has_new_ciphertext_and_keys_and_the_old_ones_are_gone(
+async def test_a_rekeyed_blob_has_new_ciphertext_and_keys(
     store: BlobStore, backend: MemoryBackend, records: MemoryKeyRecords, *, deliverable: bool
 ) -> None:
+    """What was deliverable before stays for the sessions of its time."""
+    began = time.time() - 60
     old = await put(store, deliverable=deliverable)
     before = await store.delivery_key("acme", DIGEST) if deliverable else None
     new = await store.rekey("acme", DIGEST)
     assert records.rows == {("acme", DIGEST): new}
-    assert backend.objects.keys() == new.objects.keys()
+    kept = old.objects.keys() if deliverable else set()
+    assert backend.objects.keys() == new.objects.keys() | kept
     assert not old.objects.keys() & new.objects.keys()
     after = await store.delivery_key("acme", DIGEST)
     assert decrypted(await ciphertext_of(store), after) == DATA == await get(store, "acme", DIGEST)
     if before is not None:
         assert not {before.symkey, before.nonce, before.root} & {after.symkey, after.nonce, after.root}
         assert before.ciphertext != after.ciphertext
+        assert await store.delivery_keys("acme", [DIGEST], began) == {DIGEST: before}
+        async with await store.open_ciphertext("acme", DIGEST, before.ciphertext) as reader:
+            assert decrypted(reader.read_at(0, reader.size_bytes), before) == DATA
+    assert await store.delivery_keys("acme", [DIGEST], time.time() + 1) == {DIGEST: after}
+    with pytest.raises(BlobNotFoundError):
+        await store.open_ciphertext("acme", DIGEST, Digest.of(b"another"))
+
+
+async def test_a_deleted_blob_leaves_no_replaced_key(store: BlobStore, records: MemoryKeyRecords) -> None:
+    await put(store)
+    key = await store.delivery_key("acme", DIGEST)
+    await store.rekey("acme", DIGEST)
+    await store.delete("acme", DIGEST)
+    assert records.replaced == []
+    with pytest.raises(BlobNotFoundError):
+        await store.open_ciphertext("acme", DIGEST, key.ciphertext)
 
 
 async def test_rekeying_leaves_other_tenants_theirs(store: BlobStore, backend: MemoryBackend) -> None:
