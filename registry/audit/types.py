@@ -50,6 +50,7 @@ class RegistryEventType(EventType):
     INSTANCE_RECREATED = "instance.recreated", "The container is to be created again on its node"
     INSTANCE_RESTARTED = "instance.restarted", "The container is to be restarted"
     INSTANCE_LAPSED = "instance.lapsed", "The instance's token ended before its image was pulled"
+    IMAGE_REKEYED = "image.rekeyed", "The image's layers were encrypted with new keys"
     BLOB_DAMAGED = "blob.damaged", "A stored blob is damaged or missing"
     AUDIT_PRUNED = "audit.pruned", "Records of this trail were removed after their retention"
     STORAGE_COLLECTED = "storage.collected", "Unused blobs were removed"

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, or_, select, update
 
 from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.tables import image_contents, image_platforms, images
@@ -151,6 +151,24 @@ class SqlImages:
             query = query.where(images.c.organization == organization)
         async with self._database.read() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def layers(self, organization: str, digest: Digest) -> Sequence[ImageContent] | None:
+        """Return the layers of an image in all variants, each once; None if there is no such image.
+
+        Args:
+            digest: Digest of the image, its index, its manifest or its variant.
+        """
+        named = (images.c.digest, images.c.index_digest, images.c.manifest_digest, images.c.zstd_digest)
+        of_image = and_(
+            images.c.organization == organization, or_(*(column == str(digest) for column in named))
+        )
+        contents = image_contents.join(images, images.c.id == image_contents.c.image_id)
+        query = select(image_contents).select_from(contents).where(of_image)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        found = {row["digest"]: _content(row) for row in rows}
+        layers = [content for content in found.values() if content.kind is ContentKind.LAYER]
+        return layers if rows else None
 
 
 async def _replace_variant(connection: CatalogConnection, image_id: str, zstd: StoredImage) -> None:

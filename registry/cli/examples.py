@@ -54,6 +54,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "group delete": ("crisper group delete app",),
         "organization create": ("crisper organization create acme",),
         "organization list": ("crisper organization list",),
+        "image rekey": ("crisper image rekey sha256:0123... --organization acme",),
         "organization encryption": (
             "crisper organization encryption acme required",
             "crisper organization encryption acme --default",

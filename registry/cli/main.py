@@ -46,6 +46,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(keys_app, name="keys")
 app.add_typer(event_app, name="event")
 maintenance.register(app)
+image_app.command("rekey")(maintenance.rekey)
 
 
 @app.callback()
