@@ -16,6 +16,7 @@ from registry.upstream.egress import authority
 from registry.upstream.retry import parse_retry_after
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
+_OTHER_HOST: Final = ": check that this host is the image's registry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,13 @@ class Response:
             "again later"
         )
 
-    async def read(self, limit: int, what: str) -> bytes:
+    async def read(self, limit: int, what: str, advice: str = _OTHER_HOST) -> bytes:
         """Read a small body completely, and decode it if it is encoded with gzip.
+
+        Args:
+            limit: Maximum number of bytes.
+            what: What the body is, for errors.
+            advice: End of the error's sentence if the body is over the limit.
 
         Raises:
             PullFailedError: It is longer than `limit` bytes, encoded or decoded, or not valid gzip data.
@@ -124,10 +130,7 @@ class Response:
         async for chunk in self.chunks():
             body += chunk
             if len(body) > limit:
-                raise PullFailedError(
-                    f"{self.host} sent {what} of more than {limit} bytes: check that this host is the "
-                    "image's registry"
-                )
+                raise PullFailedError(f"{self.host} sent {what} of more than {_readable(limit)}{advice}")
         if not self.gzipped or not body.startswith(_GZIP_MAGIC):
             return bytes(body)
         decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -136,13 +139,17 @@ class Response:
         except zlib.error:
             decoded = b""
         if len(decoded) > limit:
-            raise PullFailedError(
-                f"{self.host} sent {what} of more than {limit} bytes: check that this host is the image's "
-                "registry"
-            )
+            raise PullFailedError(f"{self.host} sent {what} of more than {_readable(limit)}{advice}")
         if not decoder.eof:
             raise PullFailedError(
                 f"{self.host} sent {what} in a damaged gzip encoding: ask the registry's administrator to "
                 "turn off this encoding"
             )
         return decoded
+
+
+def _readable(size_bytes: int) -> str:
+    for unit, shift in (("MiB", 20), ("KiB", 10)):
+        if size_bytes and not size_bytes % (1 << shift):
+            return f"{size_bytes >> shift:,} {unit}"
+    return f"{size_bytes:,} bytes"
