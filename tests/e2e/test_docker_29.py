@@ -37,7 +37,7 @@ def groups(customer: Customer, upstream: Upstream) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("group", "variant", "expected"),
+    "asked",
     [("variant", "original", "original"), ("variant", "auto", "zstd"), ("pushed", "auto", "original")],
     ids=["gzip", "zstd variant", "zstd from the customer"],
 )
@@ -46,11 +46,10 @@ def test_docker_29_pulls_and_runs_layers_of_each_kind(
     operator: Operator,
     organization: Organization,
     groups: dict[str, str],
-    group: str,
-    variant: str,
-    expected: str,
+    asked: tuple[str, str, str],
 ) -> None:
     docker, _ = docker_29
+    group, variant, expected = asked
     node = operator.create_node(zstd=True)
     token = operator.mint(organization, groups[group], node, variant=variant)
     assert token.variant == expected

@@ -1,8 +1,8 @@
 """Programs that tests drive, from Go's modules and from npm: built once, each at one version.
 
 `python -m tests.support.built_programs` builds all of them but Gitea and dockerd, which take too long for
-continuous integration; tests build what they miss. Go and Node.js come from the virtual environment (the dependency
-group `tools`), or else from PATH.
+continuous integration; tests build what they miss. Go and Node.js come from the virtual environment (the
+dependency group `tools`), or else from PATH.
 """
 
 import fcntl
