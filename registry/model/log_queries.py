@@ -149,7 +149,8 @@ class _Parser:
 
 
 def _split(text: str) -> list[_Token]:
-    tokens, position, text = [], 0, text.rstrip()
+    tokens: list[_Token] = []
+    position, text = 0, text.rstrip()
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
