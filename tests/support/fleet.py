@@ -9,7 +9,7 @@ from tests.support.clients import Client
 from tests.support.crisper import CrisperServer, Customer, Node, Operator, Organization, PullToken
 from tests.support.go_clients import PLATFORM, GoClient
 from tests.support.images import Image
-from tests.support.processes import Result
+from tests.support.processes import Result, wait_until
 from tests.support.upstream import Upstream
 
 IMAGE = images.four_platforms()
@@ -46,10 +46,18 @@ class Fleet:
         return self.clients[name].pull(*arguments, platform)
 
     def assert_whole(self, token: PullToken, platform: str) -> None:
-        """Assert that the session delivered this platform, and only this one."""
-        image, session = MADE[platform], self.shown(token)["session"]
-        assert session["blobs"] == {"complete": len(image.blobs), "total": len(image.blobs)}
-        assert session["bytes_delivered"] == size_of(image)
+        """Assert that the session delivered this platform, and only this one.
+
+        A client may end before the server has recorded the end of its last response.
+        """
+        image = MADE[platform]
+        whole = {"complete": len(image.blobs), "total": len(image.blobs)}
+        wait_until(
+            lambda: self.shown(token)["session"]["blobs"] == whole,
+            timeout_s=10,
+            what=f"the session shows {whole}: {self.shown(token)['session']}",
+        )
+        assert self.shown(token)["session"]["bytes_delivered"] == size_of(image)
 
     @classmethod
     def create(
