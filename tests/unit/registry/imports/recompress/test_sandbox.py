@@ -36,6 +36,7 @@ VALID = {
     "padding": gzip.compress(NOISE) + bytes(9999),
     "zstd": squeezed(NOISE + bytes(20 * MIB)),
     "frames": squeezed(NOISE) + squeezed(b"") + squeezed(NOISE),
+    "the largest window": squeezed(bytes(200 * MIB), window_log=27),
     "tar": NOISE,
     "nothing": b"",
 }
