@@ -43,6 +43,8 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "versitygw": ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0"),
     }
 )
+_DOCKERD = ("github.com/moby/moby/v2/cmd/dockerd", "v2.0.0-beta.24")
+"""Docker Engine 29: its modules have versions of their own."""
 _GITEA = ("code.gitea.io/gitea", "v1.27.3")
 _AZURITE = "3.37.0"
 _AXE_CORE = "4.14.1"
@@ -54,6 +56,14 @@ def go_program(name: str) -> Path:
     package, version = _GO_PACKAGES[name]
     folder = _CACHE / f"{name}-{version}"
     return _once(folder / name, lambda: _go_install(f"{package}@{version}", folder))
+
+
+def dockerd() -> Path:
+    """Return Docker Engine's daemon, without C libraries; the first call on a machine builds it."""
+    package, version = _DOCKERD
+    folder = _CACHE / f"dockerd-{version}"
+    static = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -tags=exclude_graphdriver_btrfs"}
+    return _once(folder / "dockerd", lambda: _go_install(f"{package}@{version}", folder, static))
 
 
 def gitea() -> tuple[Path, Path]:
@@ -130,10 +140,10 @@ def _build_gitea(module: str, into: Path) -> None:
     )
 
 
-def _go_install(package: str, into: Path) -> None:
+def _go_install(package: str, into: Path, env: Mapping[str, str] = MappingProxyType({})) -> None:
     subprocess.run(
         [_find("go"), "install", package],
-        env={**os.environ, "GOBIN": str(into), "GOFLAGS": "-buildvcs=false"},
+        env={**os.environ, "GOBIN": str(into), "GOFLAGS": "-buildvcs=false", **env},
         check=True,
         timeout=_BUILD_TIMEOUT_S,
     )

@@ -116,6 +116,10 @@ class Docker:
         finally:
             rmtree(config)
 
+    def info(self) -> Result:
+        """`docker info`."""
+        return self._docker("info")
+
     def digest(self, reference: str) -> str:
         shown = self._docker("image", "inspect", "--format", "{{json .RepoDigests}}", reference).check()
         (digest,) = set(_DIGEST.findall(shown.output))

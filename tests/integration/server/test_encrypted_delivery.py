@@ -339,9 +339,9 @@ def test_shredding_an_organization_ends_its_manifests_and_leaves_noise(
     manifest = keyed.manifest(bearer)
     argv = [str(CRISPER), "keys", "shred", keyed.organization.name, "--yes"]
     run([*argv, "--data-dir", str(server.data_dir)]).check()
-    for path in ("manifests/latest", f"blobs/{manifest['layers'][0]['digest']}"):
-        wait_until(
-            lambda path=path: keyed.get(path, bearer).status >= 400,
-            timeout_s=7,
-            what=f"{path} is not served any more",
-        )
+    paths = ("manifests/latest", f"blobs/{manifest['layers'][0]['digest']}")
+    wait_until(
+        lambda: all(keyed.get(path, bearer).status >= 400 for path in paths),
+        timeout_s=7,
+        what="neither manifest nor layer is served any more",
+    )
