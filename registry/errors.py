@@ -3,6 +3,7 @@
 RegistryError
 ├── ReferenceFormatError    an invalid image reference
 ├── DocumentError           a manifest, index or config that is invalid for its media type, or over a limit
+├── SignatureError          a signature, key or certificate that is not valid
 ├── ChallengeFormatError    a WWW-Authenticate header outside RFC 7235's grammar
 ├── EgressRefusedError      an address or URL that the egress guard refuses
 ├── ConfigError             invalid or unsafe settings
@@ -42,6 +43,13 @@ class ReferenceFormatError(RegistryError):
 
 class DocumentError(RegistryError):
     """A manifest, index or config that is invalid for its media type, or over a limit."""
+
+
+class SignatureError(RegistryError):
+    """A signature, key or certificate that is not valid.
+
+    The message about a signature continues "1 signature found: 1 ...".
+    """
 
 
 class ChallengeFormatError(RegistryError):

@@ -1,8 +1,8 @@
 """Programs that tests drive, from Go's modules and from npm: built once, each at one version.
 
 `python -m tests.support.built_programs` builds all of them but Gitea, which takes too long for continuous
-integration; tests build what they miss. Go and Node.js come from the virtual environment (the dependency
-group `tools`), or else from PATH.
+integration, and cosign, which only tests marked `full` need; tests build what they miss. Go and Node.js come
+from the virtual environment (the dependency group `tools`), or else from PATH.
 """
 
 import fcntl
@@ -30,6 +30,8 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "containerd": ("github.com/containerd/containerd/v2/cmd/containerd", "v2.3.7"),
         "ctr": ("github.com/containerd/containerd/v2/cmd/ctr", "v2.3.7"),
         "crane": ("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
+        "cosign2": ("github.com/sigstore/cosign/v2/cmd/cosign", "v2.6.5"),
+        "cosign3": ("github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3"),
         "helm": ("helm.sh/helm/v3/cmd/helm", "v3.20.2"),
         "oras": ("oras.land/oras/cmd/oras", "v1.3.4"),
         "registry": ("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"),
@@ -46,8 +48,9 @@ _SALAD_SDK = "0.9.0-alpha.17"
 def go_program(name: str) -> Path:
     """Return a program; the first call on a machine builds it, which takes minutes."""
     package, version = _GO_PACKAGES[name]
-    folder = _CACHE / f"{name}-{version}"
-    return _once(folder / name, lambda: _go_install(f"{package}@{version}", folder))
+    binary = package.rpartition("/")[2]
+    folder = _CACHE / f"{binary}-{version}"
+    return _once(folder / binary, lambda: _go_install(f"{package}@{version}", folder))
 
 
 def gitea() -> tuple[Path, Path]:
@@ -141,7 +144,7 @@ def _find(name: str, path: str = _PATH) -> str:
 
 
 if __name__ == "__main__":
-    for each in _GO_PACKAGES:
+    for each in _GO_PACKAGES.keys() - {"cosign2", "cosign3"}:
         print(go_program(each))  # noqa: T201
     print(*azurite())  # noqa: T201
     print(axe_core())  # noqa: T201

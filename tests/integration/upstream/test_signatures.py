@@ -1,0 +1,368 @@
+"""Imports check signatures before they fetch layers: what is accepted, refused and requested."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from registry.errors import PullFailedError
+from registry.imports.verification import ImageVerifier
+from registry.oci.platform import LINUX_AMD64, Platform
+from registry.trust.policy import CosignKeyRule, Mode, Policy, Require
+from registry.trust.verdict import Verdict
+from tests.integration.upstream.conftest import Bench
+from tests.support.distribution import (
+    Image,
+    digest_of,
+    docker_registry,
+    make_image,
+    make_index,
+    push,
+)
+from tests.support.signing import (
+    BUNDLE,
+    PROVENANCE,
+    Cosign,
+    PrivateKey,
+    add_simple,
+    bundle,
+    encoded,
+    listed,
+    new_key,
+    public_pem,
+    referrer,
+    sign,
+    simple_payload,
+    statement,
+)
+
+ARM64 = Platform("linux", "arm64")
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return datetime(2026, 12, 1, tzinfo=UTC)
+
+
+@dataclass
+class MemoryPolicies:
+    policies: Sequence[Policy] = ()
+    asked: list[str] = field(default_factory=list)
+
+    async def of(self, organization: str) -> Sequence[Policy]:
+        self.asked.append(organization)
+        return self.policies
+
+
+def by_keys(*keys: str, require: Require = Require.ANY, mode: Mode = Mode.ENFORCE) -> Policy:
+    return Policy("*", mode, require, tuple(map(CosignKeyRule, keys)))
+
+
+@dataclass
+class Shelf:
+    """A registry with signed images, and imports from it by a policy."""
+
+    host: str
+    bench: Bench
+
+    async def put(self, image: Image, *tagged: Mapping[str, Image]) -> None:
+        await push(self.host, "acme/app", "v1", image, {})
+        for tag, artifact in ((tag, artifact) for each in tagged for tag, artifact in each.items()):
+            await push(self.host, "acme/app", tag, artifact, {})
+
+    async def verdict(self, *policies: Policy) -> Verdict | None:
+        self.bench.verifier = ImageVerifier(MemoryPolicies(policies), FixedClock())
+        return (await self.bench.run(f"{self.host}/acme/app:v1")).verdict
+
+    async def refusal(self, *policies: Policy) -> str:
+        with pytest.raises(PullFailedError) as caught:
+            await self.verdict(*policies)
+        return caught.value.sentence
+
+    async def stores(self, digest: str) -> bool:
+        try:
+            await self.bench.read(digest)
+        except Exception:  # noqa: BLE001 - whatever says that it is not there
+            return False
+        return True
+
+
+@pytest.fixture
+async def shelf(bench: Bench, tmp_path: Path) -> AsyncIterator[Shelf]:
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    async with docker_registry(folder) as host:
+        yield Shelf(host, bench)
+
+
+IMAGE = make_image([b"a layer"])
+OTHER = make_image([b"another layer"])
+
+
+def simple(key: PrivateKey, digest: str = IMAGE.root) -> tuple[bytes, bytes]:
+    payload = simple_payload(digest)
+    return payload, sign(key, payload)
+
+
+def bundled(content: Mapping[str, Any] | bytes, of: Image = IMAGE) -> dict[str, Image]:
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    artifact = referrer(of.root_bytes, BUNDLE, (BUNDLE, data))
+    return listed(of.root, {artifact.root: BUNDLE}, artifact)
+
+
+Made = Callable[[PrivateKey], dict[str, Image]]
+FORMATS: dict[str, Made] = {
+    "cosign 2": lambda key: add_simple(IMAGE.root, simple(key)),
+    "cosign 3": lambda key: bundled(bundle(key, statement(IMAGE.root))),
+    "message signature": lambda key: bundled(
+        {
+            "mediaType": BUNDLE,
+            "verificationMaterial": {"publicKey": {"hint": ""}},
+            "messageSignature": {"signature": encoded(sign(key, IMAGE.root_bytes))},
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("made", FORMATS.values(), ids=FORMATS)
+async def test_a_signature_by_a_trusted_key_is_accepted_and_named(shelf: Shelf, made: Made) -> None:
+    key = new_key()
+    await shelf.put(IMAGE, made(key))
+    verdict = await shelf.verdict(by_keys(public_pem(new_key()), public_pem(key)))
+    assert verdict is not None
+    assert verdict.trusted
+    assert len(verdict.signers) == 1
+    assert verdict.sentence == f"signed by {verdict.signers[0]}"
+    assert await shelf.stores(digest_of(b"a layer"))
+
+
+@pytest.mark.parametrize("made", FORMATS.values(), ids=FORMATS)
+async def test_a_signature_by_another_key_is_refused_before_a_layer(shelf: Shelf, made: Made) -> None:
+    await shelf.put(IMAGE, made(new_key()))
+    assert await shelf.refusal(by_keys(public_pem(new_key()))) == (
+        "the image is not signed by any of acme's keys (1 signature found: 1 by another key, or changed "
+        "since): sign it with one of them, or ask the operator to change the policy for *"
+    )
+    assert not await shelf.stores(digest_of(b"a layer"))
+
+
+KINDS: dict[str, tuple[Callable[[], PrivateKey], hashes.HashAlgorithm]] = {
+    "P-256": (new_key, hashes.SHA256()),
+    "P-384 of cosign 2": (lambda: ec.generate_private_key(ec.SECP384R1()), hashes.SHA256()),
+    "P-384 of cosign 3": (lambda: ec.generate_private_key(ec.SECP384R1()), hashes.SHA384()),
+    "P-521": (lambda: ec.generate_private_key(ec.SECP521R1()), hashes.SHA512()),
+    "RSA": (lambda: rsa.generate_private_key(65537, 2048), hashes.SHA256()),
+    "Ed25519": (ed25519.Ed25519PrivateKey.generate, hashes.SHA256()),
+}
+
+
+@pytest.mark.parametrize(("make", "hash_"), KINDS.values(), ids=KINDS)
+async def test_each_kind_of_key_is_accepted(
+    shelf: Shelf, make: Callable[[], PrivateKey], hash_: hashes.HashAlgorithm
+) -> None:
+    key, payload = make(), simple_payload(IMAGE.root)
+    await shelf.put(IMAGE, add_simple(IMAGE.root, (payload, sign(key, payload, hash_))))
+    verdict = await shelf.verdict(by_keys(public_pem(key)))
+    assert verdict is not None
+    assert verdict.trusted
+
+
+KEY = new_key()
+PAYLOAD = statement(IMAGE.root)
+GOOD = bundle(KEY, PAYLOAD)
+ENVELOPE = GOOD["dsseEnvelope"]
+REFUSED: dict[str, tuple[dict[str, Image] | None, str]] = {
+    "missing": (None, "no signatures found)"),
+    "of another image, cosign 2": (
+        add_simple(IMAGE.root, simple(KEY, OTHER.root)),
+        "1 for another image",
+    ),
+    "of another image, cosign 3": (bundled(bundle(KEY, statement(OTHER.root))), "1 for another image"),
+    "tampered payload, cosign 2": (
+        add_simple(IMAGE.root, (simple_payload(IMAGE.root) + b" ", simple(KEY)[1])),
+        "1 by another key, or changed since",
+    ),
+    "tampered payload, cosign 3": (
+        bundled(GOOD | {"dsseEnvelope": ENVELOPE | {"payload": encoded(PAYLOAD + b" ")}}),
+        "1 by another key, or changed since",
+    ),
+    "tampered type": (
+        bundled(GOOD | {"dsseEnvelope": ENVELOPE | {"payloadType": "text/plain"}}),
+        "1 by another key, or changed since",
+    ),
+    "attestation": (
+        bundled(bundle(KEY, statement(IMAGE.root, PROVENANCE))),
+        "1 which is an attestation, not a signature of the image",
+    ),
+    "payload of another type": (
+        add_simple(
+            IMAGE.root,
+            (changed := simple_payload(IMAGE.root, type="atomic"), sign(KEY, changed)),
+        ),
+        "1 with a payload of another type than cosign's",
+    ),
+    "truncated bundle": (
+        bundled(json.dumps(GOOD).encode()[:-10]),
+        "1 unreadable: the bundle is not valid JSON",
+    ),
+    "bundle with a key twice": (
+        bundled(json.dumps(GOOD)[:-1].encode() + b', "dsseEnvelope": {}}'),
+        "1 unreadable: the bundle is not valid JSON",
+    ),
+    "deep bundle": (bundled(b"[" * 100_000), "1 unreadable: the bundle is not valid JSON"),
+    "two contents": (
+        bundled(GOOD | {"messageSignature": {}}),
+        "1 with a bundle that does not have exactly one content",
+    ),
+    "certificate": (
+        bundled(GOOD | {"verificationMaterial": {"certificate": {"rawBytes": ""}}}),
+        "1 by a certificate, not by a key",
+    ),
+    "two signatures in one envelope": (
+        bundled(GOOD | {"dsseEnvelope": ENVELOPE | {"signatures": ENVELOPE["signatures"] * 2}}),
+        "1 with an envelope that does not have exactly one signature",
+    ),
+    "huge": (bundled(b" " * ((1 << 20) + 1)), "1 larger than 1 MiB"),
+    "too many": (
+        add_simple(IMAGE.root, *[(f"{n}".encode(), b"") for n in range(33)]),
+        "1 unreadable: the manifest has more than 32 layers",
+    ),
+}
+
+
+@pytest.mark.parametrize(("artifacts", "reason"), REFUSED.values(), ids=REFUSED)
+async def test_a_signature_that_is_not_valid_is_refused_with_the_reason(
+    shelf: Shelf, artifacts: dict[str, Image] | None, reason: str
+) -> None:
+    await shelf.put(IMAGE, *([artifacts] if artifacts else []))
+    assert reason in await shelf.refusal(by_keys(public_pem(KEY)))
+
+
+async def test_at_most_32_signatures_are_checked(shelf: Shelf) -> None:
+    forged = [
+        referrer(IMAGE.root_bytes, BUNDLE, (BUNDLE, json.dumps({"n": number}).encode()))
+        for number in range(33)
+    ]
+    valid = referrer(IMAGE.root_bytes, BUNDLE, (BUNDLE, json.dumps(GOOD).encode()))
+    kinds = {each.root: BUNDLE for each in (*forged, valid)}
+    await shelf.put(IMAGE, listed(IMAGE.root, kinds, *forged, valid))
+    sentence = await shelf.refusal(by_keys(public_pem(KEY)))
+    assert "34 signatures found: 32 with a bundle that does not have exactly one content" in sentence
+    assert "; 2 not checked, after the first 32)" in sentence
+
+
+async def test_two_signers_are_found_where_both_signed_the_same_payload(shelf: Shelf) -> None:
+    first, second = new_key(), new_key()
+    keys = public_pem(first), public_pem(second)
+    await shelf.put(IMAGE, add_simple(IMAGE.root, simple(first), simple(second)))
+    verdict = await shelf.verdict(by_keys(*keys, require=Require.ALL))
+    assert verdict is not None
+    assert len(verdict.signers) == 2
+    sentence = await shelf.refusal(by_keys(*keys, public_pem(new_key()), require=Require.ALL))
+    assert (
+        "the image is not signed by all of acme's keys (2 signatures found; missing: cosign key" in sentence
+    )
+
+
+async def test_an_index_is_trusted_by_its_own_signature_or_by_those_of_all_its_imported_manifests(
+    shelf: Shelf,
+) -> None:
+    amd64, arm64 = IMAGE, make_image([b"another layer"], architecture="arm64")
+    index = make_index({"linux/amd64": amd64, "linux/arm64": arm64})
+    policy = by_keys(public_pem(KEY))
+    shelf.bench.platforms = (LINUX_AMD64, ARM64)
+    of_amd64 = add_simple(amd64.root, simple(KEY, amd64.root))
+    of_arm64 = add_simple(arm64.root, simple(KEY, arm64.root))
+    await shelf.put(index, of_amd64)
+    assert "1 signature found" in await shelf.refusal(policy)
+    shelf.bench.platforms = (LINUX_AMD64,)
+    assert (await shelf.verdict(policy)) is not None
+    shelf.bench.platforms = (LINUX_AMD64, ARM64)
+    await shelf.put(index, of_arm64)
+    assert (await shelf.verdict(policy)) is not None
+
+
+async def test_an_index_signed_alone_is_trusted_with_all_its_platforms(shelf: Shelf) -> None:
+    index = make_index({"linux/amd64": IMAGE, "linux/arm64": make_image([b"arm"], architecture="arm64")})
+    shelf.bench.platforms = (LINUX_AMD64, ARM64)
+    await shelf.put(index, bundled(bundle(KEY, statement(index.root)), index))
+    verdict = await shelf.verdict(by_keys(public_pem(KEY)))
+    assert verdict is not None
+    assert verdict.trusted
+
+
+async def test_warn_imports_the_image_and_keeps_the_verdict(shelf: Shelf) -> None:
+    await shelf.put(IMAGE)
+    verdict = await shelf.verdict(by_keys(public_pem(KEY), mode=Mode.WARN))
+    assert verdict is not None
+    assert not verdict.trusted
+    assert "no signatures found" in verdict.sentence
+    assert await shelf.stores(digest_of(b"a layer"))
+
+
+async def test_the_first_policy_that_matches_decides(shelf: Shelf) -> None:
+    await shelf.put(IMAGE)
+    nobody = Policy("*/acme/*", Mode.ENFORCE, Require.ANY, ())
+    warn = by_keys(public_pem(KEY), mode=Mode.WARN)
+    assert "acme's policy for */acme/* accepts no image" in await shelf.refusal(nobody, warn)
+    verdict = await shelf.verdict(replace(nobody, pattern="other/*"), warn)
+    assert verdict is not None
+    assert verdict.mode is Mode.WARN
+
+
+async def test_a_policy_with_a_damaged_key_imports_nothing(shelf: Shelf) -> None:
+    await shelf.put(IMAGE, FORMATS["cosign 2"](KEY))
+    assert "acme's policy for * cannot be used" in await shelf.refusal(by_keys("no key", public_pem(KEY)))
+
+
+@pytest.fixture
+def cosign(request: pytest.FixtureRequest, tmp_path: Path) -> Cosign:
+    return Cosign(request.param, tmp_path)
+
+
+PROGRAMS = pytest.mark.parametrize("cosign", [2, 3], indirect=True, ids=["cosign 2", "cosign 3"])
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)  # builds cosign, if no test did before
+@PROGRAMS
+async def test_the_verdicts_agree_with_those_of_the_program(shelf: Shelf, cosign: Cosign) -> None:
+    keys = {name: await asyncio.to_thread(cosign.key, name) for name in ("ours", "theirs", "second")}
+    wrong: list[str] = []
+
+    async def check(step: str, policy: Policy, *, trusted: bool, by: Sequence[str]) -> None:
+        verdict = await shelf.verdict(replace(policy, mode=Mode.WARN))
+        assert verdict is not None
+        reference = f"{shelf.host}/acme/app:v1"
+        agreed = [await asyncio.to_thread(cosign.verifies, name, reference) for name in by]
+        if verdict.trusted is not trusted or (agreed and all(agreed) is not trusted):
+            wrong.append(f"{step}: ours {verdict.sentence}, the program {agreed}")
+
+    ours = by_keys(keys["ours"])
+    both = by_keys(keys["ours"], keys["second"], require=Require.ALL)
+    await shelf.put(IMAGE)
+    reference = f"{shelf.host}/acme/app@{IMAGE.root}"
+    await check("unsigned", ours, trusted=False, by=["ours"])
+    await asyncio.to_thread(cosign.attest, "ours", reference)
+    # cosign 3.1 accepts any attestation as a signature; ours does not.
+    await check("attested", ours, trusted=False, by=["ours"] if cosign.version == 2 else [])
+    await asyncio.to_thread(cosign.sign, "theirs", reference)
+    await check("by another key", ours, trusted=False, by=["ours"] if cosign.version == 2 else [])
+    await asyncio.to_thread(cosign.sign, "ours", reference)
+    await check("signed", ours, trusted=True, by=["ours"])
+    await check("one of two", both, trusted=False, by=["ours", "second"])
+    await asyncio.to_thread(cosign.sign, "second", reference)
+    await check("two of two", both, trusted=True, by=["ours", "second"])
+    index = make_index({"linux/amd64": OTHER})
+    await shelf.put(index)
+    await check("unsigned index", ours, trusted=False, by=["ours"])
+    await asyncio.to_thread(cosign.sign, "ours", f"{shelf.host}/acme/app@{index.root}")
+    await check("index", ours, trusted=True, by=["ours"])
+    assert wrong == []
