@@ -54,7 +54,7 @@ class _Envelope:
     """
 
     algorithm: object
-    content_type: object
+    payload_type: object
     critical: object
     headers: Mapping[Any, Any]
     chain: object
@@ -100,7 +100,7 @@ class NotationVerifier:
 
     def _check_headers(self, envelope: _Envelope) -> None:
         headers, critical = envelope.headers, envelope.critical
-        if envelope.content_type != _PAYLOAD:
+        if envelope.payload_type != _PAYLOAD:
             raise SignatureError("with a payload of another type than notation's")
         if headers.get(_SCHEME) != "notary.x509":
             raise SignatureError("of a signing scheme that is not supported: use notary.x509")

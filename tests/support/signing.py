@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ def referrer(subject: bytes, kind: str, *blobs: tuple[str, bytes]) -> Image:
     return Image(digest_of(data), {digest_of(data): (OCI_MANIFEST, data)}, stored)
 
 
-def listed(of: str, kinds: dict[str, str | None], *referrers: Image) -> dict[str, Image]:
+def listed(of: str, kinds: Mapping[str, str | None], *referrers: Image) -> dict[str, Image]:
     """Return the list of referrers of a digest, under the tag for registries without the API."""
     entries = [
         descriptor(media_type, data, **({"artifactType": kind} if (kind := kinds.get(each.root)) else {}))
