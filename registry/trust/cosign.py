@@ -17,7 +17,7 @@ MAX_SUBJECTS: Final = 128
 
 _SIMPLE_TYPE: Final = "cosign container image signature"
 _IN_TOTO: Final = "application/vnd.in-toto+json"
-_STATEMENTS: Final = frozenset({"https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"})
+_STATEMENTS: Final = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
 _OTHER_IMAGE: Final = "for another image"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Never
 
 import cbor2
 from jwt.algorithms import get_default_algorithms
@@ -41,6 +41,36 @@ _SIGNING_TIME: Final = f"{_PREFIX}signingTime"
 _SIGN1: Final = 18
 _ALGORITHM_LABEL, _CRITICAL_LABEL, _TYPE_LABEL, _CHAIN_LABEL = 1, 2, 3, 33
 _COSE_ALGORITHMS: Final = {-7: "ES256", -35: "ES384", -36: "ES512", -37: "PS256", -38: "PS384", -39: "PS512"}
+
+
+def _refuse_tag(_decoder: object, _immutable: bool) -> Never:  # noqa: FBT001 (the library's)
+    raise ValueError("no other tags")
+
+
+_MAX_DEPTH: Final = 8
+#: All tags that the library decodes, except times (1): regular expressions, big numbers, shared values ...
+_TAGS: Final = (
+    0,
+    *range(2, 6),
+    25,
+    28,
+    29,
+    30,
+    35,
+    36,
+    37,
+    52,
+    54,
+    100,
+    256,
+    258,
+    260,
+    261,
+    1004,
+    43000,
+    55799,
+)
+_NO_TAGS: Final = dict.fromkeys(_TAGS, _refuse_tag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +136,7 @@ class NotationVerifier:
             raise SignatureError("of a signing scheme that is not supported: use notary.x509")
         if not isinstance(critical, list) or _SCHEME not in critical:
             raise SignatureError("without its required critical headers")
-        if not all(header in {_SCHEME, _EXPIRY} and header in headers for header in critical):
+        if not all(header in (_SCHEME, _EXPIRY) and header in headers for header in critical):
             raise SignatureError("with critical headers that are not supported")
         _time(headers.get(_SIGNING_TIME))
         if _EXPIRY in headers:
@@ -148,19 +178,20 @@ def _decode_jws(data: bytes) -> _Envelope:
 def _decode_cose(data: bytes) -> _Envelope:
     message = _load_cbor(data)
     value = message.value if isinstance(message, cbor2.CBORTag) and message.tag == _SIGN1 else None
-    if not isinstance(value, list | tuple) or [type(part) for part in value] != [bytes, dict, bytes, bytes]:
-        raise SignatureError("unreadable: the envelope is not COSE_Sign1")
-    protected, unprotected, payload, signature = value
-    headers = _load_cbor(protected)
-    if not isinstance(headers, dict):
+    match value:
+        case (bytes(protected), Mapping() as unprotected, bytes(payload), bytes(signature)):
+            headers = _load_cbor(protected)
+        case _:
+            raise SignatureError("unreadable: the envelope is not COSE_Sign1")
+    if not isinstance(headers, Mapping):
         raise SignatureError("unreadable: the protected header is not a map")
-    headers, algorithm = dict(headers), headers.get(_ALGORITHM_LABEL)
-    critical = headers.get(_CRITICAL_LABEL)
+    texts = {name: None for name in (_SIGNING_TIME, _EXPIRY) if isinstance(headers.get(name), str)}
+    algorithm, critical = headers.get(_ALGORITHM_LABEL), headers.get(_CRITICAL_LABEL)
     return _Envelope(
         _COSE_ALGORITHMS.get(algorithm) if isinstance(algorithm, int) else None,
         headers.get(_TYPE_LABEL),
         list(critical) if isinstance(critical, list | tuple) else None,
-        headers,
+        {**headers, **texts},  # times are no texts in COSE
         unprotected.get(_CHAIN_LABEL),
         payload,
         cbor2.dumps(["Signature1", protected, b"", payload]),
@@ -171,8 +202,14 @@ def _decode_cose(data: bytes) -> _Envelope:
 def _load_cbor(data: bytes) -> Any:  # noqa: ANN401 (CBOR)
     stream = BytesIO(data)
     try:
-        value = cbor2.CBORDecoder(stream).decode()
-    except (cbor2.CBORError, ValueError, TypeError, RecursionError, MemoryError, OverflowError):
+        value = cbor2.CBORDecoder(
+            stream,
+            semantic_decoders=_NO_TAGS,
+            max_depth=_MAX_DEPTH,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+        ).decode()
+    except (cbor2.CBORError, ValueError, TypeError, MemoryError, OverflowError):
         raise SignatureError("unreadable: the envelope is not valid CBOR") from None
     if stream.read(1):
         raise SignatureError("unreadable: the envelope is not valid CBOR")

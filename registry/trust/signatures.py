@@ -99,5 +99,5 @@ def may_be_signature(referrer: Mapping[str, Any], *, bundles: bool, envelopes: b
     annotations = referrer.get("annotations")
     predicate = annotations.get(_PREDICATE) if isinstance(annotations, dict) else None
     if artifact_type == BUNDLE_TYPE:
-        return bundles and predicate in {None, SIGN_PREDICATE}
+        return bundles and predicate in (None, SIGN_PREDICATE)
     return (artifact_type == NOTATION_TYPE and envelopes) or not artifact_type

@@ -53,6 +53,13 @@ def go_program(name: str) -> Path:
     return _once(folder / binary, lambda: _go_install(f"{package}@{version}", folder))
 
 
+def notation_signer() -> Path:
+    """Return the program that signs with the Notary Project's library; the first call builds it."""
+    source = Path(__file__).with_name("notation_signer")
+    program = _CACHE / "notation-signer-v1.3.0" / "notation-signer"
+    return _once(program, lambda: _go_build(source, program))
+
+
 def gitea() -> tuple[Path, Path]:
     """Return Gitea's program and the folder of its static files; the first call on a machine builds it."""
     module, version = _GITEA
@@ -118,8 +125,12 @@ def _build_gitea(module: str, into: Path) -> None:
     source = Path(json.loads(said.stdout)["Dir"])
     for name in ("options", "public", "templates"):
         shutil.copytree(source / name, into / name, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    _go_build(source, into / "gitea")
+
+
+def _go_build(source: Path, program: Path) -> None:
     subprocess.run(
-        [go, "build", "-ldflags=-s -w", f"-o={into / 'gitea'}", "."],
+        [_find("go"), "build", "-ldflags=-s -w", f"-o={program}", "."],
         cwd=source,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
         check=True,
@@ -146,6 +157,7 @@ def _find(name: str, path: str = _PATH) -> str:
 if __name__ == "__main__":
     for each in _GO_PACKAGES.keys() - {"cosign2", "cosign3"}:
         print(go_program(each))  # noqa: T201
+    print(notation_signer())  # noqa: T201
     print(*azurite())  # noqa: T201
     print(axe_core())  # noqa: T201
     print(*salad_sdk())  # noqa: T201

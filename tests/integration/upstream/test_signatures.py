@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,12 +13,15 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from auth.ports import Clock
+from registry.catalog.engine.database import SystemClock
 from registry.errors import PullFailedError
 from registry.imports.verification import ImageVerifier
 from registry.oci.platform import LINUX_AMD64, Platform
-from registry.trust.policy import CosignKeyRule, Mode, Policy, Require
+from registry.trust.policy import CosignKeyRule, Mode, NotationRule, Policy, Require
 from registry.trust.verdict import Verdict
 from tests.integration.upstream.conftest import Bench
+from tests.support.built_programs import notation_signer
 from tests.support.distribution import (
     Image,
     digest_of,
@@ -26,8 +30,10 @@ from tests.support.distribution import (
     make_index,
     push,
 )
+from tests.support.notary import ALWAYS, Signer, signer, target
 from tests.support.signing import (
     BUNDLE,
+    NOTATION,
     PROVENANCE,
     Cosign,
     PrivateKey,
@@ -71,6 +77,7 @@ class Shelf:
 
     host: str
     bench: Bench
+    clock: Clock = field(default_factory=FixedClock)
 
     async def put(self, image: Image, *tagged: Mapping[str, Image]) -> None:
         await push(self.host, "acme/app", "v1", image, {})
@@ -78,7 +85,7 @@ class Shelf:
             await push(self.host, "acme/app", tag, artifact, {})
 
     async def verdict(self, *policies: Policy) -> Verdict | None:
-        self.bench.verifier = ImageVerifier(MemoryPolicies(policies), FixedClock())
+        self.bench.verifier = ImageVerifier(MemoryPolicies(policies), self.clock)
         return (await self.bench.run(f"{self.host}/acme/app:v1")).verdict
 
     async def refusal(self, *policies: Policy) -> str:
@@ -320,6 +327,44 @@ async def test_the_first_policy_that_matches_decides(shelf: Shelf) -> None:
 async def test_a_policy_with_a_damaged_key_imports_nothing(shelf: Shelf) -> None:
     await shelf.put(IMAGE, FORMATS["cosign 2"](KEY))
     assert "acme's policy for * cannot be used" in await shelf.refusal(by_keys("no key", public_pem(KEY)))
+
+
+ENVELOPES = pytest.mark.parametrize("media_type", ["application/jose+json", "application/cose"])
+
+
+def signed_by_notation(by: Signer, media_type: str, folder: Path, expiry_s: int = 0) -> dict[str, Image]:
+    """Return what the Notary Project's own library signs."""
+    for name, pem in (("key", by.key_pem), ("chain", by.chain_pem)):
+        (folder / name).write_bytes(pem)
+    made = subprocess.run(
+        [notation_signer(), media_type, folder / "key", folder / "chain", str(expiry_s)],
+        input=target(IMAGE.root, len(IMAGE.root_bytes)),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=10,
+    ).stdout
+    artifact = referrer(IMAGE.root_bytes, NOTATION, (media_type, made))
+    return listed(IMAGE.root, {artifact.root: NOTATION}, artifact)
+
+
+@pytest.mark.timeout(600)  # builds the signer, if no test did before
+@ENVELOPES
+@pytest.mark.parametrize("expiry_s", [0, 3600])
+async def test_a_signature_of_the_notary_projects_library_is_accepted(
+    shelf: Shelf, tmp_path: Path, media_type: str, expiry_s: int
+) -> None:
+    ours = signer(**ALWAYS)
+    await shelf.put(IMAGE, signed_by_notation(ours, media_type, tmp_path, expiry_s))
+    rule = NotationRule(ours.root_pem, "C=US, ST=WA, O=Acme")
+    shelf.clock = SystemClock()
+    verdict = await shelf.verdict(Policy("*", Mode.ENFORCE, Require.ANY, (rule,)))
+    assert verdict is not None
+    assert verdict.signers == ("notation certificate CN=release,O=Acme,ST=WA,C=US",)
+    other = Policy("*", Mode.ENFORCE, Require.ANY, (NotationRule(signer(**ALWAYS).root_pem),))
+    sentence = await shelf.refusal(other)
+    assert "is not signed by any of acme's trusted signers (1 signature found: 1 by a certificate" in sentence
+    by_key = await shelf.refusal(by_keys(public_pem(KEY)))
+    assert "(no signatures found)" in by_key
 
 
 @pytest.fixture
