@@ -74,7 +74,7 @@ class Judge:
         return Verdict(self.accepts, policy.mode, policy.pattern, tuple(self._signers), sentence, self._now)
 
     def _satisfied(self, accepted: set[Digest]) -> bool:
-        return self._root in accepted or self._manifests <= accepted
+        return self._root in accepted or (bool(self._manifests) and self._manifests <= accepted)
 
     def _count(self, reasons: Iterable[str]) -> None:
         """Count why no rule accepts a signature: for the reason of the rule that came closest."""

@@ -1,11 +1,14 @@
-"""Public keys of signers: ECDSA, RSA and Ed25519."""
+"""Public keys of signers: ECDSA and RSA.
+
+cosign signs with Ed25519ph if it has an Ed25519 key, which `cryptography` does not support.
+"""
 
 import hashlib
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from registry.errors import SignatureError
@@ -15,7 +18,7 @@ MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192
 FOREIGN: Final = "by another key, or changed since"
 
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 #: cosign 2 hashes with SHA-256 for every curve, cosign 3 with the hash of the curve's size.
 _HASHES: Final[dict[str, tuple[hashes.HashAlgorithm, ...]]] = {
@@ -37,14 +40,12 @@ def load_public_key(pem: str) -> PublicKey:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
         raise SignatureError("the key is not a public key in PEM: use the file cosign.pub") from None
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        return key
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _HASHES:
         return key
     if isinstance(key, rsa.RSAPublicKey) and MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
         return key
     raise SignatureError(
-        "this kind of key is not supported: use ECDSA on P-256, P-384 or P-521, Ed25519, or RSA of "
+        "this kind of key is not supported: use ECDSA on P-256, P-384 or P-521, or RSA of "
         f"{MIN_RSA_BITS} to {MAX_RSA_BITS} bits"
     )
 
@@ -62,10 +63,8 @@ def verify_signature(key: PublicKey, signature: bytes, data: bytes) -> None:
         try:
             if isinstance(key, ec.EllipticCurvePublicKey):
                 key.verify(signature, data, ec.ECDSA(kind))
-            elif isinstance(key, rsa.RSAPublicKey):
-                key.verify(signature, data, padding.PKCS1v15(), kind)
             else:
-                key.verify(signature, data)
+                key.verify(signature, data, padding.PKCS1v15(), kind)
         except InvalidSignature:
             continue
         return

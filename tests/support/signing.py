@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.built_programs import go_program
@@ -23,7 +23,7 @@ PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGN = "https://sigstore.dev/cosign/sign/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 
-PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -36,8 +36,6 @@ def public_pem(key: PrivateKey) -> str:
 
 def sign(key: PrivateKey, data: bytes, hash_: hashes.HashAlgorithm | None = None) -> bytes:
     hash_ = hash_ or hashes.SHA256()
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key.sign(data)
     if isinstance(key, rsa.RSAPrivateKey):
         return key.sign(data, padding.PKCS1v15(), hash_)
     return key.sign(data, ec.ECDSA(hash_))
@@ -60,7 +58,7 @@ def simple_payload(digest: str, **critical: object) -> bytes:
     return json.dumps(document).encode()
 
 
-def statement(digest: str, predicate: str = SIGN, **more: object) -> bytes:
+def statement(digest: str, predicate: object = SIGN, **more: object) -> bytes:
     document = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"digest": {digest.partition(":")[0]: digest.partition(":")[2]}}],
@@ -151,6 +149,10 @@ class Cosign:
         """Generate the key pair `name`. Returns the public key in PEM."""
         self._run("generate-key-pair", f"--output-key-prefix={name}")
         return (self.folder / f"{name}.pub").read_text()
+
+    def import_key(self, file: str, name: str) -> None:
+        """Make the key pair `name` of a private key."""
+        self._run("import-key-pair", f"--key={file}", f"--output-key-prefix={name}")
 
     def sign(self, key: str, reference: str, *options: str) -> None:
         offline = ["--tlog-upload=false", "--allow-http-registry", "--yes"]

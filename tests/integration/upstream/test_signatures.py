@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from auth.ports import Clock
 from registry.catalog.engine.database import SystemClock
@@ -166,7 +166,6 @@ KINDS: dict[str, tuple[Callable[[], PrivateKey], hashes.HashAlgorithm]] = {
     "P-384 of cosign 3": (lambda: ec.generate_private_key(ec.SECP384R1()), hashes.SHA384()),
     "P-521": (lambda: ec.generate_private_key(ec.SECP521R1()), hashes.SHA512()),
     "RSA": (lambda: rsa.generate_private_key(65537, 2048), hashes.SHA256()),
-    "Ed25519": (ed25519.Ed25519PrivateKey.generate, hashes.SHA256()),
 }
 
 
