@@ -4,7 +4,7 @@ cosign 2 stores signatures under the tag `sha256-<hex>.sig`; cosign 3 and notati
 referrers API lists, or the tag `sha256-<hex>` of registries without it.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from typing import Any
 
 from registry.errors import (
@@ -48,18 +48,16 @@ class SignatureFinder:
         self._bundles = any(not isinstance(rule, NotationRule) for rule in rules)
         self._left = MAX_SIGNATURES
 
-    async def find(self, subject: Digest) -> list[Signature]:
-        """Fetch the signatures of a manifest or an index.
+    async def find(self, subject: Digest) -> AsyncGenerator[list[Signature], None]:
+        """Fetch the signatures of a manifest or an index, in batches: a caller may not need them all.
 
         Raises:
             UpstreamUnavailableError: The registry did not answer after retries.
         """
-        found: list[Signature] = []
         if self._bundles:
-            found += [each async for each in self._simple_signing(subject)]
+            yield [each async for each in self._simple_signing(subject)]
         if self._bundles or self._envelopes:
-            found += [each async for each in self._referring(subject)]
-        return found
+            yield [each async for each in self._referring(subject)]
 
     async def _simple_signing(self, subject: Digest) -> AsyncIterator[Signature]:
         document = await self._fetch(subject_tag(subject, ".sig"))

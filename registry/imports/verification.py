@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Protocol
 
 import structlog
@@ -60,8 +61,7 @@ class ImageVerifier:
             ) from None
         finder = SignatureFinder(source, policy.rules)
         for document in {each.digest: each for each in (root, *manifests)}.values():
-            signatures = await finder.find(document.digest)
-            await asyncio.to_thread(judge.consider, Subject(document.digest, document.data), signatures)
+            await _consider(judge, finder, Subject(document.digest, document.data))
             if judge.accepts:
                 break
         verdict = judge.verdict(organization)
@@ -73,3 +73,12 @@ class ImageVerifier:
             sentence=verdict.sentence,
         )
         return verdict
+
+
+async def _consider(judge: Judge, finder: SignatureFinder, subject: Subject) -> None:
+    """Verify the signatures of a document until the policy accepts the image."""
+    async with aclosing(finder.find(subject.digest)) as batches:
+        async for signatures in batches:
+            await asyncio.to_thread(judge.consider, subject, signatures)
+            if judge.accepts:
+                return
