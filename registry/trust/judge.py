@@ -12,7 +12,10 @@ from registry.trust.verdict import Verdict
 from registry.trust.verifiers import OF_ANOTHER_KIND, verifier_of
 from storage.digest import Digest
 
-MAX_REASONS: Final = 5
+MAX_SHOWN: Final = 5
+"""Number of signers and of reasons in a sentence."""
+
+MAX_SIGNER_CHARS: Final = 512
 
 
 class Judge:
@@ -56,7 +59,7 @@ class Judge:
                     reasons[str(error)] = None
                 else:
                     is_accepted = True
-                    self._signers[signer] = None
+                    self._signers[signer[:MAX_SIGNER_CHARS]] = None
                     accepted.add(subject.digest)
             if not is_accepted:
                 self._count(reasons)
@@ -69,8 +72,10 @@ class Judge:
 
     def verdict(self, organization: str) -> Verdict:
         """Return the verdict, by the signatures so far."""
-        sentence = f"signed by {', '.join(self._signers)}" if self.accepts else self._refusal(organization)
-        policy = self._policy
+        policy, signers = self._policy, list(self._signers)
+        more = f" and {len(signers) - MAX_SHOWN} more" if len(signers) > MAX_SHOWN else ""
+        signed = f"signed by {', '.join(signers[:MAX_SHOWN])}{more}"
+        sentence = signed if self.accepts else self._refusal(organization)
         return Verdict(self.accepts, policy.mode, policy.pattern, tuple(self._signers), sentence, self._now)
 
     def _satisfied(self, accepted: set[Digest]) -> bool:
@@ -90,7 +95,7 @@ class Judge:
         only_keys = all(isinstance(rule, CosignKeyRule) for rule in policy.rules)
         trusted = f"{organization}'s {'keys' if only_keys else 'trusted signers'}"
         found = "1 signature" if self._found == 1 else f"{self._found or 'no'} signatures"
-        facts = [f"{count} {reason}" for reason, count in self._reasons.most_common(MAX_REASONS)]
+        facts = [f"{count} {reason}" for reason, count in self._reasons.most_common(MAX_SHOWN)]
         detail = f": {'; '.join(facts)}" if facts else ""
         if policy.require is Require.ALL:
             rules = zip(self._verifiers, self._accepted, strict=True)

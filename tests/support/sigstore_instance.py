@@ -44,6 +44,11 @@ def sized(data: bytes, width: int) -> bytes:
     return len(data).to_bytes(width, "big") + data
 
 
+def canonical(document: dict[str, Any]) -> bytes:
+    """Return canonical JSON (RFC 8785), which is as simple as this for ASCII without floats."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
 @dataclass
 class SigstoreInstance:
     """A certificate authority and two logs, each with its key."""
@@ -166,7 +171,7 @@ class SigstoreInstance:
             "mediaType": BUNDLE,
             "verificationMaterial": {
                 "certificate": {"rawBytes": encoded(certificate.public_bytes(Encoding.DER))},
-                "tlogEntries": [self._entry(json.dumps(body, sort_keys=True).encode(), at)],
+                "tlogEntries": [self._entry(canonical(body), at)],
             },
             "dsseEnvelope": envelope,
         }
@@ -181,7 +186,6 @@ class SigstoreInstance:
             "logID": identified(log).hex(),
             "logIndex": 0,
         }
-        canonical = json.dumps(promised, sort_keys=True, separators=(",", ":")).encode()
         note = f"log.example\n1\n{encoded(leaf)}\n"
         signed = base64.b64encode(identified(log)[:4] + sign(log, note.encode())).decode()
         return {
@@ -189,7 +193,7 @@ class SigstoreInstance:
             "logId": {"keyId": encoded(identified(log))},
             "kindVersion": {"kind": "dsse", "version": "0.0.1"},
             "integratedTime": str(time),
-            "inclusionPromise": {"signedEntryTimestamp": encoded(sign(log, canonical))},
+            "inclusionPromise": {"signedEntryTimestamp": encoded(sign(log, canonical(promised)))},
             "inclusionProof": {
                 "logIndex": "0",
                 "rootHash": encoded(leaf),
