@@ -168,8 +168,14 @@ class Cosign:
         predicate = ["--predicate=predicate.json", "--type=https://example.com/scan"]
         self._run("attest", f"--key={key}.key", *offline, *predicate, reference)
 
-    def verifies(self, key: str, reference: str) -> bool:
-        """Return whether cosign itself accepts the signature."""
+    def verifies(self, key: str, reference: str, logins: Mapping[str, str] | None = None) -> bool:
+        """Return whether cosign itself accepts the signature.
+
+        Args:
+            logins: Basic credentials in base64, by registry.
+        """
+        auths = {host: {"auth": login} for host, login in (logins or {}).items()}
+        (self.folder / "config.json").write_text(json.dumps({"auths": auths}))
         options = ["--insecure-ignore-tlog", "--allow-http-registry"]
         return self._start("verify", f"--key={key}.pub", *options, reference).returncode == 0
 
@@ -178,7 +184,13 @@ class Cosign:
         assert done.returncode == 0, done.stderr
 
     def _start(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        home = {"HOME": str(self.folder), "COSIGN_PASSWORD": "throwaway", "PATH": os.environ["PATH"]}
+        folder = str(self.folder)
+        home = {
+            "HOME": folder,
+            "DOCKER_CONFIG": folder,
+            "COSIGN_PASSWORD": "throwaway",
+            "PATH": os.environ["PATH"],
+        }
         command: Sequence[str] = [str(go_program(f"cosign{self.version}")), *arguments]
         return subprocess.run(
             command, env=home, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.support import images
 from tests.support.crisper import CRISPER, CrisperServer, Organization
 from tests.support.distribution import docker_registry, htpasswd, make_image, push
 from tests.support.http import basic
-from tests.support.signing import add_simple, new_key, public_pem, sign, simple_payload
+from tests.support.signing import Cosign, add_simple, encoded, new_key, public_pem, sign, simple_payload
+from tests.support.upstream import Upstream
 
 USER, PASSWORD = "customer", "throwaway-password"
 KEY = new_key()
@@ -215,3 +217,26 @@ def test_an_image_is_tested_without_an_import_by_command(
     assert "signed by cosign key sha256:" in shown.stdout, shown.stderr
     assert "no image has the digest" in crisper(server, "image", "show", UNSIGNED.root, "-o", name).stderr
     assert "No policies" in crisper(server, "policy", "set", name, "--none").stdout
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)  # builds cosign, if no test did before
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_node_verifies_again_with_cosign_in_its_session(tmp_path: Path, version: int) -> None:
+    cosign, image = Cosign(version, tmp_path), images.runnable()
+    ours = cosign.key("ours")
+    cosign.key("theirs")
+    with Upstream.anonymous(tmp_path / "upstream") as upstream:
+        upstream.push(image)
+        cosign.sign("ours", f"{upstream.reference(image).rpartition(':')[0]}@{image.digest}")
+        with CrisperServer(tmp_path / "server", insecure_registries=[upstream.host]) as server:
+            organization = server.operator.create_organization()
+            rules = [{"type": "cosign-key", "key": ours}]
+            set_policies(server, organization, policy(upstream.host, pattern="*", rules=rules))
+            group = server.customer(organization).import_image(upstream.reference(image))
+            node = server.operator.create_node()
+            token = server.operator.mint(organization, group, node)
+            login = encoded(f"{token.username}:{token.password(node)}".encode())
+            assert cosign.verifies("ours", token.reference, {server.host: login})
+            assert not cosign.verifies("theirs", token.reference, {server.host: login})
+            assert server.operator.token_state(token) == "active"
