@@ -122,6 +122,26 @@ def test_a_warning_policy_imports_the_image_and_its_log_says_so(
     assert any("The image is stored: the image is not signed by any of" in text for text in texts)
 
 
+def test_a_revoked_key_refuses_the_next_import_and_keeps_the_stored_version(
+    server: CrisperServer, organization: Organization, registry: str
+) -> None:
+    set_policies(server, organization, policy(registry))
+    group = imported(server, organization, f"{registry}/acme/signed:v1")
+    other = {"type": "cosign-key", "key": public_pem(new_key())}
+    set_policies(server, organization, policy(registry, rules=[other]))
+    customer = server.customer(organization)
+    login = {"basic": {"username": USER, "password": PASSWORD}}
+    customer.patch(group["name"], {"container": {"registry_authentication": login}})
+    after = customer.wait_settled(group["name"])
+    assert after["current_state"]["status"] == "stopped"
+    assert (
+        "version 1 is served. Reason: the image is not signed by any" in after["current_state"]["description"]
+    )
+    assert (
+        server.operator.mint(organization, group["name"], server.operator.create_node()).digest == SIGNED.root
+    )
+
+
 def test_without_a_matching_policy_nothing_is_checked(
     server: CrisperServer, organization: Organization, registry: str
 ) -> None:

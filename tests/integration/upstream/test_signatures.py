@@ -20,7 +20,7 @@ from registry.catalog.engine.database import SystemClock
 from registry.errors import PullFailedError, UpstreamUnavailableError
 from registry.imports.verification import ImageVerifier
 from registry.oci.platform import LINUX_AMD64, Platform
-from registry.trust.policy import CosignKeyRule, Mode, NotationRule, Policy, Require
+from registry.trust.policy import CosignKeylessRule, CosignKeyRule, Mode, NotationRule, Policy, Require
 from registry.trust.verdict import Verdict
 from tests.integration.upstream.conftest import Bench
 from tests.support.built_programs import notation_signer
@@ -52,6 +52,7 @@ from tests.support.signing import (
     simple_payload,
     statement,
 )
+from tests.support.sigstore_instance import SigstoreInstance
 from tests.support.upstream_faults import FaultyUpstream, status
 
 ARM64 = Platform("linux", "arm64")
@@ -422,6 +423,23 @@ async def test_a_registry_that_refuses_a_signature_has_none(bench: Bench, upstre
     upstream.always(tag, status(400))
     with pytest.raises(PullFailedError, match="no signatures found"):
         await imported_from(upstream, bench, by_keys(public_pem(KEY)))
+
+
+async def test_a_keyless_signature_is_accepted_by_its_identity(shelf: Shelf) -> None:
+    instance, issuer = SigstoreInstance(), "https://accounts.example"
+    made = instance.bundle(statement(IMAGE.root), "release@acme.example", issuer)
+    await shelf.put(IMAGE, bundled(made))
+
+    def trusting(identity: str) -> Policy:
+        rule = CosignKeylessRule(issuer, identity, instance.trusted_root)
+        return Policy("*", Mode.ENFORCE, Require.ANY, (rule,))
+
+    verdict = await shelf.verdict(trusting("*@acme.example"))
+    assert verdict is not None
+    assert verdict.signers == (f"cosign identity release@acme.example of {issuer}",)
+    sentence = await shelf.refusal(trusting("*@rival.example"))
+    assert f"1 by another identity (release@acme.example of {issuer})" in sentence
+    assert "1 by a certificate, not by a key" in await shelf.refusal(by_keys(public_pem(KEY)))
 
 
 ENVELOPES = pytest.mark.parametrize("media_type", ["application/jose+json", "application/cose"])
