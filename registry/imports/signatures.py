@@ -5,7 +5,7 @@ referrers API lists, or the tag `sha256-<hex>` of registries without it.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from registry.errors import (
     DocumentError,
@@ -32,6 +32,8 @@ from registry.trust.signatures import (
 )
 from registry.upstream.repository import UpstreamRepository, off_loop
 from storage.digest import Digest
+
+_NOT_CHECKED: Final = UnreadableSignature(f"not checked, after the first {MAX_SIGNATURES}")
 
 
 class SignatureFinder:
@@ -69,12 +71,19 @@ class SignatureFinder:
             yield UnreadableSignature(f"unreadable: {error}")
             return
         for entry in entries:
+            if not self._admits_another():
+                yield _NOT_CHECKED
+                continue
             data = await self._blob(entry.payload)
             yield data if not isinstance(data, bytes) else SimpleSigning(data, entry.signature, entry.keyless)
 
     async def _referring(self, subject: Digest) -> AsyncIterator[Signature]:
         for referrer in await self._referrers(subject):
-            if may_be_signature(referrer, bundles=self._bundles, envelopes=self._envelopes):
+            if not may_be_signature(referrer, bundles=self._bundles, envelopes=self._envelopes):
+                continue
+            if not self._admits_another():
+                yield _NOT_CHECKED
+            else:
                 signature = await self._artifact(str(referrer["digest"]), subject)
                 if signature is not None:
                     yield signature
@@ -114,10 +123,12 @@ class SignatureFinder:
         is_bundle = artifact.artifact_type == BUNDLE_TYPE
         return SigstoreBundle(data) if is_bundle else NotationEnvelope(blobs[0].media_type, data)
 
-    async def _blob(self, blob: Descriptor) -> bytes | UnreadableSignature:
-        if self._left <= 0:
-            return UnreadableSignature(f"not checked, after the first {MAX_SIGNATURES}")
+    def _admits_another(self) -> bool:
+        """Count a signature, or what may be one. Returns False after the last that is fetched."""
         self._left -= 1
+        return self._left >= 0
+
+    async def _blob(self, blob: Descriptor) -> bytes | UnreadableSignature:
         if blob.size_bytes > MAX_SIGNATURE_BYTES:
             return UnreadableSignature(f"larger than {MAX_SIGNATURE_BYTES >> 20} MiB")
         try:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -90,7 +90,7 @@ def parse_chain(encoded: object) -> Sequence[x509.Certificate]:
         raise SignatureError("with a certificate that is too large or not binary")
     try:
         return [x509.load_der_x509_certificate(der) for der in encoded]
-    except ValueError:
+    except Exception:  # noqa: BLE001 - whatever a hostile certificate makes the library raise
         raise SignatureError("with a certificate that cannot be read") from None
 
 
@@ -105,16 +105,17 @@ def check_chain(
     if not any(certificate in trusted for certificate in chain):
         raise SignatureError("by a certificate that does not lead to a trusted one")
     try:
-        for position, certificate in enumerate(chain):
-            issuer = chain[min(position + 1, len(chain) - 1)]
+        for certificate, issuer in zip(chain, (*chain[1:], chain[-1]), strict=True):
             certificate.verify_directly_issued_by(issuer)
+        for position, certificate in enumerate(chain):
             _check_times(certificate, now)
-            if not isinstance(certificate.signature_hash_algorithm, _STRONG_HASHES):
-                raise SignatureError("by a certificate that was signed with a weak hash")
+            _check_hash(certificate)
             if position:
                 _check_ca(certificate, position - 1)
         _check_leaf(chain[0])
-    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
+    except SignatureError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever a hostile certificate makes the library raise
         raise SignatureError("with certificates that do not form a chain") from None
 
 
@@ -137,6 +138,11 @@ def _check_times(certificate: x509.Certificate, now: datetime) -> None:
         raise SignatureError("by a certificate that has expired")
     if now < certificate.not_valid_before_utc:
         raise SignatureError("by a certificate that is not valid yet")
+
+
+def _check_hash(certificate: x509.Certificate) -> None:
+    if not isinstance(certificate.signature_hash_algorithm, _STRONG_HASHES):
+        raise SignatureError("by a certificate that was signed with a weak hash")
 
 
 def _check_ca(certificate: x509.Certificate, below: int) -> None:

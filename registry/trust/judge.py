@@ -7,9 +7,9 @@ from typing import Final
 
 from registry.errors import SignatureError
 from registry.trust.policy import CosignKeyRule, Policy, Require
-from registry.trust.signatures import Signature, Subject, UnreadableSignature
+from registry.trust.signatures import OF_ANOTHER_KIND, Signature, Subject, UnreadableSignature
 from registry.trust.verdict import Verdict
-from registry.trust.verifiers import OF_ANOTHER_KIND, verifier_of
+from registry.trust.verifiers import verifier_of
 from storage.digest import Digest
 
 MAX_SHOWN: Final = 5
@@ -47,11 +47,11 @@ class Judge:
         """Verify the signatures of one of the image's documents."""
         for signature in signatures:
             self._found += 1
-            reasons: dict[str, None] = {}
-            is_accepted = False
             if isinstance(signature, UnreadableSignature):
                 self._reasons[signature.reason] += 1
                 continue
+            reasons: dict[str, None] = {}
+            is_accepted = False
             for verifier, accepted in zip(self._verifiers, self._accepted, strict=True):
                 try:
                     signer = verifier.verify(signature, subject)
@@ -72,11 +72,9 @@ class Judge:
 
     def verdict(self, organization: str) -> Verdict:
         """Return the verdict, by the signatures so far."""
-        policy, signers = self._policy, list(self._signers)
-        more = f" and {len(signers) - MAX_SHOWN} more" if len(signers) > MAX_SHOWN else ""
-        signed = f"signed by {', '.join(signers[:MAX_SHOWN])}{more}"
-        sentence = signed if self.accepts else self._refusal(organization)
-        return Verdict(self.accepts, policy.mode, policy.pattern, tuple(self._signers), sentence, self._now)
+        policy, signers = self._policy, tuple(self._signers)
+        sentence = f"signed by {_enumerate(signers)}" if self.accepts else self._refusal(organization)
+        return Verdict(self.accepts, policy.mode, policy.pattern, signers, sentence, self._now)
 
     def _satisfied(self, accepted: set[Digest]) -> bool:
         return self._root in accepted or (bool(self._manifests) and self._manifests <= accepted)
@@ -100,9 +98,14 @@ class Judge:
         if policy.require is Require.ALL:
             rules = zip(self._verifiers, self._accepted, strict=True)
             missing = [verifier.name for verifier, accepted in rules if not self._satisfied(accepted)]
-            detail += f"; missing: {', '.join(missing)}"
+            detail += f"; missing: {_enumerate(missing)}"
         wanted = "any" if policy.require is Require.ANY else "all"
         return (
             f"the image is not signed by {wanted} of {trusted} ({found} found{detail}): sign it with "
             f"{'one of them' if wanted == 'any' else 'each of them'}, or {ask}"
         )
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
+    return ", ".join(name[:MAX_SIGNER_CHARS] for name in names[:MAX_SHOWN]) + more

@@ -17,7 +17,7 @@ from registry.errors import SignatureError
 from registry.trust import glob
 from registry.trust.cosign import parse_bundle, verify_statement
 from registry.trust.policy import CosignKeylessRule
-from registry.trust.signatures import Signature, SigstoreBundle, SimpleSigning, Subject
+from registry.trust.signatures import OF_ANOTHER_KIND, Signature, SigstoreBundle, SimpleSigning, Subject
 
 if TYPE_CHECKING:
     from sigstore.verify import Verifier
@@ -53,7 +53,7 @@ class KeylessVerifier:
         if isinstance(signature, SimpleSigning) and signature.keyless:
             raise SignatureError("by a certificate in the format of cosign 2: sign with cosign 3")
         if not isinstance(signature, SigstoreBundle):
-            raise SignatureError("of another kind than the policy's rules")
+            raise SignatureError(OF_ANOTHER_KIND)
         fields = parse_bundle(signature)
         material = fields.get("verificationMaterial")
         if isinstance(material, dict) and "publicKey" in material:
@@ -93,9 +93,7 @@ def _load_verifier(root: str | None) -> "Verifier":
         from sigstore.models import TrustedRoot  # noqa: PLC0415 (an extra)
         from sigstore.verify import Verifier  # noqa: PLC0415
     except ImportError:
-        raise SignatureError(
-            "this server cannot verify keyless signatures: install crisper-registry[keyless]"
-        ) from None
+        raise SignatureError("that this server cannot verify without crisper-registry[keyless]") from None
     if root is None:
         stored = files("sigstore._store") / quote(_PUBLIC_INSTANCE, safe="") / "trusted_root.json"
         root = stored.read_text()
@@ -105,7 +103,7 @@ def _load_verifier(root: str | None) -> "Verifier":
             file.flush()
             return Verifier(trusted_root=TrustedRoot.from_file(file.name))
     except Exception:  # noqa: BLE001 - whatever a wrong root makes the library raise
-        raise SignatureError("the trusted root is not valid: use Sigstore's trusted_root.json") from None
+        raise SignatureError("that needs another trusted root: that of the rule is not valid") from None
 
 
 def _issuer_of(certificate: x509.Certificate) -> str:

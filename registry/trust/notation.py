@@ -28,7 +28,7 @@ from registry.trust.certificates import (
 from registry.trust.encoding import decode_base64, decode_base64url
 from registry.trust.keys import FOREIGN
 from registry.trust.policy import NotationRule
-from registry.trust.signatures import NotationEnvelope, Signature, Subject
+from registry.trust.signatures import OF_ANOTHER_KIND, NotationEnvelope, Signature, Subject
 
 JWS: Final = "application/jose+json"
 COSE: Final = "application/cose"
@@ -109,7 +109,7 @@ class NotationVerifier:
     def verify(self, signature: Signature, subject: Subject) -> str:
         """Return the signer's subject. Raises SignatureError."""
         if not isinstance(signature, NotationEnvelope):
-            raise SignatureError("of another kind than the policy's rules")
+            raise SignatureError(OF_ANOTHER_KIND)
         envelope = _decode(signature)
         chain = parse_chain(envelope.chain)
         algorithm = algorithm_of(chain[0])

@@ -14,6 +14,9 @@ MAX_SIGNATURE_BYTES: Final = 1 << 20
 
 BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 NOTATION_TYPE: Final = "application/vnd.cncf.notary.signature"
+OF_ANOTHER_KIND: Final = "of another kind than the policy's rules"
+"""Why a verifier refuses signatures that it does not read."""
+
 SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 
 _PAYLOAD_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"

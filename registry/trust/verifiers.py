@@ -1,7 +1,7 @@
 """One verifier for each rule of a policy."""
 
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Protocol
 
 from registry.errors import SignatureError
 from registry.trust.cosign import verify_bundle, verify_simple_signing
@@ -9,9 +9,7 @@ from registry.trust.keyless import KeylessVerifier
 from registry.trust.keys import fingerprint, load_public_key
 from registry.trust.notation import NotationVerifier
 from registry.trust.policy import CosignKeyRule, NotationRule, Rule
-from registry.trust.signatures import Signature, SigstoreBundle, SimpleSigning, Subject
-
-OF_ANOTHER_KIND: Final = "of another kind than the policy's rules"
+from registry.trust.signatures import OF_ANOTHER_KIND, Signature, SigstoreBundle, SimpleSigning, Subject
 
 
 class Verifier(Protocol):

@@ -382,6 +382,17 @@ async def test_an_image_without_signatures_costs_three_requests(
     assert paths[2:] == [f"manifests/{tag}.sig", f"referrers/{IMAGE.root}", f"manifests/{tag}"]
 
 
+async def test_of_a_long_list_of_referrers_without_types_only_32_are_fetched(
+    bench: Bench, upstream: FaultyUpstream
+) -> None:
+    others = [referrer(IMAGE.root_bytes, f"application/vnd.of.{n}", ("text/plain", b"-")) for n in range(100)]
+    [index] = listed(IMAGE.root, {}, *others).values()
+    upstream.add(index, IMAGE.root.replace(":", "-"))
+    with pytest.raises(PullFailedError, match="68 not checked, after the first 32"):
+        await imported_from(upstream, bench, by_keys(public_pem(KEY)))
+    assert sum(upstream.count(other.root) for other in others) == 32
+
+
 async def test_a_signature_is_found_by_the_referrers_api(bench: Bench, upstream: FaultyUpstream) -> None:
     [index] = bundled(GOOD).values()
     upstream.add(index, "listed")

@@ -1,6 +1,7 @@
 """Signatures by identity, against a local Sigstore instance and its trusted root."""
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -138,3 +139,10 @@ def test_without_a_trusted_root_the_public_instance_is_trusted() -> None:
     verifier = KeylessVerifier(CosignKeylessRule(ISSUER, IDENTITY))
     with pytest.raises(SignatureError, match="that Sigstore does not accept"):
         verifier.verify(SigstoreBundle(json.dumps(GOOD).encode()), IMAGE)
+
+
+def test_without_the_extra_nothing_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sigstore.models", None)
+    root = INSTANCE.trusted_root | {"ctlogs": []}  # not loaded yet
+    with pytest.raises(SignatureError, match=r"cannot verify without crisper-registry\[keyless\]"):
+        verify(GOOD, root=root)

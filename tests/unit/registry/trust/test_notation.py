@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -189,6 +190,18 @@ def test_a_chain_with_a_certificate_of_another_issuer_is_refused() -> None:
     for chain in ((leaf, RELEASE.chain[1]), (RELEASE.chain[0], other.chain[1], RELEASE.chain[1])):
         with pytest.raises(SignatureError, match="do not form a chain"):
             verify("application/jose+json", jws(chained(*chain), TARGET))
+
+
+def test_a_hostile_intermediate_beside_a_trusted_root_is_refused() -> None:
+    """Its extensions cannot be read: one occurs twice."""
+    middle_key, leaf_key = new_key(), new_key()
+    middle = issue("middle", middle_key, extensions=CA).public_bytes(Encoding.DER)
+    other = middle.replace(b"\x06\x03\x55\x1d\x0f", b"\x06\x03\x55\x1d\x13")
+    leaf = issue("release", leaf_key, (subject("middle"), middle_key))
+    by = Signer(leaf_key, (leaf, RELEASE.chain[1]))
+    chain = [leaf.public_bytes(Encoding.DER), other, RELEASE.ders[1]]
+    with pytest.raises(SignatureError):
+        verify("application/jose+json", jws(by, TARGET, chain=chain))
 
 
 def test_a_weak_hash_is_refused() -> None:

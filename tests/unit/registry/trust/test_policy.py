@@ -1,6 +1,7 @@
 """Which policy is for an image, and how its rules are combined."""
 
 import fnmatch
+import re
 from datetime import UTC, datetime
 from itertools import product
 
@@ -107,3 +108,12 @@ def test_the_sentence_names_the_most_frequent_reasons_only() -> None:
     judge.consider(ROOT, [UnreadableSignature(f"reason {n % 10}") for n in range(25)])
     sentence = judge.verdict("acme").sentence
     assert "(25 signatures found: 3 reason 0; 3 reason 1; 3 reason 2; 3 reason 3; 3 reason 4)" in sentence
+
+
+def test_the_sentence_enumerates_a_few_names_only() -> None:
+    keys = [public_pem(new_key()) for _ in range(7)]
+    judge = Judge(policy(*keys, require=Require.ALL), ROOT.digest, [], NOW)
+    assert re.search(
+        r"missing: (cosign key sha256:\w+, ){4}cosign key sha256:\w+ and 2 more\)",
+        judge.verdict("acme").sentence,
+    )
