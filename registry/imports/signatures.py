@@ -14,7 +14,7 @@ from registry.errors import (
     UpstreamUnavailableError,
 )
 from registry.oci.attachments import subject_tag
-from registry.oci.documents import Descriptor, Index, parse_artifact, parse_document
+from registry.oci.documents import Artifact, Descriptor, Index, parse_artifact, parse_document
 from registry.oci.strict_json import parse_object
 from registry.trust.policy import NotationRule, Rule
 from registry.trust.signatures import (
@@ -22,6 +22,7 @@ from registry.trust.signatures import (
     MAX_SIGNATURE_BYTES,
     MAX_SIGNATURES,
     NOTATION_TYPE,
+    SIMPLE_SIGNING_TYPE,
     NotationEnvelope,
     Signature,
     SigstoreBundle,
@@ -63,10 +64,13 @@ class SignatureFinder:
 
     async def _simple_signing(self, subject: Digest) -> AsyncIterator[Signature]:
         document = await self._fetch(subject_tag(subject, ".sig"))
-        if document is None:
-            return
+        if document is not None:
+            async for signature in self._entries(*document):
+                yield signature
+
+    async def _entries(self, manifest: bytes, content_type: str | None) -> AsyncIterator[Signature]:
         try:
-            entries = list(await off_loop(document[0], simple_signing_entries, document[1]))
+            entries = await off_loop(manifest, simple_signing_entries, content_type)
         except DocumentError as error:
             yield UnreadableSignature(f"unreadable: {error}")
             return
@@ -84,8 +88,7 @@ class SignatureFinder:
             if not self._admits_another():
                 yield _NOT_CHECKED
             else:
-                signature = await self._artifact(str(referrer["digest"]), subject)
-                if signature is not None:
+                async for signature in self._artifact(str(referrer["digest"]), subject):
                     yield signature
 
     async def _referrers(self, subject: Digest) -> list[Mapping[str, Any]]:
@@ -102,18 +105,26 @@ class SignatureFinder:
                 continue
         return []
 
-    async def _artifact(self, digest: str, subject: Digest) -> Signature | None:
-        """Fetch the signature in a referrer. Returns None if the referrer is something else."""
+    async def _artifact(self, digest: str, subject: Digest) -> AsyncIterator[Signature]:
+        """Fetch the signatures in a referrer; none if the referrer is something else."""
         document = await self._fetch(digest)
         if document is None:
-            return None
+            return
         try:
             artifact = await off_loop(document[0], parse_artifact, document[1])
         except DocumentError as error:
-            return UnreadableSignature(f"unreadable: {error}")
-        wanted = {BUNDLE_TYPE: self._bundles, NOTATION_TYPE: self._envelopes}
-        if artifact.subject != subject or not wanted.get(artifact.artifact_type):
-            return None
+            yield UnreadableSignature(f"unreadable: {error}")
+            return
+        kind = artifact.artifact_type
+        if artifact.subject != subject:
+            return
+        if kind == SIMPLE_SIGNING_TYPE and self._bundles:
+            async for signature in self._entries(*document):
+                yield signature
+        elif (kind == BUNDLE_TYPE and self._bundles) or (kind == NOTATION_TYPE and self._envelopes):
+            yield await self._envelope(artifact)
+
+    async def _envelope(self, artifact: Artifact) -> Signature:
         blobs = [blob for blob in artifact.blobs if blob.size_bytes > len(b"{}")]
         if len(blobs) != 1:
             return UnreadableSignature("with a manifest that does not have exactly one signature")

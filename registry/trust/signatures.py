@@ -1,6 +1,6 @@
 """Signatures as registries store them, before they are verified."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ MAX_SIGNATURE_BYTES: Final = 1 << 20
 """Size limit of one payload, bundle or envelope."""
 
 BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
+SIMPLE_SIGNING_TYPE: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
 NOTATION_TYPE: Final = "application/vnd.cncf.notary.signature"
 OF_ANOTHER_KIND: Final = "of another kind than the policy's rules"
 """Why a verifier refuses signatures that it does not read."""
@@ -80,17 +81,20 @@ class SimpleSigningEntry:
     keyless: bool
 
 
-def simple_signing_entries(manifest: bytes, content_type: str | None) -> Iterator[SimpleSigningEntry]:
-    """Yield the signatures in a manifest of cosign 2. Raises DocumentError.
+def simple_signing_entries(manifest: bytes, content_type: str | None) -> list[SimpleSigningEntry]:
+    """Return the signatures in a manifest of cosign 2. Raises DocumentError.
 
     A payload that was signed with two keys is one blob with two entries.
     """
+    found = []
     payloads = {str(blob.digest): blob for blob in parse_artifact(manifest, content_type).blobs}
     for layer in parse_object(manifest, "the signature")["layers"]:
         annotations = layer.get("annotations") or {}
         signature = annotations.get(_SIGNATURE) if isinstance(annotations, dict) else None
         if layer["mediaType"] == _PAYLOAD_TYPE and isinstance(signature, str):
-            yield SimpleSigningEntry(payloads[layer["digest"]], signature, _CERTIFICATE in annotations)
+            payload = payloads[layer["digest"]]
+            found.append(SimpleSigningEntry(payload, signature, _CERTIFICATE in annotations))
+    return found
 
 
 def may_be_signature(referrer: Mapping[str, Any], *, bundles: bool, envelopes: bool) -> bool:
@@ -103,4 +107,5 @@ def may_be_signature(referrer: Mapping[str, Any], *, bundles: bool, envelopes: b
     predicate = annotations.get(_PREDICATE) if isinstance(annotations, dict) else None
     if artifact_type == BUNDLE_TYPE:
         return bundles and predicate in (None, SIGN_PREDICATE)
-    return (artifact_type == NOTATION_TYPE and envelopes) or not artifact_type
+    kinds = {SIMPLE_SIGNING_TYPE: bundles, NOTATION_TYPE: envelopes}
+    return not artifact_type or (isinstance(artifact_type, str) and kinds.get(artifact_type, False))

@@ -160,6 +160,10 @@ class Cosign:
             offline.append("--use-signing-config=false")
         self._run("sign", f"--key={key}.key", *offline, *options, reference)
 
+    def refer(self, key: str, reference: str) -> None:
+        """Sign as cosign 2 does experimentally: with a referrer instead of a tag."""
+        self.sign(key, reference, "--registry-referrers-mode=oci-1-1")
+
     def attest(self, key: str, reference: str) -> None:
         (self.folder / "predicate.json").write_text("{}")
         offline = ["--tlog-upload=false", "--allow-http-registry", "--yes"]
@@ -189,6 +193,7 @@ class Cosign:
             "HOME": folder,
             "DOCKER_CONFIG": folder,
             "COSIGN_PASSWORD": "throwaway",
+            "COSIGN_EXPERIMENTAL": "1",
             "PATH": os.environ["PATH"],
         }
         command: Sequence[str] = [str(go_program(f"cosign{self.version}")), *arguments]

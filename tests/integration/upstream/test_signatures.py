@@ -523,6 +523,8 @@ async def test_the_verdicts_agree_with_those_of_the_program(shelf: Shelf, cosign
     # cosign 3.1 accepts any attestation as a signature; ours does not.
     await check("attested", ours, trusted=False, by=["ours"] if cosign.version == 2 else [])
     await asyncio.to_thread(cosign.sign, "theirs", reference)
+    if cosign.version == 2:
+        await asyncio.to_thread(cosign.refer, "theirs", reference)
     await check("by another key", ours, trusted=False, by=["ours"] if cosign.version == 2 else [])
     await asyncio.to_thread(cosign.sign, "ours", reference)
     await check("signed", ours, trusted=True, by=["ours"])
@@ -534,4 +536,10 @@ async def test_the_verdicts_agree_with_those_of_the_program(shelf: Shelf, cosign
     await check("unsigned index", ours, trusted=False, by=["ours"])
     await asyncio.to_thread(cosign.sign, "ours", f"{shelf.host}/acme/app@{index.root}")
     await check("index", ours, trusted=True, by=["ours"])
+    if cosign.version == 2:
+        third = make_image([b"a third layer"])
+        await shelf.put(third)
+        await asyncio.to_thread(cosign.refer, "ours", f"{shelf.host}/acme/app@{third.root}")
+        await check("by a referrer", ours, trusted=True, by=[])
+        await check("by a referrer of another key", by_keys(keys["second"]), trusted=False, by=[])
     assert wrong == []

@@ -133,6 +133,8 @@ def test_annotations_of_any_shape_are_no_signatures(value: object) -> None:
         ({"artifactType": NOTATION}, True, False, False),
         ({"artifactType": NOTATION}, False, True, True),
         ({}, True, False, True),
+        ({"artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json"}, True, False, True),
+        ({"artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json"}, False, True, False),
         ({"artifactType": "application/spdx+json"}, True, True, False),
         (
             {"artifactType": BUNDLE, "annotations": {"dev.sigstore.bundle.predicateType": SIGN}},
