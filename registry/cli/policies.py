@@ -19,6 +19,7 @@ from registry.cli.registry_login import (
     read_authentication,
 )
 from registry.errors import ConfigError, RegistryError
+from registry.model.remedies import for_operator
 
 policy_app = typer.Typer(no_args_is_help=True, help="Policies: whose signed images are imported.")
 
@@ -26,7 +27,7 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the organization.")]
 
 
 class ImageRefusedError(RegistryError):
-    """The policy does not accept the image. The message is the server's."""
+    """The policy does not accept the image."""
 
 
 @policy_app.command("show")
@@ -74,15 +75,16 @@ def try_(
     rows = [("image", found["image"]), ("digest", found["digest"]), *verdict_rows(verdict)]
     show(found, as_json=as_json, rows=rows)
     if not found["importable"]:
-        fail(ImageRefusedError(verdict["sentence"]))
+        fail(ImageRefusedError("an import of this image would fail: sign it, or change the policy"))
 
 
 def verdict_rows(verdict: Mapping[str, Any] | None) -> Sequence[tuple[str, object]]:
     """Return what to print of a verdict."""
     if verdict is None:
         return [("signatures", "not checked: no policy is for this image")]
+    sentence = for_operator(verdict["sentence"])
     return [
-        ("signatures", verdict["sentence"] if verdict["trusted"] else f"not trusted: {verdict['sentence']}"),
+        ("signatures", sentence if verdict["trusted"] else f"not trusted: {sentence}"),
         ("policy", f"{verdict['pattern']} ({verdict['mode']})"),
         ("checked", verdict["checked_at"]),
     ]

@@ -225,7 +225,8 @@ def test_an_image_is_tested_without_an_import_by_command(
     assert accepted.returncode == 0, accepted.stderr
     assert "signed by cosign key sha256:" in accepted.stdout
     assert refused.returncode == 1
-    assert "is not signed by any of" in refused.stderr
+    assert "is not signed by any of" in refused.stdout
+    assert "an import of this image would fail" in refused.stderr
     missing = test("nothing")
     assert missing.returncode == 1
     assert "The image cannot be tested" in missing.stderr
