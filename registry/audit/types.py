@@ -17,6 +17,7 @@ class RegistryEventType(EventType):
         "The organization's policy for encrypted delivery was changed",
     )
     QUOTAS_CHANGED = "organization.quotas_changed", "Quotas of the organization were changed"
+    POLICIES_CHANGED = "organization.policies_changed", "The policies for signatures of images were changed"
     API_KEY_CREATED = "api_key.created", "An API key was created"
     API_KEY_REVOKED = "api_key.revoked", "An API key was revoked"
     API_KEY_REFUSED = (

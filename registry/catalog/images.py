@@ -53,7 +53,13 @@ async def enter_image(
     if image.zstd is not None and not has_variant:
         await _replace_variant(connection, image_id, image.zstd)
     await _enter_contents(connection, image_id, image)
-    parts = [await enter_image(connection, organization, platform, now) for platform in image.platforms]
+    if image.verdict is not None:
+        found = {"verdict": image.verdict.dump()}
+        await connection.execute(update(images).where(images.c.id == image_id).values(found))
+    parts = [
+        await enter_image(connection, organization, replace(platform, verdict=image.verdict), now)
+        for platform in image.platforms
+    ]
     if stored is None and parts:
         rows = [
             {"image_id": image_id, "position": position, "platform_image_id": part}
@@ -140,15 +146,22 @@ class SqlImages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def list(self, organization: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+    async def list(
+        self, organization: str | None, limit: int, digest: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
         """Return the newest images of one or all organizations, as rows with the sizes of their variants.
 
         Each platform of an image is one row.
+
+        Args:
+            digest: Only images with this digest, or with a manifest of this digest.
         """
         one = select(images).where(images.c.index_digest.is_(None))
         query = one.order_by(images.c.created_at.desc(), images.c.id).limit(limit)
         if organization is not None:
             query = query.where(images.c.organization == organization)
+        if digest is not None:
+            query = query.where(or_(images.c.digest == digest, images.c.manifest_digest == digest))
         async with self._database.read() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 

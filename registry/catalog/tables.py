@@ -2,7 +2,7 @@
 
 ```
 organizations ──< api_keys      nodes ── enrolments       events
-   ├──── quotas, webhook_keys
+   ├──── quotas, policies, webhook_keys
    └──< webhooks ──< deliveries
 organizations ── data_keys ──< groups, versions    encryption of specs
 groups ──< jobs
@@ -144,6 +144,14 @@ quotas = Table(
     _time("updated_at"),
 )
 
+policies = Table(
+    "policies",
+    metadata,
+    Column("organization", ForeignKey("organizations.name"), primary_key=True),
+    Column("policies", JSON, nullable=False),
+    _time("updated_at"),
+)
+
 nodes = Table(
     "nodes",
     metadata,
@@ -245,6 +253,7 @@ images = Table(
     Column("zstd_bytes", BigInteger),
     Column("index_digest", _Digest),  # of the imported platforms, if there are several
     _time("cached_at", nullable=True),  # when the last group with image_caching stopped using it
+    Column("verdict", JSON(none_as_null=True)),  # of the last import for which there was a policy
     UniqueConstraint("organization", "digest", "platform"),
 )
 

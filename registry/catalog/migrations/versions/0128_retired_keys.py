@@ -1,13 +1,13 @@
 """Replaced keys of blobs, which older sessions still use
 
-Revision: 0128, after 0126
+Revision: 0128, after 0127
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0128"
-down_revision = "0126"
+down_revision = "0127"
 branch_labels = None
 depends_on = None
 
