@@ -141,7 +141,7 @@ class SignatureFinder:
 
     async def _blob(self, blob: Descriptor) -> bytes | UnreadableSignature:
         if blob.size_bytes > MAX_SIGNATURE_BYTES:
-            return UnreadableSignature(f"larger than {MAX_SIGNATURE_BYTES >> 20} MiB")
+            return UnreadableSignature(f"larger than {MAX_SIGNATURE_BYTES >> 10} KiB")
         try:
             return await self._source.small_blob(blob)
         except UpstreamUnavailableError:

@@ -9,7 +9,7 @@ from registry.oci.strict_json import parse_object
 from storage.digest import Digest
 
 MAX_SIGNATURES: Final = 32
-MAX_SIGNATURE_BYTES: Final = 1 << 20
+MAX_SIGNATURE_BYTES: Final = 256 << 10
 """Size limit of one payload, bundle or envelope."""
 
 BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"

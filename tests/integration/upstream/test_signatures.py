@@ -249,7 +249,7 @@ REFUSED: dict[str, tuple[dict[str, Image] | None, str]] = {
         bundled(GOOD | {"dsseEnvelope": ENVELOPE | {"signatures": ENVELOPE["signatures"] * 2}}),
         "1 with an envelope that does not have exactly one signature",
     ),
-    "huge": (bundled(b" " * ((1 << 20) + 1)), "1 larger than 1 MiB"),
+    "huge": (bundled(b" " * ((256 << 10) + 1)), "1 larger than 256 KiB"),
     "too many": (
         add_simple(IMAGE.root, *[(f"{n}".encode(), b"") for n in range(33)]),
         "1 unreadable: the manifest has more than 32 layers",
