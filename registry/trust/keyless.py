@@ -1,6 +1,6 @@
 """Signatures that cosign made with the short-lived certificate of an identity, verified by sigstore-python.
 
-The package `sigstore` is an extra (docs/adr/0074-signatures-at-import.md) and is imported on first use.
+The package `sigstore` is an extra (docs/adr/0073-signatures-at-import.md) and is imported on first use.
 """
 
 import json
