@@ -140,9 +140,9 @@ class Soak:
             return
         assert await server.queue.succeed(job, worker_id, image)
         self.counts["imported"] += 1
-        self.living[group.id] = group, image
         for content in image.contents:
             await self._read(group, content.digest)
+        self.living[group.id] = group, image  # from now on, others may delete it
         if self.chance.random() < 0.5:
             await self._delete()
 

@@ -54,6 +54,10 @@ def objects(server: CrisperServer) -> set[Path]:
     return {path for path in (server.data_dir / "blobs" / "objects").rglob("*") if path.is_file()}
 
 
+# Every layer is one object, so that objects can be counted; deliverable layers have a test of their own.
+ONE_OBJECT = {"CRISPER_ENCRYPTION": "none"}
+
+
 @pytest.fixture(scope="module")
 def anonymous(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     with Upstream.anonymous(tmp_path_factory.mktemp("anonymous")) as registry:
@@ -64,9 +68,8 @@ def anonymous(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
 
 @pytest.fixture
 def shop(folder: Path, anonymous: Upstream) -> Iterator[Shop]:
-    with CrisperServer(
-        folder, insecure_registries=[anonymous.host], env={"CRISPER_GC_INTERVAL_S": "0"}
-    ) as server:
+    env = {"CRISPER_GC_INTERVAL_S": "0"} | ONE_OBJECT
+    with CrisperServer(folder, insecure_registries=[anonymous.host], env=env) as server:
         yield open_shop(server, anonymous, images.random_layers())
 
 
@@ -156,7 +159,7 @@ def test_collection_removes_a_deleted_groups_blobs_only(shop: Shop, anonymous: U
 
 
 def test_a_server_collects_by_itself(folder: Path, anonymous: Upstream) -> None:
-    env = {"CRISPER_GC_INTERVAL_S": "0.2", "CRISPER_GC_GRACE_S": "0"}
+    env = {"CRISPER_GC_INTERVAL_S": "0.2", "CRISPER_GC_GRACE_S": "0"} | ONE_OBJECT
     with CrisperServer(folder, insecure_registries=[anonymous.host], env=env) as server:
         shop = open_shop(server, anonymous, images.runnable())
         time.sleep(1)
@@ -197,7 +200,8 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(shop: Shop) -> None:
 def test_a_backup_of_a_running_server_can_be_restored(
     folder: Path, anonymous: Upstream, tmp_path: Path
 ) -> None:
-    backup, server = tmp_path / "backup", CrisperServer(folder, insecure_registries=[anonymous.host])
+    backup = tmp_path / "backup"
+    server = CrisperServer(folder, insecure_registries=[anonymous.host], env=ONE_OBJECT)
     with server:
         shop = open_shop(server, anonymous, images.random_layers())
         assert answer(crisper(server, "backup", str(backup), "--json"))["copied"] == 10
