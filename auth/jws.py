@@ -129,3 +129,13 @@ def _check_times(payload: Mapping[str, Any], now: datetime) -> None:
         raise RefusedError(Cause.MALFORMED)
     if now.timestamp() < max(issued_at, not_before) - LEEWAY.total_seconds():
         raise RefusedError(Cause.NOT_YET_VALID)
+
+
+def unverified_token_id(token: Secret) -> str | None:
+    """Return the id in a token, for its holder, who cannot verify it. None if it has none."""
+    try:
+        payload = token.reveal().split(".")[1]
+        token_id = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["jti"]
+    except (IndexError, KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return token_id if isinstance(token_id, str) else None

@@ -8,6 +8,12 @@ RegistryError
 │   └── JweKeyMismatchError     it was wrapped for another key
 ├── DecoderError            a layer that the node cannot decrypt
 ├── SignatureError          a signature, key or certificate that is not valid
+├── NodeProxyError          a request to the node's proxy that cannot be answered
+│   ├── ProxyAccessError        the caller is not known to the proxy
+│   ├── CacheTooSmallError      a layer is larger than the proxy's cache
+│   ├── LayerDamagedError       a layer does not match its HMAC or digest
+│   ├── RegistryRefusedError    the registry refuses the pull
+│   └── RegistryUnreachableError    the registry does not answer: retry
 ├── ChallengeFormatError    a WWW-Authenticate header outside RFC 7235's grammar
 ├── EgressRefusedError      an address or URL that the egress guard refuses
 ├── ConfigError             invalid or unsafe settings
@@ -73,6 +79,46 @@ class SignatureError(RegistryError):
 
     The message about a signature continues "1 signature found: 1 ...".
     """
+
+
+class NodeProxyError(RegistryError):
+    """A request to `crisper node proxy` that cannot be answered. The message is for the client's user."""
+
+
+class ProxyAccessError(NodeProxyError):
+    """The caller is not on this machine, or does not know the proxy's secret."""
+
+
+class CacheTooSmallError(NodeProxyError):
+    """A layer is larger than the proxy's cache."""
+
+
+class LayerDamagedError(NodeProxyError):
+    """A layer does not match its HMAC or its digest."""
+
+
+class RegistryRefusedError(NodeProxyError):
+    """The registry refuses the pull, or something in it.
+
+    Attributes:
+        is_absent: The content does not exist, as opposed to: this pull may not have it.
+    """
+
+    def __init__(self, message: str, *, is_absent: bool = False) -> None:
+        super().__init__(message)
+        self.is_absent = is_absent
+
+
+class RegistryUnreachableError(NodeProxyError):
+    """The registry does not answer, or its answer was cut off. A retry may help.
+
+    Attributes:
+        retry_after_s: Seconds to wait, if the registry has asked for it.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ChallengeFormatError(RegistryError):

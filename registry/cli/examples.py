@@ -103,6 +103,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             ),
         ),
         "node renew": ("crisper node renew", "crisper node renew --force"),
+        "node proxy": (
+            "crisper node proxy",
+            "crisper node proxy --listen 127.0.0.1:5100 --cache /srv/crisper --cache-size 50",
+        ),
         "node pull": (
             (
                 "CRISPER_PULL_TOKEN=... CRISPER_NODE_SECRET=... crisper node pull "

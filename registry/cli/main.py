@@ -19,6 +19,7 @@ from registry.cli.organizations import organization_app
 from registry.cli.output import fail, misused
 from registry.cli.platforms import group_platforms
 from registry.cli.policies import policy_app
+from registry.cli.proxy import proxy
 from registry.cli.quotas import quota_app
 from registry.cli.tokens import token_app
 from registry.cli.webhooks import webhook_app
@@ -44,6 +45,7 @@ app.add_typer(webhook_app, name="webhook")
 app.add_typer(node_app, name="node")
 node_app.command("enroll")(enroll)
 node_app.command("renew")(renew)
+node_app.command("proxy")(proxy)
 app.add_typer(token_app, name="token")
 app.add_typer(keys_app, name="keys")
 app.add_typer(event_app, name="event")

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import jwt
 import typer
 
+from auth.jws import unverified_token_id
 from auth.ports import Binding
 from auth.secret import Secret
 from registry.cli.ask import ask
@@ -214,7 +214,7 @@ def pull(
                         directory,
                         on_progress,
                         platform=chosen,
-                        token_id=_token_id(token),
+                        token_id=unverified_token_id(Secret(token)),
                     )
                 except OSError as error:
                     raise RegistryError(f"{directory} cannot be written: {error.strerror}") from None
@@ -273,14 +273,6 @@ def _credential(
             "or set --node-id and CRISPER_NODE_SECRET"
         )
     return UpstreamCredential(name, Secret(f"{token}~{secret}" if secret else token))
-
-
-def _token_id(token: str) -> str | None:
-    """Return the id of a pull token, unverified; None if it has none, and the registry will refuse it."""
-    try:
-        return str(jwt.decode(token, options={"verify_signature": False})["jti"])
-    except (jwt.InvalidTokenError, KeyError):
-        return None
 
 
 def _shown_once(made: Any) -> list[tuple[str, object]]:  # noqa: ANN401 (JSON)

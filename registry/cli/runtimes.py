@@ -44,7 +44,12 @@ def configure_runtime(root: Path, runtime: Runtime, links: Sequence[Path]) -> li
     if runtime is Runtime.CONTAINERD:
         notes += _configure_containerd(root)
     elif runtime is Runtime.DOCKER:
-        notes.append("Docker cannot decrypt layers: its pull tokens are for unencrypted images.")
+        notes.append(
+            "Docker cannot decrypt layers: its pull tokens are for unencrypted images. To pull encrypted "
+            "images, enroll with `--runtime proxy` and run `crisper node proxy`."
+        )
+    elif runtime is Runtime.PROXY:
+        notes.append("Start the proxy: `systemctl enable --now crisper-node-proxy` (docs/how-to/docker.md).")
     elif runtime in {Runtime.PODMAN, Runtime.SKOPEO}:
         options = " ".join(f"--decryption-key /{link}" for link in links)
         pull = "podman pull (4.4 or later) or skopeo copy" if runtime is Runtime.PODMAN else "skopeo copy"

@@ -14,8 +14,8 @@ class Encryption(StrEnum):
     REQUIRED = "required"
 
 
-DECRYPTING_RUNTIMES: Final = frozenset({"containerd", "cri-o", "podman", "skopeo"})
-"""Runtimes of nodes that can decrypt layers. Docker's own store cannot."""
+DECRYPTING_RUNTIMES: Final = frozenset({"containerd", "cri-o", "podman", "proxy", "skopeo"})
+"""Runtimes of nodes that can decrypt layers. Docker's own store cannot, without a proxy."""
 
 
 def policy_for(server: Encryption, organization: Encryption | None) -> Encryption:

@@ -14,6 +14,7 @@ class Runtime(StrEnum):
     CRI_O = "cri-o"
     DOCKER = "docker"
     PODMAN = "podman"
+    PROXY = "proxy"  # `crisper node proxy`, for Docker
     SKOPEO = "skopeo"
 
 

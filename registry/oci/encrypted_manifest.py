@@ -30,6 +30,9 @@ OPTIONS_ANNOTATION: Final = "org.opencontainers.image.enc.pubopts"
 HEAD_ANNOTATION: Final = "vnd.crisper.head"
 """Annotation of a layer: sha256 of the ciphertext's first 4096 bytes, in hex."""
 
+PLAINTEXT_DIGEST: Final = "Crisper-Plaintext-Digest"
+"""Header of an encrypted manifest's or index's response: digest of the document before encryption."""
+
 CIPHER: Final = "AES_256_CTR_HMAC_SHA256"
 ENCRYPTED_SUFFIX: Final = "+encrypted"
 

@@ -19,6 +19,7 @@ from storage.digest import Digest
 
 _VERSION_TAG = re.compile(r"v([1-9][0-9]{0,8})", re.ASCII)
 _DOCUMENTS: Final = (ContentKind.INDEX, ContentKind.MANIFEST, ContentKind.ATTACHMENT)
+_ENCRYPTED_DOCUMENTS: Final = (ContentKind.INDEX, ContentKind.MANIFEST)
 
 
 class ImageResolver:
@@ -64,10 +65,17 @@ class ImageResolver:
     def blob(self, image: SessionImage, reference: str) -> ImageContent | None:
         """Return the image's blob with a digest, or None. Stored documents are also blobs.
 
+        In an encrypted session, the manifests and indexes before encryption are blobs and no manifests: a
+        client gets them only if it knows what they are (docs/encrypted-delivery.md, "Plaintext documents").
+
         Raises:
             DigestError: The digest is invalid.
         """
-        content = image.visible.content(Digest.parse(reference))
+        digest = Digest.parse(reference)
+        content = image.visible.content(digest)
+        if content is None and image.encrypted:
+            stored = image.stored.content(digest)
+            return stored if stored is not None and stored.kind in _ENCRYPTED_DOCUMENTS else None
         if content is None or content.kind is ContentKind.ATTACHMENTS or content.digest in image.documents:
             return None
         return content

@@ -77,16 +77,22 @@ class Docker:
         self.forget()
         return self.update(reference, username, password, platform)
 
-    def update(self, reference: str, username: str, password: str, platform: str | None = None) -> Result:
+    def update(
+        self,
+        reference: str,
+        username: str,
+        password: str,
+        platform: str | None = None,
+        *,
+        timeout_s: float = PULL_TIMEOUT_S,
+    ) -> Result:
         """Pull, with what earlier pulls left."""
         config = Path(mkdtemp(dir=self._folder))
         auth = b64encode(f"{username}:{password}".encode()).decode()
         registry = reference.split("/", 1)[0]
         (config / "config.json").write_text(json.dumps({"auths": {registry: {"auth": auth}}}))
         try:
-            return self._docker(
-                "pull", *_platform(platform), reference, config=config, timeout_s=PULL_TIMEOUT_S
-            )
+            return self._docker("pull", *_platform(platform), reference, config=config, timeout_s=timeout_s)
         finally:
             rmtree(config)
 

@@ -13,6 +13,7 @@ from registry.api.v2.gate import Admitted, Gate, Route
 from registry.errors import EncryptedSessionError, ManifestNotFoundError
 from registry.model.images import ContentKind, ImageContent
 from registry.oci.documents import Index, parse_document
+from registry.oci.encrypted_manifest import PLAINTEXT_DIGEST
 from registry.oci.reference import is_tag
 from registry.pull.attached import AttachmentReader
 from registry.pull.documents import Documents
@@ -55,6 +56,8 @@ class Manifests:
         if image.encrypted:
             _refuse_docker(request)
             headers[hdrs.CACHE_CONTROL] = "no-store"
+            if content.plaintext is not None:
+                headers[PLAINTEXT_DIGEST] = str(content.plaintext)
         if has_it(request, content):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         if request.method == hdrs.METH_HEAD:
@@ -113,5 +116,6 @@ def _refuse_docker(request: web.Request) -> None:
     if agent.startswith("docker/") and "containerd-client/" not in agent:
         raise EncryptedSessionError(
             "The layers of this pull are encrypted for the node, and Docker cannot decrypt them. Pull with "
-            "containerd, Podman or skopeo, or mint the token with the encryption `none`."
+            "containerd, Podman or skopeo, through `crisper node proxy`, or with a token that was minted "
+            "with the encryption `none`."
         )

@@ -4,8 +4,10 @@
 
     {"registry.example.com": {"command": ["/usr/local/bin/pull-token"]},
      "registry.example.com:5000": {"url": "http://127.0.0.1:7000/pull-token"},
-     "other.example.com": {"file": "/run/scheduler/pull-token.json"}}
+     "other.example.com": {"file": "/run/scheduler/pull-token.json"},
+     "127.0.0.1:5100": {"proxy_of": "registry.example.com", "secret": "/var/lib/crisper-proxy/secret"}}
 
+A source with `proxy_of` is for `crisper node proxy`: the credential of the registry, and the proxy's secret.
 A scheme, the default port and capital letters make no difference in a registry's name.
 
 A command reads `{"registry": ..., "image": ...}` from standard input; a URL gets it as a POST request. Both
@@ -70,7 +72,11 @@ def ask(registry: str, image: str | None = None) -> Credential | None:
             return _credential(_post(url, registry, image))
         case {"file": str(file)}:
             return _of_file(Path(file), image)
-    raise SourceError(f"{path}: the source of {registry} needs a command, a url or a file")
+        case {"proxy_of": str(proxied), "secret": str(file)} if _host(proxied) != registry:
+            found = ask(proxied, image and f"{_host(proxied)}/{image.partition('/')[2]}")
+            secret = _read(Path(file)).decode("ascii", "replace").strip()
+            return found and Credential(found.username, f"{found.password}~{secret}")
+    raise SourceError(f"{path}: the source of {registry} needs a command, a url, a file or proxy_of")
 
 
 def repository(image: str) -> str:

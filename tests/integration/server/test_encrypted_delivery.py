@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from jwcrypto.common import JWException
 
+from registry.oci.encrypted_manifest import PLAINTEXT_DIGEST
 from tests.integration.server.conftest import Shop, open_shop
 from tests.support import images
 from tests.support.crisper import CRISPER, CrisperServer, Node, PullToken
@@ -121,7 +122,28 @@ def test_plaintext_does_not_exist_in_an_encrypted_session(keyed: Keyed) -> None:
         keyed.get(f"blobs/{layer}", bearer).expect(404)
         keyed.get(f"blobs/{layer}", bearer, method="HEAD").expect(404)
     keyed.get(f"manifests/{keyed.image.digest}", bearer).expect(404)
-    keyed.get(f"blobs/{keyed.image.digest}", bearer).expect(404)
+
+
+def test_only_the_documents_before_encryption_can_be_read_as_blobs(
+    server: CrisperServer, upstream: Upstream
+) -> None:
+    keyed = _keyed(server, upstream, images.multi_platform())
+    bearer = keyed.bearer(keyed.mint_encrypted())
+    encrypted = keyed.get("manifests/latest", bearer).expect(200)
+    plain = encrypted.headers[PLAINTEXT_DIGEST]
+    assert keyed.get(f"blobs/{plain}", bearer).expect(200).body == keyed.image.manifest
+    for entry in json.loads(encrypted.body)["manifests"]:
+        answer = keyed.get(f"manifests/{entry['digest']}", bearer)
+        if answer.status == 200:
+            document = keyed.get(f"blobs/{answer.headers[PLAINTEXT_DIGEST]}", bearer).expect(200)
+            for layer in json.loads(document.body)["layers"]:
+                keyed.get(f"blobs/{layer['digest']}", bearer).expect(404)
+    shown = keyed.get("manifests/latest", bearer, method="HEAD").expect(200)
+    assert shown.headers[PLAINTEXT_DIGEST] == plain
+    clear = keyed.bearer(
+        keyed.server.operator.mint(keyed.organization, keyed.group, keyed.node, encryption="none")
+    )
+    assert PLAINTEXT_DIGEST not in keyed.get("manifests/latest", clear).expect(200).headers
 
 
 def test_ciphertext_does_not_exist_in_a_plaintext_session(keyed: Keyed) -> None:

@@ -1,0 +1,121 @@
+"""`crisper node proxy`, which runs on a node."""
+
+import ssl
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auth.secret import Secret
+from registry.cli.identity import NodeIdentity
+from registry.cli.options import ROOT, RootOption
+from registry.cli.output import fail, run, say
+from registry.errors import ConfigError
+from registry.hosts import RegistryAddress, listener_address
+from registry.node_proxy.serve import ProxySettings, serve
+from registry.observe import configure_logging
+
+_KEYS = Path("etc/crisper/keys")
+_GB = 10**9
+
+
+def proxy(
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Loopback address.")] = "127.0.0.1:5100",
+    cache: Annotated[Path, typer.Option(metavar="DIR", help="Folder for encrypted layers.")] = Path(
+        "/var/cache/crisper-proxy"
+    ),
+    cache_size: Annotated[int, typer.Option(metavar="GB", min=1, help="Maximum size of the folder.")] = 20,
+    secret_file: Annotated[
+        Path, typer.Option("--secret", metavar="FILE", help="Secret for clients. Created if missing.")
+    ] = Path("/var/lib/crisper-proxy/secret"),
+    registry: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="URL of the registry.", show_default="as enrolled on this machine"),
+    ] = None,
+    node_id: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CRISPER_NODE_ID", help="Id of this node.", show_default="as enrolled on this machine"
+        ),
+    ] = None,
+    node_secret: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CRISPER_NODE_SECRET",
+            help="Node secret. Prefer the environment variable. A node with a certificate needs none.",
+            show_default="the certificate from crisper node enroll",
+        ),
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the node's private keys.", show_default=f"/{_KEYS}"),
+    ] = None,
+    root: RootOption = ROOT,
+) -> None:
+    """Serve encrypted images to Docker on this machine, with their original manifests and layers."""
+    configure_logging("info")
+    identity = _identity(root.absolute(), registry)
+    own = node_id or (identity.node_id if identity else None)
+    url = RegistryAddress.parse(registry).url if registry else (identity.url if identity else None)
+    if url is None or own is None or (identity is None and node_secret is None):
+        fail(
+            ConfigError(
+                "this machine is not enrolled: run `crisper node enroll URL NODE_ID --runtime proxy`, or set "
+                "--registry, --node-id and CRISPER_NODE_SECRET"
+            )
+        )
+    try:
+        host, port = listener_address(listen)
+    except ValueError as error:
+        fail(ConfigError(f"--listen: {error}"))
+    settings = ProxySettings(
+        host=host,
+        port=port,
+        cache_folder=cache,
+        cache_bytes=cache_size * _GB,
+        secret_file=secret_file,
+        url=url,
+        node_id=own,
+        node_secret=Secret(node_secret) if node_secret else None,
+        tls=_CurrentTls(identity) if identity else _SystemTls(),
+        key_folder=keys or root / _KEYS,
+    )
+    run(serve(settings, lambda address: say(f"listening on {address}")))
+
+
+class _SystemTls:
+    """TLS without a certificate of the node."""
+
+    def __init__(self) -> None:
+        self._context = ssl.create_default_context()
+
+    def __call__(self) -> ssl.SSLContext:
+        return self._context
+
+
+class _CurrentTls:
+    """TLS with the node's certificate, which is renewed while the proxy runs."""
+
+    def __init__(self, identity: NodeIdentity) -> None:
+        self._identity = identity
+        self._context = identity.client_tls()
+        self._loaded = self._modified()
+
+    def __call__(self) -> ssl.SSLContext:
+        if self._modified() != self._loaded:
+            self._loaded, self._context = self._modified(), self._identity.client_tls()
+        return self._context
+
+    def _modified(self) -> int:
+        return (self._identity.folder / "node.crt").stat().st_mtime_ns
+
+
+def _identity(root: Path, registry: str | None) -> NodeIdentity | None:
+    """Return this machine's identity at the registry; without a URL, its only identity."""
+    if registry is not None:
+        return NodeIdentity.at(root, RegistryAddress.parse(registry).host)
+    identities = NodeIdentity.enrolled(root)
+    if len(identities) > 1:
+        names = ", ".join(each.url for each in identities)
+        fail(ConfigError(f"this machine is enrolled at several registries: choose with --registry ({names})"))
+    return next(iter(identities), None)
