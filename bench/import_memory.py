@@ -23,12 +23,13 @@ def main() -> None:
     phases = {}
     for size_gb in sizes:
         with TemporaryDirectory(dir=options.folder, prefix="crisper-bench-") as name:
-            phases[size_gb] = phase = measure(Path(name), size_gb, options.layers)
+            phases[size_gb] = phase = measure(Path(name), size_gb, options.layers, options.encryption)
         print(f"{size_gb:g} GB: {peak_mib(phase):.0f} MiB, {phase.duration_s:.1f} s", flush=True)
     peaks = [peak_mib(phases[size]) for size in sorted(sizes)]
     growth = peaks[-1] - peaks[0]
     figures = {
         "layers": options.layers,
+        "encryption": options.encryption,
         "limit_mib": options.limit_mib,
         "growth_mib": round(growth, 1),
         "sizes_gb": {f"{size:g}": phase.as_json() for size, phase in phases.items()},
@@ -39,10 +40,11 @@ def main() -> None:
         sys.exit(1)
 
 
-def measure(folder: Path, size_gb: float, layers: int) -> Phase:
+def measure(folder: Path, size_gb: float, layers: int, encryption: str) -> Phase:
     """Import one image and return the memory and time of the import."""
     with random_upstream(folder, size_gb=size_gb, layers=layers) as upstream:
-        server = CrisperServer(folder / "crisper", insecure_registries=[upstream.host])
+        env = {"CRISPER_ENCRYPTION": encryption}
+        server = CrisperServer(folder / "crisper", insecure_registries=[upstream.host], env=env)
         with server:
             customer = server.customer(server.operator.create_organization())
             with TreeSampler(server.process.pid).phase(f"{size_gb:g} GB") as phase:
@@ -63,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--limit-mib", type=int, default=256)
     parser.add_argument("--growth-mib", type=int, default=48)
+    parser.add_argument("--encryption", default="preferred", help="policy; `none` stores layers in OEB1")
     parser.add_argument("--folder", type=Path, help="ciphertext folder; default: the system's temporary one")
     return parser.parse_args()
 

@@ -6,7 +6,7 @@ Every pull starts with an empty client. A pull from Crisper uses a single-use to
 exchange, ledger and decryption. A pull from Distribution is anonymous and in plaintext. There are two
 images: one whose bytes are half random, and one with this machine's `/usr`, in gzip at level 6 as container
 engines push it. Distribution serves the gzip layers of both. Crisper also serves the second image's zstd
-variant, to `ctr` (Docker before 23 does not support it).
+variant, to `ctr` (Docker before 23 does not support it), as plaintext and encrypted for the node.
 """
 
 import argparse
@@ -26,8 +26,9 @@ from bench import results
 from bench.pull import cpu_s
 from tests.support import images
 from tests.support.clients import Client, Ctr, Docker
-from tests.support.crisper import CrisperServer
+from tests.support.crisper import CrisperServer, PullToken
 from tests.support.dockerd import Containerd, Dockerd
+from tests.support.encrypted import KeyPair
 from tests.support.images import MIB
 from tests.support.upstream import Upstream
 
@@ -95,16 +96,27 @@ def measure(
             upstream.push(each)
         server = CrisperServer(folder / "crisper", insecure_registries=[upstream.host])
         stack.enter_context(server)
-        containerd = stack.enter_context(Containerd(folder / "containerd"))
+        keys, key_folder = KeyPair.p256(), folder / "keys"
+        key_folder.mkdir()
+        (key_folder / "node.pem").write_bytes(keys.private)
+        containerd = stack.enter_context(Containerd(folder / "containerd", keys=key_folder))
         daemon = stack.enter_context(Dockerd(folder / "dockerd", containerd))
         operator = server.operator
-        organization, node = operator.create_organization(), operator.create_node()
+        organization = operator.create_organization()
+        node = operator.create_node(encryption_key=keys.public, runtime="containerd")
         customer = server.customer(organization)
         group = {each.name: customer.import_image(upstream.reference(each)) for each in (image, packages)}
 
-        def compared(client: Client, of: images.Image, variant: str) -> dict[str, object]:
+        def compared(
+            client: Client, of: images.Image, variant: str, encryption: str = "none"
+        ) -> dict[str, object]:
+            def mint() -> PullToken:
+                return operator.mint(
+                    organization, group[of.name], node, variant=variant, encryption=encryption
+                )
+
             def ours(client: Client) -> float:
-                token = operator.mint(organization, group[of.name], node, variant=variant)
+                token = mint()
                 if token.variant != variant:
                     raise SystemExit(f"{of.name} has no {variant} variant")
                 return timed(client, token.reference, token.username, token.password(node))
@@ -112,12 +124,13 @@ def measure(
             def theirs(client: Client) -> float:
                 return timed(client, upstream.reference(of), "nobody", "nothing")
 
-            token = operator.mint(organization, group[of.name], node, variant=variant)
+            token = mint()
             size = operator.call("GET", f"/pull-tokens/{token.token_id}").json()["image"]["size"]
             about = {"image": of.name, "image_layers": len(of.layers)}
             about |= {"image_bytes": sum(map(len, of.blobs.values())), "crisper_bytes": size}
             about["layers"] = "zstd" if variant == "zstd" else "gzip"
-            print(f"{of.name}, {variant}: ", end="", flush=True)
+            about["encryption"] = encryption
+            print(f"{of.name}, {variant}, encryption {encryption}: ", end="", flush=True)
             servers = (server.process.pid, upstream.pid)
             return about | row(client, ours, theirs, servers, rounds)
 
@@ -128,6 +141,7 @@ def measure(
             compared(docker, packages, "original"),
             compared(ctr, packages, "original"),
             compared(ctr, packages, "zstd"),
+            compared(ctr, packages, "zstd", "required"),
         ]
 
 

@@ -7,6 +7,7 @@ RegistryError
 ├── JweError                a wrapped key of an encrypted layer that cannot be opened
 │   └── JweKeyMismatchError     it was wrapped for another key
 ├── DecoderError            a layer that the node cannot decrypt
+├── SignatureError          a signature, key or certificate that is not valid
 ├── NodeProxyError          a request to the node's proxy that cannot be answered
 │   ├── ProxyAccessError        the caller is not known to the proxy
 │   ├── CacheTooSmallError      a layer is larger than the proxy's cache
@@ -71,6 +72,13 @@ class JweKeyMismatchError(JweError):
 
 class DecoderError(RegistryError):
     """A layer that the node cannot decrypt. The message is for the user of the container runtime."""
+
+
+class SignatureError(RegistryError):
+    """A signature, key or certificate that is not valid.
+
+    The message about a signature continues "1 signature found: 1 ...".
+    """
 
 
 class NodeProxyError(RegistryError):

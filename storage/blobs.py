@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -33,6 +33,8 @@ from storage.write.resumption import MIN_BYTES, Resumption
 from storage.write.sinks import CompactSink, DeliverableSink, SealedBlob, Sink
 
 R = TypeVar("R")
+
+_KEYS_AT_ONCE = 16
 
 
 class BlobStore:
@@ -199,15 +201,25 @@ class BlobStore:
         """
         return await self._open(tenant, digest, self._unlocker.open)
 
-    async def open_ciphertext(self, tenant: str, digest: Digest) -> CiphertextReader:
+    async def open_ciphertext(
+        self, tenant: str, digest: Digest, ciphertext: Digest | None = None
+    ) -> CiphertextReader:
         """Open the ciphertext of a deliverable blob, as nodes get it. The caller closes it.
 
-        The bytes are not authenticated: the recipient verifies `KeyRecord.ciphertext`. No key is needed.
+        The bytes are not authenticated: the recipient verifies their digest. No key is needed.
+
+        Args:
+            ciphertext: Digest of the ciphertext, which may be one that was replaced (`rekey`); None opens
+                the current one.
 
         Raises:
             BlobNotFoundError, BlobDamagedError, StorageUnavailableError: As for `open`.
             NotDeliverableError: The blob is not deliverable.
         """
+        if ciphertext is not None:
+            record = await self._with_ciphertext(tenant, digest, ciphertext)
+            if record is not None:
+                return await self._unlocker.open_ciphertext(record)
         return await self._open(tenant, digest, self._unlocker.open_ciphertext)
 
     async def delivery_key(self, tenant: str, digest: Digest) -> DeliveryKey:
@@ -217,8 +229,38 @@ class BlobStore:
             NotDeliverableError: The blob is not deliverable.
             BlobNotFoundError, BlobDamagedError, KeyUnavailableError, StorageUnavailableError: As for `open`.
         """
-        async with await self.open(tenant, digest) as reader:
-            return reader.delivery_key()
+
+        async def opened(record: KeyRecord) -> DeliveryKey:
+            async with await self._unlocker.open(record) as reader:
+                return reader.delivery_key()
+
+        return await self._open(tenant, digest, opened)
+
+    async def delivery_keys(
+        self, tenant: str, digests: Sequence[Digest], at: float
+    ) -> Mapping[Digest, DeliveryKey]:
+        """Return the secrets with which a node decrypts the ciphertexts of deliverable blobs.
+
+        Args:
+            at: Time in seconds since 1970, in the last 24 hours. A blob that was rekeyed since has its keys
+                of that time.
+
+        Raises:
+            NotDeliverableError: A blob is not deliverable.
+            BlobNotFoundError, BlobDamagedError, KeyUnavailableError, StorageUnavailableError: As for `open`.
+        """
+        retired = await self._records.retired_since(tenant, digests, at)
+        slots = asyncio.Semaphore(_KEYS_AT_ONCE)
+
+        async def key(digest: Digest) -> DeliveryKey:
+            async with slots:
+                if digest not in retired:
+                    self._recent.forget(tenant, digest)  # every process uses the same record
+                    return await self.delivery_key(tenant, digest)
+                async with await self._unlocker.open(retired[digest]) as reader:
+                    return reader.delivery_key()
+
+        return dict(zip(digests, await asyncio.gather(*map(key, digests)), strict=True))
 
     def forget(self, tenant: str, digest: Digest) -> None:
         """Drop a cached key record, so that the next `open` reads it from the catalog."""
@@ -235,15 +277,8 @@ class BlobStore:
 
     async def make_deliverable(self, tenant: str, digest: Digest) -> None:
         """Encrypt a stored blob for delivery, unless it already is. Raises the errors of `open`."""
-        if await self.deliverable(tenant, digest):
-            return
-        async with (
-            await self.open(tenant, digest) as reader,
-            self.ingest(tenant, digest, reader.size_bytes, deliverable=True) as writer,
-        ):
-            async for piece in reader.stream(writer.written_bytes):
-                await writer.write(piece)
-            await writer.commit()
+        if not await self.deliverable(tenant, digest):
+            await self.rekey(tenant, digest)
 
     async def ciphertext_path(self, tenant: str, digest: Digest, ciphertext: Digest) -> str:
         """Return the path of a deliverable blob's ciphertext in the backend (`BlobBackend.path`).
@@ -265,10 +300,34 @@ class BlobStore:
         return await self._threads.run(self._backend.signed_url, name, lifetime_s)
 
     async def _ciphertext_name(self, tenant: str, digest: Digest, ciphertext: Digest) -> str:
-        record = await self._records.get(tenant, digest)
-        if record is None or record.ciphertext != ciphertext:
+        retired = await self._with_ciphertext(tenant, digest, ciphertext)
+        if retired is not None:
+            return retired.object_name
+
+        async def named(record: KeyRecord) -> str:
+            return record.object_name
+
+        return await self._open(tenant, digest, named)
+
+    async def _with_ciphertext(self, tenant: str, digest: Digest, ciphertext: Digest) -> KeyRecord | None:
+        """Return a replaced record by its ciphertext; None if it is the current record's.
+
+        Raises:
+            BlobNotFoundError: Neither has this ciphertext.
+        """
+
+        async def same(record: KeyRecord) -> bool:
+            return record.ciphertext == ciphertext
+
+        if await self._open(tenant, digest, same):
+            return None
+        retired = await self._records.retired(tenant, digest, ciphertext)
+        if retired is None:
+            self._recent.forget(tenant, digest)  # it may be the old record of a blob that was rekeyed
+            if await self._open(tenant, digest, same):
+                return None
             raise BlobNotFoundError(f"this tenant has no ciphertext {ciphertext}")
-        return record.object_name
+        return retired
 
     async def link(self, tenant: str, digest: Digest, size_bytes: int, *, deliverable: bool = False) -> bool:
         """Give a tenant access to a blob that another tenant stored. The caller must check authorization.
@@ -299,6 +358,28 @@ class BlobStore:
         """
         self._recent.forget(tenant, digest)
         return await self._publisher.delete(tenant, digest)
+
+    async def rekey(self, tenant: str, digest: Digest) -> KeyRecord:
+        """Seal a blob with new keys into a new deliverable container, which replaces the old one.
+
+        The record that was replaced stays for a day, for sessions that began before.
+
+        Raises:
+            DigestMismatchError: The stored content does not match the digest.
+            BlobNotFoundError, BlobDamagedError, KeyUnavailableError, StorageFullError,
+            StorageUnavailableError: The old container stays.
+        """
+        async with await self.open(tenant, digest) as reader:
+            sink = self._sink(digest, reader.size_bytes, deliverable=True)
+            publish = partial(self._publisher.replace_container, tenant, digest)
+            writer = BlobWriter(sink, digest, reader.size_bytes, self._threads, publish)
+            try:
+                async for chunk in reader.stream():
+                    await writer.write(chunk)
+                return await writer.commit()
+            finally:
+                await writer.aclose()
+                self._recent.forget(tenant, digest)
 
     async def verify(self, tenant: str, digest: Digest) -> None:
         """Read a whole blob and verify every segment and the digest. Raises the errors of `verify_record`."""

@@ -86,6 +86,18 @@ class KeyRecords(Protocol):
     async def remove(self, tenant: str, digest: Digest) -> KeyRecord | None:
         """Delete a record, so that the tenant can no longer open the blob. Returns the record, or None."""
 
+    async def retired_since(
+        self, tenant: str, digests: Sequence[Digest], at: float
+    ) -> Mapping[Digest, KeyRecord]:
+        """Return the deliverable records that were current at a time and were replaced since.
+
+        Args:
+            at: Seconds since 1970.
+        """
+
+    async def retired(self, tenant: str, digest: Digest, ciphertext: Digest) -> KeyRecord | None:
+        """Return a replaced record by the digest of its ciphertext, or None."""
+
     async def damaged(self, tenant: str, digest: Digest) -> bool:
         """Return whether the tenant has a record whose object is in quarantine."""
 

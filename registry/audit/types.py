@@ -17,6 +17,7 @@ class RegistryEventType(EventType):
         "The organization's policy for encrypted delivery was changed",
     )
     QUOTAS_CHANGED = "organization.quotas_changed", "Quotas of the organization were changed"
+    POLICIES_CHANGED = "organization.policies_changed", "The policies for signatures of images were changed"
     API_KEY_CREATED = "api_key.created", "An API key was created"
     API_KEY_REVOKED = "api_key.revoked", "An API key was revoked"
     API_KEY_REFUSED = (
@@ -50,6 +51,7 @@ class RegistryEventType(EventType):
     INSTANCE_RECREATED = "instance.recreated", "The container is to be created again on its node"
     INSTANCE_RESTARTED = "instance.restarted", "The container is to be restarted"
     INSTANCE_LAPSED = "instance.lapsed", "The instance's token ended before its image was pulled"
+    IMAGE_REKEYED = "image.rekeyed", "The image's layers were encrypted with new keys"
     BLOB_DAMAGED = "blob.damaged", "A stored blob is damaged or missing"
     AUDIT_PRUNED = "audit.pruned", "Records of this trail were removed after their retention"
     STORAGE_COLLECTED = "storage.collected", "Unused blobs were removed"

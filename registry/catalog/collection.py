@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Insert,
     Select,
+    Table,
     and_,
     delete,
     exists,
@@ -43,6 +44,7 @@ from registry.catalog.tables import (
     object_marks,
     quarantine,
     record_marks,
+    retired_keys,
     versions,
 )
 from registry.catalog.versions import has_version
@@ -139,6 +141,7 @@ class SqlCollection:
         """Remove due records, and add tombstones for objects without another record. Returns the records."""
         async with self._database.write() as connection:
             await self._database.collect_alone(connection)
+            await self._remove_retired(connection)
             due = await self._due_records(connection, grace_s, limit)
             for record in due:
                 await connection.execute(
@@ -157,6 +160,13 @@ class SqlCollection:
                 connection, sorted({name for record in due for name in record.objects})
             )
         return due
+
+    async def _remove_retired(self, connection: CatalogConnection) -> None:
+        """Remove replaced keys that no session can use any more, with tombstones for their objects."""
+        over = retired_keys.c.retired_at <= self._clock.now() - _SUPERSEDED
+        rows = (await connection.execute(select(*_object_names(retired_keys)).where(over))).all()
+        await connection.execute(delete(retired_keys).where(over))
+        await self._add_tombstones(connection, sorted({name for row in rows for name in row}))
 
     async def tombstone_orphans(self, grace_s: float, limit: int) -> int:
         """Add tombstones for due orphans. Returns their number."""
@@ -296,13 +306,20 @@ def _older_import() -> ColumnElement[bool]:
 
 
 def _is_orphan() -> ColumnElement[bool]:
-    return not_(exists().where(uses_object(object_marks.c.object_name)))
+    name = object_marks.c.object_name
+    used = (exists().where(uses_object(table, name)) for table in (blob_keys, retired_keys))
+    return not_(or_(*used))
+
+
+def _object_names(table: Table) -> Sequence[ColumnElement[str]]:
+    return table.c.object_name, table.c.sidecar_name
 
 
 async def _used(connection: CatalogConnection, names: Sequence[str]) -> set[str]:
     """Return those of the objects that a key record refers to."""
     used: set[str] = set()
-    for column in (blob_keys.c.object_name, blob_keys.c.sidecar_name):
+    columns = [column for table in (blob_keys, retired_keys) for column in _object_names(table)]
+    for column in columns:
         used.update((await connection.execute(select(column).where(column.in_(names)))).scalars())
     return used
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, or_, select, update
 
 from registry.catalog.engine.database import CatalogConnection, Database
 from registry.catalog.tables import image_contents, image_platforms, images
@@ -53,7 +53,13 @@ async def enter_image(
     if image.zstd is not None and not has_variant:
         await _replace_variant(connection, image_id, image.zstd)
     await _enter_contents(connection, image_id, image)
-    parts = [await enter_image(connection, organization, platform, now) for platform in image.platforms]
+    if image.verdict is not None:
+        found = {"verdict": image.verdict.dump()}
+        await connection.execute(update(images).where(images.c.id == image_id).values(found))
+    parts = [
+        await enter_image(connection, organization, replace(platform, verdict=image.verdict), now)
+        for platform in image.platforms
+    ]
     if stored is None and parts:
         rows = [
             {"image_id": image_id, "position": position, "platform_image_id": part}
@@ -140,17 +146,42 @@ class SqlImages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def list(self, organization: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+    async def list(
+        self, organization: str | None, limit: int, digest: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
         """Return the newest images of one or all organizations, as rows with the sizes of their variants.
 
         Each platform of an image is one row.
+
+        Args:
+            digest: Only images with this digest, or with a manifest of this digest.
         """
         one = select(images).where(images.c.index_digest.is_(None))
         query = one.order_by(images.c.created_at.desc(), images.c.id).limit(limit)
         if organization is not None:
             query = query.where(images.c.organization == organization)
+        if digest is not None:
+            query = query.where(or_(images.c.digest == digest, images.c.manifest_digest == digest))
         async with self._database.read() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def layers(self, organization: str, digest: Digest) -> Sequence[ImageContent] | None:
+        """Return the layers of an image in all variants, each once; None if there is no such image.
+
+        Args:
+            digest: Digest of the image, its index, its manifest or its variant.
+        """
+        named = (images.c.digest, images.c.index_digest, images.c.manifest_digest, images.c.zstd_digest)
+        of_image = and_(
+            images.c.organization == organization, or_(*(column == str(digest) for column in named))
+        )
+        contents = image_contents.join(images, images.c.id == image_contents.c.image_id)
+        query = select(image_contents).select_from(contents).where(of_image)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        found = {row["digest"]: _content(row) for row in rows}
+        layers = [content for content in found.values() if content.kind is ContentKind.LAYER]
+        return layers if rows else None
 
 
 async def _replace_variant(connection: CatalogConnection, image_id: str, zstd: StoredImage) -> None:

@@ -1,7 +1,8 @@
 """Key records, with which tenants open their blobs (implements `storage.records.KeyRecords`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
+    Select,
+    Table,
     bindparam,
     delete,
     exists,
@@ -21,19 +24,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from registry.catalog.engine.database import Database, exclude_collection
+from auth.ports import Clock
+from registry.catalog.engine.database import Database, SystemClock, exclude_collection
 from registry.catalog.engine.sqlite import Rows
-from registry.catalog.tables import blob_keys, object_marks, quarantine
+from registry.catalog.tables import blob_keys, object_marks, quarantine, retired_keys
 from storage.digest import Digest
 from storage.errors import StorageUnavailableError
 from storage.records import KeyRecord, KeyUse
 
+_RECORD = [column for column in retired_keys.c if column is not retired_keys.c.retired_at]
+
 
 class SqlKeyRecords:
-    """The table `blob_keys`."""
+    """The tables `blob_keys` and `retired_keys`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
         self._database = database
+        self._clock = clock or SystemClock()
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
         """Return this tenant's record of a digest, unless its object is in quarantine."""
@@ -56,7 +63,8 @@ class SqlKeyRecords:
             StorageUnavailableError: The object was collected meanwhile; ingest the blob again.
         """
         try:
-            await self._database.transact(partial(_add, record=record, replaces=replaces))
+            now = self._clock.now()
+            await self._database.transact(partial(_add, record=record, replaces=replaces, now=now))
         except IntegrityError:
             stored = await self.get(record.tenant, record.digest)
             if stored is None:
@@ -70,6 +78,37 @@ class SqlKeyRecords:
         async with self._database.write() as connection:
             row = (await connection.execute(select(blob_keys).where(*where))).mappings().first()
             await connection.execute(delete(blob_keys).where(*where))
+            retired = (retired_keys.c.tenant == tenant, retired_keys.c.digest == str(digest))
+            await connection.execute(delete(retired_keys).where(*retired))
+        return record_of(row) if row else None
+
+    async def retired_since(
+        self, tenant: str, digests: Sequence[Digest], at: float
+    ) -> Mapping[Digest, KeyRecord]:
+        """Return the deliverable records that were current at a time and were replaced since."""
+        when = datetime.fromtimestamp(at, UTC)
+        query = (
+            select(*_RECORD)
+            .where(
+                retired_keys.c.tenant == tenant,
+                retired_keys.c.digest.in_([str(digest) for digest in digests]),
+                retired_keys.c.retired_at > when,
+            )
+            .order_by(retired_keys.c.retired_at.desc())
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return {record.digest: record for record in map(record_of, rows)}
+
+    async def retired(self, tenant: str, digest: Digest, ciphertext: Digest) -> KeyRecord | None:
+        """Return a replaced record by the digest of its ciphertext, or None."""
+        query = select(*_RECORD).where(
+            retired_keys.c.tenant == tenant,
+            retired_keys.c.digest == str(digest),
+            retired_keys.c.ciphertext == str(ciphertext),
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().first()
         return record_of(row) if row else None
 
     async def damaged(self, tenant: str, digest: Digest) -> bool:
@@ -82,9 +121,12 @@ class SqlKeyRecords:
 
     async def uses(self, object_name: str) -> int:
         """Count the records of an object, which may be a sidecar."""
-        query = select(func.count()).select_from(blob_keys).where(uses_object(object_name))
         async with self._database.read() as connection:
-            return int((await connection.execute(query)).scalar_one())
+            counts = [
+                (await connection.execute(_count(table, object_name))).scalar_one()
+                for table in (blob_keys, retired_keys)
+            ]
+        return sum(counts)
 
     async def census(self) -> list[KeyUse]:
         """Count the records by tenant and key-encryption key, ordered by both."""
@@ -136,13 +178,15 @@ class SqlKeyRecords:
         return changed
 
 
-def _add(connection: Connection, record: KeyRecord, replaces: KeyRecord | None) -> None:
+def _add(connection: Connection, record: KeyRecord, replaces: KeyRecord | None, now: datetime) -> None:
     exclude_collection(connection)
     tombstone = select(object_marks.c.object_name).where(
         object_marks.c.object_name.in_(record.objects), object_marks.c.condemned_at.is_not(None)
     )
     if connection.execute(tombstone).first() is not None:
         raise StorageUnavailableError("the object was collected before its key record was stored; try again")
+    if replaces is not None and replaces.deliverable:
+        _retire(connection, replaces, now)
     connection.execute(
         delete(blob_keys).where(
             blob_keys.c.tenant == record.tenant,
@@ -151,6 +195,23 @@ def _add(connection: Connection, record: KeyRecord, replaces: KeyRecord | None) 
         )
     )
     connection.execute(insert(blob_keys).values(values_of(record)))
+
+
+def _retire(connection: Connection, replaced: KeyRecord, now: datetime) -> None:
+    """Keep the row of a replaced record, as it is now, for sessions that began before."""
+    row = (
+        connection.execute(
+            select(blob_keys).where(
+                blob_keys.c.tenant == replaced.tenant,
+                blob_keys.c.digest == str(replaced.digest),
+                blob_keys.c.object_name == replaced.object_name,
+            )
+        )
+        .mappings()
+        .first()
+    )
+    if row is not None:
+        connection.execute(insert(retired_keys).values(**row, retired_at=now))
 
 
 def _first(found: Rows) -> KeyRecord | None:
@@ -162,9 +223,13 @@ def _is_quarantined() -> ColumnElement[bool]:
     return exists().where(quarantine.c.object_name == blob_keys.c.object_name)
 
 
-def uses_object(object_name: str | ColumnElement[str]) -> ColumnElement[bool]:
-    """Return the condition that a key record refers to an object, as its container or its sidecar."""
-    return or_(blob_keys.c.object_name == object_name, blob_keys.c.sidecar_name == object_name)
+def uses_object(table: Table, object_name: str | ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the condition that a row of keys refers to an object, as its container or its sidecar."""
+    return or_(table.c.object_name == object_name, table.c.sidecar_name == object_name)
+
+
+def _count(table: Table, object_name: str) -> "Select[int]":
+    return select(func.count()).select_from(table).where(uses_object(table, object_name))
 
 
 def values_of(record: KeyRecord) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 ```
 organizations ──< api_keys      nodes ── enrolments       events
-   ├──── quotas, webhook_keys
+   ├──── quotas, policies, webhook_keys
    └──< webhooks ──< deliveries
 organizations ── data_keys ──< groups, versions    encryption of specs
 groups ──< jobs
@@ -11,6 +11,7 @@ groups ──< jobs
    └─────< instances ──< instance_tokens
 node_blobs         blobs that nodes got in full, by organization
 blob_keys          one row per tenant and blob: the wrapped data key
+retired_keys       replaced rows of blob_keys, which older sessions still use
 blob_origins       registries from which a blob was downloaded and verified
 blob_pins          blobs that a running import needs (jobs ──< blob_pins)
 partials           unfinished containers
@@ -143,6 +144,14 @@ quotas = Table(
     _time("updated_at"),
 )
 
+policies = Table(
+    "policies",
+    metadata,
+    Column("organization", ForeignKey("organizations.name"), primary_key=True),
+    Column("policies", JSON, nullable=False),
+    _time("updated_at"),
+)
+
 nodes = Table(
     "nodes",
     metadata,
@@ -244,6 +253,7 @@ images = Table(
     Column("zstd_bytes", BigInteger),
     Column("index_digest", _Digest),  # of the imported platforms, if there are several
     _time("cached_at", nullable=True),  # when the last group with image_caching stopped using it
+    Column("verdict", JSON(none_as_null=True)),  # of the last import for which there was a policy
     UniqueConstraint("organization", "digest", "platform"),
 )
 
@@ -377,6 +387,22 @@ blob_keys = Table(
     Column("wrapped_dek", LargeBinary(1024), nullable=False),
     Column("sidecar_name", String(128), nullable=True, index=True),
     Column("ciphertext", _Digest, nullable=True),
+)
+
+retired_keys = Table(
+    "retired_keys",
+    metadata,
+    Column("tenant", String(63), primary_key=True),
+    Column("digest", _Digest, primary_key=True),
+    Column("file_id", LargeBinary(16), primary_key=True),
+    Column("object_name", String(128), nullable=False, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("stored_bytes", BigInteger, nullable=False),
+    Column("kek_id", String(255), nullable=False),
+    Column("wrapped_dek", LargeBinary(1024), nullable=False),
+    Column("sidecar_name", String(128), nullable=False, index=True),
+    Column("ciphertext", _Digest, nullable=False),
+    _time("retired_at"),
 )
 
 partials = Table(

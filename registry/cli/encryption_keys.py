@@ -225,11 +225,20 @@ class EncryptionKeys:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Exclude other runs, for example the timer's, for as long as this one lasts."""
+        """Exclude other runs, for example the timer's, for as long as this one lasts.
+
+        Raises:
+            ConfigError: A file cannot be read or written.
+        """
         folder = os.open(self._identity.folder, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
             yield
+        except OSError as error:
+            raise ConfigError(
+                f"{error.filename} cannot be read or written: {error.strerror}; run the command as root, or "
+                "install the current crisper-node-renew.service, which may write to the folders of keys"
+            ) from None
         finally:
             os.close(folder)
 

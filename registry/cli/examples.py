@@ -33,6 +33,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
                 "--username acme --password-stdin"
             ),
         ),
+        "image show": ("crisper image show sha256:4f1c...", "crisper image show sha256:4f1c... --json"),
         "image list": ("crisper image list", "crisper image list --organization acme --json"),
         "group create": ("crisper group create app docker.io/library/alpine:3 --replicas 3",),
         "group follow": ("crisper group follow app",),
@@ -54,6 +55,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "group delete": ("crisper group delete app",),
         "organization create": ("crisper organization create acme",),
         "organization list": ("crisper organization list",),
+        "image rekey": ("crisper image rekey sha256:0123... --organization acme",),
         "organization encryption": (
             "crisper organization encryption acme required",
             "crisper organization encryption acme --default",
@@ -65,6 +67,9 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "organization key create": ("crisper organization key create acme --name ci",),
         "organization key list": ("crisper organization key list acme",),
         "organization key revoke": ("crisper organization key revoke acme KEY_ID",),
+        "policy show": ("crisper policy show acme",),
+        "policy set": ("crisper policy set acme policies.json", "crisper policy set acme --none"),
+        "policy test": ("crisper policy test ghcr.io/acme/app:1.2 --organization acme",),
         "quota show": ("crisper quota show acme",),
         "quota set": ("crisper quota set acme groups=1000 stored_bytes=none streams=default",),
         "event export": (

@@ -11,7 +11,8 @@ import typer
 from registry.cli.ask import ask
 from registry.cli.client import ApiClient
 from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
-from registry.cli.output import fail, follow, say, show, table
+from registry.cli.output import fail, follow, print_json, say, show, table
+from registry.cli.policies import verdict_rows
 from registry.cli.registry_login import (
     LoginKind,
     LoginOption,
@@ -19,7 +20,7 @@ from registry.cli.registry_login import (
     UserOption,
     read_authentication,
 )
-from registry.errors import RegistryError
+from registry.errors import NotFoundError, RegistryError
 
 group_app = typer.Typer(no_args_is_help=True, help="Container groups.")
 image_app = typer.Typer(no_args_is_help=True, help="Images.")
@@ -142,6 +143,37 @@ def list_images(
         "SAVED": "saved",
     }
     table(shown, columns, as_json=as_json, empty="No images. Import one: crisper image import IMAGE")
+
+
+@image_app.command("show")
+def show_image(
+    digest: Annotated[str, typer.Argument(help="Digest of the image, or of one of its manifests.")],
+    organization: Annotated[
+        str | None, typer.Option("--organization", "-o", help="Only images of this organization.")
+    ] = None,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a stored image and who signed it. Needs an operator key."""
+    only = {"organization_name": organization, "digest": digest}
+    found = ask(data_dir, lambda client: client.operator("GET", "/images", **only))["items"]
+    if not found:
+        fail(NotFoundError(f"no image has the digest {digest}: list them with `crisper image list`"))
+    if as_json:
+        print_json(found)
+        return
+    for image in found:
+        zstd = image["zstd"]
+        rows = [
+            ("organization", image["organization_name"]),
+            ("digest", image["digest"]),
+            ("platform", image["platform"]),
+            ("size", f"{image['size']} bytes"),
+            ("in zstd", f"{zstd['size']} bytes" if zstd else None),
+            ("imported", image["created_at"]),
+            *verdict_rows(image["verdict"]),
+        ]
+        show(image, as_json=False, rows=rows)
 
 
 @image_app.command("import")

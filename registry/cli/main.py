@@ -18,6 +18,7 @@ from registry.cli.nodes import node_app
 from registry.cli.organizations import organization_app
 from registry.cli.output import fail, misused
 from registry.cli.platforms import group_platforms
+from registry.cli.policies import policy_app
 from registry.cli.proxy import proxy
 from registry.cli.quotas import quota_app
 from registry.cli.tokens import token_app
@@ -39,6 +40,7 @@ group_life.register(group_app)
 group_app.command("platforms")(group_platforms)
 app.add_typer(organization_app, name="organization")
 app.add_typer(quota_app, name="quota")
+app.add_typer(policy_app, name="policy")
 app.add_typer(webhook_app, name="webhook")
 app.add_typer(node_app, name="node")
 node_app.command("enroll")(enroll)
@@ -48,6 +50,7 @@ app.add_typer(token_app, name="token")
 app.add_typer(keys_app, name="keys")
 app.add_typer(event_app, name="event")
 maintenance.register(app)
+image_app.command("rekey")(maintenance.rekey)
 
 
 @app.callback()

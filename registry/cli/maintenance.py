@@ -9,14 +9,16 @@ import typer
 from pydantic import ValidationError
 
 from auth.errors import AuthError
-from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
+from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName
 from registry.cli.output import fail, misused, print_json, run, say, show
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.errors import RegistryError
+from storage.digest import Digest
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
+    from registry.maintenance.rekeying import Rekeyed
     from registry.server.maintenance import Upkeep
 
 InsecureOption = Annotated[
@@ -96,6 +98,27 @@ def scrub(
             raise typer.Exit(1)
 
     _run(settings, read_all)
+
+
+def rekey(
+    image: Annotated[str, typer.Argument(metavar="DIGEST", help="Digest of the image, sha256:...")],
+    organization: OrganizationName = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Encrypt an image's layers with new keys. Sessions that began before continue with the old ones."""
+    settings = _settings(data_dir)
+
+    async def draw(upkeep: "Upkeep") -> None:
+        def report(done: "Rekeyed") -> None:
+            if not as_json:
+                say(f"{done.layers} of {done.total} layers, {done.bytes:,} bytes")
+
+        done = await upkeep.rekeying.run(organization, Digest.parse(image), report)
+        if as_json:
+            print_json(asdict(done))
+
+    _run(settings, draw)
 
 
 def doctor(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:

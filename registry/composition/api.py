@@ -17,6 +17,7 @@ from registry.api.operator.instances import InstancesApi
 from registry.api.operator.nodes import NodesApi
 from registry.api.operator.organizations import OrganizationsApi
 from registry.api.operator.platforms import PlatformsApi
+from registry.api.operator.policies import PoliciesApi
 from registry.api.operator.pull_tokens import PullTokensApi
 from registry.api.operator.quotas import QuotasApi
 from registry.api.operator.webhooks import WebhooksApi
@@ -31,9 +32,12 @@ from registry.composition.shared import Shared
 from registry.composition.use_cases import UseCases
 from registry.config import AdminRoute
 from registry.ephemeral.rate_limits import RedisRateLimiter
+from registry.imports.verification import ImageVerifier
 from registry.services.group_logs import GroupLogs
 from registry.services.hardware import HardwareFile
 from registry.services.nodes import Nodes
+from registry.services.policies import OrganizationPolicies
+from registry.upstream.from_settings import upstream_client
 
 
 def compose_api(shared: Shared, nudge: Callable[[], None], main: Listener, admin: Listener | None) -> None:
@@ -86,6 +90,7 @@ def _operator_parts(shared: Shared, use_cases: UseCases) -> list[Part]:
         shared.clock,
         offer_s=shared.settings.enrolment_s,
     )
+    platforms = SqlPlatformSettings(shared.database, shared.clock)
     return [
         OrganizationsApi(shared.organizations, use_cases.api_keys),
         EncryptionApi(shared.encryption_policies),
@@ -95,8 +100,22 @@ def _operator_parts(shared: Shared, use_cases: UseCases) -> list[Part]:
         InstancesApi(shared.instances),
         PullTokensApi(use_cases.pull_tokens, shared.authority, shared.origin),
         ImagesApi(SqlImages(shared.database)),
-        PlatformsApi(SqlPlatformSettings(shared.database, shared.clock), shared.settings.platforms),
+        PlatformsApi(platforms, shared.settings.platforms),
+        PoliciesApi(_policies(shared, platforms)),
     ]
+
+
+def _policies(shared: Shared, platforms: SqlPlatformSettings) -> OrganizationPolicies:
+    client = upstream_client(shared.settings)
+    shared.stack.push_async_callback(client.close)
+    return OrganizationPolicies(
+        shared.policies,
+        verifier=ImageVerifier(shared.policies, shared.clock),
+        client=client,
+        settings=platforms,
+        platforms=shared.settings.platforms,
+        clock=shared.clock,
+    )
 
 
 def _operator_app(shared: Shared, parts: Sequence[Part], accesses: Container[Access]) -> web.Application:

@@ -15,6 +15,7 @@ from registry.imports.importer import Importer
 from registry.imports.linking import BlobLinker
 from registry.imports.transfer import TransferOptions
 from registry.imports.transfer_lock import TransferLock
+from registry.imports.verification import ImageVerifier
 from registry.imports.worker import ImportWorker
 from registry.oci.platform import parse_platforms
 from registry.upstream.from_settings import shared_registries, upstream_client
@@ -50,6 +51,7 @@ def compose_import(shared: Shared) -> ImportWorker:
         platforms=parse_platforms(settings.platforms),
         compressor=compressor,
         policies=shared.encryption_policies,
+        verifier=ImageVerifier(shared.policies, clock),
     )
     return ImportWorker(
         SqlJobQueue(database, clock, shared.quotas),

@@ -34,6 +34,7 @@ from registry.catalog.instances import SqlInstances
 from registry.catalog.node_blobs import SqlNodeBlobs
 from registry.catalog.nodes import SqlNodeRegistry
 from registry.catalog.organizations import SqlOrganizationDirectory
+from registry.catalog.policies import SqlPolicies
 from registry.catalog.quotas import SqlQuotas
 from registry.catalog.specs import SpecCipher
 from registry.catalog.webhooks import SqlWebhooks
@@ -137,6 +138,10 @@ class Shared:
     @cached_property
     def quotas(self) -> SqlQuotas:
         return SqlQuotas(self.database, self.clock, default_quotas(self.settings))
+
+    @cached_property
+    def policies(self) -> SqlPolicies:
+        return SqlPolicies(self.database, self.clock)
 
     @cached_property
     def organization_quotas(self) -> OrganizationQuotas:

@@ -72,7 +72,11 @@ def _hold_output() -> None:
     containerd looks for the exit status when the output ends. If the status is not there yet, it takes an
     empty output for an empty layer, and complains of a wrong diff id instead of showing the cause.
     """
-    if os.fork() == 0:
+    try:
+        is_child = os.fork() == 0
+    except OSError:  # the message of containerd is less clear then
+        return
+    if is_child:
         for fd in (sys.stdin.fileno(), sys.stderr.fileno()):
             os.close(fd)
         time.sleep(_HOLD_S)
@@ -80,17 +84,16 @@ def _hold_output() -> None:
 
 
 def _open(candidates: Iterable[EncryptedLayer], keys: KeyFolder) -> tuple[EncryptedLayer, LayerKey]:
-    """Return the first layer that a key opens, and its key."""
-    newest: EncryptedLayer | None = None
+    """Return the first layer that a key opens, and its key; else fail with the newest one's cause."""
+    cause: DecoderError | None = None
     for layer in candidates:
-        newest = newest or layer
         try:
             return layer, keys.open(layer)
         except JweKeyMismatchError:
-            continue
-    if newest is None:
-        raise DecoderError(
-            "no manifest in the content store describes this layer. It was encrypted by other software than "
-            "Crisper, or its manifest was removed: pull the image again."
-        )
-    raise DecoderError(keys.explain(newest))
+            cause = cause or DecoderError(keys.explain(layer))
+        except DecoderError as error:
+            cause = cause or error
+    raise cause or DecoderError(
+        "no manifest in the content store describes this layer. It was encrypted by other software than "
+        "Crisper, or its manifest was removed: pull the image again."
+    )

@@ -18,6 +18,7 @@ from registry.imports.platforms import join_platforms
 from registry.imports.progress import TransferProgress
 from registry.imports.recompress.pipeline import Compressor
 from registry.imports.transfer import Transfer, TransferOptions
+from registry.imports.verification import ImageVerifier
 from registry.model.encryption import Encryption
 from registry.model.images import ImageContent, StoredImage
 from registry.model.imports import (
@@ -30,8 +31,9 @@ from registry.model.imports import (
 from registry.observe import Metrics
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
+from registry.trust.verdict import Verdict
 from registry.upstream.client import UpstreamClient
-from registry.upstream.image_documents import read_platforms
+from registry.upstream.image_documents import ImagePlatforms, read_platforms
 from registry.upstream.providers import detect
 from registry.upstream.repository import UpstreamRepository
 from storage.blobs import BlobStore
@@ -56,6 +58,7 @@ class Importer:
         platforms: Sequence[Platform] = (LINUX_AMD64,),
         compressor: Compressor | None = None,
         policies: SqlEncryptionPolicies | None = None,
+        verifier: ImageVerifier | None = None,
     ) -> None:
         """Configure the importer with the objects that all imports share.
 
@@ -67,6 +70,7 @@ class Importer:
             platforms: Platforms to import, unless the job names others.
             compressor: Creates zstd variants; None stores only the original images.
             policies: Policies for encrypted delivery; None stores layers for plaintext delivery.
+            verifier: Checks signatures by the organization's policies; None checks none.
         """
         self._client = client
         self._store = store
@@ -79,6 +83,7 @@ class Importer:
         self._platforms = tuple(platforms)
         self._compressor = compressor
         self._policies = policies
+        self._verifier = verifier
 
     async def run(
         self,
@@ -97,8 +102,8 @@ class Importer:
 
         Raises:
             AuthenticationFailedError: The registry or its realm refused the credentials.
-            PullFailedError: The image does not exist, is not for any of the platforms or is corrupt, or the
-                registry did not answer after retries.
+            PullFailedError: The image does not exist, is not for any of the platforms or is corrupt, is not
+                signed as a policy requires, or the registry did not answer after retries.
             ImageTooLargeError: The image is larger than the limit. No layer was downloaded.
             StoreFailedError: Storage or keys failed after retries.
         """
@@ -122,6 +127,7 @@ class Importer:
         report(Progress(Stage.PULLING))
         source.waiting = lambda error: report(Progress(Stage.PULLING).waiting(error.sentence))
         platforms = await read_platforms(source, job.platforms or self._platforms)
+        verdict = await self._check_signatures(job.key.organization, source, platforms)
         plan = plan_import(platforms.found, await self._max_bytes(job.key.organization))
         await self._pins.pin(job.id, job.key.organization, plan.digests)
         deliverable = await self._is_encrypted(job.key.organization)
@@ -155,7 +161,18 @@ class Importer:
         attached = await gather_both(storing, attaching)
         _log.info("import.stored", job_id=job.id, seconds=round(time.monotonic() - began, 3))
         missing = tuple(str(platform) for platform in platforms.missing)
-        return replace(image.with_attached(attached), missing_platforms=missing)
+        return replace(image.with_attached(attached), missing_platforms=missing, verdict=verdict)
+
+    async def _check_signatures(
+        self, organization: str, source: UpstreamRepository, platforms: ImagePlatforms
+    ) -> Verdict | None:
+        """Return the verdict about the image; None without a policy. Raises PullFailedError."""
+        if self._verifier is None:
+            return None
+        verdict = await self._verifier.check(organization, source, platforms)
+        if verdict is not None and verdict.refuses:
+            raise PullFailedError(verdict.sentence)
+        return verdict
 
     async def _is_encrypted(self, organization: str) -> bool:
         if self._policies is None:

@@ -19,6 +19,10 @@ from registry.maintenance.collection import GC
 from registry.maintenance.lease import Lease
 
 _BATCH = 20
+_OBJECTS = (
+    "SELECT object_name FROM blob_keys "
+    "UNION SELECT sidecar_name FROM blob_keys WHERE sidecar_name IS NOT NULL"
+)
 
 
 @dataclass(slots=True)
@@ -88,7 +92,7 @@ def _copy_catalog(source: Path, target: Path) -> list[str]:
         # No server runs on the copy yet, so its maintenance leases are released.
         with there:
             there.execute("UPDATE upkeep SET holder = NULL, lease_until = NULL")
-        names = [str(name) for (name,) in there.execute("SELECT DISTINCT object_name FROM blob_keys")]
+        names = [str(name) for (name,) in there.execute(_OBJECTS)]
     _sync(fresh)
     fresh.rename(target)
     return sorted(names)

@@ -135,12 +135,13 @@ class Doctor:
         count, after = 0, ""
         while page := await self._quarantine.objects_after(after, _PAGE):
             for records in page:
-                count += 1
                 after = records[0].object_name
-                size_bytes = await self._blobs.objects.size(after)
-                if size_bytes != records[0].stored_bytes:
-                    is_there = "is missing" if size_bytes is None else f"has {size_bytes} bytes"
-                    wrong.append(f"{records[0].digest} {is_there}")
+                for name, expected_bytes in records[0].objects.items():
+                    count += 1
+                    size_bytes = await self._blobs.objects.size(name)
+                    if size_bytes != expected_bytes:
+                        is_there = "is missing" if size_bytes is None else f"has {size_bytes} bytes"
+                        wrong.append(f"{records[0].digest} {is_there}")
         if wrong:
             text = f"{len(wrong)} of {count} objects do not match the catalog: {'; '.join(wrong[:_NAMED])}"
             advice = "check that storage is mounted, then run: crisper scrub --repair"

@@ -73,9 +73,15 @@ class LogEntry:
             LogPosition(event.at, event.cursor),
             "deployment_controller" if event.type.startswith("group.") else "instance_controller",
             labels,
-            _SEVERITIES.get(event.type, Severity.INFO),
+            _severity(event),
             _text(event),
         )
+
+
+def _severity(event: StoredEvent) -> Severity:
+    if event.detail.get("trusted") is False:
+        return Severity.WARNING  # imported, although its policy does not accept it
+    return _SEVERITIES.get(event.type, Severity.INFO)
 
 
 def machine_id(node_id: str) -> str:

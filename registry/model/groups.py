@@ -307,6 +307,8 @@ class Group:
             "size": size_bytes,
             "platforms": image.platform.split(","),
         }
+        if image.verdict is not None:
+            facts |= {"trusted": image.verdict.trusted, "sentence": image.verdict.sentence}
         if image.zstd is not None:
             facts["zstd"] = {"digest": str(image.zstd.digest), "size": image.zstd.size_bytes}
         return GroupTransition(stored, stored.event(RegistryEventType.GROUP_IMPORTED, facts))

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from registry.oci.platform import Platform
+from registry.trust.verdict import Verdict
 from storage.digest import Digest
 
 
@@ -80,6 +81,7 @@ class StoredImage:
         index_digest: Digest of the index of the imported platforms, if there are several.
         platforms: The image of each platform, if there are several; else empty.
         missing_platforms: After an import, the wanted platforms that the image does not have.
+        verdict: After an import, what was found about its signatures; None if no policy was for the image.
     """
 
     digest: Digest
@@ -92,6 +94,7 @@ class StoredImage:
     index_digest: Digest | None = None
     platforms: tuple["StoredImage", ...] = ()
     missing_platforms: tuple[str, ...] = ()
+    verdict: Verdict | None = None
 
     def content(self, digest: Digest) -> ImageContent | None:
         """Return the image's blob with this digest, or None if the image does not contain it."""
@@ -139,5 +142,11 @@ class StoredImage:
 class ImageDirectory(Protocol):
     """Directory of stored images."""
 
-    async def list(self, organization: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
-        """Return the newest images of one or all organizations, as rows with the sizes of their variants."""
+    async def list(
+        self, organization: str | None, limit: int, digest: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return the newest images of one or all organizations, as rows with the sizes of their variants.
+
+        Args:
+            digest: Only images with this digest, or with a manifest of this digest.
+        """

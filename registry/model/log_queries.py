@@ -24,6 +24,8 @@ from registry.model.group_logs import LogEntry, Severity
 
 MAX_COMPARISONS: Final = 50
 MAX_DEPTH: Final = 20
+MAX_WORDS: Final = 1_000
+"""Bound on the time of parsing, on the event loop: 1.3 ms. 20,000 parentheses took 19 ms."""
 
 Predicate = Callable[[LogEntry], bool]
 
@@ -69,7 +71,7 @@ def parse_query(text: str) -> Predicate:
     """Return the condition of a query. An empty query matches all entries.
 
     Raises:
-        InvalidInputError: It is not a query, or has too many comparisons or parentheses.
+        InvalidInputError: It is not a query, or has too many comparisons, parentheses or words.
     """
     return _Parser(text).parse()
 
@@ -147,11 +149,14 @@ class _Parser:
 
 
 def _split(text: str) -> list[_Token]:
-    tokens, position, text = [], 0, text.rstrip()
+    tokens: list[_Token] = []
+    position, text = 0, text.rstrip()
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
             raise _invalid(f"cannot be read from character {position + 1} on")
+        if len(tokens) == MAX_WORDS:
+            raise _invalid(f"at most {MAX_WORDS} words, values and parentheses are possible")
         tokens.append(_Token(str(match.lastgroup), match[str(match.lastgroup)]))
         position = match.end()
     return tokens

@@ -16,6 +16,8 @@ _STEPS: Final[Mapping[str, str]] = {
     "ask the operator to check the outbound proxy": "check the proxy of CRISPER_EGRESS_PROXY",
     "ask the operator for a higher limit": "raise CRISPER_MAX_IMAGE_BYTES or CRISPER_MAX_UNPACKED_BYTES",
     "ask the operator for a higher quota": "raise the organization's quota",
+    "ask the operator to change the policy": "use `crisper policy set` to change the policy",
+    "ask the operator to set it again": "set it again with `crisper policy set`",
     "send the group's name to the operator": "run crisper doctor",
 }
 

@@ -140,7 +140,8 @@ class RegistrySession:
         """
         async with self._get(path, {hdrs.ACCEPT: ", ".join(ACCEPTED)}) as response:
             body = await _read(response, MAX_DOCUMENT_BYTES)
-            return RegistryDocument(body, response.content_type, response.headers.get(PLAINTEXT_DIGEST))
+            media_type = response.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
+            return RegistryDocument(body, media_type, response.headers.get(PLAINTEXT_DIGEST))
 
     @asynccontextmanager
     async def blob(self, digest: Digest) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from registry.errors import DocumentError
 from registry.oci import mediatypes
-from registry.oci.platform import GOARCH, GOOS, UNKNOWN, Platform
-from registry.oci.strict_json import parse_object
+from registry.oci.platform import UNKNOWN, Platform, read_platform
+from registry.oci.strict_json import is_text_map, is_texts, parse_object, refuse_other_case
 from storage.digest import Digest
 from storage.errors import DigestError
 
@@ -25,7 +25,14 @@ MAX_ANNOTATIONS_CHARS: Final = 32 << 10
 MAX_BLOB_BYTES: Final = (1 << 63) - 1
 
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-]{0,126}", re.ASCII)
-_PLATFORM_WORD = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_FIELDS: Final = (
+    *("annotations", "artifactType", "config", "layers"),
+    *("manifests", "mediaType", "schemaVersion", "subject"),
+)
+_DESCRIPTOR_FIELDS: Final = (
+    *("annotations", "artifactType", "data", "digest"),
+    *("mediaType", "platform", "size", "urls"),
+)
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 _ATTESTATION = "attestation-manifest"
 
@@ -117,6 +124,7 @@ def parse_document(data: bytes, content_type: str | None = None) -> Manifest | I
     if len(data) > MAX_DOCUMENT_BYTES:
         raise DocumentError(f"the manifest is over {MAX_DOCUMENT_BYTES >> 20} MiB")
     fields = parse_object(data, "the manifest")
+    refuse_other_case(fields, _FIELDS, "the manifest")
     media_type = _agreed_media_type(fields, content_type)
     if media_type in mediatypes.INDEXES:
         return _index(media_type, fields)
@@ -148,28 +156,6 @@ def parse_artifact(data: bytes, content_type: str | None = None) -> Artifact:
         _annotations(fields.get("annotations")),
         tuple({blob.digest: blob for blob in (config, *layers)}.values()),
     )
-
-
-def parse_config_platform(data: bytes) -> Platform | None:
-    """Return the platform in an image's config, or None if the config contains none.
-
-    The names must be exactly those of Go, which clients expect: dockerd 20.10 does not start again after it
-    pulled an image for `Linux`.
-
-    Raises:
-        DocumentError: The config is too large, is not a JSON object, or names an unknown platform.
-    """
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise DocumentError(f"the image's config is over {MAX_DOCUMENT_BYTES >> 20} MiB")
-    fields = parse_object(data, "the image's config")
-    for name, known in (("os", GOOS), ("architecture", GOARCH)):
-        if fields.get(name) and fields[name] not in known:
-            raise DocumentError(
-                f"the image's config has no known {name}, in lower case: build the image again"
-            )
-    if not fields.get("os") or not fields.get("architecture"):
-        return None
-    return _platform(fields)
 
 
 def _agreed_media_type(fields: Mapping[str, Any], content_type: str | None) -> str:
@@ -220,6 +206,8 @@ def _manifest(media_type: str, fields: Mapping[str, Any]) -> Manifest:
             "this is an OCI artifact, whose layers are no file systems: give the name of an image"
         )
     _refuse_conflicts((config, *layers))
+    if not is_text_map(fields.get("annotations")):
+        raise DocumentError("the manifest's annotations are not a map of strings")
     return Manifest(media_type, config, layers)
 
 
@@ -257,6 +245,9 @@ def _list(fields: Mapping[str, Any], name: str, limit: int) -> Sequence[Any]:
 def _descriptor(value: object, where: str) -> Descriptor:
     if not isinstance(value, dict):
         raise DocumentError(f"the manifest has no valid descriptor in {where}")
+    refuse_other_case(value, _DESCRIPTOR_FIELDS, f"a descriptor in {where}")
+    if not is_text_map(value.get("annotations")) or not is_texts(value.get("urls")):
+        raise DocumentError(f"a descriptor in {where} has no valid annotations or urls")
     media_type, size, digest = (value.get(name) for name in ("mediaType", "size", "digest"))
     if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
         raise DocumentError(f"a descriptor in {where} has no valid mediaType")
@@ -271,7 +262,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
         media_type,
         parsed,
         size,
-        None if platform is None else _platform(platform),
+        None if platform is None else read_platform(platform),
         _is_attestation(value.get("annotations")),
     )
 
@@ -286,12 +277,3 @@ def _annotations(value: object) -> Mapping[str, str]:
 
 def _is_attestation(annotations: object) -> bool:
     return isinstance(annotations, dict) and annotations.get(_REFERENCE_TYPE) == _ATTESTATION
-
-
-def _platform(value: object) -> Platform:
-    if not isinstance(value, Mapping):
-        raise DocumentError("a platform is not an object")
-    words = [value.get(name) or "" for name in ("os", "architecture", "variant")]
-    if not all(isinstance(word, str) and (not word or _PLATFORM_WORD.fullmatch(word)) for word in words):
-        raise DocumentError("a platform has no valid os, architecture or variant")
-    return Platform.of(*words)

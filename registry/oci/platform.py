@@ -1,11 +1,12 @@
 """Platforms (OCI image-spec, image-index.md, "platform") and their compatibility."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
-from registry.errors import ReferenceFormatError
+from registry.errors import DocumentError, ReferenceFormatError
+from registry.oci.strict_json import refuse_other_case
 
 _ARCHITECTURES: Final = {
     "x86_64": ("amd64", ""),
@@ -54,6 +55,8 @@ GOARCH: Final = (
 )
 """Architectures of Go."""
 
+_FIELDS: Final = ("os", "architecture", "variant", "os.version", "os.features")
+_NAME: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _PLAIN_VARIANT: Final = {("amd64", "v1"), ("arm64", "v8")}
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,9}", re.ASCII)
 MAX_PLATFORMS: Final = 8
@@ -138,3 +141,18 @@ def parse_platforms(listed: Iterable[str]) -> tuple[Platform, ...]:
 
 LINUX_AMD64: Final = Platform("linux", "amd64")
 UNKNOWN: Final = Platform("unknown", "unknown")
+
+
+def read_platform(value: object) -> Platform:
+    """Return the platform in a descriptor or a config.
+
+    Raises:
+        DocumentError: The fields are no valid names.
+    """
+    if not isinstance(value, Mapping):
+        raise DocumentError("a platform is not an object")
+    refuse_other_case(value, _FIELDS, "a platform")
+    words = [value.get(name) or "" for name in ("os", "architecture", "variant")]
+    if not all(isinstance(word, str) and (not word or _NAME.fullmatch(word)) for word in words):
+        raise DocumentError("a platform has no valid os, architecture or variant")
+    return Platform.of(*words)

@@ -1,7 +1,7 @@
 """Strict parsing of untrusted JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from registry.errors import DocumentError
@@ -26,6 +26,33 @@ def parse_object(data: bytes, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise DocumentError(f"{what} is not a JSON object")
     return value
+
+
+def is_text_map(value: object) -> bool:
+    """Return whether clients read a value as a map of strings. They read null as no map, or as no text."""
+    return value is None or (isinstance(value, dict) and all(map(is_text, value.values())))
+
+
+def is_texts(value: object) -> bool:
+    """Return whether clients read a value as a list of strings."""
+    return value is None or (isinstance(value, list) and all(map(is_text, value)))
+
+
+def is_text(value: object) -> bool:
+    """Return whether clients read a value as a string."""
+    return value is None or isinstance(value, str)
+
+
+def refuse_other_case(fields: Mapping[str, Any], names: Iterable[str], what: str) -> None:
+    """Refuse fields that have a known name in another case: parsers of Go read them, others do not.
+
+    Raises:
+        DocumentError: There is such a field.
+    """
+    known = {name.casefold(): name for name in names}
+    for name in fields:
+        if (meant := known.get(name.casefold(), name)) != name:
+            raise DocumentError(f"{what} has a field with the name {meant} in other capitals")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from registry.errors import DocumentError
 from registry.oci import mediatypes
+from registry.oci.config import read_config
 from registry.oci.documents import MAX_DOCUMENT_BYTES, MAX_LAYERS, Descriptor
 from registry.oci.strict_json import parse_object
 from storage.digest import Digest
@@ -64,8 +65,7 @@ def parse_diff_ids(config: bytes) -> tuple[Digest, ...]:
     Raises:
         DocumentError: The config's diff ids are not a list of digests.
     """
-    rootfs = parse_object(config, "the image's config").get("rootfs")
-    listed = rootfs.get("diff_ids") if isinstance(rootfs, Mapping) else None
+    listed = read_config(config)["rootfs"].get("diff_ids")
     if listed is None:
         return ()
     if not isinstance(listed, list) or len(listed) > MAX_LAYERS:

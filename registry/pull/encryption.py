@@ -7,7 +7,6 @@ the stored ones, the layers' keys, the node's key and the token's id: the same b
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from registry.model.images import ContentKind, ImageContent, StoredImage, Variant
 from registry.oci.encrypted_manifest import (
@@ -23,8 +22,6 @@ from registry.pull.documents import Documents
 from registry.pull.session_image import SessionImage
 from storage.blobs import BlobStore
 from storage.digest import Digest
-
-_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +70,15 @@ class ImageEncryption:
     async def _layers(
         self, organization: str, image: StoredImage, recipient: Recipient
     ) -> Mapping[Digest, LayerSecrets]:
-        turns = asyncio.Semaphore(_AT_ONCE)
         info = f"jwe {recipient.token_id} {recipient.key.thumbprint}".encode()
-
-        async def secrets(digest: Digest) -> LayerSecrets:
-            async with turns:
-                key = await self._blobs.delivery_key(organization, digest)
-            return LayerSecrets(
+        digests = [
+            content.digest
+            for content in image.contents
+            if content.kind is ContentKind.LAYER and encrypted_media_type(content.media_type) is not None
+        ]
+        keys = await self._blobs.delivery_keys(organization, digests, recipient.minted_at)
+        return {
+            digest: LayerSecrets(
                 ciphertext=key.ciphertext,
                 symkey=key.symkey,
                 nonce=key.nonce,
@@ -87,13 +86,8 @@ class ImageEncryption:
                 head=key.head,
                 seed=key.derive(info),
             )
-
-        digests = [
-            content.digest
-            for content in image.contents
-            if content.kind is ContentKind.LAYER and encrypted_media_type(content.media_type) is not None
-        ]
-        return dict(zip(digests, await asyncio.gather(*map(secrets, digests)), strict=True))
+            for digest, key in keys.items()
+        }
 
 
 def _build(

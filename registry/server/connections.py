@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 _DESCRIPTORS: Final = 65_536
-_OTHER_DESCRIPTORS: Final = 256  # files, the ledger, the catalog, object stores
+_OTHER_DESCRIPTORS: Final = 384  # files, the ledger, the catalog, object stores, administration
 _DESCRIPTORS_EACH: Final = 3  # the connection, its duplicate and the blob while a response is running
 _IPV6_NETWORK = 64  # addresses of one customer
 _log = structlog.get_logger(__name__)

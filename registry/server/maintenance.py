@@ -13,9 +13,11 @@ from redis.exceptions import RedisError
 from auth.ledger import connect
 from registry.catalog.blob_origins import SqlBlobOrigins
 from registry.catalog.collection import SqlBlobPins, SqlCollection
+from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.event_chain import SqlEventChain
 from registry.catalog.events import SqlEventLog
+from registry.catalog.images import SqlImages
 from registry.catalog.inspection import SqlInspection
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.maintenance import SqlUpkeep
@@ -29,8 +31,10 @@ from registry.imports.linking import BlobLinker
 from registry.maintenance.collection import Collection
 from registry.maintenance.damage import DamageReporter
 from registry.maintenance.doctor import Doctor, Finding, Level
+from registry.maintenance.rekeying import Rekeying
 from registry.maintenance.repair import Repair
 from registry.maintenance.scrubbing import Scrubbing
+from registry.model.encryption import Encryption
 from registry.observe import Metrics
 from registry.upstream.from_settings import shared_registries, upstream_client
 from storage.errors import StorageError
@@ -46,6 +50,7 @@ class Upkeep:
     scrubbing: Scrubbing
     repair: Repair
     doctor: Doctor
+    rekeying: Rekeying
 
 
 @asynccontextmanager
@@ -88,6 +93,7 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
             sharing=sharing,
             max_image_bytes=settings.max_image_bytes,
             compressor=compressor,
+            policies=SqlEncryptionPolicies(database, clock, Encryption(settings.encryption)),
         )
         yield Upkeep(
             collection=Collection(blobs, dead, upkeep, clock),
@@ -102,6 +108,7 @@ async def open_upkeep(settings: Settings) -> AsyncIterator[Upkeep]:
                 private=_private(settings, data),
                 ledger=partial(_ledger, settings, data),
             ),
+            rekeying=Rekeying(blobs, SqlImages(database), events),
         )
 
 

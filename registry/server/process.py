@@ -29,6 +29,7 @@ from registry.server.tls import ServerTls, server_tls
 _STOP_S = 15.0  # longer than the last pass of the event drain
 _LINGER_S = 2.0  # for reading the rest of a request after its response
 _BACKLOG = 1024
+_ADMIN_CONNECTIONS = 128
 _UNSENT_BYTES = 512 << 10  # the kernel keeps that much beyond what a client's window admits
 _ALLOCATIONS = 20_000  # between garbage collections; reference counting frees nearly everything of a request
 _log = structlog.get_logger(__name__)
@@ -177,7 +178,7 @@ async def answer(
         context = tls.context if tls else None
         sites: list[web.BaseSite] = _limited_sites(runner, listeners, connections, context)
         if listeners.admin and composition.admin:
-            sites.append(await _admin_site(composition.admin, listeners.admin, context, stack))
+            sites.append(await _admin_site(settings, composition.admin, listeners.admin, context, stack))
         for site in sites:
             await site.start()
         _spare_the_collector()
@@ -215,14 +216,30 @@ def _limited_sites(
 
 
 async def _admin_site(
-    app: web.Application, listener: socket.socket, context: ssl.SSLContext | None, stack: AsyncExitStack
-) -> web.SockSite:
-    """Return the site of the administration listener. A loopback address needs no TLS."""
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, auto_decompress=False)
+    settings: Settings,
+    app: web.Application,
+    listener: socket.socket,
+    context: ssl.SSLContext | None,
+    stack: AsyncExitStack,
+) -> LimitedSite:
+    """Return the site of the administration listener. A loopback address needs no TLS.
+
+    Its connections have a bound of their own, so that those of strangers never keep operators out.
+    """
+    connections = Connections(affordable(_ADMIN_CONNECTIONS), 0)
+    connections.watch(app)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=settings.idle_s,
+        auto_decompress=False,
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
+    follow_ends(runner, connections)
     private = is_loopback(listener.getsockname()[0])
-    return web.SockSite(runner, listener, ssl_context=None if private else context, backlog=_BACKLOG)
+    return LimitedSite(runner, listener, connections, None if private else context)
 
 
 def _start_importing(worker: ImportWorker | None, stack: AsyncExitStack) -> asyncio.Task[None] | None:

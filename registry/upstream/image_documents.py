@@ -6,7 +6,8 @@ from typing import Final
 
 from registry.errors import DocumentError, PullFailedError
 from registry.oci import mediatypes
-from registry.oci.documents import Index, Manifest, parse_config_platform
+from registry.oci.config import parse_config_platform
+from registry.oci.documents import Index, Manifest
 from registry.oci.platform import Platform
 from registry.upstream.repository import Document, UpstreamRepository, off_loop, unusable
 from storage.digest import Digest

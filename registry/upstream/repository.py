@@ -146,7 +146,7 @@ class UpstreamRepository:
             async with self._small("HEAD", identifier, kind):
                 pass
         async with self._small("GET", identifier, kind) as response:
-            data = await response.read(self._max_manifest_bytes, "a manifest")
+            data = await response.read(self._max_manifest_bytes, "a manifest", configured=True)
             content_type = response.header("Content-Type")
         if named is not None and not await off_loop(data, named.matches):
             raise PullFailedError(self._other_bytes(f"manifest {named}"))
@@ -239,7 +239,7 @@ class UpstreamRepository:
 
     async def _document(self, identifier: str, expected: Descriptor | None) -> Document:
         async with self._small("GET", identifier) as response:
-            data = await response.read(self._max_manifest_bytes, "a manifest")
+            data = await response.read(self._max_manifest_bytes, "a manifest", configured=True)
             content_type, declared = response.header("Content-Type"), response.header("Docker-Content-Digest")
         named = _parse_digest(identifier) or _parse_digest(declared)
         if expected is not None and expected.size_bytes != len(data):

@@ -113,8 +113,13 @@ class Response:
             "again later"
         )
 
-    async def read(self, limit: int, what: str) -> bytes:
+    async def read(self, limit: int, what: str, *, configured: bool = False) -> bytes:
         """Read a small body completely, and decode it if it is encoded with gzip.
+
+        Args:
+            limit: Maximum number of bytes.
+            what: What the body is, for errors.
+            configured: Whether the operator sets the limit.
 
         Raises:
             PullFailedError: It is longer than `limit` bytes, encoded or decoded, or not valid gzip data.
@@ -124,10 +129,7 @@ class Response:
         async for chunk in self.chunks():
             body += chunk
             if len(body) > limit:
-                raise PullFailedError(
-                    f"{self.host} sent {what} of more than {limit} bytes: check that this host is the "
-                    "image's registry"
-                )
+                raise self._too_long(limit, what, configured=configured)
         if not self.gzipped or not body.startswith(_GZIP_MAGIC):
             return bytes(body)
         decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -136,13 +138,28 @@ class Response:
         except zlib.error:
             decoded = b""
         if len(decoded) > limit:
-            raise PullFailedError(
-                f"{self.host} sent {what} of more than {limit} bytes: check that this host is the image's "
-                "registry"
-            )
+            raise self._too_long(limit, what, configured=configured)
         if not decoder.eof:
             raise PullFailedError(
                 f"{self.host} sent {what} in a damaged gzip encoding: ask the registry's administrator to "
                 "turn off this encoding"
             )
         return decoded
+
+    def _too_long(self, limit: int, what: str, *, configured: bool) -> PullFailedError:
+        size = _readable(limit)
+        if configured:
+            return PullFailedError(
+                f"{self.host} sent {what} of more than {size}, the limit of this server: build the image "
+                "with fewer layers and annotations, or ask the operator for a higher limit"
+            )
+        return PullFailedError(
+            f"{self.host} sent {what} of more than {size}: check that this host is the image's registry"
+        )
+
+
+def _readable(size_bytes: int) -> str:
+    for unit, shift in (("MiB", 20), ("KiB", 10)):
+        if size_bytes and not size_bytes % (1 << shift):
+            return f"{size_bytes >> shift:,} {unit}"
+    return f"{size_bytes:,} bytes"

@@ -209,9 +209,15 @@ class StoredObjectReader:
         self._bucket = bucket
         self._name = name
         with _translated(reading=True):
-            found = obstore.get(bucket, name, options={"range": (0, _HEAD_BYTES)})
-            self._size_bytes = found.meta["size"]
-            self._head = memoryview(found.buffer())
+            try:
+                found = obstore.get(bucket, name, options={"range": (0, _HEAD_BYTES)})
+            except exceptions.GenericError:  # also the answer to a range of an empty object
+                if _size(bucket, name) != 0:
+                    raise
+                self._size_bytes, self._head = 0, memoryview(b"")
+            else:
+                self._size_bytes = found.meta["size"]
+                self._head = memoryview(found.buffer())
 
     @property
     def size_bytes(self) -> int:

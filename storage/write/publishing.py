@@ -49,6 +49,18 @@ class Publisher:
             linked = await self._link(tenant, digest, existing, deliverable=sealed.deliverable)
             return linked or await self._commit(tenant, digest, sealed, existing)
 
+    async def replace_container(self, tenant: str, digest: Digest, sealed: SealedBlob) -> KeyRecord:
+        """Replace the tenant's record by that of a new container, which is committed.
+
+        Raises:
+            BlobNotFoundError: The tenant's blob was deleted meanwhile.
+        """
+        async with self._locks.hold(digest):
+            existing = await self._records.get(tenant, digest)
+            if existing is None:
+                raise BlobNotFoundError(f"this tenant has no blob {digest}")
+            return await self._commit(tenant, digest, sealed, existing)
+
     async def link(self, tenant: str, digest: Digest, size_bytes: int, *, deliverable: bool = False) -> bool:
         """Link a blob of another tenant. Returns False if there is no readable blob of that size.
 

@@ -37,6 +37,15 @@ class BlobBackendContract:
         writer.abort()
         assert get(backend, NAME) == b"one two three"
 
+    def test_an_empty_object_is_an_object(self, backend: BlobBackend) -> None:
+        writer = backend.create(NAME)
+        writer.commit()
+        reader = backend.open(NAME)
+        assert reader.size_bytes == 0
+        assert reader.read_into(0, memoryview(bytearray(1))) == 0
+        reader.close()
+        assert backend.delete(NAME)
+
     def test_ranges_are_filled_up_to_the_end_and_no_further(self, backend: BlobBackend) -> None:
         put(backend, NAME, bytes(range(100)))
         reader = backend.open(NAME)

@@ -17,6 +17,13 @@ RECORD = KeyRecord(
     kek_id="local-00000001",
     wrapped_dek=bytes(range(60)),
 )
+DELIVERABLE = replace(
+    RECORD,
+    object_name="cd" * 32,
+    sidecar_name="ef" * 32,
+    ciphertext=Digest.of(b"ciphertext"),
+    wrapped_dek=bytes(range(61)),
+)
 OTHER_TENANT = replace(RECORD, tenant="umbrella", kek_id="local-00000002", wrapped_dek=bytes(60))
 
 
@@ -24,6 +31,38 @@ class KeyRecordsContract:
     async def test_a_record_comes_back_equal_to_what_was_added(self, key_records: KeyRecords) -> None:
         assert await key_records.add(RECORD) == RECORD
         assert await key_records.get("acme", DIGEST) == RECORD
+
+    async def test_a_deliverable_record_comes_back_equal_too(self, key_records: KeyRecords) -> None:
+        assert await key_records.add(DELIVERABLE) == DELIVERABLE
+        assert await key_records.get("acme", DIGEST) == DELIVERABLE
+        assert DELIVERABLE.objects == {"cd" * 32: 35_000_000_000, "ef" * 32: 500}
+        for name in DELIVERABLE.objects:
+            assert await key_records.uses(name) == 1
+
+    async def test_a_record_is_replaced_only_by_one_that_names_it(self, key_records: KeyRecords) -> None:
+        await key_records.add(RECORD)
+        assert await key_records.add(DELIVERABLE, replace(RECORD, object_name="00" * 32)) == RECORD
+        rewrapped = replace(RECORD, kek_id="local-00000003", wrapped_dek=bytes(60))
+        assert await key_records.replace([(RECORD, rewrapped)]) == 1
+        assert await key_records.add(DELIVERABLE, RECORD) == DELIVERABLE
+        assert await key_records.get("acme", DIGEST) == DELIVERABLE
+        assert await key_records.uses(RECORD.object_name) == 0
+        assert await key_records.add(RECORD, RECORD) == DELIVERABLE
+
+    async def test_of_many_that_replace_a_record_one_stands(self, key_records: KeyRecords) -> None:
+        await key_records.add(RECORD)
+        rivals = [replace(DELIVERABLE, object_name=f"{n:064x}", sidecar_name=f"{n:063x}f") for n in range(8)]
+        stood = await asyncio.gather(*(key_records.add(rival, RECORD) for rival in rivals))
+        assert set(stood) == {await key_records.get("acme", DIGEST)}
+        assert stood[0] in rivals
+
+    async def test_find_can_be_limited_to_deliverable_records(self, key_records: KeyRecords) -> None:
+        await key_records.add(RECORD)
+        assert await key_records.find(DIGEST, deliverable=True) is None
+        theirs = replace(DELIVERABLE, tenant="umbrella")
+        await key_records.add(theirs)
+        assert await key_records.find(DIGEST, deliverable=True) == theirs
+        assert await key_records.find(DIGEST) in (RECORD, theirs)
 
     async def test_one_tenant_never_sees_the_record_of_another(self, key_records: KeyRecords) -> None:
         await key_records.add(RECORD)

@@ -16,6 +16,12 @@ class PartialsContract:
         assert await partials.get("umbrella", DIGEST) is None
         assert await partials.get("acme", Digest.of(b"another")) is None
 
+    async def test_an_unfinished_deliverable_container_comes_back(self, partials: Partials) -> None:
+        begun = replace(BEGUN, sidecar_name="ef" * 32)
+        await partials.put(begun)
+        assert await partials.get("acme", DIGEST) == begun
+        assert begun.ciphertext is None
+
     async def test_a_later_container_takes_the_place_of_an_earlier_one(self, partials: Partials) -> None:
         later = replace(BEGUN, object_name="cd" * 32, file_id=bytes(range(16)))
         await partials.put(BEGUN)

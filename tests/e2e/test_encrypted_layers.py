@@ -7,6 +7,7 @@ import os
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from registry.oci.jwe import PrivateKey
 from registry.oci.node_key import NodeKey
 from tests.support.built_programs import go_program
+from tests.support.clients import Podman
 from tests.support.crictl import Crictl
 from tests.support.decoding import DECODER, Decoded, decode, serialized_payload
 from tests.support.dockerd import Containerd
@@ -67,6 +69,19 @@ def test_skopeo_decrypts_what_crisper_encrypted(kind: str, tmp_path: Path) -> No
     blobs = {path.name: path.read_bytes() for path in (tmp_path / "plain/blobs/sha256").iterdir()}
     for layer in image.layers:
         assert blobs[hashlib.sha256(layer).hexdigest()] == layer
+
+
+def test_podman_runs_what_skopeo_decrypted_into_its_storage(own_folder: Path) -> None:
+    runnable(public("ec")).write_layout(own_folder / "encrypted")
+    name = "localhost/crisper-encrypted:1"
+    with TemporaryDirectory(prefix="podman-", dir="/tmp") as folder:  # its paths may not be long
+        podman = Podman(Path(folder))
+        skopeo_copy(
+            f"oci:{own_folder}/encrypted:latest",
+            f"{podman.storage}{name}",
+            f"--decryption-key={VECTORS / 'ec'}.private.pem",
+        ).check()
+        assert podman.run(name).check().output.splitlines()[-1] == "decrypted"
 
 
 def test_skopeo_refuses_another_key(tmp_path: Path) -> None:

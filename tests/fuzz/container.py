@@ -1,4 +1,4 @@
-"""Fuzzes what reads a container: header, trailer, index, frames; also what a holder of the key forged.
+"""Fuzzes what reads a container: header, trailer, index, frames, sidecar; also what a key holder forged.
 
 `make fuzz` runs it for a while, from good inputs on.
 """
@@ -18,6 +18,9 @@ with atheris.instrument_imports(include=["storage.envelope", "storage.digest"]):
     from storage.envelope.oeb1.header import Codec, Header
     from storage.envelope.oeb1.opener import HEAD_BYTES, Container, Unlocked
     from storage.envelope.oeb1.trailer import MetaCipher, Trailer
+    from storage.envelope.oeb2 import header as oeb2_header
+    from storage.envelope.oeb2.keys import Keys
+    from storage.envelope.oeb2.sidecar import Sidecar
     from storage.errors import BlobDamagedError
 
 from tests.support.containers import seal, text
@@ -64,6 +67,19 @@ def a_forged_container(data: bytes) -> None:
     read(header.encode() + payload + sealed_index + meta.seal_trailer(trailer))
 
 
+def a_sidecar(data: bytes) -> None:
+    """Bytes that are not a sidecar of OEB2, or tags and a trailer of any content under the right keys."""
+    header = oeb2_header.Header.create(KEY, segment_log2=16, file_id=bytes(16))
+    keys = Keys.derive(KEY, header)
+    if data[0] & 1:
+        before = header.encode() + data[161:]
+        sealed = before + keys.seal_trailer(data[1:161].ljust(160, b"\0"), before)
+    else:
+        sealed = data
+        oeb2_header.Header.parse(data[:64])
+    Sidecar.open(sealed, header, keys)
+
+
 def read(container: bytes) -> None:
     """Open and read a little at both ends."""
     unlocked = Unlocked.unlock(KEY, container[:HEAD_BYTES])
@@ -73,7 +89,7 @@ def read(container: bytes) -> None:
         opened.read_into(offset, memoryview(bytearray(length)))
 
 
-TARGETS = (a_header, a_container, a_forged_container)
+TARGETS = (a_header, a_container, a_forged_container, a_sidecar)
 
 
 def one_input(data: bytes) -> None:
@@ -88,6 +104,7 @@ def one_input(data: bytes) -> None:
 
 def seeds(folder: Path) -> None:
     """Write one good input or two for every target."""
+    (folder / "sidecar").write_bytes(b"\3\1" + bytes(160) + bytes(16))
     for codec in Codec:
         container = seal(text(70_000)[:3000], key=KEY, codec=codec)
         (folder / f"header-{codec}").write_bytes(b"\0" + container[:64])

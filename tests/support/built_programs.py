@@ -36,6 +36,8 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "v2.3.7",
         ),
         "crane": ("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
+        "cosign2": ("github.com/sigstore/cosign/v2/cmd/cosign", "v2.6.5"),
+        "cosign3": ("github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3"),
         "helm": ("helm.sh/helm/v3/cmd/helm", "v3.20.2"),
         "oras": ("oras.land/oras/cmd/oras", "v1.3.4"),
         "registry": ("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"),
@@ -43,6 +45,8 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "versitygw": ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0"),
     }
 )
+_DOCKERD = ("github.com/moby/moby/v2/cmd/dockerd", "v2.0.0-beta.24")
+"""Docker Engine 29: its modules have versions of their own."""
 _GITEA = ("code.gitea.io/gitea", "v1.27.3")
 _AZURITE = "3.37.0"
 _AXE_CORE = "4.14.1"
@@ -52,8 +56,24 @@ _SALAD_SDK = "0.9.0-alpha.17"
 def go_program(name: str) -> Path:
     """Return a program; the first call on a machine builds it, which takes minutes."""
     package, version = _GO_PACKAGES[name]
-    folder = _CACHE / f"{name}-{version}"
-    return _once(folder / name, lambda: _go_install(f"{package}@{version}", folder))
+    binary = package.rpartition("/")[2]
+    folder = _CACHE / f"{binary}-{version}"
+    return _once(folder / binary, lambda: _go_install(f"{package}@{version}", folder))
+
+
+def notation_signer() -> Path:
+    """Return the program that signs with the Notary Project's library; the first call builds it."""
+    source = Path(__file__).with_name("notation_signer")
+    program = _CACHE / "notation-signer-v1.3.0" / "notation-signer"
+    return _once(program, lambda: _go_build(source, program))
+
+
+def dockerd() -> Path:
+    """Return Docker Engine's daemon, without C libraries; the first call on a machine builds it."""
+    package, version = _DOCKERD
+    folder = _CACHE / f"dockerd-{version}"
+    static = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -tags=exclude_graphdriver_btrfs"}
+    return _once(folder / "dockerd", lambda: _go_install(f"{package}@{version}", folder, static))
 
 
 def gitea() -> tuple[Path, Path]:
@@ -121,8 +141,12 @@ def _build_gitea(module: str, into: Path) -> None:
     source = Path(json.loads(said.stdout)["Dir"])
     for name in ("options", "public", "templates"):
         shutil.copytree(source / name, into / name, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    _go_build(source, into / "gitea")
+
+
+def _go_build(source: Path, program: Path) -> None:
     subprocess.run(
-        [go, "build", "-ldflags=-s -w", f"-o={into / 'gitea'}", "."],
+        [_find("go"), "build", "-ldflags=-s -w", f"-o={program}", "."],
         cwd=source,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
         check=True,
@@ -130,10 +154,10 @@ def _build_gitea(module: str, into: Path) -> None:
     )
 
 
-def _go_install(package: str, into: Path) -> None:
+def _go_install(package: str, into: Path, env: Mapping[str, str] = MappingProxyType({})) -> None:
     subprocess.run(
         [_find("go"), "install", package],
-        env={**os.environ, "GOBIN": str(into), "GOFLAGS": "-buildvcs=false"},
+        env={**os.environ, "GOBIN": str(into), "GOFLAGS": "-buildvcs=false", **env},
         check=True,
         timeout=_BUILD_TIMEOUT_S,
     )
@@ -147,8 +171,9 @@ def _find(name: str, path: str = _PATH) -> str:
 
 
 if __name__ == "__main__":
-    for each in _GO_PACKAGES.keys() - {"crictl", "ctd-decoder"}:
+    for each in _GO_PACKAGES.keys() - {"cosign2", "cosign3", "crictl", "ctd-decoder"}:
         print(go_program(each))  # noqa: T201
+    print(notation_signer())  # noqa: T201
     print(*azurite())  # noqa: T201
     print(axe_core())  # noqa: T201
     print(*salad_sdk())  # noqa: T201

@@ -122,6 +122,10 @@ class Docker:
         finally:
             rmtree(config)
 
+    def info(self) -> Result:
+        """`docker info`."""
+        return self._docker("info")
+
     def digest(self, reference: str) -> str:
         shown = self._docker("image", "inspect", "--format", "{{json .RepoDigests}}", reference).check()
         (digest,) = set(_DIGEST.findall(shown.output))
@@ -178,7 +182,11 @@ class Ctr:
 
 
 class Podman:
-    """`podman` with storage of its own; `vfs`, which needs no mounts."""
+    """`podman` with storage of its own; `vfs`, which needs no mounts.
+
+    Attributes:
+        storage: Prefix of an image's name, with which skopeo writes to that storage.
+    """
 
     refusal: ClassVar = _refusal("Error: ")
 
@@ -186,6 +194,7 @@ class Podman:
         self.name = "podman"
         self.transport = ["--tls-verify=false"]
         folder.mkdir(parents=True, exist_ok=True)
+        self.storage = f"containers-storage:[vfs@{folder / 'root'}+{folder / 'run'}]"
         self._podman = [
             "podman",
             f"--root={folder / 'root'}",
@@ -221,6 +230,11 @@ class Podman:
 
     def forget(self) -> None:
         run([*self._podman, "image", "rm", "--all", "--force"]).check()
+
+    def run(self, reference: str, *argv: str) -> Result:
+        """Run an image of its storage; without `argv`, as the image itself says."""
+        limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]  # that need no CAP_SYS_RESOURCE
+        return run([*self._podman, "run", "--rm", "--network=none", *limits, reference, *argv])
 
 
 class Skopeo:

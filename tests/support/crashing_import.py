@@ -1,7 +1,7 @@
-"""A process that imports blobs until it is killed: `python -m tests.support.crashing_import ROOT WINDOW`.
+"""A process that imports blobs until it is killed.
 
-WINDOW names the moment of the third blob's commit at which the process kills itself; `never` leaves it to
-its parent.
+`python -m tests.support.crashing_import ROOT WINDOW FORMAT`: WINDOW names the moment of the third blob's
+commit at which the process kills itself; `never` leaves it to its parent.
 """
 
 import asyncio
@@ -21,10 +21,14 @@ from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.keys.local import LocalKeyring
 from storage.records import KeyRecord
-from tests.support.blobs import put
+from tests.support.blobs import FORMATS, put
 from tests.support.key_records import MemoryKeyRecords
 
-WINDOWS = ("before the object is named", "after the object is named", "before the record", "after the record")
+_SIDECAR = ("before the sidecar is named", "after the sidecar is named")
+_OBJECT = ("before the object is named", "after the object is named")
+_RECORD = ("before the record", "after the record")
+WINDOWS = {"oeb1": (*_OBJECT, *_RECORD), "oeb2": (*_SIDECAR, *_OBJECT, *_RECORD)}
+_THIRD = 3
 _TENANT = "acme"
 
 
@@ -67,49 +71,52 @@ def _decode(row: dict[str, Any]) -> KeyRecord:
     return KeyRecord(**(row | digests | binary))
 
 
-def open_store(root: Path) -> tuple[BlobStore, FileKeyRecords]:
+def open_store(root: Path, store_type: type[BlobStore] = BlobStore) -> tuple[BlobStore, FileKeyRecords]:
     path = root / "keyring.json"
     keyring = LocalKeyring.load(path) if path.exists() else LocalKeyring.create(path)
     records = FileKeyRecords(root / "records.jsonl")
-    return BlobStore(LocalBackend(root / "blobs"), keyring, records, keyring.name_key), records
+    return store_type(LocalBackend(root / "blobs"), keyring, records, keyring.name_key), records
 
 
-def _on_third_call(genuine: Callable[..., Any], *, before: bool) -> Callable[..., Any]:
-    calls = iter(range(1 << 30))
+def _on_call(number: int, genuine: Callable[..., Any], *, before: bool) -> Callable[..., Any]:
+    calls = iter(range(1, 1 << 30))
 
     def watched(*args: object) -> object:
-        third = next(calls) == 2
-        if third and before:
+        now = next(calls) == number
+        if now and before:
             die()
         result = genuine(*args)
-        if third:
+        if now:
             die()
         return result
 
     return watched
 
 
-def _arm(window: str, records: FileKeyRecords) -> None:
-    if window in WINDOWS[:2]:
-        os.link = _on_third_call(os.link, before=window == WINDOWS[0])
-    elif window == WINDOWS[2]:
-        records.add = _on_third_call(records.add, before=True)  # type: ignore[method-assign]
-    elif window == WINDOWS[3]:
+def _arm(window: str, format_name: str, records: FileKeyRecords) -> None:
+    before = window.startswith("before")
+    if window in (*_SIDECAR, *_OBJECT):
+        objects_of_two_blobs = 2 * (1 if format_name == "oeb1" else 2)
+        number = objects_of_two_blobs + (2 if format_name == "oeb2" and window in _OBJECT else 1)
+        os.link = _on_call(number, os.link, before=before)
+    elif window == _RECORD[0]:
+        records.add = _on_call(_THIRD, records.add, before=True)  # type: ignore[method-assign]
+    elif window == _RECORD[1]:
         os.fsync = _die_after_the_third_record(os.fsync, records._file.fileno())
 
 
 def _die_after_the_third_record(genuine: Callable[..., Any], fd: int) -> Callable[..., Any]:
-    watched = _on_third_call(genuine, before=False)
+    watched = _on_call(_THIRD, genuine, before=False)
     return lambda synced: (watched if synced == fd else genuine)(synced)
 
 
-async def _import(root: Path, window: str) -> None:
-    store, records = open_store(root)
-    _arm(window, records)
+async def _import(root: Path, window: str, format_name: str) -> None:
+    store, records = open_store(root, FORMATS[format_name])
+    _arm(window, format_name, records)
     print("ready", flush=True)  # noqa: T201 - the parent starts its clock on this line
     while True:
         await put(store, _TENANT, random.randbytes(random.choice([10, 300_000, 3_000_000])))
 
 
 if __name__ == "__main__":
-    asyncio.run(_import(Path(sys.argv[1]), sys.argv[2]))
+    asyncio.run(_import(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))

@@ -43,18 +43,25 @@ def decode(argv: Sequence[object], ciphertext: bytes, payload: bytes | None = No
     """
     words = [str(word) for word in argv]
     with ExitStack() as stack:
+
+        def pipe_with(data: bytes) -> int:
+            reader, writer = os.pipe()
+            stack.callback(feed(os.fdopen(writer, "wb"), data).join)
+            stack.callback(os.close, reader)
+            return reader
+
         passed: tuple[int, ...] = ()
         if payload is not None:
-            reader, writer = os.pipe()
-            passed = (reader,)
-            stack.callback(feed(os.fdopen(writer, "wb"), payload).join)
-            words = ["bash", "-c", 'exec "$@" 3<&"$0"', str(reader), *words]
+            passed = (pipe_with(payload),)
+            words = ["bash", "-c", 'exec "$@" 3<&"$0"', str(passed[0]), *words]
         process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=passed
+            words,
+            stdin=pipe_with(ciphertext),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=passed,
         )
-        for fd in passed:
-            os.close(fd)
-        plaintext, said = process.communicate(ciphertext, timeout=60)
+        plaintext, said = process.communicate(timeout=60)
     return Decoded(plaintext, said.decode(errors="replace"), process.returncode)
 
 

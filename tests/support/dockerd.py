@@ -4,13 +4,17 @@ They share nothing with engines that the machine may run, touch no firewall rule
 reach nothing but 127.0.0.1, which both daemons accept as a plain HTTP registry.
 """
 
+import json
 import os
 import sysconfig
 from pathlib import Path
+from typing import Literal
 
 from registry.decoder.containerd import stream_processors_toml
 from tests.support.built_programs import go_program
 from tests.support.processes import Process, run
+
+ImageStore = Literal["graph driver", "containerd"]
 
 CONTAINERD_CONFIG = """\
 version = 2
@@ -109,14 +113,29 @@ class Dockerd(Process):
 
     Args:
         network: A network namespace to run in; the machine's own by default.
+        program: The daemon; Debian's (20.10) by default.
+        store: Where the daemon keeps images: in containerd, or by its graph driver, as 20.10 always does.
     """
 
-    def __init__(self, folder: Path, containerd: Containerd, *, network: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        containerd: Containerd,
+        *,
+        network: str | None = None,
+        program: str = "dockerd",
+        store: ImageStore = "graph driver",
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "docker.sock"
+        config = folder / "daemon.json"
+        # Debian's runc knows no time namespaces.
+        features = {"containerd-snapshotter": store == "containerd", "time-namespaces": False}
+        config.write_text(json.dumps({"features": features}))
         argv = [
             *(["nsenter", f"--net=/run/netns/{network}"] if network else []),
-            "dockerd",
+            program,
+            f"--config-file={config}",
             f"--containerd={containerd.socket}",
             f"--data-root={folder / 'data'}",
             f"--exec-root={folder / 'exec'}",
@@ -129,6 +148,7 @@ class Dockerd(Process):
         super().__init__(
             argv,
             folder / "dockerd.log",
+            env={"DOCKER_MIN_API_VERSION": "1.41"},  # Debian's client with a newer daemon
             ready=lambda: run(["docker", "--host", f"unix://{self.socket}", "version"], timeout_s=5).ok,
             timeout_s=60,
         )

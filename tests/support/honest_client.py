@@ -5,13 +5,14 @@ delay it. It reads its `Plan` from standard input as JSON, and writes the second
 """
 
 import json
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from itertools import cycle
 from typing import Final
 
@@ -35,11 +36,18 @@ class Ask:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to ask for, and for how long."""
+    """What to ask for, and for how long.
+
+    Attributes:
+        source: The client's own address.
+        ca_file: Certificate authority of a server with TLS.
+    """
 
     port: int
     seconds: float
     asks: Sequence[Ask]
+    source: str = SOURCE
+    ca_file: str | None = None
 
     def run(self) -> list[float]:
         """Run the client in its own process; return how long each request took, in seconds."""
@@ -63,9 +71,16 @@ def percentile(sample: Sequence[float], share: float) -> float:
     return ordered[max(0, -(-len(ordered) * round(share * 1000) // 1000) - 1)]
 
 
-def _send(port: int, ask: Ask, due: float) -> float:
+def _connect(plan: Plan, trust: ssl.SSLContext | None) -> HTTPConnection:
+    source = (plan.source, 0)
+    if trust is None:
+        return HTTPConnection("127.0.0.1", plan.port, timeout=TIMEOUT_S, source_address=source)
+    return HTTPSConnection("127.0.0.1", plan.port, timeout=TIMEOUT_S, source_address=source, context=trust)
+
+
+def _send(plan: Plan, trust: ssl.SSLContext | None, ask: Ask, due: float) -> float:
     """Send a request; return the seconds since it was due."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S, source_address=(SOURCE, 0))
+    connection = _connect(plan, trust)
     try:
         connection.request(ask.method, ask.path, body=ask.body, headers=dict(ask.headers))
         answer = connection.getresponse()
@@ -78,15 +93,17 @@ def _send(port: int, ask: Ask, due: float) -> float:
 
 
 def _main() -> None:
-    plan = json.load(sys.stdin)
-    asks = [ask for ask in (Ask(**each) for each in plan["asks"]) for _ in range(ask.count)]
-    count = round(plan["seconds"] * RATE_PER_S)
+    given = json.load(sys.stdin)
+    plan = Plan(**given | {"asks": [Ask(**each) for each in given["asks"]]})
+    trust = ssl.create_default_context(cafile=plan.ca_file) if plan.ca_file else None
+    asks = [ask for ask in plan.asks for _ in range(ask.count)]
+    count = round(plan.seconds * RATE_PER_S)
     with ThreadPoolExecutor(THREADS) as threads:
         began, sent = time.monotonic(), []
         for number, ask in zip(range(count), cycle(asks), strict=False):
             due = began + number / RATE_PER_S
             time.sleep(max(0.0, due - time.monotonic()))
-            sent.append(threads.submit(_send, plan["port"], ask, due))
+            sent.append(threads.submit(_send, plan, trust, ask, due))
         json.dump([each.result() for each in sent], sys.stdout)
 
 

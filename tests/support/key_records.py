@@ -1,7 +1,8 @@
 """Key records in a dictionary, and their collection, for tests of what lies above them."""
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from storage.digest import Digest
 from storage.records import KeyRecord, KeyUse
@@ -13,6 +14,7 @@ class MemoryKeyRecords:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, Digest], KeyRecord] = {}
         self.quarantined: set[str] = set()
+        self.replaced: list[tuple[float, KeyRecord]] = []
 
     async def get(self, tenant: str, digest: Digest) -> KeyRecord | None:
         row = self.rows.get((tenant, digest))
@@ -33,13 +35,29 @@ class MemoryKeyRecords:
             or (replaces is not None and stands.object_name == replaces.object_name)
         ):
             del self.rows[record.tenant, record.digest]
+            if replaces is not None and stands.deliverable:
+                self.replaced.append((time.time(), stands))
         return self.rows.setdefault((record.tenant, record.digest), record)
 
     async def remove(self, tenant: str, digest: Digest) -> KeyRecord | None:
+        kept = [each for each in self.replaced if (each[1].tenant, each[1].digest) != (tenant, digest)]
+        self.replaced = kept
         return self.rows.pop((tenant, digest), None)
 
+    async def retired_since(
+        self, tenant: str, digests: Sequence[Digest], at: float
+    ) -> Mapping[Digest, KeyRecord]:
+        since = [row for when, row in reversed(self.replaced) if when > at and row.tenant == tenant]
+        return {row.digest: row for row in since if row.digest in digests}
+
+    async def retired(self, tenant: str, digest: Digest, ciphertext: Digest) -> KeyRecord | None:
+        wanted = (tenant, digest, ciphertext)
+        rows = (row for _, row in self.replaced)
+        return next((row for row in rows if (row.tenant, row.digest, row.ciphertext) == wanted), None)
+
     async def uses(self, object_name: str) -> int:
-        return sum(object_name in row.objects for row in self.rows.values())
+        rows = (*self.rows.values(), *(row for _, row in self.replaced))
+        return sum(object_name in row.objects for row in rows)
 
     async def census(self) -> list[KeyUse]:
         counted = Counter((row.tenant, row.kek_id) for row in self.rows.values())

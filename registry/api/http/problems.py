@@ -48,6 +48,7 @@ from storage.errors import (
     BlobRangeError,
     DigestError,
     KeyUnavailableError,
+    NotDeliverableError,
     StorageFullError,
     StorageUnavailableError,
 )
@@ -100,6 +101,13 @@ TABLE: Mapping[type[Exception], Problem] = {
     NotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN"),
     ManifestNotFoundError: Problem(404, "not-found", "Not found", "MANIFEST_UNKNOWN"),
     TokenNotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN", "The token does not exist."),
+    NotDeliverableError: Problem(
+        404,
+        "not-found",
+        "Not found",
+        "MANIFEST_UNKNOWN",
+        "The image is no longer stored for encrypted delivery. Pull with another token.",
+    ),
     BlobNotFoundError: Problem(404, "not-found", "Not found", "BLOB_UNKNOWN", "The blob does not exist."),
     MintRefusedError: Problem(
         409, "conflict", "Conflict", "DENIED", "The group or node was just revoked. Try again in a minute."

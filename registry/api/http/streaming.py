@@ -23,6 +23,7 @@ from storage.read.reader import BlobReader
 
 _WATCHED_BYTES = 64 << 10  # smaller bodies fit into the transport's buffer: no wait for the client
 _THREAD_BYTES = 4 << 20  # above this size, a worker thread is faster
+_FILE_BYTES = 256 << 10  # likewise for a file that the kernel sends as it is
 _DOUBLED_BYTES = 4 << 20
 _HANG_UP_S = 0.002
 _PIECE_BYTES = 64 << 10
@@ -115,7 +116,8 @@ class BlobStreamer:
         if body.received is not None and is_open_ended(body.request.headers.get(hdrs.RANGE)):
             span = await body.by_doubling(delivery, span, body.received)
         request = body.request
-        if span.length <= _THREAD_BYTES or request.secure or request.version < HttpVersion11:
+        least_bytes = _THREAD_BYTES if body.file is None else _FILE_BYTES
+        if span.length <= least_bytes or request.secure or request.version < HttpVersion11:
             await body.by_transport(delivery, span)
         else:
             await body.by_thread(self._sender, delivery, span)
@@ -146,6 +148,11 @@ class _Body:
         if not isinstance(writer, StreamWriter):
             raise ConnectionResetError("the client closed the connection")
         self.writer = writer
+
+    @property
+    def file(self) -> int | None:
+        """Descriptor of a file with exactly the blob's bytes, if there is one."""
+        return self._reader.fileno()
 
     @property
     def bytes_sent(self) -> int:
@@ -248,11 +255,18 @@ class _Body:
         return span
 
     async def by_thread(self, sender: SocketSender, delivery: MeteredDelivery, span: ByteRange) -> None:
-        """Send the first piece with the head, and the rest from the thread that decrypts it."""
+        """Send the rest from the thread that decrypts it; before, the first piece with the head.
+
+        A file that is sent as it is needs no first piece, because nothing of it is read here.
+        """
         if self.request.transport is not None:
             self.request.transport.set_write_buffer_limits(high=0)  # drain() now waits until it is empty
-        first = ByteRange(span.start, self._reader.piece_end(span.start, 1) - span.start)
-        await self.by_transport(delivery, first)
+        first = ByteRange(span.start, 0)
+        if self.file is None:
+            first = ByteRange(span.start, self._reader.piece_end(span.start, 1) - span.start)
+            await self.by_transport(delivery, first)
+        else:
+            self.writer.send_headers()
         position, end = first.start + first.length, span.start + span.length
         async with sender.stream(self.request, self._reader, ByteRange(position, end - position)) as push:
             try:

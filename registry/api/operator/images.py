@@ -7,11 +7,12 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from registry.api.endpoint import Call, Endpoint
-from registry.api.operator.shapes import Count, Document, Instant
+from registry.api.operator.shapes import Count, Document, ImageVerdict, Instant
 from registry.api.validation import Query, WholeNumber
 from registry.model.images import ImageDirectory
 
 _MAX_PAGE: Final = 1000
+_MAX_DIGEST_CHARS: Final = 135
 
 
 class ImageQuery(Query):
@@ -19,6 +20,9 @@ class ImageQuery(Query):
 
     organization_name: str | SkipJsonSchema[None] = Field(
         default=None, description="Only images of this organization."
+    )
+    digest: str | SkipJsonSchema[None] = Field(
+        default=None, max_length=_MAX_DIGEST_CHARS, description="Only images with this digest."
     )
     limit: WholeNumber = Field(default=100, description=f"Maximum number of images, up to {_MAX_PAGE}.")
 
@@ -31,7 +35,11 @@ class ZstdVariant(Document):
 
 
 class Image(Document):
-    """A stored image and its zstd variant."""
+    """A stored image and its zstd variant.
+
+    Attributes:
+        verdict: What the last import found about its signatures; null if no policy was for the image.
+    """
 
     organization_name: str
     digest: str
@@ -40,6 +48,7 @@ class Image(Document):
     created_at: Instant
     zstd: ZstdVariant | None
     gain: float
+    verdict: ImageVerdict | None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Image":
@@ -53,6 +62,7 @@ class Image(Document):
             created_at=row["created_at"],
             zstd=ZstdVariant(digest=row["zstd_digest"], size=zstd_size) if zstd_size else None,
             gain=round(1 - zstd_size / size, 4) if zstd_size else 0.0,
+            verdict=ImageVerdict.model_validate(row["verdict"]) if row["verdict"] else None,
         )
 
 
@@ -73,5 +83,6 @@ class ImagesApi:
     @Endpoint("GET", "/images", "The newest images and the sizes of their variants.", errors=(400,))
     async def list_images(self, call: Call[None], query: ImageQuery) -> Images:  # noqa: ARG002
         """List stored images."""
-        found = await self._images.list(query.organization_name, min(query.limit, _MAX_PAGE))
+        limit = min(query.limit, _MAX_PAGE)
+        found = await self._images.list(query.organization_name, limit, query.digest)
         return Images(items=[Image.of(row) for row in found])

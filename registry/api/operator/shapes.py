@@ -1,7 +1,7 @@
 """Field types and base classes of the operator API's documents."""
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -40,6 +40,25 @@ Instant = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 """A time in the format of RFC 3339, in UTC, with milliseconds."""
+
+
+class ImageVerdict(Document):
+    """What was found about the signatures of an image (docs/trust.md).
+
+    Attributes:
+        trusted: Whether the policy accepts the image.
+        pattern: The policy's pattern.
+        signers: Keys, identities and certificates whose signatures are valid.
+        sentence: The result in a sentence.
+    """
+
+    trusted: bool
+    mode: Literal["enforce", "warn"]
+    pattern: str
+    signers: list[str]
+    sentence: str
+    checked_at: Instant
+
 
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]

@@ -17,6 +17,7 @@ from registry.pull.resolve import ImageResolver
 from registry.pull.session_image import SessionImage
 from storage.blobs import BlobStore
 from storage.errors import BlobNotFoundError, BlobRangeError, DigestError
+from storage.read.reader import BlobReader
 
 
 class Blobs:
@@ -69,10 +70,9 @@ class Blobs:
                 for span, meter in zip(wanted.spans, granted.meters, strict=True):
                     meter.sent(span.start, span.length)
                 return elsewhere
-        opened = self._blobs.open if content.plaintext is None else self._blobs.open_ciphertext
         async with self._watch.reading(organization, digest), AsyncExitStack() as stack:
             async with granted.turns:
-                reader = await stack.enter_async_context(await opened(organization, digest))
+                reader = await stack.enter_async_context(await self._open(organization, content))
             return await self._streamer.send(
                 request,
                 reader,
@@ -81,6 +81,11 @@ class Blobs:
                 turns=granted.turns,
                 partial=bool(wanted.ranges),
             )
+
+    async def _open(self, organization: str, content: ImageContent) -> BlobReader:
+        if content.plaintext is None:
+            return await self._blobs.open(organization, content.digest)
+        return await self._blobs.open_ciphertext(organization, content.plaintext, content.digest)
 
     async def describe(self, request: web.Request, admitted: Admitted) -> web.StreamResponse:
         """Respond to HEAD, and to a GET that delivers no bytes: 404, 304 or 416."""

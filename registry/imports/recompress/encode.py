@@ -5,9 +5,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from registry.imports.recompress.unpack import Allowance, BlobSource, Packing, Unpacker
+from registry.imports.recompress.decode import Packing
+from registry.imports.recompress.sandboxed import decode_sandboxed
+from registry.imports.recompress.unpack import Allowance, BlobSource, Unpacker
 from registry.model.images import ContentKind, ImageContent
 from registry.oci.documents import Descriptor
 from registry.oci.seekable import FRAME_BYTES, SeekTable, compress_frame
@@ -85,8 +88,17 @@ class LayerEncoder:
         async with await self._store.open(tenant, layer.digest) as reader, AsyncExitStack() as stack:
             source = BlobSource(reader)
             unpacker = await self._threads.run(
-                Unpacker, source, layer.digest, layer.size_bytes, diff_id, allowance
+                partial(
+                    Unpacker,
+                    source,
+                    layer.digest,
+                    layer.size_bytes,
+                    diff_id,
+                    allowance,
+                    decode=decode_sandboxed,
+                )
             )
+            stack.push_async_callback(self._threads.run, unpacker.close)
             if unpacker.packing is Packing.OTHER:
                 return EncodedLayer(verified=False)
             output: _Output | None = None

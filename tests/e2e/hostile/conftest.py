@@ -13,50 +13,21 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final
 
-import psutil
 import pytest
 
 from tests.integration.server.conftest import Shop, open_shop
 from tests.support import images
+from tests.support.certificates import SERVER, CertificateFiles, TestCa
 from tests.support.crisper import CrisperServer, Organization
-from tests.support.honest_client import Ask, Plan, percentile
+from tests.support.honest_client import Ask, Plan
 from tests.support.slow_link import SlowLink
 from tests.support.upstream import Upstream
+from tests.support.withstanding import DURING_S, Attack, Figures, running, withstand
 
-MEMORY_BYTES: Final = 512 << 20
-FACTOR: Final = 3
-NOISE_S: Final = 0.05  # of timers and of a busy machine
-ROUNDS: Final = 3  # another load of the machine can spoil a round; an attack that works spoils each
-BEFORE_S: Final = 1.5
-DURING_S: Final = 2.5
-WARM_UP_S: Final = 0.5
 NICE: Final = 19  # attackers have machines of their own: here, they must not take the server's processor
 THREADS: Final = 8
 CONNECTIONS_PER_S: Final = 300
 DRIP_BYTES_PER_S: Final = 20_000
-
-Attack = Callable[[], AbstractContextManager[object]]
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The honest client's p99 latency without and with an attack, and the memory of the largest process."""
-
-    attack: str
-    requests: int
-    before_s: float
-    during_s: float
-    memory_bytes: int
-
-    @property
-    def is_within(self) -> bool:
-        return self.during_s <= FACTOR * self.before_s + NOISE_S and self.memory_bytes <= MEMORY_BYTES
-
-    def __str__(self) -> str:
-        return (
-            f"{self.attack:<34} {self.requests:>8} {self.before_s * 1000:>9.1f} {self.during_s * 1000:>9.1f} "
-            f"{self.memory_bytes >> 20:>6}"
-        )
 
 
 @dataclass
@@ -85,24 +56,15 @@ class Site:
 
     def withstands(self, attack: str, start: Attack) -> None:
         """Check that the honest client is served during an attack nearly as well as before it."""
-        for _ in range(ROUNDS):
-            found = self._measure(attack, start)
-            print(f"\n{found}", end="")  # noqa: T201 (figures, shown with -s)
-            if found.is_within:
-                break
-        self.figures.append(found)
-        assert found.is_within, f"p99 and memory exceed the limit: {found}"
 
-    def _measure(self, attack: str, start: Attack) -> Figures:
-        before = self._plan(BEFORE_S).run()
-        self.sent = 0
-        with self._memory() as memory, start():
-            time.sleep(WARM_UP_S)
-            during = self._plan(DURING_S).run()
-            sent = self.sent
-        return Figures(attack, sent, percentile(before, 0.99), percentile(during, 0.99), memory())
+        def begin() -> AbstractContextManager[object]:
+            self.sent = 0
+            return start()
 
-    def _plan(self, seconds: float) -> Plan:
+        pid = self.shop.server.process.pid
+        self.figures.append(withstand(attack, begin, self._plan(), pid, lambda: self.sent))
+
+    def _plan(self) -> Plan:
         shop = self.shop
         node, customer = (
             {"Authorization": f"Bearer {self.bearer}"},
@@ -112,27 +74,13 @@ class Site:
         change = {**customer, "Content-Type": "application/json"}
         return Plan(
             shop.server.port,
-            seconds,
+            DURING_S,
             [
                 Ask(f"/v2/{shop.repository}/manifests/latest", node, 14),
                 Ask(group, customer, 5),
                 Ask(group, change, 1, "PATCH", '{"display_name": "honest"}'),
             ],
         )
-
-    @contextlib.contextmanager
-    def _memory(self) -> Iterator[Callable[[], int]]:
-        """Sample the resident memory of the server's largest process; give the maximum."""
-        parent, seen, ended = psutil.Process(self.shop.server.process.pid), [0], threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(0.1):
-                for process in [parent, *parent.children(recursive=True)]:
-                    with contextlib.suppress(psutil.Error):
-                        seen[0] = max(seen[0], process.memory_info().rss)
-
-        with running(watch, ended):
-            yield lambda: seen[0]
 
     def flood(self, step: Callable[[int], object], threads: int = THREADS) -> AbstractContextManager[object]:
         """Call `step` with a number, in each of some threads, until the attack is over."""
@@ -189,18 +137,6 @@ class Site:
             connection.close()
 
 
-@contextlib.contextmanager
-def running(work: Callable[[], object], ended: threading.Event) -> Iterator[None]:
-    """Run `work` in a thread, set `ended` at the end, and wait for it."""
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 @pytest.fixture(scope="session")
 def site(workdir: Path, upstream: Upstream) -> Iterator[Site]:
     """One process with the default limits."""
@@ -212,3 +148,9 @@ def site(workdir: Path, upstream: Upstream) -> Iterator[Site]:
             yield site
     head = f"{'attack':<34} {'requests':>8} {'p99 (ms)':>9} {'attacked':>9} {'MiB':>6}"
     print("\n" + "\n".join([head, *map(str, site.figures)]))  # noqa: T201
+
+
+@pytest.fixture(scope="session")
+def certificate(workdir: Path) -> CertificateFiles:
+    """Certificate of the servers with TLS."""
+    return TestCa.create(workdir / "hostile-ca").issue("server", hosts=["127.0.0.1"], purposes=SERVER)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.hostile.conftest import DURING_S, Site
+from tests.e2e.hostile.conftest import Site
 from tests.integration.server.test_bodies import JSON
 from tests.support import images
 from tests.support.crisper import Organization
 from tests.support.group_documents import MINIMAL
 from tests.support.processes import wait_until
+from tests.support.withstanding import DURING_S
 
 pytestmark = pytest.mark.full  # a busy machine distorts latencies
 

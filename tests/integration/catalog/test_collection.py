@@ -19,14 +19,13 @@ from registry.maintenance.lease import Lease
 from registry.model.groups import Group, GroupStatus
 from registry.model.images import ContentKind, ImageContent, StoredImage
 from storage.backends.memory import MemoryBackend
-from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.errors import BlobNotFoundError, CollectionRefusedError, StorageUnavailableError
 from storage.keys.local import LocalKeyring
 from storage.records import KeyRecord
 from storage.upkeep.gc import Collected
 from tests.integration.catalog.test_catalog import SettableClock, a_group
-from tests.support.blobs import get, put
+from tests.support.blobs import FORMATS, get, put
 from tests.support.catalogs import group_catalog
 from tests.support.collection_soak import soak
 from tests.support.groups import created, updated
@@ -36,14 +35,18 @@ BLOBS = [b"config", b"layer one", b"layer two"]
 
 
 class World:
-    """One server's storage and catalog, with a clock that the test turns."""
+    """One server's storage and catalog, with blobs of both formats, and a clock that the test turns."""
 
     def __init__(self, database: Database, backend: MemoryBackend, keyring: LocalKeyring) -> None:
         self.clock = SettableClock()
         self.clock.time = datetime(2026, 1, 2, tzinfo=UTC)
         self.backend = backend
         self.records = SqlKeyRecords(database)
-        self.store = BlobStore(backend, keyring, self.records, keyring.name_key, threads=2)
+        self.stores = [
+            store_type(backend, keyring, self.records, keyring.name_key, threads=2)
+            for store_type in FORMATS.values()
+        ]
+        self.store = self.stores[0]
         self.catalog = group_catalog(database, self.clock)
         self.queue = SqlJobQueue(database, self.clock)
         self.pins = SqlBlobPins(database)
@@ -63,8 +66,8 @@ class World:
         await self.catalog.create(created(group), None)
         job = await self.queue.claim("worker", 60)
         assert job is not None
-        for blob in blobs:
-            await put(self.store, "acme", blob)
+        for number, blob in enumerate(blobs):
+            await put(self.stores[number % 2], "acme", blob)
         assert await self.queue.succeed(job, "worker", image_of(blobs))
         return group
 
@@ -79,14 +82,15 @@ def image_of(blobs: Sequence[bytes]) -> StoredImage:
 async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
     world = World(database, MemoryBackend(), LocalKeyring.create(tmp_path / "keyring.json"))
     yield world
-    await world.store.aclose()
+    for store in world.stores:
+        await store.aclose()
 
 
 async def test_what_a_group_needs_is_never_marked(world: World) -> None:
     await world.import_image()
     for _ in range(2):
         done = await world.collect()
-        assert (done.objects_seen, done.marked_records, done.marked_objects, done.records) == (3, 0, 0, 0)
+        assert (done.objects_seen, done.marked_records, done.marked_objects, done.records) == (4, 0, 0, 0)
         world.later(10 * GRACE_S)
     for blob in BLOBS:
         assert await get(world.store, "acme", Digest.of(blob)) == blob
@@ -155,11 +159,11 @@ async def test_a_deleted_groups_blobs_go_after_the_grace_and_not_before(world: W
     assert (await world.collect()).records == 0
     world.later(1)
     foreseen = await world.collect(dry_run=True)
-    assert (foreseen.records, foreseen.objects, len(world.backend.objects)) == (1, 1, 3)
+    assert (foreseen.records, foreseen.objects, len(world.backend.objects)) == (1, 1, 4)
     done = await world.collect()
     assert (done.records, done.objects, done.bytes) == (1, 1, foreseen.bytes)
     assert done.bytes > 0
-    assert len(world.backend.objects) == 2
+    assert len(world.backend.objects) == 3
     with pytest.raises(BlobNotFoundError):
         await world.store.open("acme", Digest.of(BLOBS[2]))
     assert (await world.catalog.get(kept.key)) is not None
@@ -242,7 +246,7 @@ async def test_a_dry_run_writes_nothing(world: World) -> None:
         done = await world.collect(dry_run=True)
         assert (done.objects, done.marked_records, done.marked_objects) == (0, 0, 0)
         world.later(GRACE_S)
-    assert len(world.backend.objects) == 4
+    assert len(world.backend.objects) == 5
 
 
 async def test_a_listing_that_fails_half_way_removes_nothing(
@@ -260,7 +264,7 @@ async def test_a_listing_that_fails_half_way_removes_nothing(
     monkeypatch.setattr(world.backend, "names", names)
     with pytest.raises(StorageUnavailableError):
         await world.collect()
-    assert len(world.backend.objects) == 3
+    assert len(world.backend.objects) == 4
     monkeypatch.undo()
     assert (await world.collect()).records == 3  # the lease was given back
 
@@ -275,13 +279,13 @@ async def test_a_catalog_that_fails_half_way_removes_nothing(
     monkeypatch.setattr(world.dead, "unknown", unknown)
     with pytest.raises(CatalogUnavailableError):
         await world.collect()
-    assert len(world.backend.objects) == 3
+    assert len(world.backend.objects) == 4
 
 
 async def test_a_catalog_that_knows_nothing_of_storage_is_not_believed(world: World) -> None:
     await world.import_image()
     world.backend.objects |= {f"{n:064x}": b"" for n in range(150)}
-    with pytest.raises(CollectionRefusedError, match="150 of 153"):
+    with pytest.raises(CollectionRefusedError, match="150 of 154"):
         await world.collect()
     await world.collect(force=True)
     world.later(GRACE_S)

@@ -1,14 +1,18 @@
 """The administration listener, and what the main listener serves without it."""
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.crisper import CRISPER, CrisperServer
 from tests.support.http import request
 from tests.support.processes import free_port, run
 
+BOUND = 128
 PRIVATE = ("/metrics", "/openapi.json", "/docs")
 
 
@@ -77,3 +81,25 @@ def test_one_listener_serves_everything_by_default(tmp_path: Path) -> None:
         for path in PRIVATE:
             request("GET", f"{server.url}{path}").expect(200)
         assert request("GET", f"{server.url}/readyz").expect(200).json() == {"ready": True, "failing": []}
+
+
+def test_its_connections_are_bounded_and_idle_ones_make_room(tmp_path: Path, address: str) -> None:
+    host, _, port = address.partition(":")
+    with CrisperServer(tmp_path, env={"CRISPER_ADMIN_ADDRESS": address}) as server, ExitStack() as stack:
+        idle = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(3 * BOUND)]
+        request("GET", f"http://{address}/metrics").expect(200)
+        request("GET", f"{server.url}/healthz").expect(200)
+        assert sum(map(is_open, idle)) < BOUND
+        assert is_open(idle[-1])
+        taken = psutil.Process(server.process.pid).net_connections()
+        assert sum(each.status == "ESTABLISHED" and each.laddr.port == int(port) for each in taken) <= BOUND
+
+
+def is_open(client: socket.socket) -> bool:
+    client.setblocking(False)
+    try:
+        return client.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return False

@@ -132,4 +132,4 @@ def test_a_manifest_of_more_than_a_mebibyte_is_not_imported(shop: Shop, upstream
     name = customer.create_group(reference, username=upstream.username, password=upstream.password)
     state = customer.wait_settled(name)["current_state"]
     assert state["status"] == "failed"
-    assert f"more than {MIB} bytes" in state["description"]
+    assert "a manifest of more than 1 MiB, the limit of this server" in state["description"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.server.conftest import Shop
-from tests.support.certificates import new_key, signing_request
+from tests.support.certificates import new_key, public_pem, signing_request
 from tests.support.crisper import CrisperServer, unique
 from tests.support.group_documents import MINIMAL
 from tests.support.http import Response, basic, request
@@ -42,6 +42,7 @@ BODIES: Mapping[str, Mapping[str, Any]] = {
     "set_quotas": {"groups": 7},
     "create_node": {"node_id": "intruder", "binding": "secret"},
     "issue_certificate": {"csr": signing_request(new_key())},
+    "set_encryption_key": {"public_key": public_pem(new_key().public_key())},
     "report_instance": {"state": "running"},
     "set_organization_platforms": {"platforms": ["linux/arm64"]},
     "set_group_platforms": {"platforms": ["linux/arm64"]},

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,10 @@ from jwcrypto.common import JWException
 from registry.oci.encrypted_manifest import PLAINTEXT_DIGEST
 from tests.integration.server.conftest import Shop, open_shop
 from tests.support import images
-from tests.support.crisper import CrisperServer, Node, PullToken
+from tests.support.crisper import CRISPER, CrisperServer, Node, PullToken
 from tests.support.encrypted import KEYS, ORIGINAL, KeyPair
 from tests.support.http import Response
+from tests.support.processes import run, wait_until
 from tests.support.upstream import Upstream
 
 WINDOW_BYTES = 64
@@ -323,3 +325,45 @@ def _layers(image: images.Image) -> list[str]:
 
 def _heads(answer: Response) -> bytes:
     return "\n".join(f"{name}: {value}" for name, value in answer.headers.items()).encode()
+
+
+def test_rekeying_gives_new_ciphertext_and_leaves_running_sessions_theirs(
+    server: CrisperServer, upstream: Upstream
+) -> None:
+    keyed = _keyed(server, upstream, images.random_layers(2, 1 << 20, "acme/rekeyed"))
+    plain = [keyed.image.blobs[layer] for layer in _layers(keyed.image)]
+    before, unread = keyed.mint_encrypted(), keyed.mint_encrypted()
+    bearer = keyed.bearer(before)
+    old = keyed.manifest(bearer)
+    time.sleep(1)  # tokens have whole seconds
+    argv = [str(CRISPER), "image", "rekey", keyed.image.digest, "--organization", keyed.organization.name]
+    run([*argv, "--data-dir", str(server.data_dir)]).check()
+    time.sleep(1)
+    newer = keyed.mint_encrypted()
+    newer_bearer = keyed.bearer(newer)
+    new = keyed.manifest(newer_bearer)
+    assert not {each["digest"] for each in old["layers"]} & {each["digest"] for each in new["layers"]}
+    assert keyed.opened(newer_bearer, new) == plain
+    keyed.get(f"blobs/{old['layers'][0]['digest']}", newer_bearer).expect(404)
+    assert keyed.opened(bearer, old) == plain
+    unread_bearer = keyed.bearer(unread)
+    answer = keyed.get("manifests/latest", unread_bearer).expect(200)
+    assert answer.headers["Docker-Content-Digest"] == unread.digest
+    assert keyed.opened(unread_bearer, answer.json()) == plain
+    assert server.operator.events(type="image.rekeyed")[0]["detail"]["layers"] == 2
+
+
+def test_shredding_an_organization_ends_its_manifests_and_leaves_noise(
+    server: CrisperServer, upstream: Upstream
+) -> None:
+    keyed = _keyed(server, upstream, images.random_layers(2, 1 << 20, "acme/shredded"))
+    bearer = keyed.bearer(keyed.mint_encrypted())
+    manifest = keyed.manifest(bearer)
+    argv = [str(CRISPER), "keys", "shred", keyed.organization.name, "--yes"]
+    run([*argv, "--data-dir", str(server.data_dir)]).check()
+    paths = ("manifests/latest", f"blobs/{manifest['layers'][0]['digest']}")
+    wait_until(
+        lambda: all(keyed.get(path, bearer).status >= 400 for path in paths),
+        timeout_s=7,
+        what="neither manifest nor layer is served any more",
+    )

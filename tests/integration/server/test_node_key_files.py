@@ -221,6 +221,19 @@ def test_a_machine_that_enrolled_before_keys_existed_gets_one_at_its_next_renewa
     assert machine.known()["key_thumbprint"] in set(machine.keys())
 
 
+def test_a_certificate_is_renewed_even_if_keys_cannot_be_written(machine: Machine) -> None:
+    machine.enroll().check()
+    keys = machine.root / "etc/crisper/keys"
+    keys.rename(keys.with_name("moved"))
+    keys.touch()
+    certificate = machine.state_file.with_name("node.crt")
+    before = certificate.read_bytes()
+    refused = machine.renew("--force")
+    assert (refused.returncode, f"{keys}" in refused.output) == (1, True)
+    assert "Traceback" not in refused.output
+    assert certificate.read_bytes() != before
+
+
 KILLED = """
 import os, signal, sys
 root, left = sys.argv[1], int(sys.argv[2])

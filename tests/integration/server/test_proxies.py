@@ -70,7 +70,7 @@ def proxied(folder: Path, upstream: Upstream) -> Iterator[Proxied]:
         own_ca = (server.data_dir / "node-ca" / "certificate.pem").read_text()
         (folder / "node-ca.crt").write_text(own_ca + operators_ca.path.read_text())
         urls = {
-            "nginx": stack.enter_context(_nginx(folder, tls)),
+            "nginx": stack.enter_context(nginx(folder, tls)),
             "haproxy": stack.enter_context(_haproxy(folder, tls, proxies_ca, server.port)),
         }
         yield Proxied(site, folder / "proxy.sock", proxies_ca, urls)
@@ -88,13 +88,14 @@ class _Running:
         self._process.stop()
 
 
-def _nginx(folder: Path, tls: CertificateFiles) -> _Running:
+def nginx(folder: Path, tls: CertificateFiles, blobs: Path | None = None) -> _Running:
     port, config = free_port(), (SHIPPED / "nginx.conf").read_text()
     config = config.replace("/etc/nginx/crisper/client-cert.conf", str(SHIPPED / "nginx-client-cert.conf"))
     config = config.replace("/run/crisper/proxy.sock", str(folder / "proxy.sock"))
     config = config.replace("/etc/nginx/crisper/registry.crt", str(tls.certificate))
     config = config.replace("/etc/nginx/crisper/registry.key", str(tls.key))
     config = config.replace("/etc/nginx/crisper/node-ca.crt", str(folder / "node-ca.crt"))
+    config = config.replace("/var/lib/crisper/blobs", str(blobs or folder))
     config = config.replace("listen 443 ssl", f"listen 127.0.0.1:{port} ssl")
     main = folder / "nginx.conf"
     main.write_text(

@@ -1,5 +1,6 @@
 """Damage, collection, scrubbing, inspection and restoring on a real server, by its own command line."""
 
+import asyncio
 import json
 import shutil
 import sqlite3
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from registry.catalog.engine.database import Database
+from registry.composition.storage import open_blobs
+from registry.config import Settings
+from storage.digest import Digest
 from tests.integration.server.conftest import Shop, open_shop
 from tests.support import images
 from tests.support.crisper import CRISPER, CrisperServer
@@ -32,8 +37,8 @@ def rows(server: CrisperServer, query: str, *values: object) -> list[tuple[objec
         return list(catalog.execute(query, values))
 
 
-def object_of(server: CrisperServer, digest: str) -> Path:
-    [(name,)] = rows(server, "SELECT object_name FROM blob_keys WHERE digest = ?", digest)
+def object_of(server: CrisperServer, digest: str, part: str = "object_name") -> Path:
+    [(name,)] = rows(server, f"SELECT {part} FROM blob_keys WHERE digest = ?", digest)  # noqa: S608
     return server.data_dir / "blobs" / "objects" / str(name)[:2] / str(name)
 
 
@@ -49,6 +54,10 @@ def objects(server: CrisperServer) -> set[Path]:
     return {path for path in (server.data_dir / "blobs" / "objects").rglob("*") if path.is_file()}
 
 
+# Every layer is one object, so that objects can be counted; deliverable layers have a test of their own.
+ONE_OBJECT = {"CRISPER_ENCRYPTION": "none"}
+
+
 @pytest.fixture(scope="module")
 def anonymous(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     with Upstream.anonymous(tmp_path_factory.mktemp("anonymous")) as registry:
@@ -59,9 +68,8 @@ def anonymous(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
 
 @pytest.fixture
 def shop(folder: Path, anonymous: Upstream) -> Iterator[Shop]:
-    with CrisperServer(
-        folder, insecure_registries=[anonymous.host], env={"CRISPER_GC_INTERVAL_S": "0"}
-    ) as server:
+    env = {"CRISPER_GC_INTERVAL_S": "0"} | ONE_OBJECT
+    with CrisperServer(folder, insecure_registries=[anonymous.host], env=env) as server:
         yield open_shop(server, anonymous, images.random_layers())
 
 
@@ -151,7 +159,7 @@ def test_collection_removes_a_deleted_groups_blobs_only(shop: Shop, anonymous: U
 
 
 def test_a_server_collects_by_itself(folder: Path, anonymous: Upstream) -> None:
-    env = {"CRISPER_GC_INTERVAL_S": "0.2", "CRISPER_GC_GRACE_S": "0"}
+    env = {"CRISPER_GC_INTERVAL_S": "0.2", "CRISPER_GC_GRACE_S": "0"} | ONE_OBJECT
     with CrisperServer(folder, insecure_registries=[anonymous.host], env=env) as server:
         shop = open_shop(server, anonymous, images.runnable())
         time.sleep(1)
@@ -192,7 +200,8 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(shop: Shop) -> None:
 def test_a_backup_of_a_running_server_can_be_restored(
     folder: Path, anonymous: Upstream, tmp_path: Path
 ) -> None:
-    backup, server = tmp_path / "backup", CrisperServer(folder, insecure_registries=[anonymous.host])
+    backup = tmp_path / "backup"
+    server = CrisperServer(folder, insecure_registries=[anonymous.host], env=ONE_OBJECT)
     with server:
         shop = open_shop(server, anonymous, images.random_layers())
         assert answer(crisper(server, "backup", str(backup), "--json"))["copied"] == 10
@@ -207,3 +216,57 @@ def test_a_backup_of_a_running_server_can_be_restored(
             assert moved.get(f"blobs/{digest}", bearer).expect(200).body == shop.image.blobs[digest]
         crisper(restored, "doctor").check()
         request("GET", f"{restored.url}/readyz").expect(200)
+
+
+def make_deliverable(server: CrisperServer, organization: str, digests: list[str]) -> None:
+    """Store layers of a running server in the format OEB2, from another process."""
+
+    async def rekey() -> None:
+        settings = Settings(data_dir=server.data_dir)
+        database, keys = Database(f"sqlite:///{server.data_dir}/catalog.db"), settings.key_location.open()
+        blobs = open_blobs(settings, keys, database)
+        for digest in digests:
+            await blobs.rekey(organization, Digest.parse(digest))
+        await blobs.aclose()
+        await keys.aclose()
+        await database.close()
+
+    asyncio.run(rekey())
+
+
+def test_upkeep_treats_both_objects_of_a_deliverable_layer_as_one(
+    shop: Shop, anonymous: Upstream, tmp_path: Path
+) -> None:
+    server, backup = shop.server, tmp_path / "backup"
+    digests = layers(shop, shop.bearer())
+    before = objects(server)
+    make_deliverable(server, shop.organization.name, digests)
+    assert len(objects(server)) == len(before) + len(digests)
+    bearer = shop.bearer()
+    for digest in digests:
+        assert shop.get(f"blobs/{digest}", bearer).expect(200).body == shop.image.blobs[digest]
+    crisper(server, "doctor").check()
+    assert answer(crisper(server, "backup", str(backup), "--json"))["copied"] == len(objects(server))
+    assert {path.name for path in (backup / "blobs/objects").rglob("*") if path.is_file()} == {
+        path.name for path in objects(server)
+    }
+
+    flip(object_of(server, digests[0], "sidecar_name"), 70)
+    object_of(server, digests[1], "sidecar_name").unlink()
+    flip(object_of(server, digests[2]), 2_000_000)
+    object_of(server, digests[3]).unlink()
+    examined = crisper(server, "doctor")
+    assert "2 of 18 objects do not match the catalog" in examined.output
+    found = crisper(server, "scrub", "--rate", "0", "--json")
+    assert json.loads(found.output)["damaged"] == 4
+    mended = crisper(
+        server, "scrub", "--rate=0", "--repair", "--json", f"--insecure-registry={anonymous.host}"
+    )
+    assert [repair["problem"] for repair in answer(mended)["repairs"]] == [""]  # type: ignore[attr-defined]
+    for digest in digests:
+        assert shop.get(f"blobs/{digest}", shop.bearer()).expect(200).body == shop.image.blobs[digest]
+
+    server.customer(shop.organization).delete(shop.group)
+    for _ in range(2):
+        crisper(server, "gc", "--grace", "0").check()
+    assert objects(server) == set()

@@ -82,6 +82,28 @@ async def test_a_failed_write_leaves_nothing_and_needs_no_restart(
     assert shop.objects() == {record.object_name}
 
 
+@pytest.mark.parametrize("data", [b"", SMALL, LARGE], ids=["empty", "small", "large"])
+async def test_a_deliverable_blob_comes_back_as_plaintext_and_as_ciphertext(shop: Shop, data: bytes) -> None:
+    digest = Digest.of(data)
+    async with shop.store.ingest("acme", digest, len(data), deliverable=True) as writer:
+        await writer.write(data)
+        record = await writer.commit()
+    assert shop.objects() == set(record.objects)
+    assert await get(shop.store, "acme", digest) == data
+    assert (
+        await get(shop.store, "acme", digest, len(data) // 3, len(data) // 2)
+        == (data[len(data) // 3 :][: len(data) // 2])
+    )
+    async with await shop.store.open_ciphertext("acme", digest) as reader:
+        assert reader.fileno() is None
+        assert Digest.of(reader.read_at(0, reader.size_bytes)) == record.ciphertext
+    await shop.store.verify("acme", digest)
+    rekeyed = await shop.store.rekey("acme", digest)
+    assert shop.objects() == {*record.objects, *rekeyed.objects}, "older sessions keep theirs"
+    await shop.store.delete("acme", digest)
+    assert shop.objects() == set(record.objects), "left to collection"
+
+
 @pytest.mark.parametrize("fault", [*FAULTS, Fault.RESET_IN_BODY])
 async def test_a_read_that_fails_is_an_error_and_works_again_without_a_restart(
     shop: Shop, proxy: FaultProxy, fault: Fault

@@ -11,10 +11,12 @@ from auth.secret import Secret
 from registry.imports.importer import Importer
 from registry.imports.linking import BlobLinker
 from registry.imports.transfer import TransferOptions
+from registry.imports.verification import ImageVerifier
 from registry.model.groups import GroupKey
 from registry.model.images import StoredImage
 from registry.model.imports import ImportJob, Progress, UpstreamCredential
 from registry.observe import Metrics
+from registry.oci.platform import LINUX_AMD64, Platform
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
 from registry.upstream.ranges import DownloadOptions, PrefetchBudget
@@ -90,6 +92,8 @@ class Bench:
         )  # else loopback never needs ranges
 
     sharing: BlobLinker | None = None
+    verifier: ImageVerifier | None = None
+    platforms: tuple[Platform, ...] = (LINUX_AMD64,)
 
     async def run(
         self,
@@ -114,6 +118,8 @@ class Bench:
                 sharing=self.sharing,
                 max_image_bytes=self.limit,
                 options=self.options,
+                verifier=self.verifier,
+                platforms=self.platforms,
             )
             return await importer.run(job_for(image, organization), given, self.reports.append)
 

@@ -156,7 +156,7 @@ async def test_an_answer_without_a_token_is_a_failure_to_pull(
 async def test_a_huge_answer_is_a_failure_to_pull(bench: Bench, upstream: FaultyUpstream, api: Api) -> None:
     upstream.want("AWS", "password-1")
     api.answers.append((200, token("x" * 100_000)))
-    with pytest.raises(PullFailedError, match="sent a token of more than 65536 bytes"):
+    with pytest.raises(PullFailedError, match="sent a token of more than 64 KiB"):
         await pull(bench, upstream, api)
 
 

@@ -151,7 +151,7 @@ CASES = [
     Case(
         "other manifest", fails(IMAGE.root, body(b"{}")), PULL, "other bytes", image=f"HOST/app@{IMAGE.root}"
     ),
-    Case("a huge manifest", fails("1", body(b"x" * (5 << 20))), PULL, "of more than"),
+    Case("a huge manifest", fails("1", body(b"x" * (5 << 20))), PULL, "of more than 4 MiB, the limit"),
     Case("a login page", fails("1", body(b"<html>", "text/html")), PULL, "cannot be imported"),
     Case("redirects in a circle", fails(DIGEST, redirect(f"/v2/app/blobs/{DIGEST}")), PULL, "too often"),
     Case("redirects to no URL", fails(DIGEST, redirect("http://[x")), PULL, "redirects to an invalid URL"),

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from tests.support.quirks import challenges, documents, messages, realms, redirects, tags
+from tests.support.quirks import challenges, configs, documents, messages, realms, redirects, tags
 from tests.support.quirks.row import Quirk
 
 KINDS: Mapping[str, Sequence[Quirk]] = MappingProxyType(
     {
         "documents": documents.QUIRKS,
+        "configs": configs.QUIRKS,
         "challenges": challenges.QUIRKS,
         "realms": realms.QUIRKS,
         "redirects": redirects.QUIRKS,

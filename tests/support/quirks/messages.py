@@ -184,7 +184,7 @@ ENCODINGS = [
     Quirk(
         "gzip that unpacks to 5 MiB",
         bomb,
-        rf"{HOST} sent a manifest of more than 4194304 bytes",
+        rf"{HOST} sent a manifest of more than 4 MiB, the limit of this server.*",
         policy="documents are limited to 4 MiB",
     ),
     Quirk(

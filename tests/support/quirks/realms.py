@@ -194,7 +194,7 @@ ANSWERS = [
         (
             "a huge token",
             token('{"token": "' + "x" * 70_000 + '"}'),
-            rf"{HOST} sent a token of more than 65536 bytes",
+            rf"{HOST} sent a token of more than 64 KiB",
             PULL,
         ),
         (

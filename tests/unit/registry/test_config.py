@@ -1,4 +1,4 @@
-"""Settings of the administration listener."""
+"""Settings that are checked at start: the administration listener, and redirects of layers."""
 
 import pytest
 from pydantic import ValidationError
@@ -34,3 +34,43 @@ def test_moved_routes_need_a_listener() -> None:
 def test_an_unknown_route_is_refused() -> None:
     with pytest.raises(ValidationError, match="admin_routes"):
         Settings.model_validate({"admin_routes": "operators"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"delivery": "redirect"}, "needs an object store"),
+        ({"blob_redirect": "https://cache.example.net"}, "needs CRISPER_DELIVERY=redirect"),
+        (
+            {"delivery": "redirect", "blob_redirect": "https://c.registry.example.com"},
+            "shares the domain",
+        ),
+        (
+            {"delivery": "redirect", "blob_redirect": "https://registry.example.com:8443/b"},
+            "shares the domain",
+        ),
+        ({"delivery": "redirect", "blob_redirect": "https://example.com"}, "shares the domain"),
+        (
+            {"delivery": "redirect", "storage_url": "s3://b/?endpoint=https://s3.registry.example.com"},
+            "shares the domain",
+        ),
+    ],
+)
+def test_redirects_to_the_registrys_own_domain_are_refused(settings: dict[str, str], said: str) -> None:
+    made = Settings.model_validate({"public_url": "https://registry.example.com", **settings})
+    with pytest.raises(ConfigError, match=said):
+        made.refuse_unsafe()
+
+
+def test_redirects_to_other_hosts_are_accepted() -> None:
+    for target in ("https://cache.example.com/blobs", "https://cache.example.net", "http://10.0.0.7:8080"):
+        given = {"delivery": "redirect", "blob_redirect": target}
+        Settings.model_validate({"public_url": "https://registry.example.com", **given}).refuse_unsafe()
+
+
+@pytest.mark.parametrize(
+    "target", ["https://u:p@cache.example.net", "ftp://cache.example.net", "https://cache/?q", "cache"]
+)
+def test_a_redirect_target_is_a_plain_url(target: str) -> None:
+    with pytest.raises(ValidationError, match="without a query or credentials"):
+        Settings.model_validate({"delivery": "redirect", "blob_redirect": target})

@@ -1,8 +1,10 @@
 """Blobs whose ciphertext nodes get: what a node needs to decrypt them, and how they meet the other format."""
 
+import asyncio
 import hashlib
 import hmac
 import pickle
+import time
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -148,6 +150,14 @@ async def test_a_replaced_container_stays_as_long_as_another_tenant_uses_it(
     assert backend.objects.keys() == new.objects.keys()
 
 
+async def test_a_cached_record_does_not_hide_that_a_blob_became_deliverable(store: BlobStore) -> None:
+    await put(store, "umbrella", deliverable=False)
+    await put(store, deliverable=False)  # the same container, which stays
+    assert await get(store, "acme", DIGEST) == DATA
+    await put(store)
+    assert decrypted(await ciphertext_of(store), await store.delivery_key("acme", DIGEST)) == DATA
+
+
 async def test_only_deliverable_blobs_are_linked_where_that_is_asked(
     store: BlobStore, backend: MemoryBackend
 ) -> None:
@@ -191,6 +201,75 @@ async def test_verification_finds_a_sidecar_whose_hmac_or_ciphertext_digest_is_w
     assert await get(store, "acme", DIGEST) == DATA
     with pytest.raises(BlobDamagedError, match="HMAC"):
         await store.verify("acme", DIGEST)
+
+
+@pytest.mark.parametrize("deliverable", [False, True])
+async def test_a_rekeyed_blob_has_new_ciphertext_and_keys(
+    store: BlobStore, backend: MemoryBackend, records: MemoryKeyRecords, *, deliverable: bool
+) -> None:
+    """What was deliverable before stays for the sessions of its time."""
+    began = time.time() - 60
+    old = await put(store, deliverable=deliverable)
+    before = await store.delivery_key("acme", DIGEST) if deliverable else None
+    new = await store.rekey("acme", DIGEST)
+    assert records.rows == {("acme", DIGEST): new}
+    kept = old.objects.keys() if deliverable else set()
+    assert backend.objects.keys() == new.objects.keys() | kept
+    assert not old.objects.keys() & new.objects.keys()
+    after = await store.delivery_key("acme", DIGEST)
+    assert decrypted(await ciphertext_of(store), after) == DATA == await get(store, "acme", DIGEST)
+    if before is not None:
+        assert not {before.symkey, before.nonce, before.root} & {after.symkey, after.nonce, after.root}
+        assert before.ciphertext != after.ciphertext
+        assert await store.delivery_keys("acme", [DIGEST], began) == {DIGEST: before}
+        async with await store.open_ciphertext("acme", DIGEST, before.ciphertext) as reader:
+            assert decrypted(reader.read_at(0, reader.size_bytes), before) == DATA
+    assert await store.delivery_keys("acme", [DIGEST], time.time() + 1) == {DIGEST: after}
+    with pytest.raises(BlobNotFoundError):
+        await store.open_ciphertext("acme", DIGEST, Digest.of(b"another"))
+
+
+async def test_a_deleted_blob_leaves_no_replaced_key(store: BlobStore, records: MemoryKeyRecords) -> None:
+    await put(store)
+    key = await store.delivery_key("acme", DIGEST)
+    await store.rekey("acme", DIGEST)
+    await store.delete("acme", DIGEST)
+    assert records.replaced == []
+    with pytest.raises(BlobNotFoundError):
+        await store.open_ciphertext("acme", DIGEST, key.ciphertext)
+
+
+async def test_rekeying_leaves_other_tenants_theirs(store: BlobStore, backend: MemoryBackend) -> None:
+    old = await put(store)
+    await store.link("umbrella", DIGEST, len(DATA))
+    new = await store.rekey("acme", DIGEST)
+    assert backend.objects.keys() == old.objects.keys() | new.objects.keys()
+    assert await get(store, "umbrella", DIGEST) == await get(store, "acme", DIGEST) == DATA
+
+
+async def test_a_damaged_or_deleted_blob_is_not_rekeyed_and_leaves_nothing(
+    store: BlobStore, backend: MemoryBackend, records: MemoryKeyRecords
+) -> None:
+    with pytest.raises(BlobNotFoundError):
+        await store.rekey("acme", DIGEST)
+    record = await put(store)
+    stored = bytearray(backend.objects[record.object_name])
+    stored[300_000] ^= 1
+    backend.objects[record.object_name] = bytes(stored)
+    with pytest.raises(BlobDamagedError, match="segment 4"):
+        await store.rekey("acme", DIGEST)
+    assert records.rows == {("acme", DIGEST): record}
+    assert backend.objects.keys() == record.objects.keys()
+
+
+async def test_rekeying_and_reading_at_once_reads_the_blob(store: BlobStore) -> None:
+    await put(store)
+    for _ in range(5):
+        *_, read = await asyncio.gather(
+            store.rekey("acme", DIGEST), store.rekey("acme", DIGEST), get(store, "acme", DIGEST)
+        )
+        assert read == DATA
+    await store.verify("acme", DIGEST)
 
 
 async def test_ciphertext_of_the_wrong_length_is_damaged(store: BlobStore, backend: MemoryBackend) -> None:

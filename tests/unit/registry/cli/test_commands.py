@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from registry.cli.examples import EXAMPLES
 from registry.cli.main import app
 
-ONLY_CONFIRM = {"serve", "delete", "complete", "revoke", "start", "stop", "reallocate"}
+ONLY_CONFIRM = {"serve", "delete", "complete", "revoke", "start", "stop", "reallocate", "proxy"}
 ALWAYS_JSON = {"event export"}
 
 

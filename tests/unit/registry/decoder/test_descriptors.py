@@ -3,10 +3,13 @@ import json
 import os
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.decoder.descriptors import (
     MAX_LAYERS,
@@ -117,6 +120,27 @@ def test_a_descriptor_has_the_wrapped_keys_and_the_hmac() -> None:
     two = ",".join(b64encode(name).decode() for name in (b"one", b"two"))
     parsed = parse_layer(descriptor("sha256:0", more={"org.opencontainers.image.enc.keys.jwe": two}))
     assert parsed == EncryptedLayer("sha256:0", (b"one", b"two"), bytes(32))
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.integers()
+    | st.text(max_size=9)
+    | st.just(b64encode(json.dumps(OPTIONS).encode()).decode()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(descriptor()["annotations"])), VALUES), VALUES, VALUES)
+def test_any_descriptor_is_parsed_or_refused(
+    annotations: dict[str, Any], digest: object, options: object
+) -> None:
+    encoded = {"org.opencontainers.image.enc.pubopts": b64encode(json.dumps(options).encode()).decode()}
+    for more in ({}, encoded):
+        changed = {"digest": digest, "annotations": {**descriptor()["annotations"], **annotations, **more}}
+        with suppress(DecoderError):
+            assert parse_layer(changed).wrapped_keys
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from registry.errors import DocumentError
 from registry.oci import mediatypes
+from registry.oci.config import parse_config_platform
 from registry.oci.documents import (
     MAX_DOCUMENT_BYTES,
     MAX_LAYERS,
     Index,
     Manifest,
-    parse_config_platform,
     parse_document,
 )
 from registry.oci.platform import LINUX_AMD64, Platform
@@ -281,8 +281,5 @@ def test_a_config_with_names_of_go_is_read(os: str | None, architecture: str | N
     ],
 )
 def test_a_config_with_other_names_is_refused(os: object, architecture: object) -> None:
-    if os == []:
-        assert parse_config_platform(json.dumps({"os": os, "architecture": architecture}).encode()) is None
-        return
-    with pytest.raises(DocumentError, match="no known"):
+    with pytest.raises(DocumentError, match=r"no (known|valid)"):
         parse_config_platform(json.dumps({"os": os, "architecture": architecture}).encode())

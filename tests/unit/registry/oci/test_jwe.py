@@ -20,7 +20,8 @@ from registry.oci import jwe
 from tests.support.node_keys import EC_PRIVATE, RSA_PRIVATE, in_pkcs8
 
 KEYS: dict[str, jwe.PrivateKey] = {"ec": EC_PRIVATE, "rsa": RSA_PRIVATE}
-ALGORITHMS = {"ec": "ECDH-ES+A256KW", "rsa": "RSA-OAEP"}
+EC, RSA = "ECDH-ES+A256KW", "RSA-OAEP"
+ALGORITHMS = {"ec": EC, "rsa": RSA}
 ALLOWED = [*ALGORITHMS.values(), "A256GCM"]
 SEED = bytes(range(32))
 SECRET = b'{"symkey":"..."}'
@@ -138,7 +139,7 @@ def test_a_seed_of_another_size_is_a_programming_error(size: int) -> None:
 
 
 @kinds
-def test_another_key_is_told_apart_from_damage(kind: str) -> None:
+def test_another_key_is_not_taken_for_damage(kind: str) -> None:
     others = (
         ec.generate_private_key(ec.SECP256R1()),
         rsa.generate_private_key(65537, 2048),
@@ -202,6 +203,42 @@ def test_damage_is_an_error_of_ours(name: str) -> None:
     with pytest.raises(JweError):
         jwe.unwrap(DAMAGED[name], EC_PRIVATE)
     assert isinstance(jwe.key_ids(DAMAGED[name]), list)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=9)
+    | st.sampled_from([EC, RSA]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["alg", "enc", "epk", "kid", "apu", "apv", "crit", "zip"]),
+    VALUES | st.fixed_dictionaries({"crv": st.just("P-256"), "x": VALUES, "y": VALUES}),
+)
+
+
+@given(
+    fields=st.dictionaries(
+        st.sampled_from([*json.loads(wrapped("ec")), "aad", "header", "unprotected", "recipients"]),
+        VALUES
+        | HEADERS
+        | st.lists(HEADERS, max_size=2)
+        | HEADERS.map(lambda header: encode(json.dumps(header).encode())),
+    ),
+    kind=st.sampled_from(sorted(KEYS)),
+)
+@settings(max_examples=500, deadline=None)
+def test_any_json_is_an_error_of_ours(fields: dict[str, Any], kind: str) -> None:
+    message = json.dumps(json.loads(wrapped(kind)) | fields).encode()
+    try:
+        assert jwe.unwrap(message, KEYS[kind]) == SECRET
+    except JweError:
+        assert fields
+    assert all(isinstance(key_id, str) for key_id in jwe.key_ids(message))
 
 
 def test_only_the_first_recipients_are_tried() -> None:

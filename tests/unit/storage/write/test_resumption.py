@@ -13,7 +13,7 @@ from storage.digest import Digest
 from storage.errors import DigestMismatchError
 from storage.keys.local import LocalKeyring
 from storage.records import KeyRecord
-from tests.support.blobs import get
+from tests.support.blobs import FORMATS, DeliverableStore, get
 from tests.support.key_records import MemoryKeyRecords, MemoryPartials
 
 DATA = random.Random(5).randbytes(9 << 20)
@@ -34,10 +34,14 @@ def incoming(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(
-    tmp_path: Path, keyring: LocalKeyring, records: MemoryKeyRecords, partials: MemoryPartials
+    tmp_path: Path,
+    keyring: LocalKeyring,
+    records: MemoryKeyRecords,
+    partials: MemoryPartials,
+    store_type: type[BlobStore],
 ) -> AsyncIterator[BlobStore]:
     backend = LocalBackend(tmp_path / "blobs")
-    made = BlobStore(
+    made = store_type(
         backend, keyring, records, keyring.name_key, partials=partials, partials_from_bytes=1 << 20
     )
     yield made
@@ -48,8 +52,8 @@ def left(incoming: Path) -> list[Path]:
     return list(incoming.iterdir())
 
 
-async def interrupted(store: BlobStore, end: int, data: bytes = DATA) -> None:
-    async with store.ingest("acme", DIGEST, len(DATA)) as writer:
+async def interrupted(store: BlobStore, end: int, data: bytes = DATA, **options: bool) -> None:
+    async with store.ingest("acme", DIGEST, len(DATA), **options) as writer:
         for at in range(writer.written_bytes, end, 1 << 18):
             await writer.write(data[at : min(at + (1 << 18), end)])
         raise asyncio.CancelledError
@@ -99,6 +103,7 @@ async def test_recovery_spares_resumable_partials_until_they_are_given_up(
     assert await completed(store) == 0
 
 
+@pytest.mark.parametrize("store_type", [BlobStore])
 async def test_a_damaged_tail_is_left_out_and_a_damaged_start_left_alone(
     store: BlobStore, incoming: Path
 ) -> None:
@@ -113,6 +118,54 @@ async def test_a_damaged_tail_is_left_out_and_a_damaged_start_left_alone(
             assert least <= writer.resumed_bytes <= most
     assert await completed(store) == 0
     assert await get(store, "acme", DIGEST) == DATA
+
+
+@pytest.mark.parametrize("store_type", [DeliverableStore])
+@pytest.mark.parametrize("at", [0, 70, 4 << 20])
+async def test_damage_to_resumed_ciphertext_is_found_at_the_commit_and_not_resumed_again(
+    store: BlobStore, partials: MemoryPartials, incoming: Path, at: int
+) -> None:
+    with pytest.raises(asyncio.CancelledError):
+        await interrupted(store, 8 << 20)
+    (file,) = left(incoming)
+    data = bytearray(file.read_bytes())
+    data[at] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(DigestMismatchError):
+        await completed(store)
+    assert (partials.rows, left(incoming)) == ({}, [])
+    assert await completed(store) == 0
+    assert await get(store, "acme", DIGEST) == DATA
+
+
+@pytest.mark.parametrize("first", FORMATS)
+async def test_a_blob_that_was_begun_in_one_format_is_resumed_in_the_other(
+    store: BlobStore, incoming: Path, first: str
+) -> None:
+    begun_deliverable = first == "oeb2"
+    with pytest.raises(asyncio.CancelledError):
+        await interrupted(store, 8 << 20, deliverable=begun_deliverable)
+    async with store.ingest("acme", DIGEST, len(DATA), deliverable=not begun_deliverable) as writer:
+        assert writer.resumed_bytes >= (8 << 20) - BATCHES - SEGMENT
+        await writer.write(DATA[writer.resumed_bytes :])
+        record = await writer.commit()
+    assert record.deliverable is not begun_deliverable
+    assert await get(store, "acme", DIGEST) == DATA
+    assert left(incoming) == []
+
+
+async def test_no_byte_of_an_unfinished_container_is_used_in_the_next(
+    store: BlobStore, incoming: Path, records: MemoryKeyRecords, tmp_path: Path
+) -> None:
+    with pytest.raises(asyncio.CancelledError):
+        await interrupted(store, 8 << 20)
+    (file,) = left(incoming)
+    unfinished, name = file.read_bytes(), file.name
+    assert await completed(store) > 0
+    record = records.rows["acme", DIGEST]
+    stored = (tmp_path / "blobs/objects" / record.object_name[:2] / record.object_name).read_bytes()
+    assert record.object_name != name
+    assert not any(unfinished[at : at + 16] in stored for at in range(1 << 17, len(unfinished) - 16, 1 << 17))
 
 
 async def test_nothing_of_the_plaintext_is_in_what_is_left(store: BlobStore, incoming: Path) -> None:

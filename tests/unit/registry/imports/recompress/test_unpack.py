@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import PullFailedError
-from registry.imports.recompress import unpack
-from registry.imports.recompress.unpack import Allowance, Packing, Unpacker
+from registry.imports.recompress import decode, unpack
+from registry.imports.recompress.decode import Packing
+from registry.imports.recompress.unpack import Allowance, Unpacker
 from registry.oci.seekable import SeekTable, compress_frame
 from storage.digest import Digest
 from storage.read.reader import CHUNK_BYTES
@@ -167,7 +168,8 @@ def test_the_layers_of_an_image_share_an_allowance() -> None:
 
 
 def test_members_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "MAX_MEMBERS", 1000)
+    for module in (decode, unpack):
+        monkeypatch.setattr(module, "MAX_MEMBERS", 1000)
     assert unpacked(unpacker(gzip.compress(b"") * 1000)) == b""
     with pytest.raises(PullFailedError, match="more than 1,000 gzip members"):
         unpacked(unpacker(gzip.compress(b"") * 1001))

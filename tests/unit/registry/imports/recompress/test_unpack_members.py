@@ -13,8 +13,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from registry.errors import PullFailedError
-from registry.imports.recompress import unpack
-from registry.imports.recompress.unpack import Allowance, Packing, Unpacker
+from registry.imports.recompress import decode
+from registry.imports.recompress.decode import Packing
+from registry.imports.recompress.unpack import Allowance, Unpacker
 from storage.digest import Digest
 from storage.read.reader import CHUNK_BYTES
 
@@ -39,9 +40,9 @@ class Pieces:
 def borders(chunk: int, feed: int) -> Iterator[None]:
     """Give out at most `chunk` bytes and take in at most `feed`, so that short layers have many borders."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unpack, "CHUNK_BYTES", chunk)
-        patch.setattr(unpack, "_LEAST_FEED", feed)
-        patch.setattr(unpack, "_MOST_FEED", 3 * feed)
+        patch.setattr(decode, "CHUNK_BYTES", chunk)
+        patch.setattr(decode, "_LEAST_FEED", feed)
+        patch.setattr(decode, "_MOST_FEED", 3 * feed)
         yield
 
 

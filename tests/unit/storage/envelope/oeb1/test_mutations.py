@@ -13,15 +13,12 @@ from storage.envelope.oeb1.opener import HEAD_BYTES
 from storage.envelope.oeb1.trailer import TRAILER_BYTES
 from storage.errors import BlobDamagedError
 from tests.support.containers import CAPACITY, KEY, SEGMENT_LOG2, noise, seal, text, unseal
+from tests.support.damage import flip, random_damage
 
 SEGMENT = 1 << SEGMENT_LOG2
 PLAIN = {Codec.NONE: noise(3 * CAPACITY + 9), Codec.ZSTD: text(200_000) + noise(140_000)}
 GOOD = {codec: seal(plaintext, codec=codec) for codec, plaintext in PLAIN.items()}
 EMPTY = seal(b"")
-
-
-def flip(data: bytes, at: int, mask: int = 0x01) -> bytes:
-    return data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :]
 
 
 def refused(container: bytes, plaintext: bytes, key: DataKey = KEY) -> bool:
@@ -134,23 +131,6 @@ def test_every_flipped_byte_of_an_empty_blobs_container_is_refused() -> None:
     assert unseal(EMPTY, Digest.of(b"")) == b""
     for at in range(len(EMPTY)):
         assert refused(flip(EMPTY, at), b""), at
-
-
-def random_damage(good: bytes, chance: Random) -> bytes:
-    """Flip some bytes, cut a piece out, put one in, copy one over another, or set one to zero."""
-    at, size = chance.randrange(len(good)), chance.choice([1, 4, 16, 96, 4096, SEGMENT])
-    kind = chance.randrange(5)
-    if kind == 0:
-        for _ in range(chance.randint(1, 8)):
-            good = flip(good, chance.randrange(len(good)), chance.randint(1, 255))
-        return good
-    if kind == 1:
-        return good[:at] + good[at + size :]
-    if kind == 2:
-        return good[:at] + chance.randbytes(size) + good[at:]
-    other = chance.randrange(len(good))
-    piece = good[other : other + size] if kind == 3 else bytes(size)
-    return (good[:at] + piece + good[at + len(piece) :])[: len(good)]
 
 
 @pytest.mark.parametrize("codec", Codec)

@@ -1,0 +1,1 @@
+"""Signatures of images: policies, verification and verdicts (no I/O; docs/trust.md)."""
