@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.decoder.keys import KeyFolder, LayerKey
@@ -95,6 +95,7 @@ def test_an_indexs_manifests_are_matched_in_order() -> None:
         match_manifests(plain, json.dumps(shorter).encode())
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=200), st.data())
 def test_decryption_can_begin_at_every_offset(plaintext: bytes, data: st.DataObject) -> None:
     nonce = data.draw(st.sampled_from([bytes(16), b"\xff" * 16, b"\0" * 8 + b"\xff" * 8]))
