@@ -71,7 +71,7 @@ def secrets_found(folders: Iterable[Path], secrets: Mapping[str, str]) -> list[s
             f"{path} holds {name}"
             for path in _files(folders)
             for name, form in wanted
-            if form in path.read_bytes()
+            if form in _content(path)
         }
     )
 
@@ -89,3 +89,11 @@ def _forms(secret: bytes) -> Iterator[bytes]:
 def _files(folders: Iterable[Path]) -> Iterator[Path]:
     for folder in folders:
         yield from [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def _content(path: Path) -> bytes:
+    """Return a file's content; nothing if a running server has removed it meanwhile."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
