@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -120,16 +121,54 @@ def test_the_process_cannot_take_much_memory() -> None:
     assert ended.returncode == 7, ended.stderr
 
 
-def test_a_process_that_was_killed_is_a_layer_that_is_not_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = (sys.executable, "-I", "-c", CONFINED + "os.getppid()")
-    monkeypatch.setattr("registry.imports.recompress.sandboxed._COMMAND", command)
+SANDBOXED = "registry.imports.recompress.sandboxed"
+
+
+def run_instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Run this Python program in place of the sandbox."""
+    monkeypatch.setattr(f"{SANDBOXED}._COMMAND", (sys.executable, "-I", "-c", program))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [CONFINED + "os.getppid()", *(f"import os; os.kill(os.getpid(), {number})" for number in (4, 6, 7, 8, 11))],
+)
+def test_a_layer_that_makes_the_process_crash_is_not_valid(
+    monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    run_instead(monkeypatch, program)
     with pytest.raises(DecodeError) as found:
         pieces(decode_sandboxed, VALID["gzip"])
     assert found.value.fault is Fault.INVALID_GZIP
 
 
-def test_a_process_that_cannot_be_confined_decompresses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = (sys.executable, "-I", "-c", "raise OSError")
-    monkeypatch.setattr("registry.imports.recompress.sandboxed._COMMAND", command)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_process_that_the_machine_ended_says_nothing_about_the_layer(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    run_instead(monkeypatch, f"import os; os.kill(os.getpid(), {number})")
     with pytest.raises(RuntimeError):
         pieces(decode_sandboxed, VALID["gzip"])
+
+
+def test_a_process_that_cannot_be_confined_decompresses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_instead(monkeypatch, "raise OSError")
+    with pytest.raises(RuntimeError):
+        pieces(decode_sandboxed, VALID["gzip"])
+
+
+@pytest.mark.parametrize("first", ["pass", "os.close(1)", "os.close(0)"])
+def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    run_instead(monkeypatch, f"import os, signal; {first}; signal.pause()")
+    monkeypatch.setattr(f"{SANDBOXED}.STALL_S", 0.2)
+    with pytest.raises(subprocess.TimeoutExpired):
+        pieces(decode_sandboxed, VALID["gzip"])
+    assert not [each for each in psutil.Process().children() if "signal.pause()" in " ".join(each.cmdline())]
+
+
+def test_the_process_is_not_in_the_group_that_a_terminal_interrupts() -> None:
+    running = decode_sandboxed(Packing.GZIP, VALID["gzip"], Sips(io.BytesIO()))
+    next(running)
+    groups = {os.getpgid(each.pid) for each in psutil.Process().children()}
+    running.close()
+    assert os.getpgrp() not in groups
