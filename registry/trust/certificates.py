@@ -21,17 +21,18 @@ from registry.trust.keys import MAX_PEM_CHARS
 MAX_CHAIN: Final = 8
 MAX_CERTIFICATE_BYTES: Final = 16 << 10
 
-#: The only algorithm that a key of each kind and size may sign with.
-_ALGORITHMS: Final[Mapping[tuple[str, int], str]] = {
-    ("rsa", 2048): "PS256",
-    ("rsa", 3072): "PS384",
-    ("rsa", 4096): "PS512",
-    ("ec", 256): "ES256",
-    ("ec", 384): "ES384",
-    ("ec", 521): "ES512",
+#: The only algorithm that an RSA key of each size, and an elliptic curve, may sign with.
+_ALGORITHMS: Final[Mapping[int | str, str]] = {
+    2048: "PS256",
+    3072: "PS384",
+    4096: "PS512",
+    "secp256r1": "ES256",
+    "secp384r1": "ES384",
+    "secp521r1": "ES512",
 }
 _STRONG_HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _NOT_FOR_CODE: Final = (
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
     ExtendedKeyUsageOID.SERVER_AUTH,
     ExtendedKeyUsageOID.CLIENT_AUTH,
     ExtendedKeyUsageOID.EMAIL_PROTECTION,
@@ -72,6 +73,14 @@ def parse_identity(text: str) -> Mapping[x509.ObjectIdentifier, str]:
     if not wanted or len(wanted) != len(attributes):
         raise SignatureError("the identity has no attribute, or one attribute twice")
     return wanted
+
+
+def subject_of(certificate: x509.Certificate) -> str:
+    """Return the subject's attributes, as RFC 4514 writes them. Raises SignatureError."""
+    try:
+        return certificate.subject.rfc4514_string()
+    except ValueError:
+        raise SignatureError("by a certificate whose subject cannot be read") from None
 
 
 def has_identity(certificate: x509.Certificate, wanted: Mapping[x509.ObjectIdentifier, str]) -> bool:
@@ -125,12 +134,11 @@ def algorithm_of(certificate: x509.Certificate) -> str:
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
         raise SignatureError("by a key of an unsupported kind") from None
-    kind = {ec.EllipticCurvePublicKey: "ec", rsa.RSAPublicKey: "rsa"}
-    found = next((name for type_, name in kind.items() if isinstance(key, type_)), "")
-    algorithm = _ALGORITHMS.get((found, getattr(key, "key_size", 0)))
-    if algorithm is None:
-        raise SignatureError("by a key of an unsupported kind or size")
-    return algorithm
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size in _ALGORITHMS:
+        return _ALGORITHMS[key.key_size]
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _ALGORITHMS:
+        return _ALGORITHMS[key.curve.name]
+    raise SignatureError("by a key of an unsupported kind or size")
 
 
 def _check_times(certificate: x509.Certificate, now: datetime) -> None:
@@ -148,16 +156,18 @@ def _check_hash(certificate: x509.Certificate) -> None:
 def _check_ca(certificate: x509.Certificate, below: int) -> None:
     """Check an issuing certificate with this number of issuing certificates below it."""
     constraints, usage = _constraints(certificate), _usage(certificate)
-    if constraints is None or not constraints.ca or not usage.key_cert_sign:
+    if constraints is None or not constraints.value.ca or not usage.key_cert_sign:
         raise SignatureError("with a chain in which a certificate may not issue others")
-    if constraints.path_length is not None and constraints.path_length < below:
+    if not constraints.critical:
+        raise SignatureError("with a chain in which the basic constraints of an issuer are not critical")
+    if constraints.value.path_length is not None and constraints.value.path_length < below:
         raise SignatureError("with a chain that is longer than its certificates allow")
 
 
 def _check_leaf(certificate: x509.Certificate) -> None:
     constraints, usage = _constraints(certificate), _usage(certificate)
     other = (usage.key_encipherment, usage.data_encipherment, usage.key_agreement)
-    issues = usage.key_cert_sign or usage.crl_sign or (constraints is not None and constraints.ca)
+    issues = usage.key_cert_sign or usage.crl_sign or (constraints is not None and constraints.value.ca)
     if issues or any(other) or not usage.digital_signature:
         raise SignatureError("by a certificate that is not for signatures")
     try:
@@ -168,9 +178,9 @@ def _check_leaf(certificate: x509.Certificate) -> None:
         raise SignatureError("by a certificate that is not for signing code")
 
 
-def _constraints(certificate: x509.Certificate) -> x509.BasicConstraints | None:
+def _constraints(certificate: x509.Certificate) -> x509.Extension[x509.BasicConstraints] | None:
     try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints)
     except x509.ExtensionNotFound:
         return None
 

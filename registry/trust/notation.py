@@ -24,6 +24,7 @@ from registry.trust.certificates import (
     load_certificates,
     parse_chain,
     parse_identity,
+    subject_of,
 )
 from registry.trust.encoding import decode_base64, decode_base64url
 from registry.trust.keys import FOREIGN
@@ -104,7 +105,7 @@ class NotationVerifier:
         self._trusted = load_certificates(rule.certificate)
         self._identity = None if rule.identity in {None, "*"} else parse_identity(rule.identity)
         self._now = now
-        self.name = f"notation certificate {rule.identity or self._trusted[0].subject.rfc4514_string()}"
+        self.name = f"notation certificate {rule.identity or subject_of(self._trusted[0])}"
 
     def verify(self, signature: Signature, subject: Subject) -> str:
         """Return the signer's subject. Raises SignatureError."""
@@ -122,11 +123,12 @@ class NotationVerifier:
         except (PyJWTError, ValueError):
             raise SignatureError(FOREIGN) from None
         check_chain(chain, self._trusted, self._now)
+        named = subject_of(chain[0])
         if self._identity is not None and not has_identity(chain[0], self._identity):
             raise SignatureError("by a certificate of another identity")
         self._check_headers(envelope)
         _check_target(envelope.payload, subject)
-        return f"notation certificate {chain[0].subject.rfc4514_string()}"
+        return f"notation certificate {named}"
 
     def _check_headers(self, envelope: _Envelope) -> None:
         headers, critical = envelope.headers, envelope.critical
@@ -220,11 +222,11 @@ def _time(value: object) -> datetime:
     """Return a time from a header: RFC 3339 in JWS, decoded from its tag in COSE. Raises SignatureError."""
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        time = None
-    if not isinstance(time, datetime) or time.tzinfo is None:
-        raise SignatureError("with a time that is missing or not valid")
-    return time.astimezone(UTC)
+        if isinstance(time, datetime) and time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise SignatureError("with a time that is missing or not valid")
 
 
 def _check_target(payload: bytes, subject: Subject) -> None:

@@ -26,6 +26,7 @@ from tests.support.notary import (
     ENVELOPES,
     LEAF,
     NOW,
+    Extensions,
     Signer,
     headers,
     issue,
@@ -41,6 +42,7 @@ DATA = b'{"schemaVersion": 2}'
 IMAGE = Subject(Digest.of(DATA), DATA)
 TARGET = target(str(IMAGE.digest), len(DATA))
 RELEASE = signer()
+RELEASED = "notation certificate CN=release,O=Acme,ST=WA,C=US"
 KINDS = pytest.mark.parametrize(("media_type", "make"), ENVELOPES.values(), ids=ENVELOPES)
 Make = Callable[..., bytes]
 
@@ -54,8 +56,7 @@ def verify(
 
 @KINDS
 def test_a_signature_that_leads_to_a_trusted_root_names_its_signer(media_type: str, make: Make) -> None:
-    named = verify(media_type, make(RELEASE, TARGET))
-    assert named == "notation certificate CN=release,O=Acme,ST=WA,C=US"
+    assert verify(media_type, make(RELEASE, TARGET)) == RELEASED
 
 
 SIZES: dict[str, Callable[[], ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey]] = {
@@ -72,7 +73,7 @@ def test_each_kind_of_key_has_one_algorithm(
     media_type: str, make: Make, new: Callable[[], ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey]
 ) -> None:
     by = signer(key=new())
-    verify(media_type, make(by, TARGET), by.root_pem)
+    assert verify(media_type, make(by, TARGET), by.root_pem) == RELEASED
 
 
 @KINDS
@@ -93,7 +94,7 @@ def test_the_subject_must_have_the_attributes_of_the_identity(
 ) -> None:
     envelope = make(RELEASE, TARGET)
     if accepted:
-        verify(media_type, envelope, identity=identity)
+        assert verify(media_type, envelope, identity=identity) == RELEASED
     else:
         with pytest.raises(SignatureError, match="by a certificate of another identity"):
             verify(media_type, envelope, identity=identity)
@@ -126,6 +127,26 @@ def self_signed(**options: Any) -> Signer:  # noqa: ANN401 (of `issue`)
     return Signer(key, (issue("release", key, **options),))
 
 
+def purposed(*names: str) -> Signer:
+    purposes = x509.ExtendedKeyUsage([getattr(ExtendedKeyUsageOID, name) for name in names])
+    return signer(extensions=[LEAF[0], (purposes, False)])
+
+
+def unreadable() -> Signer:
+    """Return a signer whose issuer wrote a subject that is no UTF-8."""
+    root_key, key = new_key(), new_key()
+    root = issue("root", root_key, extensions=CA)
+    made = issue("release", key, (root.subject, root_key))
+    der = made.public_bytes(Encoding.DER)
+    changed = made.tbs_certificate_bytes.replace(b"release", b"\xff\xff\xff\xff\xff\xff\xff")
+    signature = b"\x00" + root_key.sign(changed, ec.ECDSA(hashes.SHA256()))
+    algorithm = der[der.index(made.tbs_certificate_bytes) + len(changed) :][:12]
+    parts = changed + algorithm + bytes([0x03, len(signature)]) + signature
+    der = b"\x30\x82" + len(parts).to_bytes(2) + parts
+    return Signer(key, (x509.load_der_x509_certificate(der), root))
+
+
+UNREADABLE = unreadable()
 CHAINS: dict[str, tuple[Callable[[], Signer], str | None]] = {
     "an intermediate": (lambda: deep(3), None),
     "the longest": (lambda: deep(8), None),
@@ -137,14 +158,17 @@ CHAINS: dict[str, tuple[Callable[[], Signer], str | None]] = {
     "key usage not critical": (lambda: signer(extensions=[(usage(), False)]), "is not critical"),
     "for encryption": (lambda: signer(extensions=[(usage(encrypts=True), True)]), "not for signatures"),
     "a CA": (lambda: signer(extensions=CA), "by a certificate that is not for signatures"),
-    "for servers": (
-        lambda: signer(
-            extensions=[LEAF[0], (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)]
-        ),
+    "for servers": (lambda: purposed("SERVER_AUTH"), "by a certificate that is not for signing code"),
+    "for anything": (
+        lambda: purposed("CODE_SIGNING", "ANY_EXTENDED_KEY_USAGE"),
         "by a certificate that is not for signing code",
     ),
     "weak key": (
         lambda: signer(key=rsa.generate_private_key(65537, 1024)),  # noqa: S505 (the case)
+        "by a key of an unsupported kind or size",
+    ),
+    "another curve": (
+        lambda: signer(key=ec.generate_private_key(ec.SECP256K1())),
         "by a key of an unsupported kind or size",
     ),
 }
@@ -157,31 +181,45 @@ def test_the_chain_must_be_made_for_signing_code(
 ) -> None:
     by = make_signer()
     if reason is None:
-        verify(media_type, make(by, TARGET), by.root_pem)
+        assert verify(media_type, make(by, TARGET), by.root_pem) == RELEASED
     else:
         with pytest.raises(SignatureError, match=reason):
             verify(media_type, make(by, TARGET), by.root_pem)
 
 
-def test_an_issuer_without_the_right_to_issue_is_refused() -> None:
+ISSUERS: dict[str, tuple[Extensions, Extensions, str]] = {
+    "not a CA": (CA, LEAF, "may not issue others"),
+    "path too long": (
+        [(x509.BasicConstraints(True, 0), True), CA[1]],
+        CA,
+        "longer than its certificates allow",
+    ),
+    "constraints not critical": (CA, [(CA[0][0], False), CA[1]], "of an issuer are not critical"),
+}
+
+
+@pytest.mark.parametrize(("of_root", "of_middle", "reason"), ISSUERS.values(), ids=ISSUERS)
+def test_an_issuer_needs_the_right_to_issue(of_root: Extensions, of_middle: Extensions, reason: str) -> None:
     root_key, middle_key, leaf_key = new_key(), new_key(), new_key()
-    root = issue("root", root_key, extensions=CA)
-    middle = issue("middle", middle_key, (root.subject, root_key), LEAF)
+    root = issue("root", root_key, extensions=of_root)
+    middle = issue("middle", middle_key, (root.subject, root_key), of_middle)
     leaf = issue("release", leaf_key, (middle.subject, middle_key))
     by = Signer(leaf_key, (leaf, middle, root))
-    with pytest.raises(SignatureError, match="may not issue others"):
+    with pytest.raises(SignatureError, match=reason):
         verify("application/jose+json", jws(by, TARGET), by.root_pem)
 
 
-def test_a_path_length_is_respected() -> None:
-    root_key, middle_key, leaf_key = new_key(), new_key(), new_key()
-    short = [(x509.BasicConstraints(True, 0), True), CA[1]]
-    root = issue("root", root_key, extensions=short)
-    middle = issue("middle", middle_key, (root.subject, root_key), CA)
-    leaf = issue("release", leaf_key, (middle.subject, middle_key))
-    by = Signer(leaf_key, (leaf, middle, root))
-    with pytest.raises(SignatureError, match="longer than its certificates allow"):
-        verify("application/jose+json", jws(by, TARGET), by.root_pem)
+@KINDS
+@pytest.mark.parametrize("identity", [None, "CN=release"])
+def test_a_subject_that_cannot_be_read_is_refused(media_type: str, make: Make, identity: str | None) -> None:
+    with pytest.raises(SignatureError, match="by a certificate whose subject cannot be read"):
+        verify(media_type, make(UNREADABLE, TARGET), UNREADABLE.root_pem, identity)
+
+
+def test_a_trusted_certificate_whose_subject_cannot_be_read_is_refused() -> None:
+    pem = UNREADABLE.chain[0].public_bytes(Encoding.PEM).decode()
+    with pytest.raises(SignatureError, match="by a certificate whose subject cannot be read"):
+        NotationVerifier(NotationRule(pem), NOW)
 
 
 def test_a_chain_with_a_certificate_of_another_issuer_is_refused() -> None:
@@ -238,6 +276,10 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], str | None]] = {
         "signing scheme that is not supported",
     ),
     "no signing time": ({"attributes": headers(signingTime=None)}, "a time that is missing"),
+    "signing time overflows": (
+        {"attributes": headers(signingTime="0001-01-01T00:00:00+23:59")},
+        "a time that is missing",
+    ),
     "signing time is text": ({"attributes": headers(signingTime="yesterday")}, "a time that is missing"),
     "payload of another type": ({"payload_type": "text/plain"}, "payload of another type"),
     "algorithm of another key": ({"algorithm": "ES384"}, "an algorithm that its key may not"),
@@ -254,7 +296,7 @@ def test_the_signed_attributes_are_required(
 ) -> None:
     envelope = make(RELEASE, TARGET, **options)
     if reason is None:
-        verify(media_type, envelope)
+        assert verify(media_type, envelope) == RELEASED
     else:
         with pytest.raises(SignatureError, match=reason):
             verify(media_type, envelope)
@@ -333,7 +375,7 @@ def test_an_envelope_with_a_changed_byte_is_never_read_as_another_one(name: str,
         named = verify(media_type, bytes(changed))
     except SignatureError:
         return
-    assert named == "notation certificate CN=release,O=Acme,ST=WA,C=US"
+    assert named == RELEASED
     if media_type == "application/jose+json":
         before, after = json.loads(envelope), json.loads(changed)
         assert (before["payload"], before["protected"]) == (after["payload"], after["protected"])
