@@ -46,7 +46,7 @@ class ImageVerifier:
             PullFailedError: The policy cannot be used.
             UpstreamUnavailableError: The registry did not answer after retries.
         """
-        policy = policy_for(await self._policies.of(organization), source.reference.name)
+        policy = policy_for(await self._policies.of(organization), source.reference.names)
         if policy is None:
             return None
         root = platforms.found[0].root

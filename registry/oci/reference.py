@@ -19,6 +19,7 @@ MAX_REPOSITORY_LENGTH = 255
 
 _DOCKER_HUB_ENDPOINT = "registry-1.docker.io"
 _DOCKER_HUB_ALIASES = frozenset({"docker.io", "index.docker.io"})
+_DOCKER_HUB_HOSTS = _DOCKER_HUB_ALIASES | {_DOCKER_HUB_ENDPOINT, "registry.hub.docker.com"}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
@@ -77,6 +78,13 @@ class Reference:
     def name(self) -> str:
         """Registry and repository, without tag and digest."""
         return f"{self.registry}/{self.repository}"
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """`name`, and the name that the same repository has without a port 443 and a host of Docker Hub."""
+        host = self.registry.removesuffix(":443")
+        registry = DOCKER_HUB if host in _DOCKER_HUB_HOSTS else host
+        return self.name, f"{registry}/{self.repository}"
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""

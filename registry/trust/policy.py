@@ -95,6 +95,8 @@ class Policy:
         return cls(fields["pattern"], Mode(fields["mode"]), Require(fields["require"]), tuple(rules))
 
 
-def policy_for(policies: Sequence[Policy], name: str) -> Policy | None:
-    """Return the first policy that matches `registry/repository`, or None."""
-    return next((policy for policy in policies if glob.matches(policy.pattern, name)), None)
+def policy_for(policies: Sequence[Policy], names: Sequence[str]) -> Policy | None:
+    """Return the first policy that matches one of a repository's names (`registry/repository`), or None."""
+    return next(
+        (policy for policy in policies if any(glob.matches(policy.pattern, name) for name in names)), None
+    )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.oci.reference import Reference
 from registry.trust import glob
 from registry.trust.judge import Judge
 from registry.trust.policy import CosignKeyRule, Mode, Policy, Require, policy_for
@@ -55,9 +56,33 @@ def policy(*keys: str, require: Require = Require.ANY, pattern: str = "*") -> Po
 
 def test_the_first_matching_policy_is_used() -> None:
     first, second = policy(pattern="ghcr.io/*"), policy(pattern="*")
-    assert policy_for([first, second], "ghcr.io/acme/app") is first
-    assert policy_for([first, second], "docker.io/library/alpine") is second
-    assert policy_for([first], "docker.io/library/alpine") is None
+    assert policy_for([first, second], ["ghcr.io/acme/app"]) is first
+    assert policy_for([first, second], ["docker.io/library/alpine"]) is second
+    assert policy_for([first], ["docker.io/library/alpine"]) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "image"),
+    [
+        ("ghcr.io/acme/*", "ghcr.io:443/acme/app"),
+        ("ghcr.io/acme/*", "GHCR.io:0443/acme/app:v1"),
+        ("ghcr.io:443/acme/*", "ghcr.io:443/acme/app"),
+        ("[::1]/*", "[0:0::1]:443/app"),
+        ("docker.io/library/*", "alpine"),
+        ("docker.io/library/*", "registry-1.docker.io/library/alpine"),
+        ("docker.io/library/*", "index.docker.io:443/library/alpine"),
+        ("docker.io/library/*", "registry.hub.docker.com/library/alpine"),
+        ("registry-1.docker.io/*", "registry-1.docker.io/library/alpine"),
+    ],
+)
+def test_another_name_of_the_same_registry_has_the_same_policy(pattern: str, image: str) -> None:
+    first = policy(pattern=pattern)
+    assert policy_for([first], Reference.parse(image).names) is first
+
+
+@pytest.mark.parametrize("image", ["ghcr.io:8443/acme/app", "ghcr.io:4443/acme/app", "ghcr.io:80/acme/app"])
+def test_another_port_is_another_registry(image: str) -> None:
+    assert policy_for([policy(pattern="ghcr.io/*")], Reference.parse(image).names) is None
 
 
 KEYS = [new_key() for _ in range(3)]
