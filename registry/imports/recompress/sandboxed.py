@@ -20,7 +20,7 @@ from registry.imports.recompress.decode import (
 )
 
 STALL_S: Final = 120.0
-"""How long the process may neither read, write nor end. It needs milliseconds, or seconds on a busy machine."""
+"""How long the process may neither read nor write nor end. It needs milliseconds, if busy, seconds."""
 
 _COMMAND: Final = (sys.executable, "-I", "-m", "registry.imports.recompress.sandbox")
 #: Of the filter of system calls, and of crashes. Others come from the machine: a stop, a lack of memory.

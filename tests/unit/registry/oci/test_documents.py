@@ -256,11 +256,20 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("os", "architecture"),
-    [("linux", "amd64"), ("linux", ""), ("", "amd64"), ("windows", "arm64"), (None, None)],
+    ("os", "architecture", "expected"),
+    [
+        ("linux", "amd64", LINUX_AMD64),
+        ("windows", "arm64", Platform("windows", "arm64")),
+        ("linux", "", None),
+        ("", "amd64", None),
+        (None, None, None),
+    ],
 )
-def test_a_config_with_names_of_go_is_read(os: str | None, architecture: str | None) -> None:
-    parse_config_platform(json.dumps({"os": os, "architecture": architecture}).encode())
+def test_a_config_with_names_of_go_is_read(
+    os: str | None, architecture: str | None, expected: Platform | None
+) -> None:
+    config = json.dumps({"os": os, "architecture": architecture}).encode()
+    assert parse_config_platform(config) == expected
 
 
 @pytest.mark.parametrize(

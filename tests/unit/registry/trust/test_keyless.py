@@ -51,7 +51,7 @@ def test_a_signature_of_the_identity_is_accepted_and_named() -> None:
     ],
 )
 def test_wildcards_match(identity: str, issuer: str) -> None:
-    verify(GOOD, identity=identity, issuer=issuer)
+    assert verify(GOOD, identity=identity, issuer=issuer) == f"cosign identity {IDENTITY} of {ISSUER}"
 
 
 @pytest.mark.parametrize(
