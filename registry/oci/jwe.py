@@ -33,9 +33,8 @@ _CEK_BYTES = 32
 _IV_BYTES = 12
 _TAG_BYTES = 16
 _COORDINATE_BYTES = 32
-_SCALAR_BYTES = (
-    48  # 128 bits more than the order, so that its remainder has no noticeable bias (FIPS 186-5, A.2.1)
-)
+# 128 bits more than the order, so that the remainder has no noticeable bias (FIPS 186-5, A.2.1).
+_SCALAR_BYTES = 48
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _MAX_RECIPIENTS = 64
 _OAEP = padding.OAEP(mgf=padding.MGF1(SHA1()), algorithm=SHA1(), label=None)  # noqa: S303 - RFC 7518, 4.3

@@ -1,13 +1,15 @@
 import math
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from auth.ports import Clock
 from auth.secret import Secret
+from registry.errors import PullFailedError
 from registry.imports.importer import Importer
 from registry.imports.linking import BlobLinker
 from registry.imports.transfer import TransferOptions
@@ -17,6 +19,8 @@ from registry.model.images import StoredImage
 from registry.model.imports import ImportJob, Progress, UpstreamCredential
 from registry.observe import Metrics
 from registry.oci.platform import LINUX_AMD64, Platform
+from registry.trust.policy import Policy
+from registry.trust.verdict import Verdict
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
 from registry.upstream.ranges import DownloadOptions, PrefetchBudget
@@ -27,9 +31,10 @@ from storage.backends.memory import MemoryBackend
 from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.keys.local import LocalKeyring
-from tests.support.distribution import Image
+from tests.support.distribution import Image, docker_registry, push
 from tests.support.key_records import MemoryKeyRecords
 from tests.support.pins import MemoryPins
+from tests.support.signed_images import FixedClock, MemoryPolicies
 from tests.support.upstream_faults import FaultyUpstream, faulty_upstream
 
 FAST = Backoff(attempts=4, outage_s=0, base_s=0.01, cap_s=0.05, patience_s=3)
@@ -137,3 +142,41 @@ class Bench:
 @pytest.fixture
 def bench(store: BlobStore, backend: MemoryBackend) -> Bench:
     return Bench(store, backend)
+
+
+@dataclass
+class Shelf:
+    """A registry with signed images, and imports from it by a policy."""
+
+    host: str
+    bench: Bench
+    clock: Clock = field(default_factory=FixedClock)
+
+    async def put(self, image: Image, *tagged: Mapping[str, Image]) -> None:
+        await push(self.host, "acme/app", "v1", image, {})
+        for tag, artifact in ((tag, artifact) for each in tagged for tag, artifact in each.items()):
+            await push(self.host, "acme/app", tag, artifact, {})
+
+    async def verdict(self, *policies: Policy) -> Verdict | None:
+        self.bench.verifier = ImageVerifier(MemoryPolicies(policies), self.clock)
+        return (await self.bench.run(f"{self.host}/acme/app:v1")).verdict
+
+    async def refusal(self, *policies: Policy) -> str:
+        with pytest.raises(PullFailedError) as caught:
+            await self.verdict(*policies)
+        return caught.value.sentence
+
+    async def stores(self, digest: str) -> bool:
+        try:
+            await self.bench.read(digest)
+        except Exception:  # noqa: BLE001 - whatever says that it is not there
+            return False
+        return True
+
+
+@pytest.fixture
+async def shelf(bench: Bench, tmp_path: Path) -> AsyncIterator[Shelf]:
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    async with docker_registry(folder) as host:
+        yield Shelf(host, bench)
