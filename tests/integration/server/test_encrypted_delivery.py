@@ -327,6 +327,30 @@ def _heads(answer: Response) -> bytes:
     return "\n".join(f"{name}: {value}" for name, value in answer.headers.items()).encode()
 
 
+def test_a_damaged_layer_in_the_other_format_is_fetched_again(
+    server: CrisperServer, upstream: Upstream
+) -> None:
+    operator, image = server.operator, images.random_layers(1, 1_234_567, "acme/damaged")
+    upstream.push(image)
+    organization, keys = operator.create_organization(), KeyPair.p256()
+    path = f"/organizations/{organization.name}/encryption"
+    operator.call("PUT", path, {"policy": "none"}).expect(200)
+    customer = server.customer(organization)
+    customer.import_image(upstream.reference(image), **upstream.login)
+    size_bytes = len(image.blobs[_layers(image)[0]])
+    objects = (server.data_dir / "blobs" / "objects").glob("*/*")
+    (stored,) = [file for file in objects if size_bytes < file.stat().st_size < size_bytes + 1000]
+    damaged = bytearray(stored.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    stored.write_bytes(damaged)
+    operator.call("PUT", path, {"policy": None}).expect(200)
+    group = customer.import_image(upstream.reference(image), **upstream.login)
+    node = operator.create_node(encryption_key=keys.public, runtime="containerd")
+    keyed = Keyed(server, organization, node, group, image, keys)
+    bearer = keyed.bearer(keyed.mint_encrypted())
+    assert keyed.opened(bearer, keyed.manifest(bearer)) == [image.blobs[layer] for layer in _layers(image)]
+
+
 def test_rekeying_gives_new_ciphertext_and_leaves_running_sessions_theirs(
     server: CrisperServer, upstream: Upstream
 ) -> None:
