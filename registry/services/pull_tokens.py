@@ -167,9 +167,13 @@ class PullTokens:
         recipient = Recipient(key, issue.token_id, issue.at_s)
         try:
             image_of_session = await self._encryption.encrypt(organization, image, recipient)
-        except (NotDeliverableError, DocumentError):
+        except NotDeliverableError:
             if required:
                 raise _not_encrypted() from None
+            return None
+        except DocumentError as error:
+            if required:
+                raise NotEncryptedError(f"The layers must be encrypted, but {error}.") from None
             return None
         return EncryptedFor(key.thumbprint, str(image_of_session.visible.digest))
 

@@ -319,6 +319,35 @@ def test_an_image_without_encrypted_delivery_is_refused_until_it_is_imported_for
     assert operator.mint(organization, again, node, encryption="required").key_thumbprint
 
 
+@pytest.mark.parametrize("compression", ["bzip2", "xz"])
+def test_an_image_with_a_layer_that_cannot_be_encrypted_is_never_delivered_in_part(
+    server: CrisperServer, upstream: Upstream, compression: str
+) -> None:
+    keyed = _keyed(server, upstream, images.last_layer_of_type(f"tar+{compression}"))
+    body = {
+        "organization_name": keyed.organization.name,
+        "project_name": "default",
+        "container_group_name": keyed.group,
+        "node_id": keyed.node.node_id,
+    }
+    operator = server.operator
+    refused = operator.call("POST", "/pull-tokens", body | {"encryption": "required"}).expect(409).json()
+    assert refused["type"] == "urn:crisper:problem:image-not-encrypted"
+    assert f"tar+{compression} cannot be encrypted" in refused["detail"]
+    assert operator.call("POST", "/pull-tokens", body).expect(201).json()["encrypted"] is False
+
+
+def test_a_layer_that_its_publisher_encrypted_is_delivered_unchanged(
+    server: CrisperServer, upstream: Upstream
+) -> None:
+    keyed = _keyed(server, upstream, images.last_layer_of_type("tar+gzip+encrypted"))
+    bearer = keyed.bearer(keyed.mint_encrypted())
+    layers, originals = keyed.manifest(bearer)["layers"], _layers(keyed.image)
+    assert layers[-1]["digest"] == originals[-1]
+    assert not set(originals[:-1]) & {each["digest"] for each in layers}
+    keyed.get(f"blobs/{originals[-1]}", bearer).expect(200)
+
+
 def _layers(image: images.Image) -> list[str]:
     return [str(each["digest"]) for each in json.loads(image.manifest)["layers"]]
 
