@@ -138,6 +138,10 @@ class Authority(IssuedTokens):
         super().__init__(context)
         self._keys = keys
 
+    def issue(self) -> "Issue":
+        """Return the id and the time of a token to be minted."""
+        return Issue(_new_token_id(), self._context.clock.now().replace(microsecond=0))
+
     async def mint(
         self,
         *,
@@ -147,7 +151,7 @@ class Authority(IssuedTokens):
         image: ImageGrant,
         node: Node,
         ttl_s: int | None = None,
-        token_id: str | None = None,
+        issue: "Issue | None" = None,
         encrypted: EncryptedFor | None = None,
     ) -> MintedToken:
         """Mint a token for one pull of one image by one node.
@@ -162,7 +166,7 @@ class Authority(IssuedTokens):
             image: Image that the token grants.
             node: Node that may redeem the token. Its binding is stored in the ledger with the token.
             ttl_s: Lifetime of the unredeemed token; 10 min by default, 15 min at most.
-            token_id: Result of `new_token_id`, if the caller needs the id before.
+            issue: Result of `issue`, if the caller has used it to encrypt the image.
             encrypted: How layers are encrypted for the node; None for plaintext.
 
         Raises:
@@ -173,57 +177,64 @@ class Authority(IssuedTokens):
         ttl_s = DEFAULT_TTL_S if ttl_s is None else ttl_s
         if not 0 < ttl_s <= MAX_TTL_S:
             raise TtlOutOfRangeError(ttl_s, MAX_TTL_S)
-        token_id = token_id or new_token_id()
-        issued_at = self._context.clock.now().replace(microsecond=0)
-        expires_at = issued_at + timedelta(seconds=ttl_s)
-        token = sign(
-            self._keys,
-            TokenType.PULL,
-            {
-                "iss": self._context.issuer,
-                "sub": node.node_id,
-                "aud": self._context.service,
-                "jti": token_id,
-                "iat": int(issued_at.timestamp()),
-                "nbf": int(issued_at.timestamp()),
-                "exp": int(expires_at.timestamp()),
-                "access": [Access("repository", repository, _PULL).to_claim()],
-                "img": image.digest,
-                "org": organization,
-                **(
-                    {"enc": EncryptionClaim(encrypted.key, encrypted.minted_at).to_claim()}
-                    if encrypted
-                    else {}
-                ),
-            },
+        issue = issue or self.issue()
+        new = NewToken(
+            issue.token_id,
+            organization,
+            group_id,
+            repository,
+            node.node_id,
+            image,
+            ttl_s=ttl_s,
+            binding=node.node_binding,
+            encrypted=encrypted,
         )
-        await self._context.ledger.mint(
-            NewToken(
-                token_id,
-                organization,
-                group_id,
-                repository,
-                node.node_id,
-                image,
-                ttl_s=ttl_s,
-                binding=node.node_binding,
-                encrypted=encrypted,
-            )
-        )
+        token = self._sign(new, issue)
+        await self._context.ledger.mint(new)
+        detail: dict[str, object] = {"repository": repository}
+        if encrypted is not None:
+            detail["encryption_key"] = encrypted.key
         await self._record(
             AuthEventType.TOKEN_MINTED,
-            token_id=token_id,
-            node_id=node.node_id,
+            token_id=new.token_id,
+            node_id=new.node_id,
             organization=organization,
-            detail={
-                "repository": repository,
-                **({"encryption_key": encrypted.key} if encrypted else {}),
-            },
+            detail=detail,
         )
-        return MintedToken(token_id, token, expires_at)
+        return MintedToken(new.token_id, token, issue.at + timedelta(seconds=ttl_s))
+
+    def _sign(self, new: NewToken, issue: "Issue") -> Secret:
+        claims: dict[str, object] = {
+            "iss": self._context.issuer,
+            "sub": new.node_id,
+            "aud": self._context.service,
+            "jti": new.token_id,
+            "iat": issue.at_s,
+            "nbf": issue.at_s,
+            "exp": issue.at_s + int(new.ttl_s),
+            "access": [Access("repository", new.repository, _PULL).to_claim()],
+            "img": new.image.digest,
+            "org": new.organization,
+        }
+        if new.encrypted is not None:
+            claims["enc"] = EncryptionClaim(new.encrypted.key, issue.at_s).to_claim()
+        return sign(self._keys, TokenType.PULL, claims)
 
 
-def new_token_id() -> str:
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Id of a token, and when it is issued, in whole seconds."""
+
+    token_id: str
+    at: datetime
+
+    @property
+    def at_s(self) -> int:
+        """Time in seconds since 1970."""
+        return int(self.at.timestamp())
+
+
+def _new_token_id() -> str:
     """Return a new id: 128 random bits, not starting with `-`, which commands read as an option."""
     while (token_id := secrets.token_urlsafe(_ID_BYTES)).startswith("-"):
         pass

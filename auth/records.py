@@ -78,12 +78,10 @@ class EncryptedFor:
 
     Attributes:
         key: Thumbprint of the node's encryption key.
-        minted_at: Time in seconds; layers have the keys of that time.
         digest: Digest of the manifest or index that the session's tags name.
     """
 
     key: str
-    minted_at: int
     digest: str
 
 

@@ -201,26 +201,26 @@ class BlobStore:
         """
         return await self._open(tenant, digest, self._unlocker.open)
 
-    async def open_ciphertext(
-        self, tenant: str, digest: Digest, ciphertext: Digest | None = None
-    ) -> CiphertextReader:
+    async def open_ciphertext(self, tenant: str, digest: Digest, ciphertext: Digest) -> CiphertextReader:
         """Open the ciphertext of a deliverable blob, as nodes get it. The caller closes it.
 
         The bytes are not authenticated: the recipient verifies their digest. No key is needed.
 
         Args:
-            ciphertext: Digest of the ciphertext, which may be one that was replaced (`rekey`); None opens
-                the current one.
+            ciphertext: Digest of the ciphertext, which may be one that was replaced (`rekey`).
 
         Raises:
-            BlobNotFoundError, BlobDamagedError, StorageUnavailableError: As for `open`.
-            NotDeliverableError: The blob is not deliverable.
+            BlobNotFoundError: This tenant has no such blob with this ciphertext.
+            BlobDamagedError, StorageUnavailableError: As for `open`.
         """
-        if ciphertext is not None:
-            record = await self._with_ciphertext(tenant, digest, ciphertext)
-            if record is not None:
-                return await self._unlocker.open_ciphertext(record)
-        return await self._open(tenant, digest, self._unlocker.open_ciphertext)
+        record = await self._with_ciphertext(tenant, digest, ciphertext)
+        try:
+            return await self._unlocker.open_ciphertext(record)
+        except BlobNotFoundError as error:
+            self._recent.forget(tenant, digest)
+            if await self._with_ciphertext(tenant, digest, ciphertext) == record:
+                raise BlobMissingError(f"the object of blob {digest} is not in storage") from error
+            raise
 
     async def delivery_key(self, tenant: str, digest: Digest) -> DeliveryKey:
         """Return the secrets with which a node decrypts the ciphertext of a deliverable blob.
@@ -275,11 +275,6 @@ class BlobStore:
         record = await self._records.get(tenant, digest)
         return record is not None and record.deliverable
 
-    async def make_deliverable(self, tenant: str, digest: Digest) -> None:
-        """Encrypt a stored blob for delivery, unless it already is. Raises the errors of `open`."""
-        if not await self.deliverable(tenant, digest):
-            await self.rekey(tenant, digest)
-
     async def ciphertext_path(self, tenant: str, digest: Digest, ciphertext: Digest) -> str:
         """Return the path of a deliverable blob's ciphertext in the backend (`BlobBackend.path`).
 
@@ -300,32 +295,19 @@ class BlobStore:
         return await self._threads.run(self._backend.signed_url, name, lifetime_s)
 
     async def _ciphertext_name(self, tenant: str, digest: Digest, ciphertext: Digest) -> str:
-        retired = await self._with_ciphertext(tenant, digest, ciphertext)
-        if retired is not None:
-            return retired.object_name
+        return (await self._with_ciphertext(tenant, digest, ciphertext)).object_name
 
-        async def named(record: KeyRecord) -> str:
-            return record.object_name
-
-        return await self._open(tenant, digest, named)
-
-    async def _with_ciphertext(self, tenant: str, digest: Digest, ciphertext: Digest) -> KeyRecord | None:
-        """Return a replaced record by its ciphertext; None if it is the current record's.
-
-        Raises:
-            BlobNotFoundError: Neither has this ciphertext.
-        """
-
-        async def same(record: KeyRecord) -> bool:
-            return record.ciphertext == ciphertext
-
-        if await self._open(tenant, digest, same):
-            return None
+    async def _with_ciphertext(self, tenant: str, digest: Digest, ciphertext: Digest) -> KeyRecord:
+        """Return the current record, or the replaced one, that has this ciphertext."""
+        recent = self._recent.get(tenant, digest)
+        if recent is not None and recent.ciphertext == ciphertext:
+            return recent
+        current = await self._current(tenant, digest)
+        if current.ciphertext == ciphertext:
+            self._recent.put(current)
+            return current
         retired = await self._records.retired(tenant, digest, ciphertext)
         if retired is None:
-            self._recent.forget(tenant, digest)  # it may be the old record of a blob that was rekeyed
-            if await self._open(tenant, digest, same):
-                return None
             raise BlobNotFoundError(f"this tenant has no ciphertext {ciphertext}")
         return retired
 
@@ -440,12 +422,15 @@ class BlobStore:
                 return await opened(recent)
             except (BlobNotFoundError, BlobDamagedError, KeyUnavailableError, NotDeliverableError):
                 self._recent.forget(tenant, digest)  # the record may have been replaced, rewrapped or removed
+        return await self._open_current(await self._current(tenant, digest), opened)
+
+    async def _current(self, tenant: str, digest: Digest) -> KeyRecord:
         record = await self._records.get(tenant, digest)
         if record is None:
             if await self._records.damaged(tenant, digest):
                 raise BlobDamagedError(f"the blob {digest} is known to be damaged")
             raise BlobNotFoundError(f"this tenant has no blob {digest}")
-        return await self._open_current(record, opened)
+        return record
 
     async def _open_current(self, record: KeyRecord, opened: Callable[[KeyRecord], Awaitable[R]]) -> R:
         try:

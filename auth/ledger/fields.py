@@ -32,8 +32,7 @@ def encode_new(token: NewToken) -> list[bytes | str | int]:
         *("sz", token.image.size_bytes),
     ]
     if token.encrypted is not None:
-        pairs += ("ek", f"{token.encrypted.key} {token.encrypted.minted_at}")
-        pairs += ("ed", _encode_digest(token.encrypted.digest))
+        pairs += ("ek", token.encrypted.key, "ed", _encode_digest(token.encrypted.digest))
     if token.binding is not None:
         for name, value in encode_binding(token.binding).items():
             pairs += (name, value)
@@ -84,8 +83,7 @@ def decode_view(token_id: str, reply: Sequence[bytes]) -> TokenView | None:
 def _decode_encrypted(fields: Mapping[bytes, bytes]) -> EncryptedFor | None:
     if b"ek" not in fields:
         return None
-    key, minted_at = fields[b"ek"].decode().split()
-    return EncryptedFor(key, int(minted_at), _decode_digest(fields[b"ed"]))
+    return EncryptedFor(fields[b"ek"].decode(), _decode_digest(fields[b"ed"]))
 
 
 def _decode_session(fields: Mapping[bytes, bytes], now_ms: int) -> SessionView:

@@ -23,18 +23,20 @@ class SqlEncryptionPolicies:
         self._clock = clock
         self._server = server
 
-    async def own(self, organization: str) -> Encryption | None:
-        """Return an organization's own policy; None if it has none. Raises NotFoundError."""
+    async def show(self, organization: str) -> tuple[Encryption | None, Encryption]:
+        """Return an organization's own policy, if any, and the one that applies. Raises NotFoundError."""
         async with self._database.read() as connection:
             query = select(organizations.c.encryption).where(organizations.c.name == organization)
             row = (await connection.execute(query)).first()
         if row is None:
             raise _no_such()
-        return Encryption(row.encryption) if row.encryption else None
+        own = Encryption(row.encryption) if row.encryption else None
+        return own, policy_for(self._server, own)
 
     async def effective(self, organization: str) -> Encryption:
         """Return the policy that applies to an organization. Raises NotFoundError."""
-        return policy_for(self._server, await self.own(organization))
+        _, effective = await self.show(organization)
+        return effective
 
     async def set(self, organization: str, policy: Encryption | None, *, source: str) -> None:
         """Set or remove an organization's own policy, with the event. Raises NotFoundError."""

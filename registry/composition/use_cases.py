@@ -53,7 +53,6 @@ class UseCases:
             authority=shared.authority,
             encryption=shared.encryption,
             policies=shared.encryption_policies,
-            clock=shared.clock,
             default=variant,
         )
 

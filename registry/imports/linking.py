@@ -39,11 +39,14 @@ class BlobLinker:
         self._origins = origins
         self._registries = frozenset(registries)
 
-    async def link(self, source: UpstreamRepository, organization: str, blob: Descriptor) -> bool:
+    async def link(
+        self, source: UpstreamRepository, organization: str, blob: Descriptor, *, deliverable: bool = False
+    ) -> bool:
         """Give an organization access to an existing blob. Returns False if it must be downloaded.
 
         Args:
             source: The image's repository, accessed with this import's credentials.
+            deliverable: Link only a blob whose ciphertext can be delivered.
         """
         if not self.trusts(source):
             return False
@@ -52,7 +55,9 @@ class BlobLinker:
                 return False
             if not await source.admits(blob):
                 return False
-            linked = await self._store.link(organization, blob.digest, blob.size_bytes)
+            linked = await self._store.link(
+                organization, blob.digest, blob.size_bytes, deliverable=deliverable
+            )
         except (StorageError, CatalogUnavailableError):
             return False  # the download succeeds, or reports the problem
         if linked:

@@ -26,6 +26,8 @@ from registry.upstream.repository import UpstreamRepository
 from storage.blobs import BlobStore
 from storage.digest import Digest
 from storage.errors import (
+    BlobDamagedError,
+    BlobNotFoundError,
     DigestMismatchError,
     KeyUnavailableError,
     StorageError,
@@ -150,7 +152,7 @@ class Transfer:
 
     async def _layer(self, layer: Descriptor, progress: TransferProgress) -> None:
         for last in (*[False] * (STORE_ATTEMPTS - 1), True):
-            if await self._found(layer, progress) or await self._linked(layer, progress):
+            if await self._is_there(layer, progress):
                 break
             copy = _Copy(
                 self._source,
@@ -181,11 +183,18 @@ class Transfer:
                 break
             copy.take_back()
 
+    async def _is_there(self, layer: Descriptor, progress: TransferProgress) -> bool:
+        """Return whether the tenant has the layer, or gets it without a download."""
+        return (
+            await self._found(layer, progress)
+            or await self._linked(layer, progress)
+            or await self._converted(layer, progress)
+        )
+
     async def _found(self, layer: Descriptor, progress: TransferProgress) -> bool:
         try:
-            there = await self._store.contains(self._tenant, layer.digest)
-            if there and self._is_deliverable(layer):
-                await self._store.make_deliverable(self._tenant, layer.digest)
+            has = self._store.deliverable if self._is_deliverable(layer) else self._store.contains
+            there = await has(self._tenant, layer.digest)
         except StorageError as error:
             raise _store_failed(error) from error
         if there:
@@ -196,9 +205,29 @@ class Transfer:
         return self._deliverable and encrypted_media_type(layer.media_type) is not None
 
     async def _linked(self, layer: Descriptor, progress: TransferProgress) -> bool:
-        if self._sharing is None or not await self._sharing.link(self._source, self._tenant, layer):
+        if self._sharing is None:
             return False
-        return await self._found(layer, progress)
+        linked = await self._sharing.link(
+            self._source, self._tenant, layer, deliverable=self._is_deliverable(layer)
+        )
+        if linked:
+            progress.found(layer.size_bytes)
+        return linked
+
+    async def _converted(self, layer: Descriptor, progress: TransferProgress) -> bool:
+        """Encrypt a layer for delivery that the tenant has in the other format. Returns False: fetch it."""
+        if not self._is_deliverable(layer):
+            return False
+        try:
+            if not await self._store.contains(self._tenant, layer.digest):
+                return False
+            await self._store.rekey(self._tenant, layer.digest)
+        except (BlobNotFoundError, BlobDamagedError, DigestMismatchError):
+            return False
+        except StorageError as error:
+            raise _store_failed(error) from error
+        progress.found(layer.size_bytes)
+        return True
 
 
 class _Copy:

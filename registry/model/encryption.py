@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Final
 
 from registry.errors import ConflictError
+from registry.model.nodes import Runtime
 
 
 class Encryption(StrEnum):
@@ -14,7 +15,7 @@ class Encryption(StrEnum):
     REQUIRED = "required"
 
 
-DECRYPTING_RUNTIMES: Final = frozenset({"containerd", "cri-o", "podman", "proxy", "skopeo"})
+DECRYPTING_RUNTIMES: Final = frozenset(Runtime) - {Runtime.DOCKER}
 """Runtimes of nodes that can decrypt layers. Docker's own store cannot, without a proxy."""
 
 

@@ -74,6 +74,19 @@ def encrypted_media_type(media_type: str) -> str | None:
     return f"{known}{ENCRYPTED_SUFFIX}" if known in OCI_LAYERS else None
 
 
+def must_encrypt(media_type: str) -> bool:
+    """Return whether Crisper encrypts a layer of this type; False if its publisher already did.
+
+    Raises:
+        DocumentError: It should be encrypted, and clients have no type for that.
+    """
+    if media_type.endswith(ENCRYPTED_SUFFIX):
+        return False
+    if encrypted_media_type(media_type) is None:
+        raise DocumentError(f"a layer of the type {media_type} cannot be encrypted")
+    return True
+
+
 def encrypted_manifest(
     plain: bytes, original: Digest, layers: Mapping[Digest, LayerSecrets], key: NodeKey
 ) -> bytes:

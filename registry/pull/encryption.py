@@ -13,7 +13,7 @@ from registry.oci.encrypted_manifest import (
     LayerSecrets,
     encrypted_index,
     encrypted_manifest,
-    encrypted_media_type,
+    must_encrypt,
 )
 from registry.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from registry.oci.node_key import NodeKey
@@ -55,7 +55,7 @@ class ImageEncryption:
         """Return a session's image with encrypted layers.
 
         Raises:
-            DocumentError: The manifest would be too large.
+            DocumentError: The manifest would be too large, or a layer's type cannot be encrypted.
             NotDeliverableError: A layer is not stored as ciphertext.
             StorageError: As for `BlobStore.open`.
         """
@@ -74,7 +74,7 @@ class ImageEncryption:
         digests = [
             content.digest
             for content in image.contents
-            if content.kind is ContentKind.LAYER and encrypted_media_type(content.media_type) is not None
+            if content.kind is ContentKind.LAYER and must_encrypt(content.media_type)
         ]
         keys = await self._blobs.delivery_keys(organization, digests, recipient.minted_at)
         return {
@@ -120,14 +120,14 @@ def _build(
             ciphertext = layers[content.digest].ciphertext
             contents[content.digest] = replace(content, digest=ciphertext, plaintext=content.digest)
 
-    def now(digest: Digest) -> Digest:
+    def replaced(digest: Digest) -> Digest:
         return contents[digest].digest if digest in contents else digest
 
     visible = replace(
         image,
-        digest=now(image.digest),
-        manifest_digest=now(image.manifest_digest),
-        index_digest=now(image.index_digest) if image.index_digest else None,
+        digest=replaced(image.digest),
+        manifest_digest=replaced(image.manifest_digest),
+        index_digest=replaced(image.index_digest) if image.index_digest else None,
         contents=tuple(contents.get(content.digest, content) for content in image.contents),
         platforms=(),
         zstd=None,

@@ -19,7 +19,7 @@ class SessionImage:
 
     stored: StoredImage
     visible: StoredImage
-    documents: Mapping[Digest, bytes] = field(default_factory=dict)
+    documents: Mapping[Digest, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def plain(cls, image: StoredImage) -> "SessionImage":

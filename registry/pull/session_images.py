@@ -72,5 +72,9 @@ class SessionImages:
 
 def node_key(node: Node, thumbprint: str) -> NodeKey | None:
     """Return the node's current or previous encryption key by its thumbprint, or None."""
-    keys = (NodeKey.parse(pem) for pem in (node.encryption_key, node.previous_encryption_key) if pem)
-    return next((key for key in keys if key.thumbprint == thumbprint), None)
+    keys = {
+        node.previous_key_thumbprint: node.previous_encryption_key,
+        node.key_thumbprint: node.encryption_key,
+    }
+    pem = keys.get(thumbprint)
+    return NodeKey.parse(pem) if pem else None

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from auth.authority import Authority, MintedToken, new_token_id
-from auth.ports import Clock, Node
+from auth.authority import Authority, Issue, MintedToken
+from auth.ports import Node
 from auth.records import EncryptedFor, ImageGrant
 from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.instances import SqlInstances
@@ -71,7 +71,6 @@ class PullTokens:
         authority: Authority,
         encryption: ImageEncryption,
         policies: SqlEncryptionPolicies,
-        clock: Clock,
         default: Variant = Variant.ORIGINAL,
     ) -> None:
         self._catalog = catalog
@@ -80,7 +79,6 @@ class PullTokens:
         self._authority = authority
         self._encryption = encryption
         self._policies = policies
-        self._clock = clock
         self._default = default
 
     async def mint(
@@ -123,8 +121,8 @@ class PullTokens:
         original, image = self._choose(image, node, wanted)
         if node.reads_zstd is False and wanted is not Variant.ZSTD and image.has_zstd_layers:
             raise _zstd_unsupported(node_id)
-        token_id = new_token_id()
-        encrypted = await self._encrypt(key.organization, image, node, token_id, encryption)
+        issue = self._authority.issue()
+        encrypted = await self._encrypt(key.organization, image, node, issue, encryption)
         minted = await self._authority.mint(
             organization=key.organization,
             group_id=group.id,
@@ -137,7 +135,7 @@ class PullTokens:
             ),
             node=node,
             ttl_s=ttl_s,
-            token_id=token_id,
+            issue=issue,
             encrypted=encrypted,
         )
         # A deletion that commits after this read finds the token in the ledger; an earlier one shows up here.
@@ -153,7 +151,7 @@ class PullTokens:
         return await self._catalog.image_by_digest(repository, digest)
 
     async def _encrypt(
-        self, organization: str, image: StoredImage, node: Node, token_id: str, asked: Encryption | None
+        self, organization: str, image: StoredImage, node: Node, issue: Issue, asked: Encryption | None
     ) -> EncryptedFor | None:
         """Return how the layers are encrypted for the node; None if they are delivered as plaintext."""
         chosen = choose_encryption(await self._policies.effective(organization), asked)
@@ -166,15 +164,18 @@ class PullTokens:
                 raise _key_missing(node)
             return None
         key = NodeKey.parse(node.encryption_key)
-        minted_at = int(self._clock.now().timestamp())
-        recipient = Recipient(key, token_id, minted_at)
+        recipient = Recipient(key, issue.token_id, issue.at_s)
         try:
             image_of_session = await self._encryption.encrypt(organization, image, recipient)
-        except (NotDeliverableError, DocumentError):
+        except NotDeliverableError:
             if required:
                 raise _not_encrypted() from None
             return None
-        return EncryptedFor(key.thumbprint, minted_at, str(image_of_session.visible.digest))
+        except DocumentError as error:
+            if required:
+                raise NotEncryptedError(f"The layers must be encrypted, but {error}.") from None
+            return None
+        return EncryptedFor(key.thumbprint, str(image_of_session.visible.digest))
 
     def _choose(
         self, stored: StoredImage, node: Node, wanted: Variant | None

@@ -57,8 +57,7 @@ class LocalBackend:
             for folder in (root, self._objects, self._incoming):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 if group is not None:
-                    shutil.chown(folder, group=group)
-                    folder.chmod(_SHARED_FOLDER)
+                    _share(folder, group)
             _fsync_folder(root)
 
     def create(self, name: str, expected_bytes: int | None = None) -> "LocalObjectWriter":  # noqa: ARG002
@@ -259,6 +258,16 @@ class LocalObjectReader:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _share(folder: Path, group: str) -> None:
+    try:
+        shutil.chown(folder, group=group)
+    except LookupError:
+        raise StorageUnavailableError(
+            f"this machine has no group {group!r}: check `group` in the storage URL"
+        ) from None
+    folder.chmod(_SHARED_FOLDER)
 
 
 def _create_locked(path: Path) -> int:

@@ -211,6 +211,15 @@ def uncompressed() -> Image:
 
 
 @cache
+def last_layer_of_type(kind: str) -> Image:
+    """Build an image whose last layer has the media type of OCI's layers with another ending."""
+    image = build(f"acme/{kind.replace('+', '-')}", [*_busybox_layers(kind), _noise(kind, 1 << 16)])
+    manifest = json.loads(image.manifest)
+    manifest["layers"][-1]["mediaType"] = f"application/vnd.oci.image.layer.v1.{kind}"
+    return replace(image, manifest=_json(manifest))
+
+
+@cache
 def multi_platform() -> Image:
     name = "acme/multi"
     amd64 = build(name, _busybox_layers("multi"), cmd=["cat /etc/greeting"])

@@ -3,8 +3,9 @@
 asyncio's transport would receive every chunk from a worker thread through the event loop, and copy the part
 that the socket does not accept. Here the thread that decrypts a piece also writes it to the socket until
 the send buffer is full. The event loop waits until the socket is writable and starts the thread again.
-Bytes that were decrypted but not sent are dropped and decrypted again, so memory is limited by the number
-of threads, not of connections (docs/adr/0002-send-large-bodies-from-a-worker-thread.md).
+Ciphertext in a local file is sent by the kernel (`sendfile`), and nothing is decrypted. Bytes that were
+decrypted but not sent are dropped and decrypted again, so memory is limited by the number of threads, not of
+connections (docs/adr/0002-send-large-bodies-from-a-worker-thread.md).
 """
 
 import asyncio

@@ -53,5 +53,5 @@ class EncryptionApi:
         return await self._shown(name)
 
     async def _shown(self, name: str) -> EncryptionPolicy:
-        own = await self._policies.own(name)
-        return EncryptionPolicy(policy=own, effective=await self._policies.effective(name))
+        own, effective = await self._policies.show(name)
+        return EncryptionPolicy(policy=own, effective=effective)

@@ -34,17 +34,25 @@ class TokenImage(Document):
 
     Attributes:
         digest: Digest of the document that the reference names.
-        original_digest: Digest of the image as it was imported; null if it was deleted.
         key_thumbprint: Thumbprint of the node's key for which the layers are encrypted; null for plaintext.
     """
 
     reference: str
     digest: str
-    original_digest: str | None
     size: Count
     variant: Literal["original", "zstd"] | None
     platforms: list[str] | None
     key_thumbprint: str | None
+
+
+class MintedImage(TokenImage):
+    """The image of a new token.
+
+    Attributes:
+        original_digest: Digest of the image as it was imported.
+    """
+
+    original_digest: str
 
 
 class CreatedPullToken(Document):
@@ -55,7 +63,7 @@ class CreatedPullToken(Document):
     username: str
     expires_at: Instant
     encrypted: bool
-    image: TokenImage
+    image: MintedImage
 
     @classmethod
     def of(cls, made: Designation, host: str) -> "CreatedPullToken":
@@ -66,7 +74,7 @@ class CreatedPullToken(Document):
             username=made.node_id,
             expires_at=made.minted.expires_at,
             encrypted=made.encrypted is not None,
-            image=TokenImage(
+            image=MintedImage(
                 reference=f"{host}/{made.key.repository}:v{made.version}",
                 digest=made.digest,
                 original_digest=str(made.original_digest),
@@ -132,7 +140,6 @@ class PullToken(Document):
             image=TokenImage(
                 reference=f"{host}/{view.repository}@{digest}",
                 digest=digest,
-                original_digest=None,
                 size=view.image_size,
                 variant=image.variant.value if image else None,
                 platforms=image.platform.split(",") if image else None,

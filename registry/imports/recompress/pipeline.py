@@ -156,8 +156,8 @@ class Compressor:
             await self._pins.pin(work.job.id, organization, [known.encoded.digest])
             if not await self._store.contains(organization, known.encoded.digest):
                 return None
-            if work.deliverable:
-                await self._store.make_deliverable(organization, known.encoded.digest)
+            if work.deliverable and not await self._store.deliverable(organization, known.encoded.digest):
+                await self._store.rekey(organization, known.encoded.digest)
         self._metrics.compressed_layers.labels("known").inc()
         return EncodedLayer(verified=True, content=known.encoded)
 

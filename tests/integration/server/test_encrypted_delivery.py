@@ -319,12 +319,65 @@ def test_an_image_without_encrypted_delivery_is_refused_until_it_is_imported_for
     assert operator.mint(organization, again, node, encryption="required").key_thumbprint
 
 
+@pytest.mark.parametrize("compression", ["bzip2", "xz"])
+def test_an_image_with_a_layer_that_cannot_be_encrypted_is_never_delivered_in_part(
+    server: CrisperServer, upstream: Upstream, compression: str
+) -> None:
+    keyed = _keyed(server, upstream, images.last_layer_of_type(f"tar+{compression}"))
+    body = {
+        "organization_name": keyed.organization.name,
+        "project_name": "default",
+        "container_group_name": keyed.group,
+        "node_id": keyed.node.node_id,
+    }
+    operator = server.operator
+    refused = operator.call("POST", "/pull-tokens", body | {"encryption": "required"}).expect(409).json()
+    assert refused["type"] == "urn:crisper:problem:image-not-encrypted"
+    assert f"tar+{compression} cannot be encrypted" in refused["detail"]
+    assert operator.call("POST", "/pull-tokens", body).expect(201).json()["encrypted"] is False
+
+
+def test_a_layer_that_its_publisher_encrypted_is_delivered_unchanged(
+    server: CrisperServer, upstream: Upstream
+) -> None:
+    keyed = _keyed(server, upstream, images.last_layer_of_type("tar+gzip+encrypted"))
+    bearer = keyed.bearer(keyed.mint_encrypted())
+    layers, originals = keyed.manifest(bearer)["layers"], _layers(keyed.image)
+    assert layers[-1]["digest"] == originals[-1]
+    assert not set(originals[:-1]) & {each["digest"] for each in layers}
+    keyed.get(f"blobs/{originals[-1]}", bearer).expect(200)
+
+
 def _layers(image: images.Image) -> list[str]:
     return [str(each["digest"]) for each in json.loads(image.manifest)["layers"]]
 
 
 def _heads(answer: Response) -> bytes:
     return "\n".join(f"{name}: {value}" for name, value in answer.headers.items()).encode()
+
+
+def test_a_damaged_layer_in_the_other_format_is_fetched_again(
+    server: CrisperServer, upstream: Upstream
+) -> None:
+    operator, image = server.operator, images.random_layers(1, 1_234_567, "acme/damaged")
+    upstream.push(image)
+    organization, keys = operator.create_organization(), KeyPair.p256()
+    path = f"/organizations/{organization.name}/encryption"
+    operator.call("PUT", path, {"policy": "none"}).expect(200)
+    customer = server.customer(organization)
+    customer.import_image(upstream.reference(image), **upstream.login)
+    size_bytes = len(image.blobs[_layers(image)[0]])
+    objects = (server.data_dir / "blobs" / "objects").glob("*/*")
+    (stored,) = [file for file in objects if size_bytes < file.stat().st_size < size_bytes + 1000]
+    damaged = bytearray(stored.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    stored.write_bytes(damaged)
+    operator.call("PUT", path, {"policy": None}).expect(200)
+    group = customer.import_image(upstream.reference(image), **upstream.login)
+    node = operator.create_node(encryption_key=keys.public, runtime="containerd")
+    keyed = Keyed(server, organization, node, group, image, keys)
+    bearer = keyed.bearer(keyed.mint_encrypted())
+    assert keyed.opened(bearer, keyed.manifest(bearer)) == [image.blobs[layer] for layer in _layers(image)]
 
 
 def test_rekeying_gives_new_ciphertext_and_leaves_running_sessions_theirs(

@@ -94,7 +94,8 @@ async def test_a_deliverable_blob_comes_back_as_plaintext_and_as_ciphertext(shop
         await get(shop.store, "acme", digest, len(data) // 3, len(data) // 2)
         == (data[len(data) // 3 :][: len(data) // 2])
     )
-    async with await shop.store.open_ciphertext("acme", digest) as reader:
+    assert record.ciphertext is not None
+    async with await shop.store.open_ciphertext("acme", digest, record.ciphertext) as reader:
         assert reader.fileno() is None
         assert Digest.of(reader.read_at(0, reader.size_bytes)) == record.ciphertext
     await shop.store.verify("acme", digest)

@@ -10,4 +10,4 @@ from auth import authority
 def test_a_token_id_never_looks_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter(["-Y", "--", "a-"])
     monkeypatch.setattr(secrets, "token_urlsafe", lambda _bytes: next(drawn))
-    assert authority.new_token_id() == "a-"
+    assert authority._new_token_id() == "a-"

@@ -24,6 +24,7 @@ from storage.errors import (
     NotDeliverableError,
 )
 from storage.keys.local import LocalKeyring
+from storage.read.reader import CiphertextReader
 from storage.records import KeyRecord
 from tests.support.blobs import DeliverableStore, get
 from tests.support.blobs import put as put_as_the_store_does
@@ -47,8 +48,16 @@ async def put(
         return await writer.commit()
 
 
+async def opened(store: BlobStore, tenant: str = "acme") -> CiphertextReader:
+    """Open the current ciphertext."""
+    record = await store.stat(tenant, DIGEST)
+    assert record is not None
+    assert record.ciphertext is not None
+    return await store.open_ciphertext(tenant, DIGEST, record.ciphertext)
+
+
 async def ciphertext_of(store: BlobStore, tenant: str = "acme") -> bytes:
-    async with await store.open_ciphertext(tenant, DIGEST) as reader:
+    async with await opened(store, tenant) as reader:
         return b"".join([bytes(chunk) async for chunk in reader.stream(chunk_bytes=70_000)])
 
 
@@ -63,7 +72,8 @@ async def test_a_node_decrypts_the_ciphertext_with_the_delivery_key(store: BlobS
     data = DATA[:size]
     record = await put(store, data=data)
     key = await store.delivery_key("acme", record.digest)
-    async with await store.open_ciphertext("acme", record.digest) as reader:
+    assert record.ciphertext is not None
+    async with await store.open_ciphertext("acme", record.digest, record.ciphertext) as reader:
         ciphertext = reader.read_at(0, reader.size_bytes)
     assert decrypted(ciphertext, key) == data
     assert (key.plaintext, key.ciphertext, key.size_bytes) == (record.digest, Digest.of(ciphertext), size)
@@ -97,7 +107,7 @@ async def test_secrets_are_not_in_the_repr_and_are_not_pickled(store: BlobStore)
 async def test_ranges_of_the_ciphertext_equal_its_slices(store: BlobStore) -> None:
     await put(store)
     whole = await ciphertext_of(store)
-    async with await store.open_ciphertext("acme", DIGEST) as reader:
+    async with await opened(store) as reader:
         assert reader.size_bytes == len(DATA)
         assert reader.digest == Digest.of(whole)
         assert reader.fileno() is None
@@ -110,17 +120,34 @@ async def test_ranges_of_the_ciphertext_equal_its_slices(store: BlobStore) -> No
 async def test_blobs_of_the_other_format_are_not_deliverable(store: BlobStore) -> None:
     await put(store, deliverable=False)
     assert not await store.deliverable("acme", DIGEST)
-    for ask in (store.delivery_key, store.open_ciphertext):
-        with pytest.raises(NotDeliverableError, match="import its image again"):
-            await ask("acme", DIGEST)
+    with pytest.raises(NotDeliverableError, match="import its image again"):
+        await store.delivery_key("acme", DIGEST)
+    with pytest.raises(BlobNotFoundError):
+        await store.open_ciphertext("acme", DIGEST, DIGEST)
     assert await get(store, "acme", DIGEST) == DATA
 
 
 async def test_another_tenant_gets_neither_ciphertext_nor_key(store: BlobStore) -> None:
-    await put(store)
-    for ask in (store.delivery_key, store.open_ciphertext):
-        with pytest.raises(BlobNotFoundError):
-            await ask("umbrella", DIGEST)
+    record = await put(store)
+    assert record.ciphertext is not None
+    with pytest.raises(BlobNotFoundError):
+        await store.delivery_key("umbrella", DIGEST)
+    with pytest.raises(BlobNotFoundError):
+        await store.open_ciphertext("umbrella", DIGEST, record.ciphertext)
+
+
+async def test_ciphertext_whose_object_is_gone_is_missing_and_a_deleted_one_is_unknown(
+    store: BlobStore, backend: MemoryBackend
+) -> None:
+    record = await put(store)
+    assert record.ciphertext is not None
+    kept = backend.objects.pop(record.object_name)
+    with pytest.raises(BlobMissingError):
+        await opened(store)
+    backend.objects[record.object_name] = kept
+    await store.delete("acme", DIGEST)
+    with pytest.raises(BlobNotFoundError):
+        await store.open_ciphertext("acme", DIGEST, record.ciphertext)
 
 
 async def test_a_deliverable_blob_replaces_one_that_is_not(
@@ -276,7 +303,7 @@ async def test_ciphertext_of_the_wrong_length_is_damaged(store: BlobStore, backe
     record = await put(store)
     backend.objects[record.object_name] += b"x"
     with pytest.raises(BlobDamagedError):
-        await store.open_ciphertext("acme", DIGEST)
+        await opened(store)
 
 
 async def test_tests_of_both_formats_do_use_both(

@@ -1,4 +1,5 @@
 import errno
+import grp
 import os
 import stat
 import subprocess
@@ -22,6 +23,19 @@ def test_files_and_folders_are_this_users_alone(tmp_path: Path) -> None:
     assert modes == {0o700}
     assert stat.S_IMODE((tmp_path / "blobs/objects/ab" / NAME).stat().st_mode) == 0o600
     assert list((tmp_path / "blobs/incoming").iterdir()) == []
+
+
+def test_a_group_may_read_objects_if_it_is_named(tmp_path: Path) -> None:
+    mine = grp.getgrgid(os.getgid()).gr_name
+    LocalBackend(tmp_path / "blobs", mine).create(NAME).commit()
+    folders = (tmp_path / "blobs", tmp_path / "blobs/objects", tmp_path / "blobs/objects/ab")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o2750}
+    assert stat.S_IMODE((tmp_path / "blobs/objects/ab" / NAME).stat().st_mode) == 0o640
+
+
+def test_an_unknown_group_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailableError, match="this machine has no group 'nobody-knows'"):
+        LocalBackend(tmp_path / "blobs", "nobody-knows")
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "AB" * 32, "ab" * 31, NAME + "\n"])
