@@ -113,7 +113,7 @@ class DataDir:
     def ensure_operator_key(self) -> None:
         """Generate the operator key on the first start."""
         if not self.operator_key.exists():
-            write_secret(
+            write_atomically(
                 self.operator_key, f"{OPERATOR_KEY_PREFIX}{secrets.token_urlsafe(_KEY_BYTES)}\n".encode()
             )
 
@@ -132,15 +132,20 @@ def read_operator_key(path: Path) -> str:
     return key
 
 
-def write_secret(path: Path, content: bytes) -> None:
-    """Write a file atomically, readable only by its owner."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o600, staged: Path | None = None) -> None:
+    """Write a file as a whole, or not at all; by default readable only by its owner.
+
+    Args:
+        staged: What is written first and renamed; by default a hidden file beside it.
+    """
+    staged = staged or path.with_name(f".{path.name}.{os.getpid()}")
+    staged.unlink(missing_ok=True)
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
         file.flush()
+        os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
-    temporary.rename(path)
+    staged.rename(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

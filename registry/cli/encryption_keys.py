@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from registry.cli.identity import NodeIdentity
 from registry.cli.key_state import KeyState
 from registry.cli.node_requests import NodeRequestError
-from registry.datadir import write_secret
+from registry.datadir import write_atomically
 from registry.errors import ConfigError
 from registry.model.nodes import Runtime
 from registry.oci.node_key import NodeKey
@@ -221,7 +221,7 @@ class EncryptionKeys:
             "retired": {key: at.isoformat() for key, at in state.retired.items()},
             "runtime": state.runtime,
         }
-        write_secret(self._identity.folder / "encryption.json", json.dumps(document).encode())
+        write_atomically(self._identity.folder / "encryption.json", json.dumps(document).encode())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -260,15 +260,4 @@ def _write_key(path: Path, pem: bytes) -> None:
     The temporary file has a fixed name, so that the next run removes it after a crash: it contains a key.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    staged = _staged(path.parent)
-    staged.unlink(missing_ok=True)
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_atomically(path, pem, staged=_staged(path.parent))

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from auth.secret import Secret
 from registry.cli.node_requests import Answer, send
-from registry.datadir import write_secret
+from registry.datadir import write_atomically
 from registry.errors import ConfigError, ReferenceFormatError, RegistryError
 from registry.hosts import RegistryAddress, reference_host
 
@@ -114,11 +114,11 @@ class NodeIdentity:
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if ca is not None:
-            _replace(self.folder / "ca.crt", ca)
+            write_atomically(self.folder / "ca.crt", ca, mode=0o644)
         key = self._key()
         await self._request(key, self._tls(), {"Authorization": f"Bearer {secret.reveal()}"})
         facts = {"url": self.url, "node_id": self.node_id, "platform": self.platform}
-        _replace(self.folder / "node.json", json.dumps(facts).encode())
+        write_atomically(self.folder / "node.json", json.dumps(facts).encode(), mode=0o644)
         self._configure_clients()
 
     async def renew(self) -> datetime:
@@ -152,7 +152,7 @@ class NodeIdentity:
             pem = fresh.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
-            write_secret(path, pem)
+            write_atomically(path, pem)
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ConfigError(
@@ -182,7 +182,9 @@ class NodeIdentity:
             raise RegistryError(
                 f"{self.url} answered with a certificate for another key: check that the URL is right"
             )
-        _replace(self.folder / "node.crt", certificate.public_bytes(serialization.Encoding.PEM))
+        write_atomically(
+            self.folder / "node.crt", certificate.public_bytes(serialization.Encoding.PEM), mode=0o644
+        )
         return answer.at
 
     def _configure_clients(self) -> None:
@@ -196,7 +198,8 @@ class NodeIdentity:
                     (folder / name).symlink_to(os.path.relpath(self.folder / target, folder))
         folder = self.root / _CONTAINERD / self.host
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "hosts.toml", self._hosts_toml(os.path.relpath(self.folder, folder)).encode())
+        content = self._hosts_toml(os.path.relpath(self.folder, folder)).encode()
+        write_atomically(folder / "hosts.toml", content, mode=0o644)
 
     def _hosts_toml(self, to_files: str) -> str:
         """Return containerd's configuration for this host. Its paths are relative to the file's folder.
@@ -212,10 +215,3 @@ class NodeIdentity:
         if (self.folder / "ca.crt").exists():
             lines.append(f'ca = "{to_files}/ca.crt"')
         return "\n".join([*lines, "[host]"]) + "\n"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a world-readable file atomically."""
-    write_secret(path.with_name(f".{path.name}.new"), content)
-    path.with_name(f".{path.name}.new").chmod(0o644)
-    path.with_name(f".{path.name}.new").replace(path)

@@ -11,7 +11,15 @@ from auth.ports import Binding
 from auth.secret import Secret
 from registry.cli.ask import ask
 from registry.cli.identity import NodeIdentity
-from registry.cli.options import DATA_DIR, ROOT, DataDirOption, JsonOption, RootOption
+from registry.cli.options import (
+    DATA_DIR,
+    ROOT,
+    DataDirOption,
+    JsonOption,
+    NodeIdOption,
+    NodeSecretOption,
+    RootOption,
+)
 from registry.cli.output import fail, follow, run, say, show, table
 from registry.cli.platforms import this_platform
 from registry.errors import ConfigError, NodeKeyError, RegistryError
@@ -22,7 +30,7 @@ from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
-from registry.upstream.layout import pull_to_layout
+from registry.upstream.layout import PulledImage, pull_to_layout
 
 _SHORT_CHARS = 12
 node_app = typer.Typer(no_args_is_help=True, help="Nodes.")
@@ -164,22 +172,8 @@ def pull(
     token: Annotated[
         str, typer.Option(envvar="CRISPER_PULL_TOKEN", help="Pull token. Prefer the environment variable.")
     ],
-    node_id: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CRISPER_NODE_ID",
-            help="Id of the pulling node.",
-            show_default="as enrolled on this machine",
-        ),
-    ] = None,
-    secret: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CRISPER_NODE_SECRET",
-            help="Node secret. Prefer the environment variable. A node with a certificate needs none.",
-            show_default="the certificate from crisper node enroll",
-        ),
-    ] = None,
+    node_id: NodeIdOption = None,
+    secret: NodeSecretOption = None,
     platform: Annotated[
         str | None,
         typer.Option(help="Platform to pull, as linux/arm64.", show_default="that of the node"),
@@ -218,24 +212,28 @@ def pull(
                     )
                 except OSError as error:
                     raise RegistryError(f"{directory} cannot be written: {error.strerror}") from None
-        document = {
-            "digest": str(pulled.digest),
-            "manifest_digest": str(pulled.manifest_digest),
-            "platform": pulled.platform,
-            "size": pulled.size_bytes,
-            "directory": str(directory),
-            "reported": pulled.is_reported,
-        }
-        rows = [
-            ("digest", document["digest"]),
-            ("platform", document["platform"]),
-            ("size", f"{pulled.size_bytes} bytes"),
-            ("layout", document["directory"]),
-            ("reported complete", "yes" if pulled.is_reported else "no"),
-        ]
-        show(document, as_json=as_json, rows=rows)
+        _show_pulled(pulled, directory, as_json=as_json)
 
     run(work())
+
+
+def _show_pulled(pulled: PulledImage, directory: Path, *, as_json: bool) -> None:
+    document = {
+        "digest": str(pulled.digest),
+        "manifest_digest": str(pulled.manifest_digest),
+        "platform": pulled.platform,
+        "size": pulled.size_bytes,
+        "directory": str(directory),
+        "reported": pulled.is_reported,
+    }
+    rows = [
+        ("digest", document["digest"]),
+        ("platform", document["platform"]),
+        ("size", f"{pulled.size_bytes} bytes"),
+        ("layout", document["directory"]),
+        ("reported complete", "yes" if pulled.is_reported else "no"),
+    ]
+    show(document, as_json=as_json, rows=rows)
 
 
 def _path(node_id: str) -> str:

@@ -29,3 +29,18 @@ RootOption = Annotated[
     typer.Option("--root", help="Root of the file system to configure, for example of a mounted disk image."),
 ]
 ROOT = Path("/")
+
+NodeIdOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="CRISPER_NODE_ID", help="Id of this node.", show_default="as enrolled on this machine"
+    ),
+]
+NodeSecretOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="CRISPER_NODE_SECRET",
+        help="Node secret. Prefer the environment variable. A node with a certificate needs none.",
+        show_default="the certificate from crisper node enroll",
+    ),
+]

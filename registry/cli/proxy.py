@@ -8,7 +8,7 @@ import typer
 
 from auth.secret import Secret
 from registry.cli.identity import NodeIdentity
-from registry.cli.options import ROOT, RootOption
+from registry.cli.options import ROOT, NodeIdOption, NodeSecretOption, RootOption
 from registry.cli.output import run, say
 from registry.errors import ConfigError
 from registry.hosts import RegistryAddress, listener_address
@@ -32,20 +32,8 @@ def proxy(
         str | None,
         typer.Option(metavar="URL", help="URL of the registry.", show_default="as enrolled on this machine"),
     ] = None,
-    node_id: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CRISPER_NODE_ID", help="Id of this node.", show_default="as enrolled on this machine"
-        ),
-    ] = None,
-    node_secret: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CRISPER_NODE_SECRET",
-            help="Node secret. Prefer the environment variable. A node with a certificate needs none.",
-            show_default="the certificate from crisper node enroll",
-        ),
-    ] = None,
+    node_id: NodeIdOption = None,
+    node_secret: NodeSecretOption = None,
     keys: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder of the node's private keys.", show_default=f"/{_KEYS}"),

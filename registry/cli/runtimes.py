@@ -11,7 +11,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import serialization
 
 from registry.cli.encryption_keys import RUNTIME_FOLDERS
-from registry.datadir import write_secret
+from registry.datadir import write_atomically
 from registry.decoder.containerd import stream_processors_toml
 from registry.model.nodes import Runtime
 
@@ -134,7 +134,5 @@ def _write(path: Path, text: str) -> bool:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.parent.with_name(f".{path.parent.name}-{path.name}.new")
-    write_secret(staged, text.encode())
-    staged.chmod(0o644)
-    staged.replace(path)
+    write_atomically(path, text.encode(), mode=0o644, staged=staged)
     return True

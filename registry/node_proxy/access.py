@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from auth.secret import Secret, split_password
-from registry.datadir import write_secret
+from registry.datadir import write_atomically
 from registry.errors import ConfigError, ProxyAccessError
 
 _MAX_SECRET_BYTES = 1024
@@ -24,7 +24,7 @@ def load_or_create_secret(path: Path) -> Secret:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_secret(path, f"{secrets.token_urlsafe(32)}\n".encode())
+            write_atomically(path, f"{secrets.token_urlsafe(32)}\n".encode())
         if stat.S_IMODE(path.stat().st_mode) & 0o007:
             raise ConfigError(f"every user can read {path}: run `chmod 0600 {path}`")
         with path.open("rb") as file:

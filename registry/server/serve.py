@@ -14,7 +14,7 @@ import uvloop
 
 from auth.ledger import LedgerAddress, LedgerAddressError
 from registry.config import AdminRoute, Role, Settings
-from registry.datadir import DataDir, write_secret
+from registry.datadir import DataDir, write_atomically
 from registry.errors import ConfigError
 from registry.hosts import is_loopback
 from registry.observe import configure_logging
@@ -90,7 +90,7 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
             "status_url": admin_url or url,
             "pid": os.getpid(),
         }
-        write_secret(data.address, json.dumps(address).encode())
+        write_atomically(data.address, json.dumps(address).encode())
         stack.callback(data.address.unlink, missing_ok=True)
 
         async def ready() -> None:

@@ -116,7 +116,7 @@ def test_a_layer_that_differs_in_anything_does_not_match(wrong: str) -> None:
         "digest": replace(blob, plaintext=Digest.of(b"")),
         "nonce": replace(blob, key=LayerKey(secrets.symkey, bytes(16))),
     }
-    sent = {"byte": b"\1" + ciphertext[1:], "length": ciphertext[:-1]}
+    sent = {"byte": bytes([ciphertext[0] ^ 1]) + ciphertext[1:], "length": ciphertext[:-1]}
     verifier = LayerVerifier(changed.get(wrong, blob))
     verifier.update(memoryview(sent.get(wrong, ciphertext)))
     assert not verifier.matches()
