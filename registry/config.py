@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.errors import ConfigError, ReferenceFormatError
-from registry.hosts import RegistryAddress, is_loopback, listener_address
+from registry.hosts import RegistryAddress, is_loopback, listener_address, shares_domain
 from registry.oci.platform import LINUX_AMD64, parse_platforms
 from storage.backends.locate import StorageLocation
 from storage.keys.locate import KeyLocation
@@ -309,7 +309,7 @@ class Settings(BaseSettings):
                 "CRISPER_BLOB_REDIRECT"
             )
         host, own = urlsplit(target).hostname or "", urlsplit(self.public_url or "").hostname or ""
-        if own and (host == own or host.endswith(f".{own}") or own.endswith(f".{host}")):
+        if own and shares_domain(host, own):
             raise ConfigError(
                 f"redirects to {host} would send it the nodes' tokens, because it shares the domain of "
                 f"{own}: use another host for CRISPER_BLOB_REDIRECT or the object store"

@@ -19,6 +19,7 @@ RegistryError
 ├── ConfigError             invalid or unsafe settings
 ├── NotFoundError           no such organization, group, node or token
 │   └── ManifestNotFoundError   no such manifest in a repository
+├── EdgeFailedError         an edge cache does not send what it was asked for
 ├── WebhookFailedError      a webhook endpoint did not accept a message
 ├── CatalogUnavailableError the catalog's database does not answer
 ├── AuditTrailError         the audit trail's hash chain was changed by other means
@@ -142,6 +143,10 @@ class NotFoundError(RegistryError):
 
 class ManifestNotFoundError(NotFoundError):
     """The repository has no such manifest, or none of a media type that the client accepts."""
+
+
+class EdgeFailedError(RegistryError):
+    """An edge cache does not answer, or not with what it was asked for. The message continues its name."""
 
 
 class WebhookFailedError(RegistryError):

@@ -150,6 +150,14 @@ def listener_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def shares_domain(host: str, own: str) -> bool:
+    """Return whether one host is the other, or a subdomain of it.
+
+    HTTP clients written in Go send the `Authorization` of a request to such hosts, if redirected there.
+    """
+    return host == own or host.endswith(f".{own}") or own.endswith(f".{host}")
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a listener's host is reachable from this machine only."""
     return host in {"127.0.0.1", "::1", "localhost"}

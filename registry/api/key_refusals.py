@@ -28,7 +28,7 @@ class KeyRefusals:
         """Record a refusal, and raise its error.
 
         Args:
-            api: The API that the key was sent to: `public` or `operator`.
+            api: The API that the key was sent to: `public`, `operator` or `edge`.
 
         Raises:
             RefusedError: Always, except if there were too many refusals.

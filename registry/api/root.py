@@ -16,7 +16,7 @@ from registry.api.http.problems import errors_as, problem_response
 from registry.api.http.traced import traced
 from registry.observe import Metrics
 
-_SURFACES = ("/v2", "/token", "/api/public", "/api/v1")
+_SURFACES = ("/v2", "/token", "/api/public", "/api/v1", "/edge")
 
 
 def root_app(

@@ -1,7 +1,7 @@
 """The catalog's tables. They contain metadata; content is encrypted in storage, customers' settings here.
 
 ```
-organizations ──< api_keys      nodes ── enrolments       events
+organizations ──< api_keys      nodes ── enrolments       edges       events
    ├──── quotas, policies, webhook_keys
    └──< webhooks ──< deliveries
 organizations ── data_keys ──< groups, versions    encryption of specs
@@ -177,6 +177,17 @@ enrolments = Table(
     Column("secret_hash", LargeBinary(32), nullable=False),
     Column("key_hash", LargeBinary(32)),
     _time("expires_at"),
+)
+
+edges = Table(
+    "edges",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("key_hash", LargeBinary(32), nullable=False, unique=True),
+    Column("url", String(2048), nullable=False),
+    Column("serves", JSON, nullable=False),
+    Column("networks", JSON, nullable=False),
+    _time("created_at"),
 )
 
 # Keys of specs, wrapped with the organization's key-encryption key (`registry.catalog.specs`).
@@ -386,7 +397,7 @@ blob_keys = Table(
     Column("kek_id", String(255), nullable=False, index=True),
     Column("wrapped_dek", LargeBinary(1024), nullable=False),
     Column("sidecar_name", String(128), nullable=True, index=True),
-    Column("ciphertext", _Digest, nullable=True),
+    Column("ciphertext", _Digest, nullable=True, index=True),
 )
 
 retired_keys = Table(
@@ -401,7 +412,7 @@ retired_keys = Table(
     Column("kek_id", String(255), nullable=False),
     Column("wrapped_dek", LargeBinary(1024), nullable=False),
     Column("sidecar_name", String(128), nullable=False, index=True),
-    Column("ciphertext", _Digest, nullable=False),
+    Column("ciphertext", _Digest, nullable=False, index=True),
     _time("retired_at"),
 )
 

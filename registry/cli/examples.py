@@ -117,6 +117,12 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
                 "--output ./layout"
             ),
         ),
+        "edge create": (
+            "crisper edge create berlin https://edge-berlin.example.net --serves 203.0.113.0/24",
+        ),
+        "edge list": ("crisper edge list",),
+        "edge delete": ("crisper edge delete berlin",),
+        "edge prefetch": ("crisper edge prefetch sha256:0123... berlin frankfurt",),
         "token mint": (
             "crisper token mint app --node pc-7",
             "crisper token mint app --node pc-7 --organization acme --ttl 60 --json",

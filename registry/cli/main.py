@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from auth.errors import AuthError
 from registry.cli import group_life, maintenance
 from registry.cli.configuration import CONFIGURED, ClientConfiguration
+from registry.cli.edges import edge_app
 from registry.cli.enrol import enroll, renew
 from registry.cli.events import event_app
 from registry.cli.examples import EPILOG, attach_examples
@@ -46,6 +47,7 @@ app.add_typer(node_app, name="node")
 node_app.command("enroll")(enroll)
 node_app.command("renew")(renew)
 node_app.command("proxy")(proxy)
+app.add_typer(edge_app, name="edge")
 app.add_typer(token_app, name="token")
 app.add_typer(keys_app, name="keys")
 app.add_typer(event_app, name="event")

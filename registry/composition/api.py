@@ -10,6 +10,7 @@ from registry.api import operator, public
 from registry.api.documentation import ApiReference
 from registry.api.endpoint import Access, Part
 from registry.api.openapi import document
+from registry.api.operator.edges import EdgesApi
 from registry.api.operator.encryption import EncryptionApi
 from registry.api.operator.events import EventsApi
 from registry.api.operator.images import ImagesApi
@@ -37,6 +38,8 @@ from registry.services.group_logs import GroupLogs
 from registry.services.hardware import HardwareFile
 from registry.services.nodes import Nodes
 from registry.services.policies import OrganizationPolicies
+from registry.services.prefetch import Prefetch
+from registry.upstream.edges import HttpEdgeClient
 from registry.upstream.from_settings import upstream_client
 
 
@@ -91,12 +94,16 @@ def _operator_parts(shared: Shared, use_cases: UseCases) -> list[Part]:
         offer_s=shared.settings.enrolment_s,
     )
     platforms = SqlPlatformSettings(shared.database, shared.clock)
+    edge_client = HttpEdgeClient()
+    shared.stack.push_async_callback(edge_client.close)
+    prefetch = Prefetch(shared.edges, shared.ciphertexts, edge_client, shared.trail)
     return [
         OrganizationsApi(shared.organizations, use_cases.api_keys),
         EncryptionApi(shared.encryption_policies),
         QuotasApi(shared.organization_quotas),
         WebhooksApi(use_cases.webhooks),
         NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),
+        EdgesApi(shared.edge_keys, prefetch),
         InstancesApi(shared.instances),
         PullTokensApi(use_cases.pull_tokens, shared.authority, shared.origin),
         ImagesApi(SqlImages(shared.database)),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from registry.api.health import HealthApi, Readiness
-from registry.api.v2.application import PREFIX as DISTRIBUTION_PREFIX
 from registry.composition.api import compose_api
 from registry.composition.imports import compose_import
 from registry.composition.listener import Listener
@@ -55,7 +54,7 @@ async def compose(settings: Settings, data: DataDir, redis_url: str) -> AsyncIte
         if admin is not None:
             admin.routes += HealthApi(readiness, shared.metrics, details=True).routes()
         if Role.PULL in settings.roles:
-            main.mounted[DISTRIBUTION_PREFIX] = compose_pull(shared)
+            main.mounted.update(compose_pull(shared))
         if Role.TOKEN in settings.roles:
             tokens = compose_token(shared)
             main.mounted["/token"] = tokens.app()

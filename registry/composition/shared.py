@@ -26,6 +26,7 @@ from registry.api.http.paced import Pacing
 from registry.api.key_refusals import REFUSALS_PER_MINUTE, KeyRefusals
 from registry.audit.counting import CountingAuditTrail
 from registry.audit.throttling import ThrottledAuditTrail
+from registry.catalog.edges import SqlCiphertexts, SqlEdges
 from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
@@ -51,6 +52,7 @@ from registry.observe import Metrics
 from registry.pull.documents import Documents
 from registry.pull.encryption import ImageEncryption
 from registry.pull.resolve import ImageResolver
+from registry.services.edges import Edges
 from registry.services.instances import Instances
 from registry.services.quotas import OrganizationQuotas
 from registry.services.webhooks import WebhookSecrets
@@ -155,6 +157,18 @@ class Shared:
     @cached_property
     def nodes(self) -> SqlNodeRegistry:
         return SqlNodeRegistry(self.database, self.clock)
+
+    @cached_property
+    def edges(self) -> SqlEdges:
+        return SqlEdges(self.database, self.clock)
+
+    @cached_property
+    def ciphertexts(self) -> SqlCiphertexts:
+        return SqlCiphertexts(self.database)
+
+    @cached_property
+    def edge_keys(self) -> Edges:
+        return Edges(self.edges, self.clock, self.settings.public_url)
 
     @cached_property
     def organizations(self) -> SqlOrganizationDirectory:

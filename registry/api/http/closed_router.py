@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 
-def closed_to(kind: type, advice: str) -> Callable[[web.Application], Awaitable[None]]:
+def closed_to(kind: type | tuple[type, ...], advice: str) -> Callable[[web.Application], Awaitable[None]]:
     """Return a start-up hook that refuses routes whose handlers are not methods of `kind`.
 
     Args:
-        kind: Class whose methods are the handlers.
+        kind: Class or classes whose methods are the handlers.
         advice: How to declare a refused route.
     """
 

@@ -26,6 +26,7 @@ _WORDS: Final[Mapping[str, Schema]] = {
         "project_name": "dev-env",
         "container_group_name": "mandelbrot",
         "node_id": "node-7",
+        "edge_name": "berlin",
         "token_id": "Yk3n0m0bWJzq1vXh2Q9C1g",
         "key_id": "0b7c9a52-6f0e-4f5c-9a55-1f5a0f0f8c11",
         "webhook_id": "6a1f6f5e-0f0b-4d55-8c5b-0a3f1f6b7c22",

@@ -24,6 +24,7 @@ from registry.maintenance.damage import DamageReporter
 from registry.model.groups import GroupCatalog
 from registry.pull.attached import AttachmentReader
 from registry.pull.documents import Documents
+from registry.pull.nearest_edge import NearestEdge
 from registry.pull.resolve import ImageResolver
 from registry.pull.session_images import SessionImages
 from storage.blobs import BlobStore
@@ -44,6 +45,7 @@ def distribution_app(
     damage: DamageReporter,
     origin: Origin,
     pacing: Pacing,
+    edges: NearestEdge | None = None,
     offload: Offload | None = None,
 ) -> web.Application:
     """Return the application to mount at `PREFIX`.
@@ -60,9 +62,10 @@ def distribution_app(
         damage: Reports damaged blobs.
         origin: Address of the realm, for challenges.
         pacing: Sends large documents.
+        edges: Finds the edge near a node.
         offload: Delivers ciphertext elsewhere; None sends all bodies from here.
     """
-    gate = Gate(verifier, images, limit, origin, pacing=pacing)
+    gate = Gate(verifier, images, limit, origin, pacing=pacing, edges=edges)
     watch, attached = DamageWatch(blobs, damage), AttachmentReader(blobs)
     return gate.app(
         [

@@ -10,7 +10,7 @@ from registry.api.http.problems import oci_response
 from registry.api.http.streaming import BlobStreamer
 from registry.api.v2.damaged import DamageWatch
 from registry.api.v2.gate import Admitted, BlobParts, Gate, Granted, MeteredRoute
-from registry.api.v2.offload import Offload
+from registry.api.v2.offload import Handover, Offload
 from registry.model.images import ImageContent
 from registry.pull.ranges import parse_ranges
 from registry.pull.resolve import ImageResolver
@@ -65,7 +65,8 @@ class Blobs:
         organization, content = admitted.claims.organization, wanted.content
         digest = content.stored_digest
         if content.plaintext is not None and self._offload is not None:
-            elsewhere = await self._offload.respond(request, organization, content, _headers(content))
+            handover = Handover(organization, content, admitted.claims.token_id, wanted.spans)
+            elsewhere = await self._offload.respond(request, handover, _headers(content))
             if elsewhere is not None:
                 for span, meter in zip(wanted.spans, granted.meters, strict=True):
                     meter.sent(span.start, span.length)

@@ -27,8 +27,10 @@ from registry.api.http.peers import peer_of
 from registry.api.http.problems import errors_as, oci_response
 from registry.api.v2.node_limit import NodeConcurrencyLimit
 from registry.errors import NotFoundError, ReferenceFormatError
+from registry.model.edges import EDGE_HEADER
 from registry.model.images import ContentKind, ImageContent
 from registry.oci.reference import is_repository
+from registry.pull.nearest_edge import NearestEdge
 from registry.pull.ranges import ByteRange
 from registry.pull.session_image import SessionImage
 
@@ -140,6 +142,7 @@ class Gate:
         limit: Limits a node's metered responses.
         origin: Address of the realm, for challenges.
         pacing: Sends large documents.
+        edges: Finds the edge near a node, which the version check names; None if there are no edges.
     """
 
     def __init__(
@@ -150,12 +153,14 @@ class Gate:
         origin: Origin,
         *,
         pacing: Pacing,
+        edges: NearestEdge | None = None,
     ) -> None:
         self._verifier = verifier
         self._images = images
         self._limit = limit
         self._origin = origin
         self._pacing = pacing
+        self._edges = edges
         self._uncharged: LRUCache[str, int] = LRUCache(_SESSIONS)
         self._keyed: LRUCache[str, bool] = LRUCache(_SESSIONS)
 
@@ -170,7 +175,7 @@ class Gate:
             ]
         )
         app.on_response_prepare.append(_name_version)
-        app.router.add_get("/", _Guarded.version)
+        app.router.add_get("/", _Version(self._edges).respond)
         for route in routes:
             if isinstance(route, Route):
                 app.router.add_get(route.path, _Guarded(self, route.handler).respond)
@@ -178,7 +183,9 @@ class Gate:
                 resource = app.router.add_resource(route.path)
                 resource.add_route(hdrs.METH_HEAD, _Guarded(self, route.describe).respond)
                 resource.add_route(hdrs.METH_GET, _Metered(self, route).respond)
-        app.on_startup.append(closed_to(_Guarded, "Declare it as a Route of registry/api/v2/gate.py."))
+        app.on_startup.append(
+            closed_to((_Guarded, _Version), "Declare it as a Route of registry/api/v2/gate.py.")
+        )
         return app
 
     async def admit(
@@ -329,10 +336,16 @@ class _Guarded:
     async def respond(self, request: web.Request) -> web.StreamResponse:
         return await self._gate.admit(request, self._handler)
 
-    @classmethod
-    async def version(cls, _request: web.Request) -> web.Response:
-        """Respond to a client's version check (distribution-spec, "Determining Support")."""
-        return web.json_response({})
+
+class _Version:
+    """Version check (distribution-spec, "Determining Support"), which names the edge near the node."""
+
+    def __init__(self, edges: NearestEdge | None) -> None:
+        self._edges = edges
+
+    async def respond(self, request: web.Request) -> web.Response:
+        edge = await self._edges.of(peer_of(request).source) if self._edges else None
+        return web.json_response({}, headers={EDGE_HEADER: edge.url} if edge else None)
 
 
 class _Metered(_Guarded):

@@ -4,25 +4,45 @@ Authorization, the byte budget and the audit trail stay here. What a request ask
 because nothing here sees how much of it the client reads (docs/how-to/offload-delivery.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
 
 from aiohttp import hdrs, web
 
 from registry.api.http.peers import peer_of
+from registry.model.edges import EDGE_HEADER, NO_EDGE
 from registry.model.images import ImageContent
+from registry.pull.nearest_edge import NearestEdge
+from registry.pull.ranges import ByteRange
 from storage.blobs import BlobStore
 
 URL_LIFETIME_S: Final = 300
 ACCEL_PREFIX: Final = "/_blobs/"
 
 
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What is left to another server.
+
+    Attributes:
+        content: The ciphertext of a layer.
+        session: Whose request it is: the id of a token, or the name of an edge.
+        spans: Parts that the request asks for.
+    """
+
+    organization: str
+    content: ImageContent
+    session: str
+    spans: tuple[ByteRange, ...]
+
+
 class Offload(Protocol):
     """Delivers ciphertext elsewhere."""
 
     async def respond(
-        self, request: web.Request, organization: str, content: ImageContent, headers: Mapping[str, str]
+        self, request: web.Request, handover: Handover, headers: Mapping[str, str]
     ) -> web.Response | None:
         """Return the response that leaves the body to another server; None to send the body from here.
 
@@ -41,12 +61,13 @@ class AccelOffload:
         self._blobs = blobs
 
     async def respond(
-        self, request: web.Request, organization: str, content: ImageContent, headers: Mapping[str, str]
+        self, request: web.Request, handover: Handover, headers: Mapping[str, str]
     ) -> web.Response | None:
         """Return an empty response that nginx replaces by the stored object."""
         if not peer_of(request).proxied:
             return None
-        path = await self._blobs.ciphertext_path(organization, content.stored_digest, content.digest)
+        content = handover.content
+        path = await self._blobs.ciphertext_path(handover.organization, content.stored_digest, content.digest)
         return web.Response(headers={**headers, "X-Accel-Redirect": f"{ACCEL_PREFIX}{path}"})
 
 
@@ -63,23 +84,68 @@ class RedirectOffload:
 
     async def respond(
         self,
-        request: web.Request,  # noqa: ARG002 (part of the port)
-        organization: str,
-        content: ImageContent,
-        headers: Mapping[str, str],  # noqa: ARG002
+        request: web.Request,
+        handover: Handover,
+        headers: Mapping[str, str],  # noqa: ARG002 (part of the port)
     ) -> web.Response | None:
         """Return a 307. The URL of an object store is presigned, and valid for some minutes."""
-        digest = content.digest
+        organization, content = handover.organization, handover.content
         if self._base is None:
             url = await self._blobs.ciphertext_url(
-                organization, content.stored_digest, digest, lifetime_s=URL_LIFETIME_S
+                organization, content.stored_digest, content.digest, lifetime_s=URL_LIFETIME_S
             )
-            if url is None:
-                return None
+        elif wants_no_edge(request):
+            url = None
         else:
-            await self._blobs.ciphertext_path(organization, content.stored_digest, digest)
-            url = f"{self._base}/{digest}"
-        return web.Response(
-            status=HTTPStatus.TEMPORARY_REDIRECT,
-            headers={hdrs.LOCATION: url, hdrs.CACHE_CONTROL: "no-store"},
-        )
+            await self._blobs.ciphertext_path(organization, content.stored_digest, content.digest)
+            url = f"{self._base}/{content.digest}"
+        return None if url is None else _redirect(url)
+
+
+class EdgeOffload:
+    """Redirects a node to the edge near it, and everybody else as `otherwise` does.
+
+    A session that asks for the same part of a layer again gets it from here: its edge has failed. So does a
+    client that uses edges itself, and says so with `Crisper-Edge: none`.
+
+    Args:
+        is_first: Whether a session (first argument) asks for a part (second one) for the first time.
+        otherwise: For nodes without an edge; None sends the bytes from here.
+    """
+
+    def __init__(
+        self,
+        nearest: NearestEdge,
+        blobs: BlobStore,
+        is_first: Callable[[str, str], Awaitable[bool]],
+        otherwise: Offload | None,
+    ) -> None:
+        self._nearest = nearest
+        self._blobs = blobs
+        self._is_first = is_first
+        self._otherwise = otherwise
+
+    async def respond(
+        self, request: web.Request, handover: Handover, headers: Mapping[str, str]
+    ) -> web.Response | None:
+        """Return a 307 to the node's edge, or what `otherwise` returns."""
+        edge = None if wants_no_edge(request) else await self._nearest.of(peer_of(request).source)
+        if edge is not None:
+            content = handover.content
+            part = f"{content.digest}:{','.join(str(span.start) for span in handover.spans)}"
+            if await self._is_first(handover.session, part):
+                await self._blobs.ciphertext_path(
+                    handover.organization, content.stored_digest, content.digest
+                )
+                return _redirect(edge.blob_url(content.digest))
+        return await self._otherwise.respond(request, handover, headers) if self._otherwise else None
+
+
+def wants_no_edge(request: web.Request) -> bool:
+    """Return whether a client asks for no redirect to an edge or cache."""
+    return request.headers.get(EDGE_HEADER, "").lower() == NO_EDGE
+
+
+def _redirect(url: str) -> web.Response:
+    headers = {hdrs.LOCATION: url, hdrs.CACHE_CONTROL: "no-store"}
+    return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
