@@ -69,7 +69,7 @@ class Metrics:
             "crisper_blob_bytes_delivered", "Blob bytes written to nodes and edge caches.", registry=gather
         )
         self.edge_bytes = Counter(
-            "crisper_edge_bytes", "Bytes of ciphertext written to edge caches.", ["edge"], registry=gather
+            "crisper_edge_bytes", "Bytes of ciphertext sent to edge caches.", ["edge"], registry=gather
         )
         self.refusals = Counter(
             "crisper_token_refusals",

@@ -159,4 +159,4 @@ class EdgeFills:
                             request, reader, [(span, meter)], headers, turns=turns, partial=partial
                         )
                     finally:
-                        sent.inc(meter.bytes_delivered)
+                        sent.inc(meter.bytes_sent)
