@@ -10,7 +10,7 @@ from auth.secret import Secret
 from registry.cli.encryption_keys import EncryptionKeys
 from registry.cli.identity import NodeIdentity
 from registry.cli.key_state import KeyState
-from registry.cli.options import ROOT, JsonOption, RootOption
+from registry.cli.options import ROOT, EdgeOption, JsonOption, RootOption
 from registry.cli.output import fail, run, say, show
 from registry.cli.platforms import this_platform
 from registry.cli.runtimes import configure_runtime
@@ -46,6 +46,7 @@ def enroll(
             show_default="as enrolled before, or none",
         ),
     ] = None,
+    edge: EdgeOption = None,
     root: RootOption = ROOT,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,7 +58,7 @@ def enroll(
 
     async def work() -> None:
         own = Platform.parse(platform) if platform else this_platform()
-        identity = NodeIdentity.of(root.absolute(), url, node_id, str(own) if own else None)
+        identity = NodeIdentity.of(root.absolute(), url, node_id, str(own) if own else None, edge)
         await identity.enrol(Secret(secret), ca_pem)
         keys = EncryptionKeys(identity)
         state = keys.install(runtime)
@@ -111,6 +112,7 @@ def _show(identity: NodeIdentity, keys: KeyState, notes: Sequence[str] = (), *, 
         "node_id": identity.node_id,
         "registry": identity.url,
         "platform": identity.platform,
+        "edge": identity.edge,
         "not_after": identity.certificate.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
         "directory": str(identity.folder),
         "key_thumbprint": keys.current,
@@ -121,6 +123,7 @@ def _show(identity: NodeIdentity, keys: KeyState, notes: Sequence[str] = (), *, 
         ("node", document["node_id"]),
         ("registry", document["registry"]),
         ("platform", document["platform"]),
+        ("edge", document["edge"]),
         ("certificate expires", document["not_after"]),
         ("encryption key", keys.current),
         ("runtime", keys.runtime),

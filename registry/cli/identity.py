@@ -2,7 +2,7 @@
 
 ```
 <root>/etc/crisper/nodes/<host>/                    0700
-  node.json   registry URL, node id and platform
+  node.json   registry URL, node id, platform and edge cache
   node.key    0600; created here, never sent
   node.crt    replaced at each renewal
   ca.crt      CA of the registry's own certificate; absent if the system trusts it
@@ -32,6 +32,7 @@ from registry.cli.node_requests import Answer, send
 from registry.datadir import write_atomically
 from registry.errors import ConfigError, ReferenceFormatError, RegistryError
 from registry.hosts import RegistryAddress, reference_host
+from registry.model.edges import EDGE_HEADER, NO_EDGE
 
 _NODES = Path("etc/crisper/nodes")
 _LINKED = (Path("etc/docker/certs.d"), Path("etc/containers/certs.d"))
@@ -46,6 +47,7 @@ class NodeIdentity:
         root: `/`, or the root of a file system image.
         host: `host[:port]` of the registry, as in image references.
         platform: Platform that this machine reports when it enrolls; None if it is not known.
+        edge: URL of an edge cache that the container clients ask first; None for no own choice.
     """
 
     root: Path
@@ -53,17 +55,21 @@ class NodeIdentity:
     node_id: str
     host: str
     platform: str | None = None
+    edge: str | None = None
 
     @classmethod
-    def of(cls, root: Path, url: str, node_id: str, platform: str | None = None) -> "NodeIdentity":
-        """Return the identity for a registry's URL. Raises ConfigError: the URL is not https://HOST[:PORT]."""
+    def of(
+        cls, root: Path, url: str, node_id: str, platform: str | None = None, edge: str | None = None
+    ) -> "NodeIdentity":
+        """Return the identity for a registry's URL. Raises ConfigError: a URL is not https://HOST[:PORT]."""
         try:
             address = RegistryAddress.parse(url).require_referable()
         except ReferenceFormatError as error:
             raise ConfigError(f"the registry's URL must be https://HOST[:PORT]: {error}") from None
         if address.scheme != "https":
             raise ConfigError("the registry's URL must be https://HOST[:PORT]: enrolment needs TLS")
-        return cls(root, address.url, node_id, address.host, platform)
+        own_edge = _edge_url(edge, address.host) if edge else None
+        return cls(root, address.url, node_id, address.host, platform, own_edge)
 
     @classmethod
     def enrolled(cls, root: Path) -> list["NodeIdentity"]:
@@ -118,6 +124,7 @@ class NodeIdentity:
         key = self._key()
         await self._request(key, self._tls(), {"Authorization": f"Bearer {secret.reveal()}"})
         facts = {"url": self.url, "node_id": self.node_id, "platform": self.platform}
+        facts |= {"edge": self.edge} if self.edge else {}
         write_atomically(self.folder / "node.json", json.dumps(facts).encode(), mode=0o644)
         self._configure_clients()
 
@@ -214,4 +221,23 @@ class NodeIdentity:
         ]
         if (self.folder / "ca.crt").exists():
             lines.append(f'ca = "{to_files}/ca.crt"')
-        return "\n".join([*lines, "[host]"]) + "\n"
+        if self.edge is None:
+            return "\n".join([*lines, "[host]"]) + "\n"
+        # containerd asks the edge for manifests by digest too, and gets 404. With the header, the registry
+        # does not redirect to an edge that has failed.
+        lines += ["[header]", f'{EDGE_HEADER} = ["{NO_EDGE}"]']
+        lines += [f'[host."{self.edge}"]', 'capabilities = ["pull"]']
+        return "\n".join(lines) + "\n"
+
+
+def _edge_url(url: str, registry_host: str) -> str:
+    """Return the URL of an edge in its canonical form. Raises ConfigError."""
+    try:
+        address = RegistryAddress.parse(url)
+    except ReferenceFormatError as error:
+        raise ConfigError(f"--edge must be https://HOST[:PORT]: {error}") from None
+    if address.host.startswith("["):
+        raise ConfigError("--edge must have a host name: containerd 1.6 cannot read an IPv6 address there")
+    if address.host == registry_host:
+        raise ConfigError("--edge is the registry itself: name the edge cache's host")
+    return address.url

@@ -44,3 +44,12 @@ NodeSecretOption = Annotated[
         show_default="the certificate from crisper node enroll",
     ),
 ]
+
+EdgeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Edge cache to fetch encrypted layers from first, https://HOST[:PORT].",
+        show_default="the one that the registry names",
+    ),
+]

@@ -8,7 +8,7 @@ import typer
 
 from auth.secret import Secret
 from registry.cli.identity import NodeIdentity
-from registry.cli.options import ROOT, NodeIdOption, NodeSecretOption, RootOption
+from registry.cli.options import ROOT, EdgeOption, NodeIdOption, NodeSecretOption, RootOption
 from registry.cli.output import run, say
 from registry.errors import ConfigError
 from registry.hosts import RegistryAddress, listener_address
@@ -38,6 +38,7 @@ def proxy(
         Path | None,
         typer.Option(metavar="DIR", help="Folder of the node's private keys.", show_default=f"/{_KEYS}"),
     ] = None,
+    edge: EdgeOption = None,
     root: RootOption = ROOT,
 ) -> None:
     """Serve encrypted images to Docker on this machine, with their original manifests and layers."""
@@ -65,6 +66,7 @@ def proxy(
             node_secret=Secret(node_secret) if node_secret else None,
             tls=_CurrentTls(identity) if identity else _SystemTls(),
             key_folder=keys or root / _KEYS,
+            edge=edge or (identity.edge if identity else None),
         )
         await serve(settings, lambda address: say(f"listening on {address}"))
 

@@ -56,6 +56,7 @@ class ProxyApi:
         self._key_folder = key_folder
         self._downloads = LayerDownloads(cache)
         self._served: LRUCache[Digest, bool] = LRUCache(_MAX_CONFIGS)
+        self._damaged: LRUCache[Digest, bool] = LRUCache(_MAX_CONFIGS)
         self._pulls: TTLCache[tuple[bytes, str], _Served] = TTLCache(_MAX_PULLS, _PULL_LIFETIME_S)
 
     def app(self) -> web.Application:
@@ -109,15 +110,23 @@ class ProxyApi:
     async def _send_layer(
         self, request: web.Request, served: _Served, layer: EncryptedBlob
     ) -> web.StreamResponse:
-        ranges = parse_ranges(request.headers.get(hdrs.RANGE), layer.size_bytes)
+        # A client that continues a damaged response would keep what it has: it gets the whole layer, as RFC
+        # 9110, section 14.2, allows.
+        asked = None if layer.plaintext in self._damaged else request.headers.get(hdrs.RANGE)
+        ranges = parse_ranges(asked, layer.size_bytes)
         response = BlobResponse(layer.plaintext, layer.size_bytes, ranges[0] if len(ranges) == 1 else None)
         if request.method == hdrs.METH_HEAD:
             return response.head()
         async with self._downloads.open(layer, served.pull.session) as download:
             span = response.span
             content = download.read(span.start, span.start + span.length)
-            with served.completion.response(layer.plaintext):
-                sent = await response.send(request, content)
+            try:
+                with served.completion.response(layer.plaintext):
+                    sent = await response.send(request, content)
+            finally:
+                if download.is_damaged:
+                    self._damaged[layer.plaintext] = True
+            self._damaged.pop(layer.plaintext, None)
             await download.mark_served()
             return sent
 

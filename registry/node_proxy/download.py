@@ -22,6 +22,7 @@ from registry.errors import (
 )
 from registry.node_proxy.cache import CHUNK_BYTES, CachedLayer, LayerCache
 from registry.node_proxy.cipher import PIECE_BYTES, Decryptor, LayerVerifier
+from registry.node_proxy.edge import Edge
 from registry.node_proxy.layers import EncryptedBlob
 from registry.node_proxy.registry_session import MIN_BYTES, RegistrySession
 from storage.digest import Digest
@@ -48,6 +49,8 @@ class LayerDownload:
         self._layer = layer
         self._cache = cache
         self._sources: list[RegistrySession] = []
+        self._edge: Edge | None = None
+        self._used_edge: Edge | None = None
         self._stored: CachedLayer | None = None
         self._received: dict[int, int] = {}
         self._verified_bytes = 0
@@ -68,6 +71,11 @@ class LayerDownload:
         """Whether every reader gets an error."""
         return self._error is not None
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether readers may have got bytes that are not the layer's."""
+        return isinstance(self._error, LayerDamagedError)
+
     async def run(self) -> None:
         """Fetch and verify the layer, and keep its space reserved until this task is cancelled."""
         try:
@@ -82,6 +90,8 @@ class LayerDownload:
             self._notify()  # whatever happened, no reader waits for more
         if isinstance(self._error, LayerDamagedError) and self._stored is not None:
             _log.error("proxy.layer_damaged", layer=str(self._layer.plaintext))
+            if self._used_edge is not None:
+                self._used_edge.distrust()
             await asyncio.to_thread(self._stored.discard)
 
     async def read(self, start: int, end: int) -> AsyncGenerator[bytes]:
@@ -112,6 +122,7 @@ class LayerDownload:
         offsets = range(0, self._layer.size_bytes, CHUNK_BYTES)
         self._received = await asyncio.to_thread(lambda: {each: stored.received(each) for each in offsets})
         remaining = iter(offsets)
+        self._edge = await self._sources[-1].edge() if self._sources else None
         async with asyncio.TaskGroup() as tasks:
             for _ in range(CONNECTIONS):
                 tasks.create_task(self._fetch_chunks(stored, remaining))
@@ -122,6 +133,8 @@ class LayerDownload:
     async def _fetch_chunks(self, stored: CachedLayer, offsets: Iterator[int]) -> None:
         for offset in offsets:
             while self._received[offset] < stored.chunk_size(offset):
+                if await self._fetch_from_edge(stored, offset):
+                    continue
                 if not self._sources:
                     raise RegistryRefusedError("No pull may fetch this layer any more.")
                 source = self._sources[-1]
@@ -135,7 +148,22 @@ class LayerDownload:
                 except RegistryUnreachableError as error:
                     await self._pause(error)
 
-    async def _fetch_rest(self, stored: CachedLayer, offset: int, source: RegistrySession) -> None:
+    async def _fetch_from_edge(self, stored: CachedLayer, offset: int) -> bool:
+        """Ask the edge for what is missing of a chunk. Returns False if it is not to be asked."""
+        edge = self._edge
+        if edge is None or not edge.is_usable:
+            return False
+        self._used_edge = edge
+        try:
+            await self._fetch_rest(stored, offset, edge)
+            edge.succeeded()
+        except RegistryRefusedError:
+            self._edge = None
+        except RegistryUnreachableError as error:
+            edge.failed(str(error))
+        return True
+
+    async def _fetch_rest(self, stored: CachedLayer, offset: int, source: RegistrySession | Edge) -> None:
         """Fetch what is missing of a chunk. Also an interrupted attempt keeps what has arrived."""
         at = self._received[offset]
         pieces: list[bytes] = []

@@ -3,8 +3,8 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Self
@@ -16,20 +16,21 @@ from yarl import URL
 from auth.jws import unverified_token_id
 from auth.secret import Secret
 from registry.errors import RegistryRefusedError, RegistryUnreachableError
+from registry.model.edges import EDGE_HEADER, NO_EDGE
+from registry.node_proxy.bodies import MAX_ERROR_BYTES, Pace, answering, check, document, pieces, ranged
+from registry.node_proxy.edge import Edge, Edges
 from registry.oci.documents import MAX_DOCUMENT_BYTES
 from registry.oci.encrypted_manifest import PLAINTEXT_DIGEST
 from registry.oci.mediatypes import ACCEPTED
 from storage.digest import Digest
 
 MIN_BYTES: Final = 64 << 10
-STALLED_S: Final = 20.0
-"""A range is requested again if fewer than MIN_BYTES arrive in this time."""
+PACE: Final = Pace(MIN_BYTES, 20.0)
+"""A range is requested again if it arrives more slowly."""
 
-_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=STALLED_S)
+_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=PACE.stalled_s)
 _MAX_REDIRECTS = 3
-_MAX_ERROR_BYTES = 16 << 10
 _AGENT = "crisper-node-proxy"
-_LATER = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _REDIRECTS = frozenset({HTTPStatus.FOUND, HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
 
 
@@ -55,6 +56,7 @@ class Registry:
         secret: Secret of a node that has no certificate.
         tls: Returns the TLS context with the node's current certificate.
         client: HTTP client, without cookies.
+        edge: URL of the edge cache that this node uses; None for the one that the registry names.
     """
 
     def __init__(
@@ -63,20 +65,29 @@ class Registry:
         node_id: str,
         secret: Secret | None,
         tls: Callable[[], ssl.SSLContext],
+        *,
         client: aiohttp.ClientSession,
+        edge: str | None = None,
     ) -> None:
         self.url = URL(url)
         self.node_id = node_id
         self._secret = secret
         self._tls = tls
         self._client = client
+        self.edges = Edges(client, edge)
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, node_id: str, secret: Secret | None, tls: Callable[[], ssl.SSLContext]
+        cls,
+        url: str,
+        node_id: str,
+        secret: Secret | None,
+        tls: Callable[[], ssl.SSLContext],
+        *,
+        edge: str | None = None,
     ) -> AsyncIterator[Self]:
-        """Open the HTTP client."""
+        """Open the HTTP client. Raises ConfigError: the edge's URL is not valid."""
         async with aiohttp.ClientSession(
             timeout=_TIMEOUT,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -84,7 +95,7 @@ class Registry:
             headers={hdrs.USER_AGENT: _AGENT, hdrs.ACCEPT_ENCODING: "identity"},
             auto_decompress=False,
         ) as client:
-            yield cls(url, node_id, secret, tls, client)
+            yield cls(url, node_id, secret, tls, client=client, edge=edge)
 
     async def exchange(self, token: Secret, repository: str) -> Secret:
         """Exchange a pull token for a session's bearer token; the same session as long as it is active.
@@ -97,8 +108,8 @@ class Registry:
         basic = aiohttp.encode_basic_auth(self.node_id, password)
         url = (self.url / "token").with_query(scope=f"repository:{repository}:pull")
         async with self.send(hdrs.METH_GET, url, {hdrs.AUTHORIZATION: basic}) as response:
-            await _check(response)
-            body = await _read(response, _MAX_ERROR_BYTES)
+            await check(response, PACE)
+            body = await document(response, MAX_ERROR_BYTES, PACE)
         try:
             return Secret(str(json.loads(body)["access_token"]))
         except (ValueError, KeyError, TypeError):
@@ -112,7 +123,7 @@ class Registry:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request to the registry, or without the node's certificate to another server."""
         is_ours = url.origin() == self.url.origin()
-        with _answering(url):
+        with answering(url):
             response = await self._client.request(
                 method, url, headers=headers, allow_redirects=False, ssl=self._tls() if is_ours else True
             )
@@ -129,6 +140,8 @@ class RegistrySession:
         self._repository = repository
         self._base = registry.url / "v2" / repository
         self._bearer: Secret | None = None
+        self._edge: Edge | None = None
+        self._has_asked = False
         self._opening = asyncio.Lock()
 
     async def document(self, path: str) -> RegistryDocument:
@@ -139,7 +152,7 @@ class RegistrySession:
             RegistryUnreachableError: The registry does not answer.
         """
         async with self._get(path, {hdrs.ACCEPT: ", ".join(ACCEPTED)}) as response:
-            body = await _read(response, MAX_DOCUMENT_BYTES)
+            body = await document(response, MAX_DOCUMENT_BYTES, PACE)
             media_type = response.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
             return RegistryDocument(body, media_type, response.headers.get(PLAINTEXT_DIGEST))
 
@@ -149,18 +162,29 @@ class RegistrySession:
         async with self._get(f"blobs/{digest}", {}) as response:
             if response.content_length is None:
                 raise RegistryUnreachableError(f"{response.url.host} sent a blob without its length")
-            yield response.content_length, _pieces(response)
+            yield response.content_length, pieces(response, PACE)
 
     async def read_range(self, digest: Digest, start: int, length: int) -> AsyncGenerator[bytes]:
         """Yield a range of a blob, in pieces as they arrive. Raises as `document` does."""
-        end = start + length - 1
-        async with self._get(f"blobs/{digest}", {hdrs.RANGE: f"bytes={start}-{end}"}) as response:
-            given = response.headers.get(hdrs.CONTENT_RANGE, "").partition("/")[0]
-            is_whole = response.status == HTTPStatus.OK and start == 0
-            if not (given == f"bytes {start}-{end}" or is_whole) or response.content_length != length:
-                raise RegistryUnreachableError(f"{response.url.host} answered with another range")
-            async for piece in _pieces(response):
+        headers = {hdrs.RANGE: f"bytes={start}-{start + length - 1}", EDGE_HEADER: NO_EDGE}
+        async with self._get(f"blobs/{digest}", headers) as response:
+            async for piece in ranged(response, start, length, PACE):
                 yield piece
+
+    async def edge(self) -> Edge | None:
+        """Return the edge cache to ask first: this node's own, or the one that the registry names, if any."""
+        edges = self._registry.edges
+        if edges.configured is not None:
+            return edges.configured
+        if not self._has_asked:
+            with suppress(RegistryUnreachableError, RegistryRefusedError):
+                bearer = await self._open()
+                url = self._registry.url / "v2/"
+                async with self._registry.send(hdrs.METH_GET, url, self._authorization(bearer)) as response:
+                    await check(response, PACE)
+                    self._edge = edges.at(response.headers.get(EDGE_HEADER, ""))
+                self._has_asked = True
+        return self._edge
 
     async def report_complete(self) -> bool:
         """Report that the pull is complete. Returns whether the registry accepted it."""
@@ -172,7 +196,7 @@ class RegistrySession:
             async with self._registry.send(
                 hdrs.METH_POST, url, self._authorization(self._bearer)
             ) as response:
-                await _check(response)
+                await check(response, PACE)
                 return True
         return False
 
@@ -187,7 +211,7 @@ class RegistrySession:
                     if self._bearer is bearer:
                         self._bearer = None
                     continue
-                await _check(response)
+                await check(response, PACE)
                 yield response
                 return
 
@@ -212,64 +236,3 @@ class RegistrySession:
     @staticmethod
     def _authorization(bearer: Secret) -> dict[str, str]:
         return {hdrs.AUTHORIZATION: f"Bearer {bearer.reveal()}"}
-
-
-async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Yield a body as it arrives. Raises RegistryUnreachableError: it was cut off, or is too slow."""
-    loop = asyncio.get_running_loop()
-    left = response.content_length or 0
-    arrived, deadline = 0, loop.time() + STALLED_S
-    while left:
-        with _answering(response.url):
-            async with asyncio.timeout_at(deadline):
-                piece = await response.content.readany()
-        if not piece or len(piece) > left:
-            raise RegistryUnreachableError(f"{response.url.host} sent a body of another length")
-        left -= len(piece)
-        arrived += len(piece)
-        if arrived >= MIN_BYTES:
-            arrived, deadline = 0, loop.time() + STALLED_S
-        yield piece
-
-
-async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
-    with _answering(response.url):
-        async with asyncio.timeout(STALLED_S):
-            body = bytearray()
-            while piece := await response.content.readany():
-                body += piece
-                if len(body) > limit_bytes:
-                    raise RegistryUnreachableError(
-                        f"{response.url.host} sent a document over {limit_bytes} bytes"
-                    )
-            return bytes(body)
-
-
-async def _check(response: aiohttp.ClientResponse) -> None:
-    """Raise the error of a response whose status is not 200 or 206."""
-    status = response.status
-    if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-        return
-    if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        asked = response.headers.get(hdrs.RETRY_AFTER, "")
-        wait_s = float(asked) if asked.isascii() and asked.isdigit() else None
-        raise RegistryUnreachableError(f"{response.url.host} answered {status}", wait_s)
-    raise RegistryRefusedError(
-        f"The registry answered {status}: {_reason(await _read(response, _MAX_ERROR_BYTES))}",
-        is_absent=status == HTTPStatus.NOT_FOUND,
-    )
-
-
-def _reason(body: bytes) -> str:
-    with suppress(ValueError, LookupError, TypeError):
-        return str(json.loads(body)["errors"][0]["message"])
-    return "without a reason"
-
-
-@contextmanager
-def _answering(url: URL) -> Iterator[None]:
-    """Translate the errors of the HTTP client."""
-    try:
-        yield
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise RegistryUnreachableError(f"{url.host} does not answer ({type(error).__name__})") from None

@@ -34,6 +34,7 @@ class ProxySettings:
         node_secret: Secret of a node without a certificate.
         tls: Returns the TLS context with the node's current certificate.
         key_folder: Folder of the node's private keys.
+        edge: URL of the edge cache that this node uses; None for the one that the registry names.
     """
 
     host: str
@@ -46,6 +47,7 @@ class ProxySettings:
     node_secret: Secret | None
     tls: Callable[[], ssl.SSLContext]
     key_folder: Path
+    edge: str | None = None
 
 
 async def serve(settings: ProxySettings, on_listening: Callable[[str], None]) -> None:
@@ -66,7 +68,7 @@ async def serve(settings: ProxySettings, on_listening: Callable[[str], None]) ->
     own = (settings.url, settings.node_id, settings.node_secret, settings.tls)
     hosts = {f"{name}:{settings.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
     with closing(LayerCache(settings.cache_folder, settings.cache_bytes)) as cache:
-        async with Registry.open(*own) as registry:
+        async with Registry.open(*own, edge=settings.edge) as registry:
             api = ProxyApi(LocalAccess(secret, hosts), registry, cache, settings.key_folder)
             await _listen(api.app(), settings, on_listening)
 

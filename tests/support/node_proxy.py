@@ -37,14 +37,21 @@ class NodeProxy(Process):
 
     @classmethod
     def with_secret(
-        cls, folder: Path, registry: str, node: Node, key: bytes, *, port: int | None = None
+        cls,
+        folder: Path,
+        registry: str,
+        node: Node,
+        key: bytes,
+        *,
+        port: int | None = None,
+        options: Sequence[str] = (),
     ) -> Self:
         """Start a proxy for a node that is bound by a secret, and has this private key."""
         keys = folder / "keys"
         keys.mkdir(parents=True, exist_ok=True)
         (keys / "node.pem").write_bytes(key)
-        options = [f"--registry={registry}", f"--node-id={node.node_id}", f"--keys={keys}"]
-        return cls(folder, options, env={"CRISPER_NODE_SECRET": node.secret}, port=port)
+        own = [f"--registry={registry}", f"--node-id={node.node_id}", f"--keys={keys}"]
+        return cls(folder, [*own, *options], env={"CRISPER_NODE_SECRET": node.secret}, port=port)
 
     @property
     def secret(self) -> str:

@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestServer
 from auth.secret import Secret
 from registry.errors import RegistryRefusedError, RegistryUnreachableError
 from registry.node_proxy import registry_session
+from registry.node_proxy.bodies import Pace
 from registry.node_proxy.registry_session import Registry, RegistrySession
 from storage.digest import Digest
 
@@ -79,7 +80,7 @@ async def test_another_range_is_refused(blob: Handler) -> None:
 
 
 async def test_a_body_that_ends_early_or_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_session, "STALLED_S", 0.2)
+    monkeypatch.setattr(registry_session, "PACE", Pace(64 << 10, 0.2))
 
     async def drip(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": str(len(BODY))})
