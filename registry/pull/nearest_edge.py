@@ -10,7 +10,7 @@ from registry.errors import CatalogUnavailableError
 from registry.model.edges import Edge, EdgeRecords, nearest
 from storage.locks import KeyedLocks
 
-REFRESH_S: Final = 3.0
+REFRESH_S: Final = 2.0
 """Time after which a new edge gets nodes, and a deleted one gets no more."""
 
 _log = structlog.get_logger(__name__)

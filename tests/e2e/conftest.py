@@ -14,6 +14,7 @@ from tests.support import images
 from tests.support.clients import Client, Ctr, Docker, Podman, Skopeo
 from tests.support.crisper import POSTGRES, CrisperServer, Customer, Node, Operator, Organization, PullToken
 from tests.support.dockerd import Containerd, Dockerd
+from tests.support.encrypted_site import EncryptedSite, encrypted_site
 from tests.support.fleet import Fleet
 from tests.support.machine import Machine
 from tests.support.postgres import postgres
@@ -196,3 +197,10 @@ def group_of(customer: Customer, upstream: Upstream) -> GroupOf:
 @pytest.fixture(scope="session")
 def mint(operator: Operator, organization: Organization, group_of: GroupOf, node: Node) -> Mint:
     return lambda image, *, ttl_s=None: operator.mint(organization, group_of(image), node, ttl_s=ttl_s)
+
+
+@pytest.fixture(scope="session")
+def encrypted(workdir: Path) -> Iterator[EncryptedSite]:
+    """A server over TLS, and machines with containerd that are enrolled there."""
+    with encrypted_site(workdir / "encrypted") as running:
+        yield running

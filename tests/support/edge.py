@@ -48,6 +48,11 @@ class EdgeCache(Process):
         """The access log."""
         return [json.loads(line) for line in (self.folder / "access.log").read_text().splitlines()]
 
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of bodies, as far as its log says."""
+        return sum(int(str(each["bytes"])) for each in self.requests if each["status"] in {200, 206})
+
     def _config(self) -> str:
         config = (SHIPPED / "nginx.conf").read_text()
         trusted = self._server.tls.ca if self._server.tls else None
@@ -56,7 +61,7 @@ class EdgeCache(Process):
             "/var/log/nginx/crisper-edge.log": str(self.folder / "access.log"),
             "/etc/nginx/crisper-edge/key.conf": str(self.folder / "key.conf"),
             "registry.example.com:443": self._server.host,
-            "registry.example.com": "127.0.0.1",
+            "registry.example.com": "localhost",  # nginx verifies names, not addresses
             "/etc/ssl/certs/ca-certificates.crt": str(trusted or "/etc/ssl/certs/ca-certificates.crt"),
             "listen 443 ssl": f"listen 127.0.0.1:{self.port}",
             "listen 127.0.0.1:8081": f"listen 127.0.0.1:{free_port()}",

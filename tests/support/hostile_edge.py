@@ -32,7 +32,6 @@ _CHANGES: Mapping[str, Callable[[_Answer], _Answer]] = {
     "challenge": lambda good: replace(good, status=401),
     "500": lambda good: replace(good, status=500),
     "swap": lambda good: good,
-    "whole": lambda good: good,
 }
 BAD = tuple(_CHANGES)
 
@@ -66,9 +65,10 @@ class HostileEdge:
             def do_GET(self) -> None:
                 edge.requests.append(dict(self.headers.items()))
                 self.close_connection = True
-                digest = self.path.rpartition("/")[2]
-                name = others[digest] if mode == "swap" else digest
-                headers = {} if mode == "whole" else {"Range": self.headers["Range"]}
+                digest = self.path.rpartition("/")[2].partition("?")[0]
+                name = others.get(digest, digest) if mode == "swap" else digest
+                asked = self.headers["Range"]
+                headers = {"Range": asked} if asked else {}
                 found = request("GET", f"{good}/blobs/{name}", headers=headers)
                 given = str(found.headers["Content-Range"] or "")
                 answer = _Answer(found.status, given, len(found.body), found.body)

@@ -98,6 +98,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterat
         yield open_shop(server, upstream, images.multi_platform())
 
 
+@pytest.fixture(scope="session")
+def edge_server(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[CrisperServer]:
+    """A server whose layers are fetched by edges."""
+    folder = tmp_path_factory.mktemp("with-edges")
+    env = {"CRISPER_ORGANIZATION_CHANGES_PER_MINUTE": "0"}
+    with CrisperServer(folder / "server", insecure_registries=[upstream.host], env=env) as running:
+        yield running
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "crisper"
