@@ -52,7 +52,7 @@ def _for_nodes(shared: Shared, streamer: BlobStreamer, damage: DamageReporter) -
         origin=shared.origin,
         pacing=shared.pacing,
         edges=edges,
-        offload=EdgeOffload(edges, shared.blobs, handovers.is_first, _offload(shared)),
+        offload=EdgeOffload(edges, shared.blobs, handovers.may_leave, _offload(shared)),
     )
 
 

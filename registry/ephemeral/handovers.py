@@ -7,24 +7,37 @@ from redis.exceptions import RedisError
 
 from auth.ledger import LedgerClient
 
+MAX_PARTS: Final = 16_384
+
 _TTL_S: Final = 3600
+_FAILED: Final = "*"
 _log = structlog.get_logger(__name__)
 
 
 class RedisHandovers:
-    """Keys `handover:{<session>}:<part>`, which expire after an hour."""
+    """Sets `handover:{<session>}` of the parts that a session has asked for; they expire after an hour."""
 
     def __init__(self, redis: LedgerClient) -> None:
         self._redis = redis
 
-    async def is_first(self, session: str, part: str) -> bool:
-        """Record that a session asks for a part. Returns whether it is the first time.
+    async def may_leave(self, session: str, part: str) -> bool:
+        """Record that a session asks for a part. Returns whether another server may send it.
 
-        Returns False if Redis does not answer: sending the bytes from here is always right.
+        A session that asks for a part again has got no answer elsewhere: it gets everything from here from
+        then on. So does a session with more than `MAX_PARTS` parts, and each session while Redis does not
+        answer.
         """
+        name = f"handover:{{{session}}}"
         try:
-            name = f"handover:{{{session}}}:{part}"
-            return bool(await self._redis.set(name, b"", ex=_TTL_S, nx=True))
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.sismember(name, _FAILED)
+                pipeline.scard(name)
+                pipeline.sadd(name, part)
+                pipeline.expire(name, _TTL_S)
+                has_failed, count, added, _ = await pipeline.execute()
+            if added and not has_failed and count < MAX_PARTS:
+                return True
+            await self._redis.sadd(name, _FAILED)
         except (RedisError, OSError) as error:
             _log.warning("handover.not_recorded", error=type(error).__name__)
-            return False
+        return False

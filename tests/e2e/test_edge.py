@@ -1,7 +1,9 @@
 """containerd behind an edge cache, set up by `crisper node enroll --edge`."""
 
 import re
+import shutil
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,9 +13,10 @@ import pytest
 from tests.support import images
 from tests.support.clients import Ctr
 from tests.support.crisper import PullToken
-from tests.support.encrypted_site import MIB, SIZE, EncryptedSite
+from tests.support.encrypted import KeyPair
+from tests.support.encrypted_site import IMAGE, MIB, SIZE, EncryptedSite
 from tests.support.hostile_edge import HostileEdge
-from tests.support.processes import free_port, wait_until
+from tests.support.processes import free_port, run, wait_until
 from tests.support.slow_link import SlowLink
 
 versions = pytest.mark.parametrize(
@@ -27,20 +30,23 @@ def pull(ctr: Ctr, token: PullToken) -> None:
 
 
 @versions
-def test_two_machines_cost_the_server_one_image(
-    encrypted: EncryptedSite, own_folder: Path, chunk_bytes: int | None
+@pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.full)])
+@pytest.mark.timeout(600)
+def test_many_machines_cost_the_server_one_image(
+    encrypted: EncryptedSite, own_folder: Path, chunk_bytes: int | None, count: int
 ) -> None:
     cache, key = encrypted.edge()
-    with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
+    with ExitStack() as stack, ThreadPoolExecutor(count) as pool:
         stack.enter_context(cache.start(key))
-        machines = [encrypted.machine(stack, own_folder / str(n), cache.url, chunk_bytes) for n in range(2)]
+        folders = [own_folder / str(number) for number in range(count)]
+        machines = [encrypted.machine(stack, folder, cache.url, chunk_bytes) for folder in folders]
         before = encrypted.sent_bytes
         pulls = [pool.submit(pull, ctr, encrypted.mint(node)) for ctr, node in machines]
         for each in pulls:
-            each.result(100)
+            each.result(300)
         sent = encrypted.sent_bytes - before
         assert sent <= 1.01 * SIZE, f"{sent / SIZE:.3f} of the image"
-        wait_until(lambda: cache.sent_bytes >= 2 * SIZE, timeout_s=10, what="the edge has sent the rest")
+        wait_until(lambda: cache.sent_bytes >= count * SIZE, timeout_s=10, what="the edge has sent the rest")
         ctr, node = machines[0]
         token = encrypted.mint(node)
         pull(ctr, token)
@@ -100,3 +106,42 @@ def test_a_dead_edge_costs_no_pull(encrypted: EncryptedSite, own_folder: Path) -
     with ExitStack() as stack:
         ctr, node = encrypted.machine(stack, own_folder, f"http://localhost:{free_port()}", None)
         pull(ctr, encrypted.mint(node))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("alive", [True, False], ids=["alive", "dead"])
+def test_a_go_client_is_redirected_and_gets_the_rest_from_the_server(
+    encrypted: EncryptedSite, own_folder: Path, *, alive: bool
+) -> None:
+    cache, key = encrypted.edge(serves=["127.0.0.0/8"])
+    keys = KeyPair.p256()
+    operator = encrypted.server.operator
+    node = operator.create_node(encryption_key=keys.public, runtime="skopeo")
+    assert encrypted.server.tls is not None
+    trusted = own_folder / "certificates"
+    trusted.mkdir()
+    shutil.copy(encrypted.server.tls.ca, trusted / "ca.crt")
+    with ExitStack() as stack:
+        if alive:
+            stack.enter_context(cache.start(key))
+        time.sleep(2.5)  # until the server has read its edges again
+        token = encrypted.mint(node)
+        argv = [
+            "skopeo",
+            "copy",
+            f"--src-cert-dir={trusted}",
+            f"--src-creds={token.username}:{token.password(node)}",
+        ]
+        argv += [f"docker://{token.reference}", f"dir:{own_folder / 'copy'}"]
+        before = encrypted.sent_bytes
+        first = run(argv, timeout_s=100)
+        if not first.ok:
+            assert not alive, first.output
+            run(argv, timeout_s=100).check()
+        assert len(list((own_folder / "copy").glob("????????*"))) >= len(IMAGE.layers)
+        if alive:
+            assert encrypted.sent_bytes - before <= 1.01 * SIZE
+            assert cache.sent_bytes >= SIZE
+    operator.call("DELETE", f"/edges/{cache.name}").expect(204)
+    time.sleep(2.5)

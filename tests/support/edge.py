@@ -17,7 +17,12 @@ class EdgeCache(Process):
     Args:
         server: The registry, from which it fetches.
         port: Its port; any free one by default.
+
+    Attributes:
+        name: Its name at the registry, if a test needs it.
     """
+
+    name = ""
 
     def __init__(self, server: CrisperServer, *, port: int | None = None) -> None:
         self.port = port or free_port()
@@ -26,7 +31,6 @@ class EdgeCache(Process):
         self.folder.chmod(0o755)  # nginx's own user reads it
         self._server = server
         (self.folder / "nginx.conf").write_text(self._config())
-        self.key: str | None = None
 
     def start(self, key: str) -> "EdgeCache":
         """Start it with its key, or again with what it has kept."""

@@ -1,6 +1,6 @@
 """A TLS server with an image, and machines with containerd that are enrolled there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +47,11 @@ class EncryptedSite:
     def mint(self, node: Node) -> PullToken:
         return self.server.operator.mint(self.organization, self.group, node, encryption="required")
 
-    def edge(self) -> tuple[EdgeCache, str]:
+    def edge(self, serves: Sequence[str] = ()) -> tuple[EdgeCache, str]:
+        """Create an edge. Returns it, not started, and its key."""
         cache = EdgeCache(self.server)
-        body = {"name": unique("edge"), "url": cache.url}
+        cache.name = unique("edge")
+        body = {"name": cache.name, "url": cache.url, "serves": list(serves)}
         return cache, self.server.operator.call("POST", "/edges", body).expect(201).json()["key"]
 
     def redeem(self, token: PullToken, authorization: str) -> int:

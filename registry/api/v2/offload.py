@@ -105,11 +105,11 @@ class RedirectOffload:
 class EdgeOffload:
     """Redirects a node to the edge near it, and everybody else as `otherwise` does.
 
-    A session that asks for the same part of a layer again gets it from here: its edge has failed. So does a
-    client that uses edges itself, and says so with `Crisper-Edge: none`.
+    A session whose edge has failed gets its layers from here. So does a client that uses edges itself, and
+    says so with `Crisper-Edge: none`.
 
     Args:
-        is_first: Whether a session (first argument) asks for a part (second one) for the first time.
+        may_leave: Whether an edge may send a session (first argument) a part of a layer (second one).
         otherwise: For nodes without an edge; None sends the bytes from here.
     """
 
@@ -117,12 +117,12 @@ class EdgeOffload:
         self,
         nearest: NearestEdge,
         blobs: BlobStore,
-        is_first: Callable[[str, str], Awaitable[bool]],
+        may_leave: Callable[[str, str], Awaitable[bool]],
         otherwise: Offload | None,
     ) -> None:
         self._nearest = nearest
         self._blobs = blobs
-        self._is_first = is_first
+        self._may_leave = may_leave
         self._otherwise = otherwise
 
     async def respond(
@@ -133,10 +133,9 @@ class EdgeOffload:
         if edge is not None:
             content = handover.content
             part = f"{content.digest}:{','.join(str(span.start) for span in handover.spans)}"
-            if await self._is_first(handover.session, part):
-                await self._blobs.ciphertext_path(
-                    handover.organization, content.stored_digest, content.digest
-                )
+            if await self._may_leave(handover.session, part):
+                stored = (handover.organization, content.stored_digest, content.digest)
+                await self._blobs.ciphertext_path(*stored)
                 return _redirect(edge.blob_url(content.digest))
         return await self._otherwise.respond(request, handover, headers) if self._otherwise else None
 
