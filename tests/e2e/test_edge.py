@@ -143,5 +143,5 @@ def test_a_go_client_is_redirected_and_gets_the_rest_from_the_server(
         if alive:
             assert encrypted.sent_bytes - before <= 1.01 * SIZE
             assert cache.sent_bytes >= SIZE
-    operator.call("DELETE", f"/edges/{cache.name}").expect(204)
+    operator.call("DELETE", f"/edges/{cache.registered}").expect(204)
     time.sleep(2.5)

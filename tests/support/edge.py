@@ -19,10 +19,10 @@ class EdgeCache(Process):
         port: Its port; any free one by default.
 
     Attributes:
-        name: Its name at the registry, if a test needs it.
+        registered: Its name at the registry, if a test needs it.
     """
 
-    name = ""
+    registered = ""
 
     def __init__(self, server: CrisperServer, *, port: int | None = None) -> None:
         self.port = port or free_port()

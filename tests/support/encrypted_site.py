@@ -50,8 +50,8 @@ class EncryptedSite:
     def edge(self, serves: Sequence[str] = ()) -> tuple[EdgeCache, str]:
         """Create an edge. Returns it, not started, and its key."""
         cache = EdgeCache(self.server)
-        cache.name = unique("edge")
-        body = {"name": cache.name, "url": cache.url, "serves": list(serves)}
+        cache.registered = unique("edge")
+        body = {"name": cache.registered, "url": cache.url, "serves": list(serves)}
         return cache, self.server.operator.call("POST", "/edges", body).expect(201).json()["key"]
 
     def redeem(self, token: PullToken, authorization: str) -> int:

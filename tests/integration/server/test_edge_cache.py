@@ -218,7 +218,7 @@ class TestCache:
 
 
 class TestRedirect:
-    def test_a_node_is_sent_to_its_edge_until_that_fails(
+    def test_a_node_is_sent_to_its_edge_until_it_fails(
         self, server: CrisperServer, upstream: Upstream
     ) -> None:
         shop = keyed(server, upstream, images.random_layers())
