@@ -117,6 +117,10 @@ def rekey(
         done = await upkeep.rekeying.run(organization, Digest.parse(image), report)
         if as_json:
             print_json(asdict(done))
+        elif done.replaced:
+            say("remove the old ciphertext from caches (deploy/edge/purge.sh):")
+            for digest in done.replaced:
+                say(digest)
 
     _run(settings, draw)
 

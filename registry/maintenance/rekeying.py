@@ -20,11 +20,13 @@ class Rekeyed:
         layers: Layers with new keys.
         total: Layers of the image, in all variants.
         bytes: Size of the layers with new keys.
+        replaced: Digests of the ciphertexts before, which caches may still have.
     """
 
     layers: int
     total: int
     bytes: int
+    replaced: tuple[str, ...] = ()
 
 
 class Rekeying:
@@ -56,8 +58,11 @@ class Rekeying:
         wanted = [layer for layer in layers if encrypted_media_type(layer.media_type) is not None]
         done = Rekeyed(0, len(wanted), 0)
         for layer in wanted:
+            before = await self._blobs.stat(organization, layer.digest)
             await self._blobs.rekey(organization, layer.digest)
-            done = Rekeyed(done.layers + 1, done.total, done.bytes + layer.size_bytes)
+            old = (str(before.ciphertext),) if before and before.ciphertext else ()
+            size_bytes = done.bytes + layer.size_bytes
+            done = Rekeyed(done.layers + 1, done.total, size_bytes, done.replaced + old)
             report(done)
         detail = {"digest": str(image), "layers": done.layers}
         await self._trail.record(AuditEvent(RegistryEventType.IMAGE_REKEYED, organization, detail=detail))

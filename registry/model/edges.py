@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_network
 from typing import Final, Protocol
 
 from auth.networks import Network, read_address
@@ -16,7 +17,9 @@ NO_EDGE: Final = "none"
 SLICE_BYTES: Final = 4 << 20
 """Size of the parts in which edges fetch and keep layers (`slice` in deploy/edge/nginx.conf)."""
 
-MAX_EDGES: Final = 1000
+MAX_EDGES: Final = 100
+MAX_NETWORKS: Final = 64
+"""Networks of nodes that one edge serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +59,26 @@ class Ciphertext:
     size_bytes: int
 
 
-def nearest(edges: Iterable[Edge], source: str) -> Edge | None:
-    """Return the edge that serves the smallest network with this address; the first by name of several."""
-    address = read_address(source)
-    found = [
-        (-network.prefixlen, edge.name, edge)
-        for edge in edges
-        for network in edge.serves
-        if address is not None and address in network
-    ]
-    return min(found, key=lambda each: each[:2])[2] if found else None
+class EdgeMap:
+    """Finds the edge of the smallest network that has an address; of several edges, the first by name."""
+
+    def __init__(self, edges: Iterable[Edge] = ()) -> None:
+        self._edges: dict[Network, Edge] = {}
+        for edge in sorted(edges, key=lambda each: each.name):
+            for network in edge.serves:
+                self._edges.setdefault(network, edge)
+        self._lengths = sorted(
+            {(network.version, network.prefixlen) for network in self._edges}, reverse=True
+        )
+
+    def find(self, source: str) -> Edge | None:
+        """Return the edge for an address, or None."""
+        address = read_address(source)
+        if address is None:
+            return None
+        lengths = (length for version, length in self._lengths if version == address.version)
+        networks = (ip_network((address, length), strict=False) for length in lengths)
+        return next((self._edges[network] for network in networks if network in self._edges), None)
 
 
 class EdgeRecords(Protocol):

@@ -14,7 +14,7 @@ from storage.digest import Digest
 
 _MAX_URL_CHARS = 2048
 _MAX_DIGEST_CHARS = 135
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=256)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=model.MAX_NETWORKS)]
 
 
 class NewEdge(Body):

@@ -15,7 +15,7 @@ from tests.integration.server.conftest import Shop, open_shop
 from tests.support import images
 from tests.support.crisper import CRISPER, CrisperServer, Node, PullToken
 from tests.support.encrypted import KEYS, ORIGINAL, KeyPair
-from tests.support.http import Response
+from tests.support.http import Response, request
 from tests.support.processes import run, wait_until
 from tests.support.upstream import Upstream
 
@@ -390,7 +390,8 @@ def test_rekeying_gives_new_ciphertext_and_leaves_running_sessions_theirs(
     old = keyed.manifest(bearer)
     time.sleep(1)  # tokens have whole seconds
     argv = [str(CRISPER), "image", "rekey", keyed.image.digest, "--organization", keyed.organization.name]
-    run([*argv, "--data-dir", str(server.data_dir)]).check()
+    printed = run([*argv, "--data-dir", str(server.data_dir)]).check().output.splitlines()
+    assert {each["digest"] for each in old["layers"]} <= set(printed)
     time.sleep(1)
     newer = keyed.mint_encrypted()
     newer_bearer = keyed.bearer(newer)
@@ -404,6 +405,10 @@ def test_rekeying_gives_new_ciphertext_and_leaves_running_sessions_theirs(
     assert answer.headers["Docker-Content-Digest"] == unread.digest
     assert keyed.opened(unread_bearer, answer.json()) == plain
     assert server.operator.events(type="image.rekeyed")[0]["detail"]["layers"] == 2
+    edge = server.operator.call("POST", "/edges", {"name": "rekeyed", "url": "https://edge.example.net"})
+    headers = {"Authorization": f"Bearer {edge.expect(201).json()['key']}"}
+    for layer in (*old["layers"], *new["layers"]):
+        request("HEAD", f"{server.url}/edge/blobs/{layer['digest']}", headers=headers).expect(200)
 
 
 def test_shredding_an_organization_ends_its_manifests_and_leaves_noise(

@@ -2,6 +2,7 @@
 
 import json
 import stat
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -85,6 +86,24 @@ def test_a_machine_reports_its_platform_when_it_enrolls(
     assert node["platform"] == expected
     (identity,) = NodeIdentity.enrolled(tmp_path)
     assert identity.platform == expected
+    renew(tmp_path, "--force").check()
+
+
+def test_a_machine_names_its_edge_before_the_registry(site: Certified, tmp_path: Path) -> None:
+    node_id, secret = site.server.operator.create_certified_node()
+    argv = [str(CRISPER), "node", "enroll", site.url, node_id, "--ca", str(site.tls.ca)]
+    argv += ["--root", str(tmp_path)]
+    env = {"CRISPER_ENROLMENT_SECRET": secret}
+    for wrong in (site.url, "edge.example.net", "https://edge.example.net/path", "https://[2001:db8::1]"):
+        refused = run([*argv, "--edge", wrong], env=env)
+        assert (refused.returncode, "--edge" in refused.output) == (1, True)
+    run([*argv, "--edge", "https://EDGE.example.net:443/"], env=env).check()
+    (identity,) = NodeIdentity.enrolled(tmp_path)
+    assert identity.edge == "https://edge.example.net"
+    hosts = tomllib.loads((tmp_path / "etc/containerd/certs.d" / site.server.host / "hosts.toml").read_text())
+    assert hosts["server"] == site.url
+    assert hosts["header"] == {"Crisper-Edge": ["none"]}
+    assert hosts["host"] == {"https://edge.example.net": {"capabilities": ["pull"]}}
     renew(tmp_path, "--force").check()
 
 
