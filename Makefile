@@ -10,6 +10,8 @@ PYTHON ?= $(shell for each in /usr/bin/python3 python3; do \
 	"$$each" -c 'import sqlite3, ssl, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
 	echo "$$each" && break; done)
 IMAGE ?=
+# Tests start hundreds of processes, which take half the time with cached bytecode.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup packages check format reference docs test e2e full screenshots conformance fuzz soak demo bench audit release clean
