@@ -105,6 +105,7 @@ bench: setup packages ## Measure everything beside peers (an hour); writes bench
 	$(BIN)/python -m bench.rolling_restart
 	$(BIN)/python -m bench.soak
 	$(BIN)/python -m bench.import_serve_memory
+	$(BIN)/python -m bench.fleet
 	$(BIN)/python -m bench.readme
 
 clean: ## Remove .venv, caches and build output
