@@ -41,6 +41,7 @@ CLIENTS: Final = 200
 AT_ONCE: Final = 64
 ELSEWHERE: Final = "http://cache.example.net/blobs"
 CHUNK_BYTES: Final = 32 << 10
+AFTERWARDS_S: Final = 6.0
 # Speeds in Mbit/s of home lines, with their share. Our assumption, within the 20 to 500 that providers sell.
 LINES: Final = {20.0: 0.1, 50.0: 0.25, 100.0: 0.3, 250.0: 0.2, 500.0: 0.15}
 SLOWED: Final = 10  # loopback and two cores do not carry 200 real lines
@@ -116,16 +117,28 @@ class Worker:
         return size
 
     async def cpu_s(self, starts: Sequence[Start], work: Callable[[Start], Awaitable[object]]) -> float:
-        """Return the worker's CPU time for one of several pieces of work, which run side by side."""
+        """Return the worker's CPU time for one of several pieces of work, which run side by side.
+
+        Includes what the work leaves to be done afterwards (events, states of instances), but not what the
+        worker always does in this time.
+        """
         limit = asyncio.Semaphore(AT_ONCE)
 
         async def one(start: Start) -> None:
             async with limit:
                 await work(start)
 
-        before = sum(self._process.cpu_times()[:2])
+        began, before = time.monotonic(), self._used_s()
         await asyncio.gather(*map(one, starts))
-        return (sum(self._process.cpu_times()[:2]) - before) / len(starts)
+        await asyncio.sleep(AFTERWARDS_S)
+        took_s, spent_s = time.monotonic() - began, self._used_s() - before
+        before = self._used_s()
+        await asyncio.sleep(AFTERWARDS_S)
+        always = (self._used_s() - before) / AFTERWARDS_S
+        return (spent_s - always * took_s) / len(starts)
+
+    def _used_s(self) -> float:
+        return sum(self._process.cpu_times()[:2])
 
 
 async def measure_costs(worker: Worker, count: int, byte_s: Mapping[Delivery, float]) -> tuple[Costs, float]:
