@@ -10,6 +10,8 @@ PYTHON ?= $(shell for each in /usr/bin/python3 python3; do \
 	"$$each" -c 'import sqlite3, ssl, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
 	echo "$$each" && break; done)
 IMAGE ?=
+# Tests start hundreds of processes, which take half the time with cached bytecode.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup packages check format reference docs test e2e full screenshots conformance fuzz soak demo bench audit release clean
@@ -103,6 +105,7 @@ bench: setup packages ## Measure everything beside peers (an hour); writes bench
 	$(BIN)/python -m bench.rolling_restart
 	$(BIN)/python -m bench.soak
 	$(BIN)/python -m bench.import_serve_memory
+	$(BIN)/python -m bench.fleet
 	$(BIN)/python -m bench.readme
 
 clean: ## Remove .venv, caches and build output

@@ -69,6 +69,11 @@ def pull(result: Result) -> Iterator[Figure]:
             note = f"{ours['gb_per_s']} GB/s; CPU ratio {row['ours_to'][peer]['cpu']}"
             goal = BLOB_GOALS[row["transport"], peer, clients > 1]
             yield Figure(f"blob, {among}: time, Crisper / {name}", ratio, goal, note=note)
+            if to := row.get("encrypted_to", {}).get(peer):
+                ciphertext = row["medians"]["encrypted"]
+                ratio = round(row["medians"][peer]["gb_per_s"] / ciphertext["gb_per_s"], 2)
+                note = f"{ciphertext['gb_per_s']} GB/s; CPU ratio {to['cpu']}"
+                yield Figure(f"encrypted blob, {among}: time, Crisper / {name}", ratio, 1.11, note=note)
         if clients > 1:
             fairness = round(1 / ours["mean_to_slowest_client"], 2)
             yield Figure(f"blob, {among}: time, slowest client / mean", fairness, 2.0)
@@ -87,7 +92,8 @@ def whole_pull(result: Result) -> Iterator[Figure]:
     for row in result["rows"]:
         size_mb = row.get("image_bytes", result["image_bytes"]) / 1e6
         zstd = row["layers"] == "zstd"
-        image = f"{size_mb:.0f} MB{' in zstd' if zstd else ''}"
+        encrypted = ", encrypted" * (row.get("encryption", "none") != "none")
+        image = f"{size_mb:.0f} MB{' in zstd' if zstd else ''}{encrypted}"
         name = f"whole pull, {row['client']}, {image}: time, Crisper / Distribution"
         yield Figure(name, row["ours_to_distribution"], 0.7 if zstd else 1.0, note=f"{row['crisper_s']} s")
 

@@ -1,4 +1,4 @@
-"""Write the measured figures into docs/performance.md (all of them) and README.md (five).
+"""Write the measured figures into docs/performance.md, README.md (five) and docs/how-to/sizing.md.
 
     python -m bench.readme
 
@@ -12,6 +12,7 @@ from typing import Final
 
 from bench.figures import FIGURES, Figure
 from bench.results import ROOT, Result, load
+from bench.sizing import sizing_table
 
 HEAD: Final = ("| figure | measured | goal | result |", "|---|---|---|---|")
 # What README shows: the first figure of each kind whose name starts so.
@@ -75,6 +76,9 @@ def main() -> None:
     performance.write_text(fill(performance.read_text(), performance_table(results)))
     readme = ROOT / "README.md"
     readme.write_text(fill(readme.read_text(), headline_table(results)))
+    fleet, sizing = newest("fleet"), ROOT / "docs" / "how-to" / "sizing.md"
+    if fleet is not None:
+        sizing.write_text(fill(sizing.read_text(), f"{sizing_table(fleet)}\n\nMeasured on: {where(fleet)}"))
 
 
 if __name__ == "__main__":

@@ -229,12 +229,7 @@ class BlobStore:
             NotDeliverableError: The blob is not deliverable.
             BlobNotFoundError, BlobDamagedError, KeyUnavailableError, StorageUnavailableError: As for `open`.
         """
-
-        async def opened(record: KeyRecord) -> DeliveryKey:
-            async with await self._unlocker.open(record) as reader:
-                return reader.delivery_key()
-
-        return await self._open(tenant, digest, opened)
+        return await self._open(tenant, digest, self._unlocker.delivery_key)
 
     async def delivery_keys(
         self, tenant: str, digests: Sequence[Digest], at: float
@@ -249,16 +244,21 @@ class BlobStore:
             NotDeliverableError: A blob is not deliverable.
             BlobNotFoundError, BlobDamagedError, KeyUnavailableError, StorageUnavailableError: As for `open`.
         """
-        retired = await self._records.retired_since(tenant, digests, at)
+        records = await self._records.as_of(tenant, digests, at)  # the same in every process
         slots = asyncio.Semaphore(_KEYS_AT_ONCE)
 
         async def key(digest: Digest) -> DeliveryKey:
             async with slots:
-                if digest not in retired:
-                    self._recent.forget(tenant, digest)  # every process uses the same record
-                    return await self.delivery_key(tenant, digest)
-                async with await self._unlocker.open(retired[digest]) as reader:
-                    return reader.delivery_key()
+                record = records.get(digest) or await self._current(tenant, digest)
+                try:
+                    return await self._unlocker.delivery_key(record)
+                except (BlobNotFoundError, KeyUnavailableError) as error:
+                    now = (await self._records.as_of(tenant, [digest], at)).get(digest)
+                    if now is not None and now != record:  # rewrapped meanwhile
+                        return await self._unlocker.delivery_key(now)
+                    if now is not None and isinstance(error, BlobNotFoundError):
+                        raise BlobMissingError(f"the object of blob {digest} is not in storage") from error
+                    raise
 
         return dict(zip(digests, await asyncio.gather(*map(key, digests)), strict=True))
 

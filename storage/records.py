@@ -86,13 +86,14 @@ class KeyRecords(Protocol):
     async def remove(self, tenant: str, digest: Digest) -> KeyRecord | None:
         """Delete a record, so that the tenant can no longer open the blob. Returns the record, or None."""
 
-    async def retired_since(
-        self, tenant: str, digests: Sequence[Digest], at: float
-    ) -> Mapping[Digest, KeyRecord]:
-        """Return the deliverable records that were current at a time and were replaced since.
+    async def as_of(self, tenant: str, digests: Sequence[Digest], at: float) -> Mapping[Digest, KeyRecord]:
+        """Return the records that were current at a time: also those that were replaced since.
 
         Args:
             at: Seconds since 1970.
+
+        Returns:
+            Records by digest, without those whose object is in quarantine.
         """
 
     async def retired(self, tenant: str, digest: Digest, ciphertext: Digest) -> KeyRecord | None:

@@ -82,22 +82,15 @@ class SqlKeyRecords:
             await connection.execute(delete(retired_keys).where(*retired))
         return record_of(row) if row else None
 
-    async def retired_since(
-        self, tenant: str, digests: Sequence[Digest], at: float
-    ) -> Mapping[Digest, KeyRecord]:
-        """Return the deliverable records that were current at a time and were replaced since."""
-        when = datetime.fromtimestamp(at, UTC)
-        query = (
-            select(*_RECORD)
-            .where(
-                retired_keys.c.tenant == tenant,
-                retired_keys.c.digest.in_([str(digest) for digest in digests]),
-                retired_keys.c.retired_at > when,
-            )
-            .order_by(retired_keys.c.retired_at.desc())
-        )
+    async def as_of(self, tenant: str, digests: Sequence[Digest], at: float) -> Mapping[Digest, KeyRecord]:
+        """Return the records that were current at a time: also those that were replaced since."""
+        named = {"tenant": tenant, "digests": [str(digest) for digest in digests]}
+        since = named | {"at": datetime.fromtimestamp(at, UTC)}
         async with self._database.read() as connection:
-            rows = (await connection.execute(query)).mappings().all()
+            rows = [
+                *(await connection.execute(_CURRENT, named)).mappings(),
+                *(await connection.execute(_REPLACED_SINCE, since)).mappings(),  # these take precedence
+            ]
         return {record.digest: record for record in map(record_of, rows)}
 
     async def retired(self, tenant: str, digest: Digest, ciphertext: Digest) -> KeyRecord | None:
@@ -249,3 +242,17 @@ _OF_ANYBODY = (
 )
 _OF_ANYBODY_DELIVERABLE = _OF_ANYBODY.where(blob_keys.c.sidecar_name.is_not(None))
 _OF_TENANT = _OF_ANYBODY.where(blob_keys.c.tenant == bindparam("tenant"))
+_CURRENT = select(blob_keys).where(
+    blob_keys.c.tenant == bindparam("tenant"),
+    blob_keys.c.digest.in_(bindparam("digests", expanding=True)),
+    not_(_is_quarantined()),
+)
+_REPLACED_SINCE = (
+    select(*_RECORD)
+    .where(
+        retired_keys.c.tenant == bindparam("tenant"),
+        retired_keys.c.digest.in_(bindparam("digests", expanding=True)),
+        retired_keys.c.retired_at > bindparam("at"),
+    )
+    .order_by(retired_keys.c.retired_at.desc())
+)

@@ -6,6 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
+from cachetools import TTLCache
+
+from storage.delivery_key import DeliveryKey
 from storage.envelope import oeb1, oeb2
 from storage.envelope.buffers import Scratch, read_exactly
 from storage.envelope.key import DataKey, wrap_aad
@@ -87,6 +90,7 @@ class Unlocker:
         self._lifetime_s = lifetime_s
         self._now = now
         self._kept: OrderedDict[KeyRecord, tuple[float, Unlocked]] = OrderedDict()
+        self._delivery_keys: TTLCache[KeyRecord, DeliveryKey] = TTLCache(capacity, lifetime_s, timer=now)
         self._running: dict[KeyRecord, asyncio.Task[Unlocked]] = {}
 
     async def open(self, record: KeyRecord) -> BlobReader:
@@ -109,14 +113,31 @@ class Unlocker:
         """
         return await self._threads.acquire(lambda: self._open_ciphertext(record), CiphertextReader.release)
 
+    async def delivery_key(self, record: KeyRecord) -> DeliveryKey:
+        """Return the secrets with which a node decrypts the ciphertext; cached as long as ciphers are.
+
+        All nodes of a fleet need the same ones when they start an image.
+
+        Raises:
+            NotDeliverableError: The container is not deliverable.
+            BlobNotFoundError, BlobDamagedError, KeyUnavailableError: As for `open`.
+        """
+        kept = self._delivery_keys.get(record)
+        if kept is None:
+            async with await self.open(record) as reader:
+                kept = self._delivery_keys[record] = reader.delivery_key()
+        return kept
+
     def forget(self, record: KeyRecord) -> None:
-        """Remove a record's ciphers from the cache."""
+        """Remove a record's ciphers and keys from the caches."""
         self._kept.pop(record, None)
+        self._delivery_keys.pop(record, None)
 
     async def aclose(self) -> None:
         """Wait for running unwraps, and clear the cache."""
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         self._kept.clear()
+        self._delivery_keys.clear()
 
     async def _unlock(self, record: KeyRecord) -> Unlocked:
         kept = self._kept.get(record)

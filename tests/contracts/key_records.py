@@ -1,6 +1,7 @@
 """What every `storage.records.KeyRecords` has to keep. Subclass, and give a `key_records` fixture."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 from storage.digest import Digest
@@ -55,6 +56,21 @@ class KeyRecordsContract:
         stood = await asyncio.gather(*(key_records.add(rival, RECORD) for rival in rivals))
         assert set(stood) == {await key_records.get("acme", DIGEST)}
         assert stood[0] in rivals
+
+    async def test_records_are_found_as_of_a_time(self, key_records: KeyRecords) -> None:
+        rekeyed = replace(DELIVERABLE, object_name="12" * 32, sidecar_name="34" * 32, file_id=bytes(16))
+        asked = ("acme", [DIGEST, Digest.of(b"unknown")])
+        await key_records.add(DELIVERABLE)
+        await key_records.add(OTHER_TENANT)
+        await asyncio.sleep(0.01)
+        before = time.time()
+        assert await key_records.as_of(*asked, before) == {DIGEST: DELIVERABLE}
+        await asyncio.sleep(0.01)
+        await key_records.add(rekeyed, DELIVERABLE)
+        assert await key_records.as_of(*asked, before) == {DIGEST: DELIVERABLE}
+        assert await key_records.as_of(*asked, time.time() + 1) == {DIGEST: rekeyed}
+        await key_records.remove("acme", DIGEST)
+        assert await key_records.as_of(*asked, before) == {}
 
     async def test_find_can_be_limited_to_deliverable_records(self, key_records: KeyRecords) -> None:
         await key_records.add(RECORD)

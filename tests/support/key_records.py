@@ -44,11 +44,10 @@ class MemoryKeyRecords:
         self.replaced = kept
         return self.rows.pop((tenant, digest), None)
 
-    async def retired_since(
-        self, tenant: str, digests: Sequence[Digest], at: float
-    ) -> Mapping[Digest, KeyRecord]:
+    async def as_of(self, tenant: str, digests: Sequence[Digest], at: float) -> Mapping[Digest, KeyRecord]:
+        now = {digest: row for digest in digests if (row := await self.get(tenant, digest))}
         since = [row for when, row in reversed(self.replaced) if when > at and row.tenant == tenant]
-        return {row.digest: row for row in since if row.digest in digests}
+        return now | {row.digest: row for row in since if row.digest in digests}
 
     async def retired(self, tenant: str, digest: Digest, ciphertext: Digest) -> KeyRecord | None:
         wanted = (tenant, digest, ciphertext)

@@ -149,7 +149,11 @@ def test_a_layer_that_makes_the_process_crash_is_not_valid(
 def test_a_process_that_the_machine_ended_says_nothing_about_the_layer(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    run_instead(monkeypatch, f"import os; os.kill(os.getpid(), {number})")
+    # `nohup` makes children ignore SIGHUP
+    program = (
+        f"import os, signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); os.kill(os.getpid(), {number})"
+    )
+    run_instead(monkeypatch, program)
     with pytest.raises(RuntimeError):
         pieces(decode_sandboxed, VALID["gzip"])
 
