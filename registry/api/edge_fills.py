@@ -18,7 +18,7 @@ from registry.api.http.streaming import BlobStreamer
 from registry.api.key_refusals import KeyRefusals
 from registry.api.v2.damaged import DamageWatch
 from registry.api.v2.node_limit import NodeConcurrencyLimit
-from registry.api.v2.offload import AccelOffload, Handover
+from registry.api.v2.offload import Handover
 from registry.audit.types import RegistryEventType
 from registry.model.edges import Ciphertext, Ciphertexts, Edge
 from registry.model.images import ContentKind, ImageContent
@@ -49,7 +49,6 @@ class EdgeFills:
         refusals: Refuses wrong keys.
         trail: Records that an edge begins to fetch a layer: once, if it asks one process again.
         ledger: Not called: no token pays for these bytes.
-        offload: Has nginx send the bytes; None sends them from here.
     """
 
     def __init__(
@@ -65,7 +64,6 @@ class EdgeFills:
         trail: AuditTrail,
         ledger: TokenLedger,
         metrics: Metrics,
-        offload: AccelOffload | None,
     ) -> None:
         self._edges = edges
         self._ciphertexts = ciphertexts
@@ -77,7 +75,6 @@ class EdgeFills:
         self._trail = trail
         self._ledger = ledger
         self._metrics = metrics
-        self._offload = offload
         self._recorded: LRUCache[tuple[str, Digest], bool] = LRUCache(_FILLS)
 
     def app(self) -> web.Application:
@@ -141,11 +138,6 @@ class EdgeFills:
     ) -> web.StreamResponse:
         organization, content, (span,) = handover.organization, handover.content, handover.spans
         sent = self._metrics.edge_bytes.labels(handover.session)
-        if self._offload is not None:
-            elsewhere = await self._offload.respond(request, handover, headers)
-            if elsewhere is not None:
-                sent.inc(span.length)
-                return elsewhere
         meter = MeteredDelivery(self._ledger, "", "", blob=None, length=span.length, granted=span.length)
         with self._limit.response(handover.session) as turns:
             async with self._watch.reading(organization, content.stored_digest):

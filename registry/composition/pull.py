@@ -68,7 +68,6 @@ def _for_edges(shared: Shared, streamer: BlobStreamer, damage: DamageReporter) -
         trail=shared.trail,
         ledger=shared.ledger,
         metrics=shared.metrics,
-        offload=AccelOffload(shared.blobs) if shared.settings.delivery == "accel" else None,
     ).app()
 
 

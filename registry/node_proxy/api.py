@@ -110,10 +110,11 @@ class ProxyApi:
     async def _send_layer(
         self, request: web.Request, served: _Served, layer: EncryptedBlob
     ) -> web.StreamResponse:
+        asked = request.headers.get(hdrs.RANGE)
         # A client that continues a damaged response would keep what it has: it gets the whole layer, as RFC
-        # 9110, section 14.2, allows.
-        asked = None if layer.plaintext in self._damaged else request.headers.get(hdrs.RANGE)
-        ranges = parse_ranges(asked, layer.size_bytes)
+        # 9110, section 14.2, allows. Docker discards it, and then starts again without a range.
+        is_restart = asked is not None and layer.plaintext in self._damaged
+        ranges = parse_ranges(None if is_restart else asked, layer.size_bytes)
         response = BlobResponse(layer.plaintext, layer.size_bytes, ranges[0] if len(ranges) == 1 else None)
         if request.method == hdrs.METH_HEAD:
             return response.head()
@@ -121,13 +122,14 @@ class ProxyApi:
             span = response.span
             content = download.read(span.start, span.start + span.length)
             try:
-                with served.completion.response(layer.plaintext):
+                with served.completion.response(layer.plaintext, counts=not is_restart):
                     sent = await response.send(request, content)
             finally:
                 if download.is_damaged:
                     self._damaged[layer.plaintext] = True
-            self._damaged.pop(layer.plaintext, None)
-            await download.mark_served()
+            if not is_restart:
+                self._damaged.pop(layer.plaintext, None)
+                await download.mark_served()
             return sent
 
     def _pull(self, request: web.Request) -> _Served:

@@ -43,13 +43,19 @@ class PullCompletion:
         self._look()
 
     @contextmanager
-    def response(self, digest: Digest) -> Iterator[None]:
-        """Follow the response with a blob. It was served to its end unless this raises."""
+    def response(self, digest: Digest, *, counts: bool = True) -> Iterator[None]:
+        """Follow the response with a blob. It was served to its end unless this raises.
+
+        Args:
+            digest: Digest of the blob.
+            counts: Whether the client keeps what it gets.
+        """
         self._open += 1
         self._requested.add(digest)
         try:
             yield
-            self._served.add(digest)
+            if counts:
+                self._served.add(digest)
         finally:
             self._open -= 1
             self._look()

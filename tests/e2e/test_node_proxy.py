@@ -16,9 +16,20 @@ import pytest
 from tests.e2e.conftest import GroupOf
 from tests.support import images
 from tests.support.clients import Client, Docker
-from tests.support.crisper import CRISPER, CrisperServer, Node, Operator, Organization, PullToken
+from tests.support.crisper import (
+    CRISPER,
+    CrisperServer,
+    Node,
+    Operator,
+    Organization,
+    PullToken,
+    unique,
+)
+from tests.support.edge import EdgeCache
 from tests.support.encrypted import KeyPair
 from tests.support.encrypted_images import tar_of
+from tests.support.hostile_edge import HostileEdge
+from tests.support.http import basic, request
 from tests.support.images import Image
 from tests.support.node_proxy import NodeProxy
 from tests.support.processes import wait_until
@@ -59,6 +70,20 @@ class Site:
         return NodeProxy.with_secret(
             folder, registry or self.crisper.url, self.node, self.keys.private, port=port
         )
+
+    def swapped(self, token: PullToken) -> dict[str, str]:
+        """Return for each encrypted layer of a token's image another one of its size, if there is one."""
+        headers = {"Authorization": basic(self.node.node_id, token.password(self.node))}
+        repository, tag = token.reference.partition("/")[2].rsplit(":", 1)
+        url = f"{self.crisper.url}/token?service=crisper&scope=repository:{repository}:pull"
+        bearer = request("GET", url, headers=headers).expect(200).json()["access_token"]
+        url = f"{self.crisper.url}/v2/{repository}/manifests/{tag}"
+        answer = request("GET", url, headers={"Authorization": f"Bearer {bearer}"}).expect(200)
+        sizes = {each["digest"]: each["size"] for each in answer.json()["layers"]}
+        return {
+            digest: next((other for other in sizes if other != digest and sizes[other] == size), digest)
+            for digest, size in sizes.items()
+        }
 
     def is_done(self, token: PullToken) -> bool:
         return self.operator.token_state(token) == "done"
@@ -132,6 +157,27 @@ def test_the_credential_helper_adds_the_secret(
     monkeypatch.setenv("PATH", f"{CRISPER.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("CRISPER_CREDENTIALS", str(own_folder / "credentials.json"))
     docker.pull_with(own_folder, proxy.reference(token)).check()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mode", ["flip", "swap", "cut", "slow body", "silent"])
+def test_docker_behind_a_hostile_edge_pulls_the_right_image(
+    site: Site, docker: Docker, own_folder: Path, mode: str
+) -> None:
+    image = replace(incompressible(12), name=f"acme/hostile-edge-{mode.replace(' ', '-')}")
+    token = site.mint(image)
+    cache = EdgeCache(site.crisper)
+    made = site.operator.call("POST", "/edges", {"name": unique("edge"), "url": cache.url}).expect(201)
+    folder = own_folder / "proxy"
+    with cache.start(made.json()["key"]), HostileEdge(cache.url, mode, site.swapped(token)) as hostile:
+        options = [f"--edge={hostile.url}"]
+        proxy = NodeProxy.with_secret(folder, site.crisper.url, site.node, site.keys.private, options=options)
+        with proxy:
+            docker.pull(proxy.reference(token), token.username, proxy.password(token)).check()
+            assert hostile.requests
+            assert docker.digest(proxy.reference(token)) == image.digest
+            assert images.GREETING in docker.run(proxy.reference(token)).check().output
 
 
 def incompressible(size_mib: int) -> Image:

@@ -87,6 +87,21 @@ def test_nginx_sends_what_the_server_authorizes(accelerated: tuple[Keyed, str]) 
     through(shop, url, f"blobs/{'sha256:' + '0' * 64}", bearer).expect(404)
 
 
+def test_an_edge_fetches_through_nginx(accelerated: tuple[Keyed, str]) -> None:
+    shop, url = accelerated
+    made = shop.server.operator.call("POST", "/edges", {"name": "accel", "url": "https://edge.example.net"})
+    headers = {"Authorization": f"Bearer {made.expect(201).json()['key']}"}
+    layer = shop.manifest(shop.bearer(shop.mint_encrypted()))["layers"][0]
+    path = f"{url}/edge/blobs/{layer['digest']}"
+    whole = request("GET", path, headers=headers, tls=shop.server.trust).expect(200)
+    assert shop.keys.open(layer, whole.body) in shop.image.blobs.values()
+    assert "X-Accel-Redirect" not in whole.headers
+    assert whole.headers["ETag"] == f'"{layer["digest"]}"'
+    part = request("GET", path, headers={**headers, "Range": "bytes=7-99"}, tls=shop.server.trust).expect(206)
+    assert part.body == whole.body[7:100]
+    request("GET", path, tls=shop.server.trust).expect(401)
+
+
 def test_nginx_serves_no_object_by_itself(accelerated: tuple[Keyed, str], folder: Path) -> None:
     shop, url = accelerated
     stored = next((folder / "blobs" / "objects").glob("*/*"))

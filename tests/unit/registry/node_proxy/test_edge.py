@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
@@ -102,21 +102,26 @@ async def test_a_slow_body_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_slow_head_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edges, "HEAD_S", 0.3)
-    released = asyncio.Event()
+    ended = asyncio.Event()
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 206 Partial Content\r\nX-Long: ")
-        while not (reader.at_eof() or released.is_set()):
+        while not (reader.at_eof() or writer.is_closing()):
             writer.write(b"x")
             await asyncio.sleep(0.01)
+            with suppress(TimeoutError, ConnectionError):
+                await asyncio.wait_for(reader.read(1), 0.01)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.set()
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, aiohttp.ClientSession() as client, asyncio.timeout(30):
         with pytest.raises(RegistryUnreachableError):
             await read(Edge(f"http://127.0.0.1:{port}", client))
-        released.set()
+        await ended.wait()
 
 
 def rests(edge: Edge) -> bool:
