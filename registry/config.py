@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import ByteSize, Field, TypeAdapter, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.errors import ConfigError, ReferenceFormatError
@@ -29,6 +29,12 @@ _LISTS = (
     "insecure_webhooks",
     "platforms",
 )
+_SIZES = (
+    *("max_image_bytes", "max_manifest_bytes", "max_unpacked_bytes", "ahead_bytes"),
+    *("import_bytes_per_s", "import_min_bytes_per_s", "organization_spec_bytes", "organization_image_bytes"),
+    *("organization_stored_bytes", "organization_import_bytes_per_day"),
+)
+_SIZE: TypeAdapter[ByteSize] = TypeAdapter(ByteSize)
 
 
 class Role(StrEnum):
@@ -56,6 +62,8 @@ class AdminRoute(StrEnum):
 
 class Settings(BaseSettings):
     """Settings of a server. Each field is `CRISPER_<NAME>` in the environment.
+
+    Sizes can have a unit: `35GB`, `40GiB`.
 
     Attributes:
         env: `development` or `production`; `production` refuses defaults that are only safe on a developer's
@@ -274,6 +282,12 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @field_validator(*_SIZES, mode="before")
+    @classmethod
+    def _with_unit(cls, value: object) -> object:
+        """Read `35GB` or `40 GiB`."""
+        return int(_SIZE.validate_python(value)) if isinstance(value, str) else value
 
     @field_validator("platforms")
     @classmethod

@@ -88,6 +88,7 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
             "url": url,
             "operator_url": admin_url if moved else url,
             "status_url": admin_url or url,
+            "certificate": str(settings.tls_cert.absolute()) if settings.tls_cert else None,
             "pid": os.getpid(),
         }
         write_atomically(data.address, json.dumps(address).encode())
