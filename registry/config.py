@@ -402,8 +402,15 @@ class Settings(BaseSettings):
             self._refuse_own_redirects()
         if self.admin_routes and self.admin_listener is None:
             raise ConfigError("CRISPER_ADMIN_ROUTES needs a listener: set CRISPER_ADMIN_ADDRESS")
-        if not self.production:
-            return
+        if self.production and (unsafe := self.unsafe_for_strangers):
+            lines = "\n  ".join(unsafe)
+            raise ConfigError(
+                f"CRISPER_ENV=production refuses these settings; change each of them:\n  {lines}"
+            )
+
+    @property
+    def unsafe_for_strangers(self) -> tuple[str, ...]:
+        """Settings, with the reason, that are only safe on a developer's machine."""
         admin_host, _ = self.admin_listener or ("", 0)
         unsafe = {
             "CRISPER_REDIS_URL: the embedded ledger does not survive the loss of its machine": (
@@ -415,7 +422,7 @@ class Settings(BaseSettings):
                 self.tls_cert is None and not is_loopback(self.host)
             ),
             "CRISPER_ADMIN_ADDRESS: without TLS, only a loopback address is safe": (
-                self.tls_cert is None and not is_loopback(admin_host)
+                self.tls_cert is None and bool(admin_host) and not is_loopback(admin_host)
             ),
             "CRISPER_KEYS_URL or CRISPER_KEYRING: the keyring is stored beside the data that it protects": (
                 self.keyring is None and self.keys_url is None
@@ -428,8 +435,4 @@ class Settings(BaseSettings):
             ),
             "CRISPER_INSECURE_WEBHOOKS: allows plain HTTP to a webhook": bool(self.insecure_webhooks),
         }
-        if any(unsafe.values()):
-            lines = "\n  ".join(line for line, bad in unsafe.items() if bad)
-            raise ConfigError(
-                f"CRISPER_ENV=production refuses these settings; change each of them:\n  {lines}"
-            )
+        return tuple(line for line, bad in unsafe.items() if bad)

@@ -14,6 +14,8 @@ from registry.cli.enrol import enroll, renew
 from registry.cli.events import event_app
 from registry.cli.examples import EPILOG, attach_examples
 from registry.cli.groups import group_app, image_app
+from registry.cli.instances import instance_app, reallocate
+from registry.cli.instances import list_ as list_instances
 from registry.cli.keys import keys_app
 from registry.cli.nodes import node_app
 from registry.cli.organizations import organization_app
@@ -40,6 +42,9 @@ app.add_typer(image_app, name="image")
 app.add_typer(group_app, name="group")
 group_life.register(group_app)
 group_app.command("platforms")(group_platforms)
+app.add_typer(instance_app, name="instance")
+group_app.command("instances", hidden=True)(list_instances)
+group_app.command("reallocate", hidden=True)(reallocate)
 app.add_typer(organization_app, name="organization")
 app.add_typer(quota_app, name="quota")
 app.add_typer(policy_app, name="policy")
