@@ -20,7 +20,7 @@ from registry.cli.options import (
     WideOption,
     YesOption,
 )
-from registry.cli.output import confirm, fail, follow, human_size, print_json, say, show, table
+from registry.cli.output import confirm, fail, follow, print_json, say, show, table
 from registry.cli.policies import verdict_rows
 from registry.cli.registry_login import (
     LoginKind,
@@ -30,6 +30,7 @@ from registry.cli.registry_login import (
     read_authentication,
 )
 from registry.errors import NotFoundError, RegistryError
+from registry.model.sizes import readable_bytes
 
 group_app = typer.Typer(no_args_is_help=True, help="Container groups.")
 image_app = typer.Typer(no_args_is_help=True, help="Images.")
@@ -162,8 +163,8 @@ def _presented(image: Mapping[str, Any]) -> Mapping[str, Any]:
     zstd = image["zstd"]
     return {
         **image,
-        "size_shown": human_size(image["size"]),
-        "zstd_shown": human_size(zstd["size"]) if zstd else None,
+        "size_shown": readable_bytes(image["size"]),
+        "zstd_shown": readable_bytes(zstd["size"]) if zstd else None,
         "saved": f"{image['gain']:.1%}",
     }
 
@@ -191,8 +192,8 @@ def show_image(
             ("organization", image["organization_name"]),
             ("digest", image["digest"]),
             ("platform", image["platform"]),
-            ("size", human_size(image["size"])),
-            ("in zstd", human_size(zstd["size"]) if zstd else None),
+            ("size", readable_bytes(image["size"])),
+            ("in zstd", readable_bytes(zstd["size"]) if zstd else None),
             ("imported", image["created_at"]),
             *verdict_rows(image["verdict"]),
         ]
@@ -285,7 +286,7 @@ def show_group(group: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
         ("status", state["status"]),
         ("detail", state["description"] or None),
         ("digest", container.get("hash")),
-        ("size", human_size(container["size"]) if container.get("size") else None),
+        ("size", readable_bytes(container["size"]) if container.get("size") else None),
         ("version", group["version"]),
     ]
     show(group, as_json=as_json, rows=rows)

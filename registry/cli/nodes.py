@@ -21,11 +21,12 @@ from registry.cli.options import (
     RootOption,
     YesOption,
 )
-from registry.cli.output import confirm, fail, follow, human_size, run, say, show, table
+from registry.cli.output import confirm, fail, follow, run, say, show, table
 from registry.cli.platforms import this_platform
 from registry.errors import ConfigError, NodeKeyError, RegistryError
 from registry.model.imports import Progress, UpstreamCredential
 from registry.model.nodes import Runtime
+from registry.model.sizes import readable_bytes
 from registry.oci.node_key import MAX_PEM_CHARS, NodeKey
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
@@ -240,7 +241,7 @@ def _show_pulled(pulled: PulledImage, directory: Path, *, as_json: bool) -> None
     rows = [
         ("digest", document["digest"]),
         ("platform", document["platform"]),
-        ("size", human_size(pulled.size_bytes)),
+        ("size", readable_bytes(pulled.size_bytes)),
         ("layout", document["directory"]),
         ("reported complete", "yes" if pulled.is_reported else "no"),
     ]

@@ -28,7 +28,6 @@ from registry.errors import RegistryError
 T = TypeVar("T")
 
 _LINE_S = 2.0
-_THOUSAND: Final = 1000
 _WIDE: Final = 10_000
 _DIGEST: Final = re.compile(r"\b((?:sha256|sha512):[0-9a-f]{12})[0-9a-f]{52,}\b")
 _out = Console()
@@ -111,15 +110,6 @@ def print_json(document: object) -> None:
 def print_json_line(document: object) -> None:
     """Print a JSON document on one line."""
     print(json.dumps(document, separators=(",", ":")))
-
-
-def human_size(size_bytes: int) -> str:
-    """Return a size with a unit: 1.5 GB."""
-    amount, units = float(size_bytes), iter(("bytes", "kB", "MB", "GB", "TB"))
-    unit = next(units)
-    while amount >= _THOUSAND and (larger := next(units, None)):
-        amount, unit = amount / _THOUSAND, larger
-    return f"{size_bytes} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
 
 
 def confirm(question: str, *, yes: bool) -> None:

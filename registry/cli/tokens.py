@@ -7,9 +7,10 @@ import typer
 
 from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
-from registry.cli.output import human_size, say, show, table
+from registry.cli.output import say, show, table
 from registry.model.encryption import Encryption
 from registry.model.images import WantedVariant
+from registry.model.sizes import readable_bytes
 
 token_app = typer.Typer(no_args_is_help=True, help="Pull tokens.")
 TtlOption = Annotated[
@@ -128,7 +129,7 @@ def _show(token: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
         ("digest", token["image"]["digest"]),
         ("variant", token["image"]["variant"]),
         ("layers", layers_of(token, token["node_id"])),
-        ("delivered", human_size(session["bytes_delivered"]) if session else None),
+        ("delivered", readable_bytes(session["bytes_delivered"]) if session else None),
         ("last seen", session.get("last_seen")),
     ]
     show(token, as_json=as_json, rows=rows)

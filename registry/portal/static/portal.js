@@ -40,3 +40,12 @@ document.addEventListener("htmx:afterSwap", () => {
 // A page that answers a form: a reload shows the page of what was made, instead of sending the form again.
 const made = document.querySelector("[data-own-url]");
 if (made) history.replaceState(null, "", made.dataset.ownUrl);
+
+// Times are in UTC; the title has the user's own time.
+function localTimes() {
+  for (const time of document.querySelectorAll("time[datetime]:not([title])")) {
+    time.title = new Date(time.dateTime).toLocaleString();
+  }
+}
+document.addEventListener("htmx:afterSwap", localTimes);
+localTimes();

@@ -37,21 +37,6 @@ def test_programs_and_wide_tables_get_one_whole_line(
     assert line.split() == [ROWS[0]["digest"], ROWS[0]["image"]]
 
 
-@pytest.mark.parametrize(
-    ("size_bytes", "shown"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1000, "1.0 kB"),
-        (1_234_567, "1.2 MB"),
-        (35_000_000_000, "35.0 GB"),
-        (5 * 10**15, "5000.0 TB"),
-    ],
-)
-def test_sizes_have_units(size_bytes: int, shown: str) -> None:
-    assert output.human_size(size_bytes) == shown
-
-
 class Person(io.StringIO):
     def isatty(self) -> bool:
         return True
