@@ -23,11 +23,13 @@ help: ## Show this list
 
 $(UV):
 	$(or $(PYTHON),$(error there is no Python of version 3.11 or later)) -m venv --without-pip $(VENV)
+	@echo "Installing the packages of uv.lock in $(VENV)"
 	python3 -m venv $(VENV)/bootstrap
 	$(VENV)/bootstrap/bin/pip install --quiet 'uv>=0.9'
 
 # Go and Node.js are large: only the targets that need them install them, and `make setup` then keeps them.
-SYNC = $(UV) sync --locked --quiet --python $(BIN)/python
+QUIET := --quiet
+SYNC = $(UV) sync --locked $(QUIET) --python $(BIN)/python
 
 setup: $(UV) ## Create .venv with all packages of uv.lock
 	@$(SYNC) $(if $(wildcard $(BIN)/go),--group tools)
@@ -89,8 +91,9 @@ soak: setup ## Long tests: 100 rounds of collection during imports and pulls, 20
 	$(BIN)/python -m tools.collection_soak $(or $(ROUNDS),100)
 	CRISPER_TEST_KILLS=$(or $(KILLS),200) $(BIN)/pytest -q --timeout=1800 tests/integration/storage/test_crashes.py
 
+demo: QUIET :=
 demo: setup ## Import, mint, pull and refusals in one minute; IMAGE=docker.io/library/alpine:3 imports that image
-	@$(BIN)/python deploy/demo.py $(IMAGE)
+	@$(BIN)/python deploy/demo.py $(IMAGE) $(if $(LOGIN),--login $(LOGIN)) $(if $(INSECURE),--insecure) $(if $(KEEP),--keep)
 
 bench: setup packages ## Measure everything beside peers (an hour); writes bench/results/, docs/performance.md, README
 	@.ci/packages wrk

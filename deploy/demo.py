@@ -1,9 +1,17 @@
 """Import an image, mint a token, pull with it, and show what is refused, in one minute (`make demo`).
 
 Every step is a real `crisper` command against a real server with embedded defaults. The upstream is a
-temporary registry with Basic credentials (`demo_upstream.py`), unless you name an image.
+temporary registry with Basic credentials (`demo_upstream.py`), unless you name an image:
+
+    make demo IMAGE=docker.io/library/alpine:3
+    make demo IMAGE=ghcr.io/acme/app:1 LOGIN=acme      a private image; reads PASSWORD, or asks for it
+    make demo IMAGE=192.0.2.7:5000/app:1 INSECURE=1    a registry without TLS
+    make demo KEEP=1                                   the server stays for a look at the portal
 """
 
+import argparse
+import contextlib
+import getpass
 import json
 import os
 import secrets
@@ -135,15 +143,48 @@ def journey(image: str, login: tuple[str, str] | None, url: str, home: Path) -> 
     console.print(f"no file in the data folder has the first {WINDOW_BYTES} bytes of layer {layer.name[:12]}")
 
 
+def look_around(url: str, home: Path) -> None:
+    """Say how to look at the running server, and wait for Ctrl-C."""
+    data = home / "data"
+    lines = (
+        "\n[bold]The server runs until you press Ctrl-C.[/bold]",
+        f"Portal: {url}/",
+        f"Sign in with the key in {data / 'operator.key'}",
+        f"Next: {CRISPER} token mint {NAME} --node pc-1 --data-dir {data}",
+    )
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+
+
+def arguments() -> argparse.Namespace:
+    """Return the arguments that `make demo` passes on."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("image", nargs="?", help="image to import instead of the demo's own")
+    parser.add_argument(
+        "--login", metavar="USER", help="user name; the password is in PASSWORD, or asked for"
+    )
+    parser.add_argument("--insecure", action="store_true", help="the registry has no TLS")
+    parser.add_argument("--keep", action="store_true", help="leave the server running for a look")
+    return parser.parse_args()
+
+
 def main() -> int:
     """Start the servers, run all steps, stop the servers."""
+    options = arguments()
     started, processes = time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="crisper-demo-") as folder:
         home, port = Path(folder), free_port()
         url = f"http://127.0.0.1:{port}"
         os.environ |= {"CRISPER_DATA_DIR": str(home / "data")}
         serve: list[str | Path] = [CRISPER, "serve", "--port", str(port)]
-        image, login = (sys.argv[1], None) if len(sys.argv) > 1 else ("", None)
+        image, login = options.image or "", None
+        if options.login:
+            password = os.environ.get("PASSWORD") or getpass.getpass(f"Password of {options.login}: ")
+            login = (options.login, password)
+        if options.insecure:
+            serve += ["--insecure-registry", image.partition("/")[0]]
         log = (home / "server.log").open("wb")
         try:
             if not image:
@@ -156,6 +197,8 @@ def main() -> int:
             processes.append(subprocess.Popen(serve, stdout=log, stderr=log))
             wait_for(f"{url}/readyz", processes[-1])
             journey(image, login, url, home)
+            if options.keep:
+                look_around(url, home)
         except DemoError as error:
             console.print(f"\n[bold red]{error}[/bold red]\n{(home / 'server.log').read_text()[-4000:]}")
             return 1

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import ByteSize, Field, TypeAdapter, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.errors import ConfigError, ReferenceFormatError
@@ -29,6 +29,12 @@ _LISTS = (
     "insecure_webhooks",
     "platforms",
 )
+_SIZES = (
+    *("max_image_bytes", "max_manifest_bytes", "max_unpacked_bytes", "ahead_bytes"),
+    *("import_bytes_per_s", "import_min_bytes_per_s", "organization_spec_bytes", "organization_image_bytes"),
+    *("organization_stored_bytes", "organization_import_bytes_per_day"),
+)
+_SIZE: TypeAdapter[ByteSize] = TypeAdapter(ByteSize)
 
 
 class Role(StrEnum):
@@ -56,6 +62,8 @@ class AdminRoute(StrEnum):
 
 class Settings(BaseSettings):
     """Settings of a server. Each field is `CRISPER_<NAME>` in the environment.
+
+    Sizes can have a unit: `35GB`, `40GiB`.
 
     Attributes:
         env: `development` or `production`; `production` refuses defaults that are only safe on a developer's
@@ -275,6 +283,12 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator(*_SIZES, mode="before")
+    @classmethod
+    def _with_unit(cls, value: object) -> object:
+        """Read `35GB` or `40 GiB`."""
+        return int(_SIZE.validate_python(value)) if isinstance(value, str) else value
+
     @field_validator("platforms")
     @classmethod
     def _known_platforms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -388,8 +402,15 @@ class Settings(BaseSettings):
             self._refuse_own_redirects()
         if self.admin_routes and self.admin_listener is None:
             raise ConfigError("CRISPER_ADMIN_ROUTES needs a listener: set CRISPER_ADMIN_ADDRESS")
-        if not self.production:
-            return
+        if self.production and (unsafe := self.unsafe_for_strangers):
+            lines = "\n  ".join(unsafe)
+            raise ConfigError(
+                f"CRISPER_ENV=production refuses these settings; change each of them:\n  {lines}"
+            )
+
+    @property
+    def unsafe_for_strangers(self) -> tuple[str, ...]:
+        """Settings, with the reason, that are only safe on a developer's machine."""
         admin_host, _ = self.admin_listener or ("", 0)
         unsafe = {
             "CRISPER_REDIS_URL: the embedded ledger does not survive the loss of its machine": (
@@ -401,7 +422,7 @@ class Settings(BaseSettings):
                 self.tls_cert is None and not is_loopback(self.host)
             ),
             "CRISPER_ADMIN_ADDRESS: without TLS, only a loopback address is safe": (
-                self.tls_cert is None and not is_loopback(admin_host)
+                self.tls_cert is None and bool(admin_host) and not is_loopback(admin_host)
             ),
             "CRISPER_KEYS_URL or CRISPER_KEYRING: the keyring is stored beside the data that it protects": (
                 self.keyring is None and self.keys_url is None
@@ -414,8 +435,4 @@ class Settings(BaseSettings):
             ),
             "CRISPER_INSECURE_WEBHOOKS: allows plain HTTP to a webhook": bool(self.insecure_webhooks),
         }
-        if any(unsafe.values()):
-            lines = "\n  ".join(line for line, bad in unsafe.items() if bad)
-            raise ConfigError(
-                f"CRISPER_ENV=production refuses these settings; change each of them:\n  {lines}"
-            )
+        return tuple(line for line, bad in unsafe.items() if bad)

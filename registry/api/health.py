@@ -5,14 +5,21 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
+import structlog
 from aiohttp import hdrs, web
 
+from auth.errors import AuthError
+from registry.errors import RegistryError
 from registry.observe import Metrics
+from storage.errors import StorageError
 
 PROBE_TIMEOUT_S: Final = 3.0
 SHARED_S: Final = 2.0  # for which all requests share one check
 
+_CAUSES: Final = 4
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+_log = structlog.get_logger(__name__)
 
 Probe = Callable[[], Awaitable[None]]
 
@@ -35,10 +42,19 @@ class Readiness:
         loop = asyncio.get_running_loop()
         async with self._lock:
             if self._expires_at is None or loop.time() >= self._expires_at:
-                answers = await asyncio.gather(*(_answers(probe) for probe in self._probes.values()))
-                self._failing = [name for name, well in zip(self._probes, answers, strict=True) if not well]
+                errors = await asyncio.gather(*map(_check, self._probes.values()))
+                failed = {name: error for name, error in zip(self._probes, errors, strict=True) if error}
+                self._log_changes(failed)
+                self._failing = list(failed)
                 self._expires_at = loop.time() + SHARED_S
         return self._failing
+
+    def _log_changes(self, failed: Mapping[str, Exception]) -> None:
+        """Log each dependency when it fails, with the cause, and when it works again."""
+        for name in [name for name in failed if name not in self._failing]:
+            _log.error("dependency.failed", dependency=name, cause=_cause(failed[name]))
+        for name in [name for name in self._failing if name not in failed]:
+            _log.info("dependency.recovered", dependency=name)
 
 
 class HealthApi:
@@ -74,10 +90,22 @@ class HealthApi:
         return web.Response(body=self._metrics.render(), headers={hdrs.CONTENT_TYPE: _EXPOSITION})
 
 
-async def _answers(probe: Probe) -> bool:
+async def _check(probe: Probe) -> Exception | None:
+    """Return the error of a dependency, or None."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             await probe()
-    except Exception:  # noqa: BLE001 (any error means that the dependency fails)
-        return False
-    return True
+    except Exception as error:  # noqa: BLE001 (any error means that the dependency fails)
+        return error
+    return None
+
+
+def _cause(error: Exception) -> str:
+    """Describe an error and its causes. Texts of libraries' errors are left out: they can have secrets."""
+    parts: list[str] = []
+    each: BaseException | None = error
+    while each is not None and len(parts) < _CAUSES:
+        own = isinstance(each, (AuthError, RegistryError, StorageError))
+        parts.append(f"{type(each).__name__}: {each}" if own and str(each) else type(each).__name__)
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return "; ".join(parts)

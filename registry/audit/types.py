@@ -27,6 +27,7 @@ class RegistryEventType(EventType):
     NODE_CREATED = "node.created", "The node was created"
     NODE_OFFERED = "node.offered", "The node was offered another enrolment"
     NODE_KEY_CHANGED = "node.key_changed", "The node's encryption key or its runtime was changed"
+    NODE_SECRET_CHANGED = "node.secret_changed", "The node got another secret, and its tokens were revoked"
     NODE_REVOKED = "node.revoked", "The node was revoked"
     EDGE_CREATED = "edge.created", "The edge cache was created"
     EDGE_REVOKED = "edge.revoked", "The edge cache was deleted; its key is not valid any more"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
 
@@ -29,6 +29,19 @@ class InstanceToken:
 
     token_id: str
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedToken:
+    """A token, with the node and the group version that it was minted for."""
+
+    token_id: str
+    node_id: str
+    organization: str
+    project: str
+    group: str
+    version: int
+    minted_at: datetime
 
 
 class SqlInstances:
@@ -220,6 +233,34 @@ class SqlInstances:
         alive = instance_tokens.c.minted_at >= self._clock.now() - _TOKEN_LIFE
         async with self._database.read() as connection:
             return (await connection.execute(query.where(alive))).scalars().all()
+
+    async def list_tokens(
+        self, limit: int, *, organization: str | None, group: str | None, node_id: str | None
+    ) -> Sequence[ListedToken]:
+        """Return the newest tokens of all instances, or of those of an organization, group name or node."""
+        wanted = (
+            (groups.c.organization, organization),
+            (groups.c.name, group),
+            (instances.c.node_id, node_id),
+        )
+        query = (
+            select(
+                instance_tokens.c.token_id,
+                instances.c.node_id,
+                groups.c.organization,
+                groups.c.project,
+                groups.c.name.label("group"),
+                instance_tokens.c.version,
+                instance_tokens.c.minted_at,
+            )
+            .join(instances, instances.c.id == instance_tokens.c.instance_id)
+            .join(groups, groups.c.id == instances.c.group_id)
+            .where(*(column == value for column, value in wanted if value is not None))
+            .order_by(instance_tokens.c.minted_at.desc())
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            return [ListedToken(**row) for row in (await connection.execute(query)).mappings()]
 
     async def lapse(self, group: Group, instance: Instance, event: AuditEvent) -> bool:
         """Delete an instance whose tokens have all ended."""

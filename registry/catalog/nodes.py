@@ -76,6 +76,15 @@ class SqlNodeRegistry:
             known = await connection.execute(select(nodes.c.node_id).where(nodes.c.node_id == node_id))
             return known.first() is not None
 
+    async def set_secret(self, node_id: str, secret_hash: bytes, event: AuditEvent) -> bool:
+        """Replace a node's secret, with the event. Returns False if it was revoked meanwhile."""
+        change = update(nodes).where(nodes.c.node_id == node_id, nodes.c.revoked_at.is_(None))
+        async with self._database.write() as connection:
+            if not (await connection.execute(change.values(secret_hash=secret_hash))).rowcount:
+                return False
+            await append(connection, self._clock.now(), event)
+        return True
+
     async def set_platform(self, node_id: str, platform: str) -> None:
         """Record the platform that a node has reported."""
         async with self._database.write() as connection:

@@ -13,9 +13,12 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from auth.secret import Secret
 from registry.cli.configuration import CONFIGURED, ClientConfiguration, usual_path
+from registry.cli.unreachable import why_unreachable
 from registry.datadir import OPERATOR_KEY_PREFIX, DataDir, read_operator_key
 from registry.errors import ConfigError, RegistryError
 from registry.model.remedies import for_operator
@@ -47,19 +50,40 @@ class Server:
 
     Attributes:
         operator_url: Address of the operator API.
+        ca: CA of the server's certificate, unless it is a public one.
+        certificate: Certificate of the server itself, which runs on this machine, perhaps under another name.
     """
 
     url: str
     key: Secret
     operator_url: str
     ca: Path | None = None
+    certificate: Path | None = None
 
     def tls(self) -> ssl.SSLContext:
-        """Return a TLS context that verifies the server. Raises ConfigError: the CA file cannot be read."""
+        """Return a TLS context that verifies the server. Raises ConfigError: a file cannot be read."""
+        if self.certificate is not None and self.ca is None:
+            return _trusting_only(self.certificate)
         try:
             return ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError):
             raise ConfigError(f"{self.ca} contains no CA certificate (PEM)") from None
+
+
+def _trusting_only(certificate: Path) -> ssl.SSLContext:
+    """Return a context for the one server that has this certificate, whatever its name and issuer."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself is trusted, not its issuer
+    try:
+        leaf, *_ = x509.load_pem_x509_certificates(certificate.read_bytes())
+        context.load_verify_locations(cadata=leaf.public_bytes(Encoding.PEM).decode())
+    except (OSError, ValueError, ssl.SSLError):
+        raise ConfigError(
+            f"the server's certificate {certificate} cannot be read: run the command as the server's user, "
+            "or set CRISPER_URL and CRISPER_CA"
+        ) from None
+    return context
 
 
 def find_server(data_dir: Path, configured: ClientConfiguration) -> Server:
@@ -75,6 +99,7 @@ def find_server(data_dir: Path, configured: ClientConfiguration) -> Server:
     if key is None and configured.api_key_file is not None:
         key = read_operator_key(configured.api_key_file)
     ca = Path(named) if (named := os.environ.get("CRISPER_CA")) else configured.ca
+    certificate = None
     if url is None:
         try:
             local = json.loads(folder.address.read_text())
@@ -82,6 +107,7 @@ def find_server(data_dir: Path, configured: ClientConfiguration) -> Server:
             local = {"url": "http://127.0.0.1:5000"}
         url = str(local["url"])
         operator_url = operator_url or local.get("operator_url")
+        certificate = Path(local["certificate"]) if local.get("certificate") else None
     if key is None:
         if not folder.operator_key.exists():
             raise ConfigError(
@@ -89,7 +115,7 @@ def find_server(data_dir: Path, configured: ClientConfiguration) -> Server:
                 f"or name the server's data folder with --data-dir (searched: {folder.root})"
             )
         key = read_operator_key(folder.operator_key)
-    return Server(url.rstrip("/"), Secret(key), (operator_url or url).rstrip("/"), ca)
+    return Server(url.rstrip("/"), Secret(key), (operator_url or url).rstrip("/"), ca, certificate)
 
 
 class ApiClient:
@@ -142,18 +168,8 @@ class ApiClient:
             ) as response:
                 answer = await response.read()
                 status = response.status
-        except aiohttp.ClientConnectorCertificateError:
-            raise ServerUnreachableError(
-                f"the certificate of {server} is not trusted: set CRISPER_CA to the file of its CA"
-            ) from None
-        except aiohttp.InvalidURL:
-            raise ServerUnreachableError(
-                f"{server} is not a valid URL: write it as https://registry.example.com"
-            ) from None
-        except (aiohttp.ClientError, TimeoutError):
-            raise ServerUnreachableError(
-                f"no server answers at {server}: start one with `crisper serve`, or set CRISPER_URL"
-            ) from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ServerUnreachableError(why_unreachable(server, error)) from None
         document = _json(answer)
         if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
             raise _refusal(status, document)
@@ -163,7 +179,13 @@ class ApiClient:
 @asynccontextmanager
 async def connect(data_dir: Path) -> AsyncIterator[ApiClient]:
     """Open a client for the server that `find_server` returns."""
-    server = find_server(data_dir, CONFIGURED.get(ClientConfiguration()))
+    async with open_client(find_server(data_dir, CONFIGURED.get(ClientConfiguration()))) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_client(server: Server) -> AsyncIterator[ApiClient]:
+    """Open a client for a server."""
     connector = aiohttp.TCPConnector(ssl=server.tls())
     async with aiohttp.ClientSession(
         connector=connector, timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()

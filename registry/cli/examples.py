@@ -50,6 +50,17 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "group start": ("crisper group start app",),
         "group stop": ("crisper group stop app",),
+        "group edit": (
+            "crisper group edit app --replicas 5 --env LOG_LEVEL=debug",
+            "crisper group edit app --command python --command -m --command app --memory 2048",
+        ),
+        "instance list": (
+            "crisper instance list app",
+            "crisper instance list app --organization acme --json",
+        ),
+        "instance restart": ("crisper instance restart app INSTANCE_ID",),
+        "instance recreate": ("crisper instance recreate app INSTANCE_ID",),
+        "instance reallocate": ("crisper instance reallocate app INSTANCE_ID",),
         "group instances": ("crisper group instances app",),
         "group reallocate": ("crisper group reallocate app INSTANCE_ID",),
         "group delete": ("crisper group delete app",),
@@ -91,6 +102,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "crisper node set-key pc-7 node-key.pub --runtime skopeo",
         ),
         "node offer": ("crisper node offer pc-8",),
+        "node rotate-secret": ("crisper node rotate-secret pc-7",),
         "node list": ("crisper node list",),
         "node show": ("crisper node show pc-7 --json",),
         "node delete": ("crisper node delete pc-7",),
@@ -126,6 +138,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "token mint": (
             "crisper token mint app --node pc-7",
             "crisper token mint app --node pc-7 --organization acme --ttl 60 --json",
+        ),
+        "token list": (
+            "crisper token list",
+            "crisper token list --organization acme --group app --json",
         ),
         "token show": ("crisper token show TOKEN_ID",),
         "token complete": ("crisper token complete TOKEN_ID",),

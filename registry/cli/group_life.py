@@ -1,17 +1,16 @@
 """`crisper group`: commands that change an existing group."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from registry.cli.ask import ask
-from registry.cli.client import ApiClient, ServerRefusedError
+from registry.cli.client import ApiClient
 from registry.cli.groups import NameArgument, follow_import, show_followed, show_group
 from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
-from registry.cli.output import say, table
+from registry.cli.output import say
 from registry.cli.registry_login import (
     LoginKind,
     LoginOption,
@@ -19,8 +18,6 @@ from registry.cli.registry_login import (
     UserOption,
     read_authentication,
 )
-
-InstanceArgument = Annotated[str, typer.Argument(help="Instance id, from `crisper group instances`.")]
 
 
 def update(
@@ -48,6 +45,50 @@ def update(
         return await follow_import(client, organization, project, changed)
 
     show_followed(ask(data_dir, work), as_json=as_json)
+
+
+def edit(
+    name: NameArgument,
+    display_name: Annotated[str | None, typer.Option(help="Name that people see.")] = None,
+    replicas: Annotated[int | None, typer.Option(min=0, max=500, help="Number of instances.")] = None,
+    command: Annotated[
+        list[str] | None, typer.Option(help="Word of the container's command. Repeat it for each word.")
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Environment variable to set. Repeatable."),
+    ] = None,
+    cpu: Annotated[int | None, typer.Option(min=1, help="Number of cores.")] = None,
+    memory_mb: Annotated[int | None, typer.Option("--memory", min=1, help="Memory in MB.")] = None,
+    organization: OrganizationName = DEFAULT,
+    project: ProjectName = DEFAULT,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Change what a group runs with; its image stays the same. What is not given stays unchanged."""
+    resources = _given(cpu=cpu, memory=memory_mb)
+    container = _given(
+        command=command or None,
+        environment_variables=_variables(env or []) or None,
+        resources=resources or None,
+    )
+    body = _given(display_name=display_name, replicas=replicas, container=container or None)
+    if not body:
+        raise typer.BadParameter("there is nothing to change: give at least one option, see --help")
+    path = quote(name)
+    group = ask(data_dir, lambda client: client.group("PATCH", organization, project, path, body))
+    show_group(group, as_json=as_json)
+
+
+def _given(**fields: object) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _variables(lines: Sequence[str]) -> dict[str, str]:
+    pairs = [line.partition("=") for line in lines]
+    if wrong := [line for line, (name, sign, _) in zip(lines, pairs, strict=True) if not name or not sign]:
+        raise typer.BadParameter(f"--env {wrong[0]}: write NAME=VALUE")
+    return {name: value for name, _, value in pairs}
 
 
 def rollback(
@@ -90,57 +131,9 @@ def stop(
     _post(f"{quote(name)}/stop", organization, project, data_dir, f"stopped {name}")
 
 
-def instances(
-    name: NameArgument,
-    organization: OrganizationName = DEFAULT,
-    project: ProjectName = DEFAULT,
-    data_dir: DataDirOption = DATA_DIR,
-    as_json: JsonOption = False,
-) -> None:
-    """List a group's instances: the nodes that are assigned to it.
-
-    An operator's key also shows how it is known that a node has the image.
-    """
-    path = f"{quote(name)}/instances"
-    group = f"/organizations/{quote(organization)}/projects/{quote(project)}/containers/{path}"
-
-    async def listed(client: ApiClient) -> Any:  # noqa: ANN401 (JSON)
-        found = (await client.group("GET", organization, project, path))["instances"]
-        known = {}
-        with suppress(ServerRefusedError):  # a customer's key
-            operated = (await client.operator("GET", group))["items"]
-            known = {each["instance_id"]: each["known_by"] for each in operated}
-        return [{**each, "known_by": known.get(each["id"])} for each in found]
-
-    found = ask(data_dir, listed)
-    columns = {
-        "ID": "id",
-        "NODE": "node_id",
-        "STATE": "state",
-        "KNOWN BY": "known_by",
-        "PULLED %": "pulling_progress",
-        "VERSION": "version",
-        "SINCE": "update_time",
-    }
-    empty = f"No instances. Assign a node: crisper token mint {name} --node NODE"
-    table(found, columns, as_json=as_json, empty=empty)
-
-
-def reallocate(
-    name: NameArgument,
-    instance_id: InstanceArgument,
-    organization: OrganizationName = DEFAULT,
-    project: ProjectName = DEFAULT,
-    data_dir: DataDirOption = DATA_DIR,
-) -> None:
-    """Release an instance's node and revoke its tokens, so that another node can take its place."""
-    path = f"{quote(name)}/instances/{quote(instance_id)}/reallocate"
-    _post(path, organization, project, data_dir, f"reallocated {instance_id}")
-
-
 def register(group_app: typer.Typer) -> None:
     """Add these commands to `crisper group`."""
-    for command in (update, rollback, start, stop, instances, reallocate):
+    for command in (update, edit, rollback, start, stop):
         group_app.command()(command)
 
 

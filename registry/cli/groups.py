@@ -10,8 +10,17 @@ import typer
 
 from registry.cli.ask import ask
 from registry.cli.client import ApiClient
-from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
-from registry.cli.output import fail, follow, print_json, say, show, table
+from registry.cli.options import (
+    DATA_DIR,
+    DEFAULT,
+    DataDirOption,
+    JsonOption,
+    OrganizationName,
+    ProjectName,
+    WideOption,
+    YesOption,
+)
+from registry.cli.output import confirm, fail, follow, print_json, say, show, table
 from registry.cli.policies import verdict_rows
 from registry.cli.registry_login import (
     LoginKind,
@@ -21,6 +30,7 @@ from registry.cli.registry_login import (
     read_authentication,
 )
 from registry.errors import NotFoundError, RegistryError
+from registry.model.sizes import readable_bytes
 
 group_app = typer.Typer(no_args_is_help=True, help="Container groups.")
 image_app = typer.Typer(no_args_is_help=True, help="Images.")
@@ -113,9 +123,11 @@ def delete(
     name: NameArgument,
     organization: OrganizationName = DEFAULT,
     project: ProjectName = DEFAULT,
+    yes: YesOption = False,
     data_dir: DataDirOption = DATA_DIR,
 ) -> None:
     """Delete a container group, stop its import and revoke its tokens."""
+    confirm(f"Delete {organization}/{project}/{name}, release its nodes and revoke their tokens?", yes=yes)
     ask(data_dir, lambda client: client.groups("DELETE", organization, project, name))
     say(f"deleted {organization}/{project}/{name}")
 
@@ -126,6 +138,7 @@ def list_images(
         str | None, typer.Option("--organization", "-o", help="Only images of this organization.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of images, newest first.")] = 100,
+    wide: WideOption = False,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -133,16 +146,27 @@ def list_images(
     only = {"organization_name": organization, "limit": limit}
 
     found = ask(data_dir, lambda client: client.operator("GET", "/images", **only))["items"]
-    shown = found if as_json else [{**image, "saved": f"{image['gain']:.1%}"} for image in found]
+    shown = found if as_json else [_presented(image) for image in found]
     columns = {
         "ORGANIZATION": "organization_name",
         "DIGEST": "digest",
         "PLATFORM": "platform",
-        "BYTES": "size",
-        "IN ZSTD": "zstd.size",
+        "SIZE": "size_shown",
+        "IN ZSTD": "zstd_shown",
         "SAVED": "saved",
     }
-    table(shown, columns, as_json=as_json, empty="No images. Import one: crisper image import IMAGE")
+    empty = "No images. Import one: crisper image import IMAGE"
+    table(shown, columns, as_json=as_json, empty=empty, wide=wide)
+
+
+def _presented(image: Mapping[str, Any]) -> Mapping[str, Any]:
+    zstd = image["zstd"]
+    return {
+        **image,
+        "size_shown": readable_bytes(image["size"]),
+        "zstd_shown": readable_bytes(zstd["size"]) if zstd else None,
+        "saved": f"{image['gain']:.1%}",
+    }
 
 
 @image_app.command("show")
@@ -168,8 +192,8 @@ def show_image(
             ("organization", image["organization_name"]),
             ("digest", image["digest"]),
             ("platform", image["platform"]),
-            ("size", f"{image['size']} bytes"),
-            ("in zstd", f"{zstd['size']} bytes" if zstd else None),
+            ("size", readable_bytes(image["size"])),
+            ("in zstd", readable_bytes(zstd["size"]) if zstd else None),
             ("imported", image["created_at"]),
             *verdict_rows(image["verdict"]),
         ]
@@ -262,7 +286,7 @@ def show_group(group: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
         ("status", state["status"]),
         ("detail", state["description"] or None),
         ("digest", container.get("hash")),
-        ("size", f"{container['size']} bytes" if container.get("size") else None),
+        ("size", readable_bytes(container["size"]) if container.get("size") else None),
         ("version", group["version"]),
     ]
     show(group, as_json=as_json, rows=rows)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
 from registry.cli.output import fail, misused, say_progress, show, table
-from registry.config import Settings
+from registry.environment import read_settings
 from registry.errors import ConfigError, RegistryError
 from storage.errors import StorageError
 from storage.upkeep.rewrapping import KeyManager, Rewrapped
@@ -107,7 +107,7 @@ async def _manager(data_dir: Path) -> AsyncIterator[KeyManager]:
     from registry.composition.storage import database_url  # noqa: PLC0415 (other commands start without the server)
     from registry.datadir import DataDir  # noqa: PLC0415
 
-    settings = Settings(data_dir=data_dir)
+    settings = read_settings(data_dir=data_dir)
     data = DataDir(settings.data_dir)
     if settings.database_url is None and not data.catalog.exists():
         raise ConfigError(

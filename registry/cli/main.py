@@ -1,5 +1,6 @@
 """The `crisper` command."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,17 +15,19 @@ from registry.cli.enrol import enroll, renew
 from registry.cli.events import event_app
 from registry.cli.examples import EPILOG, attach_examples
 from registry.cli.groups import group_app, image_app
+from registry.cli.instances import instance_app, reallocate
+from registry.cli.instances import list_ as list_instances
 from registry.cli.keys import keys_app
 from registry.cli.nodes import node_app
 from registry.cli.organizations import organization_app
-from registry.cli.output import fail, misused
+from registry.cli.output import fail, misused, say
 from registry.cli.platforms import group_platforms
 from registry.cli.policies import policy_app
 from registry.cli.proxy import proxy
 from registry.cli.quotas import quota_app
 from registry.cli.tokens import token_app
 from registry.cli.webhooks import webhook_app
-from registry.config import Settings
+from registry.environment import read_settings
 from registry.errors import RegistryError
 from storage.errors import StorageError
 
@@ -34,11 +37,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A private, encrypted registry whose pull tokens work once, for one image, on one node.",
     epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(image_app, name="image")
 app.add_typer(group_app, name="group")
 group_life.register(group_app)
 group_app.command("platforms")(group_platforms)
+app.add_typer(instance_app, name="instance")
+group_app.command("instances", hidden=True)(list_instances)
+group_app.command("reallocate", hidden=True)(reallocate)
 app.add_typer(organization_app, name="organization")
 app.add_typer(quota_app, name="quota")
 app.add_typer(policy_app, name="policy")
@@ -55,6 +62,12 @@ maintenance.register(app)
 image_app.command("rekey")(maintenance.rekey)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"crisper {version('crisper-registry')}")
+        raise typer.Exit
+
+
 @app.callback()
 def configured(
     context: typer.Context,
@@ -66,6 +79,9 @@ def configured(
             show_default="~/.config/crisper/config.toml",
         ),
     ] = None,
+    show_version: Annotated[  # noqa: ARG001 (its callback prints and exits)
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Load the configuration file, which sets defaults for all client commands."""
     try:
@@ -119,7 +135,7 @@ def serve(
         "insecure_registries": tuple(insecure_registry) if insecure_registry else None,
     }
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        settings = read_settings(**{name: value for name, value in given.items() if value is not None})
         run_server(settings)
     except ValidationError as error:
         misused(error)

@@ -13,7 +13,8 @@ from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, O
 from registry.cli.output import fail, misused, print_json, run, say, show
 from registry.config import Settings
 from registry.datadir import DataDir
-from registry.errors import RegistryError
+from registry.environment import read_settings
+from registry.errors import ConfigError, RegistryError
 from storage.digest import Digest
 from storage.errors import StorageError
 
@@ -200,9 +201,11 @@ def _settings(data_dir: Path, insecure: list[str] | None = None) -> Settings:
     if insecure:
         given["insecure_registries"] = tuple(insecure)
     try:
-        return Settings(**given)
+        return read_settings(**given)
     except ValidationError as error:
         misused(error)
+    except ConfigError as error:
+        fail(error)
 
 
 def _run(settings: Settings, work: Callable[["Upkeep"], Awaitable[None]]) -> None:

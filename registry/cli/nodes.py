@@ -19,12 +19,14 @@ from registry.cli.options import (
     NodeIdOption,
     NodeSecretOption,
     RootOption,
+    YesOption,
 )
-from registry.cli.output import fail, follow, run, say, show, table
+from registry.cli.output import confirm, fail, follow, run, say, show, table
 from registry.cli.platforms import this_platform
 from registry.errors import ConfigError, NodeKeyError, RegistryError
 from registry.model.imports import Progress, UpstreamCredential
 from registry.model.nodes import Runtime
+from registry.model.sizes import readable_bytes
 from registry.oci.node_key import MAX_PEM_CHARS, NodeKey
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
@@ -98,6 +100,15 @@ def offer(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: Js
     show(made, as_json=as_json, rows=_shown_once(made))
 
 
+@node_app.command("rotate-secret")
+def rotate_secret(
+    node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False
+) -> None:
+    """Replace a node's secret and revoke its tokens. The new secret is shown only once."""
+    made = ask(data_dir, lambda client: client.operator("POST", f"{_path(node_id)}/secret"))
+    show(made, as_json=as_json, rows=_shown_once(made))
+
+
 @node_app.command("list")
 def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """List nodes."""
@@ -157,8 +168,9 @@ def set_key(
 
 
 @node_app.command("delete")
-def delete(node_id: NodeArgument, data_dir: DataDirOption = DATA_DIR) -> None:
+def delete(node_id: NodeArgument, yes: YesOption = False, data_dir: DataDirOption = DATA_DIR) -> None:
     """Delete a node and revoke its tokens. Its id cannot be used again."""
+    confirm(f"Delete {node_id} and revoke its tokens? Its id cannot be used again.", yes=yes)
     ask(data_dir, lambda client: client.operator("DELETE", _path(node_id)))
     say(f"deleted {node_id}")
 
@@ -229,7 +241,7 @@ def _show_pulled(pulled: PulledImage, directory: Path, *, as_json: bool) -> None
     rows = [
         ("digest", document["digest"]),
         ("platform", document["platform"]),
-        ("size", f"{pulled.size_bytes} bytes"),
+        ("size", readable_bytes(pulled.size_bytes)),
         ("layout", document["directory"]),
         ("reported complete", "yes" if pulled.is_reported else "no"),
     ]

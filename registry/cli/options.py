@@ -16,6 +16,8 @@ DataDirOption = Annotated[
 DATA_DIR = Path("crisper-data")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WideOption = Annotated[bool, typer.Option("--wide", help="Show whole digests, and do not fold lines.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 OrganizationName = Annotated[
     str, typer.Option("--organization", "-o", envvar="CRISPER_ORGANIZATION", help="Name of the organization.")
 ]

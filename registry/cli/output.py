@@ -6,6 +6,7 @@ prints.
 """
 
 import json
+import re
 import sys
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ from registry.errors import RegistryError
 T = TypeVar("T")
 
 _LINE_S = 2.0
+_WIDE: Final = 10_000
+_DIGEST: Final = re.compile(r"\b((?:sha256|sha512):[0-9a-f]{12})[0-9a-f]{52,}\b")
 _out = Console()
 _err = Console(stderr=True)
 
@@ -109,10 +112,24 @@ def print_json_line(document: object) -> None:
     print(json.dumps(document, separators=(",", ":")))
 
 
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person before something is deleted. Programs, and `--yes`, are not asked."""
+    if not yes and sys.stdin.isatty():
+        typer.confirm(printable(question), abort=True)
+
+
 def table(
-    documents: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str
+    documents: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, str],
+    *,
+    as_json: bool,
+    empty: str,
+    wide: bool = False,
 ) -> None:
     """Print a list of documents as JSON, or as a table with one row per document.
+
+    On a terminal, digests are shortened, and other text is folded to the terminal's width. Elsewhere, and
+    with `wide`, each document is one line with all of its text.
 
     Args:
         columns: Maps each heading to a dotted path within a document.
@@ -125,11 +142,16 @@ def table(
         say(empty)
         return
     grid = Table(box=None, pad_edge=False, header_style="bold")
+    wide = wide or not _out.is_terminal
     for heading in columns:
-        grid.add_column(Text(heading), overflow="fold")
+        grid.add_column(Text(heading), overflow="fold", no_wrap=wide)
     for document in documents:
-        grid.add_row(*(Text(printable(_cell(document, path))) for path in columns.values()))
-    _out.print(grid)
+        cells = [printable(_cell(document, path)) for path in columns.values()]
+        grid.add_row(*(Text(cell if wide else _DIGEST.sub(r"\1", cell)) for cell in cells))
+    if wide:
+        Console(file=_out.file, width=_WIDE).print(grid)
+    else:
+        _out.print(grid)
 
 
 def _cell(document: object, path: str) -> str:

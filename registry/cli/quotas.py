@@ -1,9 +1,10 @@
 """`crisper quota`: commands for organizations' quotas."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
@@ -12,6 +13,7 @@ from registry.errors import InvalidInputError
 
 quota_app = typer.Typer(no_args_is_help=True, help="Quotas of organizations.")
 
+_SIZE: Final[TypeAdapter[ByteSize]] = TypeAdapter(ByteSize)
 NameArgument = Annotated[str, typer.Argument(help="Name of the organization.")]
 
 
@@ -29,7 +31,8 @@ def set_(
         list[str],
         typer.Argument(
             metavar="QUOTA=LIMIT...",
-            help="Limit: a number, `none` for no limit, or `default` for the server's default.",
+            help="Limit: a number, also with a unit (2TB, 40GiB); `none` for no limit; or `default` for the "
+            "server's default.",
         ),
     ],
     data_dir: DataDirOption = DATA_DIR,
@@ -48,9 +51,12 @@ def _parse(limit: str) -> tuple[str, int | None]:
     quota, _, value = limit.partition("=")
     if value in {"default", "none"}:
         return quota.replace("-", "_"), None if value == "default" else 0
-    if not (value.isascii() and value.isdigit() and len(value) <= 15):  # noqa: PLR2004 (2**53)
-        raise InvalidInputError(f"{limit} is not a quota: write groups=100, groups=none or groups=default")
-    return quota.replace("-", "_"), int(value)
+    try:
+        return quota.replace("-", "_"), int(_SIZE.validate_python(value))
+    except ValidationError:
+        raise InvalidInputError(
+            f"{limit} is not a quota: write groups=100, stored_bytes=2TB, groups=none or groups=default"
+        ) from None
 
 
 def _print(found: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)

@@ -7,9 +7,10 @@ import typer
 
 from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, ProjectName
-from registry.cli.output import say, show
+from registry.cli.output import say, show, table
 from registry.model.encryption import Encryption
 from registry.model.images import WantedVariant
+from registry.model.sizes import readable_bytes
 
 token_app = typer.Typer(no_args_is_help=True, help="Pull tokens.")
 TtlOption = Annotated[
@@ -61,6 +62,34 @@ def mint(
     show(minted, as_json=as_json, rows=rows)
 
 
+@token_app.command("list")
+def list_(
+    organization: Annotated[
+        str | None, typer.Option("--organization", "-o", help="Only tokens of this organization.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", "-g", help="Only tokens of groups of this name.")
+    ] = None,
+    node: Annotated[str | None, typer.Option("--node", "-n", help="Only tokens of this node.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of tokens, newest first.")] = 100,
+    data_dir: DataDirOption = DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """List pull tokens and their states, of all organizations. Needs an operator key."""
+    only = {"organization_name": organization, "container_group_name": group, "node_id": node, "limit": limit}
+    found = ask(data_dir, lambda client: client.operator("GET", "/pull-tokens", **only))["items"]
+    columns = {
+        "TOKEN ID": "token_id",
+        "STATE": "state",
+        "NODE": "node_id",
+        "ORGANIZATION": "organization_name",
+        "GROUP": "container_group_name",
+        "VERSION": "version",
+        "MINTED": "minted_at",
+    }
+    table(found, columns, as_json=as_json, empty="No tokens. Mint one: crisper token mint GROUP --node NODE")
+
+
 @token_app.command("show")
 def show_(token_id: TokenArgument, data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """Show a token's state and the progress of its pull."""
@@ -100,7 +129,7 @@ def _show(token: Any, *, as_json: bool) -> None:  # noqa: ANN401 (JSON)
         ("digest", token["image"]["digest"]),
         ("variant", token["image"]["variant"]),
         ("layers", layers_of(token, token["node_id"])),
-        ("delivered", f"{session['bytes_delivered']} bytes" if session else None),
+        ("delivered", readable_bytes(session["bytes_delivered"]) if session else None),
         ("last seen", session.get("last_seen")),
     ]
     show(token, as_json=as_json, rows=rows)

@@ -6,8 +6,8 @@ from urllib.parse import quote
 import typer
 
 from registry.cli.ask import ask
-from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName
-from registry.cli.output import say, show, table
+from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName, YesOption
+from registry.cli.output import confirm, say, show, table
 
 webhook_app = typer.Typer(no_args_is_help=True, help="Webhooks for events of groups, instances and tokens.")
 
@@ -79,9 +79,13 @@ def enable(
 
 @webhook_app.command("delete")
 def delete(
-    webhook_id: IdArgument, organization: OrganizationName = DEFAULT, data_dir: DataDirOption = DATA_DIR
+    webhook_id: IdArgument,
+    organization: OrganizationName = DEFAULT,
+    yes: YesOption = False,
+    data_dir: DataDirOption = DATA_DIR,
 ) -> None:
     """Delete a webhook and its pending messages."""
+    confirm(f"Delete the webhook {webhook_id} and its pending messages?", yes=yes)
     ask(data_dir, lambda client: client.operator("DELETE", _path(organization, webhook_id)))
     say(f"deleted {webhook_id}")
 

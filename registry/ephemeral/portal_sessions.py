@@ -51,6 +51,28 @@ class RedisPortalSessions:
         except (RedisError, OSError):
             raise LedgerUnavailableError from None
 
+    async def begin_form(self, session_id: str, form_id: str) -> str | None:
+        """Record that a form was submitted. Returns None the first time, then the page to show, or ""."""
+        name = _form_name(session_id, form_id)
+        try:
+            if await self._redis.set(name, b"", nx=True, ex=self.ttl_s):
+                return None
+            page = await self._redis.get(name)
+        except (RedisError, OSError):
+            raise LedgerUnavailableError from None
+        return page.decode() if isinstance(page, bytes) else ""
+
+    async def end_form(self, session_id: str, form_id: str, page: str) -> None:
+        """Record the page to show if a form is submitted again."""
+        try:
+            await self._redis.set(_form_name(session_id, form_id), page.encode(), ex=self.ttl_s)
+        except (RedisError, OSError):
+            raise LedgerUnavailableError from None
+
+
+def _form_name(session_id: str, form_id: str) -> str:
+    return _name(f"{session_id}|{form_id}")
+
 
 def _name(session_id: str) -> str:
     return f"portal:{{{hashlib.sha256(session_id.encode(errors='replace')).hexdigest()}}}"

@@ -46,6 +46,9 @@ class NodeRegistry(Protocol):
             The node after the change; None if there is no such node, or it is revoked.
         """
 
+    async def set_secret(self, node_id: str, secret_hash: bytes, event: AuditEvent) -> bool:
+        """Replace a node's secret, with the event. Returns False if it was revoked meanwhile."""
+
     async def revoke(self, node_id: str, event: AuditEvent) -> bool:
         """Revoke a node and drop its encryption keys, with the event unless it is already revoked.
 

@@ -1,20 +1,26 @@
 """Page of the audit trail, newest events first."""
 
+import asyncio
 from dataclasses import replace
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from yarl import URL
 
 from registry.audit.types import EVENT_TYPES
 from registry.catalog.overview import EventFilter
-from registry.portal.services import Views
+from registry.portal.audit_export import FORMATS, MAX_EVENTS, columns_of
+from registry.portal.guard import Guard
+from registry.portal.pages import HEADERS, Pages
+from registry.portal.services import Services, Views
 from registry.portal.sessions import SignedInUser
 
 AUDIT: Final = "/audit"
 PAGE: Final = 50
 
 _LIVE_S: Final = 3
+_EXPORT_PAGE: Final = 1000
+_EXPORTS_AT_ONCE: Final = 2  # others wait
 _MAX_LENGTH: Final = 128
 _MAX_CURSOR_DIGITS: Final = 18
 
@@ -22,20 +28,52 @@ _MAX_CURSOR_DIGITS: Final = 18
 class AuditViews(Views):
     """View of the audit trail."""
 
+    def __init__(self, guard: Guard, pages: Pages, services: Services) -> None:
+        super().__init__(guard, pages, services)
+        self._exports = asyncio.Semaphore(_EXPORTS_AT_ONCE)
+
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
-        return [web.get(AUDIT, self._guard.show(self.show))]
+        return [
+            web.get(AUDIT, self._guard.show(self.show)),
+            web.get(AUDIT + "/events.{format:csv|jsonl}", self._guard.show(self.export)),
+        ]
+
+    async def export(self, request: web.Request, visitor: SignedInUser) -> web.StreamResponse:
+        """Send the newest events of the filter as a file, newest first."""
+        name = request.match_info["format"]
+        content_type, head, lines = FORMATS[name]
+        columns = columns_of(with_source=visitor.is_operator)
+        response = web.StreamResponse(headers=HEADERS)
+        response.headers[hdrs.CONTENT_TYPE] = content_type
+        response.headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="events.{name}"'
+        wanted, before = self._wanted(request, visitor), None
+        async with self._exports:
+            await response.prepare(request)
+            await response.write(head(columns).encode())
+            for _ in range(0, MAX_EVENTS, _EXPORT_PAGE):
+                found = await self._services.overview.events(wanted, before=before, limit=_EXPORT_PAGE)
+                await response.write(lines(found, columns).encode())
+                if len(found) < _EXPORT_PAGE:
+                    break
+                before = found[-1].cursor
+            await response.write_eof()
+        return response
+
+    def _wanted(self, request: web.Request, visitor: SignedInUser) -> EventFilter:
+        """Return the filter of a request. Customers see only their organization's events."""
+        own = visitor.caller.organization
+        return _filter(request) if own is None else replace(_filter(request), organization=own)
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show a page of events. The newest page refreshes itself."""
-        wanted = _filter(request)
-        own = visitor.caller.organization
-        if own is not None:
-            wanted = replace(wanted, organization=own)
+        wanted = self._wanted(request, visitor)
         before = _cursor(request.query.get("before", ""))
         found = await self._services.overview.events(wanted, before=before, limit=PAGE + 1)
         events, more = found[:PAGE], len(found) > PAGE
         asked = {name: text for name, text in _asked(request).items() if text}
+        if not visitor.is_operator:
+            asked.pop("organization", None)
         return self._pages.live(
             request,
             visitor,
@@ -49,6 +87,8 @@ class AuditViews(Views):
             is_filtered=bool(asked),
             is_latest=before is None,
             newest=str(URL(AUDIT).with_query(asked)),
+            exports={name: str(URL(f"{AUDIT}/events.{name}").with_query(asked)) for name in FORMATS},
+            most=MAX_EVENTS,
             older=str(URL(AUDIT).with_query({**asked, "before": events[-1].cursor})) if more else "",
         )
 

@@ -68,6 +68,14 @@ class Guard:
             )
         return form
 
+    async def begin(self, visitor: SignedInUser, form: Form) -> str | None:
+        """Return None if a form is new, else the page to show: it was submitted before."""
+        return await self._sessions.begin_form(visitor, form)
+
+    async def end(self, visitor: SignedInUser, form: Form, page: str) -> None:
+        """Record the page to show if a form is submitted again."""
+        await self._sessions.end_form(visitor, form, page)
+
     def lost(self) -> Middleware:
         """Return the middleware that answers unknown URLs with a page, if the client is a browser."""
 

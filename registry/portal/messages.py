@@ -1,12 +1,13 @@
 """Texts of the portal for failures, events and refusals. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from auth.errors import Cause
 from registry.audit.types import EVENT_TYPES
 from registry.model.remedies import for_operator
+from registry.model.sizes import readable_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,21 @@ def event_sentence(type_: str) -> str:
     """Return the description of an event type; the type itself if this version does not know it."""
     known = EVENT_TYPES.get(type_)
     return known.sentence if known else type_
+
+
+def fact(value: object, name: str = "") -> str:
+    """Return a fact of an event as text for people."""
+    if value is None or value == "" or value in ([], {}):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and name.rpartition("_")[2] in {"bytes", "size"}:
+        return readable_bytes(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key.replace('_', ' ')}: {fact(each, key)}" for key, each in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "; ".join(map(fact, value))
+    return str(value)
 
 
 def cause_sentence(cause: str) -> str:

@@ -12,6 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from registry.model.sizes import readable_bytes
 from registry.portal import messages
 from registry.portal.assets import static_addresses
 from registry.portal.sessions import SignedInUser
@@ -34,9 +35,6 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "Vary": "Cookie, HX-Request",
     }
 )
-_UNITS: Final = ("bytes", "kB", "MB", "GB", "TB", "PB")
-_THOUSAND: Final = 1000
-_HUNDRED: Final = 100
 _SHORT_HEX: Final = 12
 
 
@@ -55,6 +53,7 @@ class Pages:
             bytes=readable_bytes,
             cause=messages.cause_sentence,
             event=messages.event_sentence,
+            fact=messages.fact,
             instant=instant,
             sentence=sentence,
             short=short_digest,
@@ -121,15 +120,6 @@ class Part:
 
     seen: str
     html: Markup
-
-
-def readable_bytes(count: float) -> str:
-    """Format a number of bytes, for example `1.2 GB`."""
-    size, units = float(count), iter(_UNITS)
-    unit = next(units)
-    while size >= _THOUSAND - 0.5 and unit != _UNITS[-1]:
-        size, unit = size / _THOUSAND, next(units)
-    return f"{size:.0f} {unit}" if unit == _UNITS[0] or size >= _HUNDRED else f"{size:.1f} {unit}"
 
 
 def instant(time: datetime) -> Markup:

@@ -1,5 +1,6 @@
 """Pages for operators that mint a pull token, show the pull commands, and follow the pull."""
 
+import secrets
 from http import HTTPStatus
 from typing import Final
 
@@ -26,6 +27,7 @@ _TOKEN: Final = GROUP + "/tokens/{token_id}"
 _LIFETIMES_S: Final = (300, DEFAULT_TTL_S, MAX_TTL_S)
 _MOVING: Final = frozenset({TokenState.MINTED, TokenState.ACTIVE})
 _MOVING_S: Final = 2
+_FORM_ID_BYTES: Final = 16
 
 
 class PullViews(Views):
@@ -47,9 +49,12 @@ class PullViews(Views):
         return await self._form(visitor, key_of(request, visitor))
 
     async def mint(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
-        """Mint a token, and show it only this once."""
+        """Mint a token, and show it only this once: a reload shows the token's page."""
         visitor.require_operator()
         key, node_id = key_of(request, visitor), form.get("node", "").strip()
+        earlier = await self._guard.begin(visitor, form)
+        if earlier is not None:
+            return see_other(earlier or f"/groups/{key.repository}")
         host = self._services.origin.host(
             request
         )  # first, because it may fail: a token without a reference is useless
@@ -64,6 +69,7 @@ class PullViews(Views):
         except (NotFoundError, ConflictError) as error:
             await self._services.groups.get(key)
             return await self._form(visitor, key, refusal=str(error))
+        await self._guard.end(visitor, form, _page_of(key, made.minted.token_id))
         node = await self._services.nodes.get(node_id)
         binding = node.binding if node is not None else Binding.SECRET
         view = await self._services.authority.show(made.minted.token_id)
@@ -85,7 +91,7 @@ class PullViews(Views):
         key = key_of(request, visitor)
         view = await self._of_group(key, request.match_info["token_id"])
         await self._services.authority.revoke(view.token_id)
-        return see_other(f"/groups/{key.repository}/tokens/{view.token_id}")
+        return see_other(_page_of(key, view.token_id))
 
     async def complete(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """Report that a node has the image, which ends the token's session."""
@@ -93,7 +99,7 @@ class PullViews(Views):
         key = key_of(request, visitor)
         view = await self._of_group(key, request.match_info["token_id"])
         await self._services.authority.complete(view.token_id)
-        return see_other(f"/groups/{key.repository}/tokens/{view.token_id}")
+        return see_other(_page_of(key, view.token_id))
 
     def _show_once(
         self,
@@ -112,7 +118,7 @@ class PullViews(Views):
             binding=binding,
             plain_http=not self._services.origin.is_secure(request),
         )
-        url = f"/groups/{made.key.repository}/tokens/{view.token_id}"
+        url = _page_of(made.key, view.token_id)
         part = self._pages.part(
             "token_live.html", visitor, url=url, every_s=_MOVING_S, key=made.key, token=view
         )
@@ -124,6 +130,7 @@ class PullViews(Views):
             token=view,
             commands=pull.commands(),
             needs_secret=binding is Binding.SECRET,
+            url=url,
             live=part.html,
         )
 
@@ -144,6 +151,7 @@ class PullViews(Views):
             policy=await self._services.policies.effective(key.organization),
             has_zstd=image is not None and image.zstd is not None,
             refusal=refusal,
+            form_id=secrets.token_urlsafe(_FORM_ID_BYTES),
         )
 
     async def _of_group(self, key: GroupKey, token_id: str) -> TokenView:
@@ -151,6 +159,10 @@ class PullViews(Views):
         if view.repository != key.repository:
             raise NotFoundError("The group has no such token.")
         return view
+
+
+def _page_of(key: GroupKey, token_id: str) -> str:
+    return f"/groups/{key.repository}/tokens/{token_id}"
 
 
 def _lifetime_s(text: str) -> int:

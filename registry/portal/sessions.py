@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPMethod
 from typing import Final, Protocol
@@ -22,6 +22,9 @@ from registry.services.api_keys import MAX_KEY_LENGTH, hash_api_key
 
 FAILURES_PER_MINUTE: Final = 20
 
+FORM_ID: Final = "form_id"
+"""Field of forms that must be processed once, also if the browser submits them again. Its value is random."""
+
 _VISIT_BYTES: Final = 16
 
 
@@ -38,6 +41,16 @@ class SessionStore(Protocol):
 
     async def close(self, session_id: str) -> None:
         """End a session."""
+
+    async def begin_form(self, session_id: str, form_id: str) -> str | None:
+        """Record that a form was submitted. Returns None the first time.
+
+        Returns:
+            If it was submitted before, the page to show; empty if it is still being processed.
+        """
+
+    async def end_form(self, session_id: str, form_id: str, page: str) -> None:
+        """Record the page to show if a form is submitted again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +129,16 @@ class PortalSessions:
             return
         if (wait_s := await self._changes(changes_of(organization))) > 0:
             raise RateLimitedError(wait_s)
+
+    async def begin_form(self, visitor: SignedInUser, form: Mapping[str, str]) -> str | None:
+        """Record that a form with a `FORM_ID` was submitted (`SessionStore.begin_form`)."""
+        form_id = form.get(FORM_ID, "")
+        return await self._sessions.begin_form(visitor.session_id, form_id) if form_id else None
+
+    async def end_form(self, visitor: SignedInUser, form: Mapping[str, str], page: str) -> None:
+        """Record the page to show if the form is submitted again."""
+        if form_id := form.get(FORM_ID, ""):
+            await self._sessions.end_form(visitor.session_id, form_id, page)
 
     async def sign_in(self, key: str, *, source: str, previous: str | None = None) -> Secret:
         """Create a session for the holder of a key. Returns the content of the session cookie.

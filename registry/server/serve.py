@@ -88,6 +88,7 @@ async def _serve(settings: Settings, data: DataDir, lock: int) -> None:
             "url": url,
             "operator_url": admin_url if moved else url,
             "status_url": admin_url or url,
+            "certificate": str(settings.tls_cert.absolute()) if settings.tls_cert else None,
             "pid": os.getpid(),
         }
         write_atomically(data.address, json.dumps(address).encode())
@@ -133,14 +134,22 @@ def _admin_url(settings: Settings, listener: socket.socket | None) -> str | None
 
 
 def _announce(url: str, admin_url: str | None, data: DataDir, settings: Settings) -> None:
-    embedded = "a child of this process" if settings.redis_url is None else "CRISPER_REDIS_URL"
-    lines = (
-        f"Crisper listens on {url}",
-        *([f"  administration {admin_url}"] if admin_url else []),
-        f"  data          {data.root}",
-        f"  operator key  {data.operator_key}",
-        f"  token ledger  {embedded}",
-        "  next          crisper image import IMAGE",
-    )
+    portal = admin_url if admin_url and AdminRoute.PORTAL in settings.admin_routes else url
+    rows = {
+        "administration": admin_url,
+        "portal": f"{portal}/",
+        "public URL": settings.public_url or "not set: references use the Host header of each request",
+        "reachable": "from this machine only" if is_loopback(settings.host) else None,
+        "data": data.root,
+        "operator key": data.operator_key,
+        "token ledger": "CRISPER_REDIS_URL" if settings.redis_url else "a child of this process",
+        "next": "crisper image import IMAGE",
+    }
+    lines = [f"Crisper listens on {url}"]
+    lines += [f"  {name:<14}{value}" for name, value in rows.items() if value is not None]
+    unsafe = () if settings.production or is_loopback(settings.host) else settings.unsafe_for_strangers
+    if unsafe:
+        lines += ["Other machines can reach this server. CRISPER_ENV=production would refuse:"]
+        lines += [f"  {line}" for line in unsafe]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -88,6 +88,23 @@ class Nodes:
             raise ConflictError("the node was deleted; create another")
         return await self._enrolment.offer(node_id, _event(RegistryEventType.NODE_OFFERED, node_id, source))
 
+    async def rotate_secret(self, node_id: str, *, source: str) -> Secret:
+        """Replace a node's secret and revoke its tokens, which contain the old one's hash.
+
+        Raises:
+            NotFoundError: There is no such node.
+            ConflictError: The node is bound by a certificate, or was revoked.
+        """
+        node = await self.get(node_id)
+        if node.binding is not Binding.SECRET:
+            raise ConflictError("the node is bound by a certificate: offer it another enrolment instead")
+        secret = new_node_secret()
+        event = _event(RegistryEventType.NODE_SECRET_CHANGED, node_id, source)
+        if not await self._nodes.set_secret(node_id, hash_secret(secret), event):
+            raise ConflictError("the node was deleted; create another")
+        await self._authority.revoke_node(node_id)  # afterwards: a later token has the new secret's hash
+        return secret
+
     async def get(self, node_id: str) -> Node:
         """Return a node, revoked or not. Raises NotFoundError."""
         node = await self._nodes.get(node_id)

@@ -1,12 +1,16 @@
 """The use-case of designating a node: mint a pull token for a group's image."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from auth.authority import Authority, Issue, MintedToken
+from auth.errors import TokenNotFoundError
 from auth.ports import Node
-from auth.records import EncryptedFor, ImageGrant
+from auth.records import EncryptedFor, ImageGrant, TokenState
 from registry.catalog.encryption import SqlEncryptionPolicies
-from registry.catalog.instances import SqlInstances
+from registry.catalog.instances import ListedToken, SqlInstances
 from registry.errors import (
     ConflictError,
     DocumentError,
@@ -23,6 +27,8 @@ from registry.oci.platform import Platform
 from registry.pull.encryption import ImageEncryption, Recipient
 from storage.digest import Digest
 from storage.errors import NotDeliverableError
+
+_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,30 @@ class PullTokens:
         self._encryption = encryption
         self._policies = policies
         self._default = default
+
+    async def list(
+        self,
+        limit: int,
+        *,
+        organization: str | None = None,
+        group: str | None = None,
+        node_id: str | None = None,
+    ) -> Sequence[tuple[ListedToken, TokenState | None]]:
+        """Return the newest tokens with their states; None if the ledger no longer has the token."""
+        found = await self._instances.list_tokens(
+            limit, organization=organization, group=group, node_id=node_id
+        )
+        states: list[TokenState | None] = []
+        for start in range(0, len(found), _AT_ONCE):
+            some = found[start : start + _AT_ONCE]
+            states += await asyncio.gather(*(self._state(each.token_id) for each in some))
+        return list(zip(found, states, strict=True))
+
+    async def _state(self, token_id: str) -> TokenState | None:
+        try:
+            return (await self._authority.show(token_id)).state
+        except TokenNotFoundError:
+            return None
 
     async def mint(
         self,

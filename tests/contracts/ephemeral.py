@@ -56,3 +56,11 @@ class SessionStoreContract:
         assert await sessions.find(one.reveal()) is None
         assert await sessions.find(two.reveal()) == b"hash-2"
         assert await sessions.find("unknown \udcff") is None
+
+    async def test_a_form_is_processed_once(self, sessions: SessionStore) -> None:
+        assert await sessions.begin_form("one", "form \udcff") is None
+        assert await sessions.begin_form("one", "form \udcff") == ""
+        await sessions.end_form("one", "form \udcff", "/page")
+        assert await sessions.begin_form("one", "form \udcff") == "/page"
+        assert await sessions.begin_form("one", "another") is None
+        assert await sessions.begin_form("two", "form \udcff") is None

@@ -134,3 +134,87 @@ def test_webhooks_by_command(cli: CommandLine, organization: Organization) -> No
     assert "private or reserved" in refused.stderr
     assert cli("webhook", "delete", made["webhook_id"], *mine).returncode == DONE
     assert cli.json("webhook", "list", *mine) == []
+
+
+def test_tokens_of_all_organizations_are_listed(
+    cli: CommandLine, upstream: Upstream, organization: Organization
+) -> None:
+    mine, access = ("--organization", organization.name), ("--username", str(upstream.username))
+    group = cli.json(
+        *("image", "import", upstream.reference(images.runnable()), *mine, *access, "--password-stdin"),
+        typed=f"{upstream.password}\n",
+    )["name"]
+    node = cli.json("node", "create", unique("node"))["node_id"]
+    minted = [cli.json("token", "mint", group, "--node", node, *mine)["token_id"] for _ in range(2)]
+    assert cli("token", "revoke", minted[0]).returncode == DONE
+    listed = cli.json("token", "list", *mine, "--group", group)
+    assert [(each["token_id"], each["state"]) for each in listed] == [
+        (minted[1], "minted"),
+        (minted[0], "revoked"),
+    ]
+    assert {each["container_group_name"] for each in listed} == {group}
+    assert [each["token_id"] for each in cli.json("token", "list", "--node", node, "--limit", "1")] == minted[
+        1:
+    ]
+    assert minted[1] in cli("token", "list").stdout
+    assert cli("token", "list", "--group", "no-such-group").stdout.startswith("No tokens.")
+
+
+def test_a_group_is_edited_and_its_instance_restarted(
+    cli: CommandLine, upstream: Upstream, organization: Organization
+) -> None:
+    mine, access = ("--organization", organization.name), ("--username", str(upstream.username))
+    group = cli.json(
+        *("image", "import", upstream.reference(images.runnable()), *mine, *access, "--password-stdin"),
+        typed=f"{upstream.password}\n",
+    )["name"]
+    changes = (
+        "--replicas",
+        "3",
+        "--env",
+        "LEVEL=a=b",
+        "--command",
+        "/bin/app",
+        "--command",
+        "-v",
+        "--memory",
+        "2048",
+    )
+    changed = cli.json("group", "edit", group, *mine, *changes, "--display-name", "My app")
+    assert (changed["replicas"], changed["display_name"]) == (3, "My app")
+    assert changed["container"]["command"] == ["/bin/app", "-v"]
+    assert changed["container"]["environment_variables"] == {"LEVEL": "a=b"}
+    assert changed["container"]["resources"]["memory"] == 2048
+    assert cli("group", "edit", group, *mine).returncode == WRONG_USAGE
+    assert cli("group", "edit", group, *mine, "--env", "LEVEL").returncode == WRONG_USAGE
+
+    node = cli.json("node", "create", unique("node"))["node_id"]
+    cli.json("token", "mint", group, "--node", node, *mine)
+    (instance,) = cli.json("instance", "list", group, *mine)
+    for action in ("restart", "recreate", "reallocate"):
+        assert cli("instance", action, group, instance["id"], *mine).returncode == DONE
+    assert cli.json("instance", "list", group, *mine) == []
+    assert cli("group", "delete", group, *mine).returncode == DONE
+
+
+def test_a_node_gets_another_secret(cli: CommandLine, crisper: CrisperServer, upstream: Upstream) -> None:
+    organization = crisper.operator.create_organization()
+    upstream.push(images.runnable())
+    group = crisper.customer(organization).import_image(
+        upstream.reference(images.runnable()), **upstream.login
+    )
+    made = cli.json("node", "create", unique("node"))
+    node, mine = made["node_id"], ("--organization", organization.name)
+    minted = cli.json("token", "mint", group, "--node", node, *mine)
+    other = cli.json("node", "rotate-secret", node)
+    assert other["node_secret"] != made["node_secret"]
+    assert cli.json("token", "show", minted["token_id"])["state"] == "revoked"
+    (event,) = [
+        each for each in crisper.operator.events(type="node.secret_changed") if each["node_id"] == node
+    ]
+    assert other["node_secret"] not in json.dumps(event)
+    certified = cli.json("node", "create", unique("node"), "--binding", "certificate")["node_id"]
+    refused = cli("node", "rotate-secret", certified)
+    assert (refused.returncode, "offer" in refused.stderr) == (FAILED, True)
+    assert cli("node", "delete", node).returncode == DONE
+    assert "was deleted" in cli("node", "rotate-secret", node).stderr

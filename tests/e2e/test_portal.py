@@ -1,5 +1,6 @@
 """The portal in a real browser, from signing in to a pull that its own command makes."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -101,6 +102,10 @@ def test_an_operator_goes_from_an_image_to_a_pull_in_the_audit_trail(
     command = page.evaluate("navigator.clipboard.readText()")
     run(["sh", "-ec", command], env={**podman(own_folder), "CRISPER_NODE_SECRET": node.secret}).check()
     expect(page.locator("#live")).to_contain_text("node-7 has the complete image")
+    page.reload()  # shows the token's own page, and mints no second token
+    expect(page).to_have_url(re.compile("/tokens/"))
+    expect(page.locator("#live")).to_contain_text("node-7 has the complete image")
+    assert len(server.operator.events(type="token.minted")) == 1
 
     page.get_by_role("link", name="Events of this token").click()
     expect(page.locator("#live")).to_contain_text("The node redeemed its token and may pull")

@@ -143,6 +143,7 @@ class MemoryPortalSessions:
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
+        self.forms: dict[tuple[str, str], str] = {}
         self._opened = 0
 
     async def open(self, key_hash: bytes) -> Secret:
@@ -156,3 +157,12 @@ class MemoryPortalSessions:
 
     async def close(self, session_id: str) -> None:
         self.kept.pop(session_id, None)
+
+    async def begin_form(self, session_id: str, form_id: str) -> str | None:
+        if (session_id, form_id) in self.forms:
+            return self.forms[session_id, form_id]
+        self.forms[session_id, form_id] = ""
+        return None
+
+    async def end_form(self, session_id: str, form_id: str, page: str) -> None:
+        self.forms[session_id, form_id] = page

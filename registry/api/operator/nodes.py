@@ -117,6 +117,13 @@ class CreatedNode(Document):
     expires_at: Instant | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
+class NodeSecret(Document):
+    """Secret of a node, which is shown only once."""
+
+    node_id: str
+    node_secret: str
+
+
 class Enrolment(Document):
     """Enrolment secret of a node, which is shown only once."""
 
@@ -205,6 +212,18 @@ class NodesApi:
         """Create a new enrolment secret for a node."""
         node_id = call.path("node_id")
         return Enrolment.of(node_id, await self._nodes.offer(node_id, source=call.source))
+
+    @Endpoint(
+        "POST", "/nodes/{node_id}/secret", "The secret, shown only once.", status=201, errors=(404, 409)
+    )
+    async def rotate_secret(self, call: Call[None]) -> NodeSecret:
+        """Replace a node's secret.
+
+        Revokes the node's tokens. No token can be minted for the node for a minute.
+        """
+        node_id = call.path("node_id")
+        secret = await self._nodes.rotate_secret(node_id, source=call.source)
+        return NodeSecret(node_id=node_id, node_secret=secret.reveal())
 
     @Endpoint(
         "POST", "/nodes/{node_id}/certificate", "The certificate.", errors=(409,), access=Access.ENROLMENT

@@ -1,20 +1,24 @@
 """The operator API's pull tokens."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from auth.authority import Authority
-from auth.records import MAX_TTL_S, SessionView, TokenView
+from auth.records import MAX_TTL_S, SessionView, TokenState, TokenView
 from registry.api.endpoint import Access, Call, Endpoint
 from registry.api.http.origin import Origin
 from registry.api.operator.shapes import Body, Count, Document, Instant, Name, NodeId
+from registry.api.validation import Query, WholeNumber
+from registry.catalog.instances import ListedToken
 from registry.model.encryption import Encryption
 from registry.model.groups import GroupKey
 from registry.model.images import StoredImage, WantedVariant
 from registry.services.pull_tokens import Designation, PullTokens
 
 _ONE = "/pull-tokens/{token_id}"
+_MAX_PAGE: Final = 1000
 
 
 class NewPullToken(Body):
@@ -149,6 +153,56 @@ class PullToken(Document):
         )
 
 
+class PullTokenQuery(Query):
+    """Query of the list of pull tokens."""
+
+    organization_name: str | SkipJsonSchema[None] = Field(
+        default=None, description="Only tokens for images of this organization."
+    )
+    container_group_name: str | SkipJsonSchema[None] = Field(
+        default=None, description="Only tokens for groups of this name."
+    )
+    node_id: str | SkipJsonSchema[None] = Field(default=None, description="Only tokens of this node.")
+    limit: WholeNumber = Field(default=100, description=f"Maximum number of tokens, up to {_MAX_PAGE}.")
+
+
+class ListedPullToken(Document):
+    """A pull token in a list.
+
+    Attributes:
+        state: `ended` if the ledger no longer has the token, an hour after its end.
+    """
+
+    token_id: str
+    state: Literal["minted", "active", "done", "expired", "revoked", "ended"]
+    node_id: str
+    organization_name: str
+    project_name: str
+    container_group_name: str
+    version: Annotated[int, Field(ge=1)]
+    minted_at: Instant
+
+    @classmethod
+    def of(cls, token: ListedToken, state: TokenState | None) -> "ListedPullToken":
+        """Present a token."""
+        return cls(
+            token_id=token.token_id,
+            state=state.value if state else "ended",
+            node_id=token.node_id,
+            organization_name=token.organization,
+            project_name=token.project,
+            container_group_name=token.group,
+            version=token.version,
+            minted_at=token.minted_at,
+        )
+
+
+class PullTokenList(Document):
+    """The newest pull tokens."""
+
+    items: list[ListedPullToken]
+
+
 class PullTokensApi:
     """Operations on pull tokens."""
 
@@ -167,6 +221,17 @@ class PullTokensApi:
         host = self._origin.host(call.request)  # first, because a token without a reference is useless
         made = await self._tokens.mint(key, new.node_id, new.ttl_s, new.variant.choice, new.encryption)
         return CreatedPullToken.of(made, host)
+
+    @Endpoint("GET", "/pull-tokens", "The newest tokens.", errors=(400,))
+    async def list_pull_tokens(self, call: Call[None], query: PullTokenQuery) -> PullTokenList:  # noqa: ARG002
+        """List pull tokens."""
+        found = await self._tokens.list(
+            min(query.limit, _MAX_PAGE),
+            organization=query.organization_name,
+            group=query.container_group_name,
+            node_id=query.node_id,
+        )
+        return PullTokenList(items=[ListedPullToken.of(token, state) for token, state in found])
 
     @Endpoint("GET", _ONE, "The token, and its session.", errors=(404,))
     async def get_pull_token(self, call: Call[None]) -> PullToken:

@@ -1,4 +1,4 @@
-// Functions that htmx lacks: copy buttons, announcements for screen readers, no polling in hidden tabs.
+// Functions that htmx lacks: copy buttons, announcements for screen readers, no polling in hidden tabs, reloads.
 "use strict";
 
 document.addEventListener("click", async (event) => {
@@ -36,3 +36,16 @@ document.addEventListener("htmx:afterSwap", () => {
   const announced = document.querySelector("[data-announce]");
   if (announced) announce(announced.dataset.announce);
 });
+
+// A page that answers a form: a reload shows the page of what was made, instead of sending the form again.
+const made = document.querySelector("[data-own-url]");
+if (made) history.replaceState(null, "", made.dataset.ownUrl);
+
+// Times are in UTC; the title has the user's own time.
+function localTimes() {
+  for (const time of document.querySelectorAll("time[datetime]:not([title])")) {
+    time.title = new Date(time.dateTime).toLocaleString();
+  }
+}
+document.addEventListener("htmx:afterSwap", localTimes);
+localTimes();

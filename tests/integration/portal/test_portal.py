@@ -1,7 +1,10 @@
 """The portal of a real server, over HTTP."""
 
+import csv
+import io
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -253,6 +256,40 @@ def test_a_minted_token_is_shown_once_and_its_progress_from_then_on(stage: Stage
     assert "revoked" in operator.text(follow)
     stage.server.operator.call("GET", f"/pull-tokens/{follow.rpartition('/')[2]}").expect(200)
     operator.get(stage.path(FAILED, f"/tokens/{follow.rpartition('/')[2]}")).expect(404)
+
+
+def test_the_trail_is_downloaded_by_those_who_may_see_it(stage: Stage) -> None:
+    operator, customer = stage.operator, stage.visitor(stage.organization)
+    answer = operator.get("/audit/events.csv?type=organization.created").expect(200)
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="events.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.body.decode())))
+    assert {row["organization"] for row in rows} >= {stage.organization.name, stage.other.name}
+    assert {row["type"] for row in rows} == {"organization.created"}
+    own = [json.loads(line) for line in customer.text("/audit/events.jsonl").splitlines()]
+    assert {event["organization"] for event in own} == {stage.organization.name}
+    assert all("source" not in event for event in own)
+    operator.get("/audit/events.xml").expect(404)
+
+
+def test_a_form_that_is_submitted_again_mints_no_second_token(stage: Stage) -> None:
+    operator, path = stage.operator, stage.path(READY, "/mint")
+    (form_id,) = re.findall(r'name="form_id" value="([^"]+)"', operator.text(path))
+    fields = {"node": stage.node.node_id, "form_id": form_id}
+    events = len(stage.server.operator.events(type="token.minted"))
+    made = operator.send(path, fields).expect(200)
+    (follow,) = re.findall(r'hx-get="([^"]+)"', made.body.decode())
+    assert operator.send(path, fields).expect(303).headers["Location"] == follow
+    with ThreadPoolExecutor(4) as threads:
+        at_once = [
+            threads.submit(operator.copy().send, path, {**fields, "form_id": "another"}) for _ in range(4)
+        ]
+    assert sorted(each.result().status for each in at_once) == [200, 303, 303, 303]
+    assert len(stage.server.operator.events(type="token.minted")) == events + 2
+    tokens = (
+        stage.server.operator.call("GET", f"/pull-tokens?node_id={stage.node.node_id}").expect(200).json()
+    )
+    for token in tokens["items"]:  # other tests need a group without instances
+        stage.server.operator.call("DELETE", f"/pull-tokens/{token['token_id']}").expect(204)
 
 
 def test_a_failed_group_says_why_and_what_to_do_and_cannot_be_minted_for(stage: Stage) -> None:

@@ -74,3 +74,17 @@ def test_redirects_to_other_hosts_are_accepted() -> None:
 def test_a_redirect_target_is_a_plain_url(target: str) -> None:
     with pytest.raises(ValidationError, match="without a query or credentials"):
         Settings.model_validate({"delivery": "redirect", "blob_redirect": target})
+
+
+@pytest.mark.parametrize(
+    ("given", "size_bytes"),
+    [("35GB", 35_000_000_000), ("40 GiB", 40 << 30), ("1000", 1000), ("1.5TB", 1_500_000_000_000)],
+)
+def test_sizes_can_have_a_unit(given: str, size_bytes: int) -> None:
+    assert Settings.model_validate({"max_image_bytes": given}).max_image_bytes == size_bytes
+
+
+@pytest.mark.parametrize("given", ["35XB", "-1GB", "GB", "0"])
+def test_sizes_that_are_none_are_refused(given: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"max_image_bytes": given})

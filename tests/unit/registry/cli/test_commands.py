@@ -13,7 +13,18 @@ from typer.testing import CliRunner, Result
 from registry.cli.examples import EXAMPLES
 from registry.cli.main import app
 
-ONLY_CONFIRM = {"serve", "delete", "complete", "revoke", "start", "stop", "reallocate", "proxy"}
+ONLY_CONFIRM = {
+    "serve",
+    "delete",
+    "complete",
+    "revoke",
+    "start",
+    "stop",
+    "reallocate",
+    "restart",
+    "recreate",
+    "proxy",
+}
 ALWAYS_JSON = {"event export"}
 
 

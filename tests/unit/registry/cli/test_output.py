@@ -1,146 +1,59 @@
-import ast
+"""Tables, sizes and questions of the command line, on a terminal and elsewhere."""
+
 import io
-import json
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from pathlib import Path
-from unittest.mock import patch
+import sys
 
 import pytest
 import typer
-from hypothesis import given
-from hypothesis import strategies as st
-from rich.cells import cell_len
 from rich.console import Console
 
 from registry.cli import output
-from registry.cli.client import ServerRefusedError
-from registry.errors import RegistryError
+
+DIGEST = f"sha256:{'4f3a' * 16}"
+ROWS = [{"digest": DIGEST, "image": f"registry.example.com/{'long/' * 30}app:1"}]
 
 
-def test_without_a_terminal_progress_is_a_line_per_stage(
-    capsys: pytest.CaptureFixture[str],
+def printed(monkeypatch: pytest.MonkeyPatch, *, terminal: bool, wide: bool = False) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=60, color_system=None)
+    monkeypatch.setattr(output, "_out", console)
+    columns = {"DIGEST": "digest", "IMAGE": "image"}
+    output.table(ROWS, columns, as_json=False, empty="", wide=wide)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_terminal_gets_short_digests_and_folded_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = printed(monkeypatch, terminal=True)
+    assert DIGEST[:19] in shown
+    assert DIGEST[:20] not in shown
+    assert all(len(line) <= 60 for line in shown.splitlines())
+
+
+@pytest.mark.parametrize(("terminal", "wide"), [(False, False), (False, True), (True, True)])
+def test_programs_and_wide_tables_get_one_whole_line(
+    monkeypatch: pytest.MonkeyPatch, *, terminal: bool, wide: bool
 ) -> None:
-    with output.follow("app:1") as tell:
-        for layers in (0, 1):
-            for percent in range(50):
-                tell(f"pulling: {layers} of 2 layers, {50 * layers + percent} %, 8.1 MB/s, 9 s left", percent)
-        tell("storing", None)
-        tell("ready", 100)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "app:1: pulling: 0 of 2 layers, 0 %, 8.1 MB/s, 9 s left"
-    assert lines[-2:] == ["app:1: storing", "app:1: ready"]
-    assert 4 <= len(lines) <= 6
+    _, line = printed(monkeypatch, terminal=terminal, wide=wide).splitlines()
+    assert line.split() == [ROWS[0]["digest"], ROWS[0]["image"]]
 
 
-# What a customer, a node or a registry may have written: markup, styles, links, emoji codes, controls.
-STRANGE = st.one_of(
-    st.sampled_from(
-        [
-            "[/b]",
-            "[bold red]x[/bold red]",
-            "ghcr.io/acme/app[1]:v2",
-            "[link=https://evil.example]click[/link]",
-            ":warning:",
-            "\\[b]",
-            "\x1b[2J\x1b]0;title\x07",
-            "a\rb",
-            "line\nline",
-            "\u202egnp.exe",
-            "\x9b31m",
-            "\ud800",
-        ]
-    ),
-    st.text(min_size=1, max_size=60),
-)
-CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-Print = Callable[[str], None]
+class Person(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
-def _progress_bar(text: str) -> None:
-    with output.follow(text) as show:
-        show(text, 50.0)
+@pytest.mark.parametrize(("answer", "goes_on"), [("y\n", True), ("n\n", False), ("\n", False)])
+def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch, answer: str, *, goes_on: bool) -> None:
+    monkeypatch.setattr(sys, "stdin", Person(answer))
+    if goes_on:
+        output.confirm("Delete?", yes=False)
+        return
+    with pytest.raises(typer.Abort):
+        output.confirm("Delete?", yes=False)
 
 
-def _refusal(text: str) -> None:
-    with pytest.raises(typer.Exit):
-        output.fail(ServerRefusedError(400, text, {text: [text]}))
-
-
-def _failure(text: str) -> None:
-    with pytest.raises(typer.Exit):
-        output.fail(RegistryError(text))
-
-
-PRINTERS: dict[str, Print] = {
-    "say": output.say,
-    "progress on one line": lambda text: output.say_progress(text, last=True),
-    "show": lambda text: output.show({}, as_json=False, rows=[("name", text), (text, 1)]),
-    "table": lambda text: output.table(
-        [{"a": text, "b": {"c": [text, text]}}], {"A": "a", "B": "b.c"}, as_json=False, empty=""
-    ),
-    "empty table": lambda text: output.table([], {}, as_json=False, empty=text),
-    "follow": _progress_bar,
-    "refusal": _refusal,
-    "failure": _failure,
-}
-
-
-@contextmanager
-def captured() -> Iterator[io.StringIO]:
-    """Capture all that is printed, on a wide console without styles."""
-    sink = io.StringIO()
-    console = Console(file=sink, width=100_000, color_system=None, force_terminal=False)
-    with (
-        redirect_stdout(sink),
-        redirect_stderr(sink),
-        patch.object(output, "_out", console),
-        patch.object(output, "_err", console),
-    ):
-        yield sink
-
-
-@pytest.mark.parametrize("name", PRINTERS)
-@given(text=STRANGE)
-def test_strangers_words_are_printed_as_text(name: str, text: str) -> None:
-    with captured() as sink:
-        PRINTERS[name](text)
-    printed = sink.getvalue()
-    shown = [output.printable(text)]
-    if name == "failure":  # a message of this program may have several lines
-        shown = [output.printable(line) for line in text.split("\n")]
-    assert all(line.strip() in printed for line in shown)
-    assert not CONTROLS.search(printed.removeprefix("\r"))
-
-
-@given(text=STRANGE)
-def test_the_progress_bar_of_a_terminal_shows_text(text: str) -> None:
-    sink = io.StringIO()
-    console = Console(file=sink, width=10_000, color_system=None, force_terminal=True, _environ={})
-    with patch.object(output, "_err", console):
-        _progress_bar(text)
-    shown = output.printable(text).strip()
-    assert shown in sink.getvalue() or not cell_len(shown)  # a lone combining character gets no column
-
-
-@given(text=STRANGE)
-def test_json_is_in_ascii_and_reads_back(text: str) -> None:
-    for print_it in (output.print_json, output.print_json_line):
-        with captured() as sink:
-            print_it({"text": text})
-        assert sink.getvalue().isascii()
-        assert json.loads(sink.getvalue()) == {"text": text}
-
-
-def test_only_the_output_module_prints() -> None:
-    folder = Path(output.__file__).parent
-    for path in folder.glob("*.py"):
-        if path.name == "output.py":
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            called = node.func if isinstance(node, ast.Call) else None
-            assert not (isinstance(called, ast.Name) and called.id == "print"), f"{path} calls print"
-            imported = [node.module] if isinstance(node, ast.ImportFrom) else []
-            assert not any(str(name).startswith("rich") for name in imported), f"{path} uses rich"
-            assert not (isinstance(node, ast.Attribute) and node.attr in {"echo", "secho", "stdout"}), path
+def test_programs_and_yes_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    output.confirm("Delete?", yes=False)
+    monkeypatch.setattr(sys, "stdin", Person("n\n"))
+    output.confirm("Delete?", yes=True)

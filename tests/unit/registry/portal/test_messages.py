@@ -4,8 +4,9 @@ import pytest
 
 from auth.errors import Cause
 from registry.errors import ImportFailedError
+from registry.model.sizes import readable_bytes
 from registry.portal.messages import cause_sentence, event_sentence, failure
-from registry.portal.pages import instant, readable_bytes
+from registry.portal.pages import instant
 
 
 def kinds(error: type[ImportFailedError]) -> set[str]:
