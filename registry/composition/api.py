@@ -5,7 +5,6 @@ from functools import partial
 
 from aiohttp import web
 
-from auth.nodes.enrolment import NodeEnrolment
 from registry.api import operator, public
 from registry.api.documentation import ApiReference
 from registry.api.endpoint import Access, Part
@@ -22,7 +21,6 @@ from registry.api.operator.pull_tokens import PullTokensApi
 from registry.api.operator.quotas import QuotasApi
 from registry.api.operator.webhooks import WebhooksApi
 from registry.api.public import ApiKeyAuthenticator, PublicServices, public_app
-from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.images import SqlImages
 from registry.catalog.platforms import SqlPlatformSettings
@@ -35,7 +33,6 @@ from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.imports.verification import ImageVerifier
 from registry.services.group_logs import GroupLogs
 from registry.services.hardware import HardwareFile
-from registry.services.nodes import Nodes
 from registry.services.policies import OrganizationPolicies
 from registry.upstream.from_settings import upstream_client
 
@@ -82,21 +79,13 @@ def _public_services(shared: Shared, use_cases: UseCases) -> PublicServices:
 
 
 def _operator_parts(shared: Shared, use_cases: UseCases) -> list[Part]:
-    enrolment = NodeEnrolment(
-        shared.node_ca,
-        shared.nodes,
-        SqlEnrolmentRecords(shared.database, shared.clock),
-        shared.trail,
-        shared.clock,
-        offer_s=shared.settings.enrolment_s,
-    )
     platforms = SqlPlatformSettings(shared.database, shared.clock)
     return [
         OrganizationsApi(shared.organizations, use_cases.api_keys),
         EncryptionApi(shared.encryption_policies),
         QuotasApi(shared.organization_quotas),
         WebhooksApi(use_cases.webhooks),
-        NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),
+        NodesApi(use_cases.nodes, use_cases.enrolment),
         InstancesApi(shared.instances),
         PullTokensApi(use_cases.pull_tokens, shared.authority, shared.origin),
         ImagesApi(SqlImages(shared.database)),
