@@ -92,9 +92,13 @@ def _take(folder: Path, browser: Browser, server: CrisperServer, width: int) -> 
     page.get_by_role("button", name="Mint").click()
     page.get_by_role("button", name="Copy").first.wait_for()
     picture("minted")
-    for path in ("audit", "system"):
+    for path in ("audit", "system", "organizations", "nodes"):
         page.goto(f"{server.url}/{path}")
         picture(path)
+    page.goto(f"{server.url}/organizations/acme")
+    picture("organization")
+    page.goto(f"{server.url}/nodes/node-7")
+    picture("node")
     page.goto(f"{server.url}/groups/acme/default/nothing")
     picture("not-found")
     context.close()

@@ -5,7 +5,6 @@ from functools import partial
 
 from aiohttp import web
 
-from auth.nodes.enrolment import NodeEnrolment
 from registry.api import operator, public
 from registry.api.documentation import ApiReference
 from registry.api.endpoint import Access, Part
@@ -23,7 +22,6 @@ from registry.api.operator.pull_tokens import PullTokensApi
 from registry.api.operator.quotas import QuotasApi
 from registry.api.operator.webhooks import WebhooksApi
 from registry.api.public import ApiKeyAuthenticator, PublicServices, public_app
-from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.images import SqlImages
 from registry.catalog.platforms import SqlPlatformSettings
@@ -36,7 +34,6 @@ from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.imports.verification import ImageVerifier
 from registry.services.group_logs import GroupLogs
 from registry.services.hardware import HardwareFile
-from registry.services.nodes import Nodes
 from registry.services.policies import OrganizationPolicies
 from registry.services.prefetch import Prefetch
 from registry.upstream.edges import HttpEdgeClient
@@ -85,14 +82,6 @@ def _public_services(shared: Shared, use_cases: UseCases) -> PublicServices:
 
 
 def _operator_parts(shared: Shared, use_cases: UseCases) -> list[Part]:
-    enrolment = NodeEnrolment(
-        shared.node_ca,
-        shared.nodes,
-        SqlEnrolmentRecords(shared.database, shared.clock),
-        shared.trail,
-        shared.clock,
-        offer_s=shared.settings.enrolment_s,
-    )
     platforms = SqlPlatformSettings(shared.database, shared.clock)
     edge_client = HttpEdgeClient()
     shared.stack.push_async_callback(edge_client.close)
@@ -102,7 +91,7 @@ def _operator_parts(shared: Shared, use_cases: UseCases) -> list[Part]:
         EncryptionApi(shared.encryption_policies),
         QuotasApi(shared.organization_quotas),
         WebhooksApi(use_cases.webhooks),
-        NodesApi(Nodes(shared.nodes, enrolment, shared.authority), enrolment),
+        NodesApi(use_cases.nodes, use_cases.enrolment),
         EdgesApi(shared.edge_keys, prefetch),
         InstancesApi(shared.instances),
         PullTokensApi(use_cases.pull_tokens, shared.authority, shared.origin),

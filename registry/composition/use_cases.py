@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from auth.nodes.enrolment import NodeEnrolment
 from registry.catalog.api_keys import SqlApiKeyDirectory
+from registry.catalog.enrolments import SqlEnrolmentRecords
 from registry.composition.shared import Shared
 from registry.model.images import Variant
 from registry.oci.reference import Reference
 from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
+from registry.services.nodes import Nodes
 from registry.services.pull_tokens import PullTokens
 from registry.services.webhooks import Webhooks
 from registry.upstream.credentials import from_registry_authentication
@@ -68,6 +71,22 @@ class UseCases:
             quotas=self.shared.organization_quotas,
             clock=self.shared.clock,
         )
+
+    @cached_property
+    def enrolment(self) -> NodeEnrolment:
+        shared = self.shared
+        return NodeEnrolment(
+            shared.node_ca,
+            shared.nodes,
+            SqlEnrolmentRecords(shared.database, shared.clock),
+            shared.trail,
+            shared.clock,
+            offer_s=shared.settings.enrolment_s,
+        )
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        return Nodes(self.shared.nodes, self.enrolment, self.shared.authority)
 
     @cached_property
     def webhooks(self) -> Webhooks:

@@ -8,6 +8,8 @@ from registry.portal.group import GroupViews
 from registry.portal.groups import GroupsViews
 from registry.portal.guard import Guard
 from registry.portal.images import ImageViews
+from registry.portal.nodes import NodeViews
+from registry.portal.organizations import OrganizationViews
 from registry.portal.pages import Pages
 from registry.portal.pulls import PullViews
 from registry.portal.services import Services
@@ -33,7 +35,16 @@ class Portal:
         pages = Pages()
         guard = Guard(self._sessions, pages)
         root.add_routes(SignInViews(self._sessions, guard, pages).routes())
-        for views in (GroupsViews, GroupViews, ImageViews, PullViews, AuditViews, SystemViews):
+        for views in (
+            GroupsViews,
+            GroupViews,
+            ImageViews,
+            PullViews,
+            AuditViews,
+            OrganizationViews,
+            NodeViews,
+            SystemViews,
+        ):
             root.add_routes(views(guard, pages, self._services).routes())
         root.router.add_get(f"{PREFIX}{{name}}", serve_asset)
         root.middlewares.append(guard.lost())

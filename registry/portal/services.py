@@ -8,15 +8,19 @@ from auth.ports import Clock
 from auth.signing_keys import SigningKey
 from registry.api.http.origin import Origin
 from registry.catalog.encryption import SqlEncryptionPolicies
+from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
 from registry.model.groups import GroupCatalog
 from registry.model.imports import ProgressStore
 from registry.model.nodes import NodeRegistry
 from registry.portal.guard import Guard
 from registry.portal.pages import Pages
+from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
 from registry.services.instances import Instances
+from registry.services.nodes import Nodes
 from registry.services.pull_tokens import PullTokens
+from registry.services.quotas import OrganizationQuotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,10 @@ class Services:
     overview: SqlOverview
     progress: ProgressStore
     nodes: NodeRegistry
+    node_registrations: Nodes
+    organizations: SqlOrganizationDirectory
+    api_keys: ApiKeys
+    quotas: OrganizationQuotas
     tokens: PullTokens
     policies: SqlEncryptionPolicies
     authority: Authority

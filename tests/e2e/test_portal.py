@@ -154,3 +154,31 @@ def test_a_customer_is_told_on_a_narrow_dark_screen_why_an_import_failed(
     expect(page.get_by_role("link", name="System")).to_have_count(0)
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("API key")).to_be_focused()
+
+
+def test_an_operator_creates_an_organization_and_a_node_whose_secrets_are_shown_once(
+    page: Page, server: CrisperServer
+) -> None:
+    sign_in(page, server.url, server.operator_key)
+    page.get_by_role("link", name="Organizations").click()
+    page.get_by_label("Name", exact=True).fill("globex")
+    look_well(page)
+    page.get_by_role("button", name="Create").click()
+    expect(page.locator("#secret")).to_contain_text("crisper_key_")
+    look_well(page)
+    page.reload()
+    expect(page.get_by_role("heading", name="globex")).to_be_visible()
+    expect(page.locator("#secret")).to_have_count(0)
+    look_well(page)
+    page.get_by_role("link", name="Revoke").click()
+    look_well(page)
+    page.get_by_role("link", name="Nodes").click()
+    page.get_by_label("Node id").fill("node-9")
+    look_well(page)
+    page.get_by_role("button", name="Create").click()
+    look_well(page)
+    page.reload()
+    expect(page.get_by_role("heading", name="node-9")).to_be_visible()
+    look_well(page)
+    page.get_by_role("link", name="Strike off").click()
+    look_well(page)

@@ -15,7 +15,7 @@ from tests.support.portal import PortalVisitor, cookies_of, plain
 from tests.support.upstream import PASSWORD
 
 PAGES = ("/", "/groups/new", "/audit")
-OPERATOR_PAGES = ("/system",)
+OPERATOR_PAGES = ("/system", "/organizations", "/nodes")
 
 
 def policy_of(answer: Response) -> dict[str, str]:

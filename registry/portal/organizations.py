@@ -1,0 +1,160 @@
+"""Pages of organizations: their API keys and quotas. Customers see their own."""
+
+from typing import Final
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from registry.api.http.peers import peer_of
+from registry.api.operator.organizations import NewApiKey, NewOrganization
+from registry.errors import ConflictError, NotFoundError, QuotaExceededError
+from registry.model.quotas import UNLIMITED, QuotaReport
+from registry.portal.guard import Form, see_other
+from registry.portal.sessions import SignedInUser
+from registry.portal.shown_once import SecretViews, new_form_id, status_of
+
+ORGANIZATIONS: Final = "/organizations"
+MAX_LISTED: Final = 200
+
+_ORGANIZATION: Final = ORGANIZATIONS + "/{organization}"
+_KEYS: Final = _ORGANIZATION + "/keys"
+_REVOKE: Final = _KEYS + "/{key_id}/revoke"
+_KEY_USE: Final = "Send it in the header Salad-Api-Key of the public API, or sign in to the portal with it."
+_QUOTAS: Final = {
+    "groups": "Container groups",
+    "replicas": "Replicas",
+    "stored_bytes": "Storage",
+    "imports": "Imports at the same time",
+    "import_bytes_per_day": "Imported in 24 hours",
+    "api_keys": "API keys",
+    "webhooks": "Webhooks",
+}
+
+
+class OrganizationViews(SecretViews):
+    """Views of organizations and their API keys."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get(ORGANIZATIONS, self._guard.show(self.index)),
+            web.post(ORGANIZATIONS, self._guard.act(self.create)),
+            web.get(_ORGANIZATION, self._guard.show(self.show)),
+            web.post(_KEYS, self._guard.act(self.create_key)),
+            web.get(_REVOKE, self._guard.show(self.ask_revoke)),
+            web.post(_REVOKE, self._guard.act(self.revoke_key)),
+        ]
+
+    async def index(self, request: web.Request, visitor: SignedInUser) -> web.Response:
+        """Show the organizations whose name contains the words, and the form for a new one."""
+        visitor.require_operator()
+        return await self._list(visitor, words=request.query.get("q", "").strip()[:63])
+
+    async def create(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
+        """Create an organization and show its first key once."""
+        visitor.require_operator()
+        if (earlier := await self._guard.begin(visitor, form)) is not None:
+            return see_other(earlier or ORGANIZATIONS)
+        name = form.get("name", "").strip()
+        try:
+            NewOrganization(name=name)
+            made = await self._services.api_keys.create_organization(name, source=peer_of(request).source)
+        except ValidationError:
+            return await self._list(
+                visitor,
+                refusal="A name has 2 to 63 lower-case letters, digits and hyphens, the first a letter.",
+            )
+        except ConflictError as error:
+            return await self._list(visitor, refusal=f"{error}. Choose another name.")
+        await self._guard.end(visitor, form, _page_of(name))
+        title = f"API key of {name}"
+        return self._show_secret(
+            visitor, made.secret, title=title, use=_KEY_USE, url=_page_of(name), here="organizations"
+        )
+
+    async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
+        """Show an organization's API keys and quotas."""
+        return await self._page(visitor, _name(request, visitor))
+
+    async def create_key(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
+        """Create an API key and show it once."""
+        name = _name(request, visitor)
+        if (earlier := await self._guard.begin(visitor, form)) is not None:
+            return see_other(earlier or _page_of(name))
+        label = form.get("label", "").strip()
+        try:
+            NewApiKey(name=label)
+            made = await self._services.api_keys.create(name, label, source=peer_of(request).source)
+        except ValidationError:
+            return await self._page(visitor, name, refusal="A key's name has 1 to 63 characters.")
+        except QuotaExceededError as error:
+            return await self._page(visitor, name, refusal=str(error))
+        await self._guard.end(visitor, form, _page_of(name))
+        title = f"API key {label} of {name}"
+        return self._show_secret(
+            visitor, made.secret, title=title, use=_KEY_USE, url=_page_of(name), here="organizations"
+        )
+
+    async def ask_revoke(self, request: web.Request, visitor: SignedInUser) -> web.Response:
+        """Ask whether to revoke a key."""
+        name = _name(request, visitor)
+        keys = await self._services.api_keys.list(name)
+        key = next((key for key in keys if key.key_id == request.match_info["key_id"]), None)
+        if key is None or key.revoked_at is not None:
+            raise NotFoundError("The organization has no such key, or it is revoked.")
+        others = sum(other.revoked_at is None for other in keys) - 1
+        return self._pages.page("revoke_key.html", visitor, key=key, others=others)
+
+    async def revoke_key(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
+        """Revoke a key."""
+        name, key_id = _name(request, visitor), request.match_info["key_id"]
+        await self._services.api_keys.revoke(name, key_id, source=peer_of(request).source)
+        return see_other(_page_of(name))
+
+    async def _list(self, visitor: SignedInUser, *, words: str = "", refusal: str = "") -> web.Response:
+        found = [each for each in await self._services.organizations.list() if words in each.name]
+        return self._pages.page(
+            "organizations.html",
+            visitor,
+            status=status_of(refusal),
+            organizations=found[:MAX_LISTED],
+            more=max(0, len(found) - MAX_LISTED),
+            words=words,
+            refusal=refusal,
+            form_id=new_form_id(),
+        )
+
+    async def _page(self, visitor: SignedInUser, name: str, *, refusal: str = "") -> web.Response:
+        keys = await self._services.api_keys.list(name)
+        return self._pages.page(
+            "organization.html",
+            visitor,
+            status=status_of(refusal),
+            organization=name,
+            keys=[key for key in keys if key.revoked_at is None],
+            revoked=sum(key.revoked_at is not None for key in keys),
+            quotas=quota_rows(await self._services.quotas.report(name)),
+            refusal=refusal,
+            form_id=new_form_id(),
+        )
+
+
+def quota_rows(report: QuotaReport) -> list[tuple[str, int, int | None, bool]]:
+    """Return label, use, limit (None is no limit) and whether the unit is bytes, for each counted quota."""
+    rows = []
+    for quota, label in _QUOTAS.items():
+        limit = getattr(report.limits, quota)
+        used = getattr(report.usage, quota)
+        rows.append((label, used, None if limit == UNLIMITED else limit, "bytes" in quota))
+    return rows
+
+
+def _name(request: web.Request, visitor: SignedInUser) -> str:
+    """Return the organization of a URL. Raises NotFoundError: the visitor has no access to it."""
+    name = request.match_info["organization"]
+    visitor.require(name)
+    return name
+
+
+def _page_of(name: str) -> str:
+    return f"{ORGANIZATIONS}/{name}"
