@@ -29,6 +29,7 @@ RegistryError
 │   └── NotEncryptedError       encryption is required, and the image is not stored for it
 ├── EncryptedSessionError   a client that cannot decrypt layers pulls an encrypted image
 ├── RateLimitedError        the caller is over its rate limit
+├── AccessDeniedError       the caller's role, or the scope of its API key, does not allow the request
 ├── OutOfScopeError         an operation of SaladCloud's API that Crisper does not have
 ├── QuotaExceededError      an organization is at one of its quotas
 ├── InvalidInputError       invalid fields, each with the reason
@@ -211,6 +212,10 @@ class QuotaExceededError(RegistryError):
             "operator for a higher quota."
         )
         self.quota = quota
+
+
+class AccessDeniedError(RegistryError):
+    """The caller's role, or the scope of its API key, does not allow the request."""
 
 
 class OutOfScopeError(RegistryError):

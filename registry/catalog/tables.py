@@ -133,6 +133,8 @@ api_keys = Table(
     Column("key_hash", LargeBinary(32), nullable=False, unique=True),
     _time("created_at"),
     _time("revoked_at", nullable=True),
+    Column("scope", String(16), nullable=False, server_default=text("'full'")),
+    _time("last_used_at", nullable=True),
 )
 
 # Null: the server's default applies.

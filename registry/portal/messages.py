@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from auth.actor import Actor
 from auth.errors import Cause
 from registry.audit.types import EVENT_TYPES
 from registry.model.remedies import for_operator
@@ -83,6 +84,18 @@ def event_sentence(type_: str) -> str:
     """Return the description of an event type; the type itself if this version does not know it."""
     known = EVENT_TYPES.get(type_)
     return known.sentence if known else type_
+
+
+def actor_shown(actor: Actor | None, *, is_operator: bool) -> tuple[str, str]:
+    """Return the name and the id of an event's actor, empty if it has none.
+
+    Customers do not see which operator acted.
+    """
+    if actor is None:
+        return "", ""
+    if actor.is_operator and not is_operator:
+        return "operator", ""
+    return actor.name, actor.id
 
 
 def fact(value: object, name: str = "") -> str:

@@ -50,6 +50,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
+            actor=messages.actor_shown,
             bytes=readable_bytes,
             cause=messages.cause_sentence,
             event=messages.event_sentence,
