@@ -8,24 +8,20 @@ from registry.datadir import read_operator_key
 from registry.ephemeral.portal_sessions import RedisPortalSessions
 from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.portal import Portal, PortalSessions, Services
+from registry.portal.cookies import PortalCookies
 from registry.portal.sessions import FAILURES_PER_MINUTE
 
 
 def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
     """Build the portal."""
-
-    async def organization_of(key_hash: bytes) -> str | None:
-        found = await use_cases.key_directory.by_hash(key_hash)
-        return found.organization if found is not None else None
-
     sessions = PortalSessions(
         sessions=RedisPortalSessions(shared.redis, shared.settings.portal_session_s),
-        organization_of=organization_of,
+        key_of=use_cases.api_keys.by_hash,
         operator_key=Secret(read_operator_key(shared.data.operator_key)),
         failures=RedisRateLimiter(shared.redis, FAILURES_PER_MINUTE).take,
         changes=shared.change_rates.take if shared.change_rates else None,
         trail=shared.trail,
-        origin=shared.origin,
+        cookies=PortalCookies(shared.origin),
     )
     services = Services(
         groups=use_cases.groups,

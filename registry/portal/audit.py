@@ -9,6 +9,7 @@ from yarl import URL
 
 from registry.audit.types import EVENT_TYPES
 from registry.catalog.overview import EventFilter
+from registry.model.access import Role
 from registry.portal.audit_export import FORMATS, MAX_EVENTS, columns_of
 from registry.portal.guard import Guard
 from registry.portal.pages import HEADERS, Pages
@@ -35,8 +36,8 @@ class AuditViews(Views):
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get(AUDIT, self._guard.show(self.show)),
-            web.get(AUDIT + "/events.{format:csv|jsonl}", self._guard.show(self.export)),
+            web.get(AUDIT, self._guard.show(self.show, needs=Role.VIEWER)),
+            web.get(AUDIT + "/events.{format:csv|jsonl}", self._guard.show(self.export, needs=Role.VIEWER)),
         ]
 
     async def export(self, request: web.Request, visitor: SignedInUser) -> web.StreamResponse:

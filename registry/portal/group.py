@@ -10,6 +10,7 @@ from auth.errors import TokenNotFoundError
 from registry.api.http.peers import peer_of
 from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import InvalidInputError, NotFoundError
+from registry.model.access import Role
 from registry.model.groups import GroupKey, GroupStatus
 from registry.model.imports import Stage
 from registry.model.instances import InstanceState
@@ -21,6 +22,7 @@ from registry.portal.sessions import SignedInUser
 
 GROUP: Final = "/groups/{organization}/{project}/{name}"
 
+_INSTANCE: Final = GROUP + "/instances/{instance}"
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
 _PENDING_S: Final = 1
 _MOVING_S: Final = 2
@@ -33,14 +35,14 @@ class GroupViews(Views):
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get(GROUP, self._guard.show(self.show)),
-            web.get(f"{GROUP}/delete", self._guard.show(self.ask_delete)),
-            web.post(f"{GROUP}/delete", self._guard.act(self.delete)),
-            web.post(f"{GROUP}/start", self._guard.act(self.start)),
-            web.post(f"{GROUP}/stop", self._guard.act(self.stop)),
-            web.post(f"{GROUP}/rollback", self._guard.act(self.roll_back)),
-            web.post(f"{GROUP}/instances/{{instance}}/reallocate", self._guard.act(self.reallocate)),
-            web.post(f"{GROUP}/instances/{{instance}}/complete", self._guard.act(self.complete)),
+            web.get(GROUP, self._guard.show(self.show, needs=Role.VIEWER)),
+            web.get(f"{GROUP}/delete", self._guard.show(self.ask_delete, needs=Role.MEMBER)),
+            web.post(f"{GROUP}/delete", self._guard.act(self.delete, needs=Role.MEMBER)),
+            web.post(f"{GROUP}/start", self._guard.act(self.start, needs=Role.MEMBER)),
+            web.post(f"{GROUP}/stop", self._guard.act(self.stop, needs=Role.MEMBER)),
+            web.post(f"{GROUP}/rollback", self._guard.act(self.roll_back, needs=Role.MEMBER)),
+            web.post(f"{_INSTANCE}/reallocate", self._guard.act(self.reallocate, needs=Role.MEMBER)),
+            web.post(f"{_INSTANCE}/complete", self._guard.act(self.complete, needs=Role.OPERATOR)),
         ]
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
@@ -116,7 +118,6 @@ class GroupViews(Views):
 
     async def complete(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """Report that an instance's node has the image, which ends the session of its pull."""
-        visitor.require_operator()
         key = key_of(request, visitor)
         view = await self._services.instances.get(key, request.match_info["instance"])
         with suppress(TokenNotFoundError):

@@ -11,6 +11,7 @@ from registry.api.http.peers import peer_of
 from registry.api.public.prototype import ContainerGroupPrototype
 from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import ConflictError, InvalidInputError
+from registry.model.access import Role
 from registry.model.groups import GroupKey, GroupStatus
 from registry.portal.guard import Form, see_other
 from registry.portal.imageform import Faults, ImageForm, faults_by_field
@@ -45,10 +46,10 @@ class GroupsViews(Views):
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get("/", self._guard.show(self.index)),
-            web.get("/groups/new", self._guard.show(self.new)),
-            web.get("/groups/new/reading", self._guard.show(self.read)),
-            web.post("/groups/new", self._guard.act(self.create)),
+            web.get("/", self._guard.show(self.index, needs=Role.VIEWER)),
+            web.get("/groups/new", self._guard.show(self.new, needs=Role.MEMBER)),
+            web.get("/groups/new/reading", self._guard.show(self.read, needs=Role.MEMBER)),
+            web.post("/groups/new", self._guard.act(self.create, needs=Role.MEMBER)),
         ]
 
     async def index(self, request: web.Request, visitor: SignedInUser) -> web.Response:

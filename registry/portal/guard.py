@@ -9,8 +9,10 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
+from auth.actor import acting_as
 from registry.api.http.bodies import read_form
 from registry.api.http.problems import problem_response
+from registry.model.access import Role
 from registry.portal.pages import HEADERS, Pages
 from registry.portal.sessions import PortalSessions, SignedInUser
 
@@ -24,6 +26,22 @@ Show = Callable[[web.Request, SignedInUser], Awaitable[web.StreamResponse]]
 Act = Callable[[web.Request, SignedInUser, Form], Awaitable[web.StreamResponse]]
 
 
+class Guarded:
+    """Handler of a portal's route.
+
+    Attributes:
+        needs: The least role that is admitted; None for public pages.
+    """
+
+    def __init__(self, handler: Handler, needs: Role | None) -> None:
+        self._handler = handler
+        self.needs = needs
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        """Handle a request."""
+        return await self._handler(request)
+
+
 class Guard:
     """Wraps the portal's handlers, which get the signed-in user and a verified form, for aiohttp."""
 
@@ -31,25 +49,39 @@ class Guard:
         self._sessions = sessions
         self._pages = pages
 
-    def show(self, handler: Show) -> Handler:
-        """Wrap a handler that shows a page to a signed-in user. Others are redirected to the sign-in page."""
+    def show(self, handler: Show, *, needs: Role) -> Handler:
+        """Wrap a handler that shows a page to a signed-in user. Others are redirected to the sign-in page.
+
+        Args:
+            needs: The least role that may see the page.
+        """
 
         async def handle(request: web.Request, visitor: SignedInUser | None) -> web.StreamResponse:
-            return await handler(request, visitor) if visitor else self._to_sign_in(request)
+            if visitor is None:
+                return self._to_sign_in(request)
+            _admit(request, visitor, needs)
+            with acting_as(visitor.actor):
+                return await handler(request, visitor)
 
-        return self._with_errors(handle)
+        return self._with_errors(handle, needs)
 
-    def act(self, handler: Act) -> Handler:
-        """Wrap a handler that processes a signed-in user's form."""
+    def act(self, handler: Act, *, needs: Role) -> Handler:
+        """Wrap a handler that processes a signed-in user's form.
+
+        Args:
+            needs: The least role that may submit the form.
+        """
 
         async def handle(request: web.Request, visitor: SignedInUser | None) -> web.StreamResponse:
             if visitor is None:
                 return self._pages.page("signed_out.html", status=HTTPStatus.UNAUTHORIZED)
             form = await self.form(request, visitor)
+            _admit(request, visitor, needs)
             await self._sessions.count_change(visitor)
-            return await handler(request, visitor, form)
+            with acting_as(visitor.actor):
+                return await handler(request, visitor, form)
 
-        return self._with_errors(handle)
+        return self._with_errors(handle, needs)
 
     def open(self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Handler:
         """Wrap a handler that shows a public page."""
@@ -57,7 +89,7 @@ class Guard:
         async def handle(request: web.Request, _visitor: SignedInUser | None) -> web.StreamResponse:
             return await handler(request)
 
-        return self._with_errors(handle)
+        return self._with_errors(handle, None)
 
     async def form(self, request: web.Request, visitor: SignedInUser | None) -> Form:
         """Read a form. Raises HTTPForbidden: the form token does not match the session."""
@@ -92,7 +124,9 @@ class Guard:
         return answer
 
     def _with_errors(
-        self, handler: Callable[[web.Request, SignedInUser | None], Awaitable[web.StreamResponse]]
+        self,
+        handler: Callable[[web.Request, SignedInUser | None], Awaitable[web.StreamResponse]],
+        needs: Role | None,
     ) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             visitor = None
@@ -104,7 +138,7 @@ class Guard:
                     raise
                 return self._error_page(error, visitor)
 
-        return handle
+        return Guarded(handle, needs).respond
 
     def _error_page(self, error: Exception, visitor: SignedInUser | None) -> web.Response:
         answer = problem_response(error)
@@ -120,6 +154,19 @@ class Guard:
             return web.Response(status=HTTPStatus.UNAUTHORIZED, headers={**HEADERS, "HX-Redirect": SIGN_IN})
         here = URL(SIGN_IN) if request.path == "/" else URL(SIGN_IN).with_query(next=request.path_qs)
         return web.Response(status=HTTPStatus.SEE_OTHER, headers={**HEADERS, hdrs.LOCATION: str(here)})
+
+
+def _admit(request: web.Request, visitor: SignedInUser, needs: Role) -> None:
+    """Check the organization in the URL, and the user's role.
+
+    Raises:
+        NotFoundError: The page is another organization's or for operators, and stays hidden.
+        AccessDeniedError: The user's role allows less.
+    """
+    organization = request.match_info.get("organization")
+    if organization is not None:
+        visitor.require(organization)
+    visitor.require_role(needs)
 
 
 def see_other(location: str) -> web.Response:

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from registry.api.http.peers import peer_of
 from registry.errors import InvalidInputError
+from registry.model.access import Role
 from registry.model.groups import GroupKey
 from registry.portal.group import GROUP, key_of
 from registry.portal.guard import Form, see_other
@@ -23,7 +24,10 @@ class ImageViews(Views):
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
-        return [web.get(_IMAGE, self._guard.show(self.ask)), web.post(_IMAGE, self._guard.act(self.update))]
+        return [
+            web.get(_IMAGE, self._guard.show(self.ask, needs=Role.MEMBER)),
+            web.post(_IMAGE, self._guard.act(self.update, needs=Role.MEMBER)),
+        ]
 
     async def ask(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show the form."""

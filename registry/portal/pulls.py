@@ -10,6 +10,7 @@ from auth.authority import DEFAULT_TTL_S
 from auth.ports import Binding
 from auth.records import MAX_TTL_S, TokenState, TokenView
 from registry.errors import ConflictError, NotFoundError
+from registry.model.access import Role
 from registry.model.encryption import Encryption
 from registry.model.groups import GroupKey
 from registry.model.images import Variant, WantedVariant
@@ -36,21 +37,19 @@ class PullViews(Views):
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get(_MINT, self._guard.show(self.ask)),
-            web.post(_MINT, self._guard.act(self.mint)),
-            web.get(_TOKEN, self._guard.show(self.show)),
-            web.post(_TOKEN + "/revoke", self._guard.act(self.revoke)),
-            web.post(_TOKEN + "/complete", self._guard.act(self.complete)),
+            web.get(_MINT, self._guard.show(self.ask, needs=Role.OPERATOR)),
+            web.post(_MINT, self._guard.act(self.mint, needs=Role.OPERATOR)),
+            web.get(_TOKEN, self._guard.show(self.show, needs=Role.OPERATOR)),
+            web.post(_TOKEN + "/revoke", self._guard.act(self.revoke, needs=Role.OPERATOR)),
+            web.post(_TOKEN + "/complete", self._guard.act(self.complete, needs=Role.OPERATOR)),
         ]
 
     async def ask(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show the form for a new token."""
-        visitor.require_operator()
         return await self._form(visitor, key_of(request, visitor))
 
     async def mint(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
         """Mint a token, and show it only this once: a reload shows the token's page."""
-        visitor.require_operator()
         key, node_id = key_of(request, visitor), form.get("node", "").strip()
         earlier = await self._guard.begin(visitor, form)
         if earlier is not None:
@@ -77,7 +76,6 @@ class PullViews(Views):
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show the progress of a token's pull, but not the token itself."""
-        visitor.require_operator()
         key = key_of(request, visitor)
         view = await self._of_group(key, request.match_info["token_id"])
         every_s = _MOVING_S if view.state in _MOVING else 0
@@ -87,7 +85,6 @@ class PullViews(Views):
 
     async def revoke(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """Revoke a token."""
-        visitor.require_operator()
         key = key_of(request, visitor)
         view = await self._of_group(key, request.match_info["token_id"])
         await self._services.authority.revoke(view.token_id)
@@ -95,7 +92,6 @@ class PullViews(Views):
 
     async def complete(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """Report that a node has the image, which ends the token's session."""
-        visitor.require_operator()
         key = key_of(request, visitor)
         view = await self._of_group(key, request.match_info["token_id"])
         await self._services.authority.complete(view.token_id)

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from auth.errors import RefusedError
 from registry.api.http.peers import peer_of
+from registry.model.access import Role
 from registry.portal.guard import SIGN_IN, Form, Guard, see_other
 from registry.portal.pages import Pages
 from registry.portal.sessions import PortalSessions, SignedInUser, TooManyAttemptsError
@@ -24,7 +25,7 @@ class SignInViews:
         return [
             web.get(SIGN_IN, self._guard.open(self.show)),
             web.post(SIGN_IN, self._guard.open(self.sign_in)),
-            web.post("/sign-out", self._guard.act(self.sign_out)),
+            web.post("/sign-out", self._guard.act(self.sign_out, needs=Role.VIEWER)),
         ]
 
     async def show(self, request: web.Request) -> web.Response:

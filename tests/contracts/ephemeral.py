@@ -1,5 +1,7 @@
 """What every store of short-lived state has to keep. Subclass, and give a fixture of the port's name."""
 
+import asyncio
+
 import pytest
 
 from auth.secret import Secret
@@ -12,7 +14,7 @@ from registry.model.imports import (
     Stage,
     UpstreamCredential,
 )
-from registry.portal.sessions import SessionStore
+from registry.portal.session_store import SessionStore
 
 ROBOT = UpstreamCredential("org+robot", Secret("p:ä"))
 KEY = UpstreamCredential("AKIAEXAMPLE", Secret("s3cret"), CredentialKind.AWS_ACCESS_KEY)
@@ -56,6 +58,19 @@ class SessionStoreContract:
         assert await sessions.find(one.reveal()) is None
         assert await sessions.find(two.reveal()) == b"hash-2"
         assert await sessions.find("unknown \udcff") is None
+
+    async def test_a_shorter_session_ends_earlier(self, sessions: SessionStore) -> None:
+        short = await sessions.open(b"someone", 1)
+        await asyncio.sleep(1.1)
+        assert await sessions.find(short.reveal()) is None
+
+    async def test_the_holder_of_a_session_is_replaced_until_it_ends(self, sessions: SessionStore) -> None:
+        session = (await sessions.open(b"before", 60)).reveal()
+        await sessions.replace(session, b"after")
+        assert await sessions.find(session) == b"after"
+        await sessions.close(session)
+        await sessions.replace(session, b"again")
+        assert await sessions.find(session) is None
 
     async def test_a_form_is_processed_once(self, sessions: SessionStore) -> None:
         assert await sessions.begin_form("one", "form \udcff") is None

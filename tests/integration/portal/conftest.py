@@ -21,6 +21,7 @@ class Stage:
     other: Organization
     node: Node
     sessions: dict[str, PortalVisitor] = field(default_factory=dict, repr=False)
+    keys: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def operator(self) -> PortalVisitor:
