@@ -20,6 +20,8 @@ RegistryError
 ├── NotFoundError           no such organization, group, node or token
 │   └── ManifestNotFoundError   no such manifest in a repository
 ├── EdgeFailedError         an edge cache does not send what it was asked for
+├── IdentityProviderError   the identity provider does not answer, or not as OpenID Connect requires
+│   └── IdTokenError            an ID token that is not valid
 ├── WebhookFailedError      a webhook endpoint did not accept a message
 ├── CatalogUnavailableError the catalog's database does not answer
 ├── AuditTrailError         the audit trail's hash chain was changed by other means
@@ -148,6 +150,17 @@ class ManifestNotFoundError(NotFoundError):
 
 class EdgeFailedError(RegistryError):
     """An edge cache does not answer, or not with what it was asked for. The message continues its name."""
+
+
+class IdentityProviderError(RegistryError):
+    """The identity provider does not answer, or not as OpenID Connect requires.
+
+    The message is for the server's log, and continues "the identity provider: ...".
+    """
+
+
+class IdTokenError(IdentityProviderError):
+    """An ID token that is not valid. The message says why, without any part of the token."""
 
 
 class WebhookFailedError(RegistryError):

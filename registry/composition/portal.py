@@ -2,6 +2,7 @@
 
 from auth.secret import Secret
 from registry.catalog.overview import SqlOverview
+from registry.composition.identity import compose_identity, people_of
 from registry.composition.shared import Shared
 from registry.composition.use_cases import UseCases
 from registry.datadir import read_operator_key
@@ -22,6 +23,7 @@ def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
         changes=shared.change_rates.take if shared.change_rates else None,
         trail=shared.trail,
         cookies=PortalCookies(shared.origin),
+        people=people_of(shared.settings),
     )
     services = Services(
         groups=use_cases.groups,
@@ -43,4 +45,4 @@ def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
         signing_keys=lambda: shared.signing_keys.keys,
         docs_url=shared.settings.docs_url,
     )
-    return Portal(sessions, services)
+    return Portal(sessions, services, compose_identity(shared))

@@ -41,6 +41,11 @@ class Person:
         facts = json.loads(holder.removeprefix(_PREFIX))
         return cls(**{**facts, "values": tuple(facts["values"])})
 
+    @property
+    def actor(self) -> Actor:
+        """The person, for the audit trail."""
+        return Actor(ActorKind.PERSON, self.subject, self.name)
+
     def at(self, organization: str) -> Self:
         """Return the person acting in an organization."""
         return replace(self, place=organization)
@@ -80,6 +85,6 @@ class People:
         place = person.place if person.place in grants else next(iter(grants))
         role = grants[place]
         is_operator = role is Role.OPERATOR
-        actor = Actor(ActorKind.PERSON, person.subject, person.name, is_operator=is_operator)
+        actor = replace(person.actor, is_operator=is_operator)
         places = tuple(each for each in grants if each is not None)
         return PersonsUser(Caller(place, actor=actor), role, places)

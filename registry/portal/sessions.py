@@ -97,12 +97,12 @@ class TooManyAttemptsError(Exception):
     """Too many failed sign-ins from one source.
 
     Attributes:
-        retry_after_s: Seconds until the next attempt is allowed.
+        wait_s: Seconds until the next attempt is allowed.
     """
 
     def __init__(self, retry_after_s: float) -> None:
-        super().__init__("too many failed sign-ins")
-        self.retry_after_s = retry_after_s
+        self.wait_s = max(1, round(retry_after_s))
+        super().__init__(f"Too many attempts from your address. Try again in {self.wait_s} s.")
 
 
 class PortalSessions:
@@ -189,6 +189,15 @@ class PortalSessions:
             raise RefusedError(Cause.OUTSIDE_SCOPE)
         ttl_s = min(people.session_s, self._sessions.ttl_s)
         return await self._open(person.encode(), user.caller, source=source, previous=previous, ttl_s=ttl_s)
+
+    async def is_first(self, state: str) -> bool:
+        """Return whether an answer of the identity provider has not been processed before."""
+        return await self._sessions.begin_form("openid", state) is None
+
+    async def record_refusal(self, reason: str, *, source: str, actor: Actor | None = None) -> None:
+        """Record that a person's sign-in was refused."""
+        refused, detail = RegistryEventType.PORTAL_REFUSED, {"method": "openid", "reason": reason}
+        await self._trail.record(AuditEvent(refused, source=source, detail=detail, actor=actor))
 
     async def count_failure(self, source: str) -> None:
         """Count a failed sign-in. Raises TooManyAttemptsError."""
