@@ -39,7 +39,7 @@ def key_for(token: str, keys: Sequence[Jwk]) -> tuple[jwt.PyJWK, str]:
     """
     try:
         header = jwt.get_unverified_header(token) if len(token) <= MAX_TOKEN_LENGTH else {}
-    except jwt.InvalidTokenError:
+    except (jwt.InvalidTokenError, ValueError):
         header = {}
     algorithm, key_id = header.get("alg"), header.get("kid")
     kind = ALGORITHMS.get(algorithm) if isinstance(algorithm, str) else None

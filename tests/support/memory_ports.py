@@ -1,6 +1,7 @@
 """Ports of imports and of the portal in memory; each passes its port's contract suite (tests/contracts)."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -137,23 +138,30 @@ class MemoryProgressStore:
 
 
 class MemoryPortalSessions:
-    """Keeps `registry.portal.sessions.SessionStore`."""
+    """Keeps `registry.portal.session_store.SessionStore`."""
 
-    ttl_s = 600
+    ttl_s = 3600
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
         self.forms: dict[tuple[str, str], str] = {}
-        self._opened = 0
+        self.lifetimes: list[int] = []
+        self._ends: dict[str, float] = {}
 
-    async def open(self, key_hash: bytes) -> Secret:
-        session_id = f"session-{self._opened}"
-        self._opened += 1
-        self.kept[session_id] = key_hash
+    async def open(self, holder: bytes, ttl_s: int | None = None) -> Secret:
+        session_id = f"session-{len(self.lifetimes)}"
+        self.lifetimes.append(ttl_s or self.ttl_s)
+        self._ends[session_id] = time.monotonic() + self.lifetimes[-1]
+        self.kept[session_id] = holder
         return Secret(session_id)
 
     async def find(self, session_id: str) -> bytes | None:
-        return self.kept.get(session_id)
+        has_ended = self._ends.get(session_id, 0.0) <= time.monotonic()
+        return None if has_ended else self.kept.get(session_id)
+
+    async def replace(self, session_id: str, holder: bytes) -> None:
+        if await self.find(session_id) is not None:
+            self.kept[session_id] = holder
 
     async def close(self, session_id: str) -> None:
         self.kept.pop(session_id, None)
