@@ -33,16 +33,24 @@ class OpenIdProvider:
     Args:
         redirect_uri: Where the provider sends browsers back to.
         claims_only_at_userinfo: Whether ID tokens lack the claims of scopes, as the standard has it.
+        host: The provider's name; `localhost` makes it another site than a portal at 127.0.0.1.
 
     Attributes:
         tamper: Changes the documents that Crisper reads, by path; None leaves them as they are.
     """
 
-    def __init__(self, folder: Path, redirect_uri: str, *, claims_only_at_userinfo: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        redirect_uri: str,
+        *,
+        claims_only_at_userinfo: bool = False,
+        host: str = "127.0.0.1",
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._behind, self.port = free_port(), free_port()
-        self.issuer = f"http://127.0.0.1:{self.port}"
+        self.issuer = f"http://{host}:{self.port}"
         self.tamper: Tamper | None = None
         self.requests: list[str] = []
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
