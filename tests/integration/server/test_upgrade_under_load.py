@@ -24,7 +24,7 @@ RETRY_S, RETRY_PAUSE_S = 60, 0.1
 
 
 class RetryingPuller(Puller):
-    """Retries while nothing listens, as Docker and containerd do. A refusal of the server is final."""
+    """Retries failed connections for `RETRY_S`. A refusal of the server is final."""
 
     def get(self, path: str, headers: dict[str, str]) -> tuple[str, bytes]:
         deadline = time.monotonic() + RETRY_S
