@@ -18,6 +18,8 @@ from tests.support.old_version import old_crisper
 from tests.support.processes import run, wait_until
 from tests.support.pulling import Puller, PullFailedError
 
+pytestmark = pytest.mark.full  # installs version 0.1.0 from the history, which a shallow clone does not have
+
 CLIENTS = 4
 PULLS = 20
 RETRY_S, RETRY_PAUSE_S = 60, 0.1
