@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -79,10 +79,8 @@ class IdentityClient:
                 sent = CIMultiDict({**headers, "Accept": "application/json"})
                 async with await self._routes.request(method, target, sent, body) as response:
                     text = await _bounded(response)
-        except EgressRefusedError as error:
-            raise IdentityProviderError(f"{error}: allow it with CRISPER_EGRESS_ALLOW") from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise IdentityProviderError(f"it does not answer ({type(error).__name__})") from None
+            raise IdentityProviderError(_describe(url, error)) from None
         document = _parse(text)
         if response.status != HTTPStatus.OK:
             raise IdentityProviderError(f"{authority(target)} answered {response.status}{_reason(document)}")
@@ -109,6 +107,14 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
         if len(body) > MAX_DOCUMENT_BYTES:
             raise IdentityProviderError(f"it sent a document of more than {MAX_DOCUMENT_BYTES >> 10} KiB")
     return bytes(body)
+
+
+def _describe(url: str, error: Exception) -> str:
+    """Describe an error without any part of the request, which has a secret."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, EgressRefusedError):
+        return f"the egress rules refuse an endpoint ({cause}): see CRISPER_EGRESS_ALLOW"
+    return f"{urlsplit(url).hostname} does not answer ({type(error).__name__})"
 
 
 def _parse(text: bytes) -> Mapping[str, Any] | None:
