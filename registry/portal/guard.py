@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
+from auth.secret import Secret
 from registry.api.http.bodies import read_form
 from registry.api.http.problems import problem_response
 from registry.portal.pages import HEADERS, Pages
@@ -75,6 +76,16 @@ class Guard:
     async def end(self, visitor: SignedInUser, form: Form, page: str) -> None:
         """Record the page to show if a form is submitted again."""
         await self._sessions.end_form(visitor, form, page)
+
+    async def leave_secret(self, visitor: SignedInUser, page: str, secret: Secret) -> None:
+        """Keep a secret until the user's browser gets the page, once."""
+        await self._sessions.leave_secret(visitor, page, secret)
+
+    async def take_secret(self, request: web.Request, visitor: SignedInUser, page: str) -> Secret | None:
+        """Return the secret of a page for its first display; None if it was read before or has expired."""
+        if request.method != hdrs.METH_GET or "HX-Request" in request.headers:
+            return None
+        return await self._sessions.take_secret(visitor, page)
 
     def lost(self) -> Middleware:
         """Return the middleware that answers unknown URLs with a page, if the client is a browser."""

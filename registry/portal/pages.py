@@ -12,6 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from registry.model.durations import readable_duration
 from registry.model.sizes import readable_bytes
 from registry.portal import messages
 from registry.portal.assets import static_addresses
@@ -51,6 +52,7 @@ class Pages:
         )
         self._templates.filters.update(
             bytes=readable_bytes,
+            duration=readable_duration,
             cause=messages.cause_sentence,
             event=messages.event_sentence,
             fact=messages.fact,

@@ -18,6 +18,7 @@ from registry.api.public import Caller, changes_of
 from registry.audit.throttling import site_of
 from registry.audit.types import RegistryEventType
 from registry.errors import NotFoundError, RateLimitedError
+from registry.portal.sealing import seal, unseal
 from registry.services.api_keys import MAX_KEY_LENGTH, hash_api_key
 
 FAILURES_PER_MINUTE: Final = 20
@@ -51,6 +52,12 @@ class SessionStore(Protocol):
 
     async def end_form(self, session_id: str, form_id: str, page: str) -> None:
         """Record the page to show if a form is submitted again."""
+
+    async def put_secret(self, session_id: str, page: str, sealed: bytes) -> None:
+        """Store a sealed secret for one read on a page, for a short time."""
+
+    async def take_secret(self, session_id: str, page: str) -> bytes | None:
+        """Return and delete the sealed secret of a page, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,16 @@ class PortalSessions:
         """Record the page to show if the form is submitted again."""
         if form_id := form.get(FORM_ID, ""):
             await self._sessions.end_form(visitor.session_id, form_id, page)
+
+    async def leave_secret(self, visitor: SignedInUser, page: str, secret: Secret) -> None:
+        """Keep a secret until the user's browser gets the page, once (`registry.portal.sealing`)."""
+        sealed = seal(secret, visitor.session_id, page)
+        await self._sessions.put_secret(visitor.session_id, page, sealed)
+
+    async def take_secret(self, visitor: SignedInUser, page: str) -> Secret | None:
+        """Return the secret of a page; None if it was read before, or not read in time."""
+        sealed = await self._sessions.take_secret(visitor.session_id, page)
+        return unseal(sealed, visitor.session_id, page) if sealed is not None else None
 
     async def sign_in(self, key: str, *, source: str, previous: str | None = None) -> Secret:
         """Create a session for the holder of a key. Returns the content of the session cookie.

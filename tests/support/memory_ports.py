@@ -144,6 +144,7 @@ class MemoryPortalSessions:
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
         self.forms: dict[tuple[str, str], str] = {}
+        self.secrets: dict[tuple[str, str], bytes] = {}
         self._opened = 0
 
     async def open(self, key_hash: bytes) -> Secret:
@@ -166,3 +167,9 @@ class MemoryPortalSessions:
 
     async def end_form(self, session_id: str, form_id: str, page: str) -> None:
         self.forms[session_id, form_id] = page
+
+    async def put_secret(self, session_id: str, page: str, sealed: bytes) -> None:
+        self.secrets[session_id, page] = sealed
+
+    async def take_secret(self, session_id: str, page: str) -> bytes | None:
+        return self.secrets.pop((session_id, page), None)
