@@ -37,6 +37,13 @@ class GroupRow:
     job_id: str
     size_bytes: int | None
     updated_at: datetime
+    created_at: datetime
+    resume_status: GroupStatus | None = None
+
+    @property
+    def shown_status(self) -> GroupStatus:
+        """Status of what nodes get: during the import of a further version, that of the one before."""
+        return self.resume_status or self.status
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +51,12 @@ class VersionRow:
     """A version of a group whose image is stored.
 
     Attributes:
+        image: The reference as the customer wrote it; empty if a server stored the version without it.
         zstd_bytes: Size of its zstd variant; None if it has none.
     """
 
     version: int
+    image: str
     digest: str
     platform: str
     size_bytes: int
@@ -74,6 +83,7 @@ class EventFilter:
     organization: str | None = None
     token_id: str | None = None
     node_id: str | None = None
+    group_id: str | None = None
 
 
 class SqlOverview:
@@ -118,6 +128,8 @@ class SqlOverview:
                 row["job_id"],
                 row["size_bytes"],
                 row["updated_at"],
+                row["created_at"],
+                GroupStatus(row["resume_status"]) if row["resume_status"] else None,
             )
             for row in await self._rows(query)
         ]
@@ -127,6 +139,7 @@ class SqlOverview:
         query = (
             select(
                 versions.c.version,
+                versions.c.image,
                 images.c.digest,
                 images.c.platform,
                 images.c.size_bytes,
@@ -140,6 +153,16 @@ class SqlOverview:
         )
         return [VersionRow(**row) for row in await self._rows(query)]
 
+    async def was_private(self, group_id: str, image: str) -> bool:
+        """Return whether the group's last import of an image reference used credentials."""
+        query = (
+            select(jobs.c.with_credentials)
+            .where(jobs.c.group_id == group_id, jobs.c.image == image)
+            .order_by(jobs.c.created_at.desc())
+            .limit(1)
+        )
+        return any(row["with_credentials"] for row in await self._rows(query))
+
     async def events(
         self, wanted: EventFilter, *, before: int | None = None, limit: int = 50
     ) -> Sequence[StoredEvent]:
@@ -152,6 +175,7 @@ class SqlOverview:
             (events.c.organization, wanted.organization),
             (events.c.token_id, wanted.token_id),
             (events.c.node_id, wanted.node_id),
+            (events.c.group_id, wanted.group_id),
         ):
             if value:
                 query = query.where(column == value)

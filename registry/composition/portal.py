@@ -1,6 +1,7 @@
 """The portal."""
 
 from auth.secret import Secret
+from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.overview import SqlOverview
 from registry.composition.shared import Shared
 from registry.composition.use_cases import UseCases
@@ -32,6 +33,7 @@ def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
         instances=shared.instances,
         catalog=shared.groups,
         overview=SqlOverview(shared.database),
+        group_events=SqlGroupLogs(shared.database),
         progress=shared.progress,
         nodes=shared.nodes,
         node_registrations=use_cases.nodes,

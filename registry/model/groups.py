@@ -285,8 +285,14 @@ class Group:
         """Set the desired state to stopped. Returns None if it is already set. A running import continues."""
         return self._switch(GroupStatus.STOPPED, RegistryEventType.GROUP_STOPPED, now, source)
 
-    def finish_import(self, image: StoredImage, *, now: datetime) -> "GroupTransition | None":
-        """Record the imported image. Returns None if the group is not waiting for an image."""
+    def finish_import(
+        self, image: StoredImage, *, now: datetime, report: Mapping[str, object] = MappingProxyType({})
+    ) -> "GroupTransition | None":
+        """Record the imported image. Returns None if the group is not waiting for an image.
+
+        Args:
+            report: Facts of `registry.model.imports.ImportReport`.
+        """
         if self.status is not GroupStatus.PENDING:
             return None
         size_bytes = image.size_bytes
@@ -311,12 +317,24 @@ class Group:
             facts |= {"trusted": image.verdict.trusted, "sentence": image.verdict.sentence}
         if image.zstd is not None:
             facts["zstd"] = {"digest": str(image.zstd.digest), "size": image.zstd.size_bytes}
+        if report:
+            facts["import"] = dict(report)
         return GroupTransition(stored, stored.event(RegistryEventType.GROUP_IMPORTED, facts))
 
-    def fail_import(self, reason: str, sentence: str, *, now: datetime) -> "GroupTransition | None":
+    def fail_import(
+        self,
+        reason: str,
+        sentence: str,
+        *,
+        now: datetime,
+        report: Mapping[str, object] = MappingProxyType({}),
+    ) -> "GroupTransition | None":
         """Record a failed import. Returns None if the group is not waiting for an image.
 
         If an earlier version is stored, the group continues with that one.
+
+        Args:
+            report: As in `finish_import`.
         """
         if self.status is not GroupStatus.PENDING:
             return None
@@ -325,6 +343,8 @@ class Group:
         facts: dict[str, object] = {"version": self.version, "sentence": sentence}
         if self.served_version is not None:
             facts["served_version"] = self.served_version
+        if report:
+            facts["import"] = dict(report)
         return GroupTransition(failed, failed.event(RegistryEventType.GROUP_FAILED, facts, cause=reason))
 
     def run(self, version: int, *, now: datetime) -> "GroupTransition | None":

@@ -5,6 +5,7 @@ from aiohttp import web
 from registry.portal.assets import PREFIX, serve_asset
 from registry.portal.audit import AuditViews
 from registry.portal.group import GroupViews
+from registry.portal.group_actions import GroupActions
 from registry.portal.groups import GroupsViews
 from registry.portal.guard import Guard
 from registry.portal.images import ImageViews
@@ -38,6 +39,7 @@ class Portal:
         for views in (
             GroupsViews,
             GroupViews,
+            GroupActions,
             ImageViews,
             PullViews,
             AuditViews,

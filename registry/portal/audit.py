@@ -94,7 +94,7 @@ class AuditViews(Views):
 
 
 def _asked(request: web.Request) -> dict[str, str]:
-    names = ("type", "organization", "token", "node")
+    names = ("type", "organization", "token", "node", "group")
     return {name: request.query.get(name, "").strip()[:_MAX_LENGTH] for name in names}
 
 
@@ -105,6 +105,7 @@ def _filter(request: web.Request) -> EventFilter:
         organization=asked["organization"] or None,
         token_id=asked["token"] or None,
         node_id=asked["node"] or None,
+        group_id=asked["group"] or None,
     )
 
 

@@ -51,12 +51,14 @@ class ImageViews(Views):
     ) -> web.Response:
         group = (await self._services.groups.get(key)).group
         image = group.image if form is None else form.get("image", "")
+        was_private = await self._services.overview.was_private(group.id, group.image)
         return self._pages.page(
             "group_image.html",
             visitor,
             status=HTTPStatus.BAD_REQUEST if errors else HTTPStatus.OK,
             group=group,
             typed=ImageForm.read(image),
-            private=bool(form and form.get("private")),
+            private=was_private if form is None else bool(form.get("private")),
+            was_private=was_private,
             errors=errors or {},
         )

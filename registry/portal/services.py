@@ -8,6 +8,7 @@ from auth.ports import Clock
 from auth.signing_keys import SigningKey
 from registry.api.http.origin import Origin
 from registry.catalog.encryption import SqlEncryptionPolicies
+from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
 from registry.model.groups import GroupCatalog
@@ -37,6 +38,7 @@ class Services:
     instances: Instances
     catalog: GroupCatalog
     overview: SqlOverview
+    group_events: SqlGroupLogs
     progress: ProgressStore
     nodes: NodeRegistry
     node_registrations: Nodes

@@ -8,7 +8,7 @@ from dataclasses import replace
 from auth.secret import Secret
 from registry.errors import StoreFailedError
 from registry.model.images import StoredImage
-from registry.model.imports import ImportJob, Progress, UpstreamCredential
+from registry.model.imports import ImportJob, ImportReport, Progress, UpstreamCredential
 
 
 def loop_time() -> float:
@@ -29,6 +29,7 @@ class MemoryJobQueue:
         self.leases: dict[str, tuple[str, float]] = {}
         self.ended: dict[str, StoredImage | tuple[str, str]] = {}
         self.deferred: dict[str, float] = {}
+        self.reports: dict[str, ImportReport | None] = {}
         self.beats = 0
         self.broken = False
         self._now = now
@@ -86,10 +87,21 @@ class MemoryJobQueue:
         self._check()
         return {job_id for job_id in self.waiting if self._holds(job_id, worker_id)}
 
-    async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
+    async def succeed(
+        self, job: ImportJob, worker_id: str, image: StoredImage, report: ImportReport | None = None
+    ) -> bool:
+        self.reports[job.id] = report
         return self._end(job, worker_id, image)
 
-    async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
+    async def fail(
+        self,
+        job: ImportJob,
+        worker_id: str,
+        reason: str,
+        sentence: str,
+        report: ImportReport | None = None,
+    ) -> bool:
+        self.reports[job.id] = report
         return self._end(job, worker_id, (reason, sentence))
 
     def _end(self, job: ImportJob, worker_id: str, outcome: StoredImage | tuple[str, str]) -> bool:

@@ -109,8 +109,19 @@ async def test_a_groups_versions_tell_their_size_in_both_encodings(world: World)
     other = await world.create("other")
     (found,) = await world.overview.versions(group.id)
     stored = datetime(2026, 1, 1, 1, tzinfo=UTC)
-    assert found == VersionRow(1, str(IMAGE.digest), "linux/amd64", GB_5, GB_5 - 1, stored)
+    assert found == VersionRow(
+        1, "ghcr.io/acme/web:1", str(IMAGE.digest), "linux/amd64", GB_5, GB_5 - 1, stored
+    )
     assert await world.overview.versions(other.id) == []
+
+
+async def test_a_reference_was_private_if_its_last_import_used_credentials(world: World) -> None:
+    group = await world.create("web")
+    assert not await world.overview.was_private(group.id, group.image)
+    private = replace(a_group("locked"), image="ghcr.io/acme/locked:1")
+    await world.groups.create(created(private), b"wrapped key")
+    assert await world.overview.was_private(private.id, private.image)
+    assert not await world.overview.was_private(private.id, "ghcr.io/acme/other:1")
 
 
 async def test_events_are_listed_newest_first_by_what_they_are_of(world: World) -> None:

@@ -341,8 +341,10 @@ def test_a_failed_version_is_told_and_the_one_before_is_returned_to(stage: Stage
     stage.customer.wait_settled(name)
     visitor, path = stage.visitor(stage.organization), stage.path(name)
     said = plain(visitor.get(path))
-    assert "Failed to authenticate" in said
-    assert "Version 2 is not stored. Nodes pull version 1." in said
+    assert "Version 2: failed to authenticate" in said
+    assert "Nodes get version 1, as before." in said
+    assert "v2 failed" in said
+    assert "v1 served" in said
     stage.visitor(stage.other).send(f"{path}/rollback", {"version": "1"}, page="/").expect(404)
     for version in ("", "x", "9" * 11, "7"):
         visitor.send(f"{path}/rollback", {"version": version}, page="/").expect(400)
@@ -350,7 +352,10 @@ def test_a_failed_version_is_told_and_the_one_before_is_returned_to(stage: Stage
     visitor.send(f"{path}/rollback", {"version": "1"}, page="/").expect(303)
     group = stage.customer.group(name)
     assert (group["version"], group["container"]["command"], group["pending_change"]) == (3, None, False)
-    assert "Failed to authenticate" not in plain(visitor.get(path))
+    said = plain(visitor.get(path))
+    assert "Version 2: failed" not in said
+    assert "The group was returned to an earlier version" in said
+    assert re.search(r"took [\d.]+ (m?s)", said)
 
 
 def test_a_group_is_started_and_stopped_and_its_instances_are_shown(stage: Stage) -> None:
@@ -362,11 +367,20 @@ def test_a_group_is_started_and_stopped_and_its_instances_are_shown(stage: Stage
     page = visitor.text(stage.path(READY))
     assert node.node_id in page
     assert "allocating" in page
-    (free,) = re.findall(r'action="([^"]+/reallocate)"', page)
-    stage.visitor(stage.other).send(free, {}, page="/").expect(404)
-    visitor.send(free, {}, page="/").expect(303)
-    assert node.node_id not in visitor.text(stage.path(READY))
-    visitor.send(stage.path(READY, "/stop"), {}, page="/").expect(303)
+    for action, said in (
+        ("restart", "container is to be restarted"),
+        ("recreate", "created again"),
+        ("reallocate", "node was released"),
+    ):
+        (free,) = re.findall(rf'href="([^"]+/{action})"', page)
+        stage.visitor(stage.other).get(free).expect(404)
+        stage.visitor(stage.other).send(free, {}, page="/").expect(404)
+        assert f"{action.capitalize()}" in plain(visitor.get(free).expect(200))
+        visitor.send(free, {}).expect(303)
+        assert said in plain(visitor.get(stage.path(READY)))
+    assert f"{node.node_id}</td>" not in visitor.text(stage.path(READY))
+    assert "Its image stays stored" in plain(visitor.get(stage.path(READY, "/stop")))
+    visitor.send(stage.path(READY, "/stop"), {}).expect(303)
     assert stage.customer.status(READY) == "stopped"
 
 
