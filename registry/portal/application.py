@@ -4,6 +4,7 @@ from aiohttp import web
 
 from registry.portal.assets import PREFIX, serve_asset
 from registry.portal.audit import AuditViews
+from registry.portal.edit import EditViews
 from registry.portal.group import GroupViews
 from registry.portal.group_actions import GroupActions
 from registry.portal.groups import GroupsViews
@@ -40,6 +41,7 @@ class Portal:
             GroupsViews,
             GroupViews,
             GroupActions,
+            EditViews,
             ImageViews,
             PullViews,
             AuditViews,

@@ -3,7 +3,7 @@
 import json
 import re
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -14,6 +14,7 @@ from registry.errors import ConflictError, InvalidInputError
 from registry.model.groups import GroupKey, GroupStatus
 from registry.portal.guard import Form, see_other
 from registry.portal.imageform import Faults, ImageForm, faults_by_field
+from registry.portal.numbers import whole
 from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 
@@ -48,7 +49,7 @@ class GroupsViews(Views):
             web.get("/", self._guard.show(self.index)),
             web.get("/groups/new", self._guard.show(self.new)),
             web.get("/groups/new/reading", self._guard.show(self.read)),
-            web.post("/groups/new", self._guard.act(self.create)),
+            web.post("/groups/new", self._guard.act(self.create, again=self.again)),
         ]
 
     async def index(self, request: web.Request, visitor: SignedInUser) -> web.Response:
@@ -98,6 +99,10 @@ class GroupsViews(Views):
             return await self._form(visitor, form, faults_by_field(error))
         return see_other(f"/groups/{key.repository}")
 
+    async def again(self, _request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
+        """Show the form with what was entered before the session expired."""
+        return await self._form(visitor, {**_DEFAULTS, **form})
+
     @staticmethod
     def _understood(visitor: SignedInUser, form: Form) -> tuple[GroupKey, ContainerGroupPrototype]:
         key = GroupKey(
@@ -113,11 +118,11 @@ class GroupsViews(Views):
             "name": key.name,
             "container": {
                 "image": typed.image,
-                "resources": {"cpu": _whole(form["cpu"]), "memory": _whole(form["memory"])},
+                "resources": {"cpu": whole(form["cpu"]), "memory": whole(form["memory"])},
                 "registry_authentication": typed.authentication(form),
             },
             "autostart_policy": bool(form["autostart"]),
-            "replicas": _whole(form["replicas"]),
+            "replicas": whole(form["replicas"]),
             "restart_policy": form["restart"],
         }
         return key, ContainerGroupPrototype.read(json.dumps(document))
@@ -133,10 +138,6 @@ class GroupsViews(Views):
             private=bool(form["private"]),
             errors=errors or {},
         )
-
-
-def _whole(text: str) -> Any:  # noqa: ANN401 (validation refuses other values)
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else text  # noqa: PLR2004
 
 
 def _page_number(request: web.Request) -> int:

@@ -23,11 +23,18 @@ class ImageViews(Views):
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
-        return [web.get(_IMAGE, self._guard.show(self.ask)), web.post(_IMAGE, self._guard.act(self.update))]
+        return [
+            web.get(_IMAGE, self._guard.show(self.ask)),
+            web.post(_IMAGE, self._guard.act(self.update, again=self.again)),
+        ]
 
     async def ask(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show the form."""
         return await self._form(visitor, key_of(request, visitor), None)
+
+    async def again(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
+        """Show the form with what was entered before the session expired."""
+        return await self._form(visitor, key_of(request, visitor), form)
 
     async def update(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.StreamResponse:
         """Import the image, or show the form with its errors. Secrets must be entered again."""
