@@ -10,9 +10,10 @@ from registry.ephemeral.portal_sessions import RedisPortalSessions
 from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.portal import Portal, PortalSessions, Services
 from registry.portal.sessions import FAILURES_PER_MINUTE
+from registry.services.image_checks import ImageChecks
 
 
-def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
+def compose_portal(shared: Shared, use_cases: UseCases, checks: ImageChecks) -> Portal:
     """Build the portal."""
 
     async def organization_of(key_hash: bytes) -> str | None:
@@ -35,6 +36,7 @@ def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
         overview=SqlOverview(shared.database),
         group_events=SqlGroupLogs(shared.database),
         progress=shared.progress,
+        checks=checks,
         nodes=shared.nodes,
         node_registrations=use_cases.nodes,
         organizations=shared.organizations,

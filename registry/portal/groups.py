@@ -13,9 +13,9 @@ from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import ConflictError, InvalidInputError
 from registry.model.groups import GroupKey, GroupStatus
 from registry.portal.guard import Form, see_other
+from registry.portal.image_check import Checked, ImageCheckViews
 from registry.portal.imageform import Faults, ImageForm, faults_by_field
 from registry.portal.numbers import whole
-from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 
 PAGE: Final = 50
@@ -23,6 +23,7 @@ MAX_PAGE: Final = 1000
 BUSY_S: Final = 2
 QUIET_S: Final = 10
 
+_CHECK: Final = "/groups/new/check"
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
 _NAME_RULE: Final = (
     "Use 2 to 63 lower-case letters, digits and hyphens. Start with a letter, and do not end with a hyphen."
@@ -40,7 +41,7 @@ _DEFAULTS: Final = {
 }
 
 
-class GroupsViews(Views):
+class GroupsViews(ImageCheckViews):
     """Views of the start page and of the form for a new group."""
 
     def routes(self) -> list[web.RouteDef]:
@@ -49,6 +50,7 @@ class GroupsViews(Views):
             web.get("/", self._guard.show(self.index)),
             web.get("/groups/new", self._guard.show(self.new)),
             web.get("/groups/new/reading", self._guard.show(self.read)),
+            web.post(_CHECK, self._guard.inspect(self.check)),
             web.post("/groups/new", self._guard.act(self.create, again=self.again)),
         ]
 
@@ -86,6 +88,14 @@ class GroupsViews(Views):
         typed = ImageForm.read(request.query.get("image", ""))
         swap = typed.reference is not None and request.query.get("kind") != typed.kind
         return self._pages.page("reading_live.html", visitor, typed=typed, swap=swap, errors={})
+
+    async def check(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
+        """Check the image and its credentials without importing it. Secrets are not shown again."""
+        organization = visitor.caller.organization or form.get("organization", "")
+        checked = await self._check(visitor, organization, form)
+        if "HX-Request" in request.headers:
+            return self._pages.page("checked.html", visitor, checked=checked)
+        return await self._form(visitor, {**_DEFAULTS, **form}, checked=checked)
 
     async def create(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.StreamResponse:
         """Create the group, or show the form with its errors. Secrets must be entered again."""
@@ -127,7 +137,14 @@ class GroupsViews(Views):
         }
         return key, ContainerGroupPrototype.read(json.dumps(document))
 
-    async def _form(self, visitor: SignedInUser, form: Form, errors: Faults | None = None) -> web.Response:
+    async def _form(
+        self,
+        visitor: SignedInUser,
+        form: Form,
+        errors: Faults | None = None,
+        *,
+        checked: Checked | None = None,
+    ) -> web.Response:
         return self._pages.page(
             "new_group.html",
             visitor,
@@ -136,6 +153,8 @@ class GroupsViews(Views):
             organizations=await self._services.overview.organizations() if visitor.is_operator else [],
             typed=ImageForm.read(form["image"]),
             private=bool(form["private"]),
+            check_url=_CHECK,
+            checked=checked,
             errors=errors or {},
         )
 

@@ -18,6 +18,7 @@ from registry.portal.guard import Guard
 from registry.portal.pages import Pages
 from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
+from registry.services.image_checks import ImageChecks
 from registry.services.instances import Instances
 from registry.services.nodes import Nodes
 from registry.services.pull_tokens import PullTokens
@@ -40,6 +41,7 @@ class Services:
     overview: SqlOverview
     group_events: SqlGroupLogs
     progress: ProgressStore
+    checks: ImageChecks
     nodes: NodeRegistry
     node_registrations: Nodes
     organizations: SqlOrganizationDirectory
