@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select
 
 from registry.audit.trail import StoredEvent
 from registry.catalog.engine.database import Database
@@ -23,6 +24,41 @@ from registry.catalog.tables import (
 )
 from registry.catalog.versions import newest_version
 from registry.model.groups import GroupKey, GroupStatus
+
+
+class GroupOrder(StrEnum):
+    """Order of a list of groups."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    CHANGED = "changed"
+    NAME = "name"
+    LARGEST = "largest"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFilter:
+    """Filter of groups; None matches all.
+
+    Attributes:
+        words: Part of a name or an image; empty matches all.
+    """
+
+    organization: str | None = None
+    project: str | None = None
+    status: GroupStatus | None = None
+    words: str = ""
+    created_after: datetime | None = None
+    order: GroupOrder = GroupOrder.NEWEST
+
+
+_ORDERS: Final[Mapping[GroupOrder, tuple[ColumnElement[Any], ...]]] = {
+    GroupOrder.NEWEST: (groups.c.created_at.desc(),),
+    GroupOrder.OLDEST: (groups.c.created_at.asc(),),
+    GroupOrder.CHANGED: (groups.c.updated_at.desc(),),
+    GroupOrder.NAME: (groups.c.name.asc(), groups.c.organization.asc(), groups.c.project.asc()),
+    GroupOrder.LARGEST: (images.c.size_bytes.desc().nulls_last(),),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +113,24 @@ class StorageUsage:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Filter of audit events; None matches all."""
+    """Filter of audit events; None matches all.
+
+    Attributes:
+        since: Earliest time.
+        until: The time before which the events happened.
+    """
 
     type: str | None = None
     organization: str | None = None
     token_id: str | None = None
     node_id: str | None = None
     group_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+_DISORDER: Final = timedelta(hours=1)
+"""How much later than at its time an event may be appended to the trail."""
 
 
 class SqlOverview:
@@ -92,32 +139,30 @@ class SqlOverview:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def groups(
-        self, organization: str | None, words: str, status: str | None, *, limit: int, offset: int
-    ) -> Sequence[GroupRow]:
-        """Return groups whose name or image contains the search words.
-
-        Args:
-            organization: An organization; None means all.
-            status: A status; None means any.
-        """
+    async def groups(self, wanted: GroupFilter, *, limit: int, offset: int) -> Sequence[GroupRow]:
+        """Return the groups of a filter in its order."""
         here = and_(versions.c.group_id == groups.c.id, versions.c.version == newest_version())
         query = (
             select(*(column for column in groups.c if column.name != "spec"), images.c.size_bytes)
             .select_from(groups)
             .outerjoin(versions, here)
             .outerjoin(images, images.c.id == versions.c.image_id)
-            .order_by(groups.c.created_at.desc(), groups.c.id)
+            .order_by(*_ORDERS[wanted.order], groups.c.id)
             .limit(limit)
             .offset(offset)
         )
-        if organization is not None:
-            query = query.where(groups.c.organization == organization)
-        if status is not None:
-            query = query.where(groups.c.status == status)
-        if words:
+        for column, value in (
+            (groups.c.organization, wanted.organization),
+            (groups.c.project, wanted.project),
+            (groups.c.status, wanted.status),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        if wanted.created_after is not None:
+            query = query.where(groups.c.created_at >= wanted.created_after)
+        if wanted.words:
             names = (groups.c.name, groups.c.project, groups.c.organization, groups.c.image)
-            query = query.where(or_(*(name.icontains(words, autoescape=True) for name in names)))
+            query = query.where(or_(*(name.icontains(wanted.words, autoescape=True) for name in names)))
         return [
             GroupRow(
                 GroupKey(row["organization"], row["project"], row["name"]),
@@ -170,6 +215,12 @@ class SqlOverview:
         query = select(events).order_by(events.c.cursor.desc()).limit(limit)
         if before is not None:
             query = query.where(events.c.cursor < before)
+        if wanted.since is not None:
+            first = await self._cursor_at(wanted.since - _DISORDER)
+            query = query.where(events.c.at >= wanted.since, events.c.cursor >= first)
+        if wanted.until is not None:
+            last = await self._cursor_at(wanted.until + _DISORDER)
+            query = query.where(events.c.at < wanted.until, events.c.cursor <= last)
         for column, value in (
             (events.c.type, wanted.type),
             (events.c.organization, wanted.organization),
@@ -180,6 +231,29 @@ class SqlOverview:
             if value:
                 query = query.where(column == value)
         return [read_event(row) for row in await self._rows(query)]
+
+    async def _cursor_at(self, time: datetime) -> int:
+        """Return the cursor of an event near a time, by bisection.
+
+        Cursors and times increase together, except for events that the ledger delivers late (`_DISORDER`). An
+        index on the time would cost each redemption a write.
+        """
+        async with self._database.read() as connection:
+            low, high = (
+                await connection.execute(select(func.min(events.c.cursor), func.max(events.c.cursor)))
+            ).one()
+            low, high = low or 0, (high or 0) + 1
+            while low < high:
+                middle = (low + high) // 2
+                query = (
+                    select(events.c.at).where(events.c.cursor >= middle).order_by(events.c.cursor).limit(1)
+                )
+                at = (await connection.execute(query)).scalar()
+                if at is not None and at < time:
+                    low = middle + 1
+                else:
+                    high = middle
+        return low
 
     async def organizations(self) -> Sequence[str]:
         """Return the names of all organizations."""

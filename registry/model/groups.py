@@ -26,7 +26,7 @@ from auth.ports import AuditEvent
 from registry.audit.types import RegistryEventType
 from registry.errors import InvalidInputError
 from registry.model.images import StoredImage
-from registry.model.versions import StoredVersion, same_configuration, with_configuration
+from registry.model.versions import StoredVersion, changed_fields, same_configuration, with_configuration
 from storage.digest import Digest
 
 _PULLING: Final = "pulling"  # until the import reports its progress (`registry.model.imports.Stage`)
@@ -230,6 +230,8 @@ class Group:
             imported = {"image": image, "job_id": str(uuid4()), "resume_status": resume_status}
             changed = _enter(changed, GroupStatus.PENDING, now, _PULLING, **imported)
             facts["image"] = image
+        if fields := changed_fields(self.spec, spec):
+            facts["changed"] = fields
         event = changed.event(RegistryEventType.GROUP_UPDATED, facts, source=source)
         return GroupTransition(changed, event, image_of)
 

@@ -10,6 +10,7 @@ from registry.portal.group_actions import GroupActions
 from registry.portal.groups import GroupsViews
 from registry.portal.guard import Guard
 from registry.portal.images import ImageViews
+from registry.portal.new_group import NewGroupViews
 from registry.portal.nodes import NodeViews
 from registry.portal.organizations import OrganizationViews
 from registry.portal.pages import Pages
@@ -39,6 +40,7 @@ class Portal:
         root.add_routes(SignInViews(self._sessions, guard, pages).routes())
         for views in (
             GroupsViews,
+            NewGroupViews,
             GroupViews,
             GroupActions,
             EditViews,

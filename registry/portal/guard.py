@@ -103,6 +103,10 @@ class Guard:
             raise _out_of_date()
         return form
 
+    async def count_change(self, visitor: SignedInUser) -> None:
+        """Count a further change of a form. Raises RateLimitedError: the organization makes too many."""
+        await self._sessions.count_change(visitor)
+
     async def begin(self, visitor: SignedInUser, form: Form) -> str | None:
         """Return None if a form is new, else the page to show: it was submitted before."""
         return await self._sessions.begin_form(visitor, form)

@@ -57,6 +57,7 @@ class Pages:
             event=messages.event_sentence,
             fact=messages.fact,
             instant=instant,
+            label=messages.label,
             sentence=sentence,
             short=short_digest,
         )
@@ -125,10 +126,11 @@ class Part:
 
 
 def instant(time: datetime) -> Markup:
-    """Format a time in UTC as a `time` element."""
+    """Format a time in UTC as a `time` element. The script adds the user's local time, and how long ago."""
     aware = time.astimezone(UTC)
-    return Markup('<time datetime="{}">{}</time>').format(
-        aware.isoformat(timespec="seconds"), f"{aware:%d %b %Y, %H:%M:%S} UTC"
+    text = f"{aware:%d %b %Y, %H:%M:%S} UTC"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        aware.isoformat(timespec="seconds"), text, text
     )
 
 

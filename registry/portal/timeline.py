@@ -44,6 +44,11 @@ def _step(event: StoredEvent) -> Step:
 
 def _version(detail: Mapping[str, Any]) -> list[str]:
     words = [f"version {detail['version']}"] if "version" in detail else []
+    if isinstance(detail.get("changed"), list):
+        names = (
+            str(name).rpartition(".")[2].replace("_", " ").replace("-", " ") for name in detail["changed"]
+        )
+        words.append(f"changed: {', '.join(names)}")
     if "from_version" in detail:
         words.append(f"as in version {detail['from_version']}")
     if detail.get("served_version"):

@@ -32,7 +32,7 @@ def test_a_check_says_what_an_import_would_store_and_imports_nothing(stage: Stag
         assert images.runnable().digest.removeprefix("sha256:")[:12] in said
         assert "linux/amd64" in said
         assert "layer" in said
-        assert "no policy is for this image" in said
+        assert "No policy applies to this image" in said
     assert "typed-name" not in visitor.text("/")
     check(other, fields(stage), stage.path(READY, "/image/check")).expect(404)
 
