@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, selec
 
 from registry.audit.trail import StoredEvent
 from registry.catalog.engine.database import Database
+from registry.catalog.event_times import DISORDER, cursors_around
 from registry.catalog.events import read_event
 from registry.catalog.tables import (
     blob_keys,
@@ -129,10 +130,6 @@ class EventFilter:
     until: datetime | None = None
 
 
-_DISORDER: Final = timedelta(hours=1)
-"""How much later than at its time an event may be appended to the trail."""
-
-
 class SqlOverview:
     """Lists of everything, newest first."""
 
@@ -216,10 +213,10 @@ class SqlOverview:
         if before is not None:
             query = query.where(events.c.cursor < before)
         if wanted.since is not None:
-            first = await self._cursor_at(wanted.since - _DISORDER)
+            first, _ = await cursors_around(self._database, wanted.since - DISORDER)
             query = query.where(events.c.at >= wanted.since, events.c.cursor >= first)
         if wanted.until is not None:
-            last = await self._cursor_at(wanted.until + _DISORDER)
+            _, last = await cursors_around(self._database, wanted.until + DISORDER)
             query = query.where(events.c.at < wanted.until, events.c.cursor <= last)
         for column, value in (
             (events.c.type, wanted.type),
@@ -231,29 +228,6 @@ class SqlOverview:
             if value:
                 query = query.where(column == value)
         return [read_event(row) for row in await self._rows(query)]
-
-    async def _cursor_at(self, time: datetime) -> int:
-        """Return the cursor of an event near a time, by bisection.
-
-        Cursors and times increase together, except for events that the ledger delivers late (`_DISORDER`). An
-        index on the time would cost each redemption a write.
-        """
-        async with self._database.read() as connection:
-            low, high = (
-                await connection.execute(select(func.min(events.c.cursor), func.max(events.c.cursor)))
-            ).one()
-            low, high = low or 0, (high or 0) + 1
-            while low < high:
-                middle = (low + high) // 2
-                query = (
-                    select(events.c.at).where(events.c.cursor >= middle).order_by(events.c.cursor).limit(1)
-                )
-                at = (await connection.execute(query)).scalar()
-                if at is not None and at < time:
-                    low = middle + 1
-                else:
-                    high = middle
-        return low
 
     async def organizations(self) -> Sequence[str]:
         """Return the names of all organizations."""

@@ -8,6 +8,7 @@ import pytest
 
 from auth.audit import AuthEventType
 from auth.ports import AuditEvent
+from registry.catalog import event_times
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
 from registry.catalog.jobs import SqlJobQueue
@@ -132,7 +133,12 @@ async def test_groups_are_listed_by_project_and_time_in_the_chosen_order(world: 
     assert await names(project="none") == []
 
 
-async def test_events_of_a_time_are_found_although_some_are_appended_late(world: World) -> None:
+@pytest.mark.parametrize("near", [1, 1000])
+async def test_events_of_a_time_are_found_although_some_are_appended_late(
+    world: World, monkeypatch: pytest.MonkeyPatch, near: int
+) -> None:
+    monkeypatch.setattr(event_times, "_NEAR", near)
+    monkeypatch.setattr(event_times, "_SAMPLES", 3)
     clock = SettableClock()
     log = SqlEventLog(world.database, clock)
     began = clock.now()
