@@ -10,6 +10,7 @@ PYTHON ?= $(shell for each in /usr/bin/python3 python3; do \
 	"$$each" -c 'import sqlite3, ssl, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
 	echo "$$each" && break; done)
 IMAGE ?=
+SIGNING_KEY ?=
 # Tests start hundreds of processes, which take half the time with cached bytecode.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -47,11 +48,12 @@ audit: setup ## Known vulnerabilities of all locked packages; asks the OSV datab
 	$(BIN)/python -m tools.audit
 	$(UV) audit --locked
 
-release: setup ## Build the wheel, the source archive and the bill of materials in dist/, reproducibly
+release: setup ## Build wheel, source archive, chart, image and bill of materials in dist/; SIGNING_KEY=FILE signs them
+	@$(BIN)/python -m tools.versions $(if $(SIGNING_KEY),--dated) >/dev/null
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(UV) build --quiet --clear --no-build-logs \
 		--build-constraints tools/build-constraints.txt --require-hashes
 	$(BIN)/python -m tools.sbom >dist/crisper.cdx.json
-	cd dist && sha256sum * >SHA256SUMS
+	version=$$($(BIN)/python -m tools.versions) && BIN=$(BIN) sh tools/release.sh "$$version" $(SIGNING_KEY)
 
 reference: setup ## Generate docs/reference/ from the code
 	$(BIN)/python -m docs.generate

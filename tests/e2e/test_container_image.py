@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import images
 from tests.support.clients import Skopeo
-from tests.support.container_image import IMAGE, Engine
+from tests.support.container_image import BUILD_OPTIONS, IMAGE, ROOT, Engine
 from tests.support.crisper import Customer, Operator
 from tests.support.dockerd import Containerd, Dockerd
 from tests.support.images import MIB
@@ -108,3 +108,18 @@ def test_a_confined_container_serves_pulls_and_keeps_its_data(
     container.wait_healthy()
     assert customer.status(group) == "stopped"
     engine("rm", "--force", "--volumes", container.id)
+
+
+def test_make_release_saves_the_image_with_a_bill_of_its_packages(engine: Engine, own_folder: Path) -> None:
+    folder = own_folder / "clone"
+    run(["git", "clone", "--quiet", str(ROOT), str(folder)]).check()
+    environment = {"DOCKER_HOST": engine.host, "BUILD_OPTIONS": " ".join(BUILD_OPTIONS)}
+    run(["make", "-C", str(folder), "release"], env=environment, timeout_s=900).check()
+    dist = folder / "dist"
+    (saved,) = dist.glob("crisper-registry-*-image.tar.gz")
+    assert saved.name in (dist / "SHA256SUMS").read_text()
+    name = f"crisper-registry:{saved.name.split('-')[2]}"
+    engine("image", "rm", name)
+    assert engine("load", "--input", str(saved)) == f"Loaded image: {name}"
+    bill = json.loads((dist / "crisper-image.cdx.json").read_text())
+    assert {"base-files", "aiohttp"} <= {component["name"] for component in bill["components"]}

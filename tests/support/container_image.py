@@ -9,6 +9,7 @@ from tests.support.processes import run
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE, IMAGE = "debian-python:12", "crisper-registry:test"
+BUILD_OPTIONS = ("--network", "host", "--build-arg", f"PYTHON={BASE}")
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _PACKAGES = "python3,python3-venv,ca-certificates"
 
@@ -17,7 +18,8 @@ class Engine:
     """Docker with its command line."""
 
     def __init__(self, daemon: Dockerd) -> None:
-        self._command = ("docker", "--host", f"unix://{daemon.socket}")
+        self.host = f"unix://{daemon.socket}"
+        self._command = ("docker", "--host", self.host)
 
     def __call__(self, *argv: str, timeout_s: float = 120) -> str:
         """Run a command. Returns its output; raises AssertionError if it fails."""
@@ -31,8 +33,16 @@ class Engine:
             "PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin"
         )
         self("import", "--change", f"ENV {environment}", str(archive), BASE)
-        options = ("--network", "host", "--build-arg", f"PYTHON={BASE}", "--tag", IMAGE)
-        self("build", *options, "--file", str(ROOT / "deploy" / "Dockerfile"), str(ROOT), timeout_s=900)
+        self(
+            "build",
+            *BUILD_OPTIONS,
+            "--tag",
+            IMAGE,
+            "--file",
+            str(ROOT / "deploy" / "Dockerfile"),
+            str(ROOT),
+            timeout_s=900,
+        )
 
 
 def debian() -> Path:

@@ -77,6 +77,7 @@ class CrisperServer:
         address: Where it listens.
         port: Likewise; any free one by default.
         prefix: Command that starts the server in its own place, such as `prlimit --nofile=1024:1024`.
+        program: The `crisper` to run: another version's, in an upgrade.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class CrisperServer:
         address: str = "127.0.0.1",
         port: int | None = None,
         prefix: Sequence[str] = (),
+        program: Path = CRISPER,
     ) -> None:
+        self.program = program
         self.data_dir = folder / "data"
         self.tmp_dir = folder / "tmp"
         self.log = folder / "crisper.log"
@@ -122,7 +125,7 @@ class CrisperServer:
         """Start it and wait until `/readyz` answers 200."""
         argv = [
             *self._prefix,
-            str(CRISPER),
+            str(self.program),
             "serve",
             "--port",
             str(self.port),
@@ -255,7 +258,7 @@ class Operator:
             image["reference"],
             image["digest"],
             image["variant"],
-            image["key_thumbprint"],
+            image.get("key_thumbprint"),  # version 0.1.0 has none
         )
 
     def token(self, token: PullToken) -> dict[str, Any]:
