@@ -1,7 +1,7 @@
 """The person or key on whose behalf a request runs, for the audit trail.
 
 The actor is ambient: an entry point sets it for the time of a request, and an audit event takes it when it is
-created (docs/adr/0080-named-people.md). Background work has none.
+created (docs/adr/0081-named-people.md). Background work has none.
 """
 
 from collections.abc import Iterator

@@ -243,6 +243,7 @@ jobs = Table(
     Column("worker_id", String(64)),
     _time("lease_until", nullable=True),
     Column("credential_key", LargeBinary(256)),
+    Column("with_credentials", Boolean),  # null: queued by a server that did not record it
     Column("reason", String(32)),
     Column("sentence", Text),
     _time("created_at"),

@@ -1,6 +1,7 @@
 """The portal."""
 
 from auth.secret import Secret
+from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.overview import SqlOverview
 from registry.composition.identity import compose_identity, people_of
 from registry.composition.shared import Shared
@@ -11,9 +12,10 @@ from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.portal import Portal, PortalSessions, Services
 from registry.portal.cookies import PortalCookies
 from registry.portal.sessions import FAILURES_PER_MINUTE
+from registry.services.image_checks import ImageChecks
 
 
-def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
+def compose_portal(shared: Shared, use_cases: UseCases, checks: ImageChecks) -> Portal:
     """Build the portal."""
     sessions = PortalSessions(
         sessions=RedisPortalSessions(shared.redis, shared.settings.portal_session_s),
@@ -30,7 +32,9 @@ def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
         instances=shared.instances,
         catalog=shared.groups,
         overview=SqlOverview(shared.database),
+        group_events=SqlGroupLogs(shared.database),
         progress=shared.progress,
+        checks=checks,
         nodes=shared.nodes,
         node_registrations=use_cases.nodes,
         organizations=shared.organizations,

@@ -10,6 +10,9 @@ from auth.errors import LedgerUnavailableError
 from auth.ledger import LedgerClient
 from auth.secret import Secret
 
+SHOWN_ONCE_S: Final = 120
+"""Time within which a secret must be read that is shown once."""
+
 _ID_BYTES: Final = 32
 
 
@@ -75,6 +78,25 @@ class RedisPortalSessions:
             await self._redis.set(_form_name(session_id, form_id), page.encode(), ex=self.ttl_s)
         except (RedisError, OSError):
             raise LedgerUnavailableError from None
+
+    async def put_secret(self, session_id: str, page: str, sealed: bytes) -> None:
+        """Store a sealed secret for one read on a page, for at most `SHOWN_ONCE_S`."""
+        try:
+            await self._redis.set(_secret_name(session_id, page), sealed, ex=SHOWN_ONCE_S)
+        except (RedisError, OSError):
+            raise LedgerUnavailableError from None
+
+    async def take_secret(self, session_id: str, page: str) -> bytes | None:
+        """Return and delete the sealed secret of a page; None if there is none, or it was read."""
+        try:
+            found = await self._redis.getdel(_secret_name(session_id, page))
+        except (RedisError, OSError):
+            raise LedgerUnavailableError from None
+        return found if isinstance(found, bytes) else None
+
+
+def _secret_name(session_id: str, page: str) -> str:
+    return _name(f"{session_id}|once|{page}")
 
 
 def _form_name(session_id: str, form_id: str) -> str:

@@ -1,1 +1,1 @@
-"""Sign-in of people by OpenID Connect (docs/adr/0080-named-people.md)."""
+"""Sign-in of people by OpenID Connect (docs/adr/0081-named-people.md)."""

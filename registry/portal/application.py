@@ -4,10 +4,13 @@ from aiohttp import web
 
 from registry.portal.assets import PREFIX, serve_asset
 from registry.portal.audit import AuditViews
+from registry.portal.edit import EditViews
 from registry.portal.group import GroupViews
+from registry.portal.group_actions import GroupActions
 from registry.portal.groups import GroupsViews
 from registry.portal.guard import Guard
 from registry.portal.images import ImageViews
+from registry.portal.new_group import NewGroupViews
 from registry.portal.nodes import NodeViews
 from registry.portal.openid import OpenIdSignIn, OpenIdViews
 from registry.portal.organizations import OrganizationViews
@@ -46,7 +49,10 @@ class Portal:
             root.add_routes(OpenIdViews(self._sessions, guard, pages, page, self._openid).routes())
         for views in (
             GroupsViews,
+            NewGroupViews,
             GroupViews,
+            GroupActions,
+            EditViews,
             ImageViews,
             PullViews,
             AuditViews,

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -84,6 +85,7 @@ class AuditViews(Views):
             events=events,
             wanted=wanted,
             types=EVENT_TYPES,
+            period={"from": asked.get("from", ""), "to": asked.get("to", "")},
             organizations=await self._services.overview.organizations() if visitor.is_operator else [],
             is_filtered=bool(asked),
             is_latest=before is None,
@@ -95,7 +97,7 @@ class AuditViews(Views):
 
 
 def _asked(request: web.Request) -> dict[str, str]:
-    names = ("type", "organization", "token", "node")
+    names = ("type", "organization", "token", "node", "group", "from", "to")
     return {name: request.query.get(name, "").strip()[:_MAX_LENGTH] for name in names}
 
 
@@ -106,7 +108,23 @@ def _filter(request: web.Request) -> EventFilter:
         organization=asked["organization"] or None,
         token_id=asked["token"] or None,
         node_id=asked["node"] or None,
+        group_id=asked["group"] or None,
+        since=_day(asked["from"]),
+        until=_next_day(asked["to"]),
     )
+
+
+def _day(text: str) -> datetime | None:
+    """Return the begin of a day in UTC; None if the text is no date."""
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), UTC)
+    except ValueError:
+        return None
+
+
+def _next_day(text: str) -> datetime | None:
+    day = _day(text)
+    return day + timedelta(days=1) if day is not None and day.year < MAXYEAR else None
 
 
 def _cursor(text: str) -> int | None:

@@ -7,6 +7,7 @@ from typing import Final
 from auth.actor import Actor
 from auth.errors import Cause
 from registry.audit.types import EVENT_TYPES
+from registry.model.durations import readable_duration
 from registry.model.remedies import for_operator
 from registry.model.sizes import readable_bytes
 
@@ -104,13 +105,25 @@ def fact(value: object, name: str = "") -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) and name.rpartition("_")[2] in {"bytes", "size"}:
-        return readable_bytes(value)
+    if isinstance(value, int | float):
+        return _quantity(value, name)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key.replace('_', ' ')}: {fact(each, key)}" for key, each in value.items())
+        return ", ".join(f"{label(key)}: {fact(each, key)}" for key, each in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "; ".join(map(fact, value))
     return str(value)
+
+
+def _quantity(value: float, name: str) -> str:
+    unit = name.rpartition("_")[2]
+    if unit in {"bytes", "size"}:
+        return readable_bytes(value)
+    return readable_duration(value) if unit == "s" else str(value)
+
+
+def label(name: str) -> str:
+    """Return the name of a fact as words, without its unit."""
+    return name.removesuffix("_s").removesuffix("_bytes").replace("_", " ")
 
 
 def cause_sentence(cause: str) -> str:

@@ -1,4 +1,4 @@
-"""Signing in at the identity provider: authorization code with PKCE (docs/adr/0080-named-people.md)."""
+"""Signing in at the identity provider: authorization code with PKCE (docs/adr/0081-named-people.md)."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping

@@ -31,3 +31,9 @@ class SessionStore(Protocol):
 
     async def end_form(self, session_id: str, form_id: str, page: str) -> None:
         """Record the page to show if a form is submitted again."""
+
+    async def put_secret(self, session_id: str, page: str, sealed: bytes) -> None:
+        """Store a sealed secret for one read on a page, for a short time."""
+
+    async def take_secret(self, session_id: str, page: str) -> bytes | None:
+        """Return and delete the sealed secret of a page, or None."""

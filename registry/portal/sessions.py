@@ -22,6 +22,7 @@ from registry.model.access import Role
 from registry.model.api_keys import ApiKey
 from registry.portal.cookies import PortalCookies
 from registry.portal.people import People, Person
+from registry.portal.sealing import seal, unseal
 from registry.portal.session_store import SessionStore
 from registry.services.api_keys import MAX_KEY_LENGTH, hash_api_key
 
@@ -154,6 +155,16 @@ class PortalSessions:
         """Record the page to show if the form is submitted again."""
         if form_id := form.get(FORM_ID, ""):
             await self._sessions.end_form(visitor.session_id, form_id, page)
+
+    async def leave_secret(self, visitor: SignedInUser, page: str, secret: Secret) -> None:
+        """Keep a secret until the user's browser gets the page, once (`registry.portal.sealing`)."""
+        sealed = seal(secret, visitor.session_id, page)
+        await self._sessions.put_secret(visitor.session_id, page, sealed)
+
+    async def take_secret(self, visitor: SignedInUser, page: str) -> Secret | None:
+        """Return the secret of a page; None if it was read before, or not read in time."""
+        sealed = await self._sessions.take_secret(visitor.session_id, page)
+        return unseal(sealed, visitor.session_id, page) if sealed is not None else None
 
     async def sign_in(self, key: str, *, source: str, previous: str | None = None) -> Secret:
         """Create a session for the holder of a key. Returns the content of the session cookie.

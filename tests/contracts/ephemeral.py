@@ -81,3 +81,10 @@ class SessionStoreContract:
         assert await sessions.begin_form("one", "form \udcff") == "/page"
         assert await sessions.begin_form("one", "another") is None
         assert await sessions.begin_form("two", "form \udcff") is None
+
+    async def test_a_secret_is_read_once_by_its_session_on_its_page(self, sessions: SessionStore) -> None:
+        await sessions.put_secret("one", "/page", b"sealed")
+        assert await sessions.take_secret("two", "/page") is None
+        assert await sessions.take_secret("one", "/other") is None
+        assert await sessions.take_secret("one", "/page") == b"sealed"
+        assert await sessions.take_secret("one", "/page") is None

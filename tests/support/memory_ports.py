@@ -9,7 +9,7 @@ from dataclasses import replace
 from auth.secret import Secret
 from registry.errors import StoreFailedError
 from registry.model.images import StoredImage
-from registry.model.imports import ImportJob, Progress, UpstreamCredential
+from registry.model.imports import ImportJob, ImportReport, Progress, UpstreamCredential
 
 
 def loop_time() -> float:
@@ -30,6 +30,7 @@ class MemoryJobQueue:
         self.leases: dict[str, tuple[str, float]] = {}
         self.ended: dict[str, StoredImage | tuple[str, str]] = {}
         self.deferred: dict[str, float] = {}
+        self.reports: dict[str, ImportReport | None] = {}
         self.beats = 0
         self.broken = False
         self._now = now
@@ -87,10 +88,21 @@ class MemoryJobQueue:
         self._check()
         return {job_id for job_id in self.waiting if self._holds(job_id, worker_id)}
 
-    async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
+    async def succeed(
+        self, job: ImportJob, worker_id: str, image: StoredImage, report: ImportReport | None = None
+    ) -> bool:
+        self.reports[job.id] = report
         return self._end(job, worker_id, image)
 
-    async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
+    async def fail(
+        self,
+        job: ImportJob,
+        worker_id: str,
+        reason: str,
+        sentence: str,
+        report: ImportReport | None = None,
+    ) -> bool:
+        self.reports[job.id] = report
         return self._end(job, worker_id, (reason, sentence))
 
     def _end(self, job: ImportJob, worker_id: str, outcome: StoredImage | tuple[str, str]) -> bool:
@@ -147,6 +159,7 @@ class MemoryPortalSessions:
         self.forms: dict[tuple[str, str], str] = {}
         self.lifetimes: list[int] = []
         self._ends: dict[str, float] = {}
+        self.secrets: dict[tuple[str, str], bytes] = {}
 
     async def open(self, holder: bytes, ttl_s: int | None = None) -> Secret:
         session_id = f"session-{len(self.lifetimes)}"
@@ -174,3 +187,9 @@ class MemoryPortalSessions:
 
     async def end_form(self, session_id: str, form_id: str, page: str) -> None:
         self.forms[session_id, form_id] = page
+
+    async def put_secret(self, session_id: str, page: str, sealed: bytes) -> None:
+        self.secrets[session_id, page] = sealed
+
+    async def take_secret(self, session_id: str, page: str) -> bytes | None:
+        return self.secrets.pop((session_id, page), None)

@@ -1,13 +1,13 @@
 """Scopes of API keys, and their last use
 
-Revision: 0138, after 0131
+Revision: 0138, after 0134
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0138"
-down_revision = "0131"
+down_revision = "0134"
 branch_labels = None
 depends_on = None
 

@@ -15,6 +15,7 @@ from registry.model.access import KeyScope, Role, RoleMapping
 from registry.model.api_keys import ApiKey
 from registry.portal.cookies import PortalCookies
 from registry.portal.people import People, Person
+from registry.portal.sealing import seal, unseal
 from registry.portal.sessions import PortalSessions, TooManyAttemptsError
 from tests.support.memory_ports import MemoryPortalSessions
 
@@ -232,3 +233,27 @@ def test_no_hash_of_a_key_is_taken_for_a_person() -> None:
     assert Person.decode(DAN.encode()) == DAN
     assert len(DAN.encode()) > 32
     assert Person.decode(b"person:".ljust(32, b"x")) is None
+
+
+async def test_a_secret_is_shown_once_and_stored_only_sealed() -> None:
+    door = Door()
+    one = await door.keeper.visitor(request({"crisper-session": (await door.sign_in(OPERATOR)).reveal()}))
+    two = await door.keeper.visitor(request({"crisper-session": (await door.sign_in(OPERATOR)).reveal()}))
+    assert one is not None
+    assert two is not None
+    await door.keeper.leave_secret(one, "/page", Secret("the token"))
+    (sealed,) = door.sessions.secrets.values()
+    assert b"the token" not in sealed
+    assert await door.keeper.take_secret(two, "/page") is None
+    assert await door.keeper.take_secret(one, "/page") == Secret("the token")
+    assert await door.keeper.take_secret(one, "/page") is None
+
+
+@pytest.mark.parametrize(
+    ("session", "page", "cut"), [("two", "/page", 0), ("one", "/other", 0), ("one", "/page", 1)]
+)
+def test_a_sealed_secret_opens_only_for_its_session_and_page(session: str, page: str, cut: int) -> None:
+    sealed = seal(Secret("the token"), "one", "/page")
+    assert unseal(sealed, "one", "/page") == Secret("the token")
+    assert unseal(sealed[cut:] if cut else sealed, session, page) is None
+    assert unseal(b"", session, page) is None
