@@ -1,5 +1,6 @@
 """Cookies of the portal: the session, visits before sign-in, and a sign-in at the identity provider."""
 
+import hashlib
 import secrets
 from typing import Final, Literal
 
@@ -56,3 +57,8 @@ class PortalCookies:
     def _name(self, request: web.Request, name: CookieName) -> str:
         """Return a cookie's name. Over TLS, no other host of the domain can set it (RFC 6265bis, 4.1.3.2)."""
         return f"__Host-crisper-{name}" if self._origin.is_secure(request) else f"crisper-{name}"
+
+
+def form_token_of(cookie: str) -> str:
+    """Derive a form token from a cookie. The cookie cannot be derived from the token."""
+    return hashlib.sha256(b"crisper portal form|" + cookie.encode(errors="replace")).hexdigest()

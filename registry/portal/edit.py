@@ -11,8 +11,8 @@ from registry.api.http.peers import peer_of
 from registry.api.public.patch import ContainerGroupPatch
 from registry.api.public.prototype import RestartPolicy
 from registry.errors import InvalidInputError, PreconditionFailedError
-from registry.portal.group import GROUP, key_of
 from registry.model.access import Role
+from registry.portal.group import GROUP, key_of
 from registry.portal.guard import Form, see_other
 from registry.portal.imageform import Faults, faults_by_field
 from registry.portal.lines import items_of, lines_of, lines_of_variables, variables_of

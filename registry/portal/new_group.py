@@ -11,8 +11,8 @@ from registry.api.http.peers import peer_of
 from registry.api.public.prototype import ContainerGroupPrototype
 from registry.api.public.shapes import NAME_PATTERN
 from registry.errors import ConflictError, InvalidInputError
-from registry.model.groups import GroupKey
 from registry.model.access import Role
+from registry.model.groups import GroupKey
 from registry.portal.guard import Form, see_other
 from registry.portal.image_check import Checked, ImageCheckViews
 from registry.portal.imageform import Faults, ImageForm, faults_by_field

@@ -1,6 +1,5 @@
 """Sign-in, sessions, and form tokens against cross-site request forgery."""
 
-import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from registry.audit.types import RegistryEventType
 from registry.errors import AccessDeniedError, NotFoundError, RateLimitedError
 from registry.model.access import Role
 from registry.model.api_keys import ApiKey
-from registry.portal.cookies import PortalCookies
+from registry.portal.cookies import PortalCookies, form_token_of
 from registry.portal.people import People, Person
 from registry.portal.sealing import seal, unseal
 from registry.portal.session_store import SessionStore
@@ -237,7 +236,7 @@ class PortalSessions:
         holder = await self._sessions.find(session_id) if session_id is not None else None
         if session_id is None or holder is None:
             return None
-        token = _form_token(session_id)
+        token = form_token_of(session_id)
         if person := Person.decode(holder):
             user = self._people.user(person) if self._people else None
             if user is None:
@@ -264,7 +263,7 @@ class PortalSessions:
 
     def stranger_token(self, request: web.Request, response: web.StreamResponse) -> str:
         """Return the form token for a user without a session, bound to a separate cookie."""
-        return _form_token(self.cookies.visit(request, response, self._sessions.ttl_s))
+        return form_token_of(self.cookies.visit(request, response, self._sessions.ttl_s))
 
     def is_own_form(self, request: web.Request, visitor: SignedInUser | None, shown: str) -> bool:
         """Return whether a form token matches the browser's cookie."""
@@ -274,7 +273,7 @@ class PortalSessions:
         ):
             return False
         visit = self.cookies.read(request, "visit")
-        expected = visitor.form_token if visitor else _form_token(visit) if visit else None
+        expected = visitor.form_token if visitor else form_token_of(visit) if visit else None
         return expected is not None and hmac.compare_digest(expected.encode(), shown.encode(errors="replace"))
 
     async def _open(
@@ -299,8 +298,3 @@ class PortalSessions:
             return Caller(organization=None, actor=OPERATOR_KEY)
         key = await self._key_of(key_hash)
         return caller_with(key) if key is not None else None
-
-
-def _form_token(cookie: str) -> str:
-    """Derive a form token from a cookie. The cookie cannot be derived from the token."""
-    return hashlib.sha256(b"crisper portal form|" + cookie.encode(errors="replace")).hexdigest()

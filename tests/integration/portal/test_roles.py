@@ -30,6 +30,7 @@ OPERATORS = (
     r".*/tokens/.*",
     r".*/instances/.*/complete",
 )
+OWN = {"Sec_Fetch_Site": "same-origin"}
 HIDDEN = "There is no such page"
 
 
@@ -65,7 +66,13 @@ def visitor_with(stage: Stage, role: Role) -> PortalVisitor:
 
 
 def concrete(stage: Stage, path: str) -> str:
-    names = {"organization": stage.organization.name, "project": "default", "format": "csv"}
+    action = "restart" if "/instances/" in path else "start"
+    names = {
+        "organization": stage.organization.name,
+        "project": "default",
+        "format": "csv",
+        "action": action,
+    }
     return re.sub(r"\{(\w+)[^}]*\}", lambda each: names.get(each[1], "absent"), path)
 
 
@@ -99,7 +106,7 @@ def test_a_route_admits_its_role_and_higher_ones(
         stage.sessions.clear()  # the visit ends the session
     where = concrete(stage, path)
     token = visitor.form_token("/")
-    answer = visitor.get(where) if method == "GET" else visitor.post(where, {"form_token": token})
+    answer = visitor.get(where) if method == "GET" else visitor.post(where, {"form_token": token}, **OWN)
     said = plain(answer)
     if path == "/account" and method == "POST":
         assert answer.status == 404  # holders of keys have no other organization
@@ -122,10 +129,10 @@ def test_a_route_admits_no_stranger_and_no_other_organization(stage: Stage, rout
     if method == "GET":
         assert stranger.get(where).expect(303).headers["Location"].startswith("/sign-in")
     else:
-        stranger.post(where, {"form_token": "0" * 64}).expect(401)
+        stranger.post(where, {"form_token": "0" * 64}, **OWN).expect(401)
     if "{organization}" not in path:
         return
     other = stage.visitor(stage.other)
     token = other.form_token("/")
-    answer = other.get(where) if method == "GET" else other.post(where, {"form_token": token})
+    answer = other.get(where) if method == "GET" else other.post(where, {"form_token": token}, **OWN)
     assert (answer.status, HIDDEN in plain(answer)) == (404, True)
