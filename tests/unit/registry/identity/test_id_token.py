@@ -59,7 +59,6 @@ def test_no_algorithm_is_symmetric() -> None:
         [{**RSA_JWK, "alg": "RS512"}],
         [RSA_JWK, RSA_JWK],
     ],
-    ids=str,
 )
 def test_a_token_of_no_or_several_keys_is_refused(keys: list[dict[str, Any]]) -> None:
     with pytest.raises(UnknownKeyError):
