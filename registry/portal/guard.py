@@ -82,14 +82,15 @@ class Guard:
             if visitor is None:
                 entered = dict(await read_form(request)) if can_return else None
                 return self._signed_out(request, entered)
-            _admit(request, visitor, needs)
             form = dict(await read_form(request))
             if again is not None and can_return and form.pop(RETURN, ""):
+                _admit(request, visitor, needs)
                 return await again(request, visitor, form)
             if not self._sessions.is_own_form(request, visitor, form.pop(FORM_TOKEN, "")):
                 if can_return:
                     return self._signed_out(request, form, is_signed_in=True)
                 raise _out_of_date()
+            _admit(request, visitor, needs)
             await self._sessions.count_change(visitor)
             with acting_as(visitor.actor):
                 return await handler(request, visitor, form)
