@@ -52,7 +52,7 @@ class Stage:
         return f"/groups/{self.organization.name}/default/{group}{rest}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("portal")
     with Upstream(folder / "upstream") as upstream, socket.create_server(("127.0.0.1", 0)) as silent:
