@@ -47,7 +47,8 @@ class PullStatus:
         known_by: How it is known that the node has the image; None if it is not known to have it.
         is_certain: Whether no later request can change the state.
         has_ended: Whether the token and its session have ended.
-        has_every_blob: Whether every blob was delivered, now or earlier.
+        awaits_blobs: Whether the session requested blobs that it did not get to their end.
+        is_quiet: Whether the session made no request for `QUIET`.
         percent: Part of the image that the node has.
     """
 
@@ -55,7 +56,8 @@ class PullStatus:
     known_by: KnownBy | None = None
     is_certain: bool = False
     has_ended: bool = False
-    has_every_blob: bool = False
+    awaits_blobs: bool = False
+    is_quiet: bool = False
     percent: float = 0.0
 
 
@@ -109,7 +111,12 @@ def judge(view: TokenView, platforms: Sequence[PlatformBlobs], had: Collection[s
     if has_ended or session is None:
         return GONE
     best = max(found, key=lambda each: each.percent)
-    return PullStatus(InstanceState.DOWNLOADING, has_every_blob=best.is_present, percent=best.percent)
+    return PullStatus(
+        InstanceState.DOWNLOADING,
+        awaits_blobs=best.is_awaiting,
+        is_quiet=_rest(view, session) >= QUIET,
+        percent=best.percent,
+    )
 
 
 def decide(instance: Instance, pulls: Sequence[Pull]) -> Pull | None:
@@ -117,7 +124,8 @@ def decide(instance: Instance, pulls: Sequence[Pull]) -> Pull | None:
 
     The pull that has progressed furthest counts. A node that has an image keeps it until it has that of a
     newer version, even if other tokens are minted meanwhile. If it was inferred from a session that the node
-    has the image, only a later request in this session takes that back.
+    has the image, only a later request in this session takes that back: not what other sessions request of
+    the same blobs.
 
     Args:
         instance: The instance as it is.
@@ -138,9 +146,12 @@ def decide(instance: Instance, pulls: Sequence[Pull]) -> Pull | None:
     if surest is not None:
         surer = _SURE.index(surest.status.known_by) > _SURE.index(instance.known_by)
         return surest if surer or (own is not None and own not in having) else None
-    if own is None or (own.status.has_every_blob and instance.known_by is KnownBy.DELIVERED):
+    if own is None:
         return None
-    return best
+    is_taken_back = own.status.awaits_blobs or (
+        instance.known_by is KnownBy.QUIET and not own.status.is_quiet
+    )
+    return best if is_taken_back else None
 
 
 def is_watched(instance: Instance, pulls: Sequence[Pull]) -> bool:
@@ -183,11 +194,13 @@ class _Comparison:
     Attributes:
         is_delivered: Whether all of it was delivered in this session.
         is_present: Whether all of it was delivered to the node, now or earlier.
-        is_possible: Whether the node may have all of it: it has the config, and requested no missing blob.
+        is_awaiting: Whether the session requested a missing blob and did not get it to its end.
+        is_possible: Whether the node may have all of it: it has the config, and awaits no blob.
     """
 
     is_delivered: bool
     is_present: bool
+    is_awaiting: bool
     is_possible: bool
     percent: float
 
@@ -199,24 +212,30 @@ def _compare(session: SessionView, platform: PlatformBlobs, had: Collection[str]
     missing = [blob for key, blob in blobs.items() if key not in whole | kept]
     total = sum(platform.sizes.values())
     has = sum(blob.size_bytes if key in kept else blob.delivered_bytes for key, blob in blobs.items())
+    # A client that resumes a blob of an earlier session requests it from its middle to its end.
+    is_awaiting = any(blob.requested and not blob.reached_end for blob in missing)
     return _Comparison(
         is_delivered=0 < len(blobs) == len(whole),
         is_present=bool(blobs) and not missing,
-        # A client that resumes a blob of an earlier session requests it from its middle to its end.
-        is_possible=platform.config in whole | kept
-        and all(not blob.requested or blob.reached_end for blob in missing),
+        is_awaiting=is_awaiting,
+        is_possible=platform.config in whole | kept and not is_awaiting,
         percent=min(100.0, round(100 * has / total, 1)) if total else 0.0,
     )
 
 
 def _infer(view: TokenView, session: SessionView, found: Sequence[_Comparison]) -> KnownBy | None:
     """Return how it is known that a node has an image that this session did not deliver completely."""
-    if session.running:
-        return None
-    rest = timedelta.max if view.state is TokenState.EXPIRED else view.read_at - session.last_seen
+    rest = _rest(view, session)
     if rest >= REST and any(each.is_present for each in found):
         return KnownBy.DELIVERED
     return KnownBy.QUIET if rest >= QUIET and any(each.is_possible for each in found) else None
+
+
+def _rest(view: TokenView, session: SessionView) -> timedelta:
+    """Return the time since the last request; 0 while one is answered, without end after the session."""
+    if session.running:
+        return timedelta(0)
+    return timedelta.max if view.state is TokenState.EXPIRED else view.read_at - session.last_seen
 
 
 def delivered_in(views: Sequence[TokenView]) -> tuple[set[str], set[str]]:

@@ -170,14 +170,16 @@ GIVEN_ONE = an_instance(InstanceState.CREATING, KnownBy.DELIVERED)
         (an_instance(InstanceState.DOWNLOADING), [a_pull("t2", ALLOCATING), a_pull("t1", LAPSED)], "t2"),
         # A later request takes quiet back, in that session alone.
         (QUIET_ONE, [a_pull("t1", DOWNLOADING)], "t1"),
+        (QUIET_ONE, [a_pull("t1", DOWNLOADING, is_quiet=True)], None),
+        (QUIET_ONE, [a_pull("t1", DOWNLOADING, is_quiet=True, awaits_blobs=True)], "t1"),
         (QUIET_ONE, [a_pull("t2", DOWNLOADING), a_pull("t1", ON_QUIET)], None),
         (QUIET_ONE, [a_pull("t2", DOWNLOADING)], None),
         (QUIET_ONE, [a_pull("t2", DELIVERED), a_pull("t1", DOWNLOADING)], "t2"),
         (QUIET_ONE, [a_pull("t1", DELIVERED)], "t1"),
         (QUIET_ONE, [a_pull("t1", LAPSED)], None),
         # Blobs of earlier sessions: a request for one takes it back, another request does not.
-        (GIVEN_ONE, [a_pull("t1", DOWNLOADING, has_every_blob=True)], None),
-        (GIVEN_ONE, [a_pull("t1", DOWNLOADING)], "t1"),
+        (GIVEN_ONE, [a_pull("t1", DOWNLOADING)], None),
+        (GIVEN_ONE, [a_pull("t1", DOWNLOADING, awaits_blobs=True)], "t1"),
         (GIVEN_ONE, [a_pull("t1", REPORTED)], "t1"),
         # Minting and pulling again take nothing back.
         (
@@ -347,3 +349,23 @@ class PullsMachine(RuleBasedStateMachine):
 
 PullsMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=20, deadline=None)
 TestAnySequenceOfEvents = PullsMachine.TestCase
+
+
+@pytest.mark.parametrize(
+    ("again", "seconds", "known_by"), [("base", 6, KnownBy.DELIVERED), ("config", 31, KnownBy.QUIET)]
+)
+def test_a_session_that_requests_a_blob_again_and_ends_takes_nothing_from_another_session(
+    again: str, seconds: int, known_by: KnownBy
+) -> None:
+    machine = PullsMachine()
+    machine.request(pick=0, keys={again}, part=99)
+    machine.end(pick=0, state=TokenState.REVOKED)
+    later = {"app"} if known_by is KnownBy.QUIET else set(SIZES) - {again}
+    machine.request(pick=0, keys=later, part=99)
+    machine.wait(seconds=seconds)
+    assert machine.instance.known_by is known_by
+    machine.mint(newer=False)
+    machine.request(pick=1, keys={again}, part=5)
+    machine.end(pick=1, state=TokenState.REVOKED)
+    machine.mint(newer=False)
+    assert machine.instance.state is InstanceState.CREATING
