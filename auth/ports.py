@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from auth.actor import Actor, current_actor
 from auth.audit import EventType
 from auth.networks import Network
 from auth.records import NewToken, NodeBinding, NodeProof, Redemption, TokenState, TokenView
@@ -70,6 +71,7 @@ class AuditEvent:
         cause: Value of `auth.errors.Cause` for refusals.
         source: Network address of the caller.
         detail: Additional facts, JSON-serializable.
+        actor: Who caused it; by default the actor of the running request.
     """
 
     type: EventType
@@ -79,6 +81,7 @@ class AuditEvent:
     cause: str | None = None
     source: str | None = None
     detail: Mapping[str, object] = field(default_factory=dict)
+    actor: Actor | None = field(default_factory=current_actor)
 
 
 class AuditTrail(Protocol):

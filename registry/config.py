@@ -183,6 +183,18 @@ class Settings(BaseSettings):
         webhook_days: Days without a successful delivery after which a webhook is disabled.
         docs_url: URL of this documentation as a site; the portal links to it.
         portal_session_s: Seconds that a sign-in to the portal lasts.
+        oidc_issuer: OpenID Connect issuer at which people sign in to the portal, `https://HOST[/PATH]`
+            (docs/portal.md). This and `oidc_client_id` and `oidc_roles` belong together.
+        oidc_client_id: Crisper's client id at the issuer.
+        oidc_client_secret: Crisper's client secret at the issuer; without one, it is a public client.
+        oidc_client_secret_file: File with the client secret, instead of `oidc_client_secret`.
+        oidc_scopes: Scopes to request, separated by spaces.
+        oidc_roles: Roles by the values of a claim, as JSON: `{"claim": "groups", "roles": {"ops": "operator",
+            "acme-admins": "owner@acme", "acme-devs": "member@acme", "acme-viewers": "viewer@acme"}}`.
+        oidc_session_s: Seconds after which a person has to sign in again, at most `portal_session_s`. A role
+            that was removed at the issuer ends within this time.
+        oidc_redirect_url: Redirect URI that is registered at the issuer, if the portal has another address
+            than `public_url`: `https://HOST[:PORT]/sign-in/openid/callback`.
         service: Name of the registry in tokens (`aud`) and challenges (`service`).
     """
 
@@ -273,6 +285,14 @@ class Settings(BaseSettings):
     event_days: Annotated[float, Field(ge=0, le=36_500)] = 90.0
     docs_url: str | None = None
     portal_session_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 8 * 3600
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: Annotated[str | None, Field(repr=False)] = None
+    oidc_client_secret_file: Path | None = None
+    oidc_scopes: str = "openid profile email"
+    oidc_roles: str | None = None
+    oidc_session_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
+    oidc_redirect_url: str | None = None
     log_level: str = "info"
 
     @field_validator("roles", "admin_routes", *_LISTS, mode="before")
@@ -313,6 +333,15 @@ class Settings(BaseSettings):
             return RegistryAddress.parse(value).require_referable().url
         except ReferenceFormatError as error:
             raise ValueError(f"CRISPER_PUBLIC_URL takes https://HOST[:PORT]: {error}") from None
+
+    @field_validator("oidc_issuer", "oidc_redirect_url")
+    @classmethod
+    def _provider_address(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://unset")
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+        if not is_safe or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("takes https://HOST/PATH; http:// only for this machine (a loopback address)")
+        return value
 
     def _refuse_own_redirects(self) -> None:
         """Refuse redirects to the registry's own host or domain, to which Go's clients send the bearer."""
@@ -400,6 +429,11 @@ class Settings(BaseSettings):
             raise ConfigError("CRISPER_BLOB_REDIRECT needs CRISPER_DELIVERY=redirect")
         if self.delivery == "redirect":
             self._refuse_own_redirects()
+        openid = (self.oidc_issuer, self.oidc_client_id, self.oidc_roles)
+        if any(openid) and not all(openid):
+            raise ConfigError("set all of CRISPER_OIDC_ISSUER, CRISPER_OIDC_CLIENT_ID and CRISPER_OIDC_ROLES")
+        if self.oidc_client_secret and self.oidc_client_secret_file:
+            raise ConfigError("set CRISPER_OIDC_CLIENT_SECRET or CRISPER_OIDC_CLIENT_SECRET_FILE, not both")
         if self.admin_routes and self.admin_listener is None:
             raise ConfigError("CRISPER_ADMIN_ROUTES needs a listener: set CRISPER_ADMIN_ADDRESS")
         if self.production and (unsafe := self.unsafe_for_strangers):
@@ -434,5 +468,8 @@ class Settings(BaseSettings):
                 self.insecure_registries
             ),
             "CRISPER_INSECURE_WEBHOOKS: allows plain HTTP to a webhook": bool(self.insecure_webhooks),
+            "CRISPER_OIDC_ISSUER: without TLS, anyone in between can sign in": (
+                (self.oidc_issuer or "").startswith("http://")
+            ),
         }
         return tuple(line for line, bad in unsafe.items() if bad)

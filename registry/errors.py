@@ -20,6 +20,8 @@ RegistryError
 ├── NotFoundError           no such organization, group, node or token
 │   └── ManifestNotFoundError   no such manifest in a repository
 ├── EdgeFailedError         an edge cache does not send what it was asked for
+├── IdentityProviderError   the identity provider does not answer, or not as OpenID Connect requires
+│   └── IdTokenError            an ID token that is not valid
 ├── WebhookFailedError      a webhook endpoint did not accept a message
 ├── CatalogUnavailableError the catalog's database does not answer
 ├── AuditTrailError         the audit trail's hash chain was changed by other means
@@ -29,6 +31,7 @@ RegistryError
 │   └── NotEncryptedError       encryption is required, and the image is not stored for it
 ├── EncryptedSessionError   a client that cannot decrypt layers pulls an encrypted image
 ├── RateLimitedError        the caller is over its rate limit
+├── AccessDeniedError       the caller's role, or the scope of its API key, does not allow the request
 ├── OutOfScopeError         an operation of SaladCloud's API that Crisper does not have
 ├── QuotaExceededError      an organization is at one of its quotas
 ├── InvalidInputError       invalid fields, each with the reason
@@ -149,6 +152,17 @@ class EdgeFailedError(RegistryError):
     """An edge cache does not answer, or not with what it was asked for. The message continues its name."""
 
 
+class IdentityProviderError(RegistryError):
+    """The identity provider does not answer, or not as OpenID Connect requires.
+
+    The message is for the server's log, and continues "the identity provider: ...".
+    """
+
+
+class IdTokenError(IdentityProviderError):
+    """An ID token that is not valid. The message says why, without any part of the token."""
+
+
 class WebhookFailedError(RegistryError):
     """A webhook endpoint did not accept a message. The message of the error is for the endpoint's owner."""
 
@@ -211,6 +225,10 @@ class QuotaExceededError(RegistryError):
             "operator for a higher quota."
         )
         self.quota = quota
+
+
+class AccessDeniedError(RegistryError):
+    """The caller's role, or the scope of its API key, does not allow the request."""
 
 
 class OutOfScopeError(RegistryError):

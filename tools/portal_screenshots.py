@@ -4,6 +4,7 @@ Usage: python -m tools.portal_screenshots [FOLDER]
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ from tests.support.browser import chromium, sign_in
 from tests.support.crisper import CrisperServer
 from tests.support.http import basic, request
 from tests.support.slow_link import SlowLink
-from tests.support.upstream import Upstream
+from tests.support.upstream import PASSWORD, USERNAME, Upstream
 
 SCREENSHOTS = Path(__file__).parents[1] / "docs" / "screenshots"
 DIFFUSION = "{}/acme/random:small"
@@ -54,13 +55,17 @@ def take_all(
     ).expect(200)
 
     operator.mint(organization, "mandelbrot", spare)
+    customer.patch(
+        "mandelbrot",
+        {"container": {"command": ["serve", "--port=8000"], "environment_variables": {"API_TOKEN": "x"}}},
+    )
     customer.create_group(f"{link.host}/acme/random:large", name="whisper", **access)
     for width in WIDTHS:
-        _take(folder, browser, server, width)
+        _take(folder, browser, server, upstream, width)
     _take_dark(folder, browser, server)
 
 
-def _take(folder: Path, browser: Browser, server: CrisperServer, width: int) -> None:
+def _take(folder: Path, browser: Browser, server: CrisperServer, upstream: Upstream, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, locale="en-GB")
     page = context.new_page()
 
@@ -87,6 +92,7 @@ def _take(folder: Path, browser: Browser, server: CrisperServer, width: int) -> 
     for group in ("mandelbrot", "typo", "locked"):
         page.goto(f"{server.url}/groups/acme/default/{group}")
         picture({"mandelbrot": "group", "typo": "group-failed"}.get(group, "group-refused"))
+    _picture_changes(page, server, upstream, picture)
     page.goto(f"{server.url}/groups/acme/default/mandelbrot/mint")
     picture("mint")
     page.get_by_role("button", name="Mint").click()
@@ -102,6 +108,24 @@ def _take(folder: Path, browser: Browser, server: CrisperServer, width: int) -> 
     page.goto(f"{server.url}/groups/acme/default/nothing")
     picture("not-found")
     context.close()
+
+
+def _picture_changes(
+    page: Page, server: CrisperServer, upstream: Upstream, picture: Callable[[str], None]
+) -> None:
+    """Picture the forms that change the group `mandelbrot`."""
+    group = f"{server.url}/groups/acme/default/mandelbrot"
+    page.goto(f"{group}/edit?values=shown")
+    picture("edit-group")
+    page.goto(f"{group}/delete")
+    picture("delete-group")
+    page.goto(f"{group}/image")
+    page.get_by_label("User name").fill(USERNAME)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("Image", exact=True).fill(upstream.reference(images.runnable()))
+    page.get_by_role("button", name="Check image and credentials").click()
+    page.get_by_text("This image can be imported.").wait_for()
+    picture("new-version")
 
 
 def _take_dark(folder: Path, browser: Browser, server: CrisperServer) -> None:

@@ -22,6 +22,7 @@ from registry.api.http.bodies import JSON, MAX_BODY_BYTES, read_text
 from registry.api.http.closed_router import closed_to
 from registry.api.http.peers import peer_of
 from registry.api.validation import Query, read_json
+from registry.model.access import KeyScope
 
 B = TypeVar("B", bound=BaseModel | None)
 D = TypeVar("D", bound=BaseModel)
@@ -89,6 +90,7 @@ class Endpoint:
         body_types: Media types of the body.
         reads: Request headers that it reads.
         headers: Response headers: descriptions by name.
+        scope: Scope that an API key needs; by default `read` for GET, and `deploy` for all others.
     """
 
     method: str
@@ -100,6 +102,12 @@ class Endpoint:
     reads: Sequence[Header] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     access: Access = Access.KEY
+    scope: KeyScope | None = None
+
+    @property
+    def required_scope(self) -> KeyScope:
+        """Scope that an API key needs."""
+        return self.scope or (KeyScope.READ if self.method == "GET" else KeyScope.DEPLOY)
 
     def __call__(self, handler: F) -> F:
         """Declare the handler's operation. Raises TypeError: a docstring or a type annotation is missing."""

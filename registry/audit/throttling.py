@@ -26,7 +26,9 @@ _BOUNDED = frozenset(
         RegistryEventType.API_KEY_REFUSED,
     }
 )
-_WITHOUT_TOKEN = frozenset({AuthEventType.NODE_REFUSED, RegistryEventType.API_KEY_REFUSED})
+_WITHOUT_TOKEN = frozenset(
+    {AuthEventType.NODE_REFUSED, RegistryEventType.API_KEY_REFUSED, RegistryEventType.PORTAL_REFUSED}
+)
 _IPV6_SITE = 64
 _MANY = "many"
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from auth.actor import Actor
+
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
@@ -22,3 +24,4 @@ class StoredEvent:
     cause: str | None
     source: str | None
     detail: Mapping[str, object]
+    actor: Actor | None = None

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 
 from auth.ports import AuditEvent, Clock
 from registry.catalog.engine.database import Database
 from registry.catalog.events import append
 from registry.catalog.tables import api_keys, organizations
 from registry.errors import QuotaExceededError
+from registry.model.access import KeyScope
 from registry.model.api_keys import ApiKey
 
 
@@ -50,8 +52,16 @@ class SqlApiKeyDirectory:
             if revoked.rowcount:
                 await append(connection, now, event)
 
+    async def touch(self, key_id: str, now: datetime, *, after: timedelta) -> None:
+        """Record the use of a key, unless another use was recorded less than `after` ago."""
+        last = api_keys.c.last_used_at
+        due = and_(api_keys.c.key_id == key_id, or_(last.is_(None), last <= now - after))
+        async with self._database.write() as connection:
+            await connection.execute(update(api_keys).where(due).values(last_used_at=now))
+
     async def _where(self, *conditions: ColumnElement[bool]) -> Sequence[ApiKey]:
         shown = (column for column in api_keys.c if column.name != "key_hash")
         query = select(*shown).where(*conditions).order_by(api_keys.c.created_at, api_keys.c.key_id)
         async with self._database.read() as connection:
-            return [ApiKey(**row) for row in (await connection.execute(query)).mappings()]
+            rows = (await connection.execute(query)).mappings()
+            return [ApiKey(**{**row, "scope": KeyScope(row["scope"])}) for row in rows]

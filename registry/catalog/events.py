@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import (
@@ -21,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
+from auth.actor import Actor, ActorKind
 from auth.coalescer import Coalescer
 from auth.ledger.stream import LedgerEvent
 from auth.ports import AuditEvent, Clock
@@ -30,6 +32,7 @@ from registry.catalog.tables import events
 from registry.model.group_logs import is_logged
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+_ACTOR: Final = "actor"
 _SQLITE = sqlite.dialect(json_serializer=json.JSONEncoder().encode)
 
 
@@ -143,7 +146,7 @@ def _values(at: datetime, event: AuditEvent, event_id: str | None = None) -> dic
         "node_id": event.node_id,
         "cause": event.cause,
         "source": event.source,
-        "detail": dict(event.detail),
+        "detail": {**event.detail, **_of_actor(event.actor)},
         "group_id": event.detail.get("group_id") if is_logged(event.type) else None,
     }
 
@@ -152,4 +155,11 @@ def read_event(row: RowMapping) -> StoredEvent:
     """Return an event from a row of the audit trail."""
     facts = dict(row)
     del facts["event_id"], facts["group_id"]
-    return StoredEvent(**facts)
+    facts["detail"] = detail = dict(facts["detail"])
+    actor = detail.pop(_ACTOR, None)
+    return StoredEvent(**facts, actor=Actor(**{**actor, "kind": ActorKind(actor["kind"])}) if actor else None)
+
+
+def _of_actor(actor: Actor | None) -> Mapping[str, object]:
+    """Return the actor as a fact. A column of its own would change the hashes of older records."""
+    return {_ACTOR: asdict(actor)} if actor is not None else {}

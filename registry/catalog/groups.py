@@ -276,7 +276,8 @@ async def _change(
 
 async def _queue(connection: CatalogConnection, group: Group, credential_key: bytes | None) -> None:
     job = {"id": group.job_id, "group_id": group.id, "version": group.version, "image": group.image}
-    waiting = {"state": "queued", "attempt": 0, "credential_key": credential_key}
+    used = credential_key is not None
+    waiting = {"state": "queued", "attempt": 0, "credential_key": credential_key, "with_credentials": used}
     await connection.execute(insert(jobs).values(**job, **waiting, created_at=group.updated_at))
 
 

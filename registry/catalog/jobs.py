@@ -12,7 +12,7 @@ Organizations share the workers: jobs of the organization with the fewest runnin
 (docs/adr/0057-share-import-workers-between-organizations.md).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,7 +28,7 @@ from registry.catalog.tables import blob_pins, groups, jobs, organizations
 from registry.catalog.versions import store_version
 from registry.model.groups import Group, GroupKey, GroupTransition
 from registry.model.images import StoredImage
-from registry.model.imports import ImportJob
+from registry.model.imports import ImportJob, ImportReport
 from registry.model.quotas import UNLIMITED
 from registry.oci.platform import Platform
 
@@ -105,12 +105,14 @@ class SqlJobQueue:
         async with self._database.read() as connection:
             return set((await connection.execute(query)).scalars())
 
-    async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
+    async def succeed(
+        self, job: ImportJob, worker_id: str, image: StoredImage, report: ImportReport | None = None
+    ) -> bool:
         """Publish the image and end the job in one transaction. Returns False if the lease is lost."""
         async with self._database.write() as connection:
             await connection.run_sync(exclude_collection)  # no gap between pinned and referenced
             group, now = await self._lock(connection, job, worker_id), self._clock.now()
-            done = group.finish_import(image, now=now) if group else None
+            done = group.finish_import(image, now=now, report=_facts(report)) if group else None
             if done is None:
                 return False
             image_id = await enter_image(connection, job.key.organization, image, now)
@@ -118,11 +120,19 @@ class SqlJobQueue:
             await self._end(connection, job, done, now, state="done")
         return True
 
-    async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
+    async def fail(
+        self,
+        job: ImportJob,
+        worker_id: str,
+        reason: str,
+        sentence: str,
+        report: ImportReport | None = None,
+    ) -> bool:
         """Mark the job and its group as failed. Returns False if the lease is lost."""
         async with self._database.write() as connection:
             group, now = await self._lock(connection, job, worker_id), self._clock.now()
-            failed = group.fail_import(reason, sentence, now=now) if group else None
+            facts = _facts(report)
+            failed = group.fail_import(reason, sentence, now=now, report=facts) if group else None
             if failed is None:
                 return False
             await self._end(connection, job, failed, now, state="failed", reason=reason, sentence=sentence)
@@ -194,6 +204,10 @@ class SqlJobQueue:
         await connection.execute(delete(blob_pins).where(blob_pins.c.job_id == job.id))
         await store_group(connection, ended.group)
         await append(connection, now, ended.event)
+
+
+def _facts(report: ImportReport | None) -> Mapping[str, object]:
+    return report.facts if report is not None else {}
 
 
 def _is_free(now: datetime) -> ColumnElement[bool]:

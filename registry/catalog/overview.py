@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select
 
 from registry.audit.trail import StoredEvent
 from registry.catalog.engine.database import Database
+from registry.catalog.event_times import DISORDER, cursors_around
 from registry.catalog.events import read_event
 from registry.catalog.tables import (
     blob_keys,
@@ -25,6 +27,41 @@ from registry.catalog.versions import newest_version
 from registry.model.groups import GroupKey, GroupStatus
 
 
+class GroupOrder(StrEnum):
+    """Order of a list of groups."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    CHANGED = "changed"
+    NAME = "name"
+    LARGEST = "largest"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFilter:
+    """Filter of groups; None matches all.
+
+    Attributes:
+        words: Part of a name or an image; empty matches all.
+    """
+
+    organization: str | None = None
+    project: str | None = None
+    status: GroupStatus | None = None
+    words: str = ""
+    created_after: datetime | None = None
+    order: GroupOrder = GroupOrder.NEWEST
+
+
+_ORDERS: Final[Mapping[GroupOrder, tuple[ColumnElement[Any], ...]]] = {
+    GroupOrder.NEWEST: (groups.c.created_at.desc(),),
+    GroupOrder.OLDEST: (groups.c.created_at.asc(),),
+    GroupOrder.CHANGED: (groups.c.updated_at.desc(),),
+    GroupOrder.NAME: (groups.c.name.asc(), groups.c.organization.asc(), groups.c.project.asc()),
+    GroupOrder.LARGEST: (images.c.size_bytes.desc().nulls_last(),),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class GroupRow:
     """A container group in a list."""
@@ -37,6 +74,13 @@ class GroupRow:
     job_id: str
     size_bytes: int | None
     updated_at: datetime
+    created_at: datetime
+    resume_status: GroupStatus | None = None
+
+    @property
+    def shown_status(self) -> GroupStatus:
+        """Status of what nodes get: during the import of a further version, that of the one before."""
+        return self.resume_status or self.status
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +88,12 @@ class VersionRow:
     """A version of a group whose image is stored.
 
     Attributes:
+        image: The reference as the customer wrote it; empty if a server stored the version without it.
         zstd_bytes: Size of its zstd variant; None if it has none.
     """
 
     version: int
+    image: str
     digest: str
     platform: str
     size_bytes: int
@@ -68,12 +114,20 @@ class StorageUsage:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Filter of audit events; None matches all."""
+    """Filter of audit events; None matches all.
+
+    Attributes:
+        since: Earliest time.
+        until: The time before which the events happened.
+    """
 
     type: str | None = None
     organization: str | None = None
     token_id: str | None = None
     node_id: str | None = None
+    group_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class SqlOverview:
@@ -82,32 +136,30 @@ class SqlOverview:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def groups(
-        self, organization: str | None, words: str, status: str | None, *, limit: int, offset: int
-    ) -> Sequence[GroupRow]:
-        """Return groups whose name or image contains the search words.
-
-        Args:
-            organization: An organization; None means all.
-            status: A status; None means any.
-        """
+    async def groups(self, wanted: GroupFilter, *, limit: int, offset: int) -> Sequence[GroupRow]:
+        """Return the groups of a filter in its order."""
         here = and_(versions.c.group_id == groups.c.id, versions.c.version == newest_version())
         query = (
             select(*(column for column in groups.c if column.name != "spec"), images.c.size_bytes)
             .select_from(groups)
             .outerjoin(versions, here)
             .outerjoin(images, images.c.id == versions.c.image_id)
-            .order_by(groups.c.created_at.desc(), groups.c.id)
+            .order_by(*_ORDERS[wanted.order], groups.c.id)
             .limit(limit)
             .offset(offset)
         )
-        if organization is not None:
-            query = query.where(groups.c.organization == organization)
-        if status is not None:
-            query = query.where(groups.c.status == status)
-        if words:
+        for column, value in (
+            (groups.c.organization, wanted.organization),
+            (groups.c.project, wanted.project),
+            (groups.c.status, wanted.status),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        if wanted.created_after is not None:
+            query = query.where(groups.c.created_at >= wanted.created_after)
+        if wanted.words:
             names = (groups.c.name, groups.c.project, groups.c.organization, groups.c.image)
-            query = query.where(or_(*(name.icontains(words, autoescape=True) for name in names)))
+            query = query.where(or_(*(name.icontains(wanted.words, autoescape=True) for name in names)))
         return [
             GroupRow(
                 GroupKey(row["organization"], row["project"], row["name"]),
@@ -118,6 +170,8 @@ class SqlOverview:
                 row["job_id"],
                 row["size_bytes"],
                 row["updated_at"],
+                row["created_at"],
+                GroupStatus(row["resume_status"]) if row["resume_status"] else None,
             )
             for row in await self._rows(query)
         ]
@@ -127,6 +181,7 @@ class SqlOverview:
         query = (
             select(
                 versions.c.version,
+                versions.c.image,
                 images.c.digest,
                 images.c.platform,
                 images.c.size_bytes,
@@ -140,6 +195,16 @@ class SqlOverview:
         )
         return [VersionRow(**row) for row in await self._rows(query)]
 
+    async def was_private(self, group_id: str, image: str) -> bool:
+        """Return whether the group's last import of an image reference used credentials."""
+        query = (
+            select(jobs.c.with_credentials)
+            .where(jobs.c.group_id == group_id, jobs.c.image == image)
+            .order_by(jobs.c.created_at.desc())
+            .limit(1)
+        )
+        return any(row["with_credentials"] for row in await self._rows(query))
+
     async def events(
         self, wanted: EventFilter, *, before: int | None = None, limit: int = 50
     ) -> Sequence[StoredEvent]:
@@ -147,11 +212,18 @@ class SqlOverview:
         query = select(events).order_by(events.c.cursor.desc()).limit(limit)
         if before is not None:
             query = query.where(events.c.cursor < before)
+        if wanted.since is not None:
+            first, _ = await cursors_around(self._database, wanted.since - DISORDER)
+            query = query.where(events.c.at >= wanted.since, events.c.cursor >= first)
+        if wanted.until is not None:
+            _, last = await cursors_around(self._database, wanted.until + DISORDER)
+            query = query.where(events.c.at < wanted.until, events.c.cursor <= last)
         for column, value in (
             (events.c.type, wanted.type),
             (events.c.organization, wanted.organization),
             (events.c.token_id, wanted.token_id),
             (events.c.node_id, wanted.node_id),
+            (events.c.group_id, wanted.group_id),
         ):
             if value:
                 query = query.where(column == value)

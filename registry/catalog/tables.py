@@ -133,6 +133,8 @@ api_keys = Table(
     Column("key_hash", LargeBinary(32), nullable=False, unique=True),
     _time("created_at"),
     _time("revoked_at", nullable=True),
+    Column("scope", String(16), nullable=False, server_default=text("'full'")),
+    _time("last_used_at", nullable=True),
 )
 
 # Null: the server's default applies.
@@ -241,6 +243,7 @@ jobs = Table(
     Column("worker_id", String(64)),
     _time("lease_until", nullable=True),
     Column("credential_key", LargeBinary(256)),
+    Column("with_credentials", Boolean),  # null: queued by a server that did not record it
     Column("reason", String(32)),
     Column("sentence", Text),
     _time("created_at"),

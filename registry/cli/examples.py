@@ -75,7 +75,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "crisper organization platforms acme linux/amd64 linux/arm64",
             "crisper organization platforms acme --default",
         ),
-        "organization key create": ("crisper organization key create acme --name ci",),
+        "organization key create": (
+            "crisper organization key create acme --name ci --scope deploy",
+            "crisper organization key create acme --name monitoring --scope read",
+        ),
         "organization key list": ("crisper organization key list acme",),
         "organization key revoke": ("crisper organization key revoke acme KEY_ID",),
         "policy show": ("crisper policy show acme",),

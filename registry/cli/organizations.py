@@ -10,6 +10,7 @@ from registry.cli.encryption import organization_encryption
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
 from registry.cli.output import say, show, table
 from registry.cli.platforms import organization_platforms
+from registry.model.access import KeyScope
 
 organization_app = typer.Typer(no_args_is_help=True, help="Organizations (customers).")
 key_app = typer.Typer(no_args_is_help=True, help="API keys of an organization.")
@@ -44,12 +45,24 @@ def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> No
 def create_key(
     organization: NameArgument,
     name: Annotated[str, typer.Option(help="Label for the key.")],
+    scope: Annotated[
+        KeyScope,
+        typer.Option(help="read: only reads; deploy: also changes groups; full: also webhooks and API keys."),
+    ] = KeyScope.FULL,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """Create an API key. It is shown only once."""
-    made = ask(data_dir, lambda client: client.operator("POST", _keys(organization), {"name": name}))
-    rows = [("key", made["key_id"]), ("name", made["name"]), ("api key", made["api_key"])]
+    made = ask(
+        data_dir,
+        lambda client: client.operator("POST", _keys(organization), {"name": name, "scope": scope.value}),
+    )
+    rows = [
+        ("key", made["key_id"]),
+        ("name", made["name"]),
+        ("scope", made["scope"]),
+        ("api key", made["api_key"]),
+    ]
     show(made, as_json=as_json, rows=rows)
 
 
@@ -59,7 +72,14 @@ def list_keys(
 ) -> None:
     """List an organization's API keys, including revoked ones. Does not show the keys themselves."""
     found = ask(data_dir, lambda client: client.operator("GET", _keys(organization)))["items"]
-    columns = {"ID": "key_id", "NAME": "name", "SINCE": "created_at", "REVOKED": "revoked_at"}
+    columns = {
+        "ID": "key_id",
+        "NAME": "name",
+        "SCOPE": "scope",
+        "SINCE": "created_at",
+        "LAST USED": "last_used_at",
+        "REVOKED": "revoked_at",
+    }
     empty = f"No keys. Create one: crisper organization key create {organization} --name NAME"
     table(found, columns, as_json=as_json, empty=empty)
 

@@ -34,6 +34,7 @@ from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.imports.verification import ImageVerifier
 from registry.services.group_logs import GroupLogs
 from registry.services.hardware import HardwareFile
+from registry.services.image_checks import CHECKS_PER_MINUTE, ImageChecks
 from registry.services.policies import OrganizationPolicies
 from registry.services.prefetch import Prefetch
 from registry.upstream.edges import HttpEdgeClient
@@ -61,12 +62,14 @@ def compose_api(shared: Shared, nudge: Callable[[], None], main: Listener, admin
     moved = settings.admin_routes
     services = _public_services(shared, use_cases)
     main.mounted[public.PREFIX] = public_app(services, authenticate)
-    parts = _operator_parts(shared, use_cases)
+    platforms = SqlPlatformSettings(shared.database, shared.clock)
+    checks = _image_checks(shared, platforms)
+    parts = _operator_parts(shared, use_cases, platforms, checks)
     operators = private if AdminRoute.OPERATOR in moved else main
     operators.mounted[operator.PREFIX] = full = _operator_app(shared, parts, frozenset(Access))
     if operators is not main:
         main.mounted[operator.PREFIX] = _operator_app(shared, parts, operator.NODES_OWN)
-    (private if AdminRoute.PORTAL in moved else main).portal = compose_portal(shared, use_cases)
+    (private if AdminRoute.PORTAL in moved else main).portal = compose_portal(shared, use_cases, checks)
     private.routes += ApiReference(partial(document, [main.mounted[public.PREFIX], full])).routes()
 
 
@@ -81,8 +84,9 @@ def _public_services(shared: Shared, use_cases: UseCases) -> PublicServices:
     )
 
 
-def _operator_parts(shared: Shared, use_cases: UseCases) -> list[Part]:
-    platforms = SqlPlatformSettings(shared.database, shared.clock)
+def _operator_parts(
+    shared: Shared, use_cases: UseCases, platforms: SqlPlatformSettings, checks: ImageChecks
+) -> list[Part]:
     edge_client = HttpEdgeClient()
     shared.stack.push_async_callback(edge_client.close)
     prefetch = Prefetch(shared.edges, shared.ciphertexts, edge_client, shared.trail)
@@ -97,20 +101,22 @@ def _operator_parts(shared: Shared, use_cases: UseCases) -> list[Part]:
         PullTokensApi(use_cases.pull_tokens, shared.authority, shared.origin),
         ImagesApi(SqlImages(shared.database)),
         PlatformsApi(platforms, shared.settings.platforms),
-        PoliciesApi(_policies(shared, platforms)),
+        PoliciesApi(OrganizationPolicies(shared.policies, checks, shared.clock)),
     ]
 
 
-def _policies(shared: Shared, platforms: SqlPlatformSettings) -> OrganizationPolicies:
-    client = upstream_client(shared.settings)
+def _image_checks(shared: Shared, platforms: SqlPlatformSettings) -> ImageChecks:
+    settings = shared.settings
+    client = upstream_client(settings)
     shared.stack.push_async_callback(client.close)
-    return OrganizationPolicies(
-        shared.policies,
-        verifier=ImageVerifier(shared.policies, shared.clock),
+    return ImageChecks(
         client=client,
+        verifier=ImageVerifier(shared.policies, shared.clock),
         settings=platforms,
-        platforms=shared.settings.platforms,
-        clock=shared.clock,
+        platforms=settings.platforms,
+        quotas=shared.organization_quotas,
+        max_image_bytes=settings.max_image_bytes,
+        take_rate=RedisRateLimiter(shared.redis, CHECKS_PER_MINUTE).take,
     )
 
 

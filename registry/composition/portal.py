@@ -1,38 +1,40 @@
 """The portal."""
 
 from auth.secret import Secret
+from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.overview import SqlOverview
+from registry.composition.identity import compose_identity, people_of
 from registry.composition.shared import Shared
 from registry.composition.use_cases import UseCases
 from registry.datadir import read_operator_key
 from registry.ephemeral.portal_sessions import RedisPortalSessions
 from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.portal import Portal, PortalSessions, Services
+from registry.portal.cookies import PortalCookies
 from registry.portal.sessions import FAILURES_PER_MINUTE
+from registry.services.image_checks import ImageChecks
 
 
-def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
+def compose_portal(shared: Shared, use_cases: UseCases, checks: ImageChecks) -> Portal:
     """Build the portal."""
-
-    async def organization_of(key_hash: bytes) -> str | None:
-        found = await use_cases.key_directory.by_hash(key_hash)
-        return found.organization if found is not None else None
-
     sessions = PortalSessions(
         sessions=RedisPortalSessions(shared.redis, shared.settings.portal_session_s),
-        organization_of=organization_of,
+        key_of=use_cases.api_keys.by_hash,
         operator_key=Secret(read_operator_key(shared.data.operator_key)),
         failures=RedisRateLimiter(shared.redis, FAILURES_PER_MINUTE).take,
         changes=shared.change_rates.take if shared.change_rates else None,
         trail=shared.trail,
-        origin=shared.origin,
+        cookies=PortalCookies(shared.origin),
+        people=people_of(shared.settings),
     )
     services = Services(
         groups=use_cases.groups,
         instances=shared.instances,
         catalog=shared.groups,
         overview=SqlOverview(shared.database),
+        group_events=SqlGroupLogs(shared.database),
         progress=shared.progress,
+        checks=checks,
         nodes=shared.nodes,
         node_registrations=use_cases.nodes,
         organizations=shared.organizations,
@@ -47,4 +49,4 @@ def compose_portal(shared: Shared, use_cases: UseCases) -> Portal:
         signing_keys=lambda: shared.signing_keys.keys,
         docs_url=shared.settings.docs_url,
     )
-    return Portal(sessions, services)
+    return Portal(sessions, services, compose_identity(shared))

@@ -10,11 +10,14 @@ from auth.errors import LedgerUnavailableError
 from auth.ledger import LedgerClient
 from auth.secret import Secret
 
+SHOWN_ONCE_S: Final = 120
+"""Time within which a secret must be read that is shown once."""
+
 _ID_BYTES: Final = 32
 
 
 class RedisPortalSessions:
-    """Stores sessions as `portal:{<hash of the id>}` with the hash of the API key that opened them.
+    """Stores sessions as `portal:{<hash of the id>}`, with a person or the hash of an API key.
 
     A copy of Redis reveals neither session ids nor keys. All methods raise `LedgerUnavailableError` if Redis
     does not answer.
@@ -27,22 +30,29 @@ class RedisPortalSessions:
         self._redis = redis
         self.ttl_s = ttl_s
 
-    async def open(self, key_hash: bytes) -> Secret:
-        """Create a session. Returns its id, for the cookie."""
+    async def open(self, holder: bytes, ttl_s: int | None = None) -> Secret:
+        """Create a session of the usual or a shorter lifetime. Returns its id, for the cookie."""
         session_id = secrets.token_urlsafe(_ID_BYTES)
         try:
-            await self._redis.set(_name(session_id), key_hash, ex=self.ttl_s)
+            await self._redis.set(_name(session_id), holder, ex=ttl_s or self.ttl_s)
         except (RedisError, OSError):
             raise LedgerUnavailableError from None
         return Secret(session_id)
 
     async def find(self, session_id: str) -> bytes | None:
-        """Return the hash of the API key that opened a session; None if there is no such session."""
+        """Return who opened a session; None if there is no such session."""
         try:
             found = await self._redis.get(_name(session_id))
         except (RedisError, OSError):
             raise LedgerUnavailableError from None
         return found if isinstance(found, bytes) else None
+
+    async def replace(self, session_id: str, holder: bytes) -> None:
+        """Replace the holder of a session, if it has not ended. Its lifetime stays as it is."""
+        try:
+            await self._redis.set(_name(session_id), holder, xx=True, keepttl=True)
+        except (RedisError, OSError):
+            raise LedgerUnavailableError from None
 
     async def close(self, session_id: str) -> None:
         """End a session."""
@@ -68,6 +78,25 @@ class RedisPortalSessions:
             await self._redis.set(_form_name(session_id, form_id), page.encode(), ex=self.ttl_s)
         except (RedisError, OSError):
             raise LedgerUnavailableError from None
+
+    async def put_secret(self, session_id: str, page: str, sealed: bytes) -> None:
+        """Store a sealed secret for one read on a page, for at most `SHOWN_ONCE_S`."""
+        try:
+            await self._redis.set(_secret_name(session_id, page), sealed, ex=SHOWN_ONCE_S)
+        except (RedisError, OSError):
+            raise LedgerUnavailableError from None
+
+    async def take_secret(self, session_id: str, page: str) -> bytes | None:
+        """Return and delete the sealed secret of a page; None if there is none, or it was read."""
+        try:
+            found = await self._redis.getdel(_secret_name(session_id, page))
+        except (RedisError, OSError):
+            raise LedgerUnavailableError from None
+        return found if isinstance(found, bytes) else None
+
+
+def _secret_name(session_id: str, page: str) -> str:
+    return _name(f"{session_id}|once|{page}")
 
 
 def _form_name(session_id: str, form_id: str) -> str:

@@ -16,6 +16,7 @@ from registry.errors import (
     StoreFailedError,
     UpstreamUnavailableError,
 )
+from registry.imports.import_log import ImportLog
 from registry.imports.importer import Importer
 from registry.imports.slots import ImportSlots, Slot
 from registry.imports.stage_spans import Stages
@@ -172,17 +173,19 @@ class ImportWorker:
 
     async def _end(self, job: ImportJob, slot: Slot) -> bool:
         """Import the image and record the outcome. Returns False if the job goes on."""
+        log = ImportLog(job.attempt, asyncio.get_running_loop().time)
         try:
-            image = await self._import(job, slot)
+            image = await self._import(job, slot, log)
         except ImportFailedError as error:
             if (delay_s := self._delay_s(job, error)) is not None:
                 await self._defer(job, error, delay_s)
                 return False
             _log.info("import.failed", job_id=job.id, reason=error.reason, sentence=error.sentence)
-            fail = partial(self._queue.fail, job, self._worker_id, error.reason, error.sentence)
+            fail = partial(self._queue.fail, job, self._worker_id, error.reason, error.sentence, log.report())
             return await self._record(job, error.reason, fail)
         _log.info("import.done", job_id=job.id, digest=str(image.digest), size_bytes=image.size_bytes)
-        return await self._record(job, "done", partial(self._queue.succeed, job, self._worker_id, image))
+        succeed = partial(self._queue.succeed, job, self._worker_id, image, log.report())
+        return await self._record(job, "done", succeed)
 
     def _delay_s(self, job: ImportJob, error: ImportFailedError) -> float | None:
         """Return the delay before the last attempt if the registry is down; None if the import failed."""
@@ -201,11 +204,11 @@ class ImportWorker:
                 await self._progress_store.put(job.id, progress)
         await self._write(job, partial(self._queue.defer, job, self._worker_id, delay_s))
 
-    async def _import(self, job: ImportJob, slot: Slot) -> StoredImage:
+    async def _import(self, job: ImportJob, slot: Slot, log: ImportLog) -> StoredImage:
         if job.attempt > MAX_ATTEMPTS:
             raise StoreFailedError("the import was interrupted too often: try again")
         try:
-            return await self._import_while_leased(job, slot)
+            return await self._import_while_leased(job, _Latest(slot, log))
         except (ImportFailedError, _LeaseLostError):
             raise
         except Exception as error:
@@ -214,8 +217,7 @@ class ImportWorker:
             _log.error("import.broke", job_id=job.id, error=type(error).__name__, where=where)
             raise StoreFailedError("something went wrong inside the import: try again") from error
 
-    async def _import_while_leased(self, job: ImportJob, slot: Slot) -> StoredImage:
-        latest = _Latest(slot)
+    async def _import_while_leased(self, job: ImportJob, latest: "_Latest") -> StoredImage:
         importing = asyncio.create_task(self._open_and_import(job, latest))
         extending = asyncio.create_task(self._extend_lease(job))
         reporting = asyncio.create_task(self._report(job, latest))
@@ -281,14 +283,16 @@ class ImportWorker:
 class _Latest:
     """Holds the latest progress report; unread older ones are dropped."""
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: Slot, log: ImportLog) -> None:
         self._slot = slot
+        self._log = log
         self._progress: Progress | None = None
         self._changed = asyncio.Event()
 
     def set(self, progress: Progress) -> None:
         if progress != self._progress:
             self._slot.follow(progress)
+            self._log.follow(progress)
             self._progress = progress
             self._changed.set()
 

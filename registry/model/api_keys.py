@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from registry.model.access import KeyScope
+
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
@@ -10,6 +12,7 @@ class ApiKey:
 
     Attributes:
         name: Label that the owner chose.
+        last_used_at: Time of its last use, at most a minute late; None if it was never used.
     """
 
     key_id: str
@@ -17,3 +20,5 @@ class ApiKey:
     name: str
     created_at: datetime
     revoked_at: datetime | None = None
+    scope: KeyScope = KeyScope.FULL
+    last_used_at: datetime | None = None

@@ -26,7 +26,7 @@ from auth.ports import AuditEvent
 from registry.audit.types import RegistryEventType
 from registry.errors import InvalidInputError
 from registry.model.images import StoredImage
-from registry.model.versions import StoredVersion, same_configuration, with_configuration
+from registry.model.versions import StoredVersion, changed_fields, same_configuration, with_configuration
 from storage.digest import Digest
 
 _PULLING: Final = "pulling"  # until the import reports its progress (`registry.model.imports.Stage`)
@@ -230,6 +230,8 @@ class Group:
             imported = {"image": image, "job_id": str(uuid4()), "resume_status": resume_status}
             changed = _enter(changed, GroupStatus.PENDING, now, _PULLING, **imported)
             facts["image"] = image
+        if fields := changed_fields(self.spec, spec):
+            facts["changed"] = fields
         event = changed.event(RegistryEventType.GROUP_UPDATED, facts, source=source)
         return GroupTransition(changed, event, image_of)
 
@@ -285,8 +287,14 @@ class Group:
         """Set the desired state to stopped. Returns None if it is already set. A running import continues."""
         return self._switch(GroupStatus.STOPPED, RegistryEventType.GROUP_STOPPED, now, source)
 
-    def finish_import(self, image: StoredImage, *, now: datetime) -> "GroupTransition | None":
-        """Record the imported image. Returns None if the group is not waiting for an image."""
+    def finish_import(
+        self, image: StoredImage, *, now: datetime, report: Mapping[str, object] = MappingProxyType({})
+    ) -> "GroupTransition | None":
+        """Record the imported image. Returns None if the group is not waiting for an image.
+
+        Args:
+            report: Facts of `registry.model.imports.ImportReport`.
+        """
         if self.status is not GroupStatus.PENDING:
             return None
         size_bytes = image.size_bytes
@@ -311,12 +319,24 @@ class Group:
             facts |= {"trusted": image.verdict.trusted, "sentence": image.verdict.sentence}
         if image.zstd is not None:
             facts["zstd"] = {"digest": str(image.zstd.digest), "size": image.zstd.size_bytes}
+        if report:
+            facts["import"] = dict(report)
         return GroupTransition(stored, stored.event(RegistryEventType.GROUP_IMPORTED, facts))
 
-    def fail_import(self, reason: str, sentence: str, *, now: datetime) -> "GroupTransition | None":
+    def fail_import(
+        self,
+        reason: str,
+        sentence: str,
+        *,
+        now: datetime,
+        report: Mapping[str, object] = MappingProxyType({}),
+    ) -> "GroupTransition | None":
         """Record a failed import. Returns None if the group is not waiting for an image.
 
         If an earlier version is stored, the group continues with that one.
+
+        Args:
+            report: As in `finish_import`.
         """
         if self.status is not GroupStatus.PENDING:
             return None
@@ -325,6 +345,8 @@ class Group:
         facts: dict[str, object] = {"version": self.version, "sentence": sentence}
         if self.served_version is not None:
             facts["served_version"] = self.served_version
+        if report:
+            facts["import"] = dict(report)
         return GroupTransition(failed, failed.event(RegistryEventType.GROUP_FAILED, facts, cause=reason))
 
     def run(self, version: int, *, now: datetime) -> "GroupTransition | None":

@@ -114,6 +114,41 @@ class Progress:
         return f"{text}, {self.bytes_per_s / 1e6:.1f} MB/s, {self.eta_s} s left"
 
 
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What the last attempt of an import did, for the audit trail.
+
+    Attributes:
+        stages_s: Seconds that each stage took, in order.
+        layers: Layers of the image; 0 if its manifest was not read.
+        size_bytes: Compressed size of the layers.
+        retries: How often it waited because the registry did not answer.
+        last_retry: Why it waited last; empty if it never waited.
+        attempt: 1, or more after an outage of the registry or of a worker.
+    """
+
+    stages_s: Mapping[Stage, float]
+    layers: int = 0
+    size_bytes: int = 0
+    retries: int = 0
+    last_retry: str = ""
+    attempt: int = 1
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """Facts for an event's detail. Counts that are 0 are omitted."""
+        stages = {f"{stage.value}_s": round(seconds, 1) for stage, seconds in self.stages_s.items()}
+        counted: dict[str, object] = {
+            "layers": self.layers,
+            "size_bytes": self.size_bytes,
+            "retries": self.retries,
+            "last_retry": self.last_retry,
+            "attempt": self.attempt if self.attempt > 1 else 0,
+        }
+        total_s = round(sum(self.stages_s.values()), 1)
+        return {"duration_s": total_s, **stages, **{name: fact for name, fact in counted.items() if fact}}
+
+
 class JobQueue(Protocol):
     """Queue of import jobs. Workers lease jobs; another worker takes over a job whose lease expires."""
 
@@ -136,10 +171,19 @@ class JobQueue(Protocol):
     async def defer(self, job: ImportJob, worker_id: str, delay_s: float) -> bool:
         """Return a job to the queue, to be claimed after a delay. Returns False if the lease is lost."""
 
-    async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
+    async def succeed(
+        self, job: ImportJob, worker_id: str, image: StoredImage, report: ImportReport | None = None
+    ) -> bool:
         """Publish the image and end the job in one transaction. Returns False if the lease is lost."""
 
-    async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
+    async def fail(
+        self,
+        job: ImportJob,
+        worker_id: str,
+        reason: str,
+        sentence: str,
+        report: ImportReport | None = None,
+    ) -> bool:
         """Mark the job and its group as failed. Returns False if the lease is lost."""
 
 

@@ -57,6 +57,18 @@ def same_configuration(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool
     return all((first.get(path) or None) == (second.get(path) or None) for path in _FIELDS)
 
 
+def changed_fields(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the names of the fields in which two specs differ, without their values."""
+    within = [("container.", one.get("container") or {}, other.get("container") or {})]
+    within.append(("", {**one, "container": None}, {**other, "container": None}))
+    return sorted(
+        f"{prefix}{name}"
+        for prefix, first, second in within
+        for name in first.keys() | second.keys()
+        if first.get(name) != second.get(name)
+    )
+
+
 def with_configuration(spec: Mapping[str, Any], configuration: Configuration) -> Mapping[str, Any]:
     """Return a spec with the configuration of another version and the rest of its own fields."""
     changed = dict(spec)

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -9,6 +10,7 @@ from yarl import URL
 
 from registry.audit.types import EVENT_TYPES
 from registry.catalog.overview import EventFilter
+from registry.model.access import Role
 from registry.portal.audit_export import FORMATS, MAX_EVENTS, columns_of
 from registry.portal.guard import Guard
 from registry.portal.pages import HEADERS, Pages
@@ -35,8 +37,8 @@ class AuditViews(Views):
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get(AUDIT, self._guard.show(self.show)),
-            web.get(AUDIT + "/events.{format:csv|jsonl}", self._guard.show(self.export)),
+            web.get(AUDIT, self._guard.show(self.show, needs=Role.VIEWER)),
+            web.get(AUDIT + "/events.{format:csv|jsonl}", self._guard.show(self.export, needs=Role.VIEWER)),
         ]
 
     async def export(self, request: web.Request, visitor: SignedInUser) -> web.StreamResponse:
@@ -83,6 +85,7 @@ class AuditViews(Views):
             events=events,
             wanted=wanted,
             types=EVENT_TYPES,
+            period={"from": asked.get("from", ""), "to": asked.get("to", "")},
             organizations=await self._services.overview.organizations() if visitor.is_operator else [],
             is_filtered=bool(asked),
             is_latest=before is None,
@@ -94,7 +97,7 @@ class AuditViews(Views):
 
 
 def _asked(request: web.Request) -> dict[str, str]:
-    names = ("type", "organization", "token", "node")
+    names = ("type", "organization", "token", "node", "group", "from", "to")
     return {name: request.query.get(name, "").strip()[:_MAX_LENGTH] for name in names}
 
 
@@ -105,7 +108,23 @@ def _filter(request: web.Request) -> EventFilter:
         organization=asked["organization"] or None,
         token_id=asked["token"] or None,
         node_id=asked["node"] or None,
+        group_id=asked["group"] or None,
+        since=_day(asked["from"]),
+        until=_next_day(asked["to"]),
     )
+
+
+def _day(text: str) -> datetime | None:
+    """Return the begin of a day in UTC; None if the text is no date."""
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), UTC)
+    except ValueError:
+        return None
+
+
+def _next_day(text: str) -> datetime | None:
+    day = _day(text)
+    return day + timedelta(days=1) if day is not None and day.year < MAXYEAR else None
 
 
 def _cursor(text: str) -> int | None:

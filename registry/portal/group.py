@@ -1,25 +1,28 @@
-"""Page of one container group, with actions to start, stop, reallocate and delete."""
+"""Page of one container group."""
 
 import re
-from contextlib import suppress
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
-from auth.errors import TokenNotFoundError
-from registry.api.http.peers import peer_of
 from registry.api.public.shapes import NAME_PATTERN
-from registry.errors import InvalidInputError, NotFoundError
-from registry.model.groups import GroupKey, GroupStatus
+from registry.catalog.overview import VersionRow
+from registry.errors import NotFoundError
+from registry.model.access import Role
+from registry.model.groups import Group, GroupKey, GroupStatus
 from registry.model.imports import Stage
-from registry.model.instances import InstanceState
-from registry.portal.guard import Form, see_other
+from registry.portal.configuration import configuration_of
 from registry.portal.layers import gain_percent, layers_of
 from registry.portal.messages import failure
 from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
+from registry.portal.timeline import timeline_of
 
 GROUP: Final = "/groups/{organization}/{project}/{name}"
+TIMELINE: Final = 15
+"""Events that the page shows; the audit trail has the older ones."""
 
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
 _PENDING_S: Final = 1
@@ -27,32 +30,40 @@ _MOVING_S: Final = 2
 _QUIET_S: Final = 10
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version in a group's list.
+
+    Attributes:
+        state: What it is to the nodes, in a word: `served`, `stored`, `importing` or `failed`.
+        stored: Its stored image; None while it is imported, or if that failed.
+        can_return: Whether the group can be rolled back to it.
+    """
+
+    number: int
+    image: str
+    state: str
+    stored: VersionRow | None = None
+    can_return: bool = False
+
+
 class GroupViews(Views):
-    """Views of one group."""
+    """View of one group."""
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
-        return [
-            web.get(GROUP, self._guard.show(self.show)),
-            web.get(f"{GROUP}/delete", self._guard.show(self.ask_delete)),
-            web.post(f"{GROUP}/delete", self._guard.act(self.delete)),
-            web.post(f"{GROUP}/start", self._guard.act(self.start)),
-            web.post(f"{GROUP}/stop", self._guard.act(self.stop)),
-            web.post(f"{GROUP}/rollback", self._guard.act(self.roll_back)),
-            web.post(f"{GROUP}/instances/{{instance}}/reallocate", self._guard.act(self.reallocate)),
-            web.post(f"{GROUP}/instances/{{instance}}/complete", self._guard.act(self.complete)),
-        ]
+        return [web.get(GROUP, self._guard.show(self.show, needs=Role.VIEWER))]
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show a group's state. The page refreshes itself, more often while something is in progress."""
         key = key_of(request, visitor)
         view = await self._services.groups.get(key)
         group = view.group
-        progress = (await self._services.progress.get([group.job_id])).get(group.job_id)
-        every_s = {GroupStatus.PENDING: _PENDING_S, GroupStatus.DEPLOYING: _MOVING_S}
-        versions = await self._services.overview.versions(group.id)
+        stored = await self._services.overview.versions(group.id)
         instances = await self._services.instances.list(key)
-        image = await self._services.catalog.image(group.id, versions[0].version) if versions else None
+        image = await self._services.catalog.image(group.id, stored[0].version) if stored else None
+        events = await self._services.group_events.newest(group.id, TIMELINE)
+        every_s = {GroupStatus.PENDING: _PENDING_S, GroupStatus.DEPLOYING: _MOVING_S}
         return self._pages.live(
             request,
             visitor,
@@ -62,68 +73,51 @@ class GroupViews(Views):
             if any(each.progress is not None for each in instances)
             else every_s.get(group.status, _QUIET_S),
             group=group,
+            shown_status=_shown_status(group),
             description=view.description,
-            progress=progress,
+            progress=view.progress,
             stages=list(Stage),
             failure=failure(group.status_description, is_operator=visitor.is_operator)
             if group.has_failed
             else None,
             layers=layers_of(image) if image is not None else (),
             platforms=image.platforms if image is not None else (),
-            versions=versions,
-            gain=gain_percent(versions[0].size_bytes, versions[0].zstd_bytes) if versions else None,
+            versions=stored,
+            history=history_of(group, stored),
+            gain=gain_percent(stored[0].size_bytes, stored[0].zstd_bytes) if stored else None,
             instances=instances,
+            timeline=timeline_of(events),
+            has_older=len(events) == TIMELINE,
+            configuration=configuration_of(view),
+            values_shown=request.query.get("values") == "shown",
             docs_url=self._services.docs_url,
             registry=self._services.origin.host(request),
         )
 
-    async def ask_delete(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Ask for confirmation before a group is deleted."""
-        view = await self._services.groups.get(key_of(request, visitor))
-        return self._pages.page("delete_group.html", visitor, group=view.group)
 
-    async def delete(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
-        """Delete a group."""
-        await self._services.groups.delete(key_of(request, visitor), source=peer_of(request).source)
-        return see_other("/")
+def history_of(group: Group, stored: Sequence[VersionRow]) -> Sequence[Version]:
+    """Return the stored versions, the newest first, after a version that is imported or has failed."""
+    rows = [
+        Version(
+            row.version,
+            row.image,
+            "served" if row.version == group.served_version else "stored",
+            row,
+            can_return=row.version != group.version,
+        )
+        for row in stored
+    ]
+    if group.served_version != group.version:
+        state = "importing" if group.status is GroupStatus.PENDING else "failed"
+        rows.insert(0, Version(group.version, group.image, state))
+    return rows
 
-    async def start(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
-        """Start a group."""
-        key = key_of(request, visitor)
-        await self._services.groups.start(key, source=peer_of(request).source)
-        return see_other(f"/groups/{key.repository}")
 
-    async def stop(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
-        """Stop a group."""
-        key = key_of(request, visitor)
-        await self._services.groups.stop(key, source=peer_of(request).source)
-        return see_other(f"/groups/{key.repository}")
-
-    async def roll_back(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
-        """Return a group to an earlier version."""
-        key, version = key_of(request, visitor), form.get("version", "")
-        if not version.isascii() or not version.isdigit() or len(version) > 10:  # noqa: PLR2004 (of an int32)
-            raise InvalidInputError("The form names no version. Go back to the group, and choose one.")
-        await self._services.groups.roll_back(key, int(version), source=peer_of(request).source)
-        return see_other(f"/groups/{key.repository}")
-
-    async def reallocate(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
-        """Release an instance's node, so that another node can take its place."""
-        key = key_of(request, visitor)
-        instance = request.match_info["instance"]
-        await self._services.instances.reallocate(key, instance, source=peer_of(request).source)
-        return see_other(f"/groups/{key.repository}")
-
-    async def complete(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
-        """Report that an instance's node has the image, which ends the session of its pull."""
-        visitor.require_operator()
-        key = key_of(request, visitor)
-        view = await self._services.instances.get(key, request.match_info["instance"])
-        with suppress(TokenNotFoundError):
-            await self._services.authority.complete((view.newer or view.instance).token_id)
-        source = peer_of(request).source
-        await self._services.instances.report(view.instance.id, key, InstanceState.CREATING, source=source)
-        return see_other(f"/groups/{key.repository}")
+def _shown_status(group: Group) -> GroupStatus:
+    """Return the status of what nodes get. An import of a further version does not change it."""
+    if group.status is GroupStatus.PENDING and group.served_version is not None:
+        return group.resume_status or group.status
+    return group.status
 
 
 def key_of(request: web.Request, visitor: SignedInUser) -> GroupKey:

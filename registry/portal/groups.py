@@ -1,19 +1,19 @@
-"""List of container groups, and the form for a new one."""
+"""List of container groups: search, filters, order, and deletion of several."""
 
-import json
 import re
-from http import HTTPStatus
-from typing import Any, Final
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
 
 from aiohttp import web
 
 from registry.api.http.peers import peer_of
-from registry.api.public.prototype import ContainerGroupPrototype
 from registry.api.public.shapes import NAME_PATTERN
-from registry.errors import ConflictError, InvalidInputError
+from registry.catalog.overview import GroupFilter, GroupOrder
+from registry.errors import NotFoundError
+from registry.model.access import Role
 from registry.model.groups import GroupKey, GroupStatus
 from registry.portal.guard import Form, see_other
-from registry.portal.imageform import Faults, ImageForm, faults_by_field
 from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 
@@ -21,46 +21,43 @@ PAGE: Final = 50
 MAX_PAGE: Final = 1000
 BUSY_S: Final = 2
 QUIET_S: Final = 10
+SELECTED: Final = "group:"
+"""Prefix of the fields of selected groups; their repository follows."""
 
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
-_NAME_RULE: Final = (
-    "Use 2 to 63 lower-case letters, digits and hyphens. Start with a letter, and do not end with a hyphen."
-)
-_DEFAULTS: Final = {
-    "project": "default",
-    "name": "",
-    "image": "",
-    "private": "",
-    "autostart": "",
-    "cpu": "1",
-    "memory": "1024",
-    "replicas": "1",
-    "restart": "always",
+_MAX_WORDS: Final = 200
+_PERIODS: Final = {
+    "1d": ("the last 24 hours", timedelta(days=1)),
+    "7d": ("the last 7 days", timedelta(days=7)),
+    "30d": ("the last 30 days", timedelta(days=30)),
+}
+_ORDERS: Final = {
+    GroupOrder.NEWEST: "newest first",
+    GroupOrder.OLDEST: "oldest first",
+    GroupOrder.CHANGED: "last changed first",
+    GroupOrder.NAME: "by name",
+    GroupOrder.LARGEST: "largest first",
 }
 
 
 class GroupsViews(Views):
-    """Views of the start page and of the form for a new group."""
+    """Views of the start page, and of the deletion of several groups."""
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get("/", self._guard.show(self.index)),
-            web.get("/groups/new", self._guard.show(self.new)),
-            web.get("/groups/new/reading", self._guard.show(self.read)),
-            web.post("/groups/new", self._guard.act(self.create)),
+            web.get("/", self._guard.show(self.index, needs=Role.VIEWER)),
+            web.post("/groups/delete/confirm", self._guard.inspect(self.ask_delete, needs=Role.MEMBER)),
+            web.post("/groups/delete", self._guard.act(self.delete, needs=Role.MEMBER)),
         ]
 
     async def index(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Show the groups that the user may see, newest first."""
-        words, status = request.query.get("q", "")[:200], request.query.get("status", "")
-        status = status if status in set(GroupStatus) else ""
-        number = _page_number(request)
-        rows = await self._services.overview.groups(
-            visitor.caller.organization, words, status or None, limit=PAGE + 1, offset=PAGE * (number - 1)
-        )
+        """Show the groups that the user may see, newest first unless another order is chosen."""
+        wanted, number = self._wanted(request, visitor), _page_number(request)
+        rows = await self._services.overview.groups(wanted, limit=PAGE + 1, offset=PAGE * (number - 1))
         importing = [row.job_id for row in rows if row.status is GroupStatus.PENDING]
         moving = bool(importing) or any(row.status is GroupStatus.DEPLOYING for row in rows)
+        asked = {name: text for name, text in request.query.items() if name in _FILTERS and text}
         return self._pages.live(
             request,
             visitor,
@@ -69,74 +66,64 @@ class GroupsViews(Views):
             every_s=BUSY_S if moving else QUIET_S,
             rows=rows[:PAGE],
             progress=await self._services.progress.get(importing),
-            words=words,
-            wanted=status,
+            wanted=wanted,
+            period=request.query.get("created", ""),
+            asked=asked,
+            is_filtered=bool(asked.keys() - {"sort"}),
+            organizations=await self._services.overview.organizations() if visitor.is_operator else [],
             statuses=list(GroupStatus),
+            periods={name: label for name, (label, _) in _PERIODS.items()},
+            orders=_ORDERS,
             number=number,
             more=len(rows) > PAGE,
         )
 
-    async def new(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Show the form for a new group."""
-        return await self._form(visitor, {**_DEFAULTS, "image": request.query.get("image", "")})
+    async def ask_delete(self, _request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
+        """Ask for confirmation before the selected groups are deleted."""
+        return self._pages.page("delete_groups.html", visitor, keys=_selected(form, visitor), prefix=SELECTED)
 
-    async def read(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Show the parsed image reference while the user types, and the credential form of its registry."""
-        typed = ImageForm.read(request.query.get("image", ""))
-        swap = typed.reference is not None and request.query.get("kind") != typed.kind
-        return self._pages.page("reading_live.html", visitor, typed=typed, swap=swap, errors={})
+    async def delete(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
+        """Delete the selected groups. Those that are deleted already are skipped."""
+        for number, key in enumerate(_selected(form, visitor)):
+            if number:  # the form itself counts for the first
+                await self._guard.count_change(visitor)
+            try:
+                await self._services.groups.delete(key, source=peer_of(request).source)
+            except NotFoundError:
+                continue
+        return see_other("/")
 
-    async def create(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.StreamResponse:
-        """Create the group, or show the form with its errors. Secrets must be entered again."""
-        form = {**_DEFAULTS, **form}
-        try:
-            key, prototype = self._understood(visitor, form)
-            await self._services.groups.create(key, prototype.as_new_group(), source=peer_of(request).source)
-        except ConflictError as error:
-            return await self._form(visitor, form, {"name": [str(error)]})
-        except InvalidInputError as error:
-            return await self._form(visitor, form, faults_by_field(error))
-        return see_other(f"/groups/{key.repository}")
-
-    @staticmethod
-    def _understood(visitor: SignedInUser, form: Form) -> tuple[GroupKey, ContainerGroupPrototype]:
-        key = GroupKey(
-            visitor.caller.organization or form.get("organization", ""), form["project"], form["name"]
-        )
-        named = {"organization": key.organization, "project": key.project, "name": key.name}
-        faults = {field: [_NAME_RULE] for field, name in named.items() if not _NAME.fullmatch(name)}
-        typed = ImageForm.read(form["image"])
-        faults |= typed.faults(form)
-        if faults:
-            raise InvalidInputError("the form", faults)
-        document = {
-            "name": key.name,
-            "container": {
-                "image": typed.image,
-                "resources": {"cpu": _whole(form["cpu"]), "memory": _whole(form["memory"])},
-                "registry_authentication": typed.authentication(form),
-            },
-            "autostart_policy": bool(form["autostart"]),
-            "replicas": _whole(form["replicas"]),
-            "restart_policy": form["restart"],
-        }
-        return key, ContainerGroupPrototype.read(json.dumps(document))
-
-    async def _form(self, visitor: SignedInUser, form: Form, errors: Faults | None = None) -> web.Response:
-        return self._pages.page(
-            "new_group.html",
-            visitor,
-            status=HTTPStatus.BAD_REQUEST if errors else HTTPStatus.OK,
-            form={name: value for name, value in form.items() if "." not in name},
-            organizations=await self._services.overview.organizations() if visitor.is_operator else [],
-            typed=ImageForm.read(form["image"]),
-            private=bool(form["private"]),
-            errors=errors or {},
+    def _wanted(self, request: web.Request, visitor: SignedInUser) -> GroupFilter:
+        """Return the filter of a request. Values that are not valid are ignored."""
+        query = request.query
+        status, order = query.get("status", ""), query.get("sort", "")
+        _, period = _PERIODS.get(query.get("created", ""), ("", None))
+        return GroupFilter(
+            organization=visitor.caller.organization or _name(query.get("organization", "")),
+            project=_name(query.get("project", "").strip()),
+            status=GroupStatus(status) if status in set(GroupStatus) else None,
+            words=query.get("q", "").strip()[:_MAX_WORDS],
+            created_after=self._services.clock.now() - period if period is not None else None,
+            order=GroupOrder(order) if order in set(GroupOrder) else GroupOrder.NEWEST,
         )
 
 
-def _whole(text: str) -> Any:  # noqa: ANN401 (validation refuses other values)
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else text  # noqa: PLR2004
+_FILTERS: Final = frozenset({"q", "organization", "project", "status", "created", "sort"})
+
+
+def _selected(form: Form, visitor: SignedInUser) -> Sequence[GroupKey]:
+    """Return the selected groups, at most a page of them. Raises NotFoundError: another organization's."""
+    keys = []
+    for field in form:
+        names = field.removeprefix(SELECTED).split("/")
+        if field.startswith(SELECTED) and len(names) == 3 and all(map(_NAME.fullmatch, names)):  # noqa: PLR2004
+            visitor.require(names[0])
+            keys.append(GroupKey(*names))
+    return keys[:PAGE]
+
+
+def _name(text: str) -> str | None:
+    return text if _NAME.fullmatch(text) else None
 
 
 def _page_number(request: web.Request) -> int:

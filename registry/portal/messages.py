@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from auth.actor import Actor
 from auth.errors import Cause
 from registry.audit.types import EVENT_TYPES
+from registry.model.durations import readable_duration
 from registry.model.remedies import for_operator
 from registry.model.sizes import readable_bytes
 
@@ -85,19 +87,43 @@ def event_sentence(type_: str) -> str:
     return known.sentence if known else type_
 
 
+def actor_shown(actor: Actor | None, *, is_operator: bool) -> tuple[str, str]:
+    """Return the name and the id of an event's actor, empty if it has none.
+
+    Customers do not see which operator acted.
+    """
+    if actor is None:
+        return "", ""
+    if actor.is_operator and not is_operator:
+        return "operator", ""
+    return actor.name, actor.id
+
+
 def fact(value: object, name: str = "") -> str:
     """Return a fact of an event as text for people."""
     if value is None or value == "" or value in ([], {}):
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) and name.rpartition("_")[2] in {"bytes", "size"}:
-        return readable_bytes(value)
+    if isinstance(value, int | float):
+        return _quantity(value, name)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key.replace('_', ' ')}: {fact(each, key)}" for key, each in value.items())
+        return ", ".join(f"{label(key)}: {fact(each, key)}" for key, each in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "; ".join(map(fact, value))
     return str(value)
+
+
+def _quantity(value: float, name: str) -> str:
+    unit = name.rpartition("_")[2]
+    if unit in {"bytes", "size"}:
+        return readable_bytes(value)
+    return readable_duration(value) if unit == "s" else str(value)
+
+
+def label(name: str) -> str:
+    """Return the name of a fact as words, without its unit."""
+    return name.removesuffix("_s").removesuffix("_bytes").replace("_", " ")
 
 
 def cause_sentence(cause: str) -> str:

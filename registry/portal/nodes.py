@@ -10,6 +10,7 @@ from auth.secret import Secret
 from registry.api.http.peers import peer_of
 from registry.api.operator.nodes import NewNode
 from registry.errors import ConflictError, InvalidInputError
+from registry.model.access import Role
 from registry.model.nodes import Runtime
 from registry.portal.guard import Form, see_other
 from registry.portal.sessions import SignedInUser
@@ -36,22 +37,20 @@ class NodeViews(SecretViews):
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get(NODES, self._guard.show(self.index)),
-            web.post(NODES, self._guard.act(self.create)),
-            web.get(_NODE, self._guard.show(self.show)),
-            web.post(_NODE + "/secret", self._guard.act(self.renew)),
-            web.get(_NODE + "/strike-off", self._guard.show(self.ask_strike_off)),
-            web.post(_NODE + "/strike-off", self._guard.act(self.strike_off)),
+            web.get(NODES, self._guard.show(self.index, needs=Role.OPERATOR)),
+            web.post(NODES, self._guard.act(self.create, needs=Role.OPERATOR)),
+            web.get(_NODE, self._guard.show(self.show, needs=Role.OPERATOR)),
+            web.post(_NODE + "/secret", self._guard.act(self.renew, needs=Role.OPERATOR)),
+            web.get(_NODE + "/strike-off", self._guard.show(self.ask_strike_off, needs=Role.OPERATOR)),
+            web.post(_NODE + "/strike-off", self._guard.act(self.strike_off, needs=Role.OPERATOR)),
         ]
 
     async def index(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show the nodes whose id contains the words, and the form for a new one."""
-        visitor.require_operator()
         return await self._list(visitor, words=request.query.get("q", "").strip()[:128])
 
     async def create(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
         """Create a node and show its secret, or enrolment secret, once."""
-        visitor.require_operator()
         if (earlier := await self._guard.begin(visitor, form)) is not None:
             return see_other(earlier or NODES)
         try:
@@ -77,13 +76,11 @@ class NodeViews(SecretViews):
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show a node."""
-        visitor.require_operator()
         node = await self._services.node_registrations.get(request.match_info["node_id"])
         return self._pages.page("node.html", visitor, node=node, form_id=new_form_id())
 
     async def renew(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
         """Replace a node's secret, or offer it another enrolment, and show the new secret once."""
-        visitor.require_operator()
         node_id, source = request.match_info["node_id"], peer_of(request).source
         node = await self._services.node_registrations.get(node_id)
         if (earlier := await self._guard.begin(visitor, form)) is not None:
@@ -98,13 +95,11 @@ class NodeViews(SecretViews):
 
     async def ask_strike_off(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Ask whether to strike off a node."""
-        visitor.require_operator()
         node = await self._services.node_registrations.get(request.match_info["node_id"])
         return self._pages.page("strike_off.html", visitor, node=node)
 
-    async def strike_off(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
+    async def strike_off(self, request: web.Request, _visitor: SignedInUser, _form: Form) -> web.Response:
         """Revoke a node and its tokens."""
-        visitor.require_operator()
         node_id = request.match_info["node_id"]
         await self._services.node_registrations.revoke(node_id, source=peer_of(request).source)
         return see_other(_page_of(node_id))

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from registry.api.http.peers import peer_of
 from registry.api.operator.organizations import NewApiKey, NewOrganization
 from registry.errors import ConflictError, NotFoundError, QuotaExceededError
+from registry.model.access import KeyScope, Role
 from registry.model.quotas import UNLIMITED, QuotaReport
 from registry.portal.guard import Form, see_other
 from registry.portal.sessions import SignedInUser
@@ -37,22 +38,20 @@ class OrganizationViews(SecretViews):
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get(ORGANIZATIONS, self._guard.show(self.index)),
-            web.post(ORGANIZATIONS, self._guard.act(self.create)),
-            web.get(_ORGANIZATION, self._guard.show(self.show)),
-            web.post(_KEYS, self._guard.act(self.create_key)),
-            web.get(_REVOKE, self._guard.show(self.ask_revoke)),
-            web.post(_REVOKE, self._guard.act(self.revoke_key)),
+            web.get(ORGANIZATIONS, self._guard.show(self.index, needs=Role.OPERATOR)),
+            web.post(ORGANIZATIONS, self._guard.act(self.create, needs=Role.OPERATOR)),
+            web.get(_ORGANIZATION, self._guard.show(self.show, needs=Role.VIEWER)),
+            web.post(_KEYS, self._guard.act(self.create_key, needs=Role.OWNER)),
+            web.get(_REVOKE, self._guard.show(self.ask_revoke, needs=Role.OWNER)),
+            web.post(_REVOKE, self._guard.act(self.revoke_key, needs=Role.OWNER)),
         ]
 
     async def index(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show the organizations whose name contains the words, and the form for a new one."""
-        visitor.require_operator()
         return await self._list(visitor, words=request.query.get("q", "").strip()[:63])
 
     async def create(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
         """Create an organization and show its first key once."""
-        visitor.require_operator()
         if (earlier := await self._guard.begin(visitor, form)) is not None:
             return see_other(earlier or ORGANIZATIONS)
         name = form.get("name", "").strip()
@@ -74,19 +73,22 @@ class OrganizationViews(SecretViews):
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show an organization's API keys and quotas."""
-        return await self._page(visitor, _name(request, visitor))
+        return await self._page(visitor, _name(request))
 
     async def create_key(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
         """Create an API key and show it once."""
-        name = _name(request, visitor)
+        name = _name(request)
         if (earlier := await self._guard.begin(visitor, form)) is not None:
             return see_other(earlier or _page_of(name))
         label = form.get("label", "").strip()
         try:
-            NewApiKey(name=label)
-            made = await self._services.api_keys.create(name, label, source=peer_of(request).source)
+            new = NewApiKey.model_validate({"name": label, "scope": form.get("scope", KeyScope.FULL)})
+            made = await self._services.api_keys.create(
+                name, new.name, new.scope, source=peer_of(request).source
+            )
         except ValidationError:
-            return await self._page(visitor, name, refusal="A key's name has 1 to 63 characters.")
+            refusal = "A key's name has 1 to 63 characters, and its scope is one of the list."
+            return await self._page(visitor, name, refusal=refusal)
         except QuotaExceededError as error:
             return await self._page(visitor, name, refusal=str(error))
         await self._guard.end(visitor, form, _page_of(name))
@@ -97,7 +99,7 @@ class OrganizationViews(SecretViews):
 
     async def ask_revoke(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Ask whether to revoke a key."""
-        name = _name(request, visitor)
+        name = _name(request)
         keys = await self._services.api_keys.list(name)
         key = next((key for key in keys if key.key_id == request.match_info["key_id"]), None)
         if key is None or key.revoked_at is not None:
@@ -105,9 +107,9 @@ class OrganizationViews(SecretViews):
         others = sum(other.revoked_at is None for other in keys) - 1
         return self._pages.page("revoke_key.html", visitor, key=key, others=others)
 
-    async def revoke_key(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
+    async def revoke_key(self, request: web.Request, _visitor: SignedInUser, _form: Form) -> web.Response:
         """Revoke a key."""
-        name, key_id = _name(request, visitor), request.match_info["key_id"]
+        name, key_id = _name(request), request.match_info["key_id"]
         await self._services.api_keys.revoke(name, key_id, source=peer_of(request).source)
         return see_other(_page_of(name))
 
@@ -135,6 +137,7 @@ class OrganizationViews(SecretViews):
             revoked=sum(key.revoked_at is not None for key in keys),
             quotas=quota_rows(await self._services.quotas.report(name)),
             refusal=refusal,
+            scopes=list(KeyScope),
             form_id=new_form_id(),
         )
 
@@ -149,11 +152,8 @@ def quota_rows(report: QuotaReport) -> list[tuple[str, int, int | None, bool]]:
     return rows
 
 
-def _name(request: web.Request, visitor: SignedInUser) -> str:
-    """Return the organization of a URL. Raises NotFoundError: the visitor has no access to it."""
-    name = request.match_info["organization"]
-    visitor.require(name)
-    return name
+def _name(request: web.Request) -> str:
+    return request.match_info["organization"]
 
 
 def _page_of(name: str) -> str:

@@ -12,6 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from registry.model.durations import readable_duration
 from registry.model.sizes import readable_bytes
 from registry.portal import messages
 from registry.portal.assets import static_addresses
@@ -50,11 +51,14 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
+            actor=messages.actor_shown,
             bytes=readable_bytes,
+            duration=readable_duration,
             cause=messages.cause_sentence,
             event=messages.event_sentence,
             fact=messages.fact,
             instant=instant,
+            label=messages.label,
             sentence=sentence,
             short=short_digest,
         )
@@ -123,10 +127,11 @@ class Part:
 
 
 def instant(time: datetime) -> Markup:
-    """Format a time in UTC as a `time` element."""
+    """Format a time in UTC as a `time` element. The script adds the user's local time, and how long ago."""
     aware = time.astimezone(UTC)
-    return Markup('<time datetime="{}">{}</time>').format(
-        aware.isoformat(timespec="seconds"), f"{aware:%d %b %Y, %H:%M:%S} UTC"
+    text = f"{aware:%d %b %Y, %H:%M:%S} UTC"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        aware.isoformat(timespec="seconds"), text, text
     )
 
 

@@ -1,5 +1,6 @@
 """Pages for operators that mint a pull token, show the pull commands, and follow the pull."""
 
+import json
 import secrets
 from http import HTTPStatus
 from typing import Final
@@ -9,11 +10,14 @@ from aiohttp import web
 from auth.authority import DEFAULT_TTL_S
 from auth.ports import Binding
 from auth.records import MAX_TTL_S, TokenState, TokenView
+from auth.secret import Secret
 from registry.errors import ConflictError, NotFoundError
+from registry.model.access import Role
 from registry.model.encryption import Encryption
 from registry.model.groups import GroupKey
 from registry.model.images import Variant, WantedVariant
 from registry.portal.commands import Pull
+from registry.portal.delivery import blobs_of, pace_of
 from registry.portal.group import GROUP, key_of
 from registry.portal.guard import Form, see_other
 from registry.portal.services import Views
@@ -36,28 +40,24 @@ class PullViews(Views):
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
-            web.get(_MINT, self._guard.show(self.ask)),
-            web.post(_MINT, self._guard.act(self.mint)),
-            web.get(_TOKEN, self._guard.show(self.show)),
-            web.post(_TOKEN + "/revoke", self._guard.act(self.revoke)),
-            web.post(_TOKEN + "/complete", self._guard.act(self.complete)),
+            web.get(_MINT, self._guard.show(self.ask, needs=Role.OPERATOR)),
+            web.post(_MINT, self._guard.act(self.mint, needs=Role.OPERATOR)),
+            web.get(_TOKEN, self._guard.show(self.show, needs=Role.OPERATOR)),
+            web.post(_TOKEN + "/revoke", self._guard.act(self.revoke, needs=Role.OPERATOR)),
+            web.post(_TOKEN + "/complete", self._guard.act(self.complete, needs=Role.OPERATOR)),
         ]
 
     async def ask(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show the form for a new token."""
-        visitor.require_operator()
         return await self._form(visitor, key_of(request, visitor))
 
     async def mint(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
-        """Mint a token, and show it only this once: a reload shows the token's page."""
-        visitor.require_operator()
+        """Mint a token, and redirect to its page, which shows it once."""
         key, node_id = key_of(request, visitor), form.get("node", "").strip()
         earlier = await self._guard.begin(visitor, form)
         if earlier is not None:
             return see_other(earlier or f"/groups/{key.repository}")
-        host = self._services.origin.host(
-            request
-        )  # first, because it may fail: a token without a reference is useless
+        self._services.origin.host(request)  # may fail: a token without a reference is useless
         try:
             made = await self._services.tokens.mint(
                 key,
@@ -69,25 +69,34 @@ class PullViews(Views):
         except (NotFoundError, ConflictError) as error:
             await self._services.groups.get(key)
             return await self._form(visitor, key, refusal=str(error))
-        await self._guard.end(visitor, form, _page_of(key, made.minted.token_id))
-        node = await self._services.nodes.get(node_id)
-        binding = node.binding if node is not None else Binding.SECRET
-        view = await self._services.authority.show(made.minted.token_id)
-        return self._show_once(request, visitor, made, view, host=host, binding=binding)
+        page = _page_of(key, made.minted.token_id)
+        await self._guard.leave_secret(visitor, page, _content(made))
+        await self._guard.end(visitor, form, page)
+        return see_other(page)
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
-        """Show the progress of a token's pull, but not the token itself."""
-        visitor.require_operator()
+        """Show the progress of a token's pull. The first time after the mint, show the token as well."""
         key = key_of(request, visitor)
         view = await self._of_group(key, request.match_info["token_id"])
-        every_s = _MOVING_S if view.state in _MOVING else 0
+        secret = await self._guard.take_secret(request, visitor, _page_of(key, view.token_id))
+        pull = await self._pull(request, view, secret) if secret is not None else None
+        image = await self._services.catalog.image_by_digest(view.repository, view.image_digest)
         return self._pages.live(
-            request, visitor, "token.html", "token_live.html", every_s=every_s, key=key, token=view
+            request,
+            visitor,
+            "token.html",
+            "token_live.html",
+            every_s=_MOVING_S if view.state in _MOVING else 0,
+            key=key,
+            token=view,
+            pace=pace_of(view.session, view.read_at) if view.session is not None else None,
+            blobs=blobs_of(image, view.session),
+            commands=pull.commands() if pull is not None else (),
+            needs_secret=pull is not None and pull.binding is Binding.SECRET,
         )
 
     async def revoke(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """Revoke a token."""
-        visitor.require_operator()
         key = key_of(request, visitor)
         view = await self._of_group(key, request.match_info["token_id"])
         await self._services.authority.revoke(view.token_id)
@@ -95,43 +104,20 @@ class PullViews(Views):
 
     async def complete(self, request: web.Request, visitor: SignedInUser, _form: Form) -> web.Response:
         """Report that a node has the image, which ends the token's session."""
-        visitor.require_operator()
         key = key_of(request, visitor)
         view = await self._of_group(key, request.match_info["token_id"])
         await self._services.authority.complete(view.token_id)
         return see_other(_page_of(key, view.token_id))
 
-    def _show_once(
-        self,
-        request: web.Request,
-        visitor: SignedInUser,
-        made: Designation,
-        view: TokenView,
-        *,
-        host: str,
-        binding: Binding,
-    ) -> web.Response:
-        pull = Pull(
-            reference=f"{host}/{made.key.repository}:v{made.version}",
-            node_id=made.node_id,
-            token=made.minted.token.reveal(),
-            binding=binding,
+    async def _pull(self, request: web.Request, view: TokenView, secret: Secret) -> Pull:
+        content = json.loads(secret.reveal())
+        node = await self._services.nodes.get(view.node_id)
+        return Pull(
+            reference=f"{self._services.origin.host(request)}/{view.repository}:v{content['version']}",
+            node_id=view.node_id,
+            token=content["token"],
+            binding=node.binding if node is not None else Binding.SECRET,
             plain_http=not self._services.origin.is_secure(request),
-        )
-        url = _page_of(made.key, view.token_id)
-        part = self._pages.part(
-            "token_live.html", visitor, url=url, every_s=_MOVING_S, key=made.key, token=view
-        )
-        return self._pages.page(
-            "minted.html",
-            visitor,
-            key=made.key,
-            version=made.version,
-            token=view,
-            commands=pull.commands(),
-            needs_secret=binding is Binding.SECRET,
-            url=url,
-            live=part.html,
         )
 
     async def _form(self, visitor: SignedInUser, key: GroupKey, *, refusal: str = "") -> web.Response:
@@ -159,6 +145,11 @@ class PullViews(Views):
         if view.repository != key.repository:
             raise NotFoundError("The group has no such token.")
         return view
+
+
+def _content(made: Designation) -> Secret:
+    """Return what the token's page needs for its commands, beside what the ledger has."""
+    return Secret(json.dumps({"token": made.minted.token.reveal(), "version": made.version}))
 
 
 def _page_of(key: GroupKey, token_id: str) -> str:

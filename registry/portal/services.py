@@ -8,6 +8,7 @@ from auth.ports import Clock
 from auth.signing_keys import SigningKey
 from registry.api.http.origin import Origin
 from registry.catalog.encryption import SqlEncryptionPolicies
+from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
 from registry.model.groups import GroupCatalog
@@ -17,6 +18,7 @@ from registry.portal.guard import Guard
 from registry.portal.pages import Pages
 from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
+from registry.services.image_checks import ImageChecks
 from registry.services.instances import Instances
 from registry.services.nodes import Nodes
 from registry.services.pull_tokens import PullTokens
@@ -37,7 +39,9 @@ class Services:
     instances: Instances
     catalog: GroupCatalog
     overview: SqlOverview
+    group_events: SqlGroupLogs
     progress: ProgressStore
+    checks: ImageChecks
     nodes: NodeRegistry
     node_registrations: Nodes
     organizations: SqlOrganizationDirectory

@@ -1,35 +1,43 @@
-"""Pages for signing in and out."""
+"""Signing in with a key, signing out, and the page of the signed-in user."""
 
 from http import HTTPStatus
+from typing import Final
 
 from aiohttp import web
 
 from auth.errors import RefusedError
 from registry.api.http.peers import peer_of
+from registry.model.access import Role
 from registry.portal.guard import SIGN_IN, Form, Guard, see_other
 from registry.portal.pages import Pages
 from registry.portal.sessions import PortalSessions, SignedInUser, TooManyAttemptsError
+from registry.portal.sign_in_page import SignInPage, own_path
+
+ACCOUNT: Final = "/account"
 
 
 class SignInViews:
     """Views for signing in and out."""
 
-    def __init__(self, sessions: PortalSessions, guard: Guard, pages: Pages) -> None:
+    def __init__(self, sessions: PortalSessions, guard: Guard, pages: Pages, page: SignInPage) -> None:
         self._sessions = sessions
         self._guard = guard
         self._pages = pages
+        self._page = page
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
         return [
             web.get(SIGN_IN, self._guard.open(self.show)),
             web.post(SIGN_IN, self._guard.open(self.sign_in)),
-            web.post("/sign-out", self._guard.act(self.sign_out)),
+            web.post("/sign-out", self._guard.act(self.sign_out, needs=Role.VIEWER)),
+            web.get(ACCOUNT, self._guard.show(self.account, needs=Role.VIEWER)),
+            web.post(ACCOUNT, self._guard.act(self.choose, needs=Role.VIEWER)),
         ]
 
     async def show(self, request: web.Request) -> web.Response:
         """Show the sign-in form."""
-        return self._form(request, request.query.get("next", "/"))
+        return self._page.show(request, request.query.get("next", "/"))
 
     async def sign_in(self, request: web.Request) -> web.StreamResponse:
         """Create a session for the holder of a key."""
@@ -43,12 +51,16 @@ class SignInViews:
             )
         except RefusedError:
             refusal = "No organization has this key. Check that it is complete and has not been revoked."
-            return self._form(request, following, refusal, HTTPStatus.UNAUTHORIZED)
+            return self._page.show(request, following, refusal=refusal, status=HTTPStatus.UNAUTHORIZED)
         except TooManyAttemptsError as error:
-            wait_s = max(1, round(error.retry_after_s))
-            refusal = f"Too many attempts from your address. Try again in {wait_s} s."
-            return self._form(request, following, refusal, HTTPStatus.TOO_MANY_REQUESTS, wait_s)
-        response = see_other(_own_path(following))
+            return self._page.show(
+                request,
+                following,
+                refusal=str(error),
+                status=HTTPStatus.TOO_MANY_REQUESTS,
+                retry_after_s=error.wait_s,
+            )
+        response = see_other(own_path(following))
         self._sessions.keep(request, response, session)
         return response
 
@@ -59,30 +71,11 @@ class SignInViews:
         self._sessions.forget(request, response)
         return response
 
-    def _form(
-        self,
-        request: web.Request,
-        following: str,
-        refusal: str = "",
-        status: HTTPStatus = HTTPStatus.OK,
-        retry_after_s: int = 0,
-    ) -> web.Response:
-        headers = {"Retry-After": str(retry_after_s)} if retry_after_s else {}
-        carrier = web.Response()
-        token = self._sessions.stranger_token(request, carrier)
-        page = self._pages.page(
-            "sign_in.html",
-            status=status,
-            headers=headers,
-            form_token=token,
-            following=_own_path(following),
-            refusal=refusal,
-        )
-        page.cookies.update(carrier.cookies)
-        return page
+    async def account(self, _request: web.Request, visitor: SignedInUser) -> web.Response:
+        """Show who is signed in, with which role, and the organizations to choose from."""
+        return self._pages.page("account.html", visitor)
 
-
-def _own_path(path: str) -> str:
-    """Return the path if it is on this site; otherwise the start page."""
-    own = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if own and "\\" not in path else "/"
+    async def choose(self, _request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
+        """Act in another organization from now on."""
+        await self._sessions.choose(visitor, form.get("organization", ""))
+        return see_other("/")

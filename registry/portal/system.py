@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from auth.signing_keys import SigningKey
+from registry.model.access import Role
 from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 
@@ -35,11 +36,10 @@ class SystemViews(Views):
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
-        return [web.get(SYSTEM, self._guard.show(self.show))]
+        return [web.get(SYSTEM, self._guard.show(self.show, needs=Role.OPERATOR))]
 
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show the health of the dependencies, the storage and the keys."""
-        visitor.require_operator()
         answers = await asyncio.gather(*map(_answers, self._services.probes.values()))
         objects, object_bytes = await self._services.overview.objects()
         occupancy = await self._services.overview.occupancy()

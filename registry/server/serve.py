@@ -13,6 +13,7 @@ from pathlib import Path
 import uvloop
 
 from auth.ledger import LedgerAddress, LedgerAddressError
+from registry.composition.identity import check_identity_settings
 from registry.config import AdminRoute, Role, Settings
 from registry.datadir import DataDir, write_atomically
 from registry.errors import ConfigError
@@ -61,6 +62,7 @@ def serve(settings: Settings) -> None:
 
 def _check_upstream_settings(settings: Settings) -> None:
     check_upstream_settings(settings)
+    check_identity_settings(settings)
     try:
         LedgerAddress.parse(settings.redis_url or "unix:///embedded")
     except LedgerAddressError as error:

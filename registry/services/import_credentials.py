@@ -27,13 +27,7 @@ class ImportCredentials:
 
     def read(self, asked: Mapping[str, Any] | None) -> UpstreamCredential | None:
         """Return the credential in a request. Raises InvalidInputError."""
-        if asked is None:
-            return None
-        try:
-            return self._credential_from(asked)
-        except InvalidInputError as error:
-            fields = {f"container.{path}": reasons for path, reasons in error.fields.items()}
-            raise InvalidInputError("The registry credentials cannot be used.", fields) from None
+        return read_credential(self._credential_from, asked)
 
     @asynccontextmanager
     async def stored(self, job_id: str, credential: UpstreamCredential | None) -> AsyncIterator[bytes | None]:
@@ -50,3 +44,16 @@ class ImportCredentials:
         except BaseException:
             await self._vault.forget(job_id)
             raise
+
+
+def read_credential(
+    credential_from: Callable[[Mapping[str, Any]], UpstreamCredential | None], asked: Mapping[str, Any] | None
+) -> UpstreamCredential | None:
+    """Return the credential in a request; None for a public image. Raises InvalidInputError."""
+    if asked is None:
+        return None
+    try:
+        return credential_from(asked)
+    except InvalidInputError as error:
+        fields = {f"container.{path}": reasons for path, reasons in error.fields.items()}
+        raise InvalidInputError("The registry credentials cannot be used.", fields) from None

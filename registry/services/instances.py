@@ -15,6 +15,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from auth.actor import acting_as
 from auth.audit import EventType
 from auth.errors import TokenNotFoundError
 from auth.ports import AuditTrail, Clock
@@ -215,11 +216,19 @@ class Instances:
     ) -> InstanceView | None:
         """Refresh one instance; None if its tokens have ended and its node was released.
 
+        Its events have no actor: the node caused them, not the caller who looks.
+
         Args:
             lapses: Whether the node may be released: not if its scheduler reports what it does.
         """
         if not instance.is_watched:
             return InstanceView(instance, group)
+        with acting_as(None):
+            return await self._observe(group, instance, tokens, lapses=lapses)
+
+    async def _observe(
+        self, group: Group, instance: Instance, tokens: Sequence[InstanceToken], *, lapses: bool
+    ) -> InstanceView | None:
         views = [await self._show(token.token_id) for token in tokens]
         pulls = await self._judge(group, instance.node_id, tokens, views)
         following = decide(instance, pulls)

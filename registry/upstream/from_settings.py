@@ -10,11 +10,12 @@ from registry.config import Settings
 from registry.errors import ConfigError, EgressRefusedError, ReferenceFormatError
 from registry.hosts import reference_host, split_host
 from registry.upstream.client import UpstreamClient
-from registry.upstream.egress import EgressGuard, Network, parse_url
+from registry.upstream.egress import HTTPS_PORT, EgressGuard, Network, bracketed_host, parse_url
 from registry.upstream.hooks import HookClient
+from registry.upstream.identity import IdentityClient
 from registry.upstream.realms import PINNED_REALMS
 from registry.upstream.retry import Backoff
-from registry.upstream.routes import OutboundProxy
+from registry.upstream.routes import CertificateAuthorities, OutboundProxy
 
 
 def upstream_client(settings: Settings) -> UpstreamClient:
@@ -43,6 +44,27 @@ def hook_client(settings: Settings) -> HookClient:
     return HookClient(_hook_guard(settings), proxy=_proxy(settings))
 
 
+def identity_client(settings: Settings) -> IdentityClient:
+    """Create the client for the identity provider. Must be called inside a running event loop.
+
+    The operator chose the provider, so that it may have a private address, unless a proxy is to be used for
+    it. Endpoints on other hosts need a public address or CRISPER_EGRESS_ALLOW.
+
+    Raises:
+        ConfigError: A setting is invalid. `check_upstream_settings` reports this at startup.
+    """
+    issuer = parse_url(settings.oidc_issuer or "")
+    own = [f"{bracketed_host(issuer)}:{issuer.port}"]
+    plain = own if issuer.scheme == "http" else []
+    authorities = {split_host(host): context for host, context in _authorities(settings).items()}
+    private = {(name, port or HTTPS_PORT): context for (name, port), context in authorities.items()}
+    return IdentityClient(
+        _guard(settings, insecure=plain, private=[] if settings.egress_proxy else own),
+        trust=CertificateAuthorities(private=private),
+        proxy=_proxy(settings),
+    )
+
+
 def check_upstream_settings(settings: Settings) -> None:
     """Validate all settings of upstreams and webhooks.
 
@@ -63,7 +85,15 @@ def shared_registries(settings: Settings) -> frozenset[str]:
     return frozenset(_name("CRISPER_SHARED_REGISTRIES", host) for host in settings.shared_registries)
 
 
-def _guard(settings: Settings) -> EgressGuard:
+def _guard(
+    settings: Settings, *, insecure: Sequence[str] | None = None, private: Sequence[str] = ()
+) -> EgressGuard:
+    """Return the guard of the settings.
+
+    Args:
+        insecure: Hosts that may use plain HTTP; by default the insecure registries.
+        private: Further hosts that may have a private address.
+    """
     networks: list[Network] = []
     hosts: list[str] = []
     for entry in settings.egress_allow:
@@ -72,9 +102,10 @@ def _guard(settings: Settings) -> EgressGuard:
             networks.append(network)
         else:
             hosts.append(entry)
-    insecure = [_host("--insecure-registry", host) for host in settings.insecure_registries]
-    private = [_host("CRISPER_EGRESS_ALLOW", host) for host in hosts]
-    return EgressGuard(insecure, private, networks)
+    if insecure is None:
+        insecure = [_host("--insecure-registry", host) for host in settings.insecure_registries]
+    allowed = [_host("CRISPER_EGRESS_ALLOW", host) for host in hosts]
+    return EgressGuard(insecure, [*allowed, *private], networks)
 
 
 def _hook_guard(settings: Settings) -> EgressGuard:

@@ -1,5 +1,7 @@
 """What every store of short-lived state has to keep. Subclass, and give a fixture of the port's name."""
 
+import asyncio
+
 import pytest
 
 from auth.secret import Secret
@@ -12,7 +14,7 @@ from registry.model.imports import (
     Stage,
     UpstreamCredential,
 )
-from registry.portal.sessions import SessionStore
+from registry.portal.session_store import SessionStore
 
 ROBOT = UpstreamCredential("org+robot", Secret("p:ä"))
 KEY = UpstreamCredential("AKIAEXAMPLE", Secret("s3cret"), CredentialKind.AWS_ACCESS_KEY)
@@ -57,6 +59,21 @@ class SessionStoreContract:
         assert await sessions.find(two.reveal()) == b"hash-2"
         assert await sessions.find("unknown \udcff") is None
 
+    async def test_a_shorter_session_ends_earlier(self, sessions: SessionStore) -> None:
+        short, usual = await sessions.open(b"one", 1), await sessions.open(b"two")
+        async with asyncio.timeout(30):
+            while await sessions.find(short.reveal()) is not None:  # noqa: ASYNC110 (of the store)
+                await asyncio.sleep(0.1)
+        assert await sessions.find(usual.reveal()) == b"two"
+
+    async def test_the_holder_of_a_session_is_replaced_until_it_ends(self, sessions: SessionStore) -> None:
+        session = (await sessions.open(b"before", 60)).reveal()
+        await sessions.replace(session, b"after")
+        assert await sessions.find(session) == b"after"
+        await sessions.close(session)
+        await sessions.replace(session, b"again")
+        assert await sessions.find(session) is None
+
     async def test_a_form_is_processed_once(self, sessions: SessionStore) -> None:
         assert await sessions.begin_form("one", "form \udcff") is None
         assert await sessions.begin_form("one", "form \udcff") == ""
@@ -64,3 +81,10 @@ class SessionStoreContract:
         assert await sessions.begin_form("one", "form \udcff") == "/page"
         assert await sessions.begin_form("one", "another") is None
         assert await sessions.begin_form("two", "form \udcff") is None
+
+    async def test_a_secret_is_read_once_by_its_session_on_its_page(self, sessions: SessionStore) -> None:
+        await sessions.put_secret("one", "/page", b"sealed")
+        assert await sessions.take_secret("two", "/page") is None
+        assert await sessions.take_secret("one", "/other") is None
+        assert await sessions.take_secret("one", "/page") == b"sealed"
+        assert await sessions.take_secret("one", "/page") is None

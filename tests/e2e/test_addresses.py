@@ -166,7 +166,8 @@ def test_a_mint_the_realm_and_the_portal_name_one_host(site: Certified) -> None:
     portal.send("/sign-in", {"key": server.operator_key}).expect(303)
     group = f"/groups/{site.repository}"
     assert f">{server.host}/{site.repository}:v1<" in portal.text(group)
-    minted = portal.send(f"{group}/mint", {"node": node.node_id, "ttl": "300"}).expect(200).body.decode()
+    made = portal.send(f"{group}/mint", {"node": node.node_id, "ttl": "300"}).expect(303)
+    minted = portal.text(made.headers["Location"])
     assert minted.count(f"{server.host}/{site.repository}:v1") >= len(CLIENTS)
     assert not re.search(r":443\b", minted)
 

@@ -87,9 +87,11 @@ def test_an_operator_goes_from_an_image_to_a_pull_in_the_audit_trail(
     expect(page.get_by_role("progressbar")).to_be_visible()
     look_well(page)
     link.bytes_per_s = FAST
-    expect(page.locator(".status")).to_have_text("stopped")
+    expect(page.locator(".current-status .status")).to_have_text("stopped")
     expect(page.get_by_role("status")).to_have_text("slow is stopped")
-    expect(page.get_by_role("row")).to_have_count(9)
+    expect(page.get_by_role("region", name="Layers").get_by_role("row")).to_have_count(9)
+    expect(page.get_by_role("row", name="v1")).to_contain_text("served")
+    expect(page.get_by_text("pulling", exact=False).last).to_contain_text("8 layers")
     look_well(page)
 
     page.get_by_role("link", name="Mint a pull token").click()
@@ -102,8 +104,10 @@ def test_an_operator_goes_from_an_image_to_a_pull_in_the_audit_trail(
     command = page.evaluate("navigator.clipboard.readText()")
     run(["sh", "-ec", command], env={**podman(own_folder), "CRISPER_NODE_SECRET": node.secret}).check()
     expect(page.locator("#live")).to_contain_text("node-7 has the complete image")
-    page.reload()  # shows the token's own page, and mints no second token
     expect(page).to_have_url(re.compile("/tokens/"))
+    page.reload()  # mints no second token, and shows the first one no more
+    expect(page.get_by_role("button", name="Copy")).to_have_count(0)
+    expect(page.get_by_role("row", name="Layer 1")).to_contain_text("complete")
     expect(page.locator("#live")).to_contain_text("node-7 has the complete image")
     assert len(server.operator.events(type="token.minted")) == 1
 
@@ -182,3 +186,78 @@ def test_an_operator_creates_an_organization_and_a_node_whose_secrets_are_shown_
     look_well(page)
     page.get_by_role("link", name="Strike off").click()
     look_well(page)
+
+
+def test_a_customer_checks_edits_and_deletes_over_an_expired_session(
+    page: Page, server: CrisperServer, link: SlowLink
+) -> None:
+    organization = server.operator.create_organization()
+    customer = server.customer(organization)
+    link.bytes_per_s = FAST
+    image = f"{link.host}/acme/random:latest"
+    sign_in(page, server.url, organization.api_key)
+    for name in ("one", "two"):
+        customer.create_group(image, name=name, username=USERNAME, password=PASSWORD)
+        customer.wait_settled(name)
+
+    page.goto(f"{server.url}/groups/{organization.name}/default/one/image")
+    expect(page.get_by_label("The image is private")).to_be_checked()
+    page.get_by_label("User name").fill(USERNAME)
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Check image and credentials").click()
+    expect(page.locator("#checked")).to_contain_text("Failed to authenticate")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Check image and credentials").click()
+    expect(page.locator("#checked")).to_contain_text("This image can be imported.")
+    look_well(page)
+
+    page.goto(f"{server.url}/groups/{organization.name}/default/one/edit?values=shown")
+    page.get_by_label("Replicas").fill("5")
+    page.get_by_label("Environment").fill('MODE=fast\nTEXT="a\\nb"')
+    look_well(page)
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+    look_well(page)
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Sign in in another tab").click()
+    opened.value.get_by_label("API key").fill(organization.api_key)
+    opened.value.get_by_role("button", name="Sign in").click()
+    expect(opened.value.get_by_role("heading", name="Edit one")).to_be_visible()
+    page.get_by_role("button", name="Return to the form").click()
+    expect(page.get_by_label("Replicas")).to_have_value("5")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="one")).to_be_visible()
+    group = customer.group("one")
+    assert group["replicas"] == 5
+    assert group["container"]["environment_variables"] == {"MODE": "fast", "TEXT": "a\nb"}
+
+    page.goto(server.url)
+    expect(page.locator("time").first).to_have_attribute("title", re.compile("UTC$"))
+    expect(page.locator("time").first).to_have_text(
+        re.compile(r"^(just now|\d+ minutes? ago), \d\d:\d\d:\d\d$")
+    )
+    expect(page.get_by_role("button", name="Delete selected groups")).to_be_hidden()
+    page.get_by_role("checkbox", name=f"Select {organization.name}/default/two").check()
+    page.evaluate("htmx.ajax('GET', '/', {target: '#live', swap: 'outerHTML'})")
+    page.wait_for_function("document.querySelector('#live input:checked')")
+    page.get_by_role("button", name="Delete selected groups").click()
+    look_well(page)
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("link", name="one")).to_be_visible()
+    expect(page.get_by_role("link", name="two")).to_have_count(0)
+
+
+def test_a_page_says_while_the_server_is_away(browser: Browser, server: CrisperServer) -> None:
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    sign_in(page, server.url, server.operator_key)
+    page.get_by_role("link", name="Audit trail").click()
+    expect(page.locator("#stale")).to_be_hidden()
+    context.set_offline(True)
+    expect(page.locator("#stale")).to_contain_text("The server does not answer. You see the state of")
+    context.set_offline(False)
+    expect(page.locator("#stale")).to_be_hidden()
+    expect(page.locator("#announcement")).to_have_text("The page is up to date again.")
+    context.close()

@@ -50,6 +50,7 @@ _DOCKERD = ("github.com/moby/moby/v2/cmd/dockerd", "v2.0.0-beta.24")
 _GITEA = ("code.gitea.io/gitea", "v1.27.3")
 _AZURITE = "3.37.0"
 _AXE_CORE = "4.14.1"
+_OIDC_PROVIDER = "9.13.3"
 _SALAD_SDK = "0.9.0-alpha.17"
 
 
@@ -97,6 +98,12 @@ def azurite() -> list[str]:
 def axe_core() -> Path:
     """Return axe-core's script; the first call on a machine installs it."""
     return _npm_install("axe-core", _AXE_CORE, "axe-core/axe.min.js")
+
+
+def oidc_provider() -> tuple[str, Path]:
+    """Return Node.js and the description of the OpenID provider; the first call on a machine installs it."""
+    entry = _npm_install("oidc-provider", _OIDC_PROVIDER, "oidc-provider/package.json")
+    return _find("node", _NODE_PATH), entry
 
 
 def salad_sdk() -> tuple[str, Path]:
@@ -177,4 +184,5 @@ if __name__ == "__main__":
     print(notation_signer())  # noqa: T201
     print(*azurite())  # noqa: T201
     print(axe_core())  # noqa: T201
+    print(*oidc_provider())  # noqa: T201
     print(*salad_sdk())  # noqa: T201

@@ -37,8 +37,12 @@ def request(
     body: bytes | Iterable[bytes] | Mapping[str, Any] | None = None,
     timeout_s: float = 30,
     tls: ssl.SSLContext | None = None,
+    source: str | None = None,
 ) -> Response:
-    """Send one request; a mapping as `body` goes out as JSON, an iterable part by part. `tls` is for `https://`."""
+    """Send one request; a mapping as `body` goes out as JSON, an iterable part by part.
+
+    `tls` is for `https://`; `source` is the loopback address that the request comes from.
+    """
     parts = urlsplit(url)
     sent = dict(headers or {})
     if isinstance(body, Mapping):
@@ -48,7 +52,7 @@ def request(
     connection = (
         HTTPSConnection(host, port, timeout=timeout_s, context=tls)
         if parts.scheme == "https"
-        else HTTPConnection(host, port, timeout=timeout_s)
+        else HTTPConnection(host, port, timeout=timeout_s, source_address=(source, 0) if source else None)
     )
     try:
         target = parts.path + (f"?{parts.query}" if parts.query else "")

@@ -1,6 +1,7 @@
 """Ports of imports and of the portal in memory; each passes its port's contract suite (tests/contracts)."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +9,7 @@ from dataclasses import replace
 from auth.secret import Secret
 from registry.errors import StoreFailedError
 from registry.model.images import StoredImage
-from registry.model.imports import ImportJob, Progress, UpstreamCredential
+from registry.model.imports import ImportJob, ImportReport, Progress, UpstreamCredential
 
 
 def loop_time() -> float:
@@ -29,6 +30,7 @@ class MemoryJobQueue:
         self.leases: dict[str, tuple[str, float]] = {}
         self.ended: dict[str, StoredImage | tuple[str, str]] = {}
         self.deferred: dict[str, float] = {}
+        self.reports: dict[str, ImportReport | None] = {}
         self.beats = 0
         self.broken = False
         self._now = now
@@ -86,10 +88,21 @@ class MemoryJobQueue:
         self._check()
         return {job_id for job_id in self.waiting if self._holds(job_id, worker_id)}
 
-    async def succeed(self, job: ImportJob, worker_id: str, image: StoredImage) -> bool:
+    async def succeed(
+        self, job: ImportJob, worker_id: str, image: StoredImage, report: ImportReport | None = None
+    ) -> bool:
+        self.reports[job.id] = report
         return self._end(job, worker_id, image)
 
-    async def fail(self, job: ImportJob, worker_id: str, reason: str, sentence: str) -> bool:
+    async def fail(
+        self,
+        job: ImportJob,
+        worker_id: str,
+        reason: str,
+        sentence: str,
+        report: ImportReport | None = None,
+    ) -> bool:
+        self.reports[job.id] = report
         return self._end(job, worker_id, (reason, sentence))
 
     def _end(self, job: ImportJob, worker_id: str, outcome: StoredImage | tuple[str, str]) -> bool:
@@ -137,23 +150,31 @@ class MemoryProgressStore:
 
 
 class MemoryPortalSessions:
-    """Keeps `registry.portal.sessions.SessionStore`."""
+    """Keeps `registry.portal.session_store.SessionStore`."""
 
-    ttl_s = 600
+    ttl_s = 3600
 
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
         self.forms: dict[tuple[str, str], str] = {}
-        self._opened = 0
+        self.lifetimes: list[int] = []
+        self._ends: dict[str, float] = {}
+        self.secrets: dict[tuple[str, str], bytes] = {}
 
-    async def open(self, key_hash: bytes) -> Secret:
-        session_id = f"session-{self._opened}"
-        self._opened += 1
-        self.kept[session_id] = key_hash
+    async def open(self, holder: bytes, ttl_s: int | None = None) -> Secret:
+        session_id = f"session-{len(self.lifetimes)}"
+        self.lifetimes.append(ttl_s or self.ttl_s)
+        self._ends[session_id] = time.monotonic() + self.lifetimes[-1]
+        self.kept[session_id] = holder
         return Secret(session_id)
 
     async def find(self, session_id: str) -> bytes | None:
-        return self.kept.get(session_id)
+        has_ended = self._ends.get(session_id, 0.0) <= time.monotonic()
+        return None if has_ended else self.kept.get(session_id)
+
+    async def replace(self, session_id: str, holder: bytes) -> None:
+        if await self.find(session_id) is not None:
+            self.kept[session_id] = holder
 
     async def close(self, session_id: str) -> None:
         self.kept.pop(session_id, None)
@@ -166,3 +187,9 @@ class MemoryPortalSessions:
 
     async def end_form(self, session_id: str, form_id: str, page: str) -> None:
         self.forms[session_id, form_id] = page
+
+    async def put_secret(self, session_id: str, page: str, sealed: bytes) -> None:
+        self.secrets[session_id, page] = sealed
+
+    async def take_secret(self, session_id: str, page: str) -> bytes | None:
+        return self.secrets.pop((session_id, page), None)

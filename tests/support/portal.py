@@ -14,10 +14,14 @@ _TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 
 
 class PortalVisitor:
-    """Keeps cookies and sends forms with the token of the page that they are on; `tls` is for `https://`."""
+    """Keeps cookies and sends forms with the token of the page that they are on; `tls` is for `https://`.
 
-    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+    `source` is the loopback address that it comes from.
+    """
+
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None, source: str | None = None) -> None:
         self.url = url
+        self._source = source
         self.cookies: dict[str, str] = {}
         self._tls = tls
 
@@ -29,7 +33,7 @@ class PortalVisitor:
 
     def copy(self) -> "PortalVisitor":
         """Return the same browser, to do with as a test likes."""
-        copied = PortalVisitor(self.url, self._tls)
+        copied = PortalVisitor(self.url, self._tls, self._source)
         copied.cookies = dict(self.cookies)
         return copied
 
@@ -58,7 +62,9 @@ class PortalVisitor:
     def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Response:
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items() if value)
         sent = {"Accept": "text/html", **({"Cookie": cookies} if cookies else {}), **headers}
-        answer = request(method, f"{self.url}{path}", headers=sent, body=body, tls=self._tls)
+        answer = request(
+            method, f"{self.url}{path}", headers=sent, body=body, tls=self._tls, source=self._source
+        )
         self.cookies |= {name: morsel.value for name, morsel in cookies_of(answer).items()}
         return answer
 

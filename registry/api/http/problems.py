@@ -27,6 +27,7 @@ from auth.errors import (
     TtlOutOfRangeError,
 )
 from registry.errors import (
+    AccessDeniedError,
     CatalogUnavailableError,
     ConflictError,
     EncryptedSessionError,
@@ -97,6 +98,7 @@ TABLE: Mapping[type[Exception], Problem] = {
     DigestError: Problem(400, "invalid-digest", "Invalid digest", "DIGEST_INVALID"),
     RefusedError: Problem(401, "unauthorized", "Unauthorized", "UNAUTHORIZED", _REFUSED),
     OutsideScopeError: Problem(403, "forbidden", "Forbidden", "DENIED", _DENIED),
+    AccessDeniedError: Problem(403, "access-denied", "Access denied", "DENIED"),
     QuotaExceededError: Problem(403, "quota-exceeded", "Quota exceeded", "DENIED"),
     NotFoundError: Problem(404, "not-found", "Not found", "NAME_UNKNOWN"),
     ManifestNotFoundError: Problem(404, "not-found", "Not found", "MANIFEST_UNKNOWN"),

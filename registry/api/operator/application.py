@@ -6,6 +6,8 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from auth.actor import OPERATOR_KEY as OPERATOR
+from auth.actor import acting_as
 from auth.errors import Cause, RefusedError
 from auth.verifier import Verifier
 from registry.api.endpoint import Access, Api, Part, Schema, access_of, add_operations
@@ -76,7 +78,9 @@ def _authenticated(
                 source = peer_of(request).source
                 await refusals.refuse(Cause.FORGED, api="operator", source=source)
             await _require_own_session(request, key.strip(), verifier)
-        return await handler(request)
+            return await handler(request)
+        with acting_as(OPERATOR):
+            return await handler(request)
 
     return authenticate
 

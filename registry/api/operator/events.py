@@ -9,6 +9,7 @@ from aiohttp_sse import EventSourceResponse
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from auth.actor import ActorKind
 from registry.api.endpoint import Call, Endpoint
 from registry.api.http.event_stream import open_stream
 from registry.api.operator.shapes import Count, Document, Instant
@@ -61,6 +62,15 @@ class LastEventId(Query):
     after: WholeNumber
 
 
+class Actor(Document):
+    """The person or key that caused an event."""
+
+    kind: ActorKind
+    id: str
+    name: str
+    is_operator: bool
+
+
 class Event(Document):
     """An event of the audit trail."""
 
@@ -73,6 +83,7 @@ class Event(Document):
     cause: str | None
     source: str | None
     detail: dict[str, object]
+    actor: Actor | None
 
     @classmethod
     def of(cls, stored: StoredEvent) -> "Event":
@@ -87,6 +98,7 @@ class Event(Document):
             cause=stored.cause,
             source=stored.source,
             detail=dict(stored.detail),
+            actor=Actor.model_validate(stored.actor) if stored.actor else None,
         )
 
 

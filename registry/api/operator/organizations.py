@@ -8,6 +8,7 @@ from registry.api.endpoint import Call, Endpoint
 from registry.api.operator.shapes import Body, Document, Instant, Name
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import NotFoundError
+from registry.model.access import KeyScope
 from registry.services import api_keys
 
 
@@ -22,9 +23,12 @@ class NewApiKey(Body):
 
     Attributes:
         name: Label chosen by the owner.
+        scope: `read`: only reads; `deploy`: also changes groups and instances; `full`: also webhooks and
+            their secret key, and API keys in the portal.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    scope: KeyScope = KeyScope.FULL
 
 
 class Organization(Document):
@@ -49,11 +53,17 @@ class CreatedOrganization(Document):
 
 
 class ApiKey(Document):
-    """A key for the public API."""
+    """A key for the public API.
+
+    Attributes:
+        last_used_at: At most a minute late; null if the key was never used.
+    """
 
     key_id: str
     name: str
+    scope: KeyScope
     created_at: Instant
+    last_used_at: Instant | None
     revoked_at: Instant | None
 
 
@@ -107,7 +117,9 @@ class OrganizationsApi:
     )
     async def create_api_key(self, call: Call[NewApiKey]) -> CreatedApiKey:
         """Create an API key."""
-        made = await self._keys.create(call.path("organization_name"), call.body.name, source=call.source)
+        made = await self._keys.create(
+            call.path("organization_name"), call.body.name, call.body.scope, source=call.source
+        )
         key = ApiKey.model_validate(made.key)
         return CreatedApiKey(**dict(key), api_key=made.secret.reveal())
 

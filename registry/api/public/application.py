@@ -8,6 +8,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from auth.actor import acting_as
 from auth.errors import OutsideScopeError
 from registry.api.endpoint import Api, Call, Part, Schema, add_operations, operation_of
 from registry.api.http.peers import peer_of
@@ -83,10 +84,13 @@ def _authenticated(authenticate: Authenticate) -> Middleware:
                 raise NotFoundError("The organization does not exist, or the key has no access.") from None
         _require_names(request)
         operation = operation_of(request)
-        if caller.organization is None or operation is None or operation.streams:
-            return await handler(request)
-        async with turns.of(caller.organization):
-            return await handler(request)
+        if operation is not None:
+            caller.require_scope(operation.endpoint.required_scope)
+        with acting_as(caller.actor):
+            if caller.organization is None or operation is None or operation.streams:
+                return await handler(request)
+            async with turns.of(caller.organization):
+                return await handler(request)
 
     return admit
 

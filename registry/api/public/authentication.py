@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from auth.actor import OPERATOR_KEY, Actor, ActorKind
 from auth.errors import Cause, OutsideScopeError, RefusedError
 from registry.api.key_refusals import KeyRefusals
 from registry.ephemeral.rate_limits import RedisRateLimiter
-from registry.errors import RateLimitedError
+from registry.errors import AccessDeniedError, RateLimitedError
+from registry.model.access import KeyScope
+from registry.model.api_keys import ApiKey
 from registry.services.api_keys import MAX_KEY_LENGTH, ApiKeys
 
 HEADER = "Salad-Api-Key"
@@ -20,9 +23,13 @@ class Caller:
 
     Attributes:
         organization: The customer who owns the key; None for the operator, who has access to all.
+        scope: Scope of the key.
+        actor: The key, for the audit trail.
     """
 
     organization: str | None
+    scope: KeyScope = KeyScope.FULL
+    actor: Actor | None = None
 
     def require(self, organization: str) -> None:
         """Check access to an organization. The refusal does not reveal whether it exists.
@@ -32,6 +39,14 @@ class Caller:
         """
         if self.organization not in (None, organization):
             raise OutsideScopeError(Cause.OUTSIDE_SCOPE)
+
+    def require_scope(self, scope: KeyScope) -> None:
+        """Check the scope of the key. Raises AccessDeniedError: it is a lesser one."""
+        if not self.scope.includes(scope):
+            raise AccessDeniedError(
+                f"This API key has the scope {self.scope}, and the request needs {scope}. Use another "
+                "key, or ask an owner of the organization for one."
+            )
 
 
 class Authenticate(Protocol):
@@ -87,20 +102,25 @@ class ApiKeyAuthenticator:
         if len(shown) > MAX_KEY_LENGTH:
             await self._refusals.refuse(Cause.MALFORMED, api=_API, source=source)
         if self._is_operator_key(shown):
-            return Caller(organization=None)
+            return Caller(organization=None, actor=OPERATOR_KEY)
         key = await self._keys.find(shown)
         if key is None:
             await self._refusals.refuse(Cause.UNKNOWN, api=_API, source=source)
         await _take(self._rates, key.key_id, "This API key")
         if changes:
             await _take(self._changes, changes_of(key.organization), "The organization's number of changes")
-        return Caller(organization=key.organization)
+        return caller_with(key)
 
     async def is_valid(self, shown: str | None) -> bool:
         """Return whether a key that was accepted is still valid. Counts no request."""
         return shown is not None and (
             self._is_operator_key(shown) or await self._keys.find(shown) is not None
         )
+
+
+def caller_with(key: ApiKey) -> Caller:
+    """Return the caller that an API key authenticates."""
+    return Caller(key.organization, key.scope, Actor(ActorKind.API_KEY, key.key_id, key.name))
 
 
 def changes_of(organization: str) -> str:

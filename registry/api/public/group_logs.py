@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 from registry.api.endpoint import Call, Endpoint
 from registry.api.public.application import GROUP, ORGANIZATION, READ, WRITE, group_key
 from registry.api.public.shapes import Name, Omittable, Shape, Uuid
+from registry.model.access import KeyScope
 from registry.model.group_logs import LogEntry as Entry
 from registry.model.groups import Group
 from registry.model.log_queries import parse_query
@@ -143,7 +144,9 @@ class GroupLogsApi:
         group, entries = await self._logs.newest(group_key(call))
         return SystemLogList(items=[SystemLog.of(group, entry) for entry in entries])
 
-    @Endpoint("POST", f"{ORGANIZATION}/log-entries", "A page of log entries.", errors=WRITE)
+    @Endpoint(
+        "POST", f"{ORGANIZATION}/log-entries", "A page of log entries.", errors=WRITE, scope=KeyScope.READ
+    )
     async def query_log_entries(self, call: Call[LogEntryQuery]) -> LogEntryCollection:
         """Query the log entries of an organization.
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from registry.api.endpoint import Call, Endpoint
 from registry.api.public.application import ORGANIZATION, READ, WRITE
 from registry.api.public.shapes import Integer, Items, Shape, Text, Uuid
+from registry.model.access import KeyScope
 from registry.model.hardware import CpuAvailability, GpuAvailability, GpuClass
 from registry.services.hardware import HardwareFile
 
@@ -47,12 +48,24 @@ class HardwareApi:
         """List the GPU classes that the operator offers."""
         return GpuClassesList(items=list((await self._file.hardware()).gpu_classes))
 
-    @Endpoint("POST", f"{_AVAILABILITY}/sce-cpu-availability", "The available processors.", errors=WRITE)
+    @Endpoint(
+        "POST",
+        f"{_AVAILABILITY}/sce-cpu-availability",
+        "The available processors.",
+        errors=WRITE,
+        scope=KeyScope.READ,
+    )
     async def get_cpu_availability(self, call: Call[CpuAvailabilityPrototype]) -> CpuAvailability:  # noqa: ARG002
         """Get how many processors are available."""
         return (await self._file.hardware()).cpu_availability
 
-    @Endpoint("POST", f"{_AVAILABILITY}/sce-gpu-availability", "The available GPUs.", errors=WRITE)
+    @Endpoint(
+        "POST",
+        f"{_AVAILABILITY}/sce-gpu-availability",
+        "The available GPUs.",
+        errors=WRITE,
+        scope=KeyScope.READ,
+    )
     async def get_gpu_availability(self, call: Call[GpuAvailabilityPrototype]) -> GpuAvailability:
         """Get how many GPUs of some classes are available."""
         return (await self._file.hardware()).available_gpus(call.body.gpu_classes)

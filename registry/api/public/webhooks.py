@@ -11,6 +11,7 @@ from registry.api.endpoint import Call, Endpoint
 from registry.api.public.application import ORGANIZATION, READ, WRITE
 from registry.api.public.shapes import Omittable, Shape, Uuid
 from registry.model import webhooks as model
+from registry.model.access import KeyScope
 from registry.services import webhooks
 
 _ALL: Final = f"{ORGANIZATION}/webhooks"
@@ -86,12 +87,12 @@ class WebhooksApi:
     def __init__(self, service: webhooks.Webhooks) -> None:
         self._webhooks = service
 
-    @Endpoint("GET", _KEY, "The key.", errors=READ)
+    @Endpoint("GET", _KEY, "The key.", errors=WRITE, scope=KeyScope.FULL)
     async def get_webhook_secret_key(self, call: Call[None]) -> WebhookSecretKey:
         """Get the secret key of the organization's webhooks. The first request creates it."""
         return _key(await self._webhooks.secret_key(call.path("organization_name"), source=call.source))
 
-    @Endpoint("POST", _KEY, "The new key.", errors=WRITE)
+    @Endpoint("POST", _KEY, "The new key.", errors=WRITE, scope=KeyScope.FULL)
     async def update_webhook_secret_key(self, call: Call[None]) -> WebhookSecretKey:
         """Replace the secret key of the organization's webhooks.
 
@@ -99,7 +100,7 @@ class WebhooksApi:
         """
         return _key(await self._webhooks.renew_secret_key(call.path("organization_name"), source=call.source))
 
-    @Endpoint("POST", _ALL, "The webhook.", status=201, errors=WRITE)
+    @Endpoint("POST", _ALL, "The webhook.", status=201, errors=WRITE, scope=KeyScope.FULL)
     async def create_customer_webhook(self, call: Call[NewWebhook]) -> Webhook:
         """Create a webhook.
 
@@ -124,12 +125,12 @@ class WebhooksApi:
         """Get a webhook."""
         return Webhook.of(await self._webhooks.get(*_named(call)))
 
-    @Endpoint("DELETE", _ONE, "Done.", status=204, errors=WRITE)
+    @Endpoint("DELETE", _ONE, "Done.", status=204, errors=WRITE, scope=KeyScope.FULL)
     async def delete_customer_webhook(self, call: Call[None]) -> None:
         """Delete a webhook and its waiting messages."""
         await self._webhooks.remove(*_named(call), source=call.source)
 
-    @Endpoint("POST", f"{_ONE}/enable", "The webhook.", errors=WRITE)
+    @Endpoint("POST", f"{_ONE}/enable", "The webhook.", errors=WRITE, scope=KeyScope.FULL)
     async def enable_customer_webhook(self, call: Call[None]) -> Webhook:
         """Enable a webhook that was disabled after failed deliveries."""
         return Webhook.of(await self._webhooks.enable(*_named(call), source=call.source))

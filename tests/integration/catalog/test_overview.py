@@ -8,13 +8,21 @@ import pytest
 
 from auth.audit import AuthEventType
 from auth.ports import AuditEvent
+from registry.catalog import event_times
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
 from registry.catalog.jobs import SqlJobQueue
 from registry.catalog.key_records import SqlKeyRecords
 from registry.catalog.maintenance import SqlUpkeep
 from registry.catalog.organizations import SqlOrganizationDirectory
-from registry.catalog.overview import EventFilter, SqlOverview, StorageUsage, VersionRow
+from registry.catalog.overview import (
+    EventFilter,
+    GroupFilter,
+    GroupOrder,
+    SqlOverview,
+    StorageUsage,
+    VersionRow,
+)
 from registry.catalog.quarantine import SqlQuarantine
 from registry.model.groups import Group, GroupStatus
 from registry.model.images import Variant
@@ -54,7 +62,8 @@ class World:
 
     async def names(self, words: str = "", organization: str | None = None, **page: int) -> Sequence[str]:
         page = {"limit": 10, "offset": 0, **page}
-        return [row.key.name for row in await self.overview.groups(organization, words, None, **page)]
+        wanted = GroupFilter(organization, words=words)
+        return [row.key.name for row in await self.overview.groups(wanted, **page)]
 
 
 @pytest.fixture
@@ -95,12 +104,60 @@ async def test_groups_are_listed_by_organization_and_status_with_stored_size(
     await world.create("waiting")
     await world.create("theirs", organization="rival")
     assert await world.names(organization="acme") == ["waiting", "ready"]
-    (row,) = await world.overview.groups("acme", "", "stopped", limit=10, offset=0)
+    (row,) = await world.overview.groups(GroupFilter("acme", status=GroupStatus.STOPPED), limit=10, offset=0)
     assert (row.key, row.status, row.version) == (ready.key, GroupStatus.STOPPED, 1)
     assert (row.size_bytes, row.job_id) == (GB_5, ready.job_id)
     assert row.updated_at == imported_at
-    (row,) = await world.overview.groups("acme", "", "pending", limit=10, offset=0)
+    (row,) = await world.overview.groups(GroupFilter("acme", status=GroupStatus.PENDING), limit=10, offset=0)
     assert (row.key.name, row.size_bytes) == ("waiting", None)
+
+
+async def test_groups_are_listed_by_project_and_time_in_the_chosen_order(world: World) -> None:
+    small = await world.create("small")
+    await world.imported()
+    await world.create("big")
+    await world.create("late", organization="rival")
+
+    async def names(**wanted: object) -> list[str]:
+        found = await world.overview.groups(GroupFilter(**wanted), limit=10, offset=0)  # type: ignore[arg-type]
+        return [row.key.name for row in found]
+
+    orders = {order: await names(order=order) for order in GroupOrder}
+    assert orders[GroupOrder.NEWEST] == ["late", "big", "small"]
+    assert orders[GroupOrder.OLDEST] == ["small", "big", "late"]
+    assert orders[GroupOrder.NAME] == ["big", "late", "small"]
+    assert orders[GroupOrder.LARGEST][0] == "small"
+    assert len(orders[GroupOrder.CHANGED]) == 3
+    assert await names(created_after=small.created_at + timedelta(minutes=1)) == ["late", "big"]
+    assert await names(project=small.key.project, organization="acme") == ["big", "small"]
+    assert await names(project="none") == []
+
+
+@pytest.mark.parametrize("near", [1, 1000])
+async def test_events_of_a_time_are_found_although_some_are_appended_late(
+    world: World, monkeypatch: pytest.MonkeyPatch, near: int
+) -> None:
+    monkeypatch.setattr(event_times, "_NEAR", near)
+    monkeypatch.setattr(event_times, "_SAMPLES", 3)
+    clock = SettableClock()
+    log = SqlEventLog(world.database, clock)
+    began = clock.now()
+    for hour in range(40):
+        late = timedelta(minutes=50 if hour % 7 == 3 else 0)
+        clock.time = began + timedelta(hours=hour) - late
+        await log.record(AuditEvent(AuthEventType.TOKEN_MINTED, "acme", detail={"hour": hour}))
+
+    async def hours(since: int | None, until: int | None) -> list[object]:
+        times = [None if hour is None else began + timedelta(hours=hour) for hour in (since, until)]
+        found = await world.overview.events(EventFilter(since=times[0], until=times[1]), limit=100)
+        return [event.detail["hour"] for event in found]
+
+    for since, until in ((5, 12), (0, 40), (30, None), (None, 4), (50, 60), (-9, -2), (12, 5)):
+        low, high = since if since is not None else -99, until if until is not None else 99
+        expected = [
+            hour for hour in range(39, -1, -1) if low <= hour - (50 / 60 if hour % 7 == 3 else 0) < high
+        ]
+        assert await hours(since, until) == expected, (since, until)
 
 
 async def test_a_groups_versions_tell_their_size_in_both_encodings(world: World) -> None:
@@ -109,8 +166,19 @@ async def test_a_groups_versions_tell_their_size_in_both_encodings(world: World)
     other = await world.create("other")
     (found,) = await world.overview.versions(group.id)
     stored = datetime(2026, 1, 1, 1, tzinfo=UTC)
-    assert found == VersionRow(1, str(IMAGE.digest), "linux/amd64", GB_5, GB_5 - 1, stored)
+    assert found == VersionRow(
+        1, "ghcr.io/acme/web:1", str(IMAGE.digest), "linux/amd64", GB_5, GB_5 - 1, stored
+    )
     assert await world.overview.versions(other.id) == []
+
+
+async def test_a_reference_was_private_if_its_last_import_used_credentials(world: World) -> None:
+    group = await world.create("web")
+    assert not await world.overview.was_private(group.id, group.image)
+    private = replace(a_group("locked"), image="ghcr.io/acme/locked:1")
+    await world.groups.create(created(private), b"wrapped key")
+    assert await world.overview.was_private(private.id, private.image)
+    assert not await world.overview.was_private(private.id, "ghcr.io/acme/other:1")
 
 
 async def test_events_are_listed_newest_first_by_what_they_are_of(world: World) -> None:

@@ -1,5 +1,6 @@
 """One server with two organizations, a node, a group whose image is ready and one that failed."""
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,12 +16,20 @@ READY, FAILED = "ready", "failed"
 
 @dataclass(frozen=True)
 class Stage:
+    """What the tests of the portal share.
+
+    Attributes:
+        silent_host: A registry that takes connections and never answers.
+    """
+
     server: CrisperServer
     upstream: Upstream
     organization: Organization
     other: Organization
     node: Node
+    silent_host: str
     sessions: dict[str, PortalVisitor] = field(default_factory=dict, repr=False)
+    keys: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def operator(self) -> PortalVisitor:
@@ -43,12 +52,13 @@ class Stage:
         return f"/groups/{self.organization.name}/default/{group}{rest}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("portal")
-    with Upstream(folder / "upstream") as upstream:
+    with Upstream(folder / "upstream") as upstream, socket.create_server(("127.0.0.1", 0)) as silent:
         upstream.push(images.runnable())
-        with CrisperServer(folder / "crisper", insecure_registries=[upstream.host]) as server:
+        silent_host = f"127.0.0.1:{silent.getsockname()[1]}"
+        with CrisperServer(folder / "crisper", insecure_registries=[upstream.host, silent_host]) as server:
             operator = server.operator
             made = Stage(
                 server,
@@ -56,6 +66,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                 operator.create_organization(),
                 operator.create_organization(),
                 operator.create_node(),
+                silent_host,
             )
             access = upstream.login
             made.customer.create_group(upstream.reference(images.runnable()), name=READY, **access)

@@ -1,6 +1,6 @@
 import hmac
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +11,11 @@ from aiohttp.test_utils import TestServer
 
 from auth.ports import AuditEvent
 from registry.api.key_refusals import KeyRefusals
+from registry.api.openapi import document
 from registry.api.public import PREFIX, ApiKeyAuthenticator, public_app
 from registry.audit.types import RegistryEventType
 from registry.catalog.api_keys import SqlApiKeyDirectory
+from registry.catalog.engine.database import Database
 from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.model.api_keys import ApiKey
 from registry.model.organizations import Organization
@@ -51,6 +53,8 @@ class Service:
     world: World
     base_url: str
     session: ClientSession
+    database: Database
+    operations: Mapping[str, Mapping[str, object]]
 
     async def call(
         self,
@@ -84,7 +88,9 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     )
     keyring = LocalKeyring.create(tmp_path / "keyring.json")
     root = web.Application()
-    root.add_subapp(PREFIX, public_app(world.services(keyring), authenticate))
+    app = public_app(world.services(keyring), authenticate)
+    root.add_subapp(PREFIX, app)
     async with TestServer(root) as server, ClientSession() as session:
-        yield Service(world, str(server.make_url(PREFIX)), session)
+        operations = document([app])["paths"]
+        yield Service(world, str(server.make_url(PREFIX)), session, database, operations)
     await database.close()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from auth.actor import OPERATOR_KEY, Actor, ActorKind
 from registry.audit.trail import StoredEvent
 from registry.portal.audit_export import columns_of, csv_head, csv_lines, json_lines
 from registry.portal.messages import fact
@@ -41,6 +42,24 @@ def test_cells_keep_quotes_commas_and_lines() -> None:
 def test_only_operators_get_network_addresses() -> None:
     assert "source" not in read(event(), with_source=False)[0]
     assert "192.0.2.1" not in json_lines([event()], columns_of(with_source=False))
+
+
+@pytest.mark.parametrize(
+    ("actor", "shown", "shown_to_customers"),
+    [
+        (None, ("", ""), ("", "")),
+        (Actor(ActorKind.PERSON, "248289", "Jane Doe"), ("Jane Doe", "248289"), ("Jane Doe", "248289")),
+        (Actor(ActorKind.API_KEY, "key-1", "=ci"), ("'=ci", "key-1"), ("'=ci", "key-1")),
+        (Actor(ActorKind.PERSON, "7", "Ops", is_operator=True), ("Ops", "7"), ("operator", "")),
+        (OPERATOR_KEY, ("operator key", ""), ("operator", "")),
+    ],
+)
+def test_the_file_names_the_actor_but_not_operators_to_customers(
+    actor: Actor | None, shown: tuple[str, str], shown_to_customers: tuple[str, str]
+) -> None:
+    for with_source, expected in ((True, shown), (False, shown_to_customers)):
+        (row,) = read(event(actor=actor), with_source=with_source)
+        assert (row["actor"], row["actor_id"]) == expected
 
 
 def test_json_lines_are_one_document_each() -> None:

@@ -52,7 +52,8 @@ def test_bytes_are_written_for_people(count: int, text: str) -> None:
 
 def test_times_are_said_in_utc() -> None:
     shown = instant(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
-    assert shown == '<time datetime="2026-01-02T03:04:05+00:00">02 Jan 2026, 03:04:05 UTC</time>'
+    text = "02 Jan 2026, 03:04:05 UTC"
+    assert shown == f'<time datetime="2026-01-02T03:04:05+00:00" title="{text}">{text}</time>'
 
 
 def test_the_operator_reads_a_setting_where_a_customer_can_only_ask() -> None:

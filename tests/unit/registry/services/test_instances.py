@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from auth.actor import OPERATOR_KEY, acting_as
 from auth.records import BlobProgress, SessionView, TokenState, TokenView
 from registry.errors import NotFoundError
 from registry.model.groups import Group, GroupKey, GroupStatus
@@ -71,6 +72,19 @@ async def test_an_instance_follows_its_pull_and_the_first_starts_the_group(world
     assert group.group.status is GroupStatus.RUNNING
     assert group.counts == {InstanceState.CREATING: 1}
     assert await told(world) == ["instance.downloading", "instance.creating", "group.running"]
+
+
+async def test_who_looks_at_an_instance_has_not_caused_what_its_node_did(world: World) -> None:
+    await designated(world)
+    with acting_as(OPERATOR_KEY):
+        for view in (a_token("t1", TokenState.ACTIVE, 0), a_token("t1", TokenState.ACTIVE, 100)):
+            world.tokens.views["t1"] = view
+            (shown,) = await world.instances.list(KEY)
+        await world.instances.recreate(KEY, shown.instance.id)
+    actors = {each.type: each.actor for each in await world.events.page(organization="acme-corp")}
+    observed = ("instance.downloading", "instance.creating", "group.running")
+    assert [actors[each] for each in observed] == [None] * 3
+    assert actors["instance.recreated"] == OPERATOR_KEY
 
 
 async def test_what_an_instance_has_come_to_outlives_its_token(world: World) -> None:

@@ -1,0 +1,1 @@
+"""Sign-in of people by OpenID Connect (docs/adr/0081-named-people.md)."""
