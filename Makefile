@@ -74,7 +74,7 @@ test: setup packages ## Unit, contract and integration tests
 	$(BIN)/pytest -m "not e2e and not full" -n 3 --dist loadfile $(ARGS)
 
 e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real server (root)
-	$(BIN)/pytest -m "e2e and not full" tests/e2e $(ARGS)
+	$(BIN)/pytest -m "e2e and not full" tests/e2e -n 2 --dist loadfile $(ARGS)
 
 full: setup packages ## Tests that are too slow for continuous integration (root)
 	@.ci/packages debootstrap

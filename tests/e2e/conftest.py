@@ -67,10 +67,11 @@ def _database() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def workdir(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
-    folder = tmp_path_factory.mktemp("e2e")
-    pytestconfig.stash[WORKDIR] = folder
-    return folder
+def workdir(pytestconfig: pytest.Config) -> Iterator[Path]:
+    """Folder of the whole run. Its path is short: podman takes paths of 50 characters at most."""
+    with TemporaryDirectory(prefix="e2e-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        folder = pytestconfig.stash[WORKDIR] = Path(name)
+        yield folder
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def everybody(workdir: Path) -> Iterator[dict[str, Client]]:
         every: tuple[Client, ...] = (
             Docker(dockerd, folder / "docker"),
             Ctr(containerd),
-            Podman(workdir / "addrpod"),  # podman takes 50 characters at most
+            Podman(workdir / "addrpod"),
             Skopeo(folder / "skopeo"),
         )
         yield {client.name: client for client in every}

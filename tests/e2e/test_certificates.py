@@ -81,7 +81,7 @@ def everybody(workdir: Path, network: Network) -> Iterator[dict[str, Client]]:
         every: tuple[Client, ...] = (
             Docker(dockerd, folder / "docker"),
             Ctr(containerd),
-            Podman(workdir / "tlspod"),  # podman takes 50 characters at most
+            Podman(workdir / "tlspod"),
             Skopeo(folder / "skopeo"),
         )
         yield {client.name: client for client in every}
