@@ -3,12 +3,9 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from types import TracebackType
-from typing import Self
 
 from tests.support.http import request
+from tests.support.http_server import Handler, HttpServer
 
 SLOW = ("slow body", "slow head", "silent")
 _BYTE_S = 0.01
@@ -36,14 +33,7 @@ _CHANGES: Mapping[str, Callable[[_Answer], _Answer]] = {
 BAD = tuple(_CHANGES)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing: its clients hang up."""
-
-
-class HostileEdge:
+class HostileEdge(HttpServer):
     """Fetches from a good edge, and sends something else.
 
     Args:
@@ -59,9 +49,7 @@ class HostileEdge:
         self.requests: list[dict[str, str]] = []
         edge = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Answering(Handler):
             def do_GET(self) -> None:
                 edge.requests.append(dict(self.headers.items()))
                 self.close_connection = True
@@ -96,22 +84,5 @@ class HostileEdge:
                     self.wfile.write(bytes([byte]))
                     time.sleep(_BYTE_S)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://localhost:{self._server.server_port}"
-        self._thread = Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Answering)
+        self.url = f"http://localhost:{self.port}"

@@ -2,11 +2,9 @@
 
 import json
 import re
-import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +17,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from tests.support.built_programs import oidc_provider
 from tests.support.http import Response, request
+from tests.support.http_server import Handler, HttpServer
 from tests.support.portal import PortalVisitor, cookies_of
 from tests.support.processes import Process, free_port, listening
 
@@ -97,21 +96,19 @@ class OpenIdProvider:
         self._process = Process(
             self._argv, self._folder / "provider.log", ready=lambda: listening(self._behind), timeout_s=60
         )
-        self._relay = ThreadingHTTPServer(("127.0.0.1", self.port), _relay_of(self, self._behind))
-        self._thread = threading.Thread(target=self._relay.serve_forever, daemon=True)
-        self._thread.start()
+        self._relay = HttpServer(_relay_of(self, self._behind), self.port)
+        self._relay.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._relay.shutdown()
-        self._relay.server_close()
+        self._relay.__exit__(kind, error, trace)
         self._process.stop()
 
 
-def _relay_of(provider: OpenIdProvider, behind: int) -> type[BaseHTTPRequestHandler]:
-    class Relay(BaseHTTPRequestHandler):
+def _relay_of(provider: OpenIdProvider, behind: int) -> type[Handler]:
+    class Relay(Handler):
         def _pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             connection = HTTPConnection("127.0.0.1", behind, timeout=30)
@@ -130,10 +127,7 @@ def _relay_of(provider: OpenIdProvider, behind: int) -> type[BaseHTTPRequestHand
             self.wfile.write(sent)
             connection.close()
 
-        do_GET = do_POST = _pass_on  # noqa: N815 (http.server's names)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (as in the base class)
-            """Keep quiet."""
+        do_GET = do_POST = _pass_on
 
     return Relay
 

@@ -1,26 +1,16 @@
 """A neighbour that serves the blobs of its containerd's content store, read-only, to anyone."""
 
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from types import TracebackType
-from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 from registry.pull.ranges import ByteRange, parse_ranges
 from storage.digest import Digest
+from tests.support.http_server import Handler, HttpServer
 
 _STORE = "io.containerd.content.v1.content/blobs"
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing: its clients hang up."""
-
-
-class Peer:
+class Peer(HttpServer):
     """Answers `GET` and `HEAD` of `/v2/<name>/blobs/<digest>?ns=<registry>`, with ranges; all else is 404.
 
     Args:
@@ -36,9 +26,7 @@ class Peer:
         self.sent_bytes = 0
         peer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Answering(Handler):
             def do_GET(self) -> None:
                 target = urlsplit(self.path)
                 kind, name = target.path.split("/")[-2:]
@@ -51,13 +39,11 @@ class Peer:
                     or Digest.parse(name).hex != file.name
                     or not file.is_file()
                 ):
-                    self.send_response(404)
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
+                    self.answer(404)
                     return
                 self._send(file)
 
-            do_HEAD = do_GET  # noqa: N815 (the library's name)
+            do_HEAD = do_GET
 
             def _send(self, file: Path) -> None:
                 size = file.stat().st_size
@@ -76,22 +62,5 @@ class Peer:
                         self.wfile.write(opened.read(span.length))
                     peer.sent_bytes += span.length
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://localhost:{self._server.server_port}"
-        self._thread = Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Answering)
+        self.url = f"http://localhost:{self.port}"

@@ -6,10 +6,8 @@ and deleted. Then every file of the server, its database, its ledger and its bac
 
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pytest
 from tests.support import images
 from tests.support.crisper import CRISPER, CrisperServer, Customer
 from tests.support.http import request
+from tests.support.http_server import Handler, HttpServer
 from tests.support.portal import PortalVisitor
 from tests.support.postgres import postgres
 from tests.support.processes import run, wait_until
@@ -59,35 +58,26 @@ def case(
                 yield Case(server, [folder], url)
 
 
-class Hooks:
+class Hooks(HttpServer):
     """A webhook endpoint that keeps what it is sent."""
 
     def __init__(self) -> None:
         bodies = self.bodies = list[str]()
 
-        class Handler(BaseHTTPRequestHandler):
+        class Keeping(Handler):
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
                 bodies.append(f"{self.headers}{self.rfile.read(length).decode()}")
-                self.send_response(204)
-                self.end_headers()
+                self.answer(204)
 
-            def log_message(self, *_: object) -> None:
-                """Write nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.host = f"127.0.0.1:{self.server.server_port}"
+        super().__init__(Keeping)
+        self.host = f"127.0.0.1:{self.port}"
 
 
 @pytest.fixture
 def hooks() -> Iterator[Hooks]:
-    endpoint = Hooks()
-    serving = threading.Thread(target=endpoint.server.serve_forever)
-    serving.start()
-    yield endpoint
-    endpoint.server.shutdown()
-    endpoint.server.server_close()
-    serving.join()
+    with Hooks() as endpoint:
+        yield endpoint
 
 
 def environment(number: int) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.support.http_server import Handler, HttpServer
 
 API = "credentialprovider.kubelet.k8s.io/v1"
 HOST = "registry.test:5000"
@@ -135,28 +135,18 @@ def test_a_file_is_read_anew_each_time_and_tells_images_apart(config: Path, tmp_
 
 
 @pytest.fixture
-def source() -> Iterator[HTTPServer]:
-    class Answer(BaseHTTPRequestHandler):
+def source() -> Iterator[HttpServer]:
+    class Answering(Handler):
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({**CREDENTIAL, "username": asked["image"] or "any"}).encode())
+            self.answer(200, json.dumps({**CREDENTIAL, "username": asked["image"] or "any"}).encode())
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with HttpServer(Answering) as server:
+        yield server
 
 
-def test_a_url_on_this_machine_is_asked(config: Path, source: HTTPServer) -> None:
-    configure(config, {"url": f"http://127.0.0.1:{source.server_port}/token"})
+def test_a_url_on_this_machine_is_asked(config: Path, source: HttpServer) -> None:
+    configure(config, {"url": f"http://127.0.0.1:{source.port}/token"})
     assert json.loads(docker(config, "get").stdout)["Username"] == "any"
     (found,) = json.loads(kubelet(config).stdout)["auth"].values()
     assert found["username"] == IMAGE
