@@ -5,7 +5,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth.ports import AuditEvent, Binding, Clock, Node
@@ -121,11 +121,25 @@ class SqlNodeRegistry:
                 await append(connection, now, replace(event, detail={**event.detail, **_key_facts(after)}))
         return after
 
-    async def list(self) -> Sequence[Node]:
-        """Return all nodes, ordered by id."""
+    async def list(
+        self, *, after: str = "", limit: int, containing: str = "", only_active: bool = False
+    ) -> Sequence[Node]:
+        """Return nodes whose id contains a text, ordered by id, at most `limit` after an id."""
+        query = select(nodes).where(nodes.c.node_id > after).order_by(nodes.c.node_id).limit(limit)
+        if containing:
+            query = query.where(nodes.c.node_id.contains(containing, autoescape=True))
+        if only_active:
+            query = query.where(nodes.c.revoked_at.is_(None))
         async with self._database.read() as connection:
-            rows = (await connection.execute(select(nodes).order_by(nodes.c.node_id))).mappings().all()
+            rows = (await connection.execute(query)).mappings().all()
         return [_node(dict(row)) for row in rows]
+
+    async def count(self) -> tuple[int, int]:
+        """Return the number of active nodes, and of revoked ones."""
+        query = select(func.count(), func.count(nodes.c.revoked_at)).select_from(nodes)
+        async with self._database.read() as connection:
+            every, revoked = (await connection.execute(query)).one()
+        return every - revoked, revoked
 
 
 def _node(row: Mapping[str, Any]) -> Node:

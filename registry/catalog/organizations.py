@@ -45,8 +45,12 @@ class SqlOrganizationDirectory:
             row = (await connection.execute(query)).mappings().first()
         return Organization(row["name"], row["created_at"]) if row else None
 
-    async def list(self) -> Sequence[Organization]:
-        """Return all organizations, ordered by name."""
+    async def list(self, *, after: str = "", limit: int, containing: str = "") -> Sequence[Organization]:
+        """Return organizations whose name contains a text, ordered by name, at most `limit` after a name."""
+        name = organizations.c.name
+        query = select(organizations).where(name > after).order_by(name).limit(limit)
+        if containing:
+            query = query.where(name.contains(containing, autoescape=True))
         async with self._database.read() as connection:
-            rows = await connection.execute(select(organizations).order_by(organizations.c.name))
+            rows = await connection.execute(query)
             return [Organization(row["name"], row["created_at"]) for row in rows.mappings()]

@@ -131,6 +131,17 @@ class ApiClient:
         server = self._server.operator_url
         return await self._call(server, method, f"/api/v1{path}", headers, body, query)
 
+    async def operator_list(self, path: str) -> list[Any]:
+        """Return all items of a list of the operator API, page by page."""
+        items: list[Any] = []
+        after = None
+        while True:
+            page = await self.operator("GET", path, after=after)
+            items += page["items"]
+            after = page.get("next_after")
+            if after is None:
+                return items
+
     async def groups(
         self, method: str, organization: str, project: str, name: str | None = None, body: object = None
     ) -> Any:  # noqa: ANN401 (JSON)

@@ -1,5 +1,6 @@
 """`crisper instance`: the nodes that are assigned to a group."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -55,45 +56,28 @@ def list_(
     table(found, columns, as_json=as_json, empty=empty)
 
 
-@instance_app.command("restart")
-def restart(
-    group: GroupArgument,
-    instance_id: InstanceArgument,
-    organization: OrganizationName = DEFAULT,
-    project: ProjectName = DEFAULT,
-    data_dir: DataDirOption = DATA_DIR,
-) -> None:
-    """Ask the scheduler to restart an instance's container on its node."""
-    _post(group, instance_id, "restart", organization, project, data_dir)
+def _add_action(action: str, help_: str, done: str) -> Callable[..., None]:
+    """Add the command of an action on one instance, and return it."""
+
+    @instance_app.command(action, help=help_)
+    def run(
+        group: GroupArgument,
+        instance_id: InstanceArgument,
+        organization: OrganizationName = DEFAULT,
+        project: ProjectName = DEFAULT,
+        data_dir: DataDirOption = DATA_DIR,
+    ) -> None:
+        path = f"{quote(group)}/instances/{quote(instance_id)}/{action}"
+        ask(data_dir, lambda client: client.group("POST", organization, project, path))
+        say(f"{done} {instance_id}")
+
+    return run
 
 
-@instance_app.command("recreate")
-def recreate(
-    group: GroupArgument,
-    instance_id: InstanceArgument,
-    organization: OrganizationName = DEFAULT,
-    project: ProjectName = DEFAULT,
-    data_dir: DataDirOption = DATA_DIR,
-) -> None:
-    """Ask the scheduler to create an instance's container anew on its node."""
-    _post(group, instance_id, "recreate", organization, project, data_dir)
-
-
-@instance_app.command("reallocate")
-def reallocate(
-    group: GroupArgument,
-    instance_id: InstanceArgument,
-    organization: OrganizationName = DEFAULT,
-    project: ProjectName = DEFAULT,
-    data_dir: DataDirOption = DATA_DIR,
-) -> None:
-    """Release an instance's node and revoke its tokens, so that another node can take its place."""
-    _post(group, instance_id, "reallocate", organization, project, data_dir)
-
-
-def _post(
-    group: str, instance_id: str, action: str, organization: str, project: str, data_dir: DataDirOption
-) -> None:
-    path = f"{quote(group)}/instances/{quote(instance_id)}/{action}"
-    ask(data_dir, lambda client: client.group("POST", organization, project, path))
-    say(f"{action} requested for {instance_id}" if action != "reallocate" else f"reallocated {instance_id}")
+_add_action("restart", "Request a restart of an instance's container.", "restart requested for")
+_add_action("recreate", "Request that an instance's container is recreated.", "recreation requested for")
+reallocate = _add_action(
+    "reallocate",
+    "Release an instance's node and revoke its tokens, so that another node can be assigned.",
+    "reallocated",
+)

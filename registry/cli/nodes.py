@@ -112,7 +112,7 @@ def rotate_secret(
 @node_app.command("list")
 def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """List nodes."""
-    found = ask(data_dir, lambda client: client.operator("GET", "/nodes"))["items"]
+    found = ask(data_dir, lambda client: client.operator_list("/nodes"))
     columns = {
         "NODE": "node_id",
         "BINDING": "binding",

@@ -31,7 +31,7 @@ def create(name: NameArgument, data_dir: DataDirOption = DATA_DIR, as_json: Json
 @organization_app.command("list")
 def list_(data_dir: DataDirOption = DATA_DIR, as_json: JsonOption = False) -> None:
     """List all organizations."""
-    found = ask(data_dir, lambda client: client.operator("GET", "/organizations"))["items"]
+    found = ask(data_dir, lambda client: client.operator_list("/organizations"))
     columns = {"NAME": "name", "SINCE": "created_at"}
     table(
         found,

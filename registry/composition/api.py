@@ -95,7 +95,7 @@ def _operator_parts(
         EncryptionApi(shared.encryption_policies),
         QuotasApi(shared.organization_quotas),
         WebhooksApi(use_cases.webhooks),
-        NodesApi(use_cases.nodes, use_cases.enrolment),
+        NodesApi(use_cases.nodes, shared.nodes, use_cases.enrolment),
         EdgesApi(shared.edge_keys, prefetch),
         InstancesApi(shared.instances),
         PullTokensApi(use_cases.pull_tokens, shared.authority, shared.origin),

@@ -110,13 +110,13 @@ class NodeViews(SecretViews):
         return self._show_secret(visitor, secret, title=title, use=use, url=_page_of(node_id), here="nodes")
 
     async def _list(self, visitor: SignedInUser, *, words: str = "", refusal: str = "") -> web.Response:
-        found = [each for each in await self._services.node_registrations.list() if words in each.node_id]
+        found = await self._services.nodes.list(containing=words, limit=MAX_LISTED + 1)
         return self._pages.page(
             "nodes.html",
             visitor,
             status=status_of(refusal),
             nodes=found[:MAX_LISTED],
-            more=max(0, len(found) - MAX_LISTED),
+            has_more=len(found) > MAX_LISTED,
             words=words,
             refusal=refusal,
             runtimes=list(Runtime),

@@ -114,13 +114,13 @@ class OrganizationViews(SecretViews):
         return see_other(_page_of(name))
 
     async def _list(self, visitor: SignedInUser, *, words: str = "", refusal: str = "") -> web.Response:
-        found = [each for each in await self._services.organizations.list() if words in each.name]
+        found = await self._services.organizations.list(containing=words, limit=MAX_LISTED + 1)
         return self._pages.page(
             "organizations.html",
             visitor,
             status=status_of(refusal),
             organizations=found[:MAX_LISTED],
-            more=max(0, len(found) - MAX_LISTED),
+            has_more=len(found) > MAX_LISTED,
             words=words,
             refusal=refusal,
             form_id=new_form_id(),

@@ -124,7 +124,7 @@ class PullViews(Views):
         view = await self._services.groups.get(key)
         group, version = view.group, view.group.served_version
         image = await self._services.catalog.image(group.id, version) if version is not None else None
-        nodes = [node for node in await self._services.nodes.list() if node.revoked_at is None]
+        nodes = await self._services.nodes.list(limit=MAX_LISTED_NODES + 1, only_active=True)
         return self._pages.page(
             "mint.html",
             visitor,

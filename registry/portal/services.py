@@ -9,11 +9,11 @@ from auth.signing_keys import SigningKey
 from registry.api.http.origin import Origin
 from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.group_logs import SqlGroupLogs
+from registry.catalog.nodes import SqlNodeRegistry
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
 from registry.model.groups import GroupCatalog
 from registry.model.imports import ProgressStore
-from registry.model.nodes import NodeRegistry
 from registry.portal.guard import Guard
 from registry.portal.pages import Pages
 from registry.services.api_keys import ApiKeys
@@ -42,7 +42,7 @@ class Services:
     group_events: SqlGroupLogs
     progress: ProgressStore
     checks: ImageChecks
-    nodes: NodeRegistry
+    nodes: SqlNodeRegistry
     node_registrations: Nodes
     organizations: SqlOrganizationDirectory
     api_keys: ApiKeys

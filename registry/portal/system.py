@@ -43,7 +43,7 @@ class SystemViews(Views):
         answers = await asyncio.gather(*map(_answers, self._services.probes.values()))
         objects, object_bytes = await self._services.overview.objects()
         occupancy = await self._services.overview.occupancy()
-        nodes = await self._services.nodes.list()
+        active, revoked = await self._services.nodes.count()
         now = self._services.clock.now().timestamp()
         return self._pages.live(
             request,
@@ -60,8 +60,8 @@ class SystemViews(Views):
             imports=await self._services.overview.imports(),
             damaged=await self._services.overview.damaged(),
             chores=await self._services.overview.chores(),
-            nodes=[node for node in nodes if node.revoked_at is None],
-            revoked=sum(node.revoked_at is not None for node in nodes),
+            nodes=active,
+            revoked=revoked,
         )
 
 

@@ -1,7 +1,6 @@
 """The use-cases of nodes: create, offer enrolment, set the encryption key, list, revoke."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auth.audit import EventType
@@ -11,8 +10,9 @@ from auth.nodes.enrolment import EnrolmentOffer, NodeEnrolment
 from auth.ports import AuditEvent, Binding, Node
 from auth.secret import Secret, hash_secret, new_node_secret
 from registry.audit.types import RegistryEventType
+from registry.catalog.nodes import SqlNodeRegistry
 from registry.errors import ConflictError, InvalidInputError, NodeKeyError, NotFoundError
-from registry.model.nodes import NodeRegistry, Runtime
+from registry.model.nodes import Runtime
 from registry.oci.node_key import NodeKey
 
 
@@ -28,7 +28,7 @@ class NewNode:
 class Nodes:
     """Creates, lists and revokes nodes, and offers them enrolment."""
 
-    def __init__(self, nodes: NodeRegistry, enrolment: NodeEnrolment, authority: Authority) -> None:
+    def __init__(self, nodes: SqlNodeRegistry, enrolment: NodeEnrolment, authority: Authority) -> None:
         self._nodes = nodes
         self._enrolment = enrolment
         self._authority = authority
@@ -141,10 +141,6 @@ class Nodes:
         if node is None:
             raise ConflictError("the node was deleted; create another")
         return node
-
-    async def list(self) -> Sequence[Node]:
-        """Return all nodes, ordered by id."""
-        return await self._nodes.list()
 
     async def revoke(self, node_id: str, *, source: str) -> None:
         """Revoke a node and its tokens. Its id cannot be used again.

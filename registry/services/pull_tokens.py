@@ -11,6 +11,7 @@ from auth.ports import Node
 from auth.records import EncryptedFor, ImageGrant, TokenState
 from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.instances import ListedToken, SqlInstances
+from registry.catalog.nodes import SqlNodeRegistry
 from registry.errors import (
     ConflictError,
     DocumentError,
@@ -21,7 +22,6 @@ from registry.errors import (
 from registry.model.encryption import DECRYPTING_RUNTIMES, Encryption, choose_encryption
 from registry.model.groups import GroupCatalog, GroupKey, GroupStatus
 from registry.model.images import StoredImage, Variant
-from registry.model.nodes import NodeRegistry
 from registry.oci.node_key import NodeKey
 from registry.oci.platform import Platform
 from registry.pull.encryption import ImageEncryption, Recipient
@@ -73,7 +73,7 @@ class PullTokens:
         *,
         catalog: GroupCatalog,
         instances: SqlInstances,
-        nodes: NodeRegistry,
+        nodes: SqlNodeRegistry,
         authority: Authority,
         encryption: ImageEncryption,
         policies: SqlEncryptionPolicies,

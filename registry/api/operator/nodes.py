@@ -11,7 +11,8 @@ from auth.nodes.enrolment import EnrolmentOffer, NodeEnrolment
 from auth.secret import Secret
 from registry.api.endpoint import Access, Call, Endpoint
 from registry.api.http.peers import peer_of
-from registry.api.operator.shapes import Body, Document, Instant, NodeId, PlatformName
+from registry.api.operator.shapes import Body, Document, Instant, NodeId, PageQuery, PlatformName
+from registry.catalog.nodes import SqlNodeRegistry
 from registry.model.nodes import Runtime
 from registry.services import nodes
 
@@ -103,9 +104,14 @@ class Node(Document):
 
 
 class Nodes(Document):
-    """All nodes, by id."""
+    """A page of the nodes, by id.
+
+    Attributes:
+        next_after: Where the next page starts; null on the last one.
+    """
 
     items: list[Node]
+    next_after: str | None
 
 
 class CreatedNode(Document):
@@ -158,8 +164,9 @@ class NodesApi:
 
     tag: ClassVar[str] = "nodes"
 
-    def __init__(self, service: nodes.Nodes, enrolment: NodeEnrolment) -> None:
+    def __init__(self, service: nodes.Nodes, catalog: SqlNodeRegistry, enrolment: NodeEnrolment) -> None:
         self._nodes = service
+        self._catalog = catalog
         self._enrolment = enrolment
 
     @Endpoint(
@@ -186,10 +193,13 @@ class NodesApi:
             return CreatedNode(**dict(Enrolment.of(new.node_id, made.offer)))
         return CreatedNode(node_id=new.node_id, node_secret=made.secret.reveal() if made.secret else None)
 
-    @Endpoint("GET", "/nodes", "All nodes.")
-    async def list_nodes(self, call: Call[None]) -> Nodes:  # noqa: ARG002 (no body)
+    @Endpoint("GET", "/nodes", "Nodes, by id.", errors=(400,))
+    async def list_nodes(self, call: Call[None], query: PageQuery) -> Nodes:  # noqa: ARG002 (no body)
         """List nodes."""
-        return Nodes(items=[Node.of(node) for node in await self._nodes.list()])
+        items = [
+            Node.of(node) for node in await self._catalog.list(after=query.after or "", limit=query.size)
+        ]
+        return Nodes(items=items, next_after=query.next_after([node.node_id for node in items]))
 
     @Endpoint("GET", "/nodes/{node_id}", "The node.", errors=(404,))
     async def get_node(self, call: Call[None]) -> Node:

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from registry.api.endpoint import Call, Endpoint
-from registry.api.operator.shapes import Body, Document, Instant, Name
+from registry.api.operator.shapes import Body, Document, Instant, Name, PageQuery
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.errors import NotFoundError
 from registry.model.access import KeyScope
@@ -39,9 +39,14 @@ class Organization(Document):
 
 
 class Organizations(Document):
-    """All customers, by name."""
+    """A page of the customers, by name.
+
+    Attributes:
+        next_after: Where the next page starts; null on the last one.
+    """
 
     items: list[Organization]
+    next_after: str | None
 
 
 class CreatedOrganization(Document):
@@ -95,10 +100,12 @@ class OrganizationsApi:
         made = await self._keys.create_organization(name, source=call.source)
         return CreatedOrganization(name=name, api_key=made.secret.reveal(), key_id=made.key.key_id)
 
-    @Endpoint("GET", "/organizations", "All organizations.")
-    async def list_organizations(self, call: Call[None]) -> Organizations:  # noqa: ARG002 (no body)
+    @Endpoint("GET", "/organizations", "Organizations, by name.", errors=(400,))
+    async def list_organizations(self, call: Call[None], query: PageQuery) -> Organizations:  # noqa: ARG002
         """List organizations."""
-        return Organizations.model_validate({"items": await self._organizations.list()})
+        found = await self._organizations.list(after=query.after or "", limit=query.size)
+        next_after = query.next_after([each.name for each in found])
+        return Organizations.model_validate({"items": found, "next_after": next_after})
 
     @Endpoint("GET", "/organizations/{organization_name}", "The organization.", errors=(404,))
     async def get_organization(self, call: Call[None]) -> Organization:

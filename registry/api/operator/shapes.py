@@ -1,13 +1,17 @@
 """Field types and base classes of the operator API's documents."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
+from registry.api.validation import Query, WholeNumber
 from registry.errors import ReferenceFormatError
 from registry.oci.platform import Platform
 
+MAX_PAGE: Final = 5000
 GROUP: Final = "/organizations/{organization_name}/projects/{project_name}/containers/{container_group_name}"
 
 
@@ -21,6 +25,24 @@ class Document(BaseModel):
     """Base class of response documents; created from an object with attributes of the same names."""
 
     model_config = ConfigDict(from_attributes=True)
+
+
+class PageQuery(Query):
+    """Query of a page of a list that is ordered by name."""
+
+    after: Annotated[
+        str | SkipJsonSchema[None], Field(description="Value of `next_after` in the page before.")
+    ] = None
+    limit: Annotated[WholeNumber, Field(description=f"Maximum number of items, up to {MAX_PAGE}.")] = MAX_PAGE
+
+    @property
+    def size(self) -> int:
+        """Maximum number of items in the page."""
+        return max(1, min(self.limit, MAX_PAGE))
+
+    def next_after(self, names: Sequence[str]) -> str | None:
+        """Return what the next page starts after; None if this page is the last."""
+        return names[-1] if len(names) == self.size else None
 
 
 def _write(time: datetime) -> str:

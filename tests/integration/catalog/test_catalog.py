@@ -2,6 +2,7 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -252,9 +253,25 @@ async def test_nodes_are_struck_off_and_never_come_back(database: Database) -> N
     assert struck.revoked_at is not None
     with pytest.raises(ConflictError, match="pc-1"):
         await nodes.add(node, NODE_CREATED)
-    assert [n.node_id for n in await nodes.list()] == ["pc-1"]
+    assert [n.node_id for n in await nodes.list(limit=9)] == ["pc-1"]
     recorded = [stored.type for stored in await SqlEventLog(database, SystemClock()).page()]
     assert recorded == ["node.created", "node.revoked"]
+
+
+async def test_nodes_are_listed_page_by_page_and_by_a_part_of_their_id(database: Database) -> None:
+    nodes = SqlNodeRegistry(database, SystemClock())
+    for node_id in ("b-%", "a-2", "c-1", "a-1"):
+        await nodes.add(Node(node_id, Binding.SECRET, b"0" * 32), NODE_CREATED)
+    await nodes.revoke("a-1", NODE_REVOKED)
+
+    async def ids(**query: Any) -> list[str]:  # noqa: ANN401 (arguments of `list`)
+        return [node.node_id for node in await nodes.list(**query)]
+
+    assert await ids(limit=3) == ["a-1", "a-2", "b-%"]
+    assert await ids(limit=3, after="b-%") == ["c-1"]
+    assert await ids(limit=9, containing="%") == ["b-%"]
+    assert await ids(limit=1, only_active=True) == ["a-2"]
+    assert await nodes.count() == (3, 1)
 
 
 @pytest.mark.parametrize("odd", ["a\0", "\udcff", "n" * 129, ""])
@@ -271,7 +288,11 @@ async def test_organizations_are_found_by_name(database: Database) -> None:
     acme = Organization("acme", datetime(2026, 1, 1, tzinfo=UTC))
     await organizations.add(acme)
     assert await organizations.get("acme") == acme
-    assert await organizations.list() == [acme]
+    bolt = replace(acme, name="bolt")
+    await organizations.add(bolt)
+    assert await organizations.list(limit=1) == [acme]
+    assert await organizations.list(limit=9, after="acme") == [bolt]
+    assert await organizations.list(limit=9, containing="ol") == [bolt]
     with pytest.raises(ConflictError, match="acme"):
         await organizations.add(acme)
 

@@ -191,3 +191,24 @@ def test_deleting_a_group_ends_its_sessions_at_once(shop: Shop, upstream: Upstre
     doomed.get("manifests/latest", bearer).expect(401)
     doomed.exchange(waiting).expect(401)
     shop.get("manifests/latest", shop.bearer()).expect(200)
+
+
+@pytest.mark.parametrize(("path", "name"), [("/nodes", "node_id"), ("/organizations", "name")])
+def test_lists_of_nodes_and_organizations_have_pages(shop: Shop, path: str, name: str) -> None:
+    operator = shop.server.operator
+    for _ in range(3):
+        operator.create_node()
+        operator.create_organization()
+    whole = operator.call("GET", path).expect(200).json()
+    assert len({each[name] for each in whole["items"]}) == len(whole["items"]) >= 3
+    assert whole["next_after"] is None
+    found: list[dict[str, object]] = []
+    after: str | None = ""
+    while after is not None:
+        page = operator.call("GET", f"{path}?limit=2&after={after}").expect(200).json()
+        assert len(page["items"]) <= 2
+        found += page["items"]
+        after = page["next_after"]
+    assert found == whole["items"]
+    for wrong in ("limit=-1", "limit=1e30", "after=%00"):
+        operator.call("GET", f"{path}?{wrong}").expect(400)

@@ -22,7 +22,7 @@ def apps() -> list[web.Application]:
         OrganizationsApi(nothing, nothing),
         QuotasApi(nothing),
         WebhooksApi(nothing),
-        NodesApi(nothing, nothing),
+        NodesApi(nothing, nothing, nothing),
         InstancesApi(nothing),
         PullTokensApi(nothing, nothing, nothing),
         ImagesApi(nothing),
