@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import images
 from tests.support.clients import Ctr, Docker
+from tests.support.crictl import Crictl
 from tests.support.crisper import CrisperServer, Customer, Node, Operator, Organization, PullToken
 from tests.support.dockerd import Containerd
 from tests.support.encrypted import KeyPair
@@ -81,6 +82,32 @@ def test_containerd_without_the_key_refuses_with_the_cause(site: Site, ctr: Ctr)
     refused = ctr.pull(token.reference, token.username, token.password(other))
     assert not refused.ok
     assert "its key was wrapped for" in refused.output
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("chunk_bytes", [None, MIB], ids=["1.6", "2.3"])
+def test_kubernetes_pulls_and_runs(
+    site: Site, chunk_bytes: int | None, workdir: Path, own_folder: Path
+) -> None:
+    """By CRI, with the token as the credential of the pull request, as a kubelet sends it."""
+    pause = images.build("acme/pause", images.runnable().layers, cmd=["sleep 1000"])
+    folder = workdir / f"cri-{chunk_bytes}"
+    with Upstream.anonymous(own_folder / "registry") as registry:
+        registry.push(pause)
+        daemon = Containerd(
+            folder, chunk_bytes=chunk_bytes, keys=site.key_file.parent, pause=registry.reference(pause)
+        )
+        with daemon:
+            cri = Crictl(daemon, own_folder)
+            for image in IMAGES:
+                token = site.mint(image)
+                cri.pull(token.reference, token.username, token.password(site.node)).check()
+                assert images.GREETING in cri.run(token.reference)
+            other = site.operator.create_node(encryption_key=KeyPair.p256().public, runtime="containerd")
+            token = site.mint(images.random_layers(), other)
+            refused = cri.pull(token.reference, token.username, token.password(other))
+            assert not refused.ok
+            assert "its key was wrapped for" in refused.output
 
 
 @pytest.fixture

@@ -157,6 +157,7 @@ def test_the_credential_helper_adds_the_secret(
     monkeypatch.setenv("PATH", f"{CRISPER.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("CRISPER_CREDENTIALS", str(own_folder / "credentials.json"))
     docker.pull_with(own_folder, proxy.reference(token)).check()
+    assert docker.digest(proxy.reference(token)) == images.runnable().digest
 
 
 @pytest.mark.full

@@ -53,7 +53,7 @@ def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch, answer: str, *, goes
 
 
 def test_programs_and_yes_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    output.confirm("Delete?", yes=False)
-    monkeypatch.setattr(sys, "stdin", Person("n\n"))
-    output.confirm("Delete?", yes=True)
+    for stdin, yes in ((io.StringIO("n\n"), False), (Person("n\n"), True)):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        output.confirm("Delete?", yes=yes)
+        assert stdin.tell() == 0, "the answer was read"
