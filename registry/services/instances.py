@@ -132,7 +132,7 @@ class Instances:
         await self._revoke(instance)
         event = instance_event(RegistryEventType.INSTANCE_REALLOCATED, group, instance, source=source)
         if not await self._catalog.free(group, instance, event):
-            raise _no_such()
+            await self._trail.record(event)  # a refresh saw the revoked tokens, and released the node
 
     async def recreate(self, key: GroupKey, instance_id: str, *, source: str | None = None) -> None:
         """Request that an instance's container is created again on its node. Raises NotFoundError."""

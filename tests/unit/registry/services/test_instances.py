@@ -112,6 +112,24 @@ async def test_a_token_that_ends_without_a_pull_frees_its_node(
     assert (await world.groups.get(KEY)).group.status is GroupStatus.DEPLOYING
 
 
+async def test_a_refresh_in_the_middle_of_a_reallocation_does_not_fail_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, instance = await designated(world)
+    revoke = world.tokens.revoke
+
+    async def revoke_and_sweep(token_id: str) -> TokenView:
+        await revoke(token_id)
+        world.tokens.views[token_id] = a_token(token_id, TokenState.REVOKED)
+        await world.instances.sweep()
+        return world.tokens.views[token_id]
+
+    monkeypatch.setattr(world.tokens, "revoke", revoke_and_sweep)
+    await world.instances.reallocate(KEY, instance.id)
+    assert await world.instances.list(KEY) == []
+    assert await told(world) == ["instance.lapsed", "instance.reallocated"]
+
+
 @pytest.mark.parametrize("state", [InstanceState.CREATING, InstanceState.RUNNING, InstanceState.STOPPING])
 async def test_minting_again_never_takes_an_instance_back(world: World, state: InstanceState) -> None:
     _, first = await designated(world)
