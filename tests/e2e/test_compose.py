@@ -131,4 +131,5 @@ def pull(site: ComposeSite, docker: Docker, group: str, node: Node) -> str:
 def import_image(customer: Customer, upstream: Upstream, image: images.Image, name: str) -> str:
     reference = upstream.reference(image)
     retried(lambda: customer.create_group(reference, name=name, **upstream.login))
-    return str(retried(lambda: customer.wait_settled(name))["current_state"]["status"])
+    state = retried(lambda: customer.wait_settled(name, timeout_s=RETRY_S))["current_state"]
+    return f"{state['status']} {state.get('description') or ''}".strip()

@@ -76,7 +76,8 @@ def go_tool(name: str) -> Path:
     package, version = _GO_MODULES[name]
     program = CACHE / f"{name}-{version}" / name
     module = Path(__file__).with_name("go_modules") / name
-    stamp = f"-X=k8s.io/component-base/version.gitVersion={version}"  # Helm compares it with the chart's kubeVersion
+    # Helm compares the API server's version with the chart's kubeVersion.
+    stamp = f"-X=k8s.io/component-base/version.gitVersion={version}"
     return once(program, lambda: _go_build(module, program, package, stamp))
 
 
