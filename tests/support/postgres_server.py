@@ -82,12 +82,12 @@ class PostgresServer:
 
     def stop(self) -> None:
         if self._process is not None and self._process.running:
-            self._query("CHECKPOINT")
+            self.query("CHECKPOINT")
             self.kill9()
 
     def now(self) -> str:
         """Return the server's time, as a target of recovery."""
-        return self._query("SELECT clock_timestamp()")
+        return self.query("SELECT clock_timestamp()")
 
     def base_backup(self, target: Path) -> None:
         """Copy the running server's files."""
@@ -102,14 +102,14 @@ class PostgresServer:
 
     def promote(self) -> None:
         """Make a replica a primary."""
-        self._query("SELECT pg_promote()")
+        self.query("SELECT pg_promote()")
         wait_until(
-            lambda: self._query("SELECT pg_is_in_recovery()") == "f", timeout_s=60, what="it is the primary"
+            lambda: self.query("SELECT pg_is_in_recovery()") == "f", timeout_s=60, what="it is the primary"
         )
 
     def follows(self) -> bool:
         """Tell whether a replica has applied everything that it received."""
-        return self._query("SELECT pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()") == "t"
+        return self.query("SELECT pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()") == "t"
 
     @classmethod
     def restored(cls, folder: Path, backup: Path, archive: Path, until: str) -> Self:
@@ -125,7 +125,7 @@ class PostgresServer:
             conf.write(f"recovery_target_time = '{until}'\nrecovery_target_action = 'promote'\n")
         made.start()
         wait_until(
-            lambda: made._query("SELECT pg_is_in_recovery()") == "f", timeout_s=60, what="it is restored"
+            lambda: made.query("SELECT pg_is_in_recovery()") == "f", timeout_s=60, what="it is restored"
         )
         return made
 
@@ -133,13 +133,14 @@ class PostgresServer:
         source = ("-h", str(self.folder), "-U", "crisper")
         self._run("pg_basebackup", *source, "-D", str(target), "--checkpoint=fast", *options)
 
-    def _query(self, statement: str) -> str:
-        argv = ("-h", str(self.folder), "-U", "crisper", "-d", "postgres", "-Atc", statement)
+    def query(self, statement: str, database: str = "postgres") -> str:
+        """Run a statement; return its rows as lines."""
+        argv = ("-h", str(self.folder), "-U", "crisper", "-d", database, "-Atc", statement)
         return self._run("psql", *argv).strip()
 
     def _accepts(self) -> bool:
         with contextlib.suppress(RuntimeError):
-            return self._query("SELECT 1") == "1"
+            return self.query("SELECT 1") == "1"
         return False
 
     def _as_user(self) -> Sequence[str]:

@@ -11,7 +11,15 @@ from tests.support.http import basic
 
 
 class PullFailedError(Exception):
-    """The pull did not end with every byte."""
+    """The pull did not end with every byte.
+
+    Attributes:
+        status: Of the response that refused it; None if there was none, or other bytes.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Puller:
@@ -84,5 +92,5 @@ class Puller:
         answer = self._connection.getresponse()
         body = answer.read()
         if answer.status != 200:
-            raise PullFailedError(f"GET {path[:60]}: {answer.status} {body[:200]!r}")
+            raise PullFailedError(f"GET {path[:60]}: {answer.status} {body[:200]!r}", answer.status)
         return f"sha256:{hashlib.sha256(body).hexdigest()}", body

@@ -108,3 +108,32 @@ def test_the_proxy_is_what_kubernetes_takes() -> None:
         kubernetes_validate.validate(document, "1.31", strict=True)
     kinds = {"ConfigMap", "Deployment", "PodDisruptionBudget", "Service", "NetworkPolicy"}
     assert {each["kind"] for each in made} == kinds
+
+
+def test_network_policies_name_the_clients_of_each_role() -> None:
+    sources = "networkPolicy.from[0].namespaceSelector.matchLabels.name=ingress"
+    monitoring = "networkPolicy.monitoring[0].namespaceSelector.matchLabels.name=monitoring"
+    state = "networkPolicy.state[0].to[0].ipBlock.cidr=10.0.0.0/8"
+    policies = {
+        each["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: each["spec"]
+        for each in rendered(sources, monitoring, state, values=PROXY)
+        if each["kind"] == "NetworkPolicy"
+    }
+    for role in ("pull", "api"):
+        https, admin = policies[role]["ingress"]
+        assert https["ports"] == [{"port": "https"}]
+        assert [sorted(source) for source in https["from"]] == [["namespaceSelector"], ["podSelector"]]
+        assert https["from"][1]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "proxy"
+        assert admin == {
+            "ports": [{"port": "admin"}],
+            "from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+        }
+    assert [rule["ports"] for rule in policies["import"]["ingress"]] == [[{"port": "admin"}]]
+    public = [
+        rule["to"][0]["ipBlock"]["cidr"] == "0.0.0.0/0"
+        for role in ("pull", "api", "import")
+        for rule in policies[role]["egress"]
+        if rule.get("to") and rule["to"][0].get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
+    ]
+    assert public == [True]
+    assert all(policy["egress"] != [{}] for policy in policies.values())
