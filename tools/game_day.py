@@ -7,6 +7,7 @@ Exits with 1 if a token worked twice, bytes were wrong, an import was lost, or a
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -28,19 +29,23 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="game-", dir="/tmp", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        (folder / "site").mkdir(mode=0o755)
-        with (
-            Upstream(folder / "upstream") as upstream,
-            production(
-                folder / "site", insecure_registries=[upstream.host], response_bytes_s=RESPONSE_BYTES_S
-            ) as shape,
-        ):
-            result = GameDay(shape, upstream, seed=chosen.seed, clients=chosen.clients).run(chosen.seconds)
+    folder = Path(tempfile.mkdtemp(prefix="game-", dir="/tmp"))  # a socket's path may not be long
+    for each in (folder, folder / "site"):
+        each.mkdir(exist_ok=True)
+        each.chmod(0o755)
+    with (
+        Upstream(folder / "upstream") as upstream,
+        production(
+            folder / "site", insecure_registries=[upstream.host], response_bytes_s=RESPONSE_BYTES_S
+        ) as shape,
+    ):
+        result = GameDay(shape, upstream, seed=chosen.seed, clients=chosen.clients).run(chosen.seconds)
     sys.stdout.write(json.dumps(vars(chosen) | dict(result.summary()), indent=2) + "\n")
-    return int(any(result.counts[failure] for failure in FAILURES))
+    if any(result.counts[failure] for failure in FAILURES):
+        sys.stderr.write(f"the logs are in {folder}\n")
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":

@@ -152,7 +152,8 @@ class GameDay:
         for each in running:
             each.result()
         for name in self._pending:
-            self.result.count("imports lost", f"{name} is not done")
+            state = retried(lambda: self._customer.group(name))["current_state"]  # noqa: B023 (called at once)
+            self.result.count("imports lost", f"{name}: {state}")
         for token_id in self._shape.state.database.query(REDEEMED_TWICE, "crisper").split():
             self.result.count("double sessions", f"{token_id} has two redemptions in the audit trail")
         return self.result
