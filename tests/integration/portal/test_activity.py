@@ -3,18 +3,25 @@
 import json
 import re
 
-from tests.integration.portal.conftest import READY, Stage
+import pytest
+
+from tests.integration.portal.conftest import Stage
 from tests.support import images
 from tests.support.http import basic, request
 from tests.support.portal import plain
 from tests.support.processes import wait_until
 
 
-def pull(stage: Stage) -> tuple[str, int]:
+@pytest.fixture(scope="module")
+def group(stage: Stage) -> str:
+    return stage.customer.import_image(stage.upstream.reference(images.runnable()), **stage.upstream.login)
+
+
+def pull(stage: Stage, group: str) -> tuple[str, int]:
     """Pull as a node does, then show the token as another node. Returns the node and its bytes."""
     node = stage.server.operator.create_node()
-    token = stage.server.operator.mint(stage.organization, READY, node)
-    repository = f"{stage.organization.name}/default/{READY}"
+    token = stage.server.operator.mint(stage.organization, group, node)
+    repository = f"{stage.organization.name}/default/{group}"
     url = f"{stage.server.url}/token?service=crisper&scope=repository:{repository}:pull"
     proof = {"Authorization": basic(node.node_id, token.password(node))}
     bearer = request("GET", url, headers=proof).expect(200).json()["token"]
@@ -28,13 +35,13 @@ def pull(stage: Stage) -> tuple[str, int]:
     return node.node_id, sent
 
 
-def test_charts_show_what_happened_and_to_whom(stage: Stage) -> None:
+def test_charts_show_what_happened_and_to_whom(stage: Stage, group: str) -> None:
     visitor, operator = stage.visitor(stage.organization), stage.operator
-    node_id, sent = pull(stage)
+    node_id, sent = pull(stage, group)
     wait_until(lambda: "Sent" in visitor.text("/activity"), timeout_s=30, what="the bytes are counted")
     text = visitor.text("/activity?days=7")
     said = plain(visitor.get("/activity?days=7"))
-    assert f"default/{READY}" in said
+    assert f"default/{group}" in said
     assert "failed to pull" in said or "failed to authenticate" in said
     assert 'class="series-0"' in text
     assert 'class="stripe"' in text, "failed imports"
@@ -49,12 +56,12 @@ def test_charts_show_what_happened_and_to_whom(stage: Stage) -> None:
     )
 
 
-def test_another_organization_sees_nothing_of_it(stage: Stage) -> None:
-    pull(stage)
+def test_another_organization_sees_nothing_of_it(stage: Stage, group: str) -> None:
+    pull(stage, group)
     stranger = stage.visitor(stage.other)
     for query in ("", f"?organization={stage.organization.name}"):
         said = plain(stranger.get(f"/activity{query}").expect(200))
-        assert READY not in said
+        assert group not in said
         assert stage.organization.name not in said
 
 
