@@ -26,8 +26,9 @@ DIFFUSION = "{}/acme/random:small"
 WIDTHS = (1280, 390)
 SLOW_BYTES_PER_S = 150_000
 HISTORY = (
-    ("egress", "default/mandelbrot", 90_000_000_000),
-    ("egress", "default/diffusion", 400_000_000_000),
+    ("egress", "", 400_000_000_000),
+    ("egress_group", "default/mandelbrot", 90_000_000_000),
+    ("egress_group", "default/diffusion", 300_000_000_000),
     ("egress_node", "node-7", 7_000_000_000),
     ("import", "stored", 9),
     ("import", "failed to authenticate", 2),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from registry.catalog.engine.database import Database
@@ -69,20 +69,22 @@ class SqlFigures:
         return await self._ranked(daily_figures.c.organization, _wanted(kind, since, None), limit)
 
     async def first_day(self) -> date | None:
-        """Return the first day that has figures; None if there are none."""
+        """Return the first day that has imports or pulls; None if there is none."""
+        day, kind = daily_figures.c.day, daily_figures.c.kind
+        found: list[date] = []
         async with self._database.read() as connection:
-            found: date | None = (await connection.execute(select(func.min(daily_figures.c.day)))).scalar()
-        return found
+            for each in (FigureKind.IMPORT, FigureKind.EGRESS):  # one lookup in an index for each
+                first = select(day).where(kind == each.value).order_by(day).limit(1)
+                found += (await connection.execute(first)).scalars().all()
+        return min(found, default=None)
 
     async def prune(self, today: date) -> None:
         """Remove figures after their retention; those of nodes are removed earlier, because they are many."""
-        day, kind = daily_figures.c.day, daily_figures.c.kind
-        old = day < today - timedelta(days=RETENTION_DAYS)
-        of_node = and_(
-            day < today - timedelta(days=NODE_RETENTION_DAYS), kind == FigureKind.EGRESS_NODE.value
-        )
         async with self._database.write() as connection:
-            await connection.execute(delete(daily_figures).where(or_(old, of_node)))
+            for kind in FigureKind:
+                days = NODE_RETENTION_DAYS if kind is FigureKind.EGRESS_NODE else RETENTION_DAYS
+                old = daily_figures.c.day < today - timedelta(days=days)
+                await connection.execute(delete(daily_figures).where(daily_figures.c.kind == kind.value, old))
 
     async def _ranked(
         self, column: ColumnElement[str], wanted: Sequence[ColumnElement[bool]], limit: int

@@ -538,7 +538,8 @@ daily_figures = Table(
     Column("label", String(MAX_LABEL_CHARS), primary_key=True),
     Column("amount", BigInteger, nullable=False),
     Index(None, "kind", "label", "day"),
-    Index(None, "day", "kind"),
+    Index("ix_daily_figures_sums", "kind", "day", "organization", "label", "amount"),
+    sqlite_with_rowid=False,  # rows are read in the order of their key
 )
 
 # The hash chain over the audit trail (docs/adr/0062). `event_chain` has one row.

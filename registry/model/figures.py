@@ -14,7 +14,8 @@ MAX_LABEL_CHARS: Final = 191
 class FigureKind(StrEnum):
     """What a figure counts, and what its label names."""
 
-    EGRESS = "egress"  # bytes to nodes, by group
+    EGRESS = "egress"  # bytes to nodes; without a label
+    EGRESS_GROUP = "egress_group"  # bytes to nodes, by group
     EGRESS_NODE = "egress_node"  # bytes to nodes, by node
     IMPORT = "import"  # imports that ended, by outcome
     IMPORT_TIME = "import_time"  # imports that succeeded, by the bucket of their duration

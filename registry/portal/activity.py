@@ -96,7 +96,7 @@ class ActivityViews(Views):
 
     async def _receivers(self, scope: _Scope) -> BarTable:
         if scope.organization is not None:
-            rows, one = await scope.by_label(FigureKind.EGRESS, RANKED), "Group"
+            rows, one = await scope.by_label(FigureKind.EGRESS_GROUP, RANKED), "Group"
         else:
             found = await scope.figures.by_organization(FigureKind.EGRESS, scope.days[0], limit=RANKED)
             rows, one = [(each.label, each.amount) for each in found], "Organization"

@@ -40,7 +40,11 @@ class EgressCounter:
         """Count bytes that a session's node has received. Does no I/O."""
         day, organization = self._clock.now().date(), claims.organization
         group = claims.repository.removeprefix(f"{organization}/") if claims.repository else ""
-        for kind, label in ((FigureKind.EGRESS, group), (FigureKind.EGRESS_NODE, claims.node_id)):
+        for kind, label in (
+            (FigureKind.EGRESS, ""),
+            (FigureKind.EGRESS_GROUP, group),
+            (FigureKind.EGRESS_NODE, claims.node_id),
+        ):
             key = FigureKey(day, organization, kind, label)
             if key in self._counted or len(self._counted) < MAX_KEYS:
                 self._counted[key] += nbytes

@@ -21,9 +21,12 @@ def upgrade() -> None:
         sa.Column("label", sa.String(length=191), nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("organization", "kind", "day", "label", name="pk_daily_figures"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_daily_figures_kind_label_day", "daily_figures", ["kind", "label", "day"])
-    op.create_index("ix_daily_figures_day_kind", "daily_figures", ["day", "kind"])
+    op.create_index(
+        "ix_daily_figures_sums", "daily_figures", ["kind", "day", "organization", "label", "amount"]
+    )
     op.add_column(
         "instance_tokens", sa.Column("has_run", sa.Boolean(), nullable=False, server_default=sa.false())
     )
@@ -31,6 +34,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_column("instance_tokens", "has_run")
-    op.drop_index("ix_daily_figures_day_kind", "daily_figures")
+    op.drop_index("ix_daily_figures_sums", "daily_figures")
     op.drop_index("ix_daily_figures_kind_label_day", "daily_figures")
     op.drop_table("daily_figures")

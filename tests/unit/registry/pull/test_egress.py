@@ -15,7 +15,8 @@ from registry.pull.egress import EgressCounter
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 DAY = date(2026, 12, 1)
-GROUP = FigureKey(DAY, "acme", FigureKind.EGRESS, "default/app")
+ALL = FigureKey(DAY, "acme", FigureKind.EGRESS, "")
+GROUP = FigureKey(DAY, "acme", FigureKind.EGRESS_GROUP, "default/app")
 NODE = FigureKey(DAY, "acme", FigureKind.EGRESS_NODE, "pc-7")
 ACCESS = (Access("repository", "acme/default/app", ("pull",)),)
 CLAIMS = SessionClaims("t", "pc-7", "acme", "s", ACCESS, "sha256:00", NOW)
@@ -51,7 +52,7 @@ async def test_bytes_are_stored_at_the_end() -> None:
         counter.count(CLAIMS, nbytes)
     assert not stored.sums
     await counter.aclose()
-    assert stored.sums == {GROUP: 12, NODE: 12}
+    assert stored.sums == {ALL: 12, GROUP: 12, NODE: 12}
     assert stored.writes == 1
 
 
@@ -66,7 +67,7 @@ async def test_an_outage_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     await stored.written.wait()
     counter.count(CLAIMS, 1)
     await counter.aclose()
-    assert stored.sums == {GROUP: 6, NODE: 6}
+    assert stored.sums == {ALL: 6, GROUP: 6, NODE: 6}
 
 
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,4 +77,4 @@ async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     counter.count(CLAIMS, 5)
     counter.count(CLAIMS, 5)
     await counter.aclose()
-    assert stored.sums == {GROUP: 10}
+    assert stored.sums == {ALL: 10}
