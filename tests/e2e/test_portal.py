@@ -121,6 +121,10 @@ def test_an_operator_goes_from_an_image_to_a_pull_in_the_audit_trail(
     page.get_by_role("link", name="System").click()
     expect(page.get_by_role("row", name="acme")).to_contain_text("25")
     look_well(page)
+    look_at_activity(page)
+
+
+def look_at_activity(page: Page) -> None:
     page.get_by_role("link", name="Activity").click()
     wait_until(lambda: is_drawn(page, "Data sent to nodes"), timeout_s=40, what="the bytes are counted")
     look_well(page)
