@@ -104,6 +104,7 @@ demo: setup ## Import, mint, pull and refusals in one minute; IMAGE=docker.io/li
 bench: setup packages ## Measure everything beside peers (an hour); writes bench/results/, docs/performance.md, README
 	@.ci/packages wrk
 	$(BIN)/python -m bench.pull --tls
+	$(BIN)/python -m bench.offload
 	$(BIN)/python -m bench.manifests
 	$(BIN)/python -m bench.whole_pull
 	$(BIN)/python -m bench.import_vs_skopeo

@@ -119,6 +119,15 @@ def slow(result: Result) -> Iterator[Figure]:
     yield Figure(name, round(result["peak_rss_mib"]), 256, " MiB")
 
 
+def offload(result: Result) -> Iterator[Figure]:
+    senders = {"nginx": "nginx's own file, TLS", "s3": "the S3 server alone"}
+    for row in result["rows"]:
+        among = f"encrypted blob by {row['mode']}, {row['clients']} client{'s' * (row['clients'] > 1)}"
+        note = f"{row['ours_gb_per_s']} GB/s"
+        yield Figure(f"{among}: time, Crisper / {senders[row['alone']]}", row["time_ratio"], 1.05, note=note)
+        yield Figure(f"{among}: CPU of Crisper per GiB", row["crisper_cpu_s_per_gib"], 0.02, " s")
+
+
 def restart(result: Result) -> Iterator[Figure]:
     name = f"rolling restarts with {result['clients']} clients: failed pulls of {result['pulls']:,}"
     yield Figure(name, result["failed_pulls"], 0)
@@ -161,6 +170,7 @@ def storage(result: Result) -> Iterator[Figure]:
 
 FIGURES: Final[Mapping[str, Callable[[Result], Iterator[Figure]]]] = {
     "pull": pull,
+    "offload": offload,
     "manifests": manifests,
     "whole-pull": whole_pull,
     "import": imports,

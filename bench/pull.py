@@ -91,55 +91,69 @@ def contenders(
         env = {"CRISPER_WORKERS": str(workers)}
         crisper = CrisperServer(folder / "crisper", insecure_registries=[upstream.host], env=env, tls=tls)
         stack.enter_context(crisper)
-        plain, encrypted = _ours(crisper, upstream, image, digest)
+        sessions = Sessions(crisper, upstream, image)
         scheme, peer = ("https" if tls else "http"), upstream
         if tls:
             peer = stack.enter_context(Upstream.over_tls(folder / "upstream", tls))
         theirs = f"{scheme}://{peer.host}/v2/{image.name}/blobs/{digest}"
         everyone = [
-            Contender("crisper", crisper.process.pid, plain),
-            Contender("encrypted", crisper.process.pid, encrypted),
+            Contender("crisper", crisper.process.pid, lambda: curl_arguments(crisper.url, sessions.plain())),
+            Contender(
+                "encrypted", crisper.process.pid, lambda: curl_arguments(crisper.url, sessions.encrypted())
+            ),
             Contender("distribution", peer.pid, lambda: [theirs]),
         ]
         if shutil.which("nginx"):
             (blob,) = (folder / "upstream").rglob(f"{digest.partition(':')[2]}/data")
-            port, nginx = _nginx(folder, blob.parent, tls)
+            port, nginx = static_nginx(folder, blob.parent, tls)
             stack.enter_context(nginx)
             everyone.append(Contender("nginx", nginx.pid, lambda: [f"{scheme}://127.0.0.1:{port}/data"]))
         yield everyone
 
 
-def _ours(
-    server: CrisperServer, upstream: Upstream, image: images.Image, digest: str
-) -> tuple[Callable[[], list[str]], Callable[[], list[str]]]:
-    """Return what aims at the blob as plaintext, and as ciphertext."""
-    operator, public_key = server.operator, KeyPair.p256().public
-    organization = operator.create_organization()
-    group = server.customer(organization).import_image(upstream.reference(image))
-    repository = f"{organization.name}/default/{group}"
+class Sessions:
+    """Sessions that read the only layer of an image."""
 
-    def open_session(encryption: str) -> dict[str, str]:
-        node = operator.create_node(encryption_key=public_key, runtime="containerd")
-        token = operator.mint(organization, group, node, encryption=encryption)
-        url = f"{server.url}/token?service=crisper&scope=repository:{repository}:pull"
+    def __init__(self, server: CrisperServer, upstream: Upstream, image: images.Image) -> None:
+        self._server = server
+        self._organization = server.operator.create_organization()
+        self._group = server.customer(self._organization).import_image(upstream.reference(image))
+        self._repository = f"{self._organization.name}/default/{self._group}"
+        self._digest = max(image.blobs, key=lambda name: len(image.blobs[name]))
+        self._public_key = KeyPair.p256().public
+
+    def plain(self) -> tuple[dict[str, str], str]:
+        """Open a session; return its headers and the path of the layer."""
+        return self._open("none"), self._path(self._digest)
+
+    def encrypted(self) -> tuple[dict[str, str], str]:
+        """Open a session; return its headers and the path of the encrypted layer."""
+        headers, server = self._open("required"), self._server
+        url = f"{server.url}/v2/{self._repository}/manifests/latest"
+        manifest = request("GET", url, headers=headers, tls=server.trust).expect(200).json()
+        return headers, self._path(manifest["layers"][0]["digest"])
+
+    def _path(self, digest: str) -> str:
+        return f"/v2/{self._repository}/blobs/{digest}"
+
+    def _open(self, encryption: str) -> dict[str, str]:
+        operator, server = self._server.operator, self._server
+        node = operator.create_node(encryption_key=self._public_key, runtime="containerd")
+        token = operator.mint(self._organization, self._group, node, encryption=encryption)
+        url = f"{server.url}/token?service=crisper&scope=repository:{self._repository}:pull"
         login = {"Authorization": basic(node.node_id, token.password(node))}
         bearer = request("GET", url, headers=login, tls=server.trust).expect(200).json()["token"]
         return {"Authorization": f"Bearer {bearer}"}
 
-    def aim_at(session: dict[str, str], digest: str) -> list[str]:
-        target = f"{server.url}/v2/{repository}/blobs/{digest}"
-        return ["--header", f"Authorization: {session['Authorization']}", target]
 
-    def encrypted() -> list[str]:
-        session = open_session("required")
-        url = f"{server.url}/v2/{repository}/manifests/latest"
-        manifest = request("GET", url, headers=session, tls=server.trust).expect(200).json()
-        return aim_at(session, manifest["layers"][0]["digest"])
-
-    return lambda: aim_at(open_session("none"), digest), encrypted
+def curl_arguments(url: str, session: tuple[dict[str, str], str]) -> list[str]:
+    """Return curl's arguments for the layer of a session."""
+    headers, path = session
+    return ["--header", f"Authorization: {headers['Authorization']}", f"{url}{path}"]
 
 
-def _nginx(folder: Path, root: Path, tls: CertificateFiles | None) -> tuple[int, Process]:
+def static_nginx(folder: Path, root: Path, tls: CertificateFiles | None) -> tuple[int, Process]:
+    """Start nginx with the files of a folder. Returns its port."""
     port, config = free_port(), folder / "nginx.conf"
     for place in (folder, *folder.parents):
         place.chmod(place.stat().st_mode | 0o711) if place != Path("/") else None

@@ -49,6 +49,12 @@ class S3Server:
         log = self.folder / "versitygw.log"
         self._process = Process(argv, log, ready=lambda: listening(self.port))
 
+    @property
+    def pid(self) -> int:
+        """The process id while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.stop()

@@ -12,7 +12,6 @@ import pytest
 
 from tests.integration.server.conftest import open_shop
 from tests.integration.server.test_encrypted_delivery import Keyed
-from tests.integration.server.test_proxies import nginx
 from tests.support import images
 from tests.support.certificates import SERVER, TestCa
 from tests.support.clients import PULL_TIMEOUT_S
@@ -21,6 +20,7 @@ from tests.support.encrypted import KeyPair
 from tests.support.http import Response, request
 from tests.support.object_stores import S3_ENVIRONMENT, S3Server, s3_server
 from tests.support.processes import run
+from tests.support.proxies import nginx
 from tests.support.recording_cache import RecordingCache
 from tests.support.upstream import Upstream
 

@@ -18,10 +18,10 @@ from tests.support import images
 from tests.support.certificates import HOUR, CertificateFiles, TestCa, new_key, public_pem
 from tests.support.certified import Certified
 from tests.support.crisper import CrisperServer
-from tests.support.processes import Process, free_port, listening
+from tests.support.processes import free_port
+from tests.support.proxies import SHIPPED, Proxy, nginx
 from tests.support.upstream import Upstream
 
-SHIPPED = Path(__file__).parents[3] / "deploy" / "proxy"
 SERVER = (ExtendedKeyUsageOID.SERVER_AUTH,)
 PROXIES = ("nginx", "haproxy")
 
@@ -76,38 +76,7 @@ def proxied(folder: Path, upstream: Upstream) -> Iterator[Proxied]:
         yield Proxied(site, folder / "proxy.sock", proxies_ca, urls)
 
 
-class _Running:
-    def __init__(self, argv: list[str], log: Path, port: int) -> None:
-        self._process = Process(argv, log, ready=lambda: listening(port))
-        self._url = f"https://127.0.0.1:{port}"
-
-    def __enter__(self) -> str:
-        return self._url
-
-    def __exit__(self, *_: object) -> None:
-        self._process.stop()
-
-
-def nginx(folder: Path, tls: CertificateFiles, blobs: Path | None = None) -> _Running:
-    port, config = free_port(), (SHIPPED / "nginx.conf").read_text()
-    config = config.replace("/etc/nginx/crisper/client-cert.conf", str(SHIPPED / "nginx-client-cert.conf"))
-    config = config.replace("/run/crisper/proxy.sock", str(folder / "proxy.sock"))
-    config = config.replace("/etc/nginx/crisper/registry.crt", str(tls.certificate))
-    config = config.replace("/etc/nginx/crisper/registry.key", str(tls.key))
-    config = config.replace("/etc/nginx/crisper/node-ca.crt", str(folder / "node-ca.crt"))
-    config = config.replace("/var/lib/crisper/blobs", str(blobs or folder))
-    config = config.replace("listen 443 ssl", f"listen 127.0.0.1:{port} ssl")
-    main = folder / "nginx.conf"
-    main.write_text(
-        f"user www-data; worker_processes 1; daemon off; pid {folder / 'nginx.pid'};\n"
-        f"error_log {folder / 'nginx-error.log'}; events {{}}\n"
-        f"http {{ access_log off; client_body_temp_path {folder / 'body'};\n"
-        f"proxy_temp_path {folder / 'temp'};\n{config}\n}}\n"
-    )
-    return _Running(["nginx", "-p", str(folder), "-c", str(main)], folder / "nginx.log", port)
-
-
-def _haproxy(folder: Path, tls: CertificateFiles, proxies_ca: TestCa, server_port: int) -> _Running:
+def _haproxy(folder: Path, tls: CertificateFiles, proxies_ca: TestCa, server_port: int) -> Proxy:
     port, config = free_port(), (SHIPPED / "haproxy.cfg").read_text()
     identity = proxies_ca.issue("haproxy")
     for name, of in (("registry.pem", tls), ("crisper-proxy.pem", identity)):
@@ -118,7 +87,7 @@ def _haproxy(folder: Path, tls: CertificateFiles, proxies_ca: TestCa, server_por
     config = config.replace("server crisper 127.0.0.1:5000", f"server crisper 127.0.0.1:{server_port}")
     (folder / "haproxy.cfg").write_text(config)
     argv = ["haproxy", "-db", "-f", str(folder / "haproxy.cfg")]
-    return _Running(argv, folder / "haproxy.log", port)
+    return Proxy(argv, folder / "haproxy.log", port)
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
