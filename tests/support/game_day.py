@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from random import Random
@@ -151,6 +151,8 @@ class GameDay:
                 self._ends.set()
         for each in running:
             each.result()
+        with suppress(TimeoutError):
+            wait_until(self._settle, timeout_s=RETRY_S, what="all imports are done", interval_s=1)
         for name in self._pending:
             state = retried(lambda: self._customer.group(name))["current_state"]  # noqa: B023 (called at once)
             self.result.count("imports lost", f"{name}: {state}")
@@ -215,13 +217,8 @@ class GameDay:
         self.result.count("imports")
 
     def _settle_repeatedly(self) -> None:
-        deadline = float("inf")
-        while time.monotonic() < deadline:
-            if self._settle() and self._ends.is_set():
-                return
-            if self._ends.is_set() and deadline == float("inf"):
-                deadline = time.monotonic() + RETRY_S
-            time.sleep(1)
+        while not self._ends.wait(1):
+            self._settle()
 
     def _settle(self) -> bool:
         """Note which imports have ended. Returns whether all have."""
