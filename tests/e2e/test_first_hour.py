@@ -3,6 +3,7 @@
 The pages share one folder and one server, which the operator's page starts.
 """
 
+import os
 from pathlib import Path
 
 from tests.support import images
@@ -38,7 +39,7 @@ def test_first_hours_run_as_written(own_folder: Path, upstream: Upstream, docker
     env = {
         **docker.environment(own_folder / "docker"),
         **ctr.environment(),
-        "PATH": f"{CRISPER.parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "PATH": f"{CRISPER.parent}:{os.environ['PATH']}",
         "CRISPER_INSECURE_REGISTRIES": upstream.host,
         "PASSWORD": str(upstream.password),
     }
