@@ -6,6 +6,8 @@ The pages share one folder and one server, which the operator's page starts.
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.support import images
 from tests.support.clients import Ctr, Docker
 from tests.support.crisper import CRISPER
@@ -16,6 +18,7 @@ from tests.support.upstream import Upstream
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+@pytest.mark.full  # about a hundred processes, one after another
 def test_first_hours_run_as_written(own_folder: Path, upstream: Upstream, docker: Docker, ctr: Ctr) -> None:
     port, restored = free_port(), free_port()
     machine = own_folder / "machine"
@@ -43,5 +46,5 @@ def test_first_hours_run_as_written(own_folder: Path, upstream: Upstream, docker
         "CRISPER_INSECURE_REGISTRIES": upstream.host,
         "PASSWORD": str(upstream.password),
     }
-    done = run(["bash", "-c", typed], env=env, timeout_s=180).check()
+    done = run(["bash", "-c", typed], env=env, timeout_s=600).check()
     assert f"Downloaded newer image for localhost:{port}/acme/default/app" in done.output

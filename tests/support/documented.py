@@ -1,7 +1,7 @@
 """Command blocks of documentation pages, as a shell script that a test can run.
 
-A mark before a block, `<!-- not run: REASON -->` or `<!-- fails: TEXT -->`, says that the block is not run, or that it
-fails and prints TEXT.
+A mark before a block, `<!-- not run: REASON -->` or `<!-- fails: TEXT -->`, says that the block is not run,
+or that it fails and prints TEXT.
 """
 
 import re

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import shutil
 import sqlite3
 import time
@@ -26,6 +27,11 @@ from tests.support.upstream import Upstream
 
 def crisper(server: CrisperServer, *arguments: str) -> Result:
     return run([str(CRISPER), *arguments, "--data-dir", str(server.data_dir)])
+
+
+def on_terminal(server: CrisperServer, *arguments: str) -> str:
+    command = shlex.join([str(CRISPER), *arguments, "--data-dir", str(server.data_dir)])
+    return run(["script", "-qec", command, "/dev/null"], env={"TERM": "xterm"}).check().output
 
 
 def answer(result: Result) -> dict[str, object]:
@@ -206,6 +212,10 @@ def test_a_backup_of_a_running_server_can_be_restored(
         shop = open_shop(server, anonymous, images.random_layers())
         assert answer(crisper(server, "backup", str(backup), "--json"))["copied"] == 10
         assert answer(crisper(server, "backup", str(backup), "--json"))["copied"] == 0
+        assert "0 of 10 objects" in on_terminal(server, "backup", str(backup))
+        assert "0 damaged" in on_terminal(server, "scrub", "--rate", "0").partition("read 10 objects")[0]
+        assert "10 objects checked" in on_terminal(server, "gc")
+        assert crisper(server, "scrub", "--rate", "0").check().output.startswith("read "), "no progress"
     shutil.rmtree(server.data_dir)
     restored = CrisperServer(tmp_path / "restored")
     shutil.copytree(backup, restored.data_dir)
