@@ -217,13 +217,13 @@ class ApiClient:
             ) as response:
                 answer = await response.read()
                 status = response.status
-                following = response.links.get("next", {}).get("url")
+                following = response.links.get("next")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ServerUnreachableError(why_unreachable(server, error)) from None
         document = _json(answer)
         if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
             raise _refusal(status, document)
-        return document, following.raw_path_qs if isinstance(following, URL) else None
+        return document, URL(following["url"]).raw_path_qs if following else None
 
 
 @asynccontextmanager
