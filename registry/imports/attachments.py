@@ -5,15 +5,16 @@ imported without them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import structlog
 
 from registry.errors import DocumentError, ImportFailedError
+from registry.imports.referrers import list_referrers
 from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.oci.attachments import RECORD_TYPE, TAG_SUFFIXES, Attachments, subject_tag
-from registry.oci.documents import Artifact, Descriptor, Index, parse_artifact, parse_document
+from registry.oci.documents import Artifact, Descriptor, parse_artifact
 from registry.upstream.repository import UpstreamRepository, off_loop
 from storage.digest import Digest
 
@@ -24,6 +25,7 @@ TIMEOUT_S: Final = 30.0
 
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 Put = Callable[[ImageContent, bytes], Awaitable[None]]
 
 
@@ -69,26 +71,14 @@ class Attacher:
         return (*(each for each in self._contents.values() if each.digest not in known), record)
 
     async def _attach_to(self, subject: Digest) -> None:
-        for entry in await self._referrers(subject):
-            digest = await self._import_artifact(str(entry.digest))
+        for entry in (await list_referrers(self._source, subject, _once))[:MAX_ATTACHMENTS]:
+            digest = await self._import_artifact(str(entry["digest"]))
             if digest is not None and self._artifacts[digest].subject == subject:
                 self._record.refer(self._artifacts[digest], digest, self._contents[digest].size_bytes)
         for tag in (subject_tag(subject, suffix) for suffix in TAG_SUFFIXES):
             digest = await self._import_artifact(tag)
             if digest is not None:
                 self._record.tags[tag] = str(digest)
-
-    async def _referrers(self, subject: Digest) -> Iterable[Descriptor]:
-        """List referrers by the API, or by the fallback tag if the registry does not support the API."""
-        for identifier, kind in ((str(subject), "referrers"), (subject_tag(subject), "manifests")):
-            try:
-                data, content_type = await self._source.attempt(identifier, kind)
-                index = await off_loop(data, parse_document, content_type)
-            except (ImportFailedError, DocumentError):
-                continue
-            if isinstance(index, Index):
-                return index.manifests[:MAX_ATTACHMENTS]
-        return ()
 
     async def _import_artifact(self, identifier: str) -> Digest | None:
         """Import one artifact completely. Returns its digest, or None if it was skipped."""
@@ -119,6 +109,14 @@ class Attacher:
         await self._put(stored[digest], data)
         self._contents |= stored
         self._artifacts[digest] = artifact
+
+
+async def _once(request: Callable[[], Awaitable[T]]) -> T | None:
+    """Run a request without retries. Returns None if it fails: attachments are optional."""
+    try:
+        return await request()
+    except ImportFailedError:
+        return None
 
 
 def _content(blob: Descriptor, kind: ContentKind) -> ImageContent:
