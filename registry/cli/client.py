@@ -131,6 +131,16 @@ class ApiClient:
         server = self._server.operator_url
         return await self._call(server, method, f"/api/v1{path}", headers, body, query)
 
+    async def operator_file(self, path: str, **query: object) -> bytes:
+        """Download a file from the operator API."""
+        headers = {"Authorization": f"Bearer {self._server.key.reveal()}"}
+        status, answer = await self._send(
+            self._server.operator_url, "GET", f"/api/v1{path}", headers, None, query
+        )
+        if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
+            raise _refusal(status, _json(answer))
+        return answer
+
     async def operator_list(self, path: str) -> list[Any]:
         """Return all items of a list of the operator API, page by page."""
         items: list[Any] = []
@@ -172,19 +182,30 @@ class ApiClient:
         body: object,
         query: Mapping[str, object] = MappingProxyType({}),
     ) -> Any:  # noqa: ANN401 (JSON)
+        status, answer = await self._send(server, method, path, headers, body, query)
+        document = _json(answer)
+        if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
+            raise _refusal(status, document)
+        return document
+
+    async def _send(
+        self,
+        server: str,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: object,
+        query: Mapping[str, object],
+    ) -> tuple[int, bytes]:
+        """Send a request. Returns the status and the body of the response."""
         params = {name: str(value) for name, value in query.items() if value is not None}
         try:
             async with self._session.request(
                 method, server + path, headers=headers, json=body, params=params
             ) as response:
-                answer = await response.read()
-                status = response.status
+                return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ServerUnreachableError(why_unreachable(server, error)) from None
-        document = _json(answer)
-        if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
-            raise _refusal(status, document)
-        return document
 
 
 @asynccontextmanager

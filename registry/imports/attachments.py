@@ -5,7 +5,9 @@ imported without them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from functools import reduce
 from typing import Final, TypeVar
 
 import structlog
@@ -15,6 +17,7 @@ from registry.imports.referrers import list_referrers
 from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.oci.attachments import RECORD_TYPE, TAG_SUFFIXES, Attachments, subject_tag
 from registry.oci.documents import Artifact, Descriptor, parse_artifact
+from registry.trust.facts import ImageFacts, facts_in_artifact
 from registry.upstream.repository import UpstreamRepository, off_loop
 from storage.digest import Digest
 
@@ -44,9 +47,16 @@ class Attacher:
         self._artifacts: dict[Digest, Artifact] = {}
         self._contents: dict[Digest, ImageContent] = {}
         self._bytes_total = 0
+        self._stated: dict[Digest, ImageFacts] = {}
+        self._facts: defaultdict[Digest, ImageFacts] = defaultdict(ImageFacts)
 
-    async def attach(self, image: StoredImage) -> tuple[ImageContent, ...]:
+    async def attach(
+        self, image: StoredImage, attestations: Iterable[tuple[Digest, Digest]] = ()
+    ) -> tuple[ImageContent, ...]:
         """Import the attachments of an image's root document and of the manifests of its platforms.
+
+        Args:
+            attestations: Digests of manifests, and of their attestations in the image's index.
 
         Returns:
             The contents to add to the image; empty if there are none.
@@ -56,6 +66,9 @@ class Attacher:
                 manifests = (each.manifest_digest for each in image.platforms or (image,))
                 for subject in dict.fromkeys((image.digest, *manifests)):
                     await self._attach_to(subject)
+                for subject, attestation in attestations:
+                    digest = await self._import_artifact(str(attestation))
+                    self._state(subject, digest)
         except TimeoutError:
             _log.warning("attachments.cut_short", image=str(image.digest), found=len(self._artifacts))
         if not self._artifacts:
@@ -70,15 +83,25 @@ class Attacher:
         known = {content.digest for content in image.contents}
         return (*(each for each in self._contents.values() if each.digest not in known), record)
 
+    def facts(self, *subjects: Digest) -> ImageFacts:
+        """Return what the attachments state about some of the image's documents."""
+        return reduce(ImageFacts.joined, (self._facts[subject] for subject in subjects))
+
+    def _state(self, subject: Digest, attachment: Digest | None) -> None:
+        if attachment is not None:
+            self._facts[subject] = self._facts[subject].joined(self._stated[attachment])
+
     async def _attach_to(self, subject: Digest) -> None:
         for entry in (await list_referrers(self._source, subject, _once))[:MAX_ATTACHMENTS]:
             digest = await self._import_artifact(str(entry["digest"]))
             if digest is not None and self._artifacts[digest].subject == subject:
                 self._record.refer(self._artifacts[digest], digest, self._contents[digest].size_bytes)
+                self._state(subject, digest)
         for tag in (subject_tag(subject, suffix) for suffix in TAG_SUFFIXES):
             digest = await self._import_artifact(tag)
             if digest is not None:
                 self._record.tags[tag] = str(digest)
+                self._state(subject, digest)
 
     async def _import_artifact(self, identifier: str) -> Digest | None:
         """Import one artifact completely. Returns its digest, or None if it was skipped."""
@@ -101,12 +124,15 @@ class Attacher:
             raise DocumentError("the attachments are over the limit")
         self._bytes_total += size_bytes
         stored: dict[Digest, ImageContent] = {}
+        blobs: dict[Digest, bytes] = {}
         for blob in artifact.blobs:
             stored[blob.digest] = _content(blob, ContentKind.ATTACHMENT_BLOB)
-            await self._put(stored[blob.digest], await self._source.small_blob(blob))
+            blobs[blob.digest] = await self._source.small_blob(blob)
+            await self._put(stored[blob.digest], blobs[blob.digest])
         manifest = Descriptor(artifact.media_type, digest, len(data))
         stored[digest] = _content(manifest, ContentKind.ATTACHMENT)
         await self._put(stored[digest], data)
+        self._stated[digest] = await asyncio.to_thread(facts_in_artifact, data, blobs)
         self._contents |= stored
         self._artifacts[digest] = artifact
 

@@ -11,9 +11,9 @@ from registry.trust.keys import PublicKey, verify_signature
 from registry.trust.signatures import Subject
 
 MAX_SUBJECTS: Final = 128
+IN_TOTO: Final = "application/vnd.in-toto+json"
 OTHER_IMAGE: Final = "for another image"
 
-_IN_TOTO: Final = "application/vnd.in-toto+json"
 _STATEMENTS: Final = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
 
 
@@ -53,7 +53,7 @@ def open_envelope(envelope: Mapping[str, Any], key: PublicKey) -> Statement:
 
 def read_statement(payload_type: object, payload: bytes) -> Statement:
     """Read the verified payload of an envelope. Raises SignatureError: it is not an in-toto statement."""
-    if payload_type != _IN_TOTO:
+    if payload_type != IN_TOTO:
         raise SignatureError("with a payload of another type than in-toto's")
     statement = parse(payload, "the statement")
     if statement.get("_type") not in _STATEMENTS:
