@@ -36,6 +36,7 @@ class MeteredDelivery:
         blob: Digest of the blob; None for manifests and lists, which the gate charges, and for HEAD.
         length: Length of the response in bytes.
         granted: Bytes that may be sent before the first report.
+        count: Called with numbers of delivered bytes of the blob, for statistics. Does no I/O.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class MeteredDelivery:
         blob: str | None,
         length: int,
         granted: int,
+        count: Callable[[int], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._token_id = token_id
@@ -59,6 +61,8 @@ class MeteredDelivery:
         self._began_at = self._reported_at = time.monotonic()
         self._ended = False
         self._received: Callable[[int], int] | None = None
+        self._count = count
+        self._counted = 0
 
     @property
     def bytes_sent(self) -> int:
@@ -146,6 +150,9 @@ class MeteredDelivery:
         if self._blob is None:
             return 0
         delivered = self.bytes_delivered
+        if self._count is not None and delivered > self._counted:
+            self._count(delivered - self._counted)
+            self._counted = delivered
         return await self._ledger.report(
             self._token_id,
             self._response_id,

@@ -2,6 +2,8 @@
 
 import hashlib
 import secrets
+from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 from cachetools import LRUCache
@@ -27,11 +29,18 @@ class Verifier:
     Args:
         keys: Accepted keys.
         context: Shared dependencies and names.
+        count: Called with numbers of bytes that a session's node received, for statistics. Does no I/O.
     """
 
-    def __init__(self, keys: LocalVerificationKeys, context: AuthContext) -> None:
+    def __init__(
+        self,
+        keys: LocalVerificationKeys,
+        context: AuthContext,
+        count: Callable[[SessionClaims, int], None] | None = None,
+    ) -> None:
         self._keys = keys
         self._context = context
+        self._count = count
         self._verified: LRUCache[tuple[int, bytes], SessionClaims] = LRUCache(_CACHED)
 
     def verify(self, bearer: str) -> SessionClaims:
@@ -157,6 +166,7 @@ class Verifier:
             blob=blob,
             length=length_bytes,
             granted=granted,
+            count=partial(self._count, claims) if self._count is not None else None,
         )
 
     def _read(self, bearer: str) -> SessionClaims:

@@ -3,9 +3,13 @@
 Usage: python -m tools.portal_screenshots [FOLDER]
 """
 
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Browser, Page
@@ -21,6 +25,22 @@ SCREENSHOTS = Path(__file__).parents[1] / "docs" / "screenshots"
 DIFFUSION = "{}/acme/random:small"
 WIDTHS = (1280, 390)
 SLOW_BYTES_PER_S = 150_000
+HISTORY = (
+    ("egress", "", 400_000_000_000),
+    ("egress_group", "default/mandelbrot", 90_000_000_000),
+    ("egress_group", "default/diffusion", 300_000_000_000),
+    ("egress_node", "node-7", 7_000_000_000),
+    ("import", "stored", 9),
+    ("import", "failed to authenticate", 2),
+    ("redeemed", "", 120),
+    ("refused", "wrong_node", 5),
+    ("pull_time", "3", 60),
+    ("pull_time", "4", 50),
+    ("start_time", "4", 90),
+    ("stored_time", "2", 5),
+    ("stored_time", "3", 3),
+    ("import_time", "2", 6),
+)
 
 
 def take_all(
@@ -60,9 +80,22 @@ def take_all(
         {"container": {"command": ["serve", "--port=8000"], "environment_variables": {"API_TOKEN": "x"}}},
     )
     customer.create_group(f"{link.host}/acme/random:large", name="whisper", **access)
+    _add_history(server)
     for width in WIDTHS:
         _take(folder, browser, server, upstream, width)
     _take_dark(folder, browser, server)
+
+
+def _add_history(server: CrisperServer) -> None:
+    """Add figures of the last weeks, which the charts show."""
+    today, random = datetime.now(UTC).date(), Random(7)  # noqa: S311 (an example)
+    rows = []
+    for age in range(1, 28):
+        day = (today - timedelta(days=age)).isoformat()
+        for kind, label, most in HISTORY:
+            rows.append(("acme", kind, day, label, random.randint(0, most)))
+    with closing(sqlite3.connect(server.data_dir / "catalog.db")) as catalog, catalog:
+        catalog.executemany("INSERT INTO daily_figures VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _take(folder: Path, browser: Browser, server: CrisperServer, upstream: Upstream, width: int) -> None:
@@ -98,7 +131,7 @@ def _take(folder: Path, browser: Browser, server: CrisperServer, upstream: Upstr
     page.get_by_role("button", name="Mint").click()
     page.get_by_role("button", name="Copy").first.wait_for()
     picture("minted")
-    for path in ("audit", "system", "organizations", "nodes"):
+    for path in ("activity", "audit", "system", "organizations", "nodes"):
         page.goto(f"{server.url}/{path}")
         picture(path)
     page.goto(f"{server.url}/organizations/acme")
@@ -133,6 +166,8 @@ def _take_dark(folder: Path, browser: Browser, server: CrisperServer) -> None:
     page = context.new_page()
     sign_in(page, server.url, server.operator_key)
     _picture(page, folder / "groups-dark-1280.png")
+    page.goto(f"{server.url}/activity")
+    _picture(page, folder / "activity-dark-1280.png")
     page.goto(f"{server.url}/groups/acme/default/typo")
     _picture(page, folder / "group-failed-dark-1280.png")
     context.close()

@@ -28,7 +28,9 @@ from auth.ledger.stream import LedgerEvent
 from auth.ports import AuditEvent, Clock
 from registry.audit.trail import StoredEvent
 from registry.catalog.engine.database import AdvisoryLock, CatalogConnection, Database
+from registry.catalog.figures import add_figures
 from registry.catalog.tables import events
+from registry.model.figures import figures_of
 from registry.model.group_logs import is_logged
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
@@ -52,12 +54,24 @@ def append_to(connection: Connection, at: datetime, *recorded: AuditEvent) -> No
 
 
 def _append_all(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows in order, except those whose `event_id` is already stored."""
+    """Insert rows in order, except those whose `event_id` is already stored, and count them for charts."""
     if connection.dialect.name == "sqlite":  # a transaction on SQLite excludes all other writers anyway
+        new = _new(connection, rows)
         connection.execute(_INSERT_JSON, {"rows": _as_json(rows)})
-        return
-    connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
-    connection.execute(postgresql.insert(events).on_conflict_do_nothing(), rows)
+    else:
+        connection.execute(_LOCK, {"key": AdvisoryLock.APPEND})
+        new = _new(connection, rows)
+        connection.execute(postgresql.insert(events).on_conflict_do_nothing(), rows)
+    add_figures(connection, figures_of(new))
+
+
+def _new(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Return the rows whose `event_id` is not stored."""
+    ids = [row["event_id"] for row in rows if row["event_id"] is not None]
+    if not ids:
+        return rows
+    stored = set(connection.execute(select(events.c.event_id).where(events.c.event_id.in_(ids))).scalars())
+    return [row for row in rows if row["event_id"] not in stored]
 
 
 def _from_json() -> sqlite.Insert:

@@ -208,6 +208,8 @@ class SqlInstances:
             if moved is not None:
                 await store_group(connection, moved.group)
             told = [event(changed)] if event else []
+            if told and (age_s := await _since_mint_s(connection, before, changed, now)) is not None:
+                told = [replace(each, detail={**each.detail, "since_mint_s": age_s}) for each in told]
             await append(connection, now, *told, *([moved.event] if moved else []))
         return changed
 
@@ -302,6 +304,24 @@ async def _image_of(connection: CatalogConnection, before: Instance, after: Inst
     if after.token_id != before.token_id:
         query = select(instance_tokens.c.image_id).where(instance_tokens.c.token_id == after.token_id)
     return (await connection.execute(query)).scalar()
+
+
+async def _since_mint_s(
+    connection: CatalogConnection, before: Instance, after: Instance, now: datetime
+) -> float | None:
+    """Return the seconds from the mint until the node has the image, or until the container runs first."""
+    token = instance_tokens.c.token_id == after.token_id
+    if after.state is InstanceState.RUNNING:
+        first = update(instance_tokens).where(token, ~instance_tokens.c.has_run).values(has_run=True)
+        found = await connection.execute(first.returning(instance_tokens.c.minted_at))
+    elif after.state is InstanceState.CREATING and (
+        before.state in UNSETTLED or before.token_id != after.token_id
+    ):
+        found = await connection.execute(select(instance_tokens.c.minted_at).where(token))
+    else:
+        return None
+    minted_at = found.scalar()
+    return round((now - minted_at).total_seconds(), 1) if minted_at is not None else None
 
 
 async def _newest_version(

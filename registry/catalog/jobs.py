@@ -112,7 +112,8 @@ class SqlJobQueue:
         async with self._database.write() as connection:
             await connection.run_sync(exclude_collection)  # no gap between pinned and referenced
             group, now = await self._lock(connection, job, worker_id), self._clock.now()
-            done = group.finish_import(image, now=now, report=_facts(report)) if group else None
+            facts = {**_facts(report), "since_request_s": await _age_s(connection, job, now)}
+            done = group.finish_import(image, now=now, report=facts) if group else None
             if done is None:
                 return False
             image_id = await enter_image(connection, job.key.organization, image, now)
@@ -204,6 +205,12 @@ class SqlJobQueue:
         await connection.execute(delete(blob_pins).where(blob_pins.c.job_id == job.id))
         await store_group(connection, ended.group)
         await append(connection, now, ended.event)
+
+
+async def _age_s(connection: CatalogConnection, job: ImportJob, now: datetime) -> float:
+    """Return the seconds since a job was created."""
+    created_at = (await connection.execute(select(jobs.c.created_at).where(jobs.c.id == job.id))).scalar()
+    return round((now - created_at).total_seconds(), 1) if created_at is not None else 0.0
 
 
 def _facts(report: ImportReport | None) -> Mapping[str, object]:

@@ -15,6 +15,7 @@ retired_keys       replaced rows of blob_keys, which older sessions still use
 blob_origins       registries from which a blob was downloaded and verified
 blob_pins          blobs that a running import needs (jobs ──< blob_pins)
 partials           unfinished containers
+daily_figures      sums of each day for charts
 record_marks, object_marks, quarantine, upkeep    collection and scrubbing (docs/operations.md)
 ```
 """
@@ -27,6 +28,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
     ForeignKey,
@@ -43,6 +45,7 @@ from sqlalchemy import (
     text,
 )
 
+from registry.model.figures import MAX_LABEL_CHARS
 from registry.model.quotas import NAMES
 
 metadata = MetaData(
@@ -340,6 +343,7 @@ instance_tokens = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("image_id", String(36)),
     Column("has_ended", Boolean, nullable=False, server_default=false()),
+    Column("has_run", Boolean, nullable=False, server_default=false()),  # a container was started
 )
 
 node_blobs = Table(
@@ -523,6 +527,20 @@ events = Table(
         postgresql_where=text("group_id IS NOT NULL"),
     ),
     sqlite_autoincrement=True,
+)
+
+# Sums of each day for charts (docs/adr/0082).
+daily_figures = Table(
+    "daily_figures",
+    metadata,
+    Column("organization", String(63), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("label", String(MAX_LABEL_CHARS), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    Index(None, "kind", "label", "day"),
+    Index("ix_daily_figures_sums", "kind", "day", "organization", "label", "amount"),
+    sqlite_with_rowid=False,  # rows are read in the order of their key
 )
 
 # The hash chain over the audit trail (docs/adr/0062). `event_chain` has one row.

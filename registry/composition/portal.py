@@ -32,6 +32,7 @@ def compose_portal(shared: Shared, use_cases: UseCases, checks: ImageChecks) -> 
         instances=shared.instances,
         catalog=shared.groups,
         overview=SqlOverview(shared.database),
+        figures=shared.figures,
         group_events=SqlGroupLogs(shared.database),
         progress=shared.progress,
         checks=checks,

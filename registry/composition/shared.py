@@ -30,6 +30,7 @@ from registry.catalog.edges import SqlCiphertexts, SqlEdges
 from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.engine.database import Database, SystemClock
 from registry.catalog.events import SqlEventLog
+from registry.catalog.figures import SqlFigures
 from registry.catalog.groups import SqlGroupCatalog
 from registry.catalog.instances import SqlInstances
 from registry.catalog.node_blobs import SqlNodeBlobs
@@ -50,6 +51,7 @@ from registry.model.groups import Group
 from registry.model.quotas import NAMES, Quotas
 from registry.observe import Metrics
 from registry.pull.documents import Documents
+from registry.pull.egress import EgressCounter
 from registry.pull.encryption import ImageEncryption
 from registry.pull.resolve import ImageResolver
 from registry.services.edges import Edges
@@ -171,6 +173,10 @@ class Shared:
         return Edges(self.edges, self.clock, self.settings.public_url)
 
     @cached_property
+    def figures(self) -> SqlFigures:
+        return SqlFigures(self.database)
+
+    @cached_property
     def organizations(self) -> SqlOrganizationDirectory:
         return SqlOrganizationDirectory(self.database)
 
@@ -233,7 +239,9 @@ class Shared:
 
     @cached_property
     def verifier(self) -> Verifier:
-        return Verifier(self.verification_keys, self.auth_context)
+        egress = EgressCounter(self.figures.add, self.clock)
+        self.stack.push_async_callback(egress.aclose)
+        return Verifier(self.verification_keys, self.auth_context, egress.count)
 
     @cached_property
     def instances(self) -> Instances:

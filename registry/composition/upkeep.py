@@ -37,7 +37,10 @@ def compose_upkeep(shared: Shared) -> Callable[[], Awaitable[None]]:
         EventDrain(stream, shared.events.store, shared.trail.count).run,
         partial(repeat, "instances", SWEEP_S, shared.instances.sweep),
         TrailKeeper(
-            SqlEventChain(shared.database, shared.key_provider), shared.clock, settings.retention
+            SqlEventChain(shared.database, shared.key_provider),
+            shared.figures,
+            shared.clock,
+            settings.retention,
         ).run,
     ]
     if settings.gc_interval_s > 0:

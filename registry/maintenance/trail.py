@@ -1,4 +1,4 @@
-"""Upkeep of the audit trail: extends its hash chain, and removes records after their retention."""
+"""Upkeep of the audit trail and the daily figures: extends the hash chain, and removes what is old."""
 
 import asyncio
 from datetime import timedelta
@@ -8,6 +8,7 @@ import structlog
 
 from auth.ports import Clock
 from registry.catalog.event_chain import BATCH, SqlEventChain
+from registry.catalog.figures import SqlFigures
 from registry.errors import RegistryError
 from storage.errors import StorageError
 
@@ -24,8 +25,11 @@ class TrailKeeper:
         retention: Age at which records are removed; None keeps them.
     """
 
-    def __init__(self, chain: SqlEventChain, clock: Clock, retention: timedelta | None) -> None:
+    def __init__(
+        self, chain: SqlEventChain, figures: SqlFigures, clock: Clock, retention: timedelta | None
+    ) -> None:
         self._chain = chain
+        self._figures = figures
         self._clock = clock
         self._retention = retention
 
@@ -39,6 +43,7 @@ class TrailKeeper:
                 if loop.time() >= prune_at:
                     prune_at = loop.time() + PRUNE_S
                     await self.prune()
+                    await self._figures.prune(self._clock.now().date())
                 reported = ""
             except (RegistryError, StorageError) as error:
                 if str(error) != reported:

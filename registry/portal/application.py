@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from registry.portal.activity import ActivityViews
 from registry.portal.assets import PREFIX, serve_asset
 from registry.portal.audit import AuditViews
 from registry.portal.edit import EditViews
@@ -56,6 +57,7 @@ class Portal:
             ImageViews,
             PullViews,
             AuditViews,
+            ActivityViews,
             OrganizationViews,
             NodeViews,
             SystemViews,

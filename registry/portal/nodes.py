@@ -11,7 +11,10 @@ from registry.api.http.peers import peer_of
 from registry.api.operator.nodes import NewNode
 from registry.errors import ConflictError, InvalidInputError
 from registry.model.access import Role
+from registry.model.figures import FigureKind
 from registry.model.nodes import Runtime
+from registry.model.sizes import readable_bytes
+from registry.portal.charts import DayChart, Series, days_until
 from registry.portal.guard import Form, see_other
 from registry.portal.sessions import SignedInUser
 from registry.portal.shown_once import SecretViews, fields_of, new_form_id, status_of
@@ -29,6 +32,10 @@ _RULES: Final = {
     "encryption_key": "The encryption key is a public key in PEM.",
     "runtime": "Choose one of the runtimes.",
 }
+
+
+_CHART_DAYS: Final = 30
+_CHART_NOTE: Final = "Bytes of layers that the node received on each of the last 30 days (UTC)."
 
 
 class NodeViews(SecretViews):
@@ -77,7 +84,11 @@ class NodeViews(SecretViews):
     async def show(self, request: web.Request, visitor: SignedInUser) -> web.Response:
         """Show a node."""
         node = await self._services.node_registrations.get(request.match_info["node_id"])
-        return self._pages.page("node.html", visitor, node=node, form_id=new_form_id())
+        days = days_until(self._services.clock.now().date(), _CHART_DAYS)
+        sent = await self._services.figures.by_day(FigureKind.EGRESS_NODE, days[0], label=node.node_id)
+        series = [Series("Received", sent)]
+        chart = DayChart("egress", "Data received", _CHART_NOTE, days, series, readable_bytes)
+        return self._pages.page("node.html", visitor, node=node, form_id=new_form_id(), chart=chart)
 
     async def renew(self, request: web.Request, visitor: SignedInUser, form: Form) -> web.Response:
         """Replace a node's secret, or offer it another enrolment, and show the new secret once."""

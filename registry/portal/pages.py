@@ -16,6 +16,7 @@ from registry.model.durations import readable_duration
 from registry.model.sizes import readable_bytes
 from registry.portal import messages
 from registry.portal.assets import static_addresses
+from registry.portal.charts import bar
 from registry.portal.sessions import SignedInUser
 
 # Forbid inline scripts and styles, content from other origins, and framing.
@@ -52,6 +53,7 @@ class Pages:
         )
         self._templates.filters.update(
             actor=messages.actor_shown,
+            bar=bar,
             bytes=readable_bytes,
             duration=readable_duration,
             cause=messages.cause_sentence,

@@ -8,6 +8,7 @@ from auth.ports import Clock
 from auth.signing_keys import SigningKey
 from registry.api.http.origin import Origin
 from registry.catalog.encryption import SqlEncryptionPolicies
+from registry.catalog.figures import SqlFigures
 from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.nodes import SqlNodeRegistry
 from registry.catalog.organizations import SqlOrganizationDirectory
@@ -39,6 +40,7 @@ class Services:
     instances: Instances
     catalog: GroupCatalog
     overview: SqlOverview
+    figures: SqlFigures
     group_events: SqlGroupLogs
     progress: ProgressStore
     checks: ImageChecks

@@ -277,7 +277,7 @@ class Instances:
         return pulls
 
     async def _follow(self, group: Group, instance: Instance, pull: Pull) -> Instance:
-        """Store the state that follows from a pull. Returns the instance, old or new."""
+        """Store the state that follows from a pull. Returns the instance as it is stored."""
         status = pull.status
         after = replace(
             instance,
@@ -289,7 +289,10 @@ class Instances:
         as_seen = (instance.state, instance.version, instance.known_by)
         changed = (after.state, after.version, after.known_by) != as_seen
         event = partial(state_event, group) if changed else None
-        return await self._catalog.advance(group, instance, after, event) or instance
+        stored = await self._catalog.advance(group, instance, after, event)
+        if stored is None:  # another process refreshed it meanwhile
+            stored = await self._catalog.get(group.id, instance.id)
+        return stored or instance
 
     async def _request_restart(
         self, key: GroupKey, instance_id: str, type_: EventType, source: str | None

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import chromium, faults, sign_in
 from tests.support.crisper import CrisperServer
-from tests.support.processes import run
+from tests.support.processes import run, wait_until
 from tests.support.slow_link import SlowLink
 from tests.support.upstream import PASSWORD, USERNAME, Upstream
 
@@ -121,6 +121,23 @@ def test_an_operator_goes_from_an_image_to_a_pull_in_the_audit_trail(
     page.get_by_role("link", name="System").click()
     expect(page.get_by_role("row", name="acme")).to_contain_text("25")
     look_well(page)
+    look_at_activity(page)
+
+
+def look_at_activity(page: Page) -> None:
+    page.get_by_role("link", name="Activity").click()
+    wait_until(lambda: is_drawn(page, "Data sent to nodes"), timeout_s=40, what="the bytes are counted")
+    look_well(page)
+    page.get_by_text("Numbers").first.click()
+    expect(page.get_by_role("region", name="Data sent to nodes, numbers")).to_be_visible()
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        look_well(page)
+
+
+def is_drawn(page: Page, chart: str) -> bool:
+    page.reload()
+    return page.get_by_role("img", name=chart).is_visible()
 
 
 def podman(folder: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from auth.ports import AuditEvent
 from registry.catalog.engine.database import Database
 from registry.catalog.event_chain import BATCH, SqlEventChain
 from registry.catalog.events import SqlEventLog
+from registry.catalog.figures import SqlFigures
 from registry.catalog.tables import event_chain, event_hashes, events, upkeep
 from registry.catalog.wrapped_secrets import SqlWrappedSecrets
 from registry.errors import AuditTrailError
@@ -39,7 +40,7 @@ class Trail:
         self.database, self.keyring, self.clock = database, keyring, SettableClock()
         self.log = SqlEventLog(database, self.clock)
         self.chain = SqlEventChain(database, keyring)
-        self.keeper = TrailKeeper(self.chain, self.clock, timedelta(days=90))
+        self.keeper = TrailKeeper(self.chain, SqlFigures(database), self.clock, timedelta(days=90))
 
     async def fill(self, count: int = EVENTS) -> None:
         for number in range(count):
@@ -154,7 +155,12 @@ async def test_many_writers_keepers_and_checks_at_once(trail: Trail) -> None:
     await trail.execute(insert(upkeep).values(name="webhooks", cursor="1000000", report={}))
     logs = [SqlEventLog(trail.database, trail.clock) for _ in range(4)]
     keepers = [
-        TrailKeeper(SqlEventChain(trail.database, trail.keyring), trail.clock, timedelta(days=90))
+        TrailKeeper(
+            SqlEventChain(trail.database, trail.keyring),
+            SqlFigures(trail.database),
+            trail.clock,
+            timedelta(days=90),
+        )
         for _ in range(3)
     ]
 

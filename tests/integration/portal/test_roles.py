@@ -13,6 +13,7 @@ from registry.portal.guard import Guarded
 from registry.portal.openid import OpenIdSignIn
 from tests.integration.portal.conftest import Stage
 from tests.support.portal import PortalVisitor, plain
+from tests.support.proxies import SHIPPED
 
 PUBLIC = {
     ("GET", "/sign-in"),
@@ -136,3 +137,11 @@ def test_a_route_admits_no_stranger_and_no_other_organization(stage: Stage, rout
     token = other.form_token("/")
     answer = other.get(where) if method == "GET" else other.post(where, {"form_token": token}, **OWN)
     assert (answer.status, HIDDEN in plain(answer)) == (404, True)
+
+
+@pytest.mark.parametrize("name", ["nginx.conf", "nginx-replicas.conf", "haproxy.cfg"])
+def test_the_supplied_proxies_pass_on_every_page(name: str) -> None:
+    shipped = (SHIPPED / name).read_text()
+    (passed_on,) = re.findall(r"(\^/\(\|api/public\S*\$)", shipped)
+    paths = {re.sub(r"\{[^}]*\}", "x", path) for _, path in ROUTES}
+    assert [path for path in sorted(paths) if not re.search(passed_on, path)] == []

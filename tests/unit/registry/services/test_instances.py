@@ -112,6 +112,25 @@ async def test_a_token_that_ends_without_a_pull_frees_its_node(
     assert (await world.groups.get(KEY)).group.status is GroupStatus.DEPLOYING
 
 
+async def test_of_two_refreshes_both_show_the_stored_state(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await designated(world)
+    world.tokens.views["t1"] = a_token("t1", TokenState.ACTIVE, 40)
+    show, others = world.tokens.show, [world.instances.sweep()]
+
+    async def show_after_a_sweep(token_id: str) -> TokenView:
+        seen = await show(token_id)
+        while others:
+            await others.pop()
+        return seen
+
+    monkeypatch.setattr(world.tokens, "show", show_after_a_sweep)
+    (shown,) = await world.instances.list(KEY)
+    assert shown.instance.state is InstanceState.DOWNLOADING
+    assert await told(world) == ["instance.downloading"]
+
+
 async def test_a_refresh_in_the_middle_of_a_reallocation_does_not_fail_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
