@@ -179,6 +179,12 @@ class Cosign:
         described = ["--predicate=predicate.json", f"--type={kind}"]
         self._run("attest", f"--key={key}.key", *offline, *described, reference)
 
+    def attach_sbom(self, document: str, kind: str, reference: str) -> None:
+        """Attach a bill of materials as it is; cosign 2 only."""
+        (self.folder / "bill").write_text(document)
+        options = ["--sbom=bill", f"--type={kind}", "--input-format=json", "--allow-http-registry"]
+        self._run("attach", "sbom", *options, reference)
+
     def verifies(self, key: str, reference: str, logins: Mapping[str, str] | None = None) -> bool:
         """Return whether cosign itself accepts the signature.
 
