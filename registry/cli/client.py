@@ -15,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from yarl import URL
 
 from auth.secret import Secret
 from registry.cli.configuration import CONFIGURED, ClientConfiguration, usual_path
@@ -134,11 +135,8 @@ class ApiClient:
     async def operator_file(self, path: str, **query: object) -> bytes:
         """Download a file from the operator API."""
         headers = {"Authorization": f"Bearer {self._server.key.reveal()}"}
-        status, answer = await self._send(
-            self._server.operator_url, "GET", f"/api/v1{path}", headers, None, query
-        )
-        if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
-            raise _refusal(status, _json(answer))
+        path = f"/api/v1{path}"
+        answer, _ = await self._send(self._server.operator_url, "GET", path, headers, None, query)
         return answer
 
     async def operator_list(self, path: str) -> list[Any]:
@@ -152,6 +150,24 @@ class ApiClient:
             if after is None:
                 return items
 
+    async def group_list(
+        self, organization: str | None, project: str, page_size: int | None = None
+    ) -> list[Any]:
+        """Return all container groups of a project, page by page.
+
+        Args:
+            organization: None lists those of all organizations, which needs an operator key.
+        """
+        if organization is None:
+            names = [each["name"] for each in await self.operator_list("/organizations")]
+            return [group for name in names for group in await self.group_list(name, project, page_size)]
+        items: list[Any] = []
+        path: str | None = _groups(organization, project) + (f"?page_size={page_size}" if page_size else "")
+        while path is not None:
+            page, path = await self._exchange(self._server.url, "GET", path, self._customer, None)
+            items += self._in_the_callers_words(page)["items"]
+        return items
+
     async def groups(
         self, method: str, organization: str, project: str, name: str | None = None, body: object = None
     ) -> Any:  # noqa: ANN401 (JSON)
@@ -162,10 +178,16 @@ class ApiClient:
         self, method: str, organization: str, project: str, path: str, body: object = None
     ) -> Any:  # noqa: ANN401 (JSON)
         """Call the public API. `path` is quoted, and relative to the project's container groups."""
-        base = f"/api/public/organizations/{quote(organization)}/projects/{quote(project)}/containers"
-        headers = {"Salad-Api-Key": self._server.key.reveal()}
-        url = f"{base}/{path}".rstrip("/")
-        answer = await self._call(self._server.url, method, url, headers, body)
+        url = f"{_groups(organization, project)}/{path}".rstrip("/")
+        answer = await self._call(self._server.url, method, url, self._customer, body)
+        return self._in_the_callers_words(answer)
+
+    @property
+    def _customer(self) -> dict[str, str]:
+        return {"Salad-Api-Key": self._server.key.reveal()}
+
+    def _in_the_callers_words(self, answer: Any) -> Any:  # noqa: ANN401 (JSON)
+        """Return groups with descriptions that tell an operator what to do, if the key is an operator's."""
         if self._server.key.reveal().startswith(OPERATOR_KEY_PREFIX) and isinstance(answer, dict):
             for group in answer.get("items", [answer]):
                 state = group.get("current_state", {})
@@ -182,11 +204,21 @@ class ApiClient:
         body: object,
         query: Mapping[str, object] = MappingProxyType({}),
     ) -> Any:  # noqa: ANN401 (JSON)
-        status, answer = await self._send(server, method, path, headers, body, query)
-        document = _json(answer)
-        if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
-            raise _refusal(status, document)
+        document, _ = await self._exchange(server, method, path, headers, body, query)
         return document
+
+    async def _exchange(
+        self,
+        server: str,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: object,
+        query: Mapping[str, object] = MappingProxyType({}),
+    ) -> tuple[Any, str | None]:
+        """Return the answer, and the path of the next page, if there is one."""
+        answer, following = await self._send(server, method, path, headers, body, query)
+        return _json(answer), following
 
     async def _send(
         self,
@@ -196,16 +228,21 @@ class ApiClient:
         headers: dict[str, str],
         body: object,
         query: Mapping[str, object],
-    ) -> tuple[int, bytes]:
-        """Send a request. Returns the status and the body of the response."""
+    ) -> tuple[bytes, str | None]:
+        """Return the body of the answer, and the path of the next page, if there is one."""
         params = {name: str(value) for name, value in query.items() if value is not None}
         try:
             async with self._session.request(
                 method, server + path, headers=headers, json=body, params=params
             ) as response:
-                return response.status, await response.read()
+                answer = await response.read()
+                status = response.status
+                following = response.links.get("next")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ServerUnreachableError(why_unreachable(server, error)) from None
+        if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
+            raise _refusal(status, _json(answer))
+        return answer, URL(following["url"]).raw_path_qs if following else None
 
 
 @asynccontextmanager
@@ -224,6 +261,10 @@ async def open_client(server: Server) -> AsyncIterator[ApiClient]:
     ) as session:
         yield ApiClient(server, session)
         await asyncio.sleep(0)  # let the connector close its transports
+
+
+def _groups(organization: str, project: str) -> str:
+    return f"/api/public/organizations/{quote(organization)}/projects/{quote(project)}/containers"
 
 
 def _json(answer: bytes) -> Any:  # noqa: ANN401 (JSON)

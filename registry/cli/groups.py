@@ -89,12 +89,17 @@ def follow_(
 def list_(
     organization: OrganizationName = DEFAULT,
     project: ProjectName = DEFAULT,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Of all organizations that have this project. Needs an operator key."),
+    ] = False,
     data_dir: DataDirOption = DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
     """List a project's container groups."""
-    found = ask(data_dir, lambda client: client.groups("GET", organization, project))["items"]
+    found = ask(data_dir, lambda client: client.group_list(None if every else organization, project))
     columns = {
+        **({"ORGANIZATION": "organization_name"} if every else {}),
         "NAME": "name",
         "STATUS": "current_state.status",
         "IMAGE": "container.image",

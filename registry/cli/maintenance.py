@@ -10,17 +10,20 @@ from pydantic import ValidationError
 
 from auth.errors import AuthError
 from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, OrganizationName
-from registry.cli.output import fail, misused, print_json, run, say, show
+from registry.cli.output import fail, follow, misused, print_json, run, say, show
 from registry.config import Settings
 from registry.datadir import DataDir
 from registry.environment import read_settings
 from registry.errors import ConfigError, RegistryError
+from registry.model.sizes import readable_bytes
 from storage.digest import Digest
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from registry.maintenance.rekeying import Rekeyed
     from registry.server.maintenance import Upkeep
+    from storage.upkeep.gc import Collected
+    from storage.upkeep.scrub import Scrubbed
 
 InsecureOption = Annotated[
     list[str] | None,
@@ -51,7 +54,13 @@ def gc(
 
     async def collect(upkeep: "Upkeep") -> None:
         grace_s = settings.gc_grace_s if grace is None else grace
-        done = await upkeep.collection.run(grace_s, dry_run=dry_run, force=force)
+        with follow("gc", lines=False) as progress:
+
+            def report(done: "Collected") -> None:
+                removed = f"{done.objects:,} removed ({readable_bytes(done.bytes)})"
+                progress(f"{done.objects_seen:,} objects checked, {removed}", None)
+
+            done = await upkeep.collection.run(grace_s, dry_run=dry_run, force=force, report=report)
         if as_json:
             print_json(asdict(done))
             return
@@ -82,7 +91,14 @@ def scrub(
     settings = _settings(data_dir, insecure_registry)
 
     async def read_all(upkeep: "Upkeep") -> None:
-        done = await upkeep.scrubbing.run(rate * 1_000_000, restart=restart)
+        with follow("scrub", lines=False) as progress:
+
+            def report(done: "Scrubbed") -> None:
+                progress(
+                    f"{done.objects:,} objects ({readable_bytes(done.bytes)}), {done.damaged:,} damaged", None
+                )
+
+            done = await upkeep.scrubbing.run(rate * 1_000_000, restart=restart, report=report)
         repaired = await upkeep.repair.run() if repair else []
         if as_json:
             print_json({**asdict(done), "repairs": [asdict(one) for one in repaired]})
@@ -156,7 +172,12 @@ def backup(
     settings = _settings(data_dir)
 
     async def copy() -> None:
-        done = await back_up(settings, target)
+        with follow("backup", lines=False) as progress:
+
+            def report(copied: int, total: int) -> None:
+                progress(f"{copied:,} of {total:,} objects", 100 * copied / total)
+
+            done = await back_up(settings, target, report)
         if as_json:
             print_json(asdict(done))
         else:

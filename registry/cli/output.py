@@ -170,10 +170,14 @@ class Follower(Protocol):
 
 
 @contextmanager
-def follow(title: str) -> Iterator[Follower]:
-    """Show progress on standard error: a bar on a terminal, otherwise lines."""
+def follow(title: str, *, lines: bool = True) -> Iterator[Follower]:
+    """Show progress on standard error: a bar on a terminal, otherwise lines.
+
+    Args:
+        lines: Without them, nothing is shown if standard error is not a terminal.
+    """
     if not _err.is_terminal:
-        yield _Lines(title)
+        yield _Lines(title) if lines else _show_nothing
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -189,6 +193,10 @@ def follow(title: str) -> Iterator[Follower]:
             )
 
         yield on_bar
+
+
+def _show_nothing(text: str, percent: float | None) -> None:
+    """Ignore progress."""
 
 
 class _Lines:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +34,15 @@ class BackedUp:
     bytes: int = 0
 
 
-async def back_up(settings: Settings, target: Path) -> BackedUp:
+async def back_up(
+    settings: Settings, target: Path, report: Callable[[int, int], None] = lambda _done, _total: None
+) -> BackedUp:
     """Copy a server's keys, catalog and blobs to `target`. An existing backup is updated incrementally.
 
     Holds the lease of collection, so that no object is removed between the copy of the catalog and its own.
+
+    Args:
+        report: Called with the number of objects that the backup contains, and of all objects.
 
     Raises:
         ConfigError: The catalog is not SQLite, or does not exist.
@@ -63,9 +68,10 @@ async def back_up(settings: Settings, target: Path) -> BackedUp:
                 folder.mkdir(mode=0o700, exist_ok=True)
             names = await asyncio.to_thread(_copy_catalog, data.catalog, copy.catalog)
             done = BackedUp(objects=len(names))
-            for batch in _batches(names):
+            for start in range(0, len(names), _BATCH):
+                report(start, len(names))
                 await lease.extend()
-                await asyncio.to_thread(_copy_objects, batch, data, copy, done)
+                await asyncio.to_thread(_copy_objects, names[start : start + _BATCH], data, copy, done)
     finally:
         await database.close()
     return done
@@ -130,8 +136,3 @@ def _copy(source: Path, target: Path) -> None:
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _batches(names: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(names), _BATCH):
-        yield names[start : start + _BATCH]

@@ -1,5 +1,6 @@
 """Garbage collection of unused blobs, as `crisper gc` and servers run it."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Final
@@ -27,8 +28,18 @@ class Collection:
         self._upkeep = upkeep
         self._clock = clock
 
-    async def run(self, grace_s: float, *, dry_run: bool = False, force: bool = False) -> Collected:
+    async def run(
+        self,
+        grace_s: float,
+        *,
+        dry_run: bool = False,
+        force: bool = False,
+        report: Callable[[Collected], None] = lambda _: None,
+    ) -> Collected:
         """Collect once.
+
+        Args:
+            report: Called between steps with the result so far.
 
         Raises:
             ConflictError: Another process is collecting.
@@ -36,7 +47,7 @@ class Collection:
             StorageError, CatalogUnavailableError: The run was aborted; nothing more was removed.
         """
         async with Lease.hold(self._upkeep, GC) as lease:
-            collector = Collector(self._blobs.objects, self._catalog, lease.extend)
+            collector = Collector(self._blobs.objects, self._catalog, lease.extend, report)
             done = await collector.run(grace_s, dry_run=dry_run, force=force)
             if not dry_run:
                 facts = asdict(done)

@@ -1,5 +1,6 @@
 """Scrubbing of stored blobs, as `crisper scrub` runs it."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Final
 
@@ -24,11 +25,18 @@ class Scrubbing:
         self._damage = damage
         self._upkeep = upkeep
 
-    async def run(self, bytes_per_s: float, *, restart: bool = False) -> Scrubbed:
+    async def run(
+        self,
+        bytes_per_s: float,
+        *,
+        restart: bool = False,
+        report: Callable[[Scrubbed], None] = lambda _: None,
+    ) -> Scrubbed:
         """Scrub the rest of the current round.
 
         Args:
             restart: Start a new round.
+            report: Called after every read with the result so far.
 
         Raises:
             ConflictError: Another process is scrubbing.
@@ -43,6 +51,7 @@ class Scrubbing:
                 advance=lease.advance,
                 bytes_per_s=bytes_per_s,
                 check_lease=lease.extend,
+                report=report,
             )
             done = await scrubber.run(after)
             await lease.finish(asdict(done))

@@ -49,14 +49,20 @@ class Collector:
 
     Args:
         check_lease: Awaited between steps; raises if the lease is lost, which ends the run.
+        report: Called between steps with the result so far.
     """
 
     def __init__(
-        self, objects: Objects, catalog: CollectionCatalog, check_lease: Callable[[], Awaitable[None]]
+        self,
+        objects: Objects,
+        catalog: CollectionCatalog,
+        check_lease: Callable[[], Awaitable[None]],
+        report: Callable[[Collected], None] = lambda _: None,
     ) -> None:
         self._objects = objects
         self._catalog = catalog
         self._check_lease = check_lease
+        self._report = report
 
     async def run(self, grace_s: float, *, dry_run: bool = False, force: bool = False) -> Collected:
         """Mark unreferenced records and objects, and remove those that were marked for `grace_s`.
@@ -88,8 +94,8 @@ class Collector:
     async def _orphans(self, done: Collected) -> list[str]:
         orphans: list[str] = []
         async for names in self._objects.pieces():
-            await self._check_lease()
             done.objects_seen += len(names)
+            await self._step(done)
             orphans += await self._catalog.unknown(names)
         return orphans
 
@@ -107,16 +113,20 @@ class Collector:
         done.images = await self._catalog.remove_images()
         while removed := await self._catalog.remove_records(grace_s, _BATCH):
             done.records += len(removed)
-            await self._check_lease()
+            await self._step(done)
         while await self._catalog.tombstone_orphans(grace_s, _BATCH):
-            await self._check_lease()
+            await self._step(done)
         while names := await self._catalog.tombstones(_BATCH):
-            await self._check_lease()
+            await self._step(done)
             for name in names:
                 await self._remove(name, done)
             await self._catalog.record_removal(names)
         keep = await self._catalog.partials()
         done.partials, done.temporaries = len(keep), await self._objects.remove_leftovers(keep)
+
+    async def _step(self, done: Collected) -> None:
+        await self._check_lease()
+        self._report(done)
 
     async def _remove(self, name: str, done: Collected) -> None:
         size_bytes = await self._objects.size(name)

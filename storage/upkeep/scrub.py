@@ -43,6 +43,7 @@ class Scrubber:
         advance: Awaited with each checked object; the next run starts after it.
         bytes_per_s: Maximum read rate; 0 means no limit.
         check_lease: Awaited after every read; raises if the lease is lost, which ends the run.
+        report: Called after every read with the result so far.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Scrubber:
         advance: Callable[[str], Awaitable[None]],
         bytes_per_s: float,
         check_lease: Callable[[], Awaitable[None]],
+        report: Callable[[Scrubbed], None] = lambda _: None,
     ) -> None:
         self._blobs = blobs
         self._catalog = catalog
@@ -61,6 +63,7 @@ class Scrubber:
         self._advance = advance
         self._bytes_per_s = bytes_per_s
         self._check_lease = check_lease
+        self._report = report
         self._began_at = 0.0
 
     async def run(self, after: str = "") -> Scrubbed:
@@ -107,6 +110,7 @@ class Scrubber:
     async def _verify(self, record: KeyRecord, done: Scrubbed) -> str:
         async def pace(count: int) -> None:
             done.bytes += count
+            self._report(done)
             await self._pace(done.bytes)
 
         try:

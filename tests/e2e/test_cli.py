@@ -1,5 +1,6 @@
 """The command line, from import to pull, as an operator, a customer and a node type it."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -8,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from auth.secret import Secret
+from registry.cli.client import Server, open_client
 from tests.support import images
-from tests.support.crisper import CRISPER, CrisperServer, Organization, unique
+from tests.support.crisper import CRISPER, CrisperServer, Operator, Organization, unique
 from tests.support.images import digest_of
 from tests.support.upstream import Upstream
 
@@ -158,6 +161,24 @@ def test_tokens_of_all_organizations_are_listed(
     ]
     assert minted[1] in cli("token", "list").stdout
     assert cli("token", "list", "--group", "no-such-group").stdout.startswith("No tokens.")
+
+
+def test_groups_of_all_organizations_are_listed(
+    cli: CommandLine, crisper: CrisperServer, operator: Operator, organization: Organization
+) -> None:
+    other = operator.create_organization()
+    mine = [crisper.customer(organization).create_group("127.0.0.1:1/acme/app:1") for _ in range(3)]
+    theirs = crisper.customer(other).create_group("127.0.0.1:1/acme/app:1")
+    listed = [(each["organization_name"], each["name"]) for each in cli.json("group", "list", "--all")]
+    assert {(organization.name, name) for name in mine} | {(other.name, theirs)} <= set(listed)
+    assert theirs in cli("group", "list", "--all").stdout
+    assert other.name in cli("group", "list", "--all").stdout
+
+    async def paged() -> list[str]:
+        async with open_client(Server(crisper.url, Secret(crisper.operator_key), crisper.url)) as client:
+            return [each["name"] for each in await client.group_list(organization.name, "default", 2)]
+
+    assert asyncio.run(paged())[-3:] == mine
 
 
 def test_a_group_is_edited_and_its_instance_restarted(

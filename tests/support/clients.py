@@ -67,6 +67,10 @@ class Docker:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
+    def environment(self, config: Path) -> dict[str, str]:
+        """Return the environment in which `docker` uses this daemon, and keeps its logins in `config`."""
+        return {"DOCKER_HOST": self._host, "DOCKER_CONFIG": str(config)}
+
     def _docker(self, *argv: str, config: Path | None = None, timeout_s: float = 60) -> Result:
         return run(
             ["docker", "--config", str(config or self._folder), "--host", self._host, *argv],
@@ -151,7 +155,12 @@ class Ctr:
     def __init__(self, daemon: Containerd) -> None:
         self.name = "containerd"
         self.transport = ["--plain-http"]
+        self._socket = daemon.socket
         self._ctr = [daemon.ctr, "--address", str(daemon.socket), "--namespace", "e2e"]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment in which `ctr` uses this daemon."""
+        return {"CONTAINERD_ADDRESS": str(self._socket), "CONTAINERD_NAMESPACE": "e2e"}
 
     def pull(self, reference: str, username: str, password: str, platform: str | None = None) -> Result:
         self.forget()

@@ -58,8 +58,8 @@ class World:
     def later(self, seconds: float) -> None:
         self.clock.time += timedelta(seconds=seconds)
 
-    async def collect(self, **options: bool) -> Collected:
-        return await self.collection.run(GRACE_S, **options)
+    async def collect(self, *, dry_run: bool = False, force: bool = False) -> Collected:
+        return await self.collection.run(GRACE_S, dry_run=dry_run, force=force)
 
     async def import_image(self, name: str = "web", blobs: Sequence[bytes] = BLOBS) -> Group:
         group = a_group(name)

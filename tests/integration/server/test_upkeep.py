@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import shutil
 import sqlite3
 import time
@@ -26,6 +27,11 @@ from tests.support.upstream import Upstream
 
 def crisper(server: CrisperServer, *arguments: str) -> Result:
     return run([str(CRISPER), *arguments, "--data-dir", str(server.data_dir)])
+
+
+def on_terminal(server: CrisperServer, *arguments: str) -> str:
+    command = shlex.join([str(CRISPER), *arguments, "--data-dir", str(server.data_dir)])
+    return run(["script", "-qec", command, "/dev/null"], env={"TERM": "xterm"}).check().output
 
 
 def answer(result: Result) -> dict[str, object]:
@@ -197,6 +203,12 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(shop: Shop) -> None:
     assert "keyring.json" in json.loads(unopened.output)[0]["text"]
 
 
+def test_progress_is_shown_on_a_terminal(shop: Shop) -> None:
+    assert "objects checked" in on_terminal(shop.server, "gc")
+    shown, _, _ = on_terminal(shop.server, "scrub", "--rate", "0").partition("read 10 objects")
+    assert "0 damaged" in shown
+
+
 def test_a_backup_of_a_running_server_can_be_restored(
     folder: Path, anonymous: Upstream, tmp_path: Path
 ) -> None:
@@ -205,7 +217,9 @@ def test_a_backup_of_a_running_server_can_be_restored(
     with server:
         shop = open_shop(server, anonymous, images.random_layers())
         assert answer(crisper(server, "backup", str(backup), "--json"))["copied"] == 10
-        assert answer(crisper(server, "backup", str(backup), "--json"))["copied"] == 0
+        again = on_terminal(server, "backup", str(backup))
+        assert "0 of 10 objects" in again
+        assert "0 of them new" in again
     shutil.rmtree(server.data_dir)
     restored = CrisperServer(tmp_path / "restored")
     shutil.copytree(backup, restored.data_dir)

@@ -57,3 +57,15 @@ def test_programs_and_yes_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(sys, "stdin", stdin)
         output.confirm("Delete?", yes=yes)
         assert stdin.tell() == 0, "the answer was read"
+
+
+def test_progress_is_lines_or_nothing_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "_err", Console(file=io.StringIO(), force_terminal=False))
+    with output.follow("app") as report:
+        report("pulling", 10)
+    assert capsys.readouterr().err == "app: pulling\n"
+    with output.follow("gc", lines=False) as report:
+        report("12 objects checked", None)
+    assert capsys.readouterr() == ("", "")
