@@ -4,6 +4,7 @@ The pages share one folder and one server, which the operator's page starts.
 """
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,9 @@ def test_first_hours_run_as_written(own_folder: Path, upstream: Upstream, docker
     operator, customer, node = (
         script(DOCS / f"first-hour-{role}.md", replaced) for role in ("operator", "customer", "node")
     )
+    before, backup, restore = operator.partition("crisper backup")  # when there are images to restore
     servers = "trap 'kill $(jobs -p); wait' EXIT"
-    typed = f"set -euxo pipefail\n{servers}\ncd {own_folder}\n{operator}\n( {customer}\n)\n{node}\n"
+    typed = f"set -euxo pipefail\n{servers}\ncd {own_folder}\n{before}\n( {customer}\n)\n{backup}{restore}\n{node}\n"
     env = {
         **docker.environment(own_folder / "docker"),
         **ctr.environment(),
@@ -47,4 +49,5 @@ def test_first_hours_run_as_written(own_folder: Path, upstream: Upstream, docker
         "PASSWORD": str(upstream.password),
     }
     done = run(["bash", "-c", typed], env=env, timeout_s=600).check()
+    assert re.search(r"^read [1-9]\d* objects .*: 0 damaged", done.output, re.MULTILINE)
     assert f"Downloaded newer image for localhost:{port}/acme/default/app" in done.output
