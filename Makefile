@@ -15,7 +15,7 @@ SIGNING_KEY ?=
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages check format reference docs test e2e full screenshots conformance fuzz soak demo bench audit release clean
+.PHONY: help setup packages check format reference docs test e2e full screenshots conformance fuzz soak game-day demo bench audit release clean
 
 help: ## Show this list
 	@if [ -t 1 ]; then bold=$$(printf '\033[1m'); plain=$$(printf '\033[0m'); fi; \
@@ -77,7 +77,7 @@ e2e: setup packages ## Real Docker, containerd, Podman and skopeo against a real
 	$(BIN)/pytest -m "e2e and not full" tests/e2e -n 2 --dist loadfile $(ARGS)
 
 full: setup packages ## Tests that are too slow for continuous integration (root)
-	@.ci/packages debootstrap
+	@.ci/packages debootstrap etcd-server
 	$(BIN)/pytest -m full --timeout=3600 $(ARGS)
 
 screenshots: setup packages ## Update the pictures of the portal in docs/screenshots/
@@ -93,6 +93,9 @@ fuzz: setup ## Fuzz the container format for 20 seconds; SECONDS=600 for longer
 soak: setup ## Long tests: 100 rounds of collection during imports and pulls, 200 kills during writes
 	$(BIN)/python -m tools.collection_soak $(or $(ROUNDS),100)
 	CRISPER_TEST_KILLS=$(or $(KILLS),200) $(BIN)/pytest -q --timeout=1800 tests/integration/storage/test_crashes.py
+
+game-day: setup packages ## Kill a random part every 10 s for 30 minutes; SECONDS=300, CLIENTS=64, SEED=1 (root)
+	$(BIN)/python -m tools.game_day --seconds $(or $(SECONDS),1800) --clients $(or $(CLIENTS),64) --seed $(or $(SEED),1)
 
 demo: QUIET :=
 demo: setup ## Import, mint, pull and refusals in one minute; IMAGE=docker.io/library/alpine:3 imports that image

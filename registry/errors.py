@@ -44,6 +44,7 @@ RegistryError
     │   └── RangeRefusedError       the upstream refused a range: retry without one
     ├── ImageTooLargeError
     └── StoreFailedError
+        └── StoreUnavailableError       storage, keys, catalog or Redis do not answer: retry later
 """
 
 from collections.abc import Mapping
@@ -311,3 +312,7 @@ class StoreFailedError(ImportFailedError):
     """Storage, key provider or compression failed, also after retries."""
 
     reason = "failed to store"
+
+
+class StoreUnavailableError(StoreFailedError):
+    """Storage, key provider, catalog or Redis do not answer. The import returns to the queue."""

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from auth.ledger import LedgerClient
 from auth.secret import Secret
-from registry.errors import StoreFailedError
+from registry.errors import StoreFailedError, StoreUnavailableError
 from registry.model.imports import CredentialKind, UpstreamCredential
 from storage.errors import KeyUnavailableError
 from storage.ports import KeyProvider
@@ -52,14 +52,19 @@ class RedisCredentialVault:
         return kek_id.encode() + b"\0" + wrapped
 
     async def open(self, job_id: str, credential_key: bytes) -> UpstreamCredential:
-        """Return the credential. Raises StoreFailedError: it has expired, or does not decrypt."""
+        """Return the credential.
+
+        Raises:
+            StoreUnavailableError: Redis or the key provider does not answer.
+            StoreFailedError: The credential has expired, or does not decrypt.
+        """
         kek_id, _, wrapped = credential_key.partition(b"\0")
         aad = _aad(job_id)
         try:
             sealed = await self._redis.get(_name(job_id))
             dek = await self._keys.unwrap(kek_id.decode(), wrapped, aad)
         except (RedisError, OSError, KeyUnavailableError):
-            raise StoreFailedError(
+            raise StoreUnavailableError(
                 "The stored credentials could not be read. Try again in a minute."
             ) from None
         if not isinstance(sealed, bytes):

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from registry.errors import PullFailedError, StoreFailedError
+from registry.errors import PullFailedError, StoreFailedError, StoreUnavailableError
 from registry.imports.gather import gather_or_cancel
 from registry.imports.linking import BlobLinker
 from registry.imports.progress import TransferProgress
@@ -282,5 +282,5 @@ def _store_failed(error: StorageError) -> StoreFailedError:
     if isinstance(error, StorageFullError):
         return StoreFailedError("Crisper's storage is full: try again later")
     if isinstance(error, KeyUnavailableError):
-        return StoreFailedError("Crisper's encryption keys cannot be reached: try again later")
-    return StoreFailedError("Crisper's storage does not answer: try again later")
+        return StoreUnavailableError("Crisper's encryption keys cannot be reached: try again later")
+    return StoreUnavailableError("Crisper's storage does not answer: try again later")

@@ -11,9 +11,11 @@ import structlog
 
 from registry import tracing
 from registry.errors import (
+    CatalogUnavailableError,
     ImportFailedError,
     ReferenceFormatError,
     StoreFailedError,
+    StoreUnavailableError,
     UpstreamUnavailableError,
 )
 from registry.imports.import_log import ImportLog
@@ -41,6 +43,7 @@ MAX_ATTEMPTS: Final = 50
 ENDING_TRIES: Final = 5
 RETRY_DELAY_S: Final = 300.0
 MAX_DELAY_S: Final = 3600.0  # a registry that asks for more fails the import
+OUTAGE_DELAYS_S: Final = (5.0, 60.0)  # after an outage of Crisper's own parts: first delay, longest delay
 
 _log = structlog.get_logger(__name__)
 
@@ -178,7 +181,7 @@ class ImportWorker:
             image = await self._import(job, slot, log)
         except ImportFailedError as error:
             if (delay_s := self._delay_s(job, error)) is not None:
-                await self._defer(job, error, delay_s)
+                await self._defer(job, error, delay_s, _waiting(error, delay_s))
                 return False
             _log.info("import.failed", job_id=job.id, reason=error.reason, sentence=error.sentence)
             fail = partial(self._queue.fail, job, self._worker_id, error.reason, error.sentence, log.report())
@@ -188,17 +191,20 @@ class ImportWorker:
         return await self._record(job, "done", succeed)
 
     def _delay_s(self, job: ImportJob, error: ImportFailedError) -> float | None:
-        """Return the delay before the last attempt if the registry is down; None if the import failed."""
+        """Return the delay before another attempt after an outage; None if the import failed."""
+        if isinstance(error, StoreUnavailableError):
+            first_s, longest_s = OUTAGE_DELAYS_S
+            return min(first_s * job.attempt, longest_s)
         if job.deferred or not isinstance(error, UpstreamUnavailableError) or not error.outage:
             return None
         delay_s = max(self._retry_delay_s, error.retry_after_s or 0)
         return delay_s if delay_s <= max(MAX_DELAY_S, self._retry_delay_s) else None
 
-    async def _defer(self, job: ImportJob, error: ImportFailedError, delay_s: float) -> None:
+    async def _defer(
+        self, job: ImportJob, error: ImportFailedError, delay_s: float, progress: Progress
+    ) -> None:
         """Return the job to the queue for its delayed retry, with its credential."""
         _log.info("import.deferred", job_id=job.id, sentence=error.sentence, delay_s=delay_s)
-        minutes = max(1, round(delay_s / 60))
-        progress = Progress(Stage.PULLING).waiting(error.sentence, f"in {minutes} min")
         with suppress(Exception):
             async with asyncio.timeout(REPORT_S):
                 await self._progress_store.put(job.id, progress)
@@ -211,6 +217,8 @@ class ImportWorker:
             return await self._import_while_leased(job, _Latest(slot, log))
         except (ImportFailedError, _LeaseLostError):
             raise
+        except CatalogUnavailableError:
+            raise StoreUnavailableError("Crisper's database does not answer: try again later") from None
         except Exception as error:
             # Log neither the message nor the local variables: they may contain credentials.
             where = "".join(traceback.format_tb(error.__traceback__))
@@ -235,12 +243,20 @@ class ImportWorker:
     async def _open_and_import(self, job: ImportJob, latest: "_Latest") -> StoredImage:
         credential: UpstreamCredential | None = None
         if job.credential_key is not None:
-            async with asyncio.timeout(VAULT_S):
-                credential = await self._vault.open(job.id, job.credential_key)
+            credential = await self._open(job.id, job.credential_key)
         with tracing.span("import") as span:
             span.set_attribute("crisper.job_id", job.id)
             with Stages(span, latest.set) as report:
                 return await self._importer.run(job, credential, report)
+
+    async def _open(self, job_id: str, credential_key: bytes) -> UpstreamCredential:
+        try:
+            async with asyncio.timeout(VAULT_S):
+                return await self._vault.open(job_id, credential_key)
+        except TimeoutError:
+            raise StoreUnavailableError(
+                "The stored credentials could not be read in time. Try again in a minute."
+            ) from None
 
     async def _extend_lease(self, job: ImportJob) -> None:
         """Extend the lease until it is lost, or until it expires because the queue does not answer."""
@@ -302,6 +318,13 @@ class _Latest:
             self._changed.clear()
             if self._progress is not None:
                 return self._progress
+
+
+def _waiting(error: ImportFailedError, delay_s: float) -> Progress:
+    progress = Progress(Stage.PULLING)
+    if isinstance(error, StoreUnavailableError):
+        return progress.suspended(error.sentence)
+    return progress.waiting(error.sentence, f"in {max(1, round(delay_s / 60))} min")
 
 
 def _provider(image: str) -> Provider:

@@ -40,7 +40,7 @@ class ImportJob:
     Attributes:
         attempt: Number of claims, including this one; above 1 after a worker died.
         credential_key: Wrapped key of the sealed credential; None if the import needs no credential.
-        deferred: This is the delayed retry after the registry did not answer. There is only one.
+        deferred: This is a delayed retry. There is only one after the registry did not answer.
         platforms: Platforms to import; empty for the server's setting.
     """
 
@@ -100,6 +100,10 @@ class Progress:
         when = f" {delay}" if delay else ""
         note = f"the registry does not answer, trying again{when} ({sentence})"
         return replace(self, bytes_per_s=0, retry=note)
+
+    def suspended(self, sentence: str) -> "Progress":
+        """Return this progress with the note that a part of Crisper does not answer, and which."""
+        return replace(self, bytes_per_s=0, retry=f"trying again soon ({sentence})")
 
     def __str__(self) -> str:
         if self.retry:

@@ -45,8 +45,17 @@ _GO_PACKAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "versitygw": ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0"),
     }
 )
+_GO_MODULES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "docker-compose": ("github.com/docker/compose/v2/cmd", "v2.40.3"),
+        "kube-apiserver": ("k8s.io/kubernetes/cmd/kube-apiserver", "v1.36.3"),
+    }
+)
+"""Programs whose modules `go install` refuses, because they replace or exclude others. Each is built from a
+module of its own in go_modules/, which says the same."""
 _DOCKERD = ("github.com/moby/moby/v2/cmd/dockerd", "v2.0.0-beta.24")
 """Docker Engine 29: its modules have versions of their own."""
+_STATIC = MappingProxyType({"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -tags=exclude_graphdriver_btrfs"})
 _GITEA = ("code.gitea.io/gitea", "v1.27.3")
 _AZURITE = "3.37.0"
 _AXE_CORE = "4.14.1"
@@ -62,6 +71,16 @@ def go_program(name: str) -> Path:
     return once(folder / binary, lambda: _go_install(f"{package}@{version}", folder))
 
 
+def go_tool(name: str) -> Path:
+    """Return a program of go_modules/; the first call on a machine builds it, which takes minutes."""
+    package, version = _GO_MODULES[name]
+    program = CACHE / f"{name}-{version}" / name
+    module = Path(__file__).with_name("go_modules") / name
+    # Helm compares the API server's version with the chart's kubeVersion.
+    stamp = f"-X=k8s.io/component-base/version.gitVersion={version}"
+    return once(program, lambda: _go_build(module, program, package, stamp))
+
+
 def notation_signer() -> Path:
     """Return the program that signs with the Notary Project's library; the first call builds it."""
     source = Path(__file__).with_name("notation_signer")
@@ -73,8 +92,15 @@ def dockerd() -> Path:
     """Return Docker Engine's daemon, without C libraries; the first call on a machine builds it."""
     package, version = _DOCKERD
     folder = CACHE / f"dockerd-{version}"
-    static = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -tags=exclude_graphdriver_btrfs"}
-    return once(folder / "dockerd", lambda: _go_install(f"{package}@{version}", folder, static))
+    return once(folder / "dockerd", lambda: _go_install(f"{package}@{version}", folder, _STATIC))
+
+
+def docker_proxy() -> Path:
+    """Return the program with which Docker Engine publishes ports; the first call on a machine builds it."""
+    package, version = _DOCKERD
+    folder = CACHE / f"dockerd-{version}"
+    package = f"{package.rpartition('/')[0]}/docker-proxy"
+    return once(folder / "docker-proxy", lambda: _go_install(f"{package}@{version}", folder, _STATIC))
 
 
 def gitea() -> tuple[Path, Path]:
@@ -152,9 +178,9 @@ def _build_gitea(module: str, into: Path) -> None:
     _go_build(source, into / "gitea")
 
 
-def _go_build(source: Path, program: Path) -> None:
+def _go_build(source: Path, program: Path, package: str = ".", stamp: str = "") -> None:
     subprocess.run(
-        [_find("go"), "build", "-ldflags=-s -w", f"-o={program}", "."],
+        [_find("go"), "build", "-trimpath", f"-ldflags=-s -w {stamp}", f"-o={program}", package],
         cwd=source,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
         check=True,

@@ -159,6 +159,11 @@ class CrisperServer:
         )
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        """What is added to the server's environment."""
+        return self._env
+
+    @property
     def operator_key(self) -> str:
         return (self.data_dir / "operator.key").read_text().strip()
 

@@ -7,6 +7,7 @@ reach nothing but 127.0.0.1, which both daemons accept as a plain HTTP registry.
 import json
 import os
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -115,6 +116,7 @@ class Dockerd(Process):
         network: A network namespace to run in; the machine's own by default.
         program: The daemon; Debian's (20.10) by default.
         store: Where the daemon keeps images: in containerd, or by its graph driver, as 20.10 always does.
+        options: Further arguments.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Dockerd(Process):
         network: str | None = None,
         program: str = "dockerd",
         store: ImageStore = "graph driver",
+        options: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "docker.sock"
@@ -144,6 +147,7 @@ class Dockerd(Process):
             "--iptables=false",
             "--ip6tables=false",
             "--bridge=none",
+            *options,
         ]
         super().__init__(
             argv,

@@ -59,6 +59,10 @@ class S3Server:
         if self._process is not None:
             self._process.stop()
 
+    def kill9(self) -> None:
+        if self._process is not None:
+            self._process.kill9()
+
     def url(self, prefix: str = "", endpoint: str = "", **options: str) -> str:
         """Return the storage URL of a prefix of the bucket."""
         more = "".join(f"&{name}={value}" for name, value in options.items())

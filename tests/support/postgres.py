@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """Return the folder of the newest installed server."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         raise RuntimeError("these tests need a PostgreSQL server: apt-get install postgresql")
@@ -35,28 +36,28 @@ def drop_database(url: str) -> None:
 
 def _administer(url: str, tool: str, *argv: str) -> None:
     folder = url.rpartition("host=")[2]
-    command: list[str | Path] = [_binaries() / tool, "-h", folder, "-U", "crisper", *argv]
+    command: list[str | Path] = [binaries() / tool, "-h", folder, "-U", "crisper", *argv]
     subprocess.run(command, check=True, capture_output=True)
 
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """Run a server; yield the SQLAlchemy URL of an empty database on it."""
-    binaries, data = _binaries(), folder / "data"
+    programs, data = binaries(), folder / "data"
     # PostgreSQL refuses to run as root; its package brings the user.
     user = "postgres" if os.geteuid() == 0 else None
     if user:
         owner = pwd.getpwnam(user)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-    subprocess.run([binaries / "initdb", "-D", data, "-U", "crisper", "--auth=trust", "-N"],
+    subprocess.run([programs / "initdb", "-D", data, "-U", "crisper", "--auth=trust", "-N"],
                    user=user, check=True, capture_output=True, cwd=folder)  # fmt: skip
     log = (folder / "log").open("wb")
     server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"],
+        [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"],
         user=user, stdout=log, stderr=log, cwd=folder,
     )  # fmt: skip
     try:
-        createdb: list[str | Path] = [binaries / "createdb", "-h", folder, "-U", "crisper", "crisper"]
+        createdb: list[str | Path] = [programs / "createdb", "-h", folder, "-U", "crisper", "crisper"]
         for _ in range(100):
             if subprocess.run(createdb, capture_output=True, check=False).returncode == 0:
                 break

@@ -78,11 +78,11 @@ def free_port() -> int:
     raise RuntimeError("no TCP port is free for a test")
 
 
-def listening(port: int) -> bool:
-    """Tell whether somebody accepts connections at 127.0.0.1:`port`."""
+def listening(port: int, address: str = "127.0.0.1") -> bool:
+    """Tell whether somebody accepts connections at a port."""
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0
 
 
 def wait_until(

@@ -8,16 +8,18 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import psutil
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.support.certificates import CertificateFiles, TestCa
 from tests.support.crisper import CRISPER, CrisperServer, Customer, Operator, Organization
 from tests.support.object_stores import S3_ENVIRONMENT, S3Server, s3_server
 from tests.support.portal import PortalVisitor
-from tests.support.postgres import postgres
+from tests.support.postgres_server import PostgresServer
 from tests.support.processes import Process, free_port, listening, run
 from tests.support.replicated_redis import Sentinels, running
 
@@ -41,26 +43,79 @@ class ProductionShape:
     Attributes:
         url: Of the proxy, for nodes and customers. Operators connect to the api server.
         servers: By the names of `ROLES`; each can be killed.
-        ledger: The Redis servers and their sentinels.
+        state: What they keep their state in.
+        proxy: nginx before them.
         ca: Who signed the proxy's certificate.
+        trust: The same, for clients.
     """
 
     def __init__(
-        self, url: str, servers: dict[str, CrisperServer], ledger: Sentinels, tls: CertificateFiles, key: str
+        self,
+        proxy: "Nginx",
+        servers: dict[str, CrisperServer],
+        state: "State",
+        tls: CertificateFiles,
+        key: str,
     ) -> None:
-        self.url = url
-        self.servers = servers
-        self.ledger = ledger
+        self.url = f"https://127.0.0.1:{proxy.port}"
+        self.proxy, self.servers, self.state = proxy, servers, state
         self.ca = tls.ca
-        self._trust = tls.trusting()
-        self.operator = Operator(servers["api"].url, key, self._trust)
+        self.trust = tls.trusting()
+        self.operator = Operator(servers["api"].url, key, self.trust)
+
+    @property
+    def ledger(self) -> Sentinels:
+        return self.state.ledger
 
     def visitor(self, key: str) -> PortalVisitor:
         """Sign in to the portal with a key."""
-        return PortalVisitor.signed_in(self.url, key, self._trust)
+        return PortalVisitor.signed_in(self.url, key, self.trust)
 
     def customer(self, organization: Organization) -> Customer:
-        return Customer(self.url, organization, self._trust)
+        return Customer(self.url, organization, self.trust)
+
+
+@dataclass(frozen=True)
+class State:
+    """The servers outside Crisper. Each can be killed and started again."""
+
+    ledger: Sentinels
+    database: PostgresServer
+    objects: S3Server
+
+
+class Nginx:
+    """The proxy; it can be killed and started again.
+
+    Args:
+        config: Its main file.
+    """
+
+    def __init__(self, config: Path, port: int) -> None:
+        self._config, self.port = config, port
+        self._process: Process | None = None
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> None:
+        argv = ["nginx", "-p", str(self._config.parent), "-c", str(self._config)]
+        log = self._config.with_name("nginx.log")
+        self._process = Process(argv, log, ready=lambda: listening(self.port))
+
+    def kill9(self) -> None:
+        """Kill the workers too: they would go on without the first process."""
+        workers = psutil.Process(self.process.pid).children()
+        self.process.kill9()
+        for worker in workers:
+            worker.kill()
+        psutil.wait_procs(workers, timeout=20)
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.running:
+            self._process.stop()
 
 
 @contextmanager
@@ -81,14 +136,15 @@ def production(
     tls = servers_ca.issue("server", hosts=["127.0.0.1", HOST], purposes=(ExtendedKeyUsageOID.SERVER_AUTH,))
     with ExitStack() as stack:
         ledger = stack.enter_context(running(Sentinels))
-        database = folder / "postgres"
-        database.mkdir()
+        database = PostgresServer.create(folder / "postgres")
+        stack.callback(database.stop)
+        objects = stack.enter_context(_objects(folder / "s3"))
         environment = {
             "CRISPER_PUBLIC_URL": f"https://127.0.0.1:{port}",
             "CRISPER_REDIS_URL": ledger.url,
             "CRISPER_REDIS_MIN_REPLICAS": "1",
-            "CRISPER_DATABASE_URL": stack.enter_context(postgres(database)),
-            "CRISPER_STORAGE_URL": stack.enter_context(_objects(folder / "s3")).url("blobs"),
+            "CRISPER_DATABASE_URL": database.url,
+            "CRISPER_STORAGE_URL": objects.url("blobs"),
             "CRISPER_PROXY_CA": str(proxies_ca.path),
             "CRISPER_LEASE_S": str(LEASE_S),
             "CRISPER_DRAIN_S": "2",
@@ -111,10 +167,11 @@ def production(
             f"proxy_temp_path {folder / 'temp'}; limit_rate {response_bytes_s};\n"
             f"{_nginx(folder, port, servers, tls, proxies_ca.issue('nginx'))}\n}}\n"
         )
-        argv = ["nginx", "-p", str(folder), "-c", str(main)]
-        stack.enter_context(Process(argv, folder / "nginx.log", ready=lambda: listening(port)))
+        proxy = Nginx(main, port)
+        stack.callback(proxy.stop)
+        proxy.start()
         key = (keys / "operator.key").read_text().strip()
-        yield ProductionShape(f"https://127.0.0.1:{port}", servers, ledger, tls, key)
+        yield ProductionShape(proxy, servers, State(ledger, database, objects), tls, key)
 
 
 @contextmanager

@@ -51,6 +51,11 @@ class Server:
         ]
         self.start()
 
+    def announce(self, port: int) -> None:
+        """Have replicas and sentinels reach it at another port, also after a restart."""
+        self._argv += ["--replica-announce-port", str(port)]
+        self.ask("CONFIG", "SET", "replica-announce-port", str(port))
+
     def start(self) -> None:
         self.process = Process(self._argv, self._folder / "redis.log", ready=lambda: self.ask("PING") is True)
 
@@ -74,7 +79,7 @@ class Sentinels:
             each.mkdir()
         self.primary = Server(folders[0])
         self.cable = Cable(self.primary.port)
-        self.primary.ask("CONFIG", "SET", "replica-announce-port", str(self.cable.port))
+        self.primary.announce(self.cable.port)
         self.replica = Server(folders[1], "--replicaof", "127.0.0.1", str(self.cable.port))
         wait_until(lambda: self.followers() == 1, timeout_s=15, what="the replica follows")
         self.sentinels = [self._sentinel(each) for each in folders[2:]]

@@ -1,6 +1,7 @@
 """The customer's registry: CNCF Distribution, with or without a password."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, TypedDict
 
@@ -31,6 +32,8 @@ class Upstream(Process):
         tls: Its certificate; it answers over TLS then.
         program: Version 2 as Debian packages it, by default.
         port: Where it listens; any free one by default.
+        address: Where it listens.
+        prefix: Command that starts it in its own place, such as `nsenter`.
     """
 
     def __init__(
@@ -42,18 +45,20 @@ class Upstream(Process):
         tls: CertificateFiles | None = None,
         program: str | Path = "docker-registry",
         port: int | None = None,
+        address: str = "127.0.0.1",
+        prefix: Sequence[str] = (),
     ) -> None:
         self.port = port or free_port()
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = f"{address}:{self.port}"
         self.username, self.password = username, password
         self.tls = tls
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "config.json"
         config.write_text(json.dumps(self._config(folder)))  # JSON is YAML
         super().__init__(
-            [str(program), "serve", str(config)],
+            [*prefix, str(program), "serve", str(config)],
             folder / "upstream.log",
-            ready=lambda: listening(self.port),
+            ready=lambda: listening(self.port, address),
         )
 
     @classmethod

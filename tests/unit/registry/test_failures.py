@@ -25,6 +25,7 @@ ERRORS = {
     "UpstreamUnavailableError",
     "ImageTooLargeError",
     "StoreFailedError",
+    "StoreUnavailableError",
     "DocumentError",
     "EgressRefusedError",
     "ReferenceFormatError",
@@ -76,7 +77,7 @@ WHOLE = {"AuthenticationFailedError", "PullFailedError", "UpstreamUnavailableErr
 def test_every_failure_says_what_to_do_next() -> None:
     without = [
         f"{place}: {text}"
-        for text, place in sentences(WHOLE | {"StoreFailedError"})
+        for text, place in sentences(WHOLE | {"StoreFailedError", "StoreUnavailableError"})
         if "could not be erased yet" not in text  # fails no import
         and not text.endswith(GAP)
         and not text.startswith(f"{GAP}; ")

@@ -9,7 +9,13 @@ from itertools import pairwise
 import pytest
 
 from auth.secret import Secret
-from registry.errors import PullFailedError, StoreFailedError, UpstreamUnavailableError
+from registry.errors import (
+    CatalogUnavailableError,
+    PullFailedError,
+    StoreFailedError,
+    StoreUnavailableError,
+    UpstreamUnavailableError,
+)
 from registry.imports import worker as worker_module
 from registry.imports.worker import MAX_ATTEMPTS, MAX_DELAY_S, RETRY_DELAY_S, ImportWorker
 from registry.model.groups import GroupKey
@@ -214,6 +220,37 @@ async def test_the_delayed_retry_is_the_last_one(office: Office) -> None:
         await until(lambda: office.queue.ended, within_s=400)
     assert office.queue.ended == {"job-a": ("failed to pull", DOWN.sentence)}
     assert len(office.importer.credentials) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [StoreUnavailableError("storage does not answer"), CatalogUnavailableError("no connection")]
+)
+async def test_an_import_waits_until_crispers_own_parts_answer_again(
+    office: Office, error: Exception
+) -> None:
+    office.queue.add(job())
+    office.importer.outcome = error
+    office.importer.go.set()
+    began = asyncio.get_running_loop().time()
+    async with office.worker():
+        await until(lambda: len(office.importer.credentials) == 3, within_s=60)
+        office.importer.outcome = IMAGE
+        await until(lambda: office.vault.forgotten, within_s=60)
+    assert asyncio.get_running_loop().time() - began >= 5 + 10 + 15
+    assert office.queue.ended == {"job-a": IMAGE}
+    assert any("trying again soon" in str(progress) for _, progress in office.board.published)
+
+
+async def test_an_outage_that_does_not_end_fails_the_import(office: Office) -> None:
+    office.queue.add(replace(job(), attempt=MAX_ATTEMPTS - 1))
+    office.importer.outcome = StoreUnavailableError("storage does not answer")
+    office.importer.go.set()
+    async with office.worker():
+        await until(lambda: office.queue.ended, within_s=100)
+    assert len(office.importer.credentials) == 1
+    assert office.queue.ended == {
+        "job-a": ("failed to store", "the import was interrupted too often: try again")
+    }
 
 
 @pytest.mark.parametrize(
