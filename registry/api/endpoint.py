@@ -30,6 +30,8 @@ F = TypeVar("F", bound=Callable[..., Awaitable[object]])
 
 Schema = Mapping[str, object]
 
+EVENT_STREAM: Final = "text/event-stream"
+
 _OPERATION: Final = "__operation__"
 
 
@@ -90,6 +92,7 @@ class Endpoint:
         body_types: Media types of the body.
         reads: Request headers that it reads.
         headers: Response headers: descriptions by name.
+        streams: Media types of a response that is no JSON document.
         scope: Scope that an API key needs; by default `read` for GET, and `deploy` for all others.
     """
 
@@ -101,6 +104,7 @@ class Endpoint:
     body_types: Sequence[str] = (JSON,)
     reads: Sequence[Header] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    streams: Sequence[str] = (EVENT_STREAM,)
     access: Access = Access.KEY
     scope: KeyScope | None = None
 
@@ -122,7 +126,7 @@ class Operation:
     Attributes:
         id: Stable name, unique in the document.
         answer: Type of the JSON response; None if there is none.
-        streams: Whether it returns server-sent events. With a JSON response too, `Accept` decides.
+        streams: Whether it returns another response than JSON. With a JSON response too, `Accept` decides.
     """
 
     endpoint: Endpoint

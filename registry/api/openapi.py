@@ -30,7 +30,6 @@ _SCHEMES: Final[Mapping[str, Schema]] = {
 }
 
 _PROBLEM: Final = "application/problem+json"
-_EVENTS: Final = "text/event-stream"
 _REF: Final = "#/components/schemas/{model}"
 _WORD: Final[Schema] = {"type": "string"}
 _ABOUT: Final = (
@@ -159,7 +158,7 @@ def _answer(operation: Operation, refs: _Refs) -> dict[str, object]:
     if operation.answer is not None:
         content[JSON] = {"schema": refs[operation.answer, "serialization"]}
     if operation.streams:
-        content[_EVENTS] = {"schema": _WORD}
+        content |= {media_type: {"schema": _WORD} for media_type in endpoint.streams}
     if content:
         written["content"] = content
     return written

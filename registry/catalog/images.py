@@ -17,6 +17,7 @@ from registry.catalog.tables import image_contents, image_platforms, images
 from registry.model.images import ContentKind, ImageContent, StoredImage, Variant
 from registry.model.imports import KnownLayer
 from registry.oci.variant import OCI_ZSTD_LAYER
+from registry.trust.facts import ImageFacts
 from storage.digest import Digest
 
 
@@ -56,6 +57,9 @@ async def enter_image(
     if image.verdict is not None:
         found = {"verdict": image.verdict.dump()}
         await connection.execute(update(images).where(images.c.id == image_id).values(found))
+    if image.facts != ImageFacts():
+        stated = {"facts": image.facts.dump()}
+        await connection.execute(update(images).where(images.c.id == image_id).values(stated))
     parts = [
         await enter_image(connection, organization, replace(platform, verdict=image.verdict), now)
         for platform in image.platforms

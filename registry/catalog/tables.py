@@ -271,6 +271,7 @@ images = Table(
     Column("index_digest", _Digest),  # of the imported platforms, if there are several
     _time("cached_at", nullable=True),  # when the last group with image_caching stopped using it
     Column("verdict", JSON(none_as_null=True)),  # of the last import for which there was a policy
+    Column("facts", JSON(none_as_null=True)),  # of the last import that found any (registry/trust/facts.py)
     UniqueConstraint("organization", "digest", "platform"),
 )
 

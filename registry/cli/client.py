@@ -132,6 +132,13 @@ class ApiClient:
         server = self._server.operator_url
         return await self._call(server, method, f"/api/v1{path}", headers, body, query)
 
+    async def operator_file(self, path: str, **query: object) -> bytes:
+        """Download a file from the operator API."""
+        headers = {"Authorization": f"Bearer {self._server.key.reveal()}"}
+        path = f"/api/v1{path}"
+        answer, _ = await self._send(self._server.operator_url, "GET", path, headers, None, query)
+        return answer
+
     async def operator_list(self, path: str) -> list[Any]:
         """Return all items of a list of the operator API, page by page."""
         items: list[Any] = []
@@ -210,6 +217,19 @@ class ApiClient:
         query: Mapping[str, object] = MappingProxyType({}),
     ) -> tuple[Any, str | None]:
         """Return the answer, and the path of the next page, if there is one."""
+        answer, following = await self._send(server, method, path, headers, body, query)
+        return _json(answer), following
+
+    async def _send(
+        self,
+        server: str,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: object,
+        query: Mapping[str, object],
+    ) -> tuple[bytes, str | None]:
+        """Return the body of the answer, and the path of the next page, if there is one."""
         params = {name: str(value) for name, value in query.items() if value is not None}
         try:
             async with self._session.request(
@@ -220,10 +240,9 @@ class ApiClient:
                 following = response.links.get("next")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ServerUnreachableError(why_unreachable(server, error)) from None
-        document = _json(answer)
         if status >= 400:  # noqa: PLR2004 (RFC 9110, section 15)
-            raise _refusal(status, document)
-        return document, URL(following["url"]).raw_path_qs if following else None
+            raise _refusal(status, _json(answer))
+        return answer, URL(following["url"]).raw_path_qs if following else None
 
 
 @asynccontextmanager

@@ -34,6 +34,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             ),
         ),
         "image show": ("crisper image show sha256:4f1c...", "crisper image show sha256:4f1c... --json"),
+        "image sbom": ("crisper image sbom sha256:4f1c... > app.spdx.json",),
         "image list": ("crisper image list", "crisper image list --organization acme --json"),
         "group create": ("crisper group create app docker.io/library/alpine:3 --replicas 3",),
         "group follow": ("crisper group follow app",),

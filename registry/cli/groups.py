@@ -10,6 +10,7 @@ import typer
 
 from registry.cli.ask import ask
 from registry.cli.client import ApiClient
+from registry.cli.images import image_app
 from registry.cli.options import (
     DATA_DIR,
     DEFAULT,
@@ -17,11 +18,9 @@ from registry.cli.options import (
     JsonOption,
     OrganizationName,
     ProjectName,
-    WideOption,
     YesOption,
 )
-from registry.cli.output import confirm, fail, follow, print_json, say, show, table
-from registry.cli.policies import verdict_rows
+from registry.cli.output import confirm, fail, follow, say, show, table
 from registry.cli.registry_login import (
     LoginKind,
     LoginOption,
@@ -29,11 +28,10 @@ from registry.cli.registry_login import (
     UserOption,
     read_authentication,
 )
-from registry.errors import NotFoundError, RegistryError
+from registry.errors import RegistryError
 from registry.model.sizes import readable_bytes
 
 group_app = typer.Typer(no_args_is_help=True, help="Container groups.")
-image_app = typer.Typer(no_args_is_help=True, help="Images.")
 
 ImageArgument = Annotated[str, typer.Argument(help="Image reference, for example ghcr.io/acme/app:1.2.")]
 NameArgument = Annotated[str, typer.Argument(help="Name of the group.")]
@@ -135,74 +133,6 @@ def delete(
     confirm(f"Delete {organization}/{project}/{name}, release its nodes and revoke their tokens?", yes=yes)
     ask(data_dir, lambda client: client.groups("DELETE", organization, project, name))
     say(f"deleted {organization}/{project}/{name}")
-
-
-@image_app.command("list")
-def list_images(
-    organization: Annotated[
-        str | None, typer.Option("--organization", "-o", help="Only images of this organization.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of images, newest first.")] = 100,
-    wide: WideOption = False,
-    data_dir: DataDirOption = DATA_DIR,
-    as_json: JsonOption = False,
-) -> None:
-    """List stored images and the sizes of their zstd variants. Needs an operator key."""
-    only = {"organization_name": organization, "limit": limit}
-
-    found = ask(data_dir, lambda client: client.operator("GET", "/images", **only))["items"]
-    shown = found if as_json else [_presented(image) for image in found]
-    columns = {
-        "ORGANIZATION": "organization_name",
-        "DIGEST": "digest",
-        "PLATFORM": "platform",
-        "SIZE": "size_shown",
-        "IN ZSTD": "zstd_shown",
-        "SAVED": "saved",
-    }
-    empty = "No images. Import one: crisper image import IMAGE"
-    table(shown, columns, as_json=as_json, empty=empty, wide=wide)
-
-
-def _presented(image: Mapping[str, Any]) -> Mapping[str, Any]:
-    zstd = image["zstd"]
-    return {
-        **image,
-        "size_shown": readable_bytes(image["size"]),
-        "zstd_shown": readable_bytes(zstd["size"]) if zstd else None,
-        "saved": f"{image['gain']:.1%}",
-    }
-
-
-@image_app.command("show")
-def show_image(
-    digest: Annotated[str, typer.Argument(help="Digest of the image, or of one of its manifests.")],
-    organization: Annotated[
-        str | None, typer.Option("--organization", "-o", help="Only images of this organization.")
-    ] = None,
-    data_dir: DataDirOption = DATA_DIR,
-    as_json: JsonOption = False,
-) -> None:
-    """Show a stored image and who signed it. Needs an operator key."""
-    only = {"organization_name": organization, "digest": digest}
-    found = ask(data_dir, lambda client: client.operator("GET", "/images", **only))["items"]
-    if not found:
-        fail(NotFoundError(f"no image has the digest {digest}: list them with `crisper image list`"))
-    if as_json:
-        print_json(found)
-        return
-    for image in found:
-        zstd = image["zstd"]
-        rows = [
-            ("organization", image["organization_name"]),
-            ("digest", image["digest"]),
-            ("platform", image["platform"]),
-            ("size", readable_bytes(image["size"])),
-            ("in zstd", readable_bytes(zstd["size"]) if zstd else None),
-            ("imported", image["created_at"]),
-            *verdict_rows(image["verdict"]),
-        ]
-        show(image, as_json=False, rows=rows)
 
 
 @image_app.command("import")

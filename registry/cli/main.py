@@ -14,7 +14,8 @@ from registry.cli.edges import edge_app
 from registry.cli.enrol import enroll, renew
 from registry.cli.events import event_app
 from registry.cli.examples import EPILOG, attach_examples
-from registry.cli.groups import group_app, image_app
+from registry.cli.groups import group_app
+from registry.cli.images import image_app
 from registry.cli.instances import instance_app, reallocate
 from registry.cli.instances import list_ as list_instances
 from registry.cli.keys import keys_app

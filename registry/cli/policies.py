@@ -119,6 +119,8 @@ def _describe(rule: Mapping[str, Any]) -> str:
         return "a cosign key"
     if rule["type"] == "notation":
         return f"notation {rule.get('identity') or 'certificate'}"
+    if rule["type"] == "slsa-provenance":
+        return f"provenance of {rule['builder']} from {rule.get('source') or 'any source'}"
     return f"{rule['identity']} of {rule['issuer']}"
 
 

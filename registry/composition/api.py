@@ -23,7 +23,6 @@ from registry.api.operator.quotas import QuotasApi
 from registry.api.operator.webhooks import WebhooksApi
 from registry.api.public import ApiKeyAuthenticator, PublicServices, public_app
 from registry.catalog.group_logs import SqlGroupLogs
-from registry.catalog.images import SqlImages
 from registry.catalog.platforms import SqlPlatformSettings
 from registry.composition.listener import Listener
 from registry.composition.portal import compose_portal
@@ -99,7 +98,7 @@ def _operator_parts(
         EdgesApi(shared.edge_keys, prefetch),
         InstancesApi(shared.instances),
         PullTokensApi(use_cases.pull_tokens, shared.authority, shared.origin),
-        ImagesApi(SqlImages(shared.database)),
+        ImagesApi(use_cases.images, use_cases.sboms),
         PlatformsApi(platforms, shared.settings.platforms),
         PoliciesApi(OrganizationPolicies(shared.policies, checks, shared.clock)),
     ]

@@ -36,6 +36,8 @@ def compose_portal(shared: Shared, use_cases: UseCases, checks: ImageChecks) -> 
         group_events=SqlGroupLogs(shared.database),
         progress=shared.progress,
         checks=checks,
+        images=use_cases.images,
+        sboms=use_cases.sboms,
         nodes=shared.nodes,
         node_registrations=use_cases.nodes,
         organizations=shared.organizations,

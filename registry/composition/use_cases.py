@@ -7,6 +7,7 @@ from functools import cached_property
 from auth.nodes.enrolment import NodeEnrolment
 from registry.catalog.api_keys import SqlApiKeyDirectory
 from registry.catalog.enrolments import SqlEnrolmentRecords
+from registry.catalog.images import SqlImages
 from registry.composition.shared import Shared
 from registry.model.images import Variant
 from registry.oci.reference import Reference
@@ -14,6 +15,7 @@ from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
 from registry.services.nodes import Nodes
 from registry.services.pull_tokens import PullTokens
+from registry.services.sboms import ImageSboms
 from registry.services.webhooks import Webhooks
 from registry.upstream.credentials import from_registry_authentication
 
@@ -87,6 +89,14 @@ class UseCases:
     @cached_property
     def nodes(self) -> Nodes:
         return Nodes(self.shared.nodes, self.enrolment, self.shared.authority)
+
+    @cached_property
+    def images(self) -> SqlImages:
+        return SqlImages(self.shared.database)
+
+    @cached_property
+    def sboms(self) -> ImageSboms:
+        return ImageSboms(self.images, self.shared.blobs)
 
     @cached_property
     def webhooks(self) -> Webhooks:

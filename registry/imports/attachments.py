@@ -5,15 +5,19 @@ imported without them.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from functools import reduce
+from typing import Final, TypeVar
 
 import structlog
 
 from registry.errors import DocumentError, ImportFailedError
+from registry.imports.referrers import list_referrers
 from registry.model.images import ContentKind, ImageContent, StoredImage
 from registry.oci.attachments import RECORD_TYPE, TAG_SUFFIXES, Attachments, subject_tag
-from registry.oci.documents import Artifact, Descriptor, Index, parse_artifact, parse_document
+from registry.oci.documents import Artifact, Descriptor, parse_artifact
+from registry.trust.facts import ImageFacts, facts_in_artifact
 from registry.upstream.repository import UpstreamRepository, off_loop
 from storage.digest import Digest
 
@@ -24,6 +28,7 @@ TIMEOUT_S: Final = 30.0
 
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 Put = Callable[[ImageContent, bytes], Awaitable[None]]
 
 
@@ -42,9 +47,16 @@ class Attacher:
         self._artifacts: dict[Digest, Artifact] = {}
         self._contents: dict[Digest, ImageContent] = {}
         self._bytes_total = 0
+        self._stated: dict[Digest, ImageFacts] = {}
+        self._facts: defaultdict[Digest, ImageFacts] = defaultdict(ImageFacts)
 
-    async def attach(self, image: StoredImage) -> tuple[ImageContent, ...]:
+    async def attach(
+        self, image: StoredImage, attestations: Iterable[tuple[Digest, Digest]] = ()
+    ) -> tuple[ImageContent, ...]:
         """Import the attachments of an image's root document and of the manifests of its platforms.
+
+        Args:
+            attestations: Digests of manifests, and of their attestations in the image's index.
 
         Returns:
             The contents to add to the image; empty if there are none.
@@ -54,6 +66,9 @@ class Attacher:
                 manifests = (each.manifest_digest for each in image.platforms or (image,))
                 for subject in dict.fromkeys((image.digest, *manifests)):
                     await self._attach_to(subject)
+                for subject, attestation in attestations:
+                    digest = await self._import_artifact(str(attestation))
+                    self._state(subject, digest)
         except TimeoutError:
             _log.warning("attachments.cut_short", image=str(image.digest), found=len(self._artifacts))
         if not self._artifacts:
@@ -68,27 +83,25 @@ class Attacher:
         known = {content.digest for content in image.contents}
         return (*(each for each in self._contents.values() if each.digest not in known), record)
 
+    def facts(self, *subjects: Digest) -> ImageFacts:
+        """Return what the attachments state about some of the image's documents."""
+        return reduce(ImageFacts.joined, (self._facts[subject] for subject in subjects))
+
+    def _state(self, subject: Digest, attachment: Digest | None) -> None:
+        if attachment is not None:
+            self._facts[subject] = self._facts[subject].joined(self._stated[attachment])
+
     async def _attach_to(self, subject: Digest) -> None:
-        for entry in await self._referrers(subject):
-            digest = await self._import_artifact(str(entry.digest))
+        for entry in (await list_referrers(self._source, subject, _once))[:MAX_ATTACHMENTS]:
+            digest = await self._import_artifact(str(entry["digest"]))
             if digest is not None and self._artifacts[digest].subject == subject:
                 self._record.refer(self._artifacts[digest], digest, self._contents[digest].size_bytes)
+                self._state(subject, digest)
         for tag in (subject_tag(subject, suffix) for suffix in TAG_SUFFIXES):
             digest = await self._import_artifact(tag)
             if digest is not None:
                 self._record.tags[tag] = str(digest)
-
-    async def _referrers(self, subject: Digest) -> Iterable[Descriptor]:
-        """List referrers by the API, or by the fallback tag if the registry does not support the API."""
-        for identifier, kind in ((str(subject), "referrers"), (subject_tag(subject), "manifests")):
-            try:
-                data, content_type = await self._source.attempt(identifier, kind)
-                index = await off_loop(data, parse_document, content_type)
-            except (ImportFailedError, DocumentError):
-                continue
-            if isinstance(index, Index):
-                return index.manifests[:MAX_ATTACHMENTS]
-        return ()
+                self._state(subject, digest)
 
     async def _import_artifact(self, identifier: str) -> Digest | None:
         """Import one artifact completely. Returns its digest, or None if it was skipped."""
@@ -111,14 +124,25 @@ class Attacher:
             raise DocumentError("the attachments are over the limit")
         self._bytes_total += size_bytes
         stored: dict[Digest, ImageContent] = {}
+        blobs: dict[Digest, bytes] = {}
         for blob in artifact.blobs:
             stored[blob.digest] = _content(blob, ContentKind.ATTACHMENT_BLOB)
-            await self._put(stored[blob.digest], await self._source.small_blob(blob))
+            blobs[blob.digest] = await self._source.small_blob(blob)
+            await self._put(stored[blob.digest], blobs[blob.digest])
         manifest = Descriptor(artifact.media_type, digest, len(data))
         stored[digest] = _content(manifest, ContentKind.ATTACHMENT)
         await self._put(stored[digest], data)
+        self._stated[digest] = await asyncio.to_thread(facts_in_artifact, data, blobs)
         self._contents |= stored
         self._artifacts[digest] = artifact
+
+
+async def _once(request: Callable[[], Awaitable[T]]) -> T | None:
+    """Run a request without retries. Returns None if it fails: attachments are optional."""
+    try:
+        return await request()
+    except ImportFailedError:
+        return None
 
 
 def _content(blob: Descriptor, kind: ContentKind) -> ImageContent:

@@ -1,7 +1,8 @@
 """Import of one image: reads its documents, transfers its blobs and returns the stored image."""
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -29,14 +30,17 @@ from registry.model.imports import (
     UpstreamCredential,
 )
 from registry.observe import Metrics
+from registry.oci.attachments import attested_manifests
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
+from registry.trust.facts import ImageFacts, base_in_manifest
 from registry.trust.verdict import Verdict
 from registry.upstream.client import UpstreamClient
 from registry.upstream.image_documents import ImagePlatforms, read_platforms
 from registry.upstream.providers import detect
 from registry.upstream.repository import UpstreamRepository
 from storage.blobs import BlobStore
+from storage.digest import Digest
 
 _log = structlog.get_logger(__name__)
 
@@ -157,11 +161,16 @@ class Importer:
         await self._pins.pin(job.id, job.key.organization, [content.digest for content, _ in indexes])
         documents = (*plan.documents, *indexes)
         storing = transfer.put_all((content.digest, data) for content, data in documents)
-        attaching = Attacher(source, partial(self._put, job, transfer)).attach(image)
+        attacher = Attacher(source, partial(self._put, job, transfer))
+        attaching = attacher.attach(image, await asyncio.to_thread(_attestations, platforms))
         attached = await gather_both(storing, attaching)
+        bases = await asyncio.to_thread(_bases, platforms)
         _log.info("import.stored", job_id=job.id, seconds=round(time.monotonic() - began, 3))
         missing = tuple(str(platform) for platform in platforms.missing)
-        return replace(image.with_attached(attached), missing_platforms=missing, verdict=verdict)
+        image = image.with_attached(attached).with_facts(
+            lambda each: attacher.facts(each.digest, each.manifest_digest).joined(bases[each.manifest_digest])
+        )
+        return replace(image, missing_platforms=missing, verdict=verdict)
 
     async def _check_signatures(
         self, organization: str, source: UpstreamRepository, platforms: ImagePlatforms
@@ -197,3 +206,15 @@ class Importer:
     async def _put(self, job: ImportJob, transfer: Transfer, content: ImageContent, data: bytes) -> None:
         await self._pins.pin(job.id, job.key.organization, [content.digest])
         await transfer.put(content.digest, data)
+
+
+def _attestations(platforms: ImagePlatforms) -> list[tuple[Digest, Digest]]:
+    """Return the imported manifests that have attestations in their index, each with the attestation."""
+    manifests = [documents.manifest.digest for documents in platforms.found]
+    indexes = {index.digest: index for documents in platforms.found for index in documents.indexes}
+    return [pair for index in indexes.values() for pair in attested_manifests(index.data, manifests)]
+
+
+def _bases(platforms: ImagePlatforms) -> Mapping[Digest, ImageFacts]:
+    """Return the base images of the imported manifests."""
+    return {each.manifest.digest: base_in_manifest(each.manifest.data) for each in platforms.found}

@@ -1,11 +1,13 @@
 """Retrieval of an image's signatures from its registry.
 
-cosign 2 stores signatures under the tag `sha256-<hex>.sig`; cosign 3 and notation store referrers, which the
-referrers API lists, or the tag `sha256-<hex>` of registries without it.
+cosign 2 stores signatures under the tag `sha256-<hex>.sig`, and attestations under `sha256-<hex>.att`.
+cosign 3 and notation store referrers, which the referrers API lists, or the tag `sha256-<hex>` of registries
+without it.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from functools import partial
+from typing import Final, TypeVar
 
 from registry.errors import (
     DocumentError,
@@ -13,26 +15,31 @@ from registry.errors import (
     UpstreamMissingError,
     UpstreamUnavailableError,
 )
+from registry.imports.referrers import list_referrers
 from registry.oci.attachments import subject_tag
-from registry.oci.documents import Artifact, Descriptor, Index, parse_artifact, parse_document
-from registry.oci.strict_json import parse_object
-from registry.trust.policy import NotationRule, Rule
+from registry.oci.documents import Artifact, Descriptor, parse_artifact
+from registry.trust.policy import CosignKeylessRule, CosignKeyRule, NotationRule, ProvenanceRule, Rule
 from registry.trust.signatures import (
     BUNDLE_TYPE,
     MAX_SIGNATURE_BYTES,
     MAX_SIGNATURES,
     NOTATION_TYPE,
     SIMPLE_SIGNING_TYPE,
+    Attestation,
     NotationEnvelope,
     Signature,
     SigstoreBundle,
     SimpleSigning,
     UnreadableSignature,
+    Wanted,
     may_be_signature,
+    provenance_entries,
     simple_signing_entries,
 )
 from registry.upstream.repository import UpstreamRepository, off_loop
 from storage.digest import Digest
+
+T = TypeVar("T")
 
 _NOT_CHECKED: Final = UnreadableSignature(f"not checked, after the first {MAX_SIGNATURES}")
 
@@ -47,8 +54,11 @@ class SignatureFinder:
 
     def __init__(self, source: UpstreamRepository, rules: Collection[Rule]) -> None:
         self._source = source
-        self._envelopes = any(isinstance(rule, NotationRule) for rule in rules)
-        self._bundles = any(not isinstance(rule, NotationRule) for rule in rules)
+        self._wanted = Wanted(
+            cosign=any(isinstance(rule, CosignKeyRule | CosignKeylessRule) for rule in rules),
+            notation=any(isinstance(rule, NotationRule) for rule in rules),
+            provenance=any(isinstance(rule, ProvenanceRule) for rule in rules),
+        )
         self._left = MAX_SIGNATURES
 
     async def find(self, subject: Digest) -> AsyncGenerator[list[Signature], None]:
@@ -57,9 +67,11 @@ class SignatureFinder:
         Raises:
             UpstreamUnavailableError: The registry did not answer after retries.
         """
-        if self._bundles:
+        if self._wanted.cosign:
             yield [each async for each in self._simple_signing(subject)]
-        if self._bundles or self._envelopes:
+        if self._wanted.provenance:
+            yield [each async for each in self._attestations(subject)]
+        if self._wanted != Wanted():
             yield [each async for each in self._referring(subject)]
 
     async def _simple_signing(self, subject: Digest) -> AsyncIterator[Signature]:
@@ -81,29 +93,32 @@ class SignatureFinder:
             data = await self._blob(entry.payload)
             yield data if not isinstance(data, bytes) else SimpleSigning(data, entry.signature, entry.keyless)
 
+    async def _attestations(self, subject: Digest) -> AsyncIterator[Signature]:
+        """Fetch the attestations of provenance of cosign 2."""
+        document = await self._fetch(subject_tag(subject, ".att"))
+        if document is None:
+            return
+        try:
+            entries = await off_loop(document[0], provenance_entries, document[1])
+        except DocumentError as error:
+            yield UnreadableSignature(f"unreadable: {error}")
+            return
+        for entry in entries:
+            if not self._admits_another():
+                yield _NOT_CHECKED
+                continue
+            data = await self._blob(entry.envelope)
+            yield data if not isinstance(data, bytes) else Attestation(data, entry.keyless)
+
     async def _referring(self, subject: Digest) -> AsyncIterator[Signature]:
-        for referrer in await self._referrers(subject):
-            if not may_be_signature(referrer, bundles=self._bundles, envelopes=self._envelopes):
+        for referrer in await list_referrers(self._source, subject, self._attempt):
+            if not may_be_signature(referrer, self._wanted):
                 continue
             if not self._admits_another():
                 yield _NOT_CHECKED
             else:
                 async for signature in self._artifact(str(referrer["digest"]), subject):
                     yield signature
-
-    async def _referrers(self, subject: Digest) -> list[Mapping[str, Any]]:
-        """List referrers by the API, or by the fallback tag if the registry does not support the API."""
-        for identifier, kind in ((str(subject), "referrers"), (subject_tag(subject), "manifests")):
-            document = await self._fetch(identifier, kind)
-            if document is None:
-                continue
-            try:
-                if isinstance(await off_loop(document[0], parse_document, document[1]), Index):
-                    fields = await off_loop(document[0], parse_object, "the list of referrers")
-                    return list(fields["manifests"])
-            except DocumentError:
-                continue
-        return []
 
     async def _artifact(self, digest: str, subject: Digest) -> AsyncIterator[Signature]:
         """Fetch the signatures in a referrer; none if the referrer is something else."""
@@ -118,10 +133,11 @@ class SignatureFinder:
         kind = artifact.artifact_type
         if artifact.subject != subject:
             return
-        if kind == SIMPLE_SIGNING_TYPE and self._bundles:
+        bundles = self._wanted.cosign or self._wanted.provenance
+        if kind == SIMPLE_SIGNING_TYPE and self._wanted.cosign:
             async for signature in self._entries(*document):
                 yield signature
-        elif (kind == BUNDLE_TYPE and self._bundles) or (kind == NOTATION_TYPE and self._envelopes):
+        elif (kind == BUNDLE_TYPE and bundles) or (kind == NOTATION_TYPE and self._wanted.notation):
             yield await self._envelope(artifact)
 
     async def _envelope(self, artifact: Artifact) -> Signature:
@@ -149,8 +165,12 @@ class SignatureFinder:
         except ImportFailedError as error:
             return UnreadableSignature(f"which the registry does not deliver ({error.sentence})")
 
-    async def _fetch(self, identifier: str, kind: str = "manifests") -> tuple[bytes, str | None] | None:
-        """Fetch a document, with retries. Returns None if there is none.
+    async def _fetch(self, identifier: str) -> tuple[bytes, str | None] | None:
+        """Fetch a document, with retries. Returns None if there is none."""
+        return await self._attempt(partial(self._source.attempt, identifier))
+
+    async def _attempt(self, request: Callable[[], Awaitable[T]]) -> T | None:
+        """Run a request, with retries. Returns None if there is no such document.
 
         A registry that refuses the request, for example because it does not know the referrers API, has no
         signature there: the policy decides what that means.
@@ -158,7 +178,7 @@ class SignatureFinder:
         retries = self._source.retries()
         while True:
             try:
-                return await self._source.attempt(identifier, kind)
+                return await request()
             except UpstreamMissingError:
                 return None
             except UpstreamUnavailableError as error:

@@ -46,7 +46,9 @@ class ImageVerifier:
             PullFailedError: The policy cannot be used.
             UpstreamUnavailableError: The registry did not answer after retries.
         """
-        policy = policy_for(await self._policies.of(organization), source.reference.names)
+        policies = await self._policies.of(organization)
+        # In a thread: many long patterns, in the worst case, take seconds.
+        policy = await asyncio.to_thread(policy_for, policies, source.reference.names) if policies else None
         if policy is None:
             return None
         root = platforms.found[0].root

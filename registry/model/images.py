@@ -1,13 +1,16 @@
 """Stored images: their blobs and variants."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from registry.oci.platform import Platform
+from registry.trust.facts import ImageFacts
 from registry.trust.verdict import Verdict
 from storage.digest import Digest
+
+_NO_FACTS: Final = ImageFacts()
 
 
 class ContentKind(StrEnum):
@@ -82,6 +85,7 @@ class StoredImage:
         platforms: The image of each platform, if there are several; else empty.
         missing_platforms: After an import, the wanted platforms that the image does not have.
         verdict: After an import, what was found about its signatures; None if no policy was for the image.
+        facts: After an import, what is stated about the image.
     """
 
     digest: Digest
@@ -95,6 +99,7 @@ class StoredImage:
     platforms: tuple["StoredImage", ...] = ()
     missing_platforms: tuple[str, ...] = ()
     verdict: Verdict | None = None
+    facts: ImageFacts = _NO_FACTS
 
     def content(self, digest: Digest) -> ImageContent | None:
         """Return the image's blob with this digest, or None if the image does not contain it."""
@@ -105,6 +110,11 @@ class StoredImage:
         zstd = self.zstd.with_attached(added) if self.zstd else None
         platforms = tuple(platform.with_attached(added) for platform in self.platforms)
         return replace(self, contents=(*self.contents, *added), zstd=zstd, platforms=platforms)
+
+    def with_facts(self, facts_of: Callable[["StoredImage"], ImageFacts]) -> "StoredImage":
+        """Return the image with its facts, also on its platforms."""
+        platforms = tuple(platform.with_facts(facts_of) for platform in self.platforms)
+        return replace(self, facts=facts_of(self), platforms=platforms)
 
     def choose(self, platform: Platform | None) -> "StoredImage | None":
         """Return the image for a node's session.

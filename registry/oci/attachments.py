@@ -5,7 +5,7 @@ from the digest (`sha256-<hex>.sig`, the scheme of cosign). One record per image
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -80,3 +80,21 @@ class Attachments:
             entries = [entry for entry in entries if entry["artifactType"] == artifact_type]
         document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
         return json.dumps(document, separators=(",", ":")).encode()
+
+
+def attested_manifests(index: bytes, manifests: Collection[Digest]) -> Iterator[tuple[Digest, Digest]]:
+    """Yield the attestations that BuildKit lists in an image's index (moby/buildkit, attestation-storage.md).
+
+    Args:
+        index: The index, which `parse_document` accepted.
+        manifests: Only attestations of these manifests are wanted.
+
+    Yields:
+        The digest of a manifest, and that of its attestation's manifest.
+    """
+    wanted = {str(digest): digest for digest in manifests}
+    for entry in parse_object(index, "the index")["manifests"]:
+        annotations = entry.get("annotations") or {}
+        subject = wanted.get(annotations.get("vnd.docker.reference.digest") or "")
+        if subject is not None and annotations.get("vnd.docker.reference.type") == "attestation-manifest":
+            yield subject, Digest.parse(entry["digest"])

@@ -17,6 +17,7 @@ from registry.portal.openid import OpenIdSignIn, OpenIdViews
 from registry.portal.organizations import OrganizationViews
 from registry.portal.pages import Pages
 from registry.portal.pulls import PullViews
+from registry.portal.sboms import SbomViews
 from registry.portal.services import Services
 from registry.portal.sessions import PortalSessions
 from registry.portal.sign_in_page import SignInPage
@@ -55,6 +56,7 @@ class Portal:
             GroupActions,
             EditViews,
             ImageViews,
+            SbomViews,
             PullViews,
             AuditViews,
             ActivityViews,

@@ -16,6 +16,7 @@ from registry.model.imports import Stage
 from registry.portal.configuration import configuration_of
 from registry.portal.layers import gain_percent, layers_of
 from registry.portal.messages import failure
+from registry.portal.origin import origins_of
 from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
 from registry.portal.timeline import timeline_of
@@ -62,6 +63,16 @@ class GroupViews(Views):
         stored = await self._services.overview.versions(group.id)
         instances = await self._services.instances.list(key)
         image = await self._services.catalog.image(group.id, stored[0].version) if stored else None
+        origins = (
+            await origins_of(
+                self._services.images,
+                key.organization,
+                stored[0].digest,
+                is_operator=visitor.is_operator,
+            )
+            if stored
+            else ()
+        )
         events = await self._services.group_events.newest(group.id, TIMELINE)
         every_s = {GroupStatus.PENDING: _PENDING_S, GroupStatus.DEPLOYING: _MOVING_S}
         return self._pages.live(
@@ -83,6 +94,7 @@ class GroupViews(Views):
             layers=layers_of(image) if image is not None else (),
             platforms=image.platforms if image is not None else (),
             versions=stored,
+            origins=origins,
             history=history_of(group, stored),
             gain=gain_percent(stored[0].size_bytes, stored[0].zstd_bytes) if stored else None,
             instances=instances,

@@ -10,6 +10,7 @@ from registry.api.http.origin import Origin
 from registry.catalog.encryption import SqlEncryptionPolicies
 from registry.catalog.figures import SqlFigures
 from registry.catalog.group_logs import SqlGroupLogs
+from registry.catalog.images import SqlImages
 from registry.catalog.nodes import SqlNodeRegistry
 from registry.catalog.organizations import SqlOrganizationDirectory
 from registry.catalog.overview import SqlOverview
@@ -24,6 +25,7 @@ from registry.services.instances import Instances
 from registry.services.nodes import Nodes
 from registry.services.pull_tokens import PullTokens
 from registry.services.quotas import OrganizationQuotas
+from registry.services.sboms import ImageSboms
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Services:
     group_events: SqlGroupLogs
     progress: ProgressStore
     checks: ImageChecks
+    images: SqlImages
+    sboms: ImageSboms
     nodes: SqlNodeRegistry
     node_registrations: Nodes
     organizations: SqlOrganizationDirectory

@@ -17,7 +17,7 @@ from registry.model.imports import UpstreamCredential
 from registry.oci.reference import Reference
 from registry.services.image_checks import CheckedImage, ImageChecks
 from registry.trust.policy import Policy
-from registry.trust.verifiers import verifier_of
+from registry.trust.verifiers import check_rule
 
 
 class OrganizationPolicies:
@@ -71,7 +71,7 @@ class OrganizationPolicies:
         for position, policy in enumerate(map(Policy.load, policies)):
             for number, rule in enumerate(policy.rules):
                 try:
-                    verifier_of(rule, self._clock.now())
+                    check_rule(rule, self._clock.now())
                 except SignatureError as error:
                     fields[f"policies.{position}.rules.{number}"] = [str(error)]
         if fields:

@@ -6,16 +6,17 @@ from datetime import datetime
 from typing import Final
 
 from registry.errors import SignatureError
-from registry.trust.policy import CosignKeyRule, Policy, Require
+from registry.trust.policy import CosignKeyRule, Policy, ProvenanceRule, Require
 from registry.trust.signatures import OF_ANOTHER_KIND, Signature, Subject, UnreadableSignature
 from registry.trust.verdict import Verdict
-from registry.trust.verifiers import verifier_of
+from registry.trust.verifiers import ProvenanceVerifier, verifier_of
 from storage.digest import Digest
 
 MAX_SHOWN: Final = 5
 """Number of signers and of reasons in a sentence."""
 
-MAX_SIGNER_CHARS: Final = 512
+MAX_NAME_CHARS: Final = 2048
+"""Length limit of a signer's name, or of a build's, in a verdict and its sentence."""
 
 
 class Judge:
@@ -40,6 +41,7 @@ class Judge:
         self._verifiers = [verifier_of(rule, now) for rule in policy.rules]
         self._accepted: list[set[Digest]] = [set() for _ in self._verifiers]
         self._signers: dict[str, None] = {}
+        self._builds: dict[str, None] = {}
         self._reasons: Counter[str] = Counter()
         self._found = 0
 
@@ -59,7 +61,8 @@ class Judge:
                     reasons[str(error)] = None
                 else:
                     is_accepted = True
-                    self._signers[signer[:MAX_SIGNER_CHARS]] = None
+                    names = self._builds if isinstance(verifier, ProvenanceVerifier) else self._signers
+                    names[signer[:MAX_NAME_CHARS]] = None
                     accepted.add(subject.digest)
             if not is_accepted:
                 self._count(reasons)
@@ -72,9 +75,11 @@ class Judge:
 
     def verdict(self, organization: str) -> Verdict:
         """Return the verdict, by the signatures so far."""
-        policy, signers = self._policy, tuple(self._signers)
-        sentence = f"signed by {_enumerate(signers)}" if self.accepts else self._refusal(organization)
-        return Verdict(self.accepts, policy.mode, policy.pattern, signers, sentence, self._now)
+        policy, signers, builds = self._policy, tuple(self._signers), tuple(self._builds)
+        facts = [f"signed by {_enumerate(signers)}"] if signers else []
+        facts += [f"built by {_enumerate(builds)}"] if builds else []
+        sentence = "; ".join(facts) if self.accepts else self._refusal(organization)
+        return Verdict(self.accepts, policy.mode, policy.pattern, signers, sentence, self._now, builds)
 
     def _satisfied(self, accepted: set[Digest]) -> bool:
         return self._root in accepted or (bool(self._manifests) and self._manifests <= accepted)
@@ -92,7 +97,9 @@ class Judge:
             return f"{organization}'s policy for {policy.pattern} accepts no image: {ask}"
         only_keys = all(isinstance(rule, CosignKeyRule) for rule in policy.rules)
         trusted = f"{organization}'s {'keys' if only_keys else 'trusted signers'}"
-        found = "1 signature" if self._found == 1 else f"{self._found or 'no'} signatures"
+        needs_provenance = any(isinstance(rule, ProvenanceRule) for rule in policy.rules)
+        noun = "signature or attestation" if needs_provenance else "signature"
+        found = f"1 {noun}" if self._found == 1 else f"{self._found or 'no'} {_plural(noun)}"
         facts = [f"{count} {reason}" for reason, count in self._reasons.most_common(MAX_SHOWN)]
         detail = f": {'; '.join(facts)}" if facts else ""
         if policy.require is Require.ALL:
@@ -100,12 +107,21 @@ class Judge:
             missing = [verifier.name for verifier, accepted in rules if not self._satisfied(accepted)]
             detail += f"; missing: {_enumerate(missing)}"
         wanted = "any" if policy.require is Require.ANY else "all"
+        if all(isinstance(rule, ProvenanceRule) for rule in policy.rules):
+            return (
+                f"the image has no provenance that {organization}'s policy accepts ({found} found{detail}): "
+                f"attest it with `cosign attest --type slsaprovenance1`, or {ask}"
+            )
         return (
             f"the image is not signed by {wanted} of {trusted} ({found} found{detail}): sign it with "
             f"{'one of them' if wanted == 'any' else 'each of them'}, or {ask}"
         )
 
 
+def _plural(noun: str) -> str:
+    return noun.replace("signature", "signatures").replace("attestation", "attestations")
+
+
 def _enumerate(names: Sequence[str]) -> str:
     more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    return ", ".join(name[:MAX_SIGNER_CHARS] for name in names[:MAX_SHOWN]) + more
+    return ", ".join(name[:MAX_NAME_CHARS] for name in names[:MAX_SHOWN]) + more

@@ -6,6 +6,7 @@ The package `sigstore` is an extra (docs/adr/0073-signatures-at-import.md) and i
 import json
 from functools import lru_cache
 from importlib.resources import files
+from importlib.util import find_spec
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -17,7 +18,15 @@ from registry.errors import SignatureError
 from registry.trust import glob
 from registry.trust.cosign import parse_bundle, verify_statement
 from registry.trust.policy import CosignKeylessRule
-from registry.trust.signatures import OF_ANOTHER_KIND, Signature, SigstoreBundle, SimpleSigning, Subject
+from registry.trust.signatures import (
+    OF_ANOTHER_KIND,
+    Attestation,
+    Signature,
+    SigstoreBundle,
+    SimpleSigning,
+    Subject,
+)
+from registry.trust.statements import Statement, read_statement
 
 if TYPE_CHECKING:
     from sigstore.verify import Verifier
@@ -48,9 +57,38 @@ class KeylessVerifier:
         self.name = f"cosign identity {rule.identity} of {rule.issuer}"
         self._root = None if rule.trusted_root is None else json.dumps(rule.trusted_root, sort_keys=True)
 
+    def check(self) -> None:
+        """Check the rule's own trusted root. Raises SignatureError: it is not valid.
+
+        Not possible without the package `sigstore`: the first signature then shows it.
+        """
+        if self._root is None or find_spec("sigstore") is None:
+            return
+        try:
+            _load_verifier(self._root)
+        except SignatureError:
+            raise SignatureError(
+                "the trusted_root is not valid: use the content of Sigstore's trusted_root.json"
+            ) from None
+
     def verify(self, signature: Signature, subject: Subject) -> str:
         """Return the signer's identity. Raises SignatureError."""
-        if isinstance(signature, SimpleSigning) and signature.keyless:
+        name, statement = self.open(signature, subject)
+        if statement is not None:
+            verify_statement(statement, subject)
+        return name
+
+    def open(self, signature: Signature, subject: Subject) -> tuple[str, Statement | None]:
+        """Verify a bundle's signature by the identity.
+
+        Returns:
+            The signer's identity, and the signed statement, whose subject is not checked; None if the bundle
+            signs the subject itself.
+
+        Raises:
+            SignatureError: The bundle is not valid, or not by this identity.
+        """
+        if isinstance(signature, SimpleSigning | Attestation) and signature.keyless:
             raise SignatureError("by a certificate in the format of cosign 2: sign with cosign 3")
         if not isinstance(signature, SigstoreBundle):
             raise SignatureError(OF_ANOTHER_KIND)
@@ -58,16 +96,18 @@ class KeylessVerifier:
         material = fields.get("verificationMaterial")
         if isinstance(material, dict) and "publicKey" in material:
             raise SignatureError("by a key, not by a certificate")
-        certificate = self._verify(signature, subject, is_statement="dsseEnvelope" in fields)
+        certificate, statement = self._verify(signature, subject, is_statement="dsseEnvelope" in fields)
         issuer, identities = _issuer_of(certificate), _identities_of(certificate)
         named = next((each for each in identities if glob.matches(self._rule.identity, each)), None)
         if named is None or not glob.matches(self._rule.issuer, issuer):
             shown = (*identities, "an unnamed identity")[0][:MAX_IDENTITY_CHARS]
             raise SignatureError(f"by another identity ({shown} of {issuer[:MAX_IDENTITY_CHARS]})")
-        return f"cosign identity {named} of {issuer}"
+        return f"cosign identity {named} of {issuer}", statement
 
-    def _verify(self, signature: SigstoreBundle, subject: Subject, *, is_statement: bool) -> x509.Certificate:
-        """Verify all but the identity. Returns the signer's certificate."""
+    def _verify(
+        self, signature: SigstoreBundle, subject: Subject, *, is_statement: bool
+    ) -> tuple[x509.Certificate, Statement | None]:
+        """Verify all but the identity. Returns the signer's certificate, and the signed statement."""
         verifier = _load_verifier(self._root)
         from sigstore.models import Bundle  # noqa: PLC0415 (an extra)
 
@@ -81,9 +121,7 @@ class KeylessVerifier:
         except Exception as error:  # noqa: BLE001 - whatever a hostile bundle makes the library raise
             reason = "".join(filter(str.isprintable, str(error)))[:200]
             raise SignatureError(f"that Sigstore does not accept ({reason})") from None
-        if signed is not None:
-            verify_statement(*signed, subject)
-        return bundle.signing_certificate
+        return bundle.signing_certificate, None if signed is None else read_statement(*signed)
 
 
 @lru_cache(maxsize=32)

@@ -61,12 +61,43 @@ class NotationRule:
     identity: str | None = None
 
 
-Rule = CosignKeyRule | CosignKeylessRule | NotationRule
+@dataclass(frozen=True, slots=True)
+class ProvenanceRule:
+    """Accepts SLSA provenance that cosign attested with a key, or for an identity.
+
+    Attributes:
+        builder: Pattern of the builder's id.
+        source: Pattern of the source repository; None accepts any.
+        key: Public key in PEM; None if the signer is an identity.
+        issuer: As in a rule of the type `cosign-keyless`, like `identity` and `trusted_root`.
+    """
+
+    builder: str
+    source: str | None = None
+    key: str | None = None
+    issuer: str | None = None
+    identity: str | None = None
+    trusted_root: Mapping[str, Any] | None = None
+
+    @property
+    def signer(self) -> CosignKeyRule | CosignKeylessRule | None:
+        """The rule for the attestation's signature; None unless there is either a key or an identity."""
+        names = (self.issuer, self.identity)
+        if self.key is not None:
+            is_alone = names == (None, None) and self.trusted_root is None
+            return CosignKeyRule(self.key) if is_alone else None
+        if self.issuer is None or self.identity is None:
+            return None
+        return CosignKeylessRule(self.issuer, self.identity, self.trusted_root)
+
+
+Rule = CosignKeyRule | CosignKeylessRule | NotationRule | ProvenanceRule
 
 _TYPES: Final[Mapping[str, type[Rule]]] = {
     "cosign-key": CosignKeyRule,
     "cosign-keyless": CosignKeylessRule,
     "notation": NotationRule,
+    "slsa-provenance": ProvenanceRule,
 }
 
 

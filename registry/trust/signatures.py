@@ -20,6 +20,9 @@ OF_ANOTHER_KIND: Final = "of another kind than the policy's rules"
 
 SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 
+PROVENANCE_PREDICATES: Final = ("https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2")
+DSSE_TYPE: Final = "application/vnd.dsse.envelope.v1+json"
+
 _PAYLOAD_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 _SIGNATURE: Final = "dev.cosignproject.cosign/signature"
 _CERTIFICATE: Final = "dev.sigstore.cosign/certificate"
@@ -55,6 +58,18 @@ class SigstoreBundle:
 
 
 @dataclass(frozen=True, slots=True)
+class Attestation:
+    """An attestation of cosign 2: a DSSE envelope.
+
+    Attributes:
+        keyless: Whether a certificate is beside it.
+    """
+
+    data: bytes
+    keyless: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NotationEnvelope:
     """A signature of the Notary Project, in JWS or COSE."""
 
@@ -69,7 +84,22 @@ class UnreadableSignature:
     reason: str
 
 
-Signature = SimpleSigning | SigstoreBundle | NotationEnvelope | UnreadableSignature
+Signature = SimpleSigning | SigstoreBundle | Attestation | NotationEnvelope | UnreadableSignature
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Kinds of signatures that a policy's rules read.
+
+    Attributes:
+        cosign: Signatures of cosign.
+        notation: Envelopes of the Notary Project.
+        provenance: Attestations of provenance.
+    """
+
+    cosign: bool = False
+    notation: bool = False
+    provenance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +127,36 @@ def simple_signing_entries(manifest: bytes, content_type: str | None) -> list[Si
     return found
 
 
-def may_be_signature(referrer: Mapping[str, Any], *, bundles: bool, envelopes: bool) -> bool:
+@dataclass(frozen=True, slots=True)
+class AttestationEntry:
+    """Where an attestation of cosign 2 is."""
+
+    envelope: Descriptor
+    keyless: bool
+
+
+def provenance_entries(manifest: bytes, content_type: str | None) -> list[AttestationEntry]:
+    """Return the attestations of provenance in a manifest of cosign 2. Raises DocumentError."""
+    found = []
+    envelopes = {str(blob.digest): blob for blob in parse_artifact(manifest, content_type).blobs}
+    for layer in parse_object(manifest, "the attestation")["layers"]:
+        annotations = layer.get("annotations") or {}
+        predicate = annotations.get("predicateType")
+        if layer["mediaType"] == DSSE_TYPE and predicate in (None, *PROVENANCE_PREDICATES):
+            found.append(AttestationEntry(envelopes[layer["digest"]], bool(annotations.get(_CERTIFICATE))))
+    return found
+
+
+def may_be_signature(referrer: Mapping[str, Any], wanted: Wanted) -> bool:
     """Return whether an entry of a list of referrers may be a signature of the wanted kinds.
 
-    Lists of old registries do not name types. Bundles of other predicates are attestations.
+    Lists of old registries do not name types. Bundles of other predicates are other attestations.
     """
     artifact_type = referrer.get("artifactType")
     annotations = referrer.get("annotations")
     predicate = annotations.get(_PREDICATE) if isinstance(annotations, dict) else None
     if artifact_type == BUNDLE_TYPE:
-        return bundles and predicate in (None, SIGN_PREDICATE)
-    kinds = {SIMPLE_SIGNING_TYPE: bundles, NOTATION_TYPE: envelopes}
+        signs = wanted.cosign and predicate in (None, SIGN_PREDICATE)
+        return signs or (wanted.provenance and predicate in (None, *PROVENANCE_PREDICATES))
+    kinds = {SIMPLE_SIGNING_TYPE: wanted.cosign, NOTATION_TYPE: wanted.notation}
     return not artifact_type or (isinstance(artifact_type, str) and kinds.get(artifact_type, False))

@@ -18,6 +18,7 @@ class Verdict:
         pattern: The policy's pattern.
         signers: Names of the keys, identities and certificates whose signatures are valid.
         sentence: The result in a sentence for the organization.
+        builds: Builder, source and signer of each accepted attestation of provenance.
     """
 
     trusted: bool
@@ -26,6 +27,7 @@ class Verdict:
     signers: tuple[str, ...]
     sentence: str
     checked_at: datetime
+    builds: tuple[str, ...] = ()
 
     @property
     def refuses(self) -> bool:
@@ -34,7 +36,8 @@ class Verdict:
 
     def dump(self) -> dict[str, Any]:
         """Return the verdict as JSON."""
-        return {**asdict(self), "signers": list(self.signers), "checked_at": self.checked_at.isoformat()}
+        lists = {"signers": list(self.signers), "builds": list(self.builds)}
+        return {**asdict(self), **lists, "checked_at": self.checked_at.isoformat()}
 
     @classmethod
     def load(cls, fields: Mapping[str, Any]) -> "Verdict":
@@ -46,4 +49,5 @@ class Verdict:
             tuple(fields["signers"]),
             fields["sentence"],
             datetime.fromisoformat(fields["checked_at"]),
+            tuple(fields.get("builds", ())),  # missing in verdicts from before provenance was verified
         )

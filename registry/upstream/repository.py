@@ -47,6 +47,19 @@ class Document:
         return Descriptor(self.parsed.media_type, self.digest, len(self.data))
 
 
+@dataclass(frozen=True, slots=True)
+class ReferrersPage:
+    """One page of a list of referrers, not parsed.
+
+    Attributes:
+        next: URL of the next page; None on the last one.
+    """
+
+    data: bytes
+    content_type: str | None
+    next: URL | None
+
+
 class UpstreamRepository:
     """One repository of an upstream registry, accessed with one credential.
 
@@ -127,30 +140,50 @@ class UpstreamRepository:
         """
         return await self._retry(lambda: self._resolve(identifier))
 
-    async def attempt(self, identifier: str, kind: str = "manifests") -> tuple[bytes, str | None]:
-        """Fetch an optional document without retries. Returns its bytes and its Content-Type.
+    async def attempt(self, identifier: str) -> tuple[bytes, str | None]:
+        """Fetch an optional manifest or index without retries. Returns its bytes and its Content-Type.
 
         Tags are requested with HEAD first, because Docker Hub counts a GET as a pull even if the tag does not
         exist.
 
         Args:
-            identifier: A digest, against which a manifest is verified, or a tag.
-            kind: `manifests` or `referrers`.
+            identifier: A digest, against which the document is verified, or a tag.
 
         Raises:
             AuthenticationFailedError: The registry refused the credentials.
             PullFailedError: The document does not exist or is corrupt, or there was no answer.
         """
-        named = _parse_digest(identifier) if kind == "manifests" else None
-        if kind == "manifests" and named is None:
-            async with self._small("HEAD", identifier, kind):
+        named = _parse_digest(identifier)
+        if named is None:
+            async with self._small("HEAD", identifier):
                 pass
-        async with self._small("GET", identifier, kind) as response:
+        async with self._small("GET", identifier) as response:
             data = await response.read(self._max_manifest_bytes, "a manifest", configured=True)
             content_type = response.header("Content-Type")
         if named is not None and not await off_loop(data, named.matches):
             raise PullFailedError(self._other_bytes(f"manifest {named}"))
         return data, content_type
+
+    async def referrers(self, subject: Digest, page: URL | None = None) -> ReferrersPage:
+        """Fetch one page of a digest's referrers without retries (distribution-spec, "Listing Referrers").
+
+        Args:
+            page: The `next` of the page before; None fetches the first page.
+
+        Raises:
+            AuthenticationFailedError: The registry refused the credentials.
+            PullFailedError: The registry does not have the list, or there was no answer.
+        """
+        first = self._base / "referrers" / str(subject)
+        async with self._small("GET", str(subject), "referrers", page) as response:
+            data = await response.read(self._max_manifest_bytes, "a list of referrers", configured=True)
+            content_type, following = response.header("Content-Type"), response.next_page
+        # The credentials are for this list only: a link to another one is not followed.
+        is_same = following is not None and (following.origin(), following.path) == (
+            first.origin(),
+            first.path,
+        )
+        return ReferrersPage(data, content_type, following if is_same else None)
 
     async def small_blob(self, blob: Descriptor) -> bytes:
         """Fetch and verify a small blob. Callers check `blob.size_bytes` against a limit.
@@ -268,8 +301,10 @@ class UpstreamRepository:
         return Descriptor(mediatypes.bare(media_type), digest, int(size))
 
     @asynccontextmanager
-    async def _small(self, method: str, identifier: str, kind: str = "manifests") -> AsyncIterator[Response]:
-        url = self._base / kind / identifier
+    async def _small(
+        self, method: str, identifier: str, kind: str = "manifests", page: URL | None = None
+    ) -> AsyncIterator[Response]:
+        url = page or self._base / kind / identifier
         what = (
             f"image {self.reference}" if identifier == self.reference.identifier else f"manifest {identifier}"
         )

@@ -68,6 +68,15 @@ class Response:
         return self._response.headers.getall(name, ())
 
     @property
+    def next_page(self) -> URL | None:
+        """The URL of the next page of a list (RFC 8288, relation `next`), made absolute; None on the last."""
+        try:
+            link = self._response.links.get("next")
+        except ValueError:
+            return None
+        return URL(str(link["url"])) if link is not None else None
+
+    @property
     def retry_after_s(self) -> float | None:
         """The Retry-After in seconds from now."""
         return parse_retry_after(self.header("Retry-After"), self.header("Date"))

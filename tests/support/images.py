@@ -24,6 +24,12 @@ from typing import Self
 import zstandard
 
 GREETING = "the crisper keeps it fresh"
+PROVENANCE = {
+    "builder": {"id": "https://ci.example/builds/7"},
+    "buildType": "https://mobyproject.org/buildkit@v1",
+    "invocation": {"configSource": {"uri": "https://github.com/acme/app.git#refs/heads/main"}},
+}
+SPDX = {"spdxVersion": "SPDX-2.3", "name": "acme/app", "packages": [{"name": "busybox"}]}
 BUSYBOX = Path("/usr/bin/busybox")
 MIB = 1 << 20
 
@@ -277,21 +283,25 @@ def four_platforms() -> Image:
 
 
 def _attestation(name: str, subject: Image) -> Image:
-    """Build what BuildKit attaches to an image: a manifest whose one layer is an in-toto statement."""
-    statement = _json(
-        {
-            "_type": "https://in-toto.io/Statement/v0.1",
-            "predicateType": "https://slsa.dev/provenance/v0.2",
-            "subject": [{"name": name, "digest": {"sha256": subject.digest.removeprefix("sha256:")}}],
-            "predicate": {},
-        }
-    )
+    """Build what BuildKit attaches to an image: a manifest whose layers are in-toto statements."""
+    predicates = {"https://slsa.dev/provenance/v0.2": PROVENANCE, "https://spdx.dev/Document": SPDX}
+    statements = {
+        kind: _json(
+            {
+                "_type": "https://in-toto.io/Statement/v0.1",
+                "predicateType": kind,
+                "subject": [{"name": name, "digest": {"sha256": subject.digest.removeprefix("sha256:")}}],
+                "predicate": predicate,
+            }
+        )
+        for kind, predicate in predicates.items()
+    }
     config = _json(
         {
             "architecture": "unknown",
             "os": "unknown",
             "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [digest_of(statement)]},
+            "rootfs": {"type": "layers", "diff_ids": [*map(digest_of, statements.values())]},
         }
     )
     manifest = _json(
@@ -299,10 +309,16 @@ def _attestation(name: str, subject: Image) -> Image:
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
             "config": _descriptor(config, OCI_CONFIG),
-            "layers": [_descriptor(statement, "application/vnd.in-toto+json")],
+            "layers": [
+                {
+                    **_descriptor(statement, "application/vnd.in-toto+json"),
+                    "annotations": {"in-toto.io/predicate-type": kind},
+                }
+                for kind, statement in statements.items()
+            ],
         }
     )
-    blobs = {digest_of(blob): blob for blob in (config, statement)}
+    blobs = {digest_of(blob): blob for blob in (config, *statements.values())}
     return Image(name, OCI_MANIFEST, manifest, blobs, ())
 
 

@@ -164,13 +164,26 @@ class Cosign:
         """Sign as cosign 2 does experimentally: with a referrer instead of a tag."""
         self.sign(key, reference, "--registry-referrers-mode=oci-1-1")
 
-    def attest(self, key: str, reference: str) -> None:
-        (self.folder / "predicate.json").write_text("{}")
+    def attest(
+        self,
+        key: str,
+        reference: str,
+        predicate: object = None,
+        kind: str = "https://example.com/scan",
+    ) -> None:
+        """Attest a predicate, of a type that cosign knows or of a URI."""
+        (self.folder / "predicate.json").write_text(json.dumps(predicate or {}))
         offline = ["--tlog-upload=false", "--allow-http-registry", "--yes"]
         if self.version == 3:
             offline.append("--use-signing-config=false")
-        predicate = ["--predicate=predicate.json", "--type=https://example.com/scan"]
-        self._run("attest", f"--key={key}.key", *offline, *predicate, reference)
+        described = ["--predicate=predicate.json", f"--type={kind}"]
+        self._run("attest", f"--key={key}.key", *offline, *described, reference)
+
+    def attach_sbom(self, document: str, kind: str, reference: str) -> None:
+        """Attach a bill of materials as it is; cosign 2 only."""
+        (self.folder / "bill").write_text(document)
+        options = ["--sbom=bill", f"--type={kind}", "--input-format=json", "--allow-http-registry"]
+        self._run("attach", "sbom", *options, reference)
 
     def verifies(self, key: str, reference: str, logins: Mapping[str, str] | None = None) -> bool:
         """Return whether cosign itself accepts the signature.

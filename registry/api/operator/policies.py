@@ -57,6 +57,27 @@ class Notation(Body):
     identity: Pattern | None = None
 
 
+class SlsaProvenance(Body):
+    """Accepts SLSA provenance that cosign attested with a key, or for an identity.
+
+    Attributes:
+        builder: Pattern of the builder's id; `*` and `?` are wildcards.
+        source: Pattern of the source repository's URL; by default any.
+        key: Public key in PEM. Without a key, `issuer` and `identity` are required.
+        issuer: As for `cosign-keyless`.
+        identity: As for `cosign-keyless`.
+        trusted_root: As for `cosign-keyless`.
+    """
+
+    type: Literal["slsa-provenance"]
+    builder: Pattern
+    source: Pattern | None = None
+    key: Pem | None = None
+    issuer: Pattern | None = None
+    identity: Pattern | None = None
+    trusted_root: dict[str, Any] | None = None
+
+
 class PolicyShape(Body):
     """Whose images are imported from the repositories that match a pattern.
 
@@ -73,7 +94,7 @@ class PolicyShape(Body):
     mode: Literal["enforce", "warn"]
     require: Literal["any", "all"]
     rules: Annotated[
-        list[Annotated[CosignKey | CosignKeyless | Notation, Field(discriminator="type")]],
+        list[Annotated[CosignKey | CosignKeyless | Notation | SlsaProvenance, Field(discriminator="type")]],
         Field(max_length=MAX_RULES),
     ]
 

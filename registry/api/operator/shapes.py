@@ -71,6 +71,7 @@ class ImageVerdict(Document):
         trusted: Whether the policy accepts the image.
         pattern: The policy's pattern.
         signers: Keys, identities and certificates whose signatures are valid.
+        builds: Builder, source and signer of each accepted attestation of provenance.
         sentence: The result in a sentence.
     """
 
@@ -78,6 +79,7 @@ class ImageVerdict(Document):
     mode: Literal["enforce", "warn"]
     pattern: str
     signers: list[str]
+    builds: list[str] = []
     sentence: str
     checked_at: Instant
 

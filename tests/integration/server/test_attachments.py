@@ -1,16 +1,20 @@
 """Signatures, SBOMs and attestations come along with an image, and are found by API and by tag."""
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha512
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.server.conftest import Shop
 from tests.support import images
-from tests.support.crisper import CrisperServer
+from tests.support.crisper import CRISPER, CrisperServer
+from tests.support.http import request
 from tests.support.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, digest_of
 from tests.support.static_registry import StaticRegistry
 
@@ -216,3 +220,75 @@ def test_an_image_of_sha512_digests_is_imported_and_served(attached: Shop, wide:
         assert f"sha512:{sha512(answer.body).hexdigest()}" == blob["digest"]
         part = shop.get(f"blobs/{blob['digest']}", bearer, Range="bytes=1-5").expect(206)
         assert part.body == answer.body[1:6]
+
+
+def test_what_is_stated_about_an_image_is_shown_with_each_platform(attached: Shop) -> None:
+    shown = attached.server.operator.call("GET", f"/images?digest={attached.image.digest}").expect(200).json()
+    [amd64] = shown["items"]
+    assert amd64["provenance"] == {
+        "builder": images.PROVENANCE["builder"]["id"],  # type: ignore[index]
+        "source": "https://github.com/acme/app",
+    }
+    assert amd64["base_image"] is None
+    assert [(each["media_type"], each["attested"]) for each in amd64["sboms"]] == [
+        ("application/spdx+json", False),
+        ("text/spdx", False),
+        ("application/spdx+json", True),
+    ]
+    text = command(attached, "image", "show", attached.image.digest).stdout
+    assert "https://ci.example/builds/7 from https://github.com/acme/app (stated, not verified)" in text
+    assert text.count("spdx, ") == 3
+
+
+def test_an_attestation_of_buildkit_can_be_pulled_as_the_index_names_it(attached: Shop) -> None:
+    attestation = attached.image.children[2]
+    bearer = attached.bearer()
+    pulled = attached.get(f"manifests/{attestation.digest}", bearer).expect(200)
+    assert pulled.body == attestation.manifest
+    for blob in pulled.json()["layers"]:
+        attached.get(f"blobs/{blob['digest']}", bearer).expect(200)
+
+
+def command(shop: Shop, *argv: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "CRISPER_DATA_DIR": str(shop.server.data_dir)}
+    return subprocess.run(
+        [str(CRISPER), *argv], capture_output=True, text=True, env=env, timeout=60, check=False
+    )
+
+
+def test_a_bill_of_materials_is_downloaded_by_api_and_by_command(attached: Shop, tmp_path: Path) -> None:
+    digest, organization = attached.image.digest, attached.organization.name
+    path = f"/images/{digest}/sbom"
+    found = attached.server.operator.call("GET", path + "?format=spdx").expect(200)
+    assert found.json() == {"spdxVersion": "SPDX-2.3"}
+    assert found.headers["Content-Type"] == "application/spdx+json"
+    name = digest.removeprefix("sha256:")[:12]
+    assert found.headers["Content-Disposition"] == f'attachment; filename="{name}.spdx.json"'
+    assert found.headers["X-Content-Type-Options"] == "nosniff"
+    written = tmp_path / "bill.json"
+    done = command(attached, "image", "sbom", digest, "-o", organization, "--output", str(written))
+    assert done.returncode == 0, done.stderr
+    assert written.read_bytes() == found.body
+    assert command(attached, "image", "sbom", digest).stdout == found.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "detail"),
+    [
+        ("{digest}/sbom?format=cyclonedx", 404, "The image has no SBOM in the format cyclonedx."),
+        ("{digest}/sbom?organization_name=nobody", 404, "No image has this digest."),
+        ("sha256:0/sbom", 404, "This is not a valid digest"),
+        ("{digest}/sbom?format=other", 400, ""),
+    ],
+)
+def test_a_bill_that_does_not_exist_is_refused(attached: Shop, path: str, status: int, detail: str) -> None:
+    asked = "/images/" + path.format(digest=attached.image.digest)
+    refused = attached.server.operator.call("GET", asked).expect(status)
+    assert refused.json()["detail"].startswith(detail)
+
+
+def test_a_bill_of_materials_needs_the_operators_key(attached: Shop) -> None:
+    url = f"{attached.server.url}/api/v1/images/{attached.image.digest}/sbom"
+    for headers in ({}, {"Authorization": f"Bearer {attached.organization.api_key}"}):
+        refused = request("GET", url, headers=headers, tls=attached.server.trust)
+        assert refused.status in (401, 403)

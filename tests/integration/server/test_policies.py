@@ -75,7 +75,11 @@ def set_policies(server: CrisperServer, organization: Organization, *policies: d
 
 
 def with_defaults(policy: dict[str, Any]) -> dict[str, Any]:
-    optional = {"cosign-keyless": {"trusted_root": None}, "notation": {"identity": None}}
+    optional = {
+        "cosign-keyless": {"trusted_root": None},
+        "notation": {"identity": None},
+        "slsa-provenance": dict.fromkeys(("source", "key", "issuer", "identity", "trusted_root")),
+    }
     rules = [optional.get(rule["type"], {}) | rule for rule in policy["rules"]]
     return policy | {"rules": rules}
 
@@ -157,12 +161,20 @@ def test_a_change_of_policies_is_an_event_without_keys(
     server: CrisperServer, organization: Organization, registry: str
 ) -> None:
     keyless = {"type": "cosign-keyless", "issuer": "https://accounts.example", "identity": "*@acme.example"}
-    set_policies(server, organization, policy(registry), policy(registry, pattern="*", rules=[keyless]))
+    provenance = {"type": "slsa-provenance", "builder": "https://*", "key": public_pem(KEY)}
+    set_policies(
+        server, organization, policy(registry), policy(registry, pattern="*", rules=[keyless, provenance])
+    )
     [event] = events(server, organization, "organization.policies_changed")
     assert event["detail"] == {
         "policies": [
             {"pattern": f"{registry}/acme/*", "mode": "enforce", "require": "any", "rules": ["cosign-key"]},
-            {"pattern": "*", "mode": "enforce", "require": "any", "rules": ["cosign-keyless"]},
+            {
+                "pattern": "*",
+                "mode": "enforce",
+                "require": "any",
+                "rules": ["cosign-keyless", "slsa-provenance"],
+            },
         ]
     }
     set_policies(server, organization)
@@ -174,6 +186,19 @@ def test_a_change_of_policies_is_an_event_without_keys(
         ({"rules": [{"type": "cosign-key", "key": "no key"}]}, "policies.0.rules.0"),
         ({"rules": [{"type": "notation", "certificate": "no certificate"}]}, "policies.0.rules.0"),
         ({"rules": [{"type": "gpg", "key": "any"}]}, "policies.0.rules.0"),
+        (
+            {
+                "rules": [
+                    {"type": "cosign-keyless", "issuer": "*", "identity": "*", "trusted_root": {"tlogs": 1}}
+                ]
+            },
+            "policies.0.rules.0",
+        ),
+        ({"rules": [{"type": "slsa-provenance", "builder": "*"}]}, "policies.0.rules.0"),
+        (
+            {"rules": [{"type": "slsa-provenance", "key": public_pem(KEY)}]},
+            "policies.0.rules.0.slsa-provenance.builder",
+        ),
         (
             {"rules": [{"type": "cosign-key", "key": "any", "kms": "any"}]},
             "policies.0.rules.0.cosign-key.kms",

@@ -1,6 +1,7 @@
 """Imports and the programs that sign agree about signatures."""
 
 import asyncio
+import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from registry.catalog.engine.database import SystemClock
-from registry.trust.policy import Mode, NotationRule, Policy, Require
+from registry.trust.facts import open_sbom
+from registry.trust.policy import Mode, NotationRule, Policy, ProvenanceRule, Require
+from registry.trust.provenance import Provenance
 from tests.integration.upstream.conftest import Shelf
 from tests.support.built_programs import notation_signer
 from tests.support.distribution import (
@@ -122,3 +125,72 @@ async def test_the_verdicts_agree_with_those_of_the_program(shelf: Shelf, cosign
         await check("by a referrer", ours, trusted=True, by=[])
         await check("by a referrer of another key", by_keys(keys["second"]), trusted=False, by=[])
     assert wrong == []
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)  # builds cosign, if no test did before
+@PROGRAMS
+@pytest.mark.parametrize("kind", ["slsaprovenance1", "slsaprovenance"])
+async def test_provenance_that_the_program_attests_is_accepted(
+    shelf: Shelf, cosign: Cosign, kind: str
+) -> None:
+    keys = {name: await asyncio.to_thread(cosign.key, name) for name in ("ours", "theirs")}
+    builder, source = "https://builder.example/v1", "https://github.com/acme/app"
+    if kind == "slsaprovenance1":
+        predicate: dict[str, object] = {
+            "buildDefinition": {
+                "buildType": "https://actions.github.io/buildtypes/workflow/v1",
+                "externalParameters": {"workflow": {"repository": source}},
+            },
+            "runDetails": {"builder": {"id": builder}},
+        }
+    else:
+        origin = {"uri": f"git+{source}@refs/heads/main"}
+        predicate = {"builder": {"id": builder}, "invocation": {"configSource": origin}, "buildType": "any"}
+
+    def requiring(key: str, by: str = builder, of: str = "https://github.com/acme/*") -> Policy:
+        return Policy("*", Mode.ENFORCE, Require.ANY, (ProvenanceRule(by, of, keys[key]),))
+
+    await shelf.put(IMAGE)
+    reference = f"{shelf.host}/acme/app@{IMAGE.root}"
+    assert "(no signatures or attestations found)" in await shelf.refusal(requiring("ours"))
+    await asyncio.to_thread(cosign.sign, "ours", reference)
+    await asyncio.to_thread(cosign.attest, "ours", reference)
+    assert "has no provenance" in await shelf.refusal(requiring("ours"))
+    await asyncio.to_thread(cosign.attest, "ours", reference, predicate, kind)
+    verdict = await shelf.verdict(requiring("ours"))
+    assert verdict is not None
+    assert verdict.sentence.startswith(f"built by {builder} from {source} (attested by cosign key sha256:")
+    assert "by another key" in await shelf.refusal(requiring("theirs"))
+    assert "by another builder" in await shelf.refusal(requiring("ours", by="https://other.example"))
+    assert "from another source" in await shelf.refusal(requiring("ours", of="https://github.com/rival/*"))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)  # builds cosign, if no test did before
+@PROGRAMS
+async def test_what_the_program_attests_and_attaches_is_stated_about_the_image(
+    shelf: Shelf, cosign: Cosign
+) -> None:
+    spdx = {"spdxVersion": "SPDX-2.3", "SPDXID": "SPDXRef-DOCUMENT", "name": "app"}
+    cyclonedx = {"bomFormat": "CycloneDX", "specVersion": "1.5", "components": []}
+    origin = {"uri": "git+https://github.com/acme/app@refs/heads/main"}
+    build = {"builder": {"id": "https://b.example"}, "buildType": "any"}
+    provenance = {**build, "invocation": {"configSource": origin}}
+    await shelf.put(IMAGE)
+    await asyncio.to_thread(cosign.key, "ours")
+    reference = f"{shelf.host}/acme/app@{IMAGE.root}"
+    predicates = {"spdxjson": spdx, "cyclonedx": cyclonedx, "slsaprovenance": provenance}
+    for kind, predicate in predicates.items():
+        await asyncio.to_thread(cosign.attest, "ours", reference, predicate, kind)
+    if cosign.version == 2:
+        await asyncio.to_thread(cosign.attach_sbom, json.dumps(spdx), "spdx", reference)
+    facts = (await shelf.bench.run(f"{shelf.host}/acme/app:v1")).facts
+    assert facts.provenance == Provenance("https://b.example", "https://github.com/acme/app")
+    opened = [
+        (sbom.attested, json.loads(open_sbom(await shelf.bench.read(str(sbom.digest)), sbom)[0]))
+        for sbom in facts.sboms
+    ]
+    expected = [(True, spdx), (True, cyclonedx), *([(False, spdx)] if cosign.version == 2 else [])]
+    assert len(opened) == len(expected)
+    assert all(each in opened for each in expected)

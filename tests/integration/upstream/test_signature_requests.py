@@ -1,6 +1,7 @@
 """What an import asks a registry for an image's signatures, and what a failing one means."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -9,7 +10,8 @@ from aiohttp import web
 
 from registry.errors import PullFailedError, UpstreamUnavailableError
 from registry.imports.verification import ImageVerifier
-from registry.trust.policy import Policy
+from registry.trust.policy import Mode, Policy
+from registry.trust.verdict import Verdict
 from tests.integration.upstream.conftest import Bench
 from tests.support.distribution import (
     OCI_INDEX,
@@ -94,25 +96,71 @@ async def test_of_a_long_list_of_referrers_without_types_only_32_are_fetched(
     assert sum(upstream.count(other.root) for other in others) == 32
 
 
-async def test_a_signature_is_found_by_the_referrers_api(bench: Bench, upstream: FaultyUpstream) -> None:
+async def imported_with_pages(
+    bench: Bench, upstream: FaultyUpstream, link: Callable[[int], str | None]
+) -> tuple[Verdict | None, int]:
+    """Import from a registry whose referrers API has pages, of which the fourth has the signature.
+
+    Args:
+        link: Returns the Link header of a page.
+
+    Returns:
+        The verdict, and the number of pages that were requested.
+    """
     [index] = bundled(GOOD).values()
     upstream.add(index, "listed")
-    listing = index.root_bytes
-
     upstream.add(IMAGE)
-    read_manifest = upstream.handle
+    read_manifest, pages = upstream.handle, 0
+    empty = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode()
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        if "/referrers/" in request.path:
-            return web.Response(body=listing, content_type=OCI_INDEX)
-        return await read_manifest(request)
+        nonlocal pages
+        if "/referrers/" not in request.path:
+            return await read_manifest(request)
+        pages += 1
+        page = int(request.query.get("page", "1"))
+        listing = index.root_bytes if page == 4 else empty
+        headers = {"Link": named} if (named := link(page)) else {}
+        return web.Response(body=listing, content_type=OCI_INDEX, headers=headers)
 
     upstream.handle = handle  # type: ignore[method-assign]
     async with serve_all(upstream) as host:
-        bench.verifier = ImageVerifier(MemoryPolicies([by_keys(public_pem(KEY))]), FixedClock())
+        policy = by_keys(public_pem(KEY), mode=Mode.WARN)
+        bench.verifier = ImageVerifier(MemoryPolicies([policy]), FixedClock())
         verdict = (await bench.run(f"{host}/acme/app:1")).verdict
+    return verdict, pages
+
+
+PATH = f"/v2/acme/app/referrers/{IMAGE.root}"
+LINKS: dict[str, tuple[Callable[[int], str | None], bool, int]] = {
+    "relative to the page": (lambda page: f'<?page={page + 1}>; rel="next"' if page < 4 else None, True, 4),
+    "path": (lambda page: f'<{PATH}?page={page + 1}>; rel="next"' if page < 4 else None, True, 4),
+    "endless": (lambda page: f'<{PATH}?page={page + 1}>; rel="next"', True, 8),
+    "too far": (lambda page: f'<{PATH}?page={page + 10}>; rel="next"', False, 8),
+    "other relation": (lambda page: f'<{PATH}?page={page + 1}>; rel="prev"', False, 1),
+    "another list": (
+        lambda page: f'</v2/acme/other/referrers/{IMAGE.root}?page={page}>; rel="next"',
+        False,
+        1,
+    ),
+    "another host": (lambda page: f'<http://198.51.100.1{PATH}?page={page}>; rel="next"', False, 1),
+    "not a link": (lambda _page: '<http://[>; rel="next"', False, 1),
+}
+
+
+@pytest.mark.parametrize(("link", "trusted", "requested"), LINKS.values(), ids=LINKS)
+async def test_pages_of_referrers_are_followed_up_to_a_limit(
+    bench: Bench,
+    upstream: FaultyUpstream,
+    link: Callable[[int], str | None],
+    *,
+    trusted: bool,
+    requested: int,
+) -> None:
+    verdict, pages = await imported_with_pages(bench, upstream, link)
     assert verdict is not None
-    assert verdict.trusted
+    assert verdict.trusted is trusted
+    assert pages == 2 * requested  # for the verdict, and for the attachments
 
 
 async def test_a_registry_that_fails_is_no_registry_without_signatures(

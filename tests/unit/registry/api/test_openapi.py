@@ -25,7 +25,7 @@ def apps() -> list[web.Application]:
         NodesApi(nothing, nothing, nothing),
         InstancesApi(nothing),
         PullTokensApi(nothing, nothing, nothing),
-        ImagesApi(nothing),
+        ImagesApi(nothing, nothing),
     ]
     operator = operator_app(
         parts, EventsApi(nothing), is_operator_key=lambda _: False, refusals=nothing, verifier=nothing

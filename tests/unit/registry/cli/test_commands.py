@@ -26,6 +26,7 @@ ONLY_CONFIRM = {
     "proxy",
 }
 ALWAYS_JSON = {"event export"}
+FILES = {"image sbom"}  # prints a file of the image's publisher
 
 
 def _commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 (the library's own)
@@ -61,7 +62,7 @@ def test_every_command_says_what_it_does_and_shows_an_example(name: str) -> None
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_that_prints_data_prints_it_as_json(name: str) -> None:
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
-    assert "--json" in options or name.rsplit(maxsplit=1)[-1] in ONLY_CONFIRM or name in ALWAYS_JSON
+    assert "--json" in options or name.rsplit(maxsplit=1)[-1] in ONLY_CONFIRM or name in ALWAYS_JSON | FILES
 
 
 def test_exit_codes_tell_a_refusal_from_wrong_usage(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from registry.trust.signatures import (
     SigstoreBundle,
     SimpleSigning,
     Subject,
+    Wanted,
     may_be_signature,
     simple_signing_entries,
 )
@@ -125,42 +126,42 @@ def test_annotations_of_any_shape_are_no_signatures(value: object) -> None:
         return
 
 
+COSIGN, NOTARY, BUILDS = Wanted(cosign=True), Wanted(notation=True), Wanted(provenance=True)
+ALL = Wanted(cosign=True, notation=True, provenance=True)
+
+
+def bundle_of(predicate: object) -> dict[str, Any]:
+    return {"artifactType": BUNDLE, "annotations": {"dev.sigstore.bundle.predicateType": predicate}}
+
+
 @pytest.mark.parametrize(
-    ("entry", "bundles", "envelopes", "fetched"),
+    ("entry", "wanted", "fetched"),
     [
-        ({"artifactType": BUNDLE}, True, False, True),
-        ({"artifactType": BUNDLE}, False, True, False),
-        ({"artifactType": NOTATION}, True, False, False),
-        ({"artifactType": NOTATION}, False, True, True),
-        ({}, True, False, True),
-        ({"artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json"}, True, False, True),
-        ({"artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json"}, False, True, False),
-        ({"artifactType": "application/spdx+json"}, True, True, False),
-        (
-            {"artifactType": BUNDLE, "annotations": {"dev.sigstore.bundle.predicateType": SIGN}},
-            True,
-            True,
-            True,
-        ),
-        (
-            {"artifactType": BUNDLE, "annotations": {"dev.sigstore.bundle.predicateType": PROVENANCE}},
-            True,
-            True,
-            False,
-        ),
-        (
-            {"artifactType": BUNDLE, "annotations": {"dev.sigstore.bundle.predicateType": {}}},
-            True,
-            True,
-            False,
-        ),
-        ({"artifactType": [BUNDLE], "annotations": 1}, True, True, False),
+        ({"artifactType": BUNDLE}, COSIGN, True),
+        ({"artifactType": BUNDLE}, NOTARY, False),
+        ({"artifactType": BUNDLE}, BUILDS, True),
+        ({"artifactType": NOTATION}, COSIGN, False),
+        ({"artifactType": NOTATION}, NOTARY, True),
+        ({"artifactType": NOTATION}, BUILDS, False),
+        ({}, COSIGN, True),
+        ({"artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json"}, COSIGN, True),
+        ({"artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json"}, NOTARY, False),
+        ({"artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json"}, BUILDS, False),
+        ({"artifactType": "application/spdx+json"}, ALL, False),
+        (bundle_of(SIGN), ALL, True),
+        (bundle_of(SIGN), BUILDS, False),
+        (bundle_of(PROVENANCE), Wanted(cosign=True, notation=True), False),
+        (bundle_of(PROVENANCE), BUILDS, True),
+        (bundle_of("https://slsa.dev/provenance/v0.2"), BUILDS, True),
+        (bundle_of("https://spdx.dev/Document"), ALL, False),
+        (bundle_of({}), ALL, False),
+        ({"artifactType": [BUNDLE], "annotations": 1}, ALL, False),
     ],
 )
 def test_only_referrers_that_may_be_signatures_are_fetched(
-    entry: dict[str, Any], *, bundles: bool, envelopes: bool, fetched: bool
+    entry: dict[str, Any], wanted: Wanted, *, fetched: bool
 ) -> None:
-    assert may_be_signature(entry, bundles=bundles, envelopes=envelopes) is fetched
+    assert may_be_signature(entry, wanted) is fetched
 
 
 def test_a_keys_name_does_not_depend_on_how_its_file_is_written() -> None:

@@ -4,14 +4,16 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from registry.errors import SignatureError
 from registry.trust.keyless import KeylessVerifier
-from registry.trust.policy import CosignKeylessRule
+from registry.trust.policy import CosignKeylessRule, ProvenanceRule
 from registry.trust.signatures import NotationEnvelope, SigstoreBundle, SimpleSigning, Subject
+from registry.trust.verifiers import check_rule
 from storage.digest import Digest
 from tests.support.signing import PROVENANCE, bundle, encoded, new_key, statement
 from tests.support.sigstore_instance import SIGNED_AT, SigstoreInstance
@@ -133,6 +135,19 @@ def test_a_wrong_trusted_root_accepts_nothing() -> None:
     for root in ({"mediaType": "text/plain"}, INSTANCE.trusted_root | {"tlogs": []}):
         with pytest.raises(SignatureError, match="trusted root"):
             verify(GOOD, root=root)
+
+
+def test_a_trusted_root_is_checked_when_the_rule_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = SIGNED_AT
+    for rule in (CosignKeylessRule, partial(ProvenanceRule, "*", None, None)):
+        check_rule(rule(ISSUER, IDENTITY, INSTANCE.trusted_root), now)
+        check_rule(rule(ISSUER, IDENTITY), now)
+        wrong = rule(ISSUER, IDENTITY, {"mediaType": "application/json"})
+        with pytest.raises(SignatureError, match=r"trusted_root is not valid: use the content of"):
+            check_rule(wrong, now)
+        with monkeypatch.context() as without:
+            without.setattr("registry.trust.keyless.find_spec", lambda _name: None)
+            check_rule(wrong, now)  # cannot be checked there
 
 
 def test_without_a_trusted_root_the_public_instance_is_trusted() -> None:
