@@ -229,15 +229,16 @@ class ImportWorker:
         importing = asyncio.create_task(self._open_and_import(job, latest))
         extending = asyncio.create_task(self._extend_lease(job))
         reporting = asyncio.create_task(self._report(job, latest))
-        self._lost[job.id] = asyncio.Event()
-        lost = asyncio.create_task(self._lost[job.id].wait())
+        event = self._lost[job.id] = asyncio.Event()
+        lost = asyncio.create_task(event.wait())
         try:
             await asyncio.wait({importing, extending, lost}, return_when=asyncio.FIRST_COMPLETED)
             if not importing.done():
                 raise _LeaseLostError
             return importing.result()
         finally:
-            del self._lost[job.id]
+            if self._lost.get(job.id) is event:  # after an outage, this worker may have claimed the job again
+                del self._lost[job.id]
             await _cancel(importing, extending, reporting, lost)
 
     async def _open_and_import(self, job: ImportJob, latest: "_Latest") -> StoredImage:

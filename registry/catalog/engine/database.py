@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Executable, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -18,6 +18,8 @@ from registry.catalog.engine.sqlite import Rows, SqliteEngine
 from registry.errors import CatalogUnavailableError
 
 T = TypeVar("T")
+# InternalError: the server ended the transaction, for example because it stops or recovers from a crash.
+_OUTAGES = (InterfaceError, InternalError, OperationalError, PoolTimeoutError, OSError, sqlite3.Error)
 
 
 @unique
@@ -168,7 +170,7 @@ def _translated() -> Iterator[None]:
     """Translate database errors. Their messages are omitted, because they may contain a row's values."""
     try:
         yield
-    except (InterfaceError, OperationalError, PoolTimeoutError, OSError, sqlite3.Error) as error:
+    except _OUTAGES as error:
         raise CatalogUnavailableError(f"the catalog does not respond ({type(error).__name__})") from None
     except DBAPIError as error:
         if type(error) is not DBAPIError:

@@ -241,6 +241,17 @@ async def test_an_import_waits_until_crispers_own_parts_answer_again(
     assert any("trying again soon" in str(progress) for _, progress in office.board.published)
 
 
+async def test_a_worker_that_claims_its_own_job_again_after_an_outage_imports_it(office: Office) -> None:
+    office.queue.add(job())
+    async with office.worker():
+        await until(lambda: office.importer.running == 1)
+        office.queue.leases.clear()  # as if the lease had expired while the queue did not answer
+        await until(lambda: len(office.importer.credentials) == 2)
+        office.importer.go.set()
+        await until(lambda: office.queue.ended)
+    assert office.queue.ended == {"job-a": IMAGE}
+
+
 async def test_an_outage_that_does_not_end_fails_the_import(office: Office) -> None:
     office.queue.add(replace(job(), attempt=MAX_ATTEMPTS - 1))
     office.importer.outcome = StoreUnavailableError("storage does not answer")
