@@ -100,7 +100,8 @@ class Settings(BaseSettings):
         shared_registries: Upstream registries that Crisper trusts to check access to a blob; a blob from them
             is not downloaded again for another organization.
         redis_url: Redis for the token ledger; if unset, a child process on a private Unix socket.
-        redis_min_replicas: Number of Redis replicas that must have a redemption before it is answered.
+        redis_min_replicas: Number of Redis replicas that must have a redemption, or the credentials of an
+            import, before it is answered.
         database_url: Database of the catalog; if unset, SQLite in the data folder.
         storage_url: Place of the blobs: `file:///path`, `s3://bucket/prefix?...`, `gs://`, `az://`
             (docs/storage.md); if unset, the data folder.

@@ -4,6 +4,7 @@ from auth.ledger.address import LedgerAddress, LedgerAddressError, Topology
 from auth.ledger.connect import LedgerClient, connect
 from auth.ledger.limits import LedgerLimits
 from auth.ledger.redis_ledger import RedisTokenLedger
+from auth.ledger.replicated_store import ReplicatedStore
 from auth.ledger.stream import EventStream, LedgerEvent
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LedgerEvent",
     "LedgerLimits",
     "RedisTokenLedger",
+    "ReplicatedStore",
     "Topology",
     "connect",
 ]

@@ -207,7 +207,8 @@ class Shared:
 
     @cached_property
     def vault(self) -> RedisCredentialVault:
-        return RedisCredentialVault(self.redis, self.key_provider)
+        replicas = self.settings.redis_min_replicas
+        return RedisCredentialVault(self.redis, self.key_provider, replicas=replicas)
 
     @cached_property
     def webhook_secrets(self) -> WebhookSecrets:

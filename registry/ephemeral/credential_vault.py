@@ -11,7 +11,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis.exceptions import RedisError
 
-from auth.ledger import LedgerClient
+from auth.errors import LedgerUnavailableError
+from auth.ledger import LedgerClient, ReplicatedStore
 from auth.secret import Secret
 from registry.errors import StoreFailedError, StoreUnavailableError
 from registry.model.imports import CredentialKind, UpstreamCredential
@@ -26,17 +27,22 @@ _NONCE_BYTES = 12
 
 
 class RedisCredentialVault:
-    """Stores credentials as `credential:{<job id>}`, each under a separate key."""
+    """Stores credentials as `credential:{<job id>}`, each under a separate key.
 
-    def __init__(self, redis: LedgerClient, keys: KeyProvider) -> None:
+    Args:
+        replicas: Number of Redis replicas that must have a credential before its import is accepted.
+    """
+
+    def __init__(self, redis: LedgerClient, keys: KeyProvider, *, replicas: int = 0) -> None:
         self._redis = redis
+        self._store = ReplicatedStore(redis, replicas=replicas)
         self._keys = keys
 
     async def seal(self, job_id: str, credential: UpstreamCredential) -> bytes:
         """Seal and store a credential. Returns its wrapped key, which the job's row holds until the end.
 
         Raises:
-            StoreFailedError: Redis or the key provider does not answer. Nothing was stored.
+            StoreFailedError: Redis, its replicas or the key provider do not answer. No import begins.
         """
         dek, nonce, aad = AESGCM.generate_key(256), os.urandom(_NONCE_BYTES), _aad(job_id)
         plaintext = json.dumps([credential.username, credential.password.reveal(), credential.kind]).encode()
@@ -44,8 +50,8 @@ class RedisCredentialVault:
         try:
             kek_id = await self._keys.current_id(_TENANT)
             wrapped = await self._keys.wrap(kek_id, dek, aad)
-            await self._redis.set(_name(job_id), sealed, ex=TTL_S)
-        except (RedisError, OSError, KeyUnavailableError):
+            await self._store.put(_name(job_id), sealed, TTL_S)
+        except (RedisError, OSError, LedgerUnavailableError, KeyUnavailableError):
             raise StoreFailedError(
                 "The credentials could not be stored for the import. Try again in a minute."
             ) from None

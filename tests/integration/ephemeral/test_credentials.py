@@ -1,8 +1,10 @@
 """Credentials sealed for an import, in a real Redis."""
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from auth.ledger import LedgerClient, connect
 from auth.secret import Secret
 from registry.ephemeral.credential_vault import _TENANT, RedisCredentialVault
-from registry.errors import StoreFailedError
+from registry.errors import StoreFailedError, StoreUnavailableError
 from registry.model.imports import CredentialKind, UpstreamCredential
 from storage.keys.local import LocalKeyring
+from tests.support.processes import wait_until
 from tests.support.redis_server import RedisServer, running_server, server_programs
+from tests.support.replicated_redis import Sentinels, running
 
 KEY = UpstreamCredential("AKIAEXAMPLE", Secret("canary-of-the-key"), CredentialKind.AWS_ACCESS_KEY)
 
@@ -60,3 +64,25 @@ async def test_what_an_older_server_sealed_is_a_password(redis: LedgerClient, ke
     wrapped = kek_id.encode() + b"\0" + await keys.wrap(kek_id, dek, aad)
     opened = await RedisCredentialVault(redis, keys).open("old", wrapped)
     assert opened == UpstreamCredential("robot", Secret("s3cret"))
+
+
+async def test_a_credential_that_was_accepted_survives_a_failover(keys: LocalKeyring) -> None:
+    with running(Sentinels) as sentinels:
+        async with aclosing(connect(sentinels.url)) as client:
+            vault = RedisCredentialVault(client, keys, replicas=1)
+            wrapped = await vault.seal("job", KEY)
+            sentinels.primary.process.kill9()
+            wait_until(sentinels.replica_is_primary, timeout_s=30, what="the replica is promoted")
+            assert await _open_patiently(vault, wrapped) == KEY
+            with pytest.raises(StoreFailedError, match="could not be stored"):
+                await vault.seal("other", KEY)  # no replica is left
+
+
+async def _open_patiently(vault: RedisCredentialVault, wrapped: bytes) -> UpstreamCredential:
+    """Retry as an import does, until the client has the new primary."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await vault.open("job", wrapped)
+            except StoreUnavailableError:
+                await asyncio.sleep(0.1)
