@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import ByteSize, Field, TypeAdapter, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.errors import ConfigError, ReferenceFormatError
 from registry.hosts import RegistryAddress, is_loopback, listener_address, shares_domain
 from registry.oci.platform import LINUX_AMD64, parse_platforms
+from registry.sizes import parse_bytes
 from storage.backends.locate import StorageLocation
 from storage.keys.locate import KeyLocation
 
@@ -34,7 +35,6 @@ _SIZES = (
     *("import_bytes_per_s", "import_min_bytes_per_s", "organization_spec_bytes", "organization_image_bytes"),
     *("organization_stored_bytes", "organization_import_bytes_per_day"),
 )
-_SIZE: TypeAdapter[ByteSize] = TypeAdapter(ByteSize)
 
 
 class Role(StrEnum):
@@ -308,7 +308,7 @@ class Settings(BaseSettings):
     @classmethod
     def _with_unit(cls, value: object) -> object:
         """Read `35GB` or `40 GiB`."""
-        return int(_SIZE.validate_python(value)) if isinstance(value, str) else value
+        return parse_bytes(value) if isinstance(value, str) else value
 
     @field_validator("platforms")
     @classmethod

@@ -29,7 +29,7 @@ from registry.cli.registry_login import (
     read_authentication,
 )
 from registry.errors import RegistryError
-from registry.model.sizes import readable_bytes
+from registry.sizes import readable_bytes
 
 group_app = typer.Typer(no_args_is_help=True, help="Container groups.")
 

@@ -12,7 +12,7 @@ from registry.cli.options import DATA_DIR, DataDirOption, JsonOption, WideOption
 from registry.cli.output import fail, print_json, show, table
 from registry.cli.policies import verdict_rows
 from registry.errors import ConfigError, NotFoundError
-from registry.model.sizes import readable_bytes
+from registry.sizes import readable_bytes
 from registry.trust.facts import SbomFormat
 
 image_app = typer.Typer(no_args_is_help=True, help="Images.")

@@ -15,7 +15,7 @@ from registry.config import Settings
 from registry.datadir import DataDir
 from registry.environment import read_settings
 from registry.errors import ConfigError, RegistryError
-from registry.model.sizes import readable_bytes
+from registry.sizes import readable_bytes
 from storage.digest import Digest
 from storage.errors import StorageError
 

@@ -26,10 +26,10 @@ from registry.cli.platforms import this_platform
 from registry.errors import ConfigError, NodeKeyError, RegistryError
 from registry.model.imports import Progress, UpstreamCredential
 from registry.model.nodes import Runtime
-from registry.model.sizes import readable_bytes
 from registry.oci.node_key import MAX_PEM_CHARS, NodeKey
 from registry.oci.platform import LINUX_AMD64, Platform
 from registry.oci.reference import Reference
+from registry.sizes import readable_bytes
 from registry.upstream.client import UpstreamClient
 from registry.upstream.egress import EgressGuard
 from registry.upstream.layout import PulledImage, pull_to_layout

@@ -1,19 +1,18 @@
 """`crisper quota`: commands for organizations' quotas."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from registry.cli.ask import ask
 from registry.cli.options import DATA_DIR, DataDirOption, JsonOption
 from registry.cli.output import fail, table
 from registry.errors import InvalidInputError
+from registry.model.quotas import parse_limit
 
 quota_app = typer.Typer(no_args_is_help=True, help="Quotas of organizations.")
 
-_SIZE: Final[TypeAdapter[ByteSize]] = TypeAdapter(ByteSize)
 NameArgument = Annotated[str, typer.Argument(help="Name of the organization.")]
 
 
@@ -49,11 +48,9 @@ def set_(
 
 def _parse(limit: str) -> tuple[str, int | None]:
     quota, _, value = limit.partition("=")
-    if value in {"default", "none"}:
-        return quota.replace("-", "_"), None if value == "default" else 0
     try:
-        return quota.replace("-", "_"), int(_SIZE.validate_python(value))
-    except ValidationError:
+        return quota.replace("-", "_"), parse_limit(value)
+    except ValueError:
         raise InvalidInputError(
             f"{limit} is not a quota: write groups=100, stored_bytes=2TB, groups=none or groups=default"
         ) from None

@@ -10,7 +10,7 @@ from registry.cli.options import DATA_DIR, DEFAULT, DataDirOption, JsonOption, O
 from registry.cli.output import say, show, table
 from registry.model.encryption import Encryption
 from registry.model.images import WantedVariant
-from registry.model.sizes import readable_bytes
+from registry.sizes import readable_bytes
 
 token_app = typer.Typer(no_args_is_help=True, help="Pull tokens.")
 TtlOption = Annotated[

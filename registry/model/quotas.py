@@ -5,7 +5,10 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Final, Self
 
+from registry.sizes import parse_bytes
+
 UNLIMITED: Final = 0
+MAX_LIMIT: Final = (1 << 53) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,23 @@ class Quotas:
     def with_overrides(self, overrides: Mapping[str, int | None]) -> Self:
         """Return the limits with those that an operator set; None keeps the default."""
         return replace(self, **{name: value for name, value in overrides.items() if value is not None})
+
+
+def parse_limit(text: str) -> int | None:
+    """Read a limit as operators write it: a number, also with a unit (2TB, 40GiB), `none` or `default`.
+
+    Returns:
+        The limit; 0 for `none`, and None for the server's default.
+
+    Raises:
+        ValueError: The text is not a limit.
+    """
+    if text in {"default", "none"}:
+        return None if text == "default" else UNLIMITED
+    limit = parse_bytes(text)
+    if not 0 <= limit <= MAX_LIMIT:
+        raise ValueError("a limit is between 0 and 2^53 - 1")
+    return limit
 
 
 NAMES: Final = tuple(quota.name for quota in fields(Quotas))

@@ -12,11 +12,11 @@ from registry.model.access import Role
 from registry.model.durations import readable_duration
 from registry.model.figures import BUCKETS_S, SUCCEEDED, FigureKind
 from registry.model.quotas import UNLIMITED
-from registry.model.sizes import readable_bytes
 from registry.portal import messages
 from registry.portal.charts import Bar, DayChart, Series, bars, days_until
 from registry.portal.services import Views
 from registry.portal.sessions import SignedInUser
+from registry.sizes import readable_bytes
 
 ACTIVITY: Final = "/activity"
 PERIODS: Final = (7, 30, 90)

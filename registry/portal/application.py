@@ -17,6 +17,7 @@ from registry.portal.openid import OpenIdSignIn, OpenIdViews
 from registry.portal.organizations import OrganizationViews
 from registry.portal.pages import Pages
 from registry.portal.pulls import PullViews
+from registry.portal.quotas import QuotaViews
 from registry.portal.sboms import SbomViews
 from registry.portal.services import Services
 from registry.portal.sessions import PortalSessions
@@ -61,6 +62,7 @@ class Portal:
             AuditViews,
             ActivityViews,
             OrganizationViews,
+            QuotaViews,
             NodeViews,
             SystemViews,
         ):

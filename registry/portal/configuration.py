@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from registry.api.public.group import ContainerGroup
-from registry.model.sizes import readable_bytes
 from registry.services.views import GroupView
+from registry.sizes import readable_bytes
 
 _ENVIRONMENT: Final = "environment_variables"
 #: Shown in other parts of the page.

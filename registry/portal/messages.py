@@ -9,7 +9,7 @@ from auth.errors import Cause
 from registry.audit.types import EVENT_TYPES
 from registry.model.durations import readable_duration
 from registry.model.remedies import for_operator
-from registry.model.sizes import readable_bytes
+from registry.sizes import readable_bytes
 
 
 @dataclass(frozen=True, slots=True)

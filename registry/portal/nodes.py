@@ -13,11 +13,11 @@ from registry.errors import ConflictError, InvalidInputError
 from registry.model.access import Role
 from registry.model.figures import FigureKind
 from registry.model.nodes import Runtime
-from registry.model.sizes import readable_bytes
 from registry.portal.charts import DayChart, Series, days_until
 from registry.portal.guard import Form, see_other
 from registry.portal.sessions import SignedInUser
 from registry.portal.shown_once import SecretViews, fields_of, new_form_id, status_of
+from registry.sizes import readable_bytes
 
 NODES: Final = "/nodes"
 MAX_LISTED: Final = 200

@@ -9,8 +9,8 @@ from registry.api.http.peers import peer_of
 from registry.api.operator.organizations import NewApiKey, NewOrganization
 from registry.errors import ConflictError, NotFoundError, QuotaExceededError
 from registry.model.access import KeyScope, Role
-from registry.model.quotas import UNLIMITED, QuotaReport
 from registry.portal.guard import Form, see_other
+from registry.portal.quotas import quota_rows
 from registry.portal.sessions import SignedInUser
 from registry.portal.shown_once import SecretViews, new_form_id, status_of
 
@@ -21,15 +21,6 @@ _ORGANIZATION: Final = ORGANIZATIONS + "/{organization}"
 _KEYS: Final = _ORGANIZATION + "/keys"
 _REVOKE: Final = _KEYS + "/{key_id}/revoke"
 _KEY_USE: Final = "Send it in the header Salad-Api-Key of the public API, or sign in to the portal with it."
-_QUOTAS: Final = {
-    "groups": "Container groups",
-    "replicas": "Replicas",
-    "stored_bytes": "Storage",
-    "imports": "Imports at the same time",
-    "import_bytes_per_day": "Imported in 24 hours",
-    "api_keys": "API keys",
-    "webhooks": "Webhooks",
-}
 
 
 class OrganizationViews(SecretViews):
@@ -140,16 +131,6 @@ class OrganizationViews(SecretViews):
             scopes=list(KeyScope),
             form_id=new_form_id(),
         )
-
-
-def quota_rows(report: QuotaReport) -> list[tuple[str, int, int | None, bool]]:
-    """Return label, use, limit (None is no limit) and whether the unit is bytes, for each counted quota."""
-    rows = []
-    for quota, label in _QUOTAS.items():
-        limit = getattr(report.limits, quota)
-        used = getattr(report.usage, quota)
-        rows.append((label, used, None if limit == UNLIMITED else limit, "bytes" in quota))
-    return rows
 
 
 def _name(request: web.Request) -> str:

@@ -13,11 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from registry.model.durations import readable_duration
-from registry.model.sizes import readable_bytes
 from registry.portal import messages
 from registry.portal.assets import static_addresses
 from registry.portal.charts import bar
 from registry.portal.sessions import SignedInUser
+from registry.sizes import readable_bytes
 
 # Forbid inline scripts and styles, content from other origins, and framing.
 CONTENT_SECURITY_POLICY: Final = (

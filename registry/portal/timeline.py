@@ -9,7 +9,7 @@ from registry.audit.trail import StoredEvent
 from registry.model.durations import readable_duration
 from registry.model.group_logs import LogEntry, Severity
 from registry.model.imports import Stage
-from registry.model.sizes import readable_bytes
+from registry.sizes import readable_bytes
 
 _FAULTS: Final = frozenset({Severity.WARNING, Severity.ERROR})
 

@@ -8,12 +8,12 @@ from pydantic import Field
 from registry.api.endpoint import Call, Endpoint
 from registry.api.http.bodies import JSON, MERGE_PATCH
 from registry.api.operator.shapes import Body, Count, Document, Instant
-from registry.model.quotas import QuotaReport
+from registry.model.quotas import MAX_LIMIT, QuotaReport
 from registry.services.quotas import OrganizationQuotas
 
 _PATH: Final = "/organizations/{organization_name}/quotas"
 
-Limit = Annotated[int, Field(ge=0, le=(1 << 53) - 1, strict=True)] | None
+Limit = Annotated[int, Field(ge=0, le=MAX_LIMIT, strict=True)] | None
 
 
 class QuotasPatch(Body):

@@ -25,6 +25,7 @@ PUBLIC = {
 FOR_ALL_SIGNED_IN = {("POST", "/sign-out"), ("POST", "/account")}
 OPERATORS = (
     r"/organizations",
+    r"/organizations/.*/quotas",
     r"/nodes(/.*)?",
     r"/system",
     r".*/mint",

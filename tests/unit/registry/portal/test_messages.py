@@ -4,9 +4,9 @@ import pytest
 
 from auth.errors import Cause
 from registry.errors import ImportFailedError
-from registry.model.sizes import readable_bytes
 from registry.portal.messages import cause_sentence, event_sentence, failure
 from registry.portal.pages import instant
+from registry.sizes import readable_bytes
 
 
 def kinds(error: type[ImportFailedError]) -> set[str]:
