@@ -1,5 +1,7 @@
 """The portal."""
 
+from functools import partial
+
 from auth.secret import Secret
 from registry.catalog.group_logs import SqlGroupLogs
 from registry.catalog.overview import SqlOverview
@@ -11,6 +13,7 @@ from registry.ephemeral.portal_sessions import RedisPortalSessions
 from registry.ephemeral.rate_limits import RedisRateLimiter
 from registry.portal import Portal, PortalSessions, Services
 from registry.portal.cookies import PortalCookies
+from registry.portal.host import host_facts
 from registry.portal.sessions import FAILURES_PER_MINUTE
 from registry.services.image_checks import ImageChecks
 
@@ -48,6 +51,7 @@ def compose_portal(shared: Shared, use_cases: UseCases, checks: ImageChecks) -> 
         authority=shared.authority,
         origin=shared.origin,
         clock=shared.clock,
+        host=partial(host_facts, shared.data.root, shared.settings.tls_cert, shared.clock.now()),
         probes=shared.probes,
         signing_keys=lambda: shared.signing_keys.keys,
         docs_url=shared.settings.docs_url,

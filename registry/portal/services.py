@@ -17,6 +17,7 @@ from registry.catalog.overview import SqlOverview
 from registry.model.groups import GroupCatalog
 from registry.model.imports import ProgressStore
 from registry.portal.guard import Guard
+from registry.portal.host import HostFacts
 from registry.portal.pages import Pages
 from registry.services.api_keys import ApiKeys
 from registry.services.groups import ContainerGroups
@@ -33,6 +34,7 @@ class Services:
     """Use-cases and stores that the pages call directly.
 
     Attributes:
+        host: Returns facts of this process. Reads files.
         probes: Health checks of the server's dependencies, by display name.
         signing_keys: Returns the current signing keys.
         docs_url: URL of the published documentation, or None.
@@ -58,6 +60,7 @@ class Services:
     authority: Authority
     origin: Origin
     clock: Clock
+    host: Callable[[], HostFacts]
     probes: Mapping[str, Callable[[], Awaitable[None]]]
     signing_keys: Callable[[], Sequence[SigningKey]]
     docs_url: str | None = None

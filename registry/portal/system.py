@@ -51,6 +51,7 @@ class SystemViews(Views):
             "system.html",
             "system_live.html",
             every_s=_LIVE_S,
+            host=await asyncio.to_thread(self._services.host),
             parts=dict(zip(self._services.probes, answers, strict=True)),
             objects=objects,
             object_bytes=object_bytes,

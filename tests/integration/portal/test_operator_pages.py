@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from importlib.metadata import version
 
 import pytest
 
@@ -114,3 +115,11 @@ def test_a_node_that_is_not_valid_is_refused_with_the_rule(
     operator = stage.operator
     fields = {**own_form(operator, "/nodes", "/nodes"), "node_id": unused("node"), "binding": "secret"}
     assert rule.lower() in plain(operator.post("/nodes", {**fields, field: value}).expect(400)).lower()
+
+
+def test_the_system_page_shows_version_uptime_disk_and_certificate(stage: Stage) -> None:
+    said = plain(stage.operator.get("/system").expect(200))
+    assert f"Version {version('crisper-registry')}" in said
+    assert re.search(r"This process runs since \d\d \w{3} \d{4}", said)
+    assert re.search(r"Free disk space [\d.]+ (G|T)B", said)
+    assert "Certificate none" in said
