@@ -37,7 +37,7 @@ async def list_referrers(
     page: URL | None = None
     for _ in range(MAX_PAGES):
         listed = await attempt(partial(source.referrers, subject, page))
-        entries = None if listed is None else await _entries(listed.data, listed.content_type)
+        entries = None if listed is None else await _entries(listed.data, listed.media_type)
         if entries is None or listed is None:
             break
         found = (found or []) + entries

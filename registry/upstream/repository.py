@@ -56,7 +56,7 @@ class ReferrersPage:
     """
 
     data: bytes
-    content_type: str | None
+    media_type: str | None
     next: URL | None
 
 
