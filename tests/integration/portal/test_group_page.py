@@ -8,7 +8,8 @@ from tests.support.portal import plain
 
 
 def test_the_timeline_has_the_import_with_its_stages_and_sizes(stage: Stage) -> None:
-    said = plain(stage.visitor(stage.organization).get(stage.path(READY)))
+    group = stage.customer.import_image(stage.upstream.reference(images.runnable()), **stage.upstream.login)
+    said = plain(stage.visitor(stage.organization).get(stage.path(group)))
     assert "The group was created; its image will be imported" in said
     imported = re.search(r"The image is stored version 1; (.+?) The group was created", said)
     assert imported is not None
