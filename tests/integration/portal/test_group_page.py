@@ -2,7 +2,7 @@
 
 import re
 
-from tests.integration.portal.conftest import READY, Stage
+from tests.integration.portal.conftest import Stage
 from tests.support import images
 from tests.support.portal import plain
 
