@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -103,5 +104,8 @@ def _pull(token: PullToken, layout: Path, root: Path) -> Result:
 
 
 def _fetched(layout: Path) -> int:
-    blobs = layout / "blobs" / "sha256"
-    return sum(path.stat().st_size for path in blobs.iterdir()) if blobs.exists() else 0
+    fetched = 0
+    for path in layout.glob("blobs/sha256/*"):
+        with suppress(FileNotFoundError):  # renamed meanwhile, when it was complete
+            fetched += path.stat().st_size
+    return fetched
